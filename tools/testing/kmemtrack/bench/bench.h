@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * kmt_bench: what a memory tracker costs, measured from inside the kernel.
+ *
+ * The same module is built against every kernel that is compared, so it uses
+ * nothing of any tracker: only the allocators, clocks and timers that all of
+ * them have. Every figure is one log line `kmt_bench: <name>=<value>`.
+ */
+#ifndef KMT_BENCH_H
+#define KMT_BENCH_H
+
+#include <linux/types.h>
+
+/* Size of the objects which are timed and of those which are kept alive. */
+#define BENCH_SIZE	128
+
+/* Print a figure; @centi is in hundredths, so that 194.06 stays 194.06. */
+void bench_figure(const char *row, const char *what, u64 centi);
+
+int bench_pair(const char *row);
+int bench_sites(const char *row);
+int bench_batch(const char *row);
+int bench_live(unsigned long count);
+int bench_big(bool on);
+int bench_load_start(unsigned int cpu);
+int bench_load_stop(const char *row);
+void bench_pair_exit(void);
+
+int bench_irq_start(unsigned int period_ns);
+int bench_irq_stop(const char *row);
+
+#endif /* KMT_BENCH_H */

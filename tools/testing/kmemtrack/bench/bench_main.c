@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Commands of the bench module. /proc/kmt_bench takes one command a write:
+ *
+ *   pair <row>         kmalloc + kfree pairs from one call site
+ *   sites <row>        the same from 16 call sites in turn
+ *   batch <row>        1,000 allocations, then their 1,000 frees
+ *   live <count>       keep <count> objects alive, all on one list
+ *   big <0|1>          a 4 MiB and a 16 MiB block full of references to those
+ *   begin <row>        start a stretch which user space runs ...
+ *   end <row>          ... and print its length, idle time apart
+ *   irq <period ns>    arm a pinned timer on every CPU
+ *   irqend <row>       stop them, print the worst delay
+ *   load <cpu>         a thread on <cpu> which does nothing but pairs
+ *   loadend <row>      stop it, print its average and its worst pair
+ *   clock <row>        time which passed before the kernel's clock started
+ */
+#include <linux/ktime.h>
+#include <linux/kernel.h>
+#include <linux/module.h>
+#include <linux/proc_fs.h>
+#include <linux/sched.h>
+#include <linux/sched/clock.h>
+#include <linux/smp.h>
+#include <linux/string.h>
+#include <linux/tick.h>
+#include <linux/uaccess.h>
+#ifdef CONFIG_ARM64
+#include <asm/sysreg.h>
+#endif
+
+#include "bench.h"
+
+static u64 stretch_ns;
+static u64 stretch_idle_us;
+
+void bench_figure(const char *row, const char *what, u64 centi)
+{
+	u32 frac;
+	u64 whole = div_u64_rem(centi, 100, &frac);
+
+	pr_info("kmt_bench: %s.%s=%llu.%02u\n", row, what, whole, frac);
+}
+
+/* Idle time of every CPU; a scan which sleeps costs nothing meanwhile. */
+static u64 idle_us(void)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_online_cpu(cpu)
+		sum += get_cpu_idle_time_us(cpu, NULL);
+	return sum;
+}
+
+static int stretch_begin(void)
+{
+	stretch_idle_us = idle_us();
+	stretch_ns = ktime_get_ns();
+	return 0;
+}
+
+static int stretch_end(const char *row)
+{
+	u64 wall = ktime_get_ns() - stretch_ns;
+	u64 idle = (idle_us() - stretch_idle_us) * NSEC_PER_USEC;
+	u64 all = wall * num_online_cpus();
+
+	bench_figure(row, "wall", wall * 100);
+	bench_figure(row, "busy", (all > idle ? all - idle : 0) * 100);
+	return 0;
+}
+
+/*
+ * Time stamps in the log start when the clock is set up, which is not when the
+ * machine was switched on: the counter knows how long it took until then.
+ */
+static int clock_offset(const char *row)
+{
+#ifdef CONFIG_ARM64
+	u64 hz = read_sysreg(cntfrq_el0);
+	u64 now = local_clock();
+	u64 count = read_sysreg(cntvct_el0);
+	u64 since_on = div64_u64(count * NSEC_PER_MSEC, div_u64(hz, 1000));
+
+	bench_figure(row, "clock", (since_on - now) * 100);
+	return 0;
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
+static int run_command(char *line)
+{
+	char *verb = strsep(&line, " ");
+	const char *arg = line ? strim(line) : "";
+	unsigned int value = 0;
+	bool number = !kstrtouint(arg, 0, &value);
+
+	if (!*arg)
+		return -EINVAL;
+	if (!strcmp(verb, "pair"))
+		return bench_pair(arg);
+	if (!strcmp(verb, "sites"))
+		return bench_sites(arg);
+	if (!strcmp(verb, "batch"))
+		return bench_batch(arg);
+	if (!strcmp(verb, "clock"))
+		return clock_offset(arg);
+	if (!strcmp(verb, "begin"))
+		return stretch_begin();
+	if (!strcmp(verb, "end"))
+		return stretch_end(arg);
+	if (!strcmp(verb, "irqend"))
+		return bench_irq_stop(arg);
+	if (!strcmp(verb, "loadend"))
+		return bench_load_stop(arg);
+	if (number && !strcmp(verb, "live"))
+		return bench_live(value);
+	if (number && !strcmp(verb, "big"))
+		return bench_big(value);
+	if (number && !strcmp(verb, "irq"))
+		return bench_irq_start(value);
+	if (number && !strcmp(verb, "load"))
+		return bench_load_start(value);
+	return -EINVAL;
+}
+
+static ssize_t bench_write(struct file *file, const char __user *buf,
+			   size_t len, loff_t *ppos)
+{
+	char line[64];
+	int err;
+
+	if (!len || len >= sizeof(line))
+		return -EINVAL;
+	if (copy_from_user(line, buf, len))
+		return -EFAULT;
+	line[len] = '\0';
+	err = run_command(strim(line));
+	return err ? err : len;
+}
+
+static const struct proc_ops bench_ops = {
+	.proc_write	= bench_write,
+	.proc_lseek	= noop_llseek,
+};
+
+static int __init bench_init(void)
+{
+	return proc_create("kmt_bench", 0200, NULL, &bench_ops) ? 0 : -ENOMEM;
+}
+
+static void __exit bench_exit(void)
+{
+	remove_proc_entry("kmt_bench", NULL);
+	bench_pair_exit();
+	bench_irq_stop(NULL);
+}
+
+module_init(bench_init);
+module_exit(bench_exit);
+MODULE_DESCRIPTION("Cost of memory trackers, in instructions or time");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Allocations and frees, timed. A tracker records the stack of every
+ * allocation, so all loops run at the same depth of the stack: functions
+ * which may not be inlined are stacked up until the trace, as the kernel's
+ * own unwinder counts it, has BENCH_DEPTH frames.
+ */
+#include <linux/kernel.h>
+#include <linux/kthread.h>
+#include <linux/ktime.h>
+#include <linux/list.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/stacktrace.h>
+#include <linux/vmalloc.h>
+
+#include "bench.h"
+
+#define BENCH_DEPTH	15	/* the allocator adds one more */
+#define BENCH_ROUNDS	41	/* odd, so that the median is one of them */
+#define BENCH_PAIRS	256	/* in a round */
+#define BENCH_BATCH	1000
+#define BENCH_BIG_SLAB	(4UL << 20)
+#define BENCH_BIG_VMALLOC (16UL << 20)
+
+/*
+ * What is kept alive looks like a common kernel object: on a list, holding a
+ * reference to an older object, with a list head of its own which is empty
+ * (two pointers to itself), a table of functions, and numbers for the rest.
+ */
+struct bench_live {
+	struct list_head list;
+	struct list_head children;
+	struct bench_live *older;
+	void (*release)(void);
+	u64 number[(BENCH_SIZE - 6 * sizeof(void *)) / sizeof(u64)];
+};
+
+/* A variable, as in most callers: a constant would pick the cache for free */
+static unsigned int size = BENCH_SIZE;
+module_param(size, uint, 0444);
+MODULE_PARM_DESC(size, "bytes of an object whose allocation is timed");
+
+static LIST_HEAD(live);
+static unsigned long live_count;
+static void *batch[BENCH_BATCH];
+static void *big_slab, *big_vmalloc;
+
+static struct task_struct *load_task;
+static u64 load_ns, load_pairs, load_worst;
+
+typedef void (*bench_fn)(u64 *figure);
+
+static unsigned int depth_here(void)
+{
+	static unsigned long trace[64];
+
+	return stack_trace_save(trace, ARRAY_SIZE(trace), 0);
+}
+
+/* Call @fn with BENCH_DEPTH frames on the stack, its own not counted. */
+static noinline void at_depth(unsigned int more, bench_fn fn, u64 *figure)
+{
+	if (more)
+		at_depth(more - 1, fn, figure);
+	else
+		fn(figure);
+	barrier();		/* no tail call: the frame has to stay */
+}
+
+static noinline void depth_round(u64 *figure)
+{
+	figure[0] = depth_here();
+}
+
+static noinline void pair_round(u64 *figure)
+{
+	u64 start = ktime_get_ns();
+	int i;
+
+	for (i = 0; i < BENCH_PAIRS; i++) {
+		void *p = kmalloc(size, GFP_KERNEL);
+
+		OPTIMIZER_HIDE_VAR(p);
+		kfree(p);
+	}
+	figure[0] = (ktime_get_ns() - start) * 100 / BENCH_PAIRS;
+}
+
+#define SITE(n)								\
+static noinline void *site_##n(void)					\
+{									\
+	void *p = kmalloc(size, GFP_KERNEL);			\
+									\
+	OPTIMIZER_HIDE_VAR(p);						\
+	return p;							\
+}
+SITE(0) SITE(1) SITE(2) SITE(3) SITE(4) SITE(5) SITE(6) SITE(7)
+SITE(8) SITE(9) SITE(10) SITE(11) SITE(12) SITE(13) SITE(14) SITE(15)
+
+static void *(*const sites[])(void) = {
+	site_0, site_1, site_2, site_3, site_4, site_5, site_6, site_7,
+	site_8, site_9, site_10, site_11, site_12, site_13, site_14, site_15,
+};
+
+static noinline void sites_round(u64 *figure)
+{
+	u64 start = ktime_get_ns();
+	int i;
+
+	for (i = 0; i < BENCH_PAIRS; i++)
+		kfree(sites[i % ARRAY_SIZE(sites)]());
+	figure[0] = (ktime_get_ns() - start) * 100 / BENCH_PAIRS;
+}
+
+static noinline void batch_round(u64 *figure)
+{
+	u64 start, mid, end;
+	int i;
+
+	start = ktime_get_ns();
+	for (i = 0; i < BENCH_BATCH; i++)
+		batch[i] = kmalloc(size, GFP_KERNEL);
+	mid = ktime_get_ns();
+	for (i = 0; i < BENCH_BATCH; i++)
+		kfree(batch[i]);
+	end = ktime_get_ns();
+	memset(batch, 0, sizeof(batch));
+	figure[0] = (mid - start) * 100 / BENCH_BATCH;
+	figure[1] = (end - mid) * 100 / BENCH_BATCH;
+}
+
+static int cmp_u64(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The median leaves out the rounds which a tick fell into; the mean does not */
+static void print_rounds(const char *row, const char *what, u64 *figure)
+{
+	char name[32];
+	u64 sum = 0;
+	int i;
+
+	for (i = 0; i < BENCH_ROUNDS; i++)
+		sum += figure[i];
+	sort(figure, BENCH_ROUNDS, sizeof(*figure), cmp_u64, NULL);
+	bench_figure(row, what, figure[BENCH_ROUNDS / 2]);
+	snprintf(name, sizeof(name), "%s_mean", what);
+	bench_figure(row, name, div_u64(sum, BENCH_ROUNDS));
+	snprintf(name, sizeof(name), "%s_max", what);
+	bench_figure(row, name, figure[BENCH_ROUNDS - 1]);
+}
+
+/* Frames to stack up below a round, found by trying. */
+static unsigned int find_depth(void)
+{
+	unsigned int more;
+	u64 depth = 0;
+
+	for (more = 0; more < BENCH_DEPTH; more++) {
+		at_depth(more, depth_round, &depth);
+		if (depth > BENCH_DEPTH)	/* depth_here() counts itself */
+			break;
+	}
+	return more;
+}
+
+static void measure(bench_fn fn, u64 *first, u64 *second)
+{
+	unsigned int more = find_depth();
+	u64 figure[2] = {};
+	int i;
+
+	for (i = -2; i < BENCH_ROUNDS; i++) {	/* two rounds to warm up */
+		at_depth(more, fn, figure);
+		if (i >= 0) {
+			first[i] = figure[0];
+			second[i] = figure[1];
+		}
+		cond_resched();
+	}
+}
+
+static int measure_and_print(const char *row, bench_fn fn,
+			     const char *first, const char *second)
+{
+	static u64 one[BENCH_ROUNDS], two[BENCH_ROUNDS];
+
+	measure(fn, one, two);
+	print_rounds(row, first, one);
+	if (second)
+		print_rounds(row, second, two);
+	return 0;
+}
+
+int bench_pair(const char *row)
+{
+	return measure_and_print(row, pair_round, "pair", NULL);
+}
+
+int bench_sites(const char *row)
+{
+	return measure_and_print(row, sites_round, "pair", NULL);
+}
+
+int bench_batch(const char *row)
+{
+	return measure_and_print(row, batch_round, "alloc", "free");
+}
+
+static struct bench_live *live_new(void)
+{
+	struct bench_live *obj = kzalloc(sizeof(*obj), GFP_KERNEL);
+	int i;
+
+	if (!obj)
+		return NULL;
+	INIT_LIST_HEAD(&obj->children);
+	if (!list_empty(&live))
+		obj->older = list_first_entry(&live, struct bench_live, list);
+	if (obj->older && obj->older->older && live_count % 4)
+		obj->older = obj->older->older;
+	obj->release = bench_pair_exit;
+	for (i = 0; i < ARRAY_SIZE(obj->number); i++)
+		obj->number[i] = live_count * i;
+	return obj;
+}
+
+int bench_live(unsigned long count)
+{
+	struct bench_live *obj;
+
+	while (live_count > count) {
+		obj = list_first_entry(&live, struct bench_live, list);
+		list_del(&obj->list);
+		kfree(obj);
+		live_count--;
+		cond_resched();
+	}
+	while (live_count < count) {
+		obj = live_new();
+		if (!obj)
+			return -ENOMEM;
+		list_add(&obj->list, &live);
+		live_count++;
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Fill [@from, @from + @bytes) with nothing but references to live objects. */
+static void fill_dense(void *from, size_t bytes)
+{
+	struct bench_live *obj = NULL;
+	void **word = from;
+	size_t i;
+
+	for (i = 0; i < bytes / sizeof(*word); i++) {
+		if (!obj || list_is_last(&obj->list, &live))
+			obj = list_first_entry(&live, struct bench_live, list);
+		else
+			obj = list_next_entry(obj, list);
+		word[i] = obj;
+		if (!(i % 4096))
+			cond_resched();
+	}
+}
+
+/* The largest blocks the allocators hand out, dense with references. */
+int bench_big(bool on)
+{
+	if (on && (big_slab || list_empty(&live)))
+		return -EINVAL;
+	kfree(big_slab);
+	vfree(big_vmalloc);
+	big_slab = big_vmalloc = NULL;
+	if (!on)
+		return 0;
+	big_slab = kmalloc(BENCH_BIG_SLAB, GFP_KERNEL);
+	big_vmalloc = vmalloc(BENCH_BIG_VMALLOC);
+	if (!big_slab || !big_vmalloc)
+		return -ENOMEM;
+	fill_dense(big_slab, BENCH_BIG_SLAB);
+	fill_dense(big_vmalloc, BENCH_BIG_VMALLOC);
+	return 0;
+}
+
+static int load_thread(void *unused)
+{
+	u64 start, now, took;
+
+	load_ns = load_pairs = load_worst = 0;
+	while (!kthread_should_stop()) {
+		int i;
+
+		for (i = 0; i < BENCH_PAIRS; i++) {
+			void *p;
+
+			start = ktime_get_ns();
+			p = kmalloc(size, GFP_KERNEL);
+			OPTIMIZER_HIDE_VAR(p);
+			kfree(p);
+			now = ktime_get_ns();
+			took = now - start;
+			load_worst = max(load_worst, took);
+			load_ns += took;
+		}
+		load_pairs += BENCH_PAIRS;
+		cond_resched();
+	}
+	return 0;
+}
+
+int bench_load_start(unsigned int cpu)
+{
+	struct task_struct *task;
+
+	if (load_task || !cpu_online(cpu))
+		return -EINVAL;
+	task = kthread_create(load_thread, NULL, "kmt_bench/%u", cpu);
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	kthread_bind(task, cpu);
+	load_task = task;
+	wake_up_process(task);
+	return 0;
+}
+
+int bench_load_stop(const char *row)
+{
+	if (!load_task)
+		return -EINVAL;
+	kthread_stop(load_task);
+	load_task = NULL;
+	if (!row)
+		return 0;
+	bench_figure(row, "avg", div64_u64(load_ns * 100, load_pairs ?: 1));
+	bench_figure(row, "max", load_worst * 100);
+	bench_figure(row, "count", load_pairs * 100);
+	return 0;
+}
+
+void bench_pair_exit(void)
+{
+	bench_load_stop(NULL);
+	bench_big(false);
+	bench_live(0);
+}

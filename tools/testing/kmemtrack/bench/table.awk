@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0
+# Reads rows.tsv and <dir>/<kernel>.fig; prints the table, writes <json>.
+
+function median(list, n,	i, j, t) {
+	for (i = 2; i <= n; i++)
+		for (j = i; j > 1 && list[j - 1] > list[j]; j--) {
+			t = list[j]; list[j] = list[j - 1]; list[j - 1] = t
+		}
+	return list[int((n + 1) / 2)]
+}
+
+# Over the rounds of the two-CPU boot: the median, or with @best the least
+function rounds(k, prefix, what, best,		i, n, list, least) {
+	for (i = 1; (k, "par." prefix i "." what) in fig; i++)
+		list[++n] = fig[k, "par." prefix i "." what]
+	if (!n)
+		return
+	least = median(list, n)
+	if (best)
+		least = list[1]
+	return least
+}
+
+function derive(k, name, value) {
+	if (value != "")
+		fig[k, name] = value
+}
+
+function read_figures(k,	line, part, file, v) {
+	file = dir "/" k ".fig"
+	while ((getline line < file) > 0) {
+		split(line, part, " ")
+		fig[k, part[1]] = part[2] + 0
+		have[k] = 1
+	}
+	close(file)
+	if ((k, "boot.boot.us") in fig)
+		derive(k, "boot.total", fig[k, "boot.boot.us"] * 1000 + \
+		       fig[k, "boot.boot.clock"])
+	if ((v = rounds(k, "idle", "avg", 0)) != "")
+		derive(k, "par.idle_avg", v / 1000)
+	if ((v = rounds(k, "scan", "avg", 0)) != "")
+		derive(k, "par.scan_avg", v / 1000)
+	if ((v = rounds(k, "scan", "wall", 0)) != "")
+		derive(k, "par.scan_wall", v / 3000)
+	if ((v = rounds(k, "idle", "irq_worst", 1)) != "")
+		derive(k, "par.idle_irq", v / 1000)
+	if ((v = rounds(k, "scan", "irq_worst", 1)) != "")
+		derive(k, "par.scan_irq", v / 1000)
+}
+
+function commas(n,	s, out) {
+	s = sprintf("%d", n)
+	while (length(s) > 3) {
+		out = "," substr(s, length(s) - 2) out
+		s = substr(s, 1, length(s) - 3)
+	}
+	return s out
+}
+
+function number(v) {
+	if (v == "")
+		return "-"
+	if (v < 1000 && v != int(v))
+		return sprintf("%.1f", v)
+	return commas(v + 0.5)
+}
+
+# A target as a plain number, or nothing if there is none (yet)
+function target(word, none) {
+	if (word == "-")
+		return ""
+	if (word !~ /^\+/)
+		return word + 0
+	return none == "" ? "" : none + substr(word, 2)
+}
+
+function verdict(v, min, goal) {
+	if (v == "" || min == "")
+		return ""
+	if (unit == "percent")
+		return v >= goal ? "goal" : "MISSED"
+	return v <= goal ? "goal" : v <= min ? "minimum" : "MISSED"
+}
+
+function ratio(how, none, leak, track) {
+	if (how == "cost") {
+		if (none == "" || leak == "" || track == "" || leak <= none)
+			return ""
+		return (track - none) / (leak - none)
+	}
+	return leak == "" || track == "" || leak == 0 ? "" : track / leak
+}
+
+function fmt(v, format) { return v == "" ? "-" : sprintf(format, v) }
+function js(v) { return v == "" ? "null" : sprintf("%.10g", v) }
+
+function put_row(key, label, how, mintext, goaltext, name,
+		 none, leak, track, min, goal, r, v) {
+	none = fig["none", name]
+	leak = fig["kmemleak", name]
+	track = fig["kmemtrack", name]
+	if (none == "" && leak == "" && track == "")
+		return
+	if (heading != "")
+		print "\n" heading
+	heading = ""
+	min = target(mintext, none)
+	goal = target(goaltext, none)
+	r = ratio(how, none, leak, track)
+	v = verdict(track, min, goal)
+	printf "%-50s %13s %13s %13s %7s %12s %12s %s\n", label, number(none),
+		number(leak), number(track), fmt(r, "%.3f"), number(min),
+		number(goal), v
+	printf "%s\n    {\"key\": \"%s\", \"unit\": \"%s\", \"label\": \"%s\", " \
+		"\"none\": %s, \"kmemleak\": %s, \"kmemtrack\": %s, " \
+		"\"ratio\": %s, \"ratio_of\": \"%s\", \"minimum\": %s, " \
+		"\"goal\": %s, \"verdict\": \"%s\"}", comma, key, unit, label,
+		js(none), js(leak), js(track), js(r), how, js(min), js(goal),
+		v >json
+	comma = ","
+}
+
+function put_figures(	i, k, key, part, sep) {
+	printf "\n  ],\n  \"figures\": {" >json
+	for (i = 1; i <= 3; i++) {
+		k = kernel[i]
+		printf "%s\n    \"%s\": {", (i > 1) ? "," : "", k >json
+		sep = ""
+		for (key in fig) {
+			split(key, part, SUBSEP)
+			if (part[1] != k || fig[key] == "")
+				continue
+			printf "%s\n      \"%s\": %.10g", sep, part[2], fig[key] >json
+			sep = ","
+		}
+		printf "\n    }" >json
+	}
+	printf "\n  }\n}\n" >json
+}
+
+BEGIN {
+	FS = "\t"
+	split("none kmemleak kmemtrack", kernel, " ")
+	for (i = 1; i <= 3; i++)
+		read_figures(kernel[i])
+	for (i = 1; i <= 3; i++) {
+		k = kernel[i]
+		if (k != "none" && (k, "cost.live.bytes") in fig &&
+		    ("none", "cost.live.bytes") in fig)
+			derive(k, "metadata", fig[k, "cost.live.bytes"] - \
+			       fig["none", "cost.live.bytes"])
+	}
+	printf "{\n  \"format\": 1,\n  \"mode\": \"%s\",\n  \"qemu\": \"%s\"," \
+		"\n  \"rows\": [", mode, qemu >json
+	printf "%-50s %13s %13s %13s %7s %12s %12s\n", "", "none", "kmemleak",
+		"kmemtrack", "ratio", "minimum", "goal"
+}
+
+/^#/ || /^$/ { next }
+/^=/ { heading = substr($0, 3); next }
+{
+	unit = $2
+	put_row($1, $4, $3, $5, $6, $7)
+}
+
+END {
+	put_figures()
+	print "\nratio: what kmemtrack adds to the kernel without a tracker, over"
+	print "what kmemleak adds (scan, delays and static memory: one over the other)"
+}
