@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+# Thin: each target is a script. CONFIG names a file in configs/.
+
+CONFIG ?= arm64-virt-6.12
+VERSION ?= 6.12
+
+.PHONY: help source kernel run shell test check host kunit selftest \
+	bench install uninstall packages clean distclean
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: make run                    the demonstration: build, boot, leak, scan, report
+run: packages
+	@scripts/run-demo
+
+#: make shell                  the same, and then a shell in the guest
+shell: packages
+	@scripts/run-demo -s
+
+#: make kernel [CONFIG=name]   build/<name>, an O= directory; names: configs/*.conf
+kernel: packages
+	@scripts/build-kernel $(CONFIG)
+
+#: make test                   everything; ends with "N passed, N failed"
+test: packages
+	@scripts/run-tests
+
+#: make check                  style and host tests, the inner loop
+check: packages
+	@scripts/run-tests lint host
+
+#: make host                   host tests alone: no kernel tree needed
+host:
+	@scripts/run-tests host
+
+#: make kunit, make selftest   the suites that run in a guest
+kunit selftest: packages
+	@scripts/run-tests $@
+
+#: make bench                  costs of none, kmemleak and kmemtrack side by side
+bench: packages
+	@scripts/build-kernel arm64-none-6.12
+	@scripts/build-kernel arm64-kmemleak-6.12
+	@scripts/build-kernel arm64-virt-6.12
+	@tools/testing/kmemtrack/bench/run
+
+#: make install KDIR=tree      overlay and patches into another tree; uninstall too
+install uninstall:
+	@scripts/install-tree $@ "$(KDIR)" $(VERSION)
+
+#: make source                 the patched tree, build/linux-6.12
+source: packages
+	@scripts/patch-tree $(VERSION)
+
+packages:
+	@scripts/install-packages
+
+#: make clean, make distclean  what was built; also the sources and BusyBox
+clean:
+	rm -rf build/arm64-* build/lint-* build/test build/demo build/run
+
+distclean: clean
+	rm -rf build/linux-* build/src build/stage-* build/busybox

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0
+# Sourced by the scripts beside it.
+
+TOP=$(cd "$(dirname "$0")/.." && pwd)
+BUILD=${KMT_BUILD:-$TOP/build}
+JOBS=${JOBS:-$(nproc)}
+export LC_ALL=C
+
+# What the compiled kernel says of itself must not differ from run to run.
+export KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 2026"
+export KBUILD_BUILD_USER=kmemtrack
+export KBUILD_BUILD_HOST=localhost
+
+say()
+{
+	echo "== $*"
+}
+
+die()
+{
+	echo "${0##*/}: $*" >&2
+	exit 1
+}
+
+# load_config <name>: sets arch, cross, image, version, fragments, kin.
+load_config()
+{
+	[ -f "$TOP/configs/$1.conf" ] ||
+		die "no configuration '$1'; known: $(cd "$TOP/configs" &&
+		    ls -- *.conf | sed 's/\.conf$//' | tr '\n' ' ')"
+	kin=
+	. "$TOP/configs/$1.conf"
+	obj=$BUILD/$1
+	tree=$BUILD/linux-$version
+}
+
+# kmake <target...>: the kernel's make in the O= directory of the loaded config
+kmake()
+{
+	make -C "$tree" O="$obj" ARCH="$arch" CROSS_COMPILE="$cross" \
+		${kmake_cc:+"CC=$kmake_cc"} --no-print-directory -j"$JOBS" "$@"
+}
+
+# External modules and the compiler check of Kbuild see the same compiler.
+use_ccache()
+{
+	kmake_cc=
+	if command -v ccache >/dev/null; then
+		kmake_cc="ccache ${cross}gcc"
+	fi
+}
