@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The tracker: pool, index, mark. Pure: what it needs of the kernel comes
+ * through env.h and struct kmt_ops, all its state is in struct kmt_core, so
+ * that it also builds and runs in user space.
+ *
+ * Locking
+ *
+ *   kmt_tree.lock	one per shard and per wide tree: the tree, its counters
+ *			and every field of the objects in it
+ *   kmt_core.aux.lock	the tree of auxiliary cells
+ *   kmt_pool.lock	the global free list and the list of chunks
+ *
+ * All are raw and taken with interrupts off; the order is as listed, two trees
+ * are never held at a time. Nothing is allocated, printed or waited for under
+ * any of them. A per-CPU cell cache is touched with interrupts off by its own
+ * CPU only.
+ */
+#ifndef _KMT_CORE_H
+#define _KMT_CORE_H
+
+#include "object.h"
+
+struct kmt_core;
+struct kmt_marker;
+
+/**
+ * struct kmt_tree - objects ordered by address, under one lock
+ * @lock: guards the tree, the counters and the objects in it
+ * @nr: objects in @root, also read without the lock as a hint
+ * @wide: for a shard: objects of the wide tree that overlap its regions,
+ *	under the lock of that wide tree
+ * @root: the tree
+ */
+struct kmt_tree {
+	raw_spinlock_t lock;
+	u32 nr;
+	u32 wide;
+	struct rb_root root;
+};
+
+/* Bytes of the linear map that share a shard (a region). */
+#define KMT_REGION_SHIFT	16
+
+/**
+ * struct kmt_chunk - header of a piece of pool memory, in its first cell
+ * @next: next chunk; does not change once the chunk is listed
+ * @nr: cells that follow
+ */
+struct kmt_chunk {
+	struct kmt_chunk *next;
+	u32 nr;
+};
+
+struct kmt_cell_cache {
+	struct kmt_object *free;
+	u32 nr;
+};
+
+/**
+ * struct kmt_pool - where cells come from
+ * @lock: guards @free, @nr_free, @chunks, @nr_chunks, @cells
+ * @free: cells no CPU has cached
+ * @nr_free: how many
+ * @low: fill mark below which kmt_ops.low is called
+ * @chunks: all memory of the pool
+ * @nr_chunks: how many chunks
+ * @cells: how many cells in all
+ * @caches: one per CPU
+ */
+struct kmt_pool {
+	raw_spinlock_t lock;
+	struct kmt_object *free;
+	unsigned long nr_free;
+	unsigned long low;
+	struct kmt_chunk *chunks;
+	unsigned long nr_chunks;
+	unsigned long cells;
+	struct kmt_cell_cache *caches;
+};
+
+/* Events worth a counter; their names are in stats.c. */
+enum kmt_event {
+	KMT_EV_LOST_NOMEM,	/* no cell: the block is untracked */
+	KMT_EV_LOST_NMI,	/* hook called from NMI: refused */
+	KMT_EV_OVERLAP,		/* insert over a live object */
+	KMT_EV_FREE_UNKNOWN,	/* free of a block that is not tracked */
+	KMT_EV_FREE_INSIDE,	/* free of an address inside a block */
+	KMT_EV_BAD_SIZE,	/* empty, or wraps around */
+	KMT_EV_BAD_AREA,	/* scan area outside its block */
+	KMT_EV_NOTE_UNKNOWN,	/* annotation of a block that is not tracked */
+	KMT_EV_STACK_OVERFLOW,	/* the mark stack was full */
+	KMT_EV_FAULT,		/* memory that could not be read */
+	KMT_NR_EVENTS,
+};
+
+/**
+ * struct kmt_ops - what a tracker asks of its owner
+ * @chunk_alloc: memory for the pool, aligned to 64 bytes; called with no lock
+ *	held, in the context of the allocation that wants a cell; may fail
+ * @low: the pool runs low, refill it soon; called with interrupts off
+ * @warn: event @ev happened to @old by @new (either may be NULL); called with
+ *	no lock held, on copies
+ * @relax: called between two bounded steps of a mark with no lock held;
+ *	returns true if the mark is to be given up
+ */
+struct kmt_ops {
+	void *(*chunk_alloc)(struct kmt_core *core, gfp_t gfp, size_t *bytes);
+	void (*low)(struct kmt_core *core);
+	void (*warn)(struct kmt_core *core, enum kmt_event ev,
+		     const struct kmt_object *old,
+		     const struct kmt_object *new);
+	bool (*relax)(struct kmt_marker *m);
+};
+
+/**
+ * struct kmt_range - addresses [@lo, @hi); @lo <= @hi always
+ * @lo: first
+ * @hi: one past the last
+ */
+struct kmt_range {
+	unsigned long lo;
+	unsigned long hi;
+};
+
+static inline bool kmt_in(const struct kmt_range *r, unsigned long addr)
+{
+	return addr - r->lo < r->hi - r->lo;
+}
+
+/**
+ * struct kmt_core - one tracker
+ * @ops: the owner's services
+ * @pool: cells
+ * @linear: addresses that go to the shards, by region
+ * @shards: trees of regions, hashed by region number
+ * @nr_shards: a power of two
+ * @wide: per space: what is outside @linear, or crosses a region's border
+ * @wide_range: hull of what was ever in the wide tree of a space; grows only
+ * @aux: scan areas and aliases, by the address of their block
+ * @skip: addresses no object of KMT_VIRT is in (the kernel image)
+ * @epoch: number of the current or last mark
+ * @marking: a mark is under way: what is born now counts as reached
+ * @events: counters
+ */
+struct kmt_core {
+	const struct kmt_ops *ops;
+	struct kmt_pool pool;
+	struct kmt_range linear;
+	struct kmt_tree *shards;
+	u32 nr_shards;
+	struct kmt_tree wide[KMT_NR_SPACES];
+	struct kmt_range wide_range[KMT_NR_SPACES];
+	struct kmt_tree aux;
+	struct kmt_range skip;
+	u16 epoch;
+	bool marking;
+	atomic_long_t events[KMT_NR_EVENTS];
+};
+
+/**
+ * struct kmt_origin - where an allocation came from
+ * @stack: backtrace handle
+ * @pid: task
+ * @born: low 32 bits of jiffies
+ * @comm: handle of the task's name
+ */
+struct kmt_origin {
+	u32 stack;
+	s32 pid;
+	u32 born;
+	u16 comm;
+};
+
+static inline void kmt_event(struct kmt_core *core, enum kmt_event ev)
+{
+	atomic_long_inc(&core->events[ev]);
+}
+
+/* core.c: life of a tracker, and the operations of the hooks */
+void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
+		   struct kmt_tree *shards, u32 nr_shards,
+		   struct kmt_cell_cache *caches);
+int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
+	       unsigned long size, u8 min, const struct kmt_origin *origin,
+	       gfp_t gfp);
+bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr);
+void kmt_free_part(struct kmt_core *core, enum kmt_space space,
+		   unsigned long addr, unsigned long size, gfp_t gfp);
+unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space);
+
+/* note.c: annotations */
+bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
+		 unsigned long addr, u8 min);
+bool kmt_set_flags(struct kmt_core *core, enum kmt_space space,
+		   unsigned long addr, u16 flags);
+bool kmt_set_stack(struct kmt_core *core, enum kmt_space space,
+		   unsigned long addr, u32 stack);
+bool kmt_add_area(struct kmt_core *core, unsigned long addr,
+		  unsigned long size, gfp_t gfp);
+bool kmt_add_alias(struct kmt_core *core, unsigned long holder,
+		   unsigned long target, gfp_t gfp);
+bool kmt_get_alias(struct kmt_core *core, unsigned long holder,
+		   unsigned long *target);
+bool kmt_get_area(struct kmt_core *core, unsigned long owner, unsigned int nr,
+		  unsigned long *start, unsigned long *size);
+void kmt_drop_aux(struct kmt_core *core, unsigned long owner);
+
+/* index.c: finding objects; the tree's lock is held */
+struct kmt_tree *kmt_tree_of(struct kmt_core *core, enum kmt_space space,
+			     unsigned long addr, unsigned long size);
+struct kmt_tree *kmt_shard_of(struct kmt_core *core, unsigned long addr);
+struct kmt_object *kmt_tree_find(struct kmt_tree *tree, unsigned long addr);
+struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
+				  unsigned long size);
+void kmt_tree_link(struct kmt_core *core, struct kmt_tree *tree,
+		   struct kmt_object *o);
+void kmt_tree_unlink(struct kmt_core *core, struct kmt_tree *tree,
+		     struct kmt_object *o);
+struct kmt_object *kmt_lock_find(struct kmt_core *core, enum kmt_space space,
+				 unsigned long addr, struct kmt_tree **treep,
+				 unsigned long *flags);
+struct kmt_tree *kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
+				 unsigned long *flags);
+bool kmt_lookup(struct kmt_core *core, enum kmt_space space,
+		unsigned long addr, struct kmt_object *copy);
+void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
+		      struct kmt_tree *shards, u32 nr_shards);
+
+/* pool.c: cells */
+struct kmt_object *kmt_cell_get(struct kmt_core *core);
+void kmt_cell_put(struct kmt_core *core, struct kmt_object *o);
+struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
+				  unsigned long *flags);
+bool kmt_pool_grow(struct kmt_core *core, gfp_t gfp);
+struct kmt_chunk *kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes);
+int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk,
+		      gfp_t gfp);
+unsigned long kmt_pool_free_cells(struct kmt_core *core);
+
+static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
+{
+	return (struct kmt_object *)((char *)chunk + sizeof(struct kmt_object));
+}
+
+/**
+ * kmt_for_each_cell - every cell of the pool, live or not
+ * @core: tracker
+ * @chunk: cursor
+ * @o: cursor
+ *
+ * Takes no lock: what it meets is to be checked under kmt_lock_object().
+ */
+#define kmt_for_each_cell(core, chunk, o)				\
+	for ((chunk) = smp_load_acquire(&(core)->pool.chunks);		\
+	     (chunk); (chunk) = (chunk)->next)				\
+		for ((o) = kmt_chunk_cells(chunk);			\
+		     (o) < kmt_chunk_cells(chunk) + (chunk)->nr; (o)++)
+
+#endif /* _KMT_CORE_H */

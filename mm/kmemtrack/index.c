@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The index: which object does an address belong to?
+ *
+ * A block inside one region of the linear map is in the shard of that region,
+ * so that allocations and frees in different regions never meet on a lock, and
+ * a word that points to an empty region is rejected without one. What crosses
+ * a region's border, is larger than a region or lies elsewhere (vmalloc,
+ * modules) is in the wide tree of its space; each region that such a block of
+ * the linear map touches counts it, for the same quick rejection.
+ */
+#include "core.h"
+
+static struct kmt_object *to_object(const struct rb_node *node)
+{
+	return rb_entry(node, struct kmt_object, node);
+}
+
+/**
+ * kmt_shard_of - the shard of a linear-map address
+ * @core: tracker
+ * @addr: address in @core->linear
+ *
+ * Return: its shard, which other regions may share.
+ */
+struct kmt_tree *kmt_shard_of(struct kmt_core *core, unsigned long addr)
+{
+	return &core->shards[(addr >> KMT_REGION_SHIFT) & (core->nr_shards - 1)];
+}
+
+/**
+ * kmt_tree_of - the tree in which a block belongs
+ * @core: tracker
+ * @space: address space
+ * @addr: first byte
+ * @size: bytes, not 0
+ *
+ * Return: a shard, or the wide tree of @space.
+ */
+struct kmt_tree *kmt_tree_of(struct kmt_core *core, enum kmt_space space,
+			     unsigned long addr, unsigned long size)
+{
+	unsigned long last = addr + size - 1;
+
+	if (space == KMT_VIRT && kmt_in(&core->linear, addr) &&
+	    (addr >> KMT_REGION_SHIFT) == (last >> KMT_REGION_SHIFT))
+		return kmt_shard_of(core, addr);
+	return &core->wide[space];
+}
+
+/**
+ * kmt_tree_find - the object an address lies in
+ * @tree: tree, locked
+ * @addr: any address
+ *
+ * Return: the object with @addr in it, or NULL.
+ */
+struct kmt_object *kmt_tree_find(struct kmt_tree *tree, unsigned long addr)
+{
+	struct rb_node *node = tree->root.rb_node;
+
+	lockdep_assert_held(&tree->lock);
+	while (node) {
+		struct kmt_object *o = to_object(node);
+
+		if (addr < o->addr)
+			node = node->rb_left;
+		else if (addr - o->addr < o->size)
+			return o;
+		else
+			node = node->rb_right;
+	}
+	return NULL;
+}
+
+/**
+ * kmt_tree_first - the first object that overlaps a range
+ * @tree: tree, locked
+ * @addr: first byte of the range
+ * @size: its bytes, not 0; the range does not wrap
+ *
+ * Return: the object with the lowest address among those that overlap.
+ */
+struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
+				  unsigned long size)
+{
+	struct rb_node *node = tree->root.rb_node;
+	struct kmt_object *first = NULL;
+
+	lockdep_assert_held(&tree->lock);
+	while (node) {
+		struct kmt_object *o = to_object(node);
+
+		if (addr >= o->addr && addr - o->addr >= o->size) {
+			node = node->rb_right;
+			continue;
+		}
+		if (addr + size - 1 >= o->addr)
+			first = o;
+		node = node->rb_left;
+	}
+	return first;
+}
+
+/* Counts a wide block in, or out of, the regions of the linear map. */
+static void count_wide(struct kmt_core *core, const struct kmt_object *o,
+		       int delta)
+{
+	unsigned long region, last;
+
+	if (kmt_space(o) != KMT_VIRT || !kmt_in(&core->linear, o->addr))
+		return;
+	region = o->addr >> KMT_REGION_SHIFT;
+	last = (o->addr + o->size - 1) >> KMT_REGION_SHIFT;
+	/* Beyond one round every shard has it: no need to count it twice. */
+	if (last - region >= core->nr_shards)
+		last = region + core->nr_shards - 1;
+	for (; region <= last; region++) {
+		struct kmt_tree *shard =
+			&core->shards[region & (core->nr_shards - 1)];
+
+		WRITE_ONCE(shard->wide, shard->wide + delta);
+	}
+}
+
+static void widen(struct kmt_range *r, const struct kmt_object *o)
+{
+	unsigned long end = o->addr + o->size;
+
+	if (end > r->hi || r->lo == r->hi)
+		WRITE_ONCE(r->hi, end);
+	if (o->addr < r->lo || !r->lo)
+		WRITE_ONCE(r->lo, o->addr);
+}
+
+/**
+ * kmt_tree_link - put an object into its tree
+ * @core: tracker
+ * @tree: the tree that kmt_tree_of() names, locked
+ * @o: object, filled in; nothing in the tree overlaps it
+ */
+void kmt_tree_link(struct kmt_core *core, struct kmt_tree *tree,
+		   struct kmt_object *o)
+{
+	struct rb_node **link = &tree->root.rb_node, *parent = NULL;
+
+	lockdep_assert_held(&tree->lock);
+	while (*link) {
+		parent = *link;
+		link = o->addr < to_object(parent)->addr ?
+			&parent->rb_left : &parent->rb_right;
+	}
+	rb_link_node(&o->node, parent, link);
+	rb_insert_color(&o->node, &tree->root);
+	WRITE_ONCE(tree->nr, tree->nr + 1);
+	/* Pairs with kmt_lock_object(): a live object shows its true address. */
+	smp_store_release(&o->flags, o->flags | KMT_LIVE);
+	if (tree == &core->wide[kmt_space(o)]) {
+		widen(&core->wide_range[kmt_space(o)], o);
+		count_wide(core, o, 1);
+	}
+}
+
+/**
+ * kmt_tree_unlink - take an object out of its tree
+ * @core: tracker
+ * @tree: its tree, locked
+ * @o: object; the caller returns its cell
+ */
+void kmt_tree_unlink(struct kmt_core *core, struct kmt_tree *tree,
+		     struct kmt_object *o)
+{
+	lockdep_assert_held(&tree->lock);
+	if (tree == &core->wide[kmt_space(o)])
+		count_wide(core, o, -1);
+	rb_erase(&o->node, &tree->root);
+	WRITE_ONCE(tree->nr, tree->nr - 1);
+	WRITE_ONCE(o->flags, 0);
+}
+
+/* Locks @tree if @addr lies in one of its objects. */
+static struct kmt_object *lock_find_in(struct kmt_tree *tree,
+				       unsigned long addr,
+				       unsigned long *flags)
+{
+	struct kmt_object *o;
+
+	raw_spin_lock_irqsave(&tree->lock, *flags);
+	o = kmt_tree_find(tree, addr);
+	if (!o)
+		raw_spin_unlock_irqrestore(&tree->lock, *flags);
+	return o;
+}
+
+/**
+ * kmt_lock_find - find the object an address lies in, and lock its tree
+ * @core: tracker
+ * @space: address space
+ * @addr: any address
+ * @treep: set to the tree that was locked
+ * @flags: interrupt state for raw_spin_unlock_irqrestore()
+ *
+ * Return: the object, its tree locked; or NULL with nothing locked.
+ */
+struct kmt_object *kmt_lock_find(struct kmt_core *core, enum kmt_space space,
+				 unsigned long addr, struct kmt_tree **treep,
+				 unsigned long *flags)
+{
+	struct kmt_tree *tree = &core->wide[space];
+
+	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
+		struct kmt_tree *shard = kmt_shard_of(core, addr);
+
+		if (READ_ONCE(shard->nr)) {
+			struct kmt_object *o = lock_find_in(shard, addr, flags);
+
+			if (o) {
+				*treep = shard;
+				return o;
+			}
+		}
+		if (!READ_ONCE(shard->wide))
+			return NULL;
+	}
+	*treep = tree;
+	return lock_find_in(tree, addr, flags);
+}
+
+/**
+ * kmt_lock_object - lock the tree of a cell met while walking the pool
+ * @core: tracker
+ * @o: a cell, whatever is in it
+ * @flags: interrupt state for raw_spin_unlock_irqrestore()
+ *
+ * Return: the tree, locked, if the cell holds a live object; else NULL with
+ * nothing locked.
+ */
+struct kmt_tree *kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
+				 unsigned long *flags)
+{
+	for (;;) {
+		u16 seen = smp_load_acquire(&o->flags);
+		unsigned long addr = READ_ONCE(o->addr);
+		unsigned long size = READ_ONCE(o->size);
+		struct kmt_tree *tree;
+
+		if (!(seen & KMT_LIVE) || !size)
+			return NULL;
+		tree = kmt_tree_of(core, seen & KMT_SPACE_MASK, addr, size);
+		raw_spin_lock_irqsave(&tree->lock, *flags);
+		if ((smp_load_acquire(&o->flags) & KMT_LIVE) &&
+		    tree == kmt_tree_of(core, kmt_space(o), o->addr, o->size))
+			return tree;
+		raw_spin_unlock_irqrestore(&tree->lock, *flags);
+	}
+}
+
+/**
+ * kmt_lookup - copy what is known of the block an address lies in
+ * @core: tracker
+ * @space: address space
+ * @addr: any address
+ * @copy: filled in when there is one
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether there is one.
+ */
+bool kmt_lookup(struct kmt_core *core, enum kmt_space space,
+		unsigned long addr, struct kmt_object *copy)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+	struct kmt_object *o;
+
+	o = kmt_lock_find(core, space, addr, &tree, &flags);
+	if (!o)
+		return false;
+	*copy = *o;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return true;
+}
+
+/* Moves what is in @from to where it belongs now. */
+static void rehash(struct kmt_core *core, struct rb_root *from)
+{
+	struct rb_node *node;
+	unsigned long flags;
+
+	while ((node = rb_first(from))) {
+		struct kmt_object *o = to_object(node);
+		struct kmt_tree *tree;
+
+		rb_erase(node, from);
+		tree = kmt_tree_of(core, KMT_VIRT, o->addr, o->size);
+		raw_spin_lock_irqsave(&tree->lock, flags);
+		kmt_tree_link(core, tree, o);
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+	}
+}
+
+/**
+ * kmt_index_resize - lay out the index of KMT_VIRT anew
+ * @core: tracker
+ * @linear: addresses that go to the shards
+ * @shards: the new table, zeroed
+ * @nr_shards: its size, a power of two
+ *
+ * Context: nothing else may use the tracker meanwhile.
+ */
+void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
+		      struct kmt_tree *shards, u32 nr_shards)
+{
+	struct kmt_tree *old = core->shards, *wide = &core->wide[KMT_VIRT];
+	struct rb_root was_wide = wide->root;
+	u32 i, nr_old = core->nr_shards;
+
+	for (i = 0; i < nr_shards; i++)
+		raw_spin_lock_init(&shards[i].lock);
+	core->linear = *linear;
+	core->shards = shards;
+	core->nr_shards = nr_shards;
+	wide->root = RB_ROOT;
+	wide->nr = 0;
+	core->wide_range[KMT_VIRT] = (struct kmt_range){};
+
+	for (i = 0; i < nr_old; i++) {
+		rehash(core, &old[i].root);
+		old[i].nr = 0;
+		old[i].wide = 0;
+	}
+	rehash(core, &was_wide);
+}

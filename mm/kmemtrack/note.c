@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Annotations: what the kernel's programmers tell us about single blocks.
+ *
+ * Rare ones that need room of their own (scan areas, aliases) are cells in one
+ * tree beside the index, ordered by the address of the block they belong to.
+ */
+#include "core.h"
+
+static struct kmt_object *to_aux(const struct rb_node *node)
+{
+	return rb_entry(node, struct kmt_object, node);
+}
+
+/* Counts the note if nothing is known of @addr. */
+static struct kmt_object *lock_noted(struct kmt_core *core,
+				     enum kmt_space space, unsigned long addr,
+				     struct kmt_tree **treep,
+				     unsigned long *flags)
+{
+	struct kmt_object *o = kmt_lock_find(core, space, addr, treep, flags);
+
+	if (!o)
+		kmt_event(core, KMT_EV_NOTE_UNKNOWN);
+	return o;
+}
+
+/**
+ * kmt_set_min - change how many references a block needs
+ * @core: tracker
+ * @space: address space of @addr
+ * @addr: an address in the block
+ * @min: number of references, KMT_MIN_GREY or KMT_MIN_BLACK
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether the block is tracked.
+ */
+bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
+		 unsigned long addr, u8 min)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+	struct kmt_object *o;
+
+	o = lock_noted(core, space, addr, &tree, &flags);
+	if (!o)
+		return false;
+	o->min = min;
+	/* A black block stays black for good: its owner gave it up. */
+	if (!kmt_judged(o))
+		kmt_change_flags(o, 0, KMT_LEAK | KMT_NEW | KMT_INDIRECT |
+				 KMT_SUSPECT);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return true;
+}
+
+/**
+ * kmt_set_flags - set flags of a block
+ * @core: tracker
+ * @space: address space of @addr
+ * @addr: an address in the block
+ * @set: KMT_NO_SCAN, KMT_STACK, KMT_TRANSIENT
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether the block is tracked.
+ */
+bool kmt_set_flags(struct kmt_core *core, enum kmt_space space,
+		   unsigned long addr, u16 set)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+	struct kmt_object *o;
+
+	o = lock_noted(core, space, addr, &tree, &flags);
+	if (!o)
+		return false;
+	kmt_change_flags(o, set, 0);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return true;
+}
+
+/**
+ * kmt_set_stack - replace the backtrace of a block
+ * @core: tracker
+ * @space: address space of @addr
+ * @addr: an address in the block
+ * @stack: handle of the new backtrace
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether the block is tracked.
+ */
+bool kmt_set_stack(struct kmt_core *core, enum kmt_space space,
+		   unsigned long addr, u32 stack)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+	struct kmt_object *o;
+
+	o = lock_noted(core, space, addr, &tree, &flags);
+	if (!o)
+		return false;
+	o->stack = stack;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return true;
+}
+
+static void link_aux(struct kmt_core *core, struct kmt_object *aux)
+{
+	struct rb_node **link = &core->aux.root.rb_node, *parent = NULL;
+
+	lockdep_assert_held(&core->aux.lock);
+	while (*link) {
+		parent = *link;
+		link = aux->addr < to_aux(parent)->addr ?
+			&parent->rb_left : &parent->rb_right;
+	}
+	rb_link_node(&aux->node, parent, link);
+	rb_insert_color(&aux->node, &core->aux.root);
+	WRITE_ONCE(core->aux.nr, core->aux.nr + 1);
+}
+
+static struct kmt_object *first_aux(struct kmt_core *core, unsigned long owner)
+{
+	struct rb_node *node = core->aux.root.rb_node;
+	struct kmt_object *first = NULL;
+
+	lockdep_assert_held(&core->aux.lock);
+	while (node) {
+		struct kmt_object *aux = to_aux(node);
+
+		if (owner > aux->addr) {
+			node = node->rb_right;
+			continue;
+		}
+		if (owner == aux->addr)
+			first = aux;
+		node = node->rb_left;
+	}
+	return first;
+}
+
+static struct kmt_object *next_aux(struct kmt_object *aux)
+{
+	struct rb_node *node = rb_next(&aux->node);
+
+	if (!node || to_aux(node)->addr != aux->addr)
+		return NULL;
+	return to_aux(node);
+}
+
+/* What add_aux() is to hang on the block at or around an address. */
+struct aux_request {
+	unsigned long at;	/* an address in the block */
+	unsigned long start;
+	unsigned long size;
+	u16 kind;		/* KMT_AREAS or KMT_ALIAS */
+};
+
+/* Checks an area against its block; SIZE_MAX stands for all that follows. */
+static bool fit_area(const struct kmt_object *o, const struct aux_request *r,
+		     unsigned long *size)
+{
+	unsigned long room = o->size - (r->start - o->addr);
+
+	*size = r->size == SIZE_MAX ? room : r->size;
+	return *size && *size <= room;
+}
+
+/*
+ * Without memory for the cell the block stays as it was: all of it is read,
+ * nothing is forwarded. The caller knows what that means for it.
+ */
+static bool add_aux(struct kmt_core *core, const struct aux_request *r,
+		    gfp_t gfp)
+{
+	struct kmt_object *aux, *o;
+	struct kmt_tree *tree;
+	unsigned long flags, dummy, size = 0;
+	bool ok;
+
+	aux = kmt_cell_alloc(core, gfp, &flags);
+	if (!aux) {
+		kmt_event(core, KMT_EV_LOST_NOMEM);
+		return false;
+	}
+	o = lock_noted(core, KMT_VIRT, r->at, &tree, &dummy);
+	ok = o && (r->kind != KMT_AREAS || fit_area(o, r, &size));
+	if (ok) {
+		aux->addr = o->addr;
+		aux->size = size;
+		aux->start = r->start;
+		aux->born = 0;
+		WRITE_ONCE(aux->flags, KMT_AUX | r->kind);
+		raw_spin_lock(&core->aux.lock);
+		link_aux(core, aux);
+		raw_spin_unlock(&core->aux.lock);
+		kmt_change_flags(o, r->kind, 0);
+	}
+	if (o)
+		raw_spin_unlock_irqrestore(&tree->lock, dummy);
+	if (!ok)
+		kmt_cell_put(core, aux);
+	local_irq_restore(flags);
+	if (o && !ok)
+		kmt_event(core, KMT_EV_BAD_AREA);
+	return ok;
+}
+
+/**
+ * kmt_add_area - only some parts of a block hold references
+ * @core: tracker
+ * @addr: first byte of the part, in the block (KMT_VIRT)
+ * @size: its bytes, or SIZE_MAX for all up to the end of the block
+ * @gfp: how memory for the record may be got
+ *
+ * Several parts add up. A part outside the block is counted and ignored.
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether it was noted; if not, all of the block is read as before.
+ */
+bool kmt_add_area(struct kmt_core *core, unsigned long addr,
+		  unsigned long size, gfp_t gfp)
+{
+	struct aux_request r = {
+		.at = addr,
+		.start = addr,
+		.size = size,
+		.kind = KMT_AREAS,
+	};
+
+	return add_aux(core, &r, gfp);
+}
+
+/**
+ * kmt_add_alias - references to one block count for another, too
+ * @core: tracker
+ * @holder: an address in the block whose references in excess are passed on
+ * @target: first byte of the block that gets them
+ * @gfp: how memory for the record may be got
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether it was noted.
+ */
+bool kmt_add_alias(struct kmt_core *core, unsigned long holder,
+		   unsigned long target, gfp_t gfp)
+{
+	struct aux_request r = {
+		.at = holder,
+		.start = target,
+		.kind = KMT_ALIAS,
+	};
+
+	return add_aux(core, &r, gfp);
+}
+
+/**
+ * kmt_get_alias - where references in excess go
+ * @core: tracker
+ * @holder: first byte of a block with KMT_ALIAS
+ * @target: set to the first byte of the block that gets them
+ *
+ * Context: interrupts off; a tree lock may be held.
+ * Return: whether there is such a block.
+ */
+bool kmt_get_alias(struct kmt_core *core, unsigned long holder,
+		   unsigned long *target)
+{
+	struct kmt_object *aux;
+
+	raw_spin_lock(&core->aux.lock);
+	for (aux = first_aux(core, holder); aux; aux = next_aux(aux)) {
+		if (aux->flags & KMT_ALIAS) {
+			*target = aux->start;
+			break;
+		}
+	}
+	raw_spin_unlock(&core->aux.lock);
+	return aux;
+}
+
+/**
+ * kmt_get_area - the scan areas of a block, one by one
+ * @core: tracker
+ * @owner: first byte of a block with KMT_AREAS
+ * @nr: which, from 0
+ * @start: set to its first byte
+ * @size: set to its bytes
+ *
+ * Context: interrupts off; a tree lock may be held.
+ * Return: false when there are no more.
+ */
+bool kmt_get_area(struct kmt_core *core, unsigned long owner, unsigned int nr,
+		  unsigned long *start, unsigned long *size)
+{
+	struct kmt_object *aux;
+
+	raw_spin_lock(&core->aux.lock);
+	for (aux = first_aux(core, owner); aux; aux = next_aux(aux)) {
+		if ((aux->flags & KMT_AREAS) && nr-- == 0) {
+			*start = aux->start;
+			*size = aux->size;
+			break;
+		}
+	}
+	raw_spin_unlock(&core->aux.lock);
+	return aux;
+}
+
+/**
+ * kmt_drop_aux - forget the scan areas and aliases of a block
+ * @core: tracker
+ * @owner: first byte of the block, which is in no tree any more
+ *
+ * Context: any but NMI, no tracker lock held.
+ */
+void kmt_drop_aux(struct kmt_core *core, unsigned long owner)
+{
+	struct kmt_object *aux;
+	unsigned long flags;
+
+	do {
+		raw_spin_lock_irqsave(&core->aux.lock, flags);
+		aux = first_aux(core, owner);
+		if (aux) {
+			rb_erase(&aux->node, &core->aux.root);
+			WRITE_ONCE(core->aux.nr, core->aux.nr - 1);
+			WRITE_ONCE(aux->flags, 0);
+		}
+		raw_spin_unlock(&core->aux.lock);
+		if (aux)
+			kmt_cell_put(core, aux);
+		local_irq_restore(flags);
+	} while (aux);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The record kept for one tracked block of memory.
+ *
+ * An object lives in a 64-byte cell of the pool (pool.c). Cells are
+ * type-stable: a cell never becomes anything but a cell while the tracker is
+ * alive, so whoever walks the pool may read any cell at any time; what it
+ * reads means something only under the lock of the tree the object is in.
+ *
+ * Invariants
+ *
+ *  - KMT_LIVE is set exactly while the object is in a tree. @addr, @size and
+ *    the space bits do not change while it is set.
+ *  - Everything else in a live object is written under its tree's lock.
+ *  - Objects of one space never overlap.
+ *  - A free cell has no flag set; node.rb_left links it in a free list.
+ */
+#ifndef _KMT_OBJECT_H
+#define _KMT_OBJECT_H
+
+#include "env.h"
+
+/**
+ * enum kmt_space - the address spaces of tracked blocks
+ * @KMT_VIRT: kernel virtual addresses: slab, large kmalloc, vmalloc
+ * @KMT_PERCPU: per-CPU pointers, as alloc_percpu() returns them
+ * @KMT_PHYS: physical addresses: memblock; never the target of a reference
+ * @KMT_ROOT: sections of the kernel image; never the target of a reference
+ */
+enum kmt_space {
+	KMT_VIRT,
+	KMT_PERCPU,
+	KMT_PHYS,
+	KMT_ROOT,
+	KMT_NR_SPACES,
+};
+
+#define KMT_SPACE_MASK	0x0003	/* enum kmt_space */
+#define KMT_LIVE	0x0004	/* in a tree */
+#define KMT_SCANNED	0x0008	/* contents read, if @epoch is the current one */
+#define KMT_NO_SCAN	0x0010	/* contents hold no references */
+#define KMT_AREAS	0x0020	/* only the scan areas hold references */
+#define KMT_ALIAS	0x0040	/* references in excess count for another block */
+#define KMT_STACK	0x0080	/* a task's stack, read as one: its live part */
+#define KMT_TRANSIENT	0x0100	/* not to be suspected by the next scan */
+#define KMT_SUSPECT	0x0200	/* unreferenced in an earlier mark, @crc is valid */
+#define KMT_LEAK	0x0400	/* reported */
+#define KMT_NEW		0x0800	/* reported for the first time by the last scan */
+#define KMT_INDIRECT	0x1000	/* leak that only another leak refers to */
+#define KMT_AUX		0x2000	/* not a block: a scan area or an alias */
+#define KMT_COVERED	0x4000	/* leak that a direct leak leads to */
+
+/* Values of kmt_object.min with a meaning of their own. */
+#define KMT_MIN_GREY	0	/* a root: read, never reported */
+#define KMT_MIN_BLACK	0xff	/* ignored: not read, never reported */
+
+#define KMT_COUNT_MAX	0xff
+
+/**
+ * struct kmt_object - one tracked block
+ * @node: in the tree that kmt_tree_of() names
+ * @addr: first byte of the block, in its space
+ * @size: bytes
+ * @stack: handle of the allocation's backtrace, 0 if there is none
+ * @pid: of the allocating task
+ * @start: in an auxiliary cell, the first byte of the scan area or the
+ *	address of the block that gets the references in excess
+ * @born: low 32 bits of jiffies at the allocation
+ * @crc: checksum of the contents when it was suspected
+ * @comm: handle of the allocating task's name
+ * @flags: KMT_*
+ * @epoch: mark in which @count and KMT_SCANNED are valid
+ * @count: references found, saturating
+ * @min: references below which the block is a leak, or KMT_MIN_*
+ *
+ * An auxiliary cell (KMT_AUX) hangs in the tree of auxiliaries under the
+ * address of the block it belongs to (@addr): with KMT_AREAS a scan area of
+ * @size bytes from @start, with KMT_ALIAS a block at @start.
+ */
+struct kmt_object {
+	struct rb_node node;
+	unsigned long addr;
+	unsigned long size;
+	union {
+		struct {
+			u32 stack;
+			s32 pid;
+		};
+		unsigned long start;
+	};
+	u32 born;
+	u32 crc;
+	u16 comm;
+	u16 flags;
+	u16 epoch;
+	u8 count;
+	u8 min;
+};
+
+static_assert(sizeof(struct kmt_object) <= 64);
+
+/* Flags are also looked at without the lock, as a hint. */
+static inline void kmt_change_flags(struct kmt_object *o, u16 set, u16 clear)
+{
+	WRITE_ONCE(o->flags, (o->flags & ~clear) | set);
+}
+
+static inline enum kmt_space kmt_space(const struct kmt_object *o)
+{
+	return o->flags & KMT_SPACE_MASK;
+}
+
+/* Whether a reference count decides the fate of this block. */
+static inline bool kmt_judged(const struct kmt_object *o)
+{
+	return o->min != KMT_MIN_GREY && o->min != KMT_MIN_BLACK;
+}
+
+/* Whether mark @epoch got to this block. */
+static inline bool kmt_reached(const struct kmt_object *o, u16 epoch)
+{
+	if (!kmt_judged(o))
+		return true;
+	return o->epoch == epoch && o->count >= o->min;
+}
+
+#endif /* _KMT_OBJECT_H */
