@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Marking: which blocks do the roots lead to?
+ */
+#include "mark.h"
+
+/* Words between two calls of kmt_ops.relax(). */
+#define KMT_BUDGET	4096
+
+/* Sweeps for blocks that were born meanwhile; overflow has as many as needed. */
+#define KMT_SWEEPS	4
+
+/* How far references in excess are passed on. */
+#define KMT_ALIAS_HOPS	4
+
+/**
+ * kmt_marker_init - prepare a marker
+ * @m: marker
+ * @core: tracker
+ * @stack: room for the mark stack
+ * @max: entries in @stack, at least 1
+ */
+void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
+		     struct kmt_grey *stack, u32 max)
+{
+	m->core = core;
+	m->stack = stack;
+	m->max = max;
+	m->depth = 0;
+	m->overflow = false;
+	m->stopped = false;
+	m->budget = KMT_BUDGET;
+	m->words = 0;
+	m->hits = 0;
+	m->objects = 0;
+}
+
+/* Epochs wrap: make sure that no object carries a number about to come. */
+static void forget_epochs(struct kmt_core *core)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	kmt_for_each_cell(core, chunk, o) {
+		struct kmt_tree *tree;
+		unsigned long flags;
+
+		tree = kmt_lock_object(core, o, &flags);
+		if (!tree)
+			continue;
+		o->epoch = 0;
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+	}
+}
+
+/**
+ * kmt_mark_begin - begin a mark
+ * @m: marker
+ *
+ * Context: one mark at a time.
+ */
+void kmt_mark_begin(struct kmt_marker *m)
+{
+	struct kmt_core *core = m->core;
+	struct kmt_range *wide = &core->wide_range[KMT_VIRT];
+	u16 epoch = core->epoch + 1;
+
+	if (!epoch) {
+		/* 0 is the epoch of nothing, so a wrap skips it. */
+		forget_epochs(core);
+		epoch = 1;
+	}
+	m->virt = core->linear;
+	if (wide->lo < m->virt.lo && wide->hi)
+		m->virt.lo = READ_ONCE(wide->lo);
+	if (wide->hi > m->virt.hi)
+		m->virt.hi = READ_ONCE(wide->hi);
+	m->percpu.lo = READ_ONCE(core->wide_range[KMT_PERCPU].lo);
+	m->percpu.hi = READ_ONCE(core->wide_range[KMT_PERCPU].hi);
+	m->depth = 0;
+	m->stopped = false;
+	WRITE_ONCE(core->epoch, epoch);
+	WRITE_ONCE(core->marking, true);
+}
+
+/**
+ * kmt_mark_end - end a mark
+ * @m: marker
+ */
+void kmt_mark_end(struct kmt_marker *m)
+{
+	WRITE_ONCE(m->core->marking, false);
+}
+
+/**
+ * kmt_mark_relax - let others run, once in a while
+ * @m: marker
+ *
+ * Context: no lock held.
+ * Return: whether the mark is to be given up.
+ */
+bool kmt_mark_relax(struct kmt_marker *m)
+{
+	if (unlikely(m->budget <= 0)) {
+		m->budget = KMT_BUDGET;
+		if (m->core->ops->relax && m->core->ops->relax(m))
+			m->stopped = true;
+	}
+	return m->stopped;
+}
+
+static void push(struct kmt_marker *m, struct kmt_object *o,
+		 unsigned long addr)
+{
+	if (m->depth == m->max) {
+		if (!m->overflow)
+			kmt_event(m->core, KMT_EV_STACK_OVERFLOW);
+		m->overflow = true;
+		return;
+	}
+	m->stack[m->depth].o = o;
+	m->stack[m->depth].addr = addr;
+	m->depth++;
+}
+
+static void enter_epoch(struct kmt_object *o, u16 epoch)
+{
+	if (o->epoch == epoch)
+		return;
+	o->epoch = epoch;
+	o->count = 0;
+	kmt_change_flags(o, 0, KMT_SCANNED);
+}
+
+/* Counts a reference; true if it is one in excess, for the block at @next. */
+static bool refer(struct kmt_marker *m, enum kmt_space space,
+		  unsigned long word, unsigned long *next)
+{
+	struct kmt_core *core = m->core;
+	struct kmt_tree *tree;
+	unsigned long flags, addr;
+	struct kmt_object *o;
+	bool grey, excess;
+
+	o = kmt_lock_find(core, space, word, &tree, &flags);
+	if (!o)
+		return false;
+	m->hits++;
+	enter_epoch(o, core->epoch);
+	if (o->count < KMT_COUNT_MAX)
+		o->count++;
+	grey = kmt_judged(o) && o->count == o->min;
+	excess = (o->flags & KMT_ALIAS) && !(kmt_judged(o) && o->count <= o->min)
+		 && kmt_get_alias(core, o->addr, next);
+	addr = o->addr;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+
+	if (grey)
+		push(m, o, addr);
+	return excess;
+}
+
+static noinline void mark_hit(struct kmt_marker *m, unsigned long word)
+{
+	int hops = KMT_ALIAS_HOPS;
+
+	if (kmt_in(&m->percpu, word) &&
+	    refer(m, KMT_PERCPU, word, &word))
+		return;
+	if (!kmt_in(&m->virt, word) || kmt_in(&m->core->skip, word))
+		return;
+	while (hops-- && refer(m, KMT_VIRT, word, &word))
+		;
+}
+
+/**
+ * kmt_mark_word - a root holds this word
+ * @m: marker
+ * @word: may be a reference, to any byte of a block
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_word(struct kmt_marker *m, unsigned long word)
+{
+	if (kmt_in(&m->virt, word) || kmt_in(&m->percpu, word))
+		mark_hit(m, word);
+}
+
+static void mark_words(struct kmt_reader *r, unsigned int nr)
+{
+	struct kmt_marker *m = r->m;
+	unsigned int i;
+
+	m->words += nr;
+	for (i = 0; i < nr; i++)
+		kmt_mark_word(m, m->buf[i]);
+}
+
+/* Takes @o for this mark; false if there is nothing in it to be read. */
+static bool claim(struct kmt_marker *m, struct kmt_object *o,
+		  unsigned long addr, struct kmt_object *copy)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+	bool wanted;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return false;
+	wanted = o->addr == addr && kmt_reached(o, m->core->epoch);
+	if (wanted) {
+		enter_epoch(o, m->core->epoch);
+		wanted = !(o->flags & KMT_SCANNED);
+		kmt_change_flags(o, KMT_SCANNED, 0);
+		*copy = *o;
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return wanted && copy->min != KMT_MIN_BLACK &&
+	       !(copy->flags & (KMT_NO_SCAN | KMT_STACK));
+}
+
+static void scan(struct kmt_marker *m, struct kmt_object *o,
+		 unsigned long addr)
+{
+	struct kmt_reader r = { .words = mark_words, .m = m, .from = o };
+	struct kmt_object copy;
+
+	/* A block costs a little even if it is tiny. */
+	m->budget -= KMT_STEP_WORDS / 8;
+	if (kmt_mark_relax(m) || !claim(m, o, addr, &copy))
+		return;
+	m->objects++;
+	kmt_read_object(&r, o, &copy);
+}
+
+static void drain(struct kmt_marker *m)
+{
+	while (m->depth) {
+		struct kmt_grey *g = &m->stack[--m->depth];
+
+		scan(m, g->o, g->addr);
+	}
+}
+
+/**
+ * kmt_mark_object - read a reached object and all that follows from it
+ * @m: marker
+ * @o: its cell
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o)
+{
+	scan(m, o, READ_ONCE(o->addr));
+	drain(m);
+}
+
+/**
+ * kmt_mark_block - read memory that is no object as a root
+ * @m: marker
+ * @start: first byte
+ * @end: one past the last
+ *
+ * What cannot be read is left out.
+ *
+ * Context: no lock held; the caller sees to it that the memory is a root.
+ */
+void kmt_mark_block(struct kmt_marker *m, unsigned long start,
+		    unsigned long end)
+{
+	const unsigned long step = KMT_STEP_WORDS * sizeof(long);
+	struct kmt_reader r = { .m = m };
+	unsigned long pos = ALIGN(start, sizeof(long));
+
+	end = ALIGN_DOWN(end, sizeof(long));
+	while (pos < end && !kmt_mark_relax(m)) {
+		unsigned long len = min(end, ALIGN_DOWN(pos, step) + step) -
+				    pos;
+
+		if (kmt_env_read(m->buf, pos, len))
+			mark_words(&r, len / sizeof(long));
+		else
+			kmt_event(m->core, KMT_EV_FAULT);
+		m->budget -= len / sizeof(long);
+		pos += len;
+	}
+	drain(m);
+}
+
+/* Without the lock: an answer that is out of date is made good by claim(). */
+static __no_kcsan bool to_be_read(const struct kmt_object *o, u16 epoch)
+{
+	return (o->flags & KMT_LIVE) && kmt_reached(o, epoch) &&
+	       !(o->epoch == epoch && (o->flags & KMT_SCANNED));
+}
+
+/**
+ * kmt_mark_sweep - read the grey objects and all that was reached
+ * @m: marker
+ *
+ * Finds by a walk over the pool what is reached and has not been read: the
+ * grey objects, what the mark stack had no room for, what was born during the
+ * mark.
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_sweep(struct kmt_marker *m)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+	int rounds = 0;
+	bool found;
+
+	do {
+		found = false;
+		m->overflow = false;
+		kmt_for_each_cell(m->core, chunk, o) {
+			if (!to_be_read(o, m->core->epoch))
+				continue;
+			found = true;
+			kmt_mark_object(m, o);
+			if (m->stopped)
+				return;
+		}
+	} while (m->overflow || (found && ++rounds < KMT_SWEEPS));
+}
