@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * kmemtrack: leak detector for kernel memory.
+ *
+ * The allocators and everybody who annotates memory call the functions of
+ * <linux/kmemleak.h>, which are names for the gates here: one branch that is
+ * patched out while nothing is tracked.
+ */
+#ifndef _LINUX_KMEMTRACK_H
+#define _LINUX_KMEMTRACK_H
+
+#include <linux/jump_label.h>
+#include <linux/kconfig.h>
+#include <linux/types.h>
+
+struct vm_struct;
+
+#ifdef CONFIG_KMEMTRACK
+
+#ifdef CONFIG_KMEMTRACK_DEFAULT_OFF
+DECLARE_STATIC_KEY_FALSE(kmemtrack_key);
+#else
+DECLARE_STATIC_KEY_TRUE(kmemtrack_key);
+#endif
+
+/* The hooks stay out of line of the allocators even when the key is true. */
+#define kmemtrack_tracking() static_branch_unlikely(&kmemtrack_key)
+
+void __init kmemtrack_init(void);
+void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp);
+void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp);
+void __kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp);
+void __kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp);
+void __kmemtrack_free(const void *ptr);
+void __kmemtrack_free_part(const void *ptr, size_t size);
+void __kmemtrack_free_percpu(const void __percpu *ptr);
+void __kmemtrack_free_part_phys(phys_addr_t phys, size_t size);
+void __kmemtrack_update_trace(const void *ptr);
+void __kmemtrack_not_leak(const void *ptr);
+void __kmemtrack_transient_leak(const void *ptr);
+void __kmemtrack_ignore(const void *ptr);
+void __kmemtrack_ignore_percpu(const void __percpu *ptr);
+void __kmemtrack_ignore_phys(phys_addr_t phys);
+void __kmemtrack_scan_area(const void *ptr, size_t size, gfp_t gfp);
+void __kmemtrack_no_scan(const void *ptr);
+
+/**
+ * kmemtrack_alloc - a block was allocated
+ * @ptr: the block; NULL and error pointers are ignored
+ * @size: its bytes
+ * @min_count: references below which it is a leak: 1 for most; 0: it is never
+ *	a leak, and what it refers to is none; -1: ignore it, and do not read it
+ * @gfp: flags of the allocation
+ *
+ * Context: any in which @gfp allows to allocate; refused in NMI.
+ */
+static __always_inline void kmemtrack_alloc(const void *ptr, size_t size,
+					    int min_count, gfp_t gfp)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_alloc(ptr, size, min_count, gfp);
+}
+
+/**
+ * kmemtrack_alloc_percpu - a per-CPU block was allocated
+ * @ptr: as alloc_percpu() returns it
+ * @size: bytes for one CPU
+ * @gfp: flags of the allocation
+ */
+static __always_inline void
+kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_alloc_percpu(ptr, size, gfp);
+}
+
+/**
+ * kmemtrack_alloc_phys - a block of physical memory was allocated
+ * @phys: its address
+ * @size: its bytes
+ * @gfp: flags of the allocation
+ *
+ * It is never a leak, and what it refers to is none.
+ */
+static __always_inline void
+kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_alloc_phys(phys, size, gfp);
+}
+
+/**
+ * kmemtrack_vmalloc - a vmalloc block was allocated
+ * @area: its area; whoever keeps a reference to it keeps the block
+ * @size: bytes of the block
+ * @gfp: flags of the allocation
+ */
+static __always_inline void
+kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_vmalloc(area, size, gfp);
+}
+
+/**
+ * kmemtrack_free - a block is about to be freed
+ * @ptr: the block; NULL and error pointers are ignored
+ *
+ * Context: any; refused in NMI.
+ */
+static __always_inline void kmemtrack_free(const void *ptr)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_free(ptr);
+}
+
+/**
+ * kmemtrack_free_part - part of a block is about to be freed
+ * @ptr: first byte of the part
+ * @size: its bytes
+ */
+static __always_inline void kmemtrack_free_part(const void *ptr, size_t size)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_free_part(ptr, size);
+}
+
+/**
+ * kmemtrack_free_percpu - a per-CPU block is about to be freed
+ * @ptr: as alloc_percpu() returned it
+ */
+static __always_inline void
+kmemtrack_free_percpu(const void __percpu *ptr)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_free_percpu(ptr);
+}
+
+/**
+ * kmemtrack_free_part_phys - physical memory is about to be freed
+ * @phys: first byte
+ * @size: its bytes
+ */
+static __always_inline void
+kmemtrack_free_part_phys(phys_addr_t phys, size_t size)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_free_part_phys(phys, size);
+}
+
+/**
+ * kmemtrack_update_trace - take the caller's backtrace for the allocation's
+ * @ptr: an address in the block
+ */
+static __always_inline void kmemtrack_update_trace(const void *ptr)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_update_trace(ptr);
+}
+
+/**
+ * kmemtrack_not_leak - a block is no leak though nothing seems to refer to it
+ * @ptr: an address in the block
+ *
+ * The block is a root from now on: what it refers to is no leak either.
+ */
+static __always_inline void kmemtrack_not_leak(const void *ptr)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_not_leak(ptr);
+}
+
+/**
+ * kmemtrack_transient_leak - a block is without references for a moment
+ * @ptr: an address in the block
+ *
+ * The next scan does not report it.
+ */
+static __always_inline void kmemtrack_transient_leak(const void *ptr)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_transient_leak(ptr);
+}
+
+/**
+ * kmemtrack_ignore - a block is neither a leak nor holds references
+ * @ptr: an address in the block
+ */
+static __always_inline void kmemtrack_ignore(const void *ptr)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_ignore(ptr);
+}
+
+/**
+ * kmemtrack_ignore_percpu - as kmemtrack_ignore(), for a per-CPU block
+ * @ptr: a per-CPU pointer into the block
+ */
+static __always_inline void kmemtrack_ignore_percpu(const void __percpu *ptr)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_ignore_percpu(ptr);
+}
+
+/**
+ * kmemtrack_ignore_phys - physical memory holds no references
+ * @phys: an address in the block
+ */
+static __always_inline void kmemtrack_ignore_phys(phys_addr_t phys)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_ignore_phys(phys);
+}
+
+/**
+ * kmemtrack_scan_area - only this part of a block, and others so named, can
+ *			 hold references
+ * @ptr: first byte of the part
+ * @size: its bytes, SIZE_MAX for all up to the end of the block
+ * @gfp: flags for memory to note it
+ */
+static __always_inline void
+kmemtrack_scan_area(const void *ptr, size_t size, gfp_t gfp)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_scan_area(ptr, size, gfp);
+}
+
+/**
+ * kmemtrack_no_scan - a block holds no references
+ * @ptr: an address in the block
+ */
+static __always_inline void kmemtrack_no_scan(const void *ptr)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_no_scan(ptr);
+}
+
+#else /* !CONFIG_KMEMTRACK */
+
+static inline void kmemtrack_init(void) { }
+
+#endif /* CONFIG_KMEMTRACK */
+
+#endif /* _LINUX_KMEMTRACK_H */

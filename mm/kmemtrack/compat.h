@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Differences between the kernels this builds on, and the little that depends
+ * on the architecture. Nothing else asks for either.
+ */
+#ifndef _KMT_COMPAT_H
+#define _KMT_COMPAT_H
+
+#include <linux/fs.h>
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/processor.h>
+#include <linux/sched.h>
+#include <linux/version.h>
+#include <linux/vmalloc.h>
+
+#include "env.h"
+
+/* How to allocate for an allocation with @gfp: no harder than it tries. */
+static inline gfp_t kmt_nested_gfp(gfp_t gfp)
+{
+	return (gfp & (GFP_KERNEL | GFP_ATOMIC)) |
+	       __GFP_NORETRY | __GFP_NOMEMALLOC | __GFP_NOWARN;
+}
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+#define kmt_splice_read	copy_splice_read
+#else
+#define kmt_splice_read	generic_file_splice_read
+#endif
+
+/* Linear-map addresses, now and after memory hotplug. */
+static inline void kmt_linear_map(unsigned long *lo, unsigned long *hi)
+{
+	*lo = PAGE_OFFSET;
+#if defined(CONFIG_ARM64)
+	*hi = PAGE_END;
+#elif defined(CONFIG_X86_64)
+	*hi = VMALLOC_START;
+#else
+	*hi = (unsigned long)high_memory;
+#endif
+}
+
+/* Where there is no page, there is none up to the next multiple of this. */
+#ifdef CONFIG_SPARSEMEM
+#define KMT_HOLE_PAGES	PAGES_PER_SECTION
+#else
+#define KMT_HOLE_PAGES	1UL
+#endif
+
+/* Stack pointer of a task that does not run; 0 if it cannot be told. */
+static inline unsigned long kmt_saved_sp(struct task_struct *task)
+{
+#if defined(CONFIG_ARM64) || defined(CONFIG_ARM)
+	return thread_saved_sp(task);
+#elif defined(CONFIG_X86)
+	return task->thread.sp;
+#else
+	return 0;
+#endif
+}
+
+#if defined(CONFIG_ARM64)
+DECLARE_PER_CPU(unsigned long *, irq_stack_ptr);
+#endif
+
+/*
+ * The stack on which @cpu takes interrupts. What is on it is dead, but for the
+ * time of an interrupt.
+ */
+static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
+{
+#if defined(CONFIG_ARM64)
+	*lo = (unsigned long)per_cpu(irq_stack_ptr, cpu);
+	*hi = *lo + IRQ_STACK_SIZE;
+	return *lo;
+#else
+	*lo = *hi = 0;
+	return false;
+#endif
+}
+
+#endif /* _KMT_COMPAT_H */

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the commands do.
+ */
+#include <linux/module.h>
+
+#include "glue.h"
+
+#define KMT_DEFAULT_PERIOD	CONFIG_KMEMTRACK_SCAN_PERIOD
+
+static int locked(int (*action)(void))
+{
+	int ret = mutex_lock_interruptible(&kmt_scan_mutex);
+
+	if (ret)
+		return -EINTR;
+	ret = action();
+	mutex_unlock(&kmt_scan_mutex);
+	return ret;
+}
+
+static int switch_off(void)
+{
+	kmt_switch_off();
+	return 0;
+}
+
+static int clear(void)
+{
+	kmt_clear(&kmt_core);
+	return 0;
+}
+
+static unsigned int usual_period(void)
+{
+	return kmt_tunables.scan_period ?: KMT_DEFAULT_PERIOD;
+}
+
+/* What makes sense only while blocks are tracked. */
+static bool needs_tracking(enum kmt_verb verb)
+{
+	switch (verb) {
+	case KMT_CMD_ON:
+	case KMT_CMD_OFF:
+	case KMT_CMD_CLEAR:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/**
+ * kmt_execute - do what a command says
+ * @cmd: command
+ *
+ * Context: may sleep.
+ * Return: 0; -EPERM for what cannot be done while off; -EINTR after a signal;
+ * -EINVAL for an unknown address; -ENOMEM.
+ */
+int kmt_execute(const struct kmt_command *cmd)
+{
+	if (needs_tracking(cmd->verb) && !kmt_tracking())
+		return -EPERM;
+
+	switch (cmd->verb) {
+	case KMT_CMD_ON:
+		return locked(kmt_switch_on);
+	case KMT_CMD_OFF:
+		return locked(switch_off);
+	case KMT_CMD_SCAN:
+		return kmt_scan();
+	case KMT_CMD_SCAN_ON:
+		kmt_scan_every(usual_period());
+		return 0;
+	case KMT_CMD_SCAN_OFF:
+		kmt_scan_every(0);
+		return 0;
+	case KMT_CMD_SCAN_EVERY:
+		kmt_scan_every(cmd->arg);
+		return 0;
+	case KMT_CMD_STACK:
+		WRITE_ONCE(kmt_tunables.stacks, cmd->arg);
+		return 0;
+	case KMT_CMD_PAGES:
+		WRITE_ONCE(kmt_tunables.pages, cmd->arg);
+		return 0;
+	case KMT_CMD_CLEAR:
+		return locked(clear);
+	case KMT_CMD_CONFIRM_WAIT:
+		return 0;
+	case KMT_CMD_MIN_AGE:
+		WRITE_ONCE(kmt_tunables.min_age, cmd->arg);
+		return 0;
+	case KMT_CMD_DUMP:
+		return kmt_log_address(cmd->arg);
+	case KMT_CMD_VERBOSE:
+		WRITE_ONCE(kmt_tunables.verbose, cmd->arg);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+#undef MODULE_PARAM_PREFIX
+#define MODULE_PARAM_PREFIX "kmemtrack."
+
+module_param_named(verbose, kmt_tunables.verbose, bool, 0644);
+module_param_named(min_age, kmt_tunables.min_age, uint, 0644);
+module_param_named(scan_period, kmt_tunables.scan_period, uint, 0444);
+module_param_named(first_scan, kmt_tunables.first_scan, uint, 0444);
+module_param_named(stacks, kmt_tunables.stacks, bool, 0644);
+module_param_named(pages, kmt_tunables.pages, bool, 0644);

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /sys/kernel/debug/kmemtrack and kmemtrack_info/.
+ */
+#include <linux/debugfs.h>
+#include <linux/fs.h>
+#include <linux/init.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "compat.h"
+#include "report.h"
+
+/* Several commands fit in one write, one on a line. */
+#define KMT_WRITE_MAX	1024
+#define KMT_COMMANDS	16
+
+/* Parses all lines of @text; returns how many commands they are. */
+static int parse_lines(const char *text, size_t len, struct kmt_command *cmds)
+{
+	int nr = 0;
+
+	while (len) {
+		const char *end = memchr(text, '\n', len);
+		size_t line = end ? end - text : len;
+		int ret = nr < KMT_COMMANDS ?
+			  kmt_parse(text, line, &cmds[nr]) : -EINVAL;
+
+		if (ret)
+			return ret;
+		nr++;
+		line += !!end;
+		text += line;
+		len -= line;
+	}
+	return nr;
+}
+
+static int copy_commands(const char __user *buf, size_t len,
+			 struct kmt_command *cmds)
+{
+	char *text;
+	int ret;
+
+	if (!len || len > KMT_WRITE_MAX)
+		return -EINVAL;
+	text = memdup_user(buf, len);
+	if (IS_ERR(text))
+		return PTR_ERR(text);
+	ret = parse_lines(text, len, cmds);
+	kfree(text);
+	return ret;
+}
+
+/**
+ * kmt_file_write - execute commands
+ * @file: open file
+ * @buf: commands, one a line
+ * @len: how long
+ * @ppos: set to 0: a read after a write gives the report from its beginning
+ *
+ * All lines are checked before the first one is executed.
+ *
+ * Return: @len, or what was wrong.
+ */
+ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
+		       loff_t *ppos)
+{
+	struct kmt_command cmds[KMT_COMMANDS];
+	int i, ret, nr = copy_commands(buf, len, cmds);
+
+	if (nr < 0)
+		return nr;
+	for (i = 0; i < nr; i++) {
+		ret = kmt_execute(&cmds[i]);
+		if (ret)
+			return ret;
+	}
+	*ppos = 0;
+	return len;
+}
+
+/**
+ * kmt_report_refresh - see to it that a read sees the present
+ * @seq: file whose private data is the report
+ * @pos: where reading starts; a report that is being read stays as it is
+ *
+ * Return: the report, or an error pointer if there is none at all.
+ */
+struct kmt_report *kmt_report_refresh(struct seq_file *seq, loff_t pos)
+{
+	struct kmt_report *report;
+
+	if (pos && seq->private)
+		return seq->private;
+	report = kmt_report_open(KMT_LEAK);
+	if (IS_ERR(report))
+		return seq->private ?: report;
+	kmt_report_close(seq->private);
+	seq->private = report;
+	return report;
+}
+
+/* For both files: frees what kmt_report_refresh() made. */
+int kmt_file_release(struct inode *inode, struct file *file)
+{
+	struct seq_file *seq = file->private_data;
+
+	kmt_report_close(seq->private);
+	return seq_release(inode, file);
+}
+
+/*
+ * Position 0 is the head, position n + 1 the site that begins at leak n:
+ * positions in between belong to no site and are skipped.
+ */
+static void *site_start(struct seq_file *seq, loff_t *pos)
+{
+	struct kmt_report *report = kmt_report_refresh(seq, *pos);
+
+	if (IS_ERR(report))
+		return report;
+	return *pos <= report->nr ? pos : NULL;
+}
+
+static void *site_next(struct seq_file *seq, void *v, loff_t *pos)
+{
+	struct kmt_report *report = seq->private;
+
+	*pos += *pos ? kmt_site_length(report, *pos - 1) : 1;
+	return *pos <= report->nr ? pos : NULL;
+}
+
+static void site_stop(struct seq_file *seq, void *v)
+{
+}
+
+static int site_show(struct seq_file *seq, void *v)
+{
+	struct kmt_report *report = seq->private;
+	loff_t pos = *(loff_t *)v;
+
+	if (pos)
+		kmt_print_site(seq, report, pos - 1);
+	else
+		kmt_print_head(seq, report);
+	return 0;
+}
+
+static const struct seq_operations site_ops = {
+	.start	= site_start,
+	.next	= site_next,
+	.stop	= site_stop,
+	.show	= site_show,
+};
+
+static int report_open(struct inode *inode, struct file *file)
+{
+	return seq_open(file, &site_ops);
+}
+
+static const struct file_operations report_fops = {
+	.owner		= THIS_MODULE,
+	.open		= report_open,
+	.read_iter	= seq_read_iter,
+	.splice_read	= kmt_splice_read,
+	.write		= kmt_file_write,
+	.llseek		= seq_lseek,
+	.release	= kmt_file_release,
+};
+
+static int stats_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, kmt_stats_show, NULL);
+}
+
+static const struct file_operations stats_fops = {
+	.owner		= THIS_MODULE,
+	.open		= stats_open,
+	.read		= seq_read,
+	.llseek		= seq_lseek,
+	.release	= single_release,
+};
+
+static int __init make_files(void)
+{
+	struct dentry *dir;
+
+	/* Never removed, so they need no protection against that. */
+	debugfs_create_file_unsafe("kmemtrack", 0600, NULL, NULL, &report_fops);
+	dir = debugfs_create_dir("kmemtrack_info", NULL);
+	debugfs_create_file("stats", 0400, dir, NULL, &stats_fops);
+	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
+		debugfs_create_file_unsafe("kmemleak", 0644, NULL, NULL,
+					   &kmt_kmemleak_fops);
+	return 0;
+}
+late_initcall(make_files);

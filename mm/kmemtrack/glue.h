@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the files between the core and the kernel share.
+ *
+ * Locking order: kmt_scan_mutex -> the locks of core.h. The hooks take only
+ * the latter, and run with interrupts on between them.
+ */
+#ifndef _KMT_GLUE_H
+#define _KMT_GLUE_H
+
+#include <linux/jiffies.h>
+#include <linux/mm_types.h>
+#include <linux/mutex.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
+
+#include "command.h"
+#include "mark.h"
+
+/**
+ * enum kmt_state - what the hooks do
+ * @KMT_UNBORN: nothing was tracked yet
+ * @KMT_EARLY: tracking, before the page allocator is up: no backtraces
+ * @KMT_ON: tracking
+ * @KMT_OFF: not tracking
+ */
+enum kmt_state {
+	KMT_UNBORN,
+	KMT_EARLY,
+	KMT_ON,
+	KMT_OFF,
+};
+
+/**
+ * struct kmt_tunables - what users can set
+ * @scan_period: seconds between regular scans, 0 for none
+ * @first_scan: seconds from boot to the first of them
+ * @min_age: milliseconds before a block can be a leak
+ * @stacks: task stacks are roots
+ * @pages: untracked kernel pages are roots
+ * @verbose: each new leak is logged
+ */
+struct kmt_tunables {
+	unsigned int scan_period;
+	unsigned int first_scan;
+	unsigned int min_age;
+	bool stacks;
+	bool pages;
+	bool verbose;
+};
+
+/**
+ * struct kmt_last_scan - about the last scan that came to an end
+ * @nr: how many scans that were
+ * @ms: how long it took, with the waiting
+ * @busy_ms: how long it marked and judged
+ * @marks: how many marks it needed
+ * @words: words it read, in all marks
+ * @objects: blocks in the pool at its end
+ * @verdict: what it found
+ */
+struct kmt_last_scan {
+	unsigned long nr;
+	unsigned long ms;
+	unsigned long busy_ms;
+	unsigned long marks;
+	unsigned long words;
+	unsigned long objects;
+	struct kmt_verdict verdict;
+};
+
+extern struct kmt_core kmt_core;
+extern enum kmt_state kmt_state;
+extern struct kmt_tunables kmt_tunables;
+extern struct kmt_last_scan kmt_last_scan;	/* under kmt_scan_mutex */
+extern struct mutex kmt_scan_mutex;
+extern bool kmt_sweep_untracked;
+
+static inline bool kmt_tracking(void)
+{
+	return READ_ONCE(kmt_state) == KMT_ON;
+}
+
+/* init.c */
+bool kmt_wake(void);
+int kmt_switch_on(void);
+void kmt_switch_off(void);
+void kmt_note_early_use(void);
+void *kmt_early_chunk(size_t *bytes);
+
+/* memory.c: the tracker's own memory */
+void *kmt_own_alloc(gfp_t gfp, unsigned int order);
+void kmt_own_free(void *mem, unsigned int order);
+bool kmt_own_page(const struct page *page);
+void *kmt_own_vzalloc(size_t bytes);
+void kmt_own_vfree(void *mem);
+unsigned long kmt_used_cells(void);
+extern const struct kmt_ops kmt_kernel_ops;
+extern unsigned long kmt_grown;
+
+/* origin.c: who allocates? */
+void kmt_origin(struct kmt_origin *origin, unsigned long caller, gfp_t gfp);
+u32 kmt_stack_save(unsigned long caller, gfp_t gfp);
+void kmt_comm_init(void);
+const char *kmt_comm(u16 handle);
+
+/* modsym.c: names of code that is gone */
+bool kmt_gone_name(unsigned long pc, u32 born, char *buf, size_t len);
+
+/* roots.c, pages.c */
+void kmt_mark_roots(struct kmt_marker *m, unsigned long frame);
+void kmt_mark_pages(struct kmt_marker *m);
+
+/* scan.c */
+int kmt_scan(void);
+void kmt_scan_every(unsigned int seconds);
+
+/* control.c */
+int kmt_execute(const struct kmt_command *cmd);
+
+/* print.c */
+void kmt_log_new(void);
+int kmt_log_address(unsigned long addr);
+
+/* debugfs.c */
+ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
+		       loff_t *ppos);
+extern const struct file_operations kmt_kmemleak_fops;
+
+/* stats.c */
+int kmt_stats_show(struct seq_file *seq, void *v);
+
+/* 32 bits of jiffies, made whole by the knowledge that they are in the past */
+static inline unsigned long kmt_when(u32 born)
+{
+	return jiffies - (u32)((u32)jiffies - born);
+}
+
+#endif /* _KMT_GLUE_H */

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From the first allocation to a working tracker; on and off.
+ *
+ * Until the page allocator is up, records live in an array that is freed with
+ * the rest of the kernel's init memory: kmemtrack_init() moves them out. Where
+ * it is too small, memblock helps.
+ */
+#define pr_fmt(fmt) "kmemtrack: " fmt
+
+#include <linux/export.h>
+#include <linux/init.h>
+#include <linux/kmemtrack.h>
+#include <linux/memblock.h>
+#include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/rcupdate.h>
+#include <asm/sections.h>
+
+#include "compat.h"
+#include "glue.h"
+
+/*
+ * Cells that are there even if nobody asks for any: before memory of memblock
+ * can be used there must be some.
+ */
+#define KMT_EARLY_MIN	64
+
+/* Growth in early boot: 127 cells at a time. */
+#define KMT_EARLY_CHUNK	SZ_8K
+
+#define KMT_SHARDS_MIN	1024
+#define KMT_SHARDS_MAX	(1U << 20)
+
+/* Cells kept in reserve for allocations that cannot wait. */
+#define KMT_RESERVE	512
+
+#ifdef CONFIG_KMEMTRACK_DEFAULT_OFF
+DEFINE_STATIC_KEY_FALSE(kmemtrack_key);
+static bool want_on __initdata;
+#else
+DEFINE_STATIC_KEY_TRUE(kmemtrack_key);
+static bool want_on __initdata = true;
+#endif
+EXPORT_SYMBOL(kmemtrack_key);
+
+struct kmt_core kmt_core;
+enum kmt_state kmt_state;
+
+/*
+ * Set when blocks may live that are not tracked: all slab memory without a
+ * record is a root from then on.
+ */
+bool kmt_sweep_untracked;
+
+/* Two chunks at the most: what is there at once, and what is then asked for. */
+static struct kmt_object early_cells[CONFIG_KMEMTRACK_EARLY_POOL_SIZE + 2]
+	__initdata __aligned(sizeof(struct kmt_object));
+static unsigned int early_taken __initdata;
+static bool early_extended __initdata;
+
+static struct kmt_tree first_shard;
+static struct kmt_cell_cache first_caches[1];
+
+static unsigned int early_pool = CONFIG_KMEMTRACK_EARLY_POOL_SIZE;
+static unsigned long early_used;
+static bool failed;
+
+static int __init parse_switch(char *str)
+{
+	if (!str)
+		return -EINVAL;
+	if (!strcmp(str, "on"))
+		want_on = true;
+	else if (!strcmp(str, "off"))
+		want_on = false;
+	else
+		return -EINVAL;
+	return 0;
+}
+early_param("kmemtrack", parse_switch);
+
+#ifdef CONFIG_KMEMTRACK_KMEMLEAK_COMPAT
+static int __init parse_kmemleak(char *str)
+{
+	return parse_switch(str);
+}
+early_param("kmemleak", parse_kmemleak);
+#endif
+
+static int __init parse_early_pool(char *str)
+{
+	unsigned int nr;
+
+	if (!str || kstrtouint(str, 0, &nr) || nr > 1000000)
+		return -EINVAL;
+	early_pool = nr;
+	return 0;
+}
+early_param("kmemtrack.early_pool", parse_early_pool);
+
+static void *__init take_early(unsigned int cells, size_t *bytes)
+{
+	void *mem = &early_cells[early_taken];
+
+	*bytes = (cells + 1) * sizeof(early_cells[0]);
+	early_taken += cells + 1;
+	return mem;
+}
+
+static void *__init early_memblock(size_t bytes)
+{
+	/* Before this is known the linear map may not be there. */
+	if (!max_low_pfn)
+		return NULL;
+	return memblock_alloc_try_nid_raw(bytes, sizeof(early_cells[0]), 0,
+					  MEMBLOCK_ALLOC_NOLEAKTRACE,
+					  NUMA_NO_NODE);
+}
+
+/**
+ * kmt_early_chunk - memory for the pool before the page allocator is up
+ * @bytes: set to its size
+ *
+ * First what early_pool= allows of the array, or asks for beyond it; then
+ * memblock; and where that cannot be used yet the rest of the array.
+ *
+ * Return: memory, or NULL.
+ */
+void *__init kmt_early_chunk(size_t *bytes)
+{
+	unsigned int room = ARRAY_SIZE(early_cells) - early_taken;
+	unsigned int want = early_pool > KMT_EARLY_MIN ?
+			    early_pool - KMT_EARLY_MIN : 0;
+	void *mem;
+
+	if (want && !early_extended) {
+		early_extended = true;
+		if (want < room)
+			return take_early(want, bytes);
+		*bytes = (want + 1) * sizeof(early_cells[0]);
+		mem = early_memblock(*bytes);
+		if (mem)
+			return mem;
+	}
+	kmt_grown++;
+	*bytes = KMT_EARLY_CHUNK;
+	mem = early_memblock(*bytes);
+	if (!mem && room >= 2)
+		mem = take_early(room - 1, bytes);
+	return mem;
+}
+
+/* The first hook that is called at all; one CPU, no task, no command line. */
+static void __init start_early(void)
+{
+	size_t bytes;
+	void *mem;
+
+	kmt_core_init(&kmt_core, &kmt_kernel_ops, &first_shard, 1,
+		      first_caches);
+	kmt_core.skip.lo = (unsigned long)_text;
+	kmt_core.skip.hi = (unsigned long)_end;
+	mem = take_early(KMT_EARLY_MIN, &bytes);
+	kmt_pool_add(&kmt_core, mem, bytes);
+	kmt_state = KMT_EARLY;
+}
+
+/**
+ * kmt_wake - a hook was called while not simply tracking
+ *
+ * Return: whether it is to go on.
+ */
+bool __ref kmt_wake(void)
+{
+	switch (READ_ONCE(kmt_state)) {
+	case KMT_UNBORN:
+		/* Only in early boot: kmemtrack_init() leaves another state. */
+		start_early();
+		return true;
+	case KMT_OFF:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/**
+ * kmt_note_early_use - keep the maximum of the cells in use during early boot
+ */
+void kmt_note_early_use(void)
+{
+	early_used = max(early_used, kmt_used_cells());
+}
+
+/* One region of the linear map, one shard, as long as that is reasonable. */
+static struct kmt_tree *alloc_shards(u32 *nr)
+{
+	unsigned long regions = totalram_pages() >>
+				(KMT_REGION_SHIFT - PAGE_SHIFT);
+	struct kmt_tree *shards;
+
+	*nr = clamp_t(unsigned long, roundup_pow_of_two(regions),
+		      KMT_SHARDS_MIN, KMT_SHARDS_MAX);
+	for (; *nr; *nr /= 2) {
+		shards = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
+				       get_order(*nr * sizeof(*shards)));
+		if (shards)
+			return shards;
+	}
+	return NULL;
+}
+
+/* Nothing may be left in memory that is about to be freed. */
+static int __init leave_array(void)
+{
+	struct kmt_chunk *chunk, *next;
+	int ret;
+
+	for (chunk = kmt_core.pool.chunks; chunk; chunk = next) {
+		next = chunk->next;
+		if ((void *)chunk < (void *)early_cells ||
+		    (void *)chunk >= (void *)(early_cells +
+					      ARRAY_SIZE(early_cells)))
+			continue;
+		ret = kmt_pool_evacuate(&kmt_core, chunk, GFP_KERNEL);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int __init set_up(void)
+{
+	struct kmt_range linear;
+	struct kmt_cell_cache *caches;
+	struct kmt_tree *shards;
+	u32 nr;
+
+	caches = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
+			       get_order(nr_cpu_ids * sizeof(*caches)));
+	shards = alloc_shards(&nr);
+	if (!caches || !shards) {
+		kmt_own_free(caches, get_order(nr_cpu_ids * sizeof(*caches)));
+		return -ENOMEM;
+	}
+	caches[0] = first_caches[0];
+	kmt_core.pool.caches = caches;
+	kmt_core.pool.low = KMT_RESERVE;
+	kmt_linear_map(&linear.lo, &linear.hi);
+	kmt_index_resize(&kmt_core, &linear, shards, nr);
+	kmt_comm_init();
+	return 0;
+}
+
+static void add_root(const char *start, const char *end)
+{
+	struct kmt_origin origin = { .born = jiffies };
+
+	if (start < end)
+		kmt_insert(&kmt_core, KMT_ROOT, (unsigned long)start,
+			   end - start, KMT_MIN_GREY, &origin, GFP_KERNEL);
+}
+
+static void add_roots(void)
+{
+	if (kmt_core.wide[KMT_ROOT].nr)
+		return;
+	add_root(_sdata, _edata);
+	add_root(__bss_start, __bss_stop);
+	/* In some architectures it is part of the data section. */
+	if (!memory_contains(_sdata, _edata, __start_ro_after_init, 1))
+		add_root(__start_ro_after_init, __end_ro_after_init);
+	/* The core knows addresses of blocks; that is no reference. */
+	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)&kmt_core,
+		      sizeof(kmt_core), GFP_KERNEL);
+}
+
+/* Sections and memblock stay: nothing else would tell of them again. */
+static void forget(void)
+{
+	kmt_drop_space(&kmt_core, KMT_VIRT);
+	kmt_drop_space(&kmt_core, KMT_PERCPU);
+}
+
+/**
+ * kmemtrack_init - from early boot to normal operation
+ *
+ * Context: early boot; page allocator and slab are up, one CPU, interrupts
+ * off.
+ */
+void __init kmemtrack_init(void)
+{
+	if (kmt_state == KMT_UNBORN)
+		start_early();
+	kmt_note_early_use();
+	if (set_up() || leave_array()) {
+		failed = true;
+		want_on = false;
+	}
+	if (want_on) {
+		add_roots();
+		kmt_state = KMT_ON;
+		static_branch_enable(&kmemtrack_key);
+	} else {
+		kmt_state = KMT_OFF;
+		static_branch_disable(&kmemtrack_key);
+		forget();
+		kmt_sweep_untracked = true;
+	}
+}
+
+/**
+ * kmt_switch_on - track what is allocated from now on
+ *
+ * What lives already is not tracked: it is taken for roots.
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ * Return: 0, or -ENOMEM.
+ */
+int kmt_switch_on(void)
+{
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (kmt_tracking())
+		return 0;
+	if (failed)
+		return -ENOMEM;
+	WRITE_ONCE(kmt_sweep_untracked, true);
+	forget();
+	add_roots();
+	WRITE_ONCE(kmt_state, KMT_ON);
+	static_branch_enable(&kmemtrack_key);
+	return 0;
+}
+
+/**
+ * kmt_switch_off - stop tracking and forget all blocks
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ */
+void kmt_switch_off(void)
+{
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (!kmt_tracking())
+		return;
+	WRITE_ONCE(kmt_state, KMT_OFF);
+	static_branch_disable(&kmemtrack_key);
+	/*
+	 * Hooks that were under way may still insert; each one either ends
+	 * within an RCU grace period or sleeps in the page allocator. What the
+	 * latter insert later is dropped when tracking starts again.
+	 */
+	synchronize_rcu();
+	forget();
+}
+
+static int __init log_early_use(void)
+{
+	if (failed)
+		pr_warn("no memory at boot: stays off\n");
+	early_pool = max_t(unsigned int, early_pool, KMT_EARLY_MIN);
+	pr_info("early pool %lu of %u used, grew %lu times\n", early_used,
+		early_pool, kmt_grown);
+	if (kmt_grown)
+		pr_info("kmemtrack.early_pool=%lu would have sufficed\n",
+			early_used);
+	return 0;
+}
+late_initcall(log_early_use);

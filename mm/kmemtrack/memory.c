@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The tracker's own memory, and the other services the core wants.
+ *
+ * Pages of ours hold addresses of tracked blocks all over; they bear a mark in
+ * page_private() so that they are never taken for roots.
+ */
+#include <linux/gfp.h>
+#include <linux/irq_work.h>
+#include <linux/kasan.h>
+#include <linux/kmemtrack.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/ratelimit.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/stackdepot.h>
+#include <linux/vmalloc.h>
+#include <linux/workqueue.h>
+
+#include "compat.h"
+#include "glue.h"
+
+/* Chunks of the pool, if memory is easy to get: 255 cells. */
+#define KMT_CHUNK_ORDER	2
+
+#define KMT_OWN_PAGE	((unsigned long)&kmt_core)
+
+unsigned long kmt_grown;
+
+static void mark_pages(void *mem, unsigned int order, unsigned long private)
+{
+	struct page *page = virt_to_page(mem);
+	unsigned int i;
+
+	for (i = 0; i < 1U << order; i++)
+		set_page_private(page + i, private);
+}
+
+/**
+ * kmt_own_alloc - pages that are never scanned
+ * @gfp: how
+ * @order: how many
+ *
+ * Return: their address, or NULL.
+ */
+void *kmt_own_alloc(gfp_t gfp, unsigned int order)
+{
+	void *mem = (void *)__get_free_pages(gfp | __GFP_NOWARN, order);
+
+	if (mem)
+		mark_pages(mem, order, KMT_OWN_PAGE);
+	return mem;
+}
+
+/**
+ * kmt_own_free - free pages of kmt_own_alloc()
+ * @mem: their address, or NULL
+ * @order: how many
+ */
+void kmt_own_free(void *mem, unsigned int order)
+{
+	if (!mem)
+		return;
+	mark_pages(mem, order, 0);
+	free_pages((unsigned long)mem, order);
+}
+
+/**
+ * kmt_own_page - is this memory of ours?
+ * @page: a page
+ */
+bool kmt_own_page(const struct page *page)
+{
+	return page_private(page) == KMT_OWN_PAGE;
+}
+
+/**
+ * kmt_own_vzalloc - a large buffer that is never scanned or reported
+ * @bytes: size
+ *
+ * Return: zeroed memory, or NULL.
+ */
+void *kmt_own_vzalloc(size_t bytes)
+{
+	void *mem = vzalloc(bytes);
+
+	kmemtrack_ignore(mem);
+	return mem;
+}
+
+/**
+ * kmt_own_vfree - free a buffer of kmt_own_vzalloc()
+ * @mem: its address, or NULL
+ */
+void kmt_own_vfree(void *mem)
+{
+	vfree(mem);
+}
+
+/**
+ * kmt_used_cells - cells of the pool that hold something
+ *
+ * Return: their number; exact while nothing else happens.
+ */
+unsigned long kmt_used_cells(void)
+{
+	return READ_ONCE(kmt_core.pool.cells) - kmt_pool_free_cells(&kmt_core);
+}
+
+static void *__ref chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
+{
+	gfp_t nested = kmt_nested_gfp(gfp);
+	void *mem = NULL;
+
+	if (!slab_is_available())
+		return kmt_early_chunk(bytes);
+	if (READ_ONCE(kmt_state) == KMT_EARLY)
+		kmt_grown++;
+	if (gfpflags_allow_blocking(nested))
+		mem = kmt_own_alloc(nested, KMT_CHUNK_ORDER);
+	*bytes = PAGE_SIZE << KMT_CHUNK_ORDER;
+	if (!mem) {
+		mem = kmt_own_alloc(nested, 0);
+		*bytes = PAGE_SIZE;
+	}
+	return mem;
+}
+
+static void refill(struct work_struct *work)
+{
+	while (READ_ONCE(kmt_core.pool.nr_free) < 2 * kmt_core.pool.low)
+		if (!kmt_pool_grow(&kmt_core, GFP_KERNEL))
+			return;
+}
+
+static DECLARE_WORK(refill_work, refill);
+
+static void kick_refill(struct irq_work *work)
+{
+	schedule_work(&refill_work);
+}
+
+/* The allocators may hold locks that schedule_work() wants. */
+static DEFINE_IRQ_WORK(refill_irq_work, kick_refill);
+
+static void pool_low(struct kmt_core *core)
+{
+	irq_work_queue(&refill_irq_work);
+}
+
+static void print_side(const char *what, const struct kmt_object *o)
+{
+	if (!o)
+		return;
+	pr_warn("kmemtrack: %s block 0x%lx, %lu bytes, pid %d\n", what,
+		o->addr, o->size, o->pid);
+	if (o->stack)
+		stack_depot_print(o->stack);
+}
+
+static void warn_event(struct kmt_core *core, enum kmt_event ev,
+		       const struct kmt_object *old,
+		       const struct kmt_object *new)
+{
+	static DEFINE_RATELIMIT_STATE(limit, 60 * HZ, 3);
+
+	if (!__ratelimit(&limit))
+		return;
+	pr_warn("kmemtrack: %s\n", ev == KMT_EV_OVERLAP ?
+		"a block was allocated where another one lives" :
+		"a block of impossible size");
+	print_side("old", old);
+	print_side("new", new);
+}
+
+static bool relax(struct kmt_marker *m)
+{
+	cond_resched_tasks_rcu_qs();
+	if (!kmt_tracking())
+		return true;
+	if (current->flags & PF_KTHREAD)
+		return kthread_should_stop();
+	return signal_pending(current);
+}
+
+const struct kmt_ops kmt_kernel_ops = {
+	.chunk_alloc	= chunk_alloc,
+	.low		= pool_low,
+	.warn		= warn_event,
+	.relax		= relax,
+};

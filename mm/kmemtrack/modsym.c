@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Names of code that is gone.
+ *
+ * A leak is often found when the module that made it is unloaded already, and
+ * an address in its backtrace says nothing then. So when a module goes, the
+ * names of those of its addresses that are in backtraces of living blocks are
+ * kept. The place may be loaded with another module later: a name is valid for
+ * backtraces from before it went, and the earliest such name is the right one.
+ */
+#define pr_fmt(fmt) "kmemtrack: " fmt
+
+#include <linux/hashtable.h>
+#include <linux/init.h>
+#include <linux/kallsyms.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/notifier.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/stackdepot.h>
+
+#include "glue.h"
+
+#define KMT_GONE_BITS	8
+
+/* Beyond this the names are not kept: frames are addresses again. */
+#define KMT_GONE_MAX	16384
+
+/* Backtraces that were looked at last, not to look at them again. */
+#define KMT_SEEN_BITS	8
+
+struct gone_name {
+	struct hlist_node node;
+	unsigned long pc;
+	u32 when;
+	char name[];
+};
+
+static DEFINE_HASHTABLE(gone_names, KMT_GONE_BITS);
+static unsigned int nr_gone;
+static DEFINE_MUTEX(gone_mutex);
+
+static struct gone_name *find_gone(unsigned long pc, u32 born)
+{
+	struct gone_name *g, *best = NULL;
+
+	lockdep_assert_held(&gone_mutex);
+	hash_for_each_possible(gone_names, g, node, pc) {
+		if (g->pc != pc || (s32)(g->when - born) < 0)
+			continue;
+		if (!best || (s32)(g->when - best->when) < 0)
+			best = g;
+	}
+	return best;
+}
+
+/**
+ * kmt_gone_name - the name of an address of a module that is gone
+ * @pc: address in a backtrace
+ * @born: when the backtrace was taken, low 32 bits of jiffies
+ * @buf: set to the name
+ * @len: size of @buf
+ *
+ * Context: may sleep.
+ * Return: false if it is the address of something that is still there.
+ */
+bool kmt_gone_name(unsigned long pc, u32 born, char *buf, size_t len)
+{
+	struct gone_name *g;
+
+	mutex_lock(&gone_mutex);
+	g = find_gone(pc, born);
+	if (g)
+		strscpy(buf, g->name, len);
+	mutex_unlock(&gone_mutex);
+	return g;
+}
+
+static void keep_name(unsigned long pc, u32 born)
+{
+	char text[KSYM_SYMBOL_LEN];
+	struct gone_name *g;
+	int len;
+
+	lockdep_assert_held(&gone_mutex);
+	if (nr_gone >= KMT_GONE_MAX || find_gone(pc, born))
+		return;
+	len = snprintf(text, sizeof(text), "%pS", (void *)pc);
+	g = kmalloc(sizeof(*g) + len + 1, GFP_KERNEL);
+	if (!g)
+		return;
+	g->pc = pc;
+	g->when = jiffies;
+	memcpy(g->name, text, len + 1);
+	hash_add(gone_names, &g->node, pc);
+	nr_gone++;
+}
+
+static void keep_trace(const struct module *mod, u32 stack, u32 born)
+{
+	unsigned long *entries;
+	unsigned int i, nr = stack_depot_fetch(stack, &entries);
+
+	for (i = 0; i < nr; i++)
+		if (within_module(entries[i], mod))
+			keep_name(entries[i], born);
+}
+
+static void keep_names(const struct module *mod)
+{
+	u32 seen[1 << KMT_SEEN_BITS] = {};
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+	unsigned int i = 0;
+
+	kmt_for_each_cell(&kmt_core, chunk, o) {
+		struct kmt_tree *tree;
+		unsigned long flags;
+		u32 stack, born;
+
+		if (!(++i % 1024))
+			cond_resched();
+		tree = kmt_lock_object(&kmt_core, o, &flags);
+		if (!tree)
+			continue;
+		stack = o->stack;
+		born = o->born;
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		if (!stack || seen[hash_32(stack, KMT_SEEN_BITS)] == stack)
+			continue;
+		seen[hash_32(stack, KMT_SEEN_BITS)] = stack;
+		keep_trace(mod, stack, born);
+	}
+}
+
+static int module_event(struct notifier_block *nb, unsigned long event,
+			void *data)
+{
+	if (event != MODULE_STATE_GOING || !kmt_tracking())
+		return NOTIFY_DONE;
+	mutex_lock(&gone_mutex);
+	keep_names(data);
+	mutex_unlock(&gone_mutex);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block module_nb = {
+	.notifier_call = module_event,
+	/* Last, when nobody allocates in the module's name any more. */
+	.priority = INT_MIN,
+};
+
+static int __init watch_modules(void)
+{
+	return register_module_notifier(&module_nb);
+}
+late_initcall(watch_modules);

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who allocates: backtrace, task and time.
+ *
+ * Names of tasks are kept once each, so that a record needs two bytes for its
+ * own. The table is filled under a lock and read without: an entry is written
+ * once, from empty to a name.
+ */
+#include <linux/gfp.h>
+#include <linux/hash.h>
+#include <linux/preempt.h>
+#include <linux/sched/task.h>
+#include <linux/stackdepot.h>
+#include <linux/stacktrace.h>
+
+#include "glue.h"
+
+/* Frames of ours that may be on top of a backtrace. */
+#define KMT_OWN_FRAMES	6
+
+#define KMT_COMM_BITS	12
+#define KMT_COMM_NR	(1U << KMT_COMM_BITS)
+#define KMT_COMM_ORDER	get_order(KMT_COMM_NR * sizeof(struct kmt_name))
+
+/* A table that is almost full takes long to search. */
+#define KMT_COMM_MAX	(KMT_COMM_NR / 4 * 3)
+
+/* Handles that are no index into the table. */
+#define KMT_COMM_NONE	0
+#define KMT_COMM_FIRST	1
+
+struct kmt_name {
+	u64 w[TASK_COMM_LEN / sizeof(u64)];
+};
+
+static_assert(sizeof(struct kmt_name) == TASK_COMM_LEN);
+
+static struct kmt_name *names;
+static unsigned int nr_names;
+static DEFINE_RAW_SPINLOCK(names_lock);
+
+static bool same_name(const struct kmt_name *a, const struct kmt_name *b)
+{
+	return READ_ONCE(a->w[0]) == b->w[0] && READ_ONCE(a->w[1]) == b->w[1];
+}
+
+static bool no_name(const struct kmt_name *n)
+{
+	return !READ_ONCE(n->w[0]);
+}
+
+/* Where @name is, or could be put. */
+static unsigned int find_name(const struct kmt_name *name)
+{
+	unsigned int i = hash_64(name->w[0] ^ (name->w[1] * GOLDEN_RATIO_64),
+				 KMT_COMM_BITS);
+
+	while (!no_name(&names[i]) && !same_name(&names[i], name))
+		i = (i + 1) % KMT_COMM_NR;
+	return i;
+}
+
+static u16 add_name(const struct kmt_name *name)
+{
+	unsigned long flags;
+	unsigned int i;
+	u16 handle = KMT_COMM_NONE;
+
+	raw_spin_lock_irqsave(&names_lock, flags);
+	i = find_name(name);
+	if (!no_name(&names[i])) {
+		handle = i + KMT_COMM_FIRST;
+	} else if (nr_names < KMT_COMM_MAX) {
+		nr_names++;
+		/* A half-written name equals no other, and is not empty. */
+		WRITE_ONCE(names[i].w[1], name->w[1]);
+		smp_store_release(&names[i].w[0], name->w[0]);
+		handle = i + KMT_COMM_FIRST;
+	}
+	raw_spin_unlock_irqrestore(&names_lock, flags);
+	return handle;
+}
+
+static u16 intern(const struct kmt_name *name)
+{
+	unsigned int i;
+
+	if (unlikely(!READ_ONCE(names) || !name->w[0]))
+		return KMT_COMM_NONE;
+	i = find_name(name);
+	if (likely(!no_name(&names[i])))
+		return i + KMT_COMM_FIRST;
+	return add_name(name);
+}
+
+/**
+ * kmt_comm_init - make room for the names of tasks
+ *
+ * Without it, or without memory for it, all names are unknown.
+ */
+void kmt_comm_init(void)
+{
+	if (!names)
+		names = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO, KMT_COMM_ORDER);
+}
+
+/**
+ * kmt_comm - the name of a task
+ * @handle: from struct kmt_origin
+ *
+ * Return: a string that stays.
+ */
+const char *kmt_comm(u16 handle)
+{
+	if (handle == KMT_COMM_NONE || !names)
+		return "?";
+	return (const char *)&names[handle - KMT_COMM_FIRST];
+}
+
+/* A name that starts with eight zero bytes is no name: empty stays empty. */
+static void current_name(struct kmt_name *name, s32 *pid)
+{
+	const char *context = NULL;
+
+	if (in_hardirq())
+		context = "hardirq";
+	else if (in_softirq() && in_serving_softirq())
+		context = "softirq";
+
+	memset(name, 0, sizeof(*name));
+	if (context) {
+		*pid = 0;
+		memcpy(name, context, strlen(context));
+		return;
+	}
+	*pid = current->pid;
+	memcpy(name, current->comm, sizeof(*name) - 1);
+}
+
+/**
+ * kmt_stack_save - keep the current backtrace
+ * @caller: return address of the hook; the frames above it are ours
+ * @gfp: how memory may be got
+ *
+ * Return: its handle, or 0.
+ */
+u32 kmt_stack_save(unsigned long caller, gfp_t gfp)
+{
+	unsigned long entries[CONFIG_KMEMTRACK_STACK_DEPTH + KMT_OWN_FRAMES];
+	unsigned int nr, skip;
+
+	if (unlikely(READ_ONCE(kmt_state) == KMT_EARLY))
+		return 0;
+	nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
+	for (skip = 0; skip < min_t(unsigned int, nr, KMT_OWN_FRAMES); skip++)
+		if (entries[skip] == caller)
+			break;
+	/* Unwound in a way that does not show our caller: keep it all. */
+	if (skip == min_t(unsigned int, nr, KMT_OWN_FRAMES))
+		skip = 0;
+	nr = min_t(unsigned int, nr - skip, CONFIG_KMEMTRACK_STACK_DEPTH);
+	return stack_depot_save(entries + skip, nr, gfp);
+}
+
+/**
+ * kmt_origin - describe the current allocation
+ * @origin: filled in
+ * @caller: return address of the hook
+ * @gfp: flags of the allocation
+ *
+ * Context: any but NMI.
+ */
+void kmt_origin(struct kmt_origin *origin, unsigned long caller, gfp_t gfp)
+{
+	struct kmt_name name;
+
+	origin->stack = kmt_stack_save(caller, gfp);
+	origin->born = jiffies;
+	current_name(&name, &origin->pid);
+	origin->comm = intern(&name);
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How a leak looks: grouped by site, one by one as kmemleak shows it, and in
+ * the log. Formats are versioned; see Documentation/dev-tools/kmemtrack.rst.
+ */
+#define pr_fmt(fmt) "kmemtrack: " fmt
+
+#include <linux/crc32.h>
+#include <linux/kallsyms.h>
+#include <linux/mm.h>
+#include <linux/printk.h>
+#include <linux/seq_file.h>
+#include <linux/stackdepot.h>
+
+#include "../slab.h"
+#include "report.h"
+
+#define KMT_FORMAT	1
+
+#define KMT_ROW		16
+
+static void print_frame(struct seq_file *seq, const char *indent,
+			unsigned long pc, u32 born)
+{
+	char gone[KSYM_SYMBOL_LEN];
+
+	if (kmt_gone_name(pc, born, gone, sizeof(gone))) {
+		if (seq)
+			seq_printf(seq, "%s%s\n", indent, gone);
+		else
+			pr_info("%s%s\n", indent, gone);
+	} else if (seq) {
+		seq_printf(seq, "%s%pS\n", indent, (void *)pc);
+	} else {
+		pr_info("%s%pS\n", indent, (void *)pc);
+	}
+}
+
+/**
+ * kmt_print_trace - print a backtrace
+ * @seq: where to, NULL for the log
+ * @indent: before each line
+ * @stack: its handle
+ * @born: when it was taken, for the names of code that is gone
+ */
+void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack,
+		     u32 born)
+{
+	unsigned long *entries;
+	unsigned int i, nr;
+
+	nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+	for (i = 0; i < nr; i++)
+		print_frame(seq, indent, entries[i], born);
+}
+
+/**
+ * kmt_print_dump - print the beginning of a block
+ * @seq: where to, NULL for the log
+ * @indent: before each line
+ * @leak: block
+ */
+void kmt_print_dump(struct seq_file *seq, const char *indent,
+		    const struct kmt_leak *leak)
+{
+	if (seq)
+		seq_hex_dump(seq, indent, DUMP_PREFIX_NONE, KMT_ROW, 1,
+			     leak->dump, leak->dumped, true);
+	else
+		print_hex_dump(KERN_INFO, indent, DUMP_PREFIX_NONE, KMT_ROW, 1,
+			       leak->dump, leak->dumped, true);
+}
+
+static unsigned long ms_since(u32 born)
+{
+	return jiffies_to_msecs((u32)jiffies - born);
+}
+
+/* The cache a block is from, if it lies in one. */
+static const char *cache_name(const struct kmt_object *o)
+{
+	const struct kmem_cache *cache = NULL;
+	struct slab *slab;
+
+	if (kmt_space(o) == KMT_PERCPU)
+		return "percpu";
+	if (is_vmalloc_or_module_addr((void *)o->addr))
+		return "vmalloc";
+	if (!virt_addr_valid((void *)o->addr))
+		return "?";
+	slab = virt_to_slab((void *)o->addr);
+	if (slab)
+		cache = slab->slab_cache;
+	return cache ? cache->name : "pages";
+}
+
+struct site_sum {
+	unsigned long nr;
+	unsigned long bytes;
+	unsigned long indirect;
+};
+
+static struct site_sum sum_site(const struct kmt_report *report,
+				unsigned long first)
+{
+	struct site_sum s = { .nr = kmt_site_length(report, first) };
+	unsigned long i;
+
+	for (i = first; i < first + s.nr; i++) {
+		s.bytes += report->leaks[i].o.size;
+		if (report->leaks[i].o.flags & KMT_INDIRECT)
+			s.indirect++;
+	}
+	return s;
+}
+
+/**
+ * kmt_print_head - print the first line of the grouped report
+ * @seq: where to
+ * @report: report
+ */
+void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
+{
+	const struct kmt_last_scan last = data_race(kmt_last_scan);
+	unsigned long i, bytes = 0;
+
+	for (i = 0; i < report->nr; i++)
+		bytes += report->leaks[i].o.size;
+	seq_printf(seq, "kmemtrack %d: %lu leaks, %lu bytes, %lu sites; ",
+		   KMT_FORMAT, report->nr, bytes, report->sites);
+	if (!kmt_tracking())
+		seq_puts(seq, "off\n");
+	else
+		seq_printf(seq,
+			   "scan %lu: %lu ms, %lu objects, confirm wait%s\n",
+			   last.nr, last.ms, last.objects,
+			   kmt_sweep_untracked ? ", untracked memory" : "");
+}
+
+/**
+ * kmt_print_site - print one record of the grouped report
+ * @seq: where to
+ * @report: report
+ * @first: index of the oldest leak of the site
+ */
+void kmt_print_site(struct seq_file *seq, const struct kmt_report *report,
+		    unsigned long first)
+{
+	struct site_sum s = sum_site(report, first);
+	const struct kmt_leak *old = &report->leaks[first];
+	const struct kmt_leak *new = &report->leaks[first + s.nr - 1];
+	unsigned long age = ms_since(old->o.born);
+	unsigned long last = ms_since(new->o.born);
+
+	seq_printf(seq, "\nleak: %lu objects, %lu bytes (%lu direct, %lu indirect), %s, size %lu\n",
+		   s.nr, s.bytes, s.nr - s.indirect, s.indirect,
+		   cache_name(&old->o), old->o.size);
+	seq_printf(seq, "  first %lu.%03lu s ago, last %lu.%03lu s ago, comm \"%s\" pid %d\n",
+		   age / 1000, age % 1000, last / 1000, last % 1000,
+		   kmt_comm(old->o.comm), old->o.pid);
+	seq_printf(seq, "  object 0x%08lx\n", old->o.addr);
+	seq_printf(seq, "  hex dump (first %u bytes):\n", old->dumped);
+	kmt_print_dump(seq, "    ", old);
+	seq_puts(seq, "  backtrace:\n");
+	kmt_print_trace(seq, "    ", old->o.stack, old->o.born);
+}
+
+/* Of the backtrace: what programs use to tell leaks of one kind by. */
+static u32 trace_crc(u32 stack)
+{
+	unsigned long *entries;
+	unsigned int nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+
+	return nr ? crc32(0, entries, nr * sizeof(*entries)) : 0;
+}
+
+/**
+ * kmt_print_record - print one leak as kmemleak does
+ * @seq: where to, NULL for the log
+ * @leak: leak
+ */
+void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
+{
+	const struct kmt_object *o = &leak->o;
+	char cpu[24] = "";
+
+	if (kmt_space(o) == KMT_PERCPU)
+		snprintf(cpu, sizeof(cpu), " on cpu %d", leak->cpu);
+	if (seq) {
+		seq_printf(seq, "unreferenced object 0x%08lx (size %lu):\n",
+			   o->addr, o->size);
+		seq_printf(seq, "  comm \"%s\", pid %d, jiffies %lu\n",
+			   kmt_comm(o->comm), o->pid, kmt_when(o->born));
+		seq_printf(seq, "  hex dump (first %u bytes%s):\n",
+			   leak->dumped, cpu);
+		kmt_print_dump(seq, "    ", leak);
+		seq_printf(seq, "  backtrace (crc %x):\n",
+			   trace_crc(o->stack));
+	} else {
+		pr_info("unreferenced object 0x%08lx (size %lu):\n", o->addr,
+			o->size);
+		pr_info("  comm \"%s\", pid %d, jiffies %lu\n",
+			kmt_comm(o->comm), o->pid, kmt_when(o->born));
+		pr_info("  backtrace (crc %x):\n", trace_crc(o->stack));
+	}
+	kmt_print_trace(seq, "    ", o->stack, o->born);
+}
+
+/**
+ * kmt_log_new - log what the last scan found, a record per site
+ *
+ * Context: may sleep.
+ */
+void kmt_log_new(void)
+{
+	struct kmt_report *report = kmt_report_open(KMT_NEW);
+	unsigned long i, nr;
+
+	if (IS_ERR(report))
+		return;
+	for (i = 0; i < report->nr; i += nr) {
+		nr = kmt_site_length(report, i);
+		kmt_print_record(NULL, &report->leaks[i]);
+		if (nr > 1)
+			pr_info("    ... and %lu more object(s) with the same backtrace\n",
+				nr - 1);
+	}
+	kmt_report_close(report);
+}
+
+/**
+ * kmt_log_address - log what is known of an address
+ * @addr: an address in a block
+ *
+ * Return: 0; -EINVAL if it lies in no tracked block.
+ */
+int kmt_log_address(unsigned long addr)
+{
+	struct kmt_object o;
+
+	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) &&
+	    !kmt_lookup(&kmt_core, KMT_PERCPU, addr, &o) &&
+	    !kmt_lookup(&kmt_core, KMT_PHYS, addr, &o))
+		return -EINVAL;
+	pr_info("object 0x%08lx (size %lu):\n", o.addr, o.size);
+	pr_info("  comm \"%s\", pid %d, jiffies %lu\n", kmt_comm(o.comm),
+		o.pid, kmt_when(o.born));
+	pr_info("  min_count = %d\n",
+		o.min == KMT_MIN_BLACK ? -1 : (int)o.min);
+	pr_info("  count = %u\n", o.count);
+	pr_info("  flags = 0x%x\n", o.flags);
+	pr_info("  checksum = %u\n", o.crc);
+	pr_info("  backtrace:\n");
+	kmt_print_trace(NULL, "    ", o.stack, o.born);
+	return 0;
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * kmemtrack_info/stats: lines of a name and a value. Names stay, new ones may
+ * be added.
+ */
+#include "glue.h"
+
+static const char * const event_names[KMT_NR_EVENTS] = {
+	[KMT_EV_LOST_NOMEM]	= "lost_no_memory",
+	[KMT_EV_LOST_NMI]	= "lost_nmi",
+	[KMT_EV_OVERLAP]	= "overlapping_allocations",
+	[KMT_EV_FREE_UNKNOWN]	= "frees_of_unknown",
+	[KMT_EV_FREE_INSIDE]	= "frees_inside_block",
+	[KMT_EV_BAD_SIZE]	= "impossible_sizes",
+	[KMT_EV_BAD_AREA]	= "scan_areas_outside_block",
+	[KMT_EV_NOTE_UNKNOWN]	= "annotations_of_unknown",
+	[KMT_EV_STACK_OVERFLOW]	= "mark_stack_overflows",
+	[KMT_EV_FAULT]		= "unreadable_pieces",
+};
+
+static void show(struct seq_file *seq, const char *name, unsigned long value)
+{
+	seq_printf(seq, "%s %lu\n", name, value);
+}
+
+static void show_pool(struct seq_file *seq)
+{
+	const struct kmt_pool *pool = &kmt_core.pool;
+	unsigned long used = kmt_used_cells();
+
+	show(seq, "objects", used - kmt_core.aux.nr);
+	show(seq, "auxiliaries", kmt_core.aux.nr);
+	show(seq, "pool_cells", pool->cells);
+	show(seq, "pool_bytes",
+	     (pool->cells + pool->nr_chunks) * sizeof(struct kmt_object));
+	show(seq, "pool_reserve", pool->nr_free);
+	show(seq, "pool_reserve_low", pool->low);
+	show(seq, "object_bytes", sizeof(struct kmt_object));
+	show(seq, "shards", kmt_core.nr_shards);
+	show(seq, "shard_bytes", kmt_core.nr_shards * sizeof(struct kmt_tree));
+}
+
+static void show_scan(struct seq_file *seq)
+{
+	/* Not under the mutex: who looks at a running scan is not to wait. */
+	struct kmt_last_scan last = data_race(kmt_last_scan);
+
+	show(seq, "scans", last.nr);
+	show(seq, "scan_ms", last.ms);
+	show(seq, "scan_busy_ms", last.busy_ms);
+	show(seq, "scan_marks", last.marks);
+	show(seq, "scan_words", last.words);
+	show(seq, "leaks", last.verdict.leaks);
+	show(seq, "leak_bytes", last.verdict.leak_bytes);
+	show(seq, "new_leaks", last.verdict.fresh);
+}
+
+int kmt_stats_show(struct seq_file *seq, void *v)
+{
+	int i;
+
+	show(seq, "version", 1);
+	show(seq, "tracking", kmt_tracking());
+	show(seq, "untracked_slabs_are_roots", kmt_sweep_untracked);
+	show_pool(seq);
+	show_scan(seq);
+	show(seq, "scan_period_s", kmt_tunables.scan_period);
+	show(seq, "min_age_ms", kmt_tunables.min_age);
+	for (i = 0; i < KMT_NR_EVENTS; i++)
+		show(seq, event_names[i],
+		     atomic_long_read(&kmt_core.events[i]));
+	return 0;
+}
