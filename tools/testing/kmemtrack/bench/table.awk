@@ -42,7 +42,7 @@ function read_figures(k,	line, part, file, v) {
 	if ((v = rounds(k, "scan", "avg", 0)) != "")
 		derive(k, "par.scan_avg", v / 1000)
 	if ((v = rounds(k, "scan", "wall", 0)) != "")
-		derive(k, "par.scan_wall", v / 3000)
+		derive(k, "par.scan_wall", v / 1000)
 	if ((v = rounds(k, "idle", "irq_worst", 1)) != "")
 		derive(k, "par.idle_irq", v / 1000)
 	if ((v = rounds(k, "scan", "irq_worst", 1)) != "")
