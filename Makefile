@@ -40,10 +40,11 @@ kunit selftest: packages
 
 #: make bench                  costs of none, kmemleak and kmemtrack side by side
 bench: packages
+	@scripts/get-busybox
 	@scripts/build-kernel arm64-none-6.12
 	@scripts/build-kernel arm64-kmemleak-6.12
 	@scripts/build-kernel arm64-virt-6.12
-	@tools/testing/kmemtrack/bench/run
+	@BUSYBOX=$(CURDIR)/build/busybox/busybox tools/testing/kmemtrack/bench/run
 
 #: make install KDIR=tree      overlay and patches into another tree; uninstall too
 install uninstall:
