@@ -5,6 +5,10 @@
  * One lost pointer often loses a whole structure. A leak that another leak
  * refers to is indirect: mending the other one will most likely mend it. In a
  * ring that nothing outside leads to, one block stands for the ring.
+ *
+ * Two walks find these blocks: the first begins at each leak that no earlier
+ * one led to; the second, in the opposite order, begins only where the first
+ * did. What it meets there again is indirect, what is left leads to all else.
  */
 #include "mark.h"
 
@@ -31,33 +35,32 @@ static bool change_leak(struct kmt_core *core, struct kmt_object *o, u16 set,
 	return leak;
 }
 
-/* The leak that @word refers to gets KMT_INDIRECT, and maybe KMT_COVERED. */
+/* The leak that @word refers to is indirect, and so is what it leads to. */
 static void touch(struct kmt_reader *r, enum kmt_space space,
-		  unsigned long word, u16 set)
+		  unsigned long word)
 {
 	struct kmt_marker *m = r->m;
 	struct kmt_tree *tree;
 	unsigned long flags;
 	struct kmt_object *o;
-	bool first;
 
 	o = kmt_lock_find(m->core, space, word, &tree, &flags);
 	if (!o)
 		return;
-	first = (o->flags & KMT_LEAK) && o != r->from &&
-		!(o->flags & KMT_COVERED);
-	if ((o->flags & KMT_LEAK) && o != r->from)
-		kmt_change_flags(o, set, 0);
-	if (first && (set & KMT_COVERED)) {
-		if (m->depth < m->max)
-			m->stack[m->depth++] = (struct kmt_grey){ o, o->addr };
-		else
-			m->overflow = true;
+	if ((o->flags & KMT_LEAK) && o != r->from) {
+		if (!(o->flags & KMT_COVERED)) {
+			if (m->depth < m->max)
+				m->stack[m->depth++] =
+					(struct kmt_grey){ o, o->addr };
+			else
+				m->overflow = true;
+		}
+		kmt_change_flags(o, KMT_INDIRECT | KMT_COVERED, 0);
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
-static void touch_words(struct kmt_reader *r, unsigned int nr, u16 set)
+static void touch_words(struct kmt_reader *r, unsigned int nr)
 {
 	struct kmt_marker *m = r->m;
 	unsigned int i;
@@ -65,82 +68,117 @@ static void touch_words(struct kmt_reader *r, unsigned int nr, u16 set)
 	for (i = 0; i < nr; i++) {
 		if (kmt_in(&m->virt, m->buf[i]) &&
 		    !kmt_in(&m->core->skip, m->buf[i]))
-			touch(r, KMT_VIRT, m->buf[i], set);
+			touch(r, KMT_VIRT, m->buf[i]);
 		if (kmt_in(&m->percpu, m->buf[i]))
-			touch(r, KMT_PERCPU, m->buf[i], set);
+			touch(r, KMT_PERCPU, m->buf[i]);
 	}
 }
 
-static void depend_words(struct kmt_reader *r, unsigned int nr)
-{
-	touch_words(r, nr, KMT_INDIRECT);
-}
-
-static void cover_words(struct kmt_reader *r, unsigned int nr)
-{
-	touch_words(r, nr, KMT_INDIRECT | KMT_COVERED);
-}
-
+/* Reads a covered leak, once in a walk. */
 static void read_leak(struct kmt_marker *m, struct kmt_object *o,
-		      struct kmt_object *from,
-		      const struct kmt_object *copy,
-		      void (*words)(struct kmt_reader *, unsigned int))
+		      struct kmt_object *head)
 {
-	struct kmt_reader r = { .words = words, .m = m, .from = from };
+	struct kmt_reader r = { .words = touch_words, .m = m, .from = head };
+	struct kmt_object copy;
 
-	if (copy->min != KMT_MIN_BLACK && !(copy->flags & KMT_NO_SCAN))
-		kmt_read_object(&r, o, copy);
+	if (!change_leak(m->core, o, KMT_SCANNED, 0, &copy) ||
+	    (copy.flags & KMT_SCANNED))
+		return;
+	if (copy.min != KMT_MIN_BLACK && !(copy.flags & KMT_NO_SCAN))
+		kmt_read_object(&r, o, &copy);
+}
+
+/* Lets others run, and goes on unless the scan is given up. */
+static bool go_on(struct kmt_marker *m)
+{
+	m->budget -= 2;
+	return !kmt_mark_relax(m);
+}
+
+static void drain_leaks(struct kmt_marker *m, struct kmt_object *head)
+{
+	while (m->depth && !m->stopped)
+		read_leak(m, m->stack[--m->depth].o, head);
+	m->depth = 0;
 }
 
 /* Covers all that @head leads to. @head itself stays what it is. */
 static void cover(struct kmt_marker *m, struct kmt_object *head)
 {
-	struct kmt_object copy;
-
-	if (!change_leak(m->core, head, KMT_COVERED, KMT_INDIRECT, &copy))
-		return;
-	read_leak(m, head, head, &copy, cover_words);
-	while (m->depth && !m->stopped) {
-		struct kmt_object *o = m->stack[--m->depth].o;
-
-		if (change_leak(m->core, o, 0, 0, &copy))
-			read_leak(m, o, head, &copy, cover_words);
-	}
-	m->depth = 0;
-}
-
-/* Covers what the covered lead to, as long as the mark stack was too small. */
-static void cover_overflow(struct kmt_marker *m)
-{
 	struct kmt_object *o, copy;
 	struct kmt_chunk *chunk;
 
+	if (!change_leak(m->core, head, KMT_COVERED, 0, &copy))
+		return;
+	read_leak(m, head, head);
+	drain_leaks(m, head);
 	while (m->overflow && !m->stopped) {
 		m->overflow = false;
 		kmt_for_each_cell(m->core, chunk, o) {
 			if (!seems_leak(o) ||
-			    !(READ_ONCE(o->flags) & KMT_COVERED) ||
-			    !change_leak(m->core, o, 0, 0, &copy))
+			    (READ_ONCE(o->flags) &
+			     (KMT_COVERED | KMT_SCANNED)) != KMT_COVERED)
 				continue;
-			read_leak(m, o, o, &copy, cover_words);
-			m->depth = 0;
+			read_leak(m, o, head);
+			drain_leaks(m, head);
 		}
 	}
 }
 
-/* Covers, for each leak without @without, what it leads to. */
-static void cover_all(struct kmt_marker *m, u16 without)
+static void reset_leaks(struct kmt_marker *m, u16 clear)
+{
+	struct kmt_core *core = m->core;
+	struct kmt_object *o, copy;
+	struct kmt_chunk *chunk;
+
+	kmt_for_each_cell(core, chunk, o)
+		if (go_on(m) && seems_leak(o))
+			change_leak(core, o, 0, clear | KMT_COVERED |
+				    KMT_SCANNED, &copy);
+}
+
+static void cover_forward(struct kmt_marker *m)
 {
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
-	kmt_for_each_cell(m->core, chunk, o) {
-		if (m->stopped)
-			return;
-		if (seems_leak(o) && !(READ_ONCE(o->flags) & without))
+	kmt_for_each_cell(m->core, chunk, o)
+		if (go_on(m) && seems_leak(o) &&
+		    !(READ_ONCE(o->flags) & KMT_COVERED))
 			cover(m, o);
+}
+
+/* The chunk that kmt_for_each_cell() visits before @next, NULL for the end. */
+static struct kmt_chunk *chunk_before(struct kmt_core *core,
+				      struct kmt_chunk *next)
+{
+	/* Pairs with kmt_pool_add(). */
+	struct kmt_chunk *chunk = smp_load_acquire(&core->pool.chunks);
+
+	if (chunk == next)
+		return NULL;
+	while (chunk->next != next)
+		chunk = chunk->next;
+	return chunk;
+}
+
+static void cover_backward(struct kmt_marker *m)
+{
+	struct kmt_chunk *chunk = NULL;
+	struct kmt_object *o;
+
+	while ((chunk = chunk_before(m->core, chunk))) {
+		struct kmt_object *cells = kmt_chunk_cells(chunk);
+		u32 i = chunk->nr;
+
+		while (i--) {
+			o = &cells[i];
+			if (go_on(m) && seems_leak(o) &&
+			    !(READ_ONCE(o->flags) &
+			      (KMT_INDIRECT | KMT_COVERED)))
+				cover(m, o);
+		}
 	}
-	cover_overflow(m);
 }
 
 /**
@@ -151,22 +189,10 @@ static void cover_all(struct kmt_marker *m, u16 without)
  */
 void kmt_classify(struct kmt_marker *m)
 {
-	struct kmt_object *o, copy;
-	struct kmt_chunk *chunk;
-
 	m->depth = 0;
 	m->overflow = false;
-	kmt_for_each_cell(m->core, chunk, o)
-		if (seems_leak(o))
-			change_leak(m->core, o, 0, KMT_INDIRECT | KMT_COVERED,
-				    &copy);
-	kmt_for_each_cell(m->core, chunk, o) {
-		if (m->stopped)
-			return;
-		if (seems_leak(o) && change_leak(m->core, o, 0, 0, &copy))
-			read_leak(m, o, o, &copy, depend_words);
-	}
-	cover_all(m, KMT_INDIRECT | KMT_COVERED);
-	/* What no direct leak leads to are rings: open each at one block. */
-	cover_all(m, KMT_COVERED);
+	reset_leaks(m, KMT_INDIRECT);
+	cover_forward(m);
+	reset_leaks(m, 0);
+	cover_backward(m);
 }
