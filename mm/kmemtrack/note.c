@@ -49,7 +49,7 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 	/* A black block stays black for good: its owner gave it up. */
 	if (!kmt_judged(o))
 		kmt_change_flags(o, 0, KMT_LEAK | KMT_NEW | KMT_INDIRECT |
-				 KMT_SUSPECT);
+				 KMT_COVERED | KMT_SUSPECT);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return true;
 }
@@ -59,7 +59,7 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
  * @core: tracker
  * @space: address space of @addr
  * @addr: an address in the block
- * @set: KMT_NO_SCAN, KMT_STACK, KMT_TRANSIENT
+ * @set: KMT_NO_SCAN, KMT_STACK, KMT_TRANSIENT, KMT_WHOLE
  *
  * Context: any but NMI, no tracker lock held.
  * Return: whether the block is tracked.
@@ -167,8 +167,9 @@ static bool fit_area(const struct kmt_object *o, const struct aux_request *r,
 }
 
 /*
- * Without memory for the cell the block stays as it was: all of it is read,
- * nothing is forwarded. The caller knows what that means for it.
+ * Without memory for the cell nothing is forwarded, and of a block that had
+ * scan areas before all is read again: an area that is missing would hide
+ * references.
  */
 static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 		    gfp_t gfp)
@@ -181,13 +182,15 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 	aux = kmt_cell_alloc(core, gfp, &flags);
 	if (!aux) {
 		kmt_event(core, KMT_EV_LOST_NOMEM);
+		if (r->kind == KMT_AREAS)
+			kmt_set_flags(core, KMT_VIRT, r->at, KMT_WHOLE);
 		return false;
 	}
 	o = lock_noted(core, KMT_VIRT, r->at, &tree, &dummy);
 	ok = o && (r->kind != KMT_AREAS || fit_area(o, r, &size));
 	if (ok) {
-		aux->addr = o->addr;
-		aux->size = size;
+		WRITE_ONCE(aux->addr, o->addr);
+		WRITE_ONCE(aux->size, size);
 		aux->start = r->start;
 		aux->born = 0;
 		WRITE_ONCE(aux->flags, KMT_AUX | r->kind);
@@ -216,7 +219,8 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
  * Several parts add up. A part outside the block is counted and ignored.
  *
  * Context: any but NMI, no tracker lock held.
- * Return: whether it was noted; if not, all of the block is read as before.
+ * Return: whether it was noted; if there was no memory for it, all of the block
+ * is read from now on.
  */
 bool kmt_add_area(struct kmt_core *core, unsigned long addr,
 		  unsigned long size, gfp_t gfp)

@@ -48,7 +48,8 @@ enum kmt_space {
 #define KMT_NEW		0x0800	/* reported for the first time by the last scan */
 #define KMT_INDIRECT	0x1000	/* leak that only another leak refers to */
 #define KMT_AUX		0x2000	/* not a block: a scan area or an alias */
-#define KMT_COVERED	0x4000	/* leak that a direct leak leads to */
+#define KMT_COVERED	0x4000	/* leak that a walk over the leaks came by */
+#define KMT_WHOLE	0x8000	/* a scan area was lost: all of it is read */
 
 /* Values of kmt_object.min with a meaning of their own. */
 #define KMT_MIN_GREY	0	/* a root: read, never reported */

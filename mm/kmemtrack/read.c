@@ -21,8 +21,8 @@ static bool read_piece(struct kmt_reader *r, struct kmt_object *o,
 	tree = kmt_lock_object(core, o, &flags);
 	if (!tree)
 		return false;
-	same = o->addr == copy->addr && o->born == copy->born &&
-	       kmt_space(o) == kmt_space(copy);
+	same = o->addr == copy->addr && o->size == copy->size &&
+	       o->born == copy->born && kmt_space(o) == kmt_space(copy);
 	if (same)
 		ok = kmt_env_read(r->m->buf, pos, len);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -110,7 +110,7 @@ void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
 		start = kmt_env_phys(start);
 		break;
 	default:
-		if (copy->flags & KMT_AREAS) {
+		if ((copy->flags & (KMT_AREAS | KMT_WHOLE)) == KMT_AREAS) {
 			read_areas(r, o, copy);
 			return;
 		}
