@@ -12,7 +12,7 @@ function median(list, n,	i, j, t) {
 # Over the rounds of the two-CPU boot: the median, or with @best the least
 function rounds(k, prefix, what, best,		i, n, list, least) {
 	for (i = 1; (k, "par." prefix i "." what) in fig; i++)
-		list[++n] = fig[k, "par." prefix i "." what]
+		list[++n] = fig[k, "par." prefix i "." what] + 0
 	if (!n)
 		return
 	least = median(list, n)
@@ -37,6 +37,12 @@ function read_figures(k,	line, part, file, v) {
 	if ((k, "boot.boot.us") in fig)
 		derive(k, "boot.total", fig[k, "boot.boot.us"] * 1000 + \
 		       fig[k, "boot.boot.clock"])
+	# A scan of kmemtrack is some marks; one of kmemleak is one mark
+	if (fig[k, "cost.scan_stats.scan_marks"] > 0)
+		derive(k, "cost.mark", fig[k, "cost.scan_stats.scan_busy_ms"] * \
+		       1000000 / fig[k, "cost.scan_stats.scan_marks"])
+	else if (k == "kmemleak")
+		derive(k, "cost.mark", fig[k, "cost.scan.busy"])
 	if ((v = rounds(k, "idle", "avg", 0)) != "")
 		derive(k, "par.idle_avg", v / 1000)
 	if ((v = rounds(k, "scan", "avg", 0)) != "")
