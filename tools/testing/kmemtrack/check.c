@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Every invariant that object.h and core.h state, checked the slow way. */
+#include "sim.h"
+
+#define REQUIRE(c) do {							\
+		if (!(c))						\
+			fail_msg("%s:%d: invariant: %s", __FILE__,	\
+				 __LINE__, #c);				\
+	} while (0)
+
+struct census {
+	unsigned long objects;
+	unsigned long aux;
+	unsigned long cells;
+	unsigned long in_use;
+	unsigned long blank;
+	u32 wide[16 * SIM_SHARDS];
+	const struct kmt_object **virt;
+	unsigned long nr_virt;
+};
+
+static void check_flags(const struct kmt_object *o)
+{
+	REQUIRE(o->flags & KMT_LIVE);
+	REQUIRE(!(o->flags & KMT_AUX));
+	REQUIRE(o->size && o->addr + o->size >= o->addr);
+	if (!(o->flags & KMT_LEAK))
+		REQUIRE(!(o->flags & (KMT_NEW | KMT_INDIRECT | KMT_COVERED)));
+	if (o->flags & KMT_LEAK)
+		REQUIRE(kmt_judged(o));
+	if (kmt_space(o) != KMT_VIRT)
+		REQUIRE(!(o->flags & (KMT_AREAS | KMT_ALIAS)));
+}
+
+/* Whether an auxiliary cell of this kind hangs on @o. */
+static bool has_aux(struct sim *s, const struct kmt_object *o, u16 kind)
+{
+	struct rb_node *n;
+
+	for (n = rb_first(&s->core.aux.root); n; n = rb_next(n)) {
+		struct kmt_object *aux = rb_entry(n, struct kmt_object, node);
+
+		if (aux->addr == o->addr && (aux->flags & kind))
+			return true;
+	}
+	return false;
+}
+
+static void count_wide(struct sim *s, const struct kmt_object *o,
+		       struct census *c)
+{
+	unsigned long region = o->addr >> KMT_REGION_SHIFT;
+	unsigned long last = (o->addr + o->size - 1) >> KMT_REGION_SHIFT;
+	unsigned long i;
+
+	if (!kmt_in(&s->core.linear, o->addr))
+		return;
+	for (i = 0; i < s->core.nr_shards && region + i <= last; i++)
+		c->wide[(region + i) % s->core.nr_shards]++;
+}
+
+static void check_tree(struct sim *s, struct kmt_tree *tree, struct census *c)
+{
+	const struct kmt_object *before = NULL;
+	struct rb_node *n;
+	u32 nr = 0;
+
+	REQUIRE(!tree->lock.locked);
+	for (n = rb_first(&tree->root); n; n = rb_next(n)) {
+		struct kmt_object *o = rb_entry(n, struct kmt_object, node);
+		enum kmt_space space = kmt_space(o);
+
+		check_flags(o);
+		if (o->flags & KMT_AREAS)
+			REQUIRE(has_aux(s, o, KMT_AREAS));
+		if (o->flags & KMT_ALIAS)
+			REQUIRE(has_aux(s, o, KMT_ALIAS));
+		REQUIRE(kmt_tree_of(&s->core, space, o->addr, o->size) == tree);
+		if (before)
+			REQUIRE(before->addr + before->size <= o->addr);
+		if (space == KMT_VIRT)
+			c->virt[c->nr_virt++] = o;
+		if (tree == &s->core.wide[space]) {
+			REQUIRE(o->addr >= s->core.wide_range[space].lo);
+			REQUIRE(o->addr + o->size <=
+				s->core.wide_range[space].hi);
+			if (space == KMT_VIRT)
+				count_wide(s, o, c);
+		}
+		before = o;
+		nr++;
+	}
+	REQUIRE(nr == tree->nr);
+	c->objects += nr;
+}
+
+static void check_aux(struct sim *s, struct census *c)
+{
+	const struct kmt_object *before = NULL;
+	struct rb_node *n;
+
+	for (n = rb_first(&s->core.aux.root); n; n = rb_next(n)) {
+		struct kmt_object *aux = rb_entry(n, struct kmt_object, node);
+		u16 kind = aux->flags & (KMT_AREAS | KMT_ALIAS);
+		struct kmt_object owner;
+
+		REQUIRE(aux->flags == (KMT_AUX | kind));
+		REQUIRE(kind == KMT_AREAS || kind == KMT_ALIAS);
+		REQUIRE(kmt_lookup(&s->core, KMT_VIRT, aux->addr, &owner));
+		REQUIRE(owner.addr == aux->addr && (owner.flags & kind));
+		if (kind == KMT_AREAS)
+			REQUIRE(aux->size && aux->start >= owner.addr &&
+				aux->start + aux->size <=
+				owner.addr + owner.size);
+		if (before)
+			REQUIRE(before->addr <= aux->addr);
+		before = aux;
+		c->aux++;
+	}
+	REQUIRE(c->aux == s->core.aux.nr);
+}
+
+static unsigned long check_list(struct sim *s, struct kmt_object *o)
+{
+	unsigned long nr = 0;
+
+	for (; o; o = (struct kmt_object *)o->node.rb_left) {
+		REQUIRE(!o->flags);
+		REQUIRE(++nr <= s->core.pool.cells);
+	}
+	return nr;
+}
+
+static void check_pool(struct sim *s, struct census *c)
+{
+	struct kmt_pool *pool = &s->core.pool;
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+	unsigned long nr_chunks = 0, free;
+	int cpu;
+
+	for (chunk = pool->chunks; chunk; chunk = chunk->next) {
+		nr_chunks++;
+		c->cells += chunk->nr;
+	}
+	kmt_for_each_cell(&s->core, chunk, o)
+		if (o->flags)
+			c->in_use++;
+		else
+			c->blank++;
+	REQUIRE(nr_chunks == pool->nr_chunks);
+	REQUIRE(c->cells == pool->cells);
+	REQUIRE(c->in_use == c->objects + c->aux);
+
+	free = check_list(s, pool->free);
+	REQUIRE(free == pool->nr_free);
+	for_each_possible_cpu(cpu) {
+		unsigned long nr = check_list(s, pool->caches[cpu].free);
+
+		REQUIRE(nr == pool->caches[cpu].nr);
+		free += nr;
+	}
+	REQUIRE(free == kmt_pool_free_cells(&s->core));
+	REQUIRE(free == c->blank);
+	REQUIRE(free + c->objects + c->aux == pool->cells);
+}
+
+static int by_addr(const void *a, const void *b)
+{
+	const struct kmt_object *x = *(const struct kmt_object **)a;
+	const struct kmt_object *y = *(const struct kmt_object **)b;
+
+	return x->addr < y->addr ? -1 : x->addr > y->addr;
+}
+
+/* Shards and wide tree together: objects of one space never overlap. */
+static void check_overlap(struct census *c)
+{
+	unsigned long i;
+
+	qsort(c->virt, c->nr_virt, sizeof(*c->virt), by_addr);
+	for (i = 1; i < c->nr_virt; i++)
+		REQUIRE(c->virt[i - 1]->addr + c->virt[i - 1]->size <=
+			c->virt[i]->addr);
+}
+
+void check_core(struct sim *s)
+{
+	struct census c = {};
+	u32 i;
+
+	c.virt = calloc(s->core.pool.cells + 1, sizeof(*c.virt));
+	for (i = 0; i < s->core.nr_shards; i++)
+		check_tree(s, &s->core.shards[i], &c);
+	for (i = 0; i < KMT_NR_SPACES; i++)
+		check_tree(s, &s->core.wide[i], &c);
+	for (i = 0; i < s->core.nr_shards; i++)
+		REQUIRE(s->core.shards[i].wide == c.wide[i]);
+	check_aux(s, &c);
+	check_pool(s, &c);
+	check_overlap(&c);
+	free(c.virt);
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Interrupts, CPUs and locks of the host build: every thread is a CPU of its
+ * own, and the rules of the kernel's contexts are assertions.
+ */
+#include <sched.h>
+
+#include "env.h"
+
+/* Locks a thread holds at a time: a tree, the auxiliaries, the pool. */
+#define MAX_HELD	3
+
+__thread int host_cpu;
+static __thread bool irqs_off;
+static __thread raw_spinlock_t *held[MAX_HELD];
+static __thread unsigned int nr_held;
+
+bool host_irqs_off(void)
+{
+	return irqs_off;
+}
+
+unsigned int host_locks_held(void)
+{
+	return nr_held;
+}
+
+unsigned long host_irq_save(void)
+{
+	bool was = irqs_off;
+
+	irqs_off = true;
+	return was;
+}
+
+void host_irq_restore(unsigned long flags)
+{
+	assert(irqs_off);
+	if (!flags)
+		assert(!nr_held);
+	irqs_off = flags;
+}
+
+int host_processor_id(void)
+{
+	assert(irqs_off);
+	return host_cpu;
+}
+
+void host_lock_init(raw_spinlock_t *lock)
+{
+	lock->locked = 0;
+	lock->owner = NULL;
+}
+
+/* Ranks are given by sim.c; a lock without one is a tree's. */
+void host_lock(raw_spinlock_t *lock)
+{
+	assert(irqs_off);
+	assert(nr_held < MAX_HELD);
+	if (nr_held)
+		assert(held[nr_held - 1]->rank < lock->rank);
+	while (__atomic_exchange_n(&lock->locked, 1, __ATOMIC_ACQUIRE))
+		sched_yield();
+	__atomic_store_n(&lock->owner, (void *)&nr_held, __ATOMIC_RELAXED);
+	held[nr_held++] = lock;
+}
+
+void host_unlock(raw_spinlock_t *lock)
+{
+	assert(nr_held && held[nr_held - 1] == lock);
+	nr_held--;
+	__atomic_store_n(&lock->owner, NULL, __ATOMIC_RELAXED);
+	__atomic_store_n(&lock->locked, 0, __ATOMIC_RELEASE);
+}
+
+bool host_lock_held(const raw_spinlock_t *lock)
+{
+	return __atomic_load_n(&lock->owner, __ATOMIC_RELAXED) ==
+	       (void *)&nr_held;
+}

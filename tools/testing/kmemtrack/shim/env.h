@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the core takes from the kernel, in user space. Shares its include guard
+ * with mm/kmemtrack/env.h and comes first on the compiler's command line.
+ *
+ * Context rules of the kernel are assertions here: a raw spinlock is taken with
+ * interrupts off and in the order that core.h names, the CPU number is asked
+ * for with interrupts off only, memory is read in pieces that stay in a page.
+ */
+#ifndef _KMT_ENV_H
+#define _KMT_ENV_H
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int32_t s32;
+typedef unsigned int gfp_t;
+
+#define GFP_KERNEL	0x1u
+#define GFP_ATOMIC	0x2u
+
+#define likely(x)	__builtin_expect(!!(x), 1)
+#define unlikely(x)	__builtin_expect(!!(x), 0)
+#ifndef noinline
+#define noinline	__attribute__((noinline))
+#endif
+#ifndef __always_inline
+#define __always_inline	inline __attribute__((always_inline))
+#endif
+#define __no_kcsan	__attribute__((no_sanitize("thread")))
+#define EXPORT_SYMBOL(x)
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define BUILD_BUG_ON(c)	_Static_assert(!(c), #c)
+#define container_of(ptr, type, member) \
+	((type *)((char *)(ptr) - offsetof(type, member)))
+
+#define min(a, b)	({ __typeof__(a) _a = (a); __typeof__(b) _b = (b); \
+			   _a < _b ? _a : _b; })
+#define max(a, b)	({ __typeof__(a) _a = (a); __typeof__(b) _b = (b); \
+			   _a > _b ? _a : _b; })
+#define min_t(t, a, b)	min((t)(a), (t)(b))
+#define max_t(t, a, b)	max((t)(a), (t)(b))
+#define ALIGN(x, a)	(((x) + ((a) - 1)) & ~((unsigned long)(a) - 1))
+#define ALIGN_DOWN(x, a) ((x) & ~((unsigned long)(a) - 1))
+#define ilog2(n)	(63 - __builtin_clzl(n))
+#define roundup_pow_of_two(n) ((n) < 2 ? 1ul : 1ul << (ilog2((n) - 1) + 1))
+
+#define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define WRITE_ONCE(x, v)	__atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+#define smp_load_acquire(p)	__atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define smp_store_release(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)
+
+typedef struct {
+	long counter;
+} atomic_long_t;
+
+static inline void atomic_long_inc(atomic_long_t *v)
+{
+	__atomic_fetch_add(&v->counter, 1, __ATOMIC_RELAXED);
+}
+
+static inline void atomic_long_add(long n, atomic_long_t *v)
+{
+	__atomic_fetch_add(&v->counter, n, __ATOMIC_RELAXED);
+}
+
+static inline void atomic_long_set(atomic_long_t *v, long n)
+{
+	__atomic_store_n(&v->counter, n, __ATOMIC_RELAXED);
+}
+
+static inline long atomic_long_read(const atomic_long_t *v)
+{
+	return __atomic_load_n(&v->counter, __ATOMIC_RELAXED);
+}
+
+/* Never true in a test: a warning is a failure. */
+#define WARN_ON_ONCE(c)	({ bool _c = (c); assert(!_c); _c; })
+#define WARN_ON(c)	WARN_ON_ONCE(c)
+
+/* Interrupts, CPUs, locks: env.c */
+#define HOST_CPUS	8
+
+extern __thread int host_cpu;
+
+bool host_irqs_off(void);
+unsigned int host_locks_held(void);
+unsigned long host_irq_save(void);
+void host_irq_restore(unsigned long flags);
+int host_processor_id(void);
+
+#define smp_processor_id()	host_processor_id()
+#define local_irq_save(f)	((f) = host_irq_save())
+#define local_irq_restore(f)	host_irq_restore(f)
+#define irqs_disabled()		host_irqs_off()
+#define for_each_possible_cpu(cpu) for ((cpu) = 0; (cpu) < HOST_CPUS; (cpu)++)
+#define num_possible_cpus()	HOST_CPUS
+
+typedef struct {
+	int locked;
+	void *owner;
+	int rank;
+} raw_spinlock_t;
+
+void host_lock_init(raw_spinlock_t *lock);
+void host_lock(raw_spinlock_t *lock);
+void host_unlock(raw_spinlock_t *lock);
+bool host_lock_held(const raw_spinlock_t *lock);
+
+#define raw_spin_lock_init(l)	host_lock_init(l)
+#define raw_spin_lock(l)	host_lock(l)
+#define raw_spin_unlock(l)	host_unlock(l)
+#define raw_spin_lock_irqsave(l, f)					\
+	do {								\
+		(f) = host_irq_save();					\
+		host_lock(l);						\
+	} while (0)
+#define raw_spin_unlock_irqrestore(l, f)				\
+	do {								\
+		host_unlock(l);						\
+		host_irq_restore(f);					\
+	} while (0)
+#define lockdep_assert_held(l)	assert(host_lock_held(l))
+
+#include <linux/rbtree.h>
+
+static inline int kstrtoul(const char *s, unsigned int base, unsigned long *res)
+{
+	char *end;
+
+	/* The kernel's takes an optional +, no blanks, and one newline. */
+	if (*s == '+')
+		s++;
+	if (*s < '0' || *s > '9')
+		return -EINVAL;
+	errno = 0;
+	*res = strtoul(s, &end, base);
+	if (*end == '\n')
+		end++;
+	if (*end)
+		return -EINVAL;
+	return errno == ERANGE ? -ERANGE : 0;
+}
+
+/* The simulated machine: sim.c */
+bool kmt_env_read(void *dst, unsigned long src, size_t len);
+unsigned long kmt_env_percpu(unsigned long ptr, int cpu);
+unsigned long kmt_env_phys(unsigned long phys);
+u32 kmt_env_crc(u32 crc, const void *buf, size_t len);
+
+#endif /* _KMT_ENV_H */

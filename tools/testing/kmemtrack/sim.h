@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A simulated machine with a tracker in it.
+ *
+ * Tests see kernel addresses, in the segments below; what is behind them are
+ * ordinary buffers. Under AddressSanitizer the memory of a segment is poisoned
+ * until sim_own() and after sim_disown(), so that a marker that reads what is
+ * freed is caught. Pages can be taken away, reads of them fail.
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "mark.h"
+
+#define SIM_PAGE	4096ul
+
+/* Segments. The linear map is cut into regions of 64 KiB by the tracker. */
+#define SIM_LINEAR	0xffff000000000000ul
+#define SIM_LINEAR_LEN	(2ul << 20)
+#define SIM_VMALLOC	0xffff800010000000ul
+#define SIM_VMALLOC_LEN	(1ul << 20)
+#define SIM_IMAGE	0xffff800008000000ul
+#define SIM_IMAGE_LEN	(1ul << 16)
+/* Per-CPU pointers, and where the copies of the CPUs are. */
+#define SIM_PERCPU	0x0000600000000000ul
+#define SIM_PERCPU_LEN	(1ul << 16)
+#define SIM_COPIES	0xffff900000000000ul
+/* Physical memory: the linear map. */
+#define SIM_PHYS	0x0000000040000000ul
+
+#define SIM_SHARDS	16
+#define SIM_EVENTS	64
+
+struct sim {
+	struct kmt_core core;
+	struct kmt_tree shards[SIM_SHARDS];
+	struct kmt_cell_cache caches[HOST_CPUS];
+	struct kmt_marker m;
+	struct kmt_verdict v;
+	struct kmt_grey *stack;
+
+	/* Pool memory: cells in a chunk, chunks that may still be had. */
+	unsigned int chunk_cells;
+	unsigned int chunks_left;
+	void *chunks[1024];
+	unsigned int nr_chunks;
+	unsigned int lows;
+
+	/* The last warning. */
+	unsigned int warned;
+	enum kmt_event warned_ev;
+	struct kmt_object warned_old;
+	struct kmt_object warned_new;
+
+	/* Called before each piece that is read, and between steps. */
+	void (*on_read)(struct sim *s, unsigned long src, size_t len);
+	bool (*on_relax)(struct sim *s);
+	void *priv;
+	/* Relax as often as possible. */
+	bool fine;
+
+	/* What a test has to say of the time. */
+	u32 now;
+};
+
+extern struct sim *the_sim;
+
+/* @cells is the size of a chunk, @chunks how many there are. */
+struct sim *sim_new(unsigned int cells, unsigned int chunks,
+		    unsigned int stack);
+void sim_delete(struct sim *s);
+
+/* cmocka's setup and teardown: 63 cells a chunk, plenty of chunks. */
+int sim_setup(void **state);
+int sim_teardown(void **state);
+
+/* Memory. */
+void *sim_host(unsigned long addr);
+void sim_own(unsigned long addr, size_t len);
+void sim_disown(unsigned long addr, size_t len);
+void sim_map(unsigned long addr, size_t len, bool mapped);
+bool sim_mapped(unsigned long addr);
+unsigned long sim_get(unsigned long addr);
+void sim_put(unsigned long addr, unsigned long word);
+
+/* Hooks as an allocator calls them; all succeed or fail the test. */
+void sim_alloc(struct sim *s, unsigned long addr, unsigned long size);
+void sim_alloc_min(struct sim *s, unsigned long addr, unsigned long size,
+		   u8 min);
+void sim_free(struct sim *s, unsigned long addr, unsigned long size);
+int sim_insert(struct sim *s, enum kmt_space space, unsigned long addr,
+	       unsigned long size, u8 min);
+long sim_events(struct sim *s, enum kmt_event ev);
+bool sim_tracked(struct sim *s, unsigned long addr);
+struct kmt_object sim_object(struct sim *s, enum kmt_space space,
+			     unsigned long addr);
+
+/* One mark from the root words at [@lo, @hi), and a whole scan of two. */
+void sim_mark(struct sim *s, unsigned long lo, unsigned long hi);
+void sim_scan(struct sim *s, unsigned long lo, unsigned long hi);
+bool sim_white(struct sim *s, unsigned long addr);
+bool sim_leak(struct sim *s, unsigned long addr);
+bool sim_indirect(struct sim *s, unsigned long addr);
+
+/* check.c: every invariant of object.h and core.h; fails the test */
+void check_core(struct sim *s);
+
+/* A random number generator that is the same everywhere. */
+static inline u64 sim_random(u64 *state)
+{
+	u64 z = (*state += 0x9e3779b97f4a7c15ul);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ul;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebul;
+	return z ^ (z >> 31);
+}
+
+/* The root words of most tests: the image's. */
+#define ROOT(n)		(SIM_IMAGE + 8 * (n))
+/* Blocks of most tests: in the linear map, two to a region at least. */
+#define BLOCK(n)	(SIM_LINEAR + 0x1000ul * (n))
+
+#endif /* SIM_H */

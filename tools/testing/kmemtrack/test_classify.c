@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Direct and indirect leaks: one direct leak for all that it leads to. */
+#include "sim.h"
+
+static void link_blocks(unsigned int from, unsigned int word, unsigned int to)
+{
+	sim_put(BLOCK(from) + 8 * word, BLOCK(to) + word);
+}
+
+static void leak_all(struct sim *s, unsigned int nr)
+{
+	sim_scan(s, ROOT(0), ROOT(8));
+	assert_int_equal(s->v.leaks, nr);
+	check_core(s);
+}
+
+static unsigned int count_direct(struct sim *s, unsigned int from,
+				 unsigned int to)
+{
+	unsigned int nr = 0;
+
+	for (; from < to; from++)
+		if (!sim_indirect(s, BLOCK(from)))
+			nr++;
+	return nr;
+}
+
+/* @nr blocks, in the pool in the order of their addresses or backwards. */
+static void alloc_blocks(struct sim *s, unsigned int nr, bool backwards)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		sim_alloc(s, BLOCK(backwards ? nr - 1 - i : i), 128);
+}
+
+/* Every test for stacks of these sizes and both orders. */
+static const unsigned int sizes[] = { 1, 2, 3, 4, 7, 256 };
+
+/* The next simulator with @nr blocks in it; @s was the last. */
+static struct sim *next_setting(struct sim *s, unsigned int k, unsigned int nr)
+{
+	if (s)
+		sim_delete(s);
+	if (k == 2 * ARRAY_SIZE(sizes))
+		return NULL;
+	s = sim_new(511, 10, sizes[k / 2]);
+	alloc_blocks(s, nr, k & 1);
+	return s;
+}
+
+static void test_chain(void **state)
+{
+	struct sim *s = NULL;
+	unsigned int i, k = 0;
+
+	while ((s = next_setting(s, k++, 20))) {
+		for (i = 0; i < 19; i++)
+			link_blocks(i, 3, i + 1);
+		link_blocks(5, 0, 5);
+		leak_all(s, 20);
+		assert_false(sim_indirect(s, BLOCK(0)));
+		assert_int_equal(count_direct(s, 0, 20), 1);
+	}
+}
+
+static void test_tree(void **state)
+{
+	struct sim *s = NULL;
+	unsigned int i, k = 0;
+
+	while ((s = next_setting(s, k++, 63))) {
+		for (i = 0; i < 31; i++) {
+			link_blocks(i, 0, 2 * i + 1);
+			link_blocks(i, 9, 2 * i + 2);
+		}
+		leak_all(s, 63);
+		assert_false(sim_indirect(s, BLOCK(0)));
+		assert_int_equal(count_direct(s, 0, 63), 1);
+	}
+}
+
+static void test_lone(void **state)
+{
+	struct sim *s = NULL;
+	unsigned int k = 0;
+
+	while ((s = next_setting(s, k++, 10))) {
+		/* A pointer to itself makes nothing indirect. */
+		link_blocks(3, 2, 3);
+		/* A live block's pointer would have saved it; two to one do. */
+		link_blocks(4, 2, 6);
+		link_blocks(5, 2, 6);
+		leak_all(s, 10);
+		assert_int_equal(count_direct(s, 0, 10), 9);
+		assert_true(sim_indirect(s, BLOCK(6)));
+	}
+}
+
+static void test_ring(void **state)
+{
+	struct sim *s = NULL;
+	unsigned int i, k = 0;
+
+	while ((s = next_setting(s, k++, 30))) {
+		for (i = 0; i < 20; i++)
+			link_blocks(i, 1, (i + 1) % 20);
+		/* A list_head of three beside it. */
+		for (i = 20; i < 23; i++) {
+			link_blocks(i, 0, 20 + (i - 20 + 1) % 3);
+			link_blocks(i, 1, 20 + (i - 20 + 2) % 3);
+		}
+		/* Hangs on the ring, far from any head. */
+		link_blocks(7, 5, 23);
+		link_blocks(23, 5, 24);
+		leak_all(s, 30);
+		assert_int_equal(count_direct(s, 0, 20), 1);
+		assert_int_equal(count_direct(s, 20, 23), 1);
+		assert_int_equal(count_direct(s, 23, 25), 0);
+		assert_int_equal(count_direct(s, 25, 30), 5);
+	}
+}
+
+/* A ring that a leak outside leads to has no head of its own. */
+static void test_led_ring(void **state)
+{
+	struct sim *s = NULL;
+	unsigned int i, k = 0;
+
+	while ((s = next_setting(s, k++, 12))) {
+		for (i = 1; i < 11; i++)
+			link_blocks(i, 1, i == 10 ? 1 : i + 1);
+		link_blocks(11, 0, 4);
+		link_blocks(0, 0, 11);
+		leak_all(s, 12);
+		assert_int_equal(count_direct(s, 0, 12), 1);
+		assert_false(sim_indirect(s, BLOCK(0)));
+	}
+}
+
+/* Rings in which each block has many pointers: small stacks overflow. */
+static void test_wide_ring(void **state)
+{
+	struct sim *s = NULL;
+	unsigned int i, j, k = 0;
+
+	while ((s = next_setting(s, k++, 41))) {
+		/* 0 leads to 1..10, each to three more, those back to 0. */
+		for (i = 1; i <= 10; i++) {
+			link_blocks(0, i, i);
+			for (j = 0; j < 3; j++) {
+				link_blocks(i, j, 11 + 3 * (i - 1) + j);
+				link_blocks(11 + 3 * (i - 1) + j, 4, 0);
+			}
+		}
+		leak_all(s, 41);
+		assert_int_equal(count_direct(s, 0, 41), 1);
+	}
+}
+
+/* One ring leads to another: only the first has a head. */
+static void test_ring_to_ring(void **state)
+{
+	struct sim *s = NULL;
+	unsigned int i, k, at;
+
+	for (at = 0; at < 5; at++) {
+		k = 0;
+		while ((s = next_setting(s, k++, 15))) {
+			for (i = 0; i < 15; i++)
+				link_blocks(i, 1, i / 5 * 5 + (i + 1) % 5);
+			link_blocks(at, 5, 5 + (at * 3) % 5);
+			link_blocks(5 + at, 5, 10 + (at * 2) % 5);
+			leak_all(s, 15);
+			assert_int_equal(count_direct(s, 0, 5), 1);
+			assert_int_equal(count_direct(s, 5, 15), 0);
+		}
+	}
+}
+
+/* What is not read does not lead anywhere. */
+static void test_no_scan(void **state)
+{
+	struct sim *s = NULL;
+	unsigned int k = 0;
+
+	while ((s = next_setting(s, k++, 4))) {
+		link_blocks(0, 0, 1);
+		link_blocks(2, 0, 3);
+		link_blocks(2, 1, 3);
+		kmt_set_flags(&s->core, KMT_VIRT, BLOCK(0), KMT_NO_SCAN);
+		assert_true(kmt_add_area(&s->core, BLOCK(2) + 64, 8,
+					 GFP_KERNEL));
+		leak_all(s, 4);
+		assert_int_equal(count_direct(s, 0, 4), 4);
+	}
+}
+
+/* By way of a per-CPU block, and of a block that is read for another's sake. */
+static void test_percpu(void **state)
+{
+	struct sim *s = NULL;
+	unsigned int k = 0;
+
+	while ((s = next_setting(s, k++, 4))) {
+		assert_int_equal(sim_insert(s, KMT_PERCPU, SIM_PERCPU, 64, 1),
+				 0);
+		sim_put(BLOCK(0), SIM_PERCPU);
+		sim_put(kmt_env_percpu(SIM_PERCPU, 5) + 8, BLOCK(1));
+		link_blocks(1, 0, 2);
+		leak_all(s, 5);
+		assert_int_equal(count_direct(s, 0, 4), 2);
+		assert_true(sim_object(s, KMT_PERCPU, SIM_PERCPU).flags &
+			    KMT_INDIRECT);
+		sim_put(kmt_env_percpu(SIM_PERCPU, 5) + 8, 0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_tree),
+		cmocka_unit_test(test_lone),
+		cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_led_ring),
+		cmocka_unit_test(test_wide_ring),
+		cmocka_unit_test(test_ring_to_ring),
+		cmocka_unit_test(test_no_scan),
+		cmocka_unit_test(test_percpu),
+	};
+
+	return cmocka_run_group_tests_name("classify", tests, NULL, NULL);
+}

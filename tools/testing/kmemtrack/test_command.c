@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Commands: what is exactly one is taken, all else is refused. */
+#include "sim.h"
+#include "command.h"
+
+struct good {
+	const char *text;
+	enum kmt_verb verb;
+	unsigned long arg;
+};
+
+static const struct good good[] = {
+	{ "on",			KMT_CMD_ON },
+	{ "off",		KMT_CMD_OFF },
+	{ "scan",		KMT_CMD_SCAN },
+	{ "scan=on",		KMT_CMD_SCAN_ON },
+	{ "scan=off",		KMT_CMD_SCAN_OFF },
+	{ "scan=0",		KMT_CMD_SCAN_EVERY, 0 },
+	{ "scan=600",		KMT_CMD_SCAN_EVERY, 600 },
+	{ "scan=0x10",		KMT_CMD_SCAN_EVERY, 16 },
+	{ "scan=2147483",	KMT_CMD_SCAN_EVERY, 2147483 },
+	{ "stack=on",		KMT_CMD_STACK, 1 },
+	{ "stack=off",		KMT_CMD_STACK, 0 },
+	{ "pages=on",		KMT_CMD_PAGES, 1 },
+	{ "pages=off",		KMT_CMD_PAGES, 0 },
+	{ "clear",		KMT_CMD_CLEAR },
+	{ "confirm=wait",	KMT_CMD_CONFIRM_WAIT },
+	{ "min_age=0",		KMT_CMD_MIN_AGE, 0 },
+	{ "min_age=1000",	KMT_CMD_MIN_AGE, 1000 },
+	{ "dump=0",		KMT_CMD_DUMP, 0 },
+	{ "dump=0xffff000003a1c000", KMT_CMD_DUMP, 0xffff000003a1c000ul },
+	{ "dump=0xFFFFFFFFFFFFFFFF", KMT_CMD_DUMP, ~0ul },
+	{ "dump=4711",		KMT_CMD_DUMP, 4711 },
+	{ "verbose=on",		KMT_CMD_VERBOSE, 1 },
+	{ "verbose=off",	KMT_CMD_VERBOSE, 0 },
+};
+
+static const char * const bad[] = {
+	"", " ", "\n", "\t\040\n", "o", "onn", "ON", "on off", "on\non", "scanfoo",
+	"scan foo", "sca", "scan=", "scan=-1", "scan=+1", "scan= 1", "scan=1x",
+	"scan=1 2", "scan=0x", "scan=08", "scan=onoff", "scan=ON", "scan =on",
+	"scan=0x1g", "scan=\xff", "stack", "stack=", "stack=1", "stack=onn",
+	"clearx", "clear=", "confirm", "confirm=", "confirm=waits", "min_age",
+	"min_age=", "min_age=on", "min_age=1ms", "dump", "dump=", "dump=x",
+	"dump=ffff000003a1c000", "dump=0x1 0x2", "dump=--1", "verbose",
+	"verbose=2", "pages=maybe", "help", "=on", "=", "scan=1\n2",
+	"dump=0x10000000000000000000000000000000000000000000000000000000000000",
+};
+
+static const char * const large[] = {
+	"scan=2147484", "scan=4294967296", "scan=99999999999999999999999",
+	"min_age=2147484", "dump=0x10000000000000000",
+};
+
+/* An exact buffer: one byte too many that is read is found. */
+static int parse(const char *text, size_t len, struct kmt_command *cmd)
+{
+	char *copy = malloc(len ? len : 1);
+	int ret;
+
+	memcpy(copy, text, len);
+	ret = kmt_parse(copy, len, cmd);
+	free(copy);
+	return ret;
+}
+
+static void check_good(const char *text, size_t len, const struct good *g)
+{
+	struct kmt_command cmd = { .verb = 99, .arg = 99 };
+
+	assert_int_equal(parse(text, len, &cmd), 0);
+	assert_int_equal(cmd.verb, g->verb);
+	assert_int_equal(cmd.arg, g->arg);
+}
+
+static void check_refused(const char *text, size_t len, int error)
+{
+	struct kmt_command cmd = { .verb = 99, .arg = 99 };
+	int ret = parse(text, len, &cmd);
+
+	if (error)
+		assert_int_equal(ret, error);
+	assert_true(ret == -EINVAL || ret == -ERANGE);
+	/* No effect. */
+	assert_int_equal(cmd.verb, 99);
+	assert_int_equal(cmd.arg, 99);
+}
+
+static void test_good(void **state)
+{
+	static const char * const frames[][2] = {
+		{ "", "" }, { "", "\n" }, { " ", "" }, { "\t", "\040\n" },
+		{ "  ", "\r\n" }, { "\n", "\n\n" },
+	};
+	char text[80];
+	unsigned int i, k;
+
+	for (i = 0; i < ARRAY_SIZE(good); i++) {
+		for (k = 0; k < ARRAY_SIZE(frames); k++) {
+			int len = snprintf(text, sizeof(text), "%s%s%s",
+					   frames[k][0], good[i].text,
+					   frames[k][1]);
+
+			check_good(text, len, &good[i]);
+		}
+	}
+}
+
+static void test_bad(void **state)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		check_refused(bad[i], strlen(bad[i]), 0);
+	for (i = 0; i + 1 < ARRAY_SIZE(bad); i++)
+		check_refused(bad[i], strlen(bad[i]), -EINVAL);
+	for (i = 0; i < ARRAY_SIZE(large); i++)
+		check_refused(large[i], strlen(large[i]), -ERANGE);
+}
+
+/* The number commands take any number; @text is none of them with one. */
+static bool is_number(const char *text, size_t len)
+{
+	static const char * const keys[] = { "scan=", "min_age=", "dump=" };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(keys); i++) {
+		size_t n = strlen(keys[i]);
+
+		if (len > n && !memcmp(text, keys[i], n) &&
+		    text[n] >= '0' && text[n] <= '9')
+			return true;
+	}
+	return false;
+}
+
+static bool is_word(const char *text, size_t len)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(good); i++)
+		if (strlen(good[i].text) == len &&
+		    !memcmp(good[i].text, text, len))
+			return true;
+	return false;
+}
+
+/* Every prefix, and every single byte put in, changed or left out. */
+static void test_neighbours(void **state)
+{
+	char text[80];
+	unsigned int i, at, c;
+
+	for (i = 0; i < ARRAY_SIZE(good); i++) {
+		const char *g = good[i].text;
+		size_t len = strlen(g);
+
+		for (at = 1; at < len; at++)
+			if (!is_word(g, at) && !is_number(g, at))
+				check_refused(g, at, -EINVAL);
+		for (at = 0; at < len; at++) {
+			for (c = 0; c < 256; c++) {
+				memcpy(text, g, len);
+				text[at] = c;
+				if (is_word(text, len) || is_number(text, len))
+					continue;
+				if (strchr(" \t\n\r", c) && c &&
+				    (!at || at == len - 1))
+					continue;
+				check_refused(text, len, -EINVAL);
+			}
+			memcpy(text, g, at);
+			memcpy(text + at, g + at + 1, len - at - 1);
+			if (!is_word(text, len - 1) &&
+			    !is_number(text, len - 1))
+				check_refused(text, len - 1, -EINVAL);
+		}
+		/* A byte behind: a blank or nothing, but no digit of its own. */
+		for (c = 0; c < 256; c++) {
+			memcpy(text, g, len);
+			text[len] = c;
+			if ((strchr(" \t\n\r", c) && c) ||
+			    is_number(text, len + 1))
+				continue;
+			check_refused(text, len + 1, -EINVAL);
+		}
+	}
+}
+
+static void test_length(void **state)
+{
+	char text[300];
+	struct good g = { .verb = KMT_CMD_DUMP, .arg = 1 };
+	size_t len;
+
+	/* As many zeros as there is room for; blanks do not count. */
+	memset(text, ' ', sizeof(text));
+	memcpy(text + 100, "dump=0x", 7);
+	memset(text + 107, '0', KMT_COMMAND_MAX - 8);
+	text[107 + KMT_COMMAND_MAX - 8] = '1';
+	check_good(text, sizeof(text), &g);
+	text[107 + KMT_COMMAND_MAX - 7] = '1';
+	check_refused(text, sizeof(text), -EINVAL);
+	for (len = 1; len < sizeof(text); len++) {
+		memset(text, 'a', len);
+		check_refused(text, len, -EINVAL);
+		memset(text, ' ', len);
+		check_refused(text, len, -EINVAL);
+		memset(text, 0, len);
+		check_refused(text, len, -EINVAL);
+	}
+	check_refused("scan\0", 5, -EINVAL);
+	check_refused("scan\0\n", 6, -EINVAL);
+	check_refused("\0scan", 5, -EINVAL);
+	check_refused("scan", 0, -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_neighbours),
+		cmocka_unit_test(test_length),
+	};
+
+	return cmocka_run_group_tests_name("command", tests, NULL, NULL);
+}

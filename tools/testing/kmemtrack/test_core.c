@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Births and deaths. */
+#include "sim.h"
+
+#define REGION	(1ul << KMT_REGION_SHIFT)
+
+static void test_insert_free(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_object o;
+
+	s->now = 777;
+	sim_alloc(s, BLOCK(1), 96);
+	o = sim_object(s, KMT_VIRT, BLOCK(1) + 40);
+	assert_int_equal(o.addr, BLOCK(1));
+	assert_int_equal(o.size, 96);
+	assert_int_equal(o.stack, (u32)(BLOCK(1) >> 4));
+	assert_int_equal(o.pid, 42);
+	assert_int_equal(o.born, 777);
+	assert_int_equal(o.comm, 7);
+	assert_int_equal(o.min, 1);
+	assert_int_equal(o.flags, KMT_LIVE | KMT_VIRT);
+	sim_free(s, BLOCK(1), 96);
+	assert_false(sim_tracked(s, BLOCK(1)));
+	assert_int_equal(s->warned, 0);
+}
+
+static void test_unknown_free(void **state)
+{
+	struct sim *s = *state;
+
+	assert_false(kmt_free(&s->core, KMT_VIRT, BLOCK(1)));
+	sim_alloc(s, BLOCK(1), 64);
+	assert_false(kmt_free(&s->core, KMT_VIRT, BLOCK(2)));
+	assert_false(kmt_free(&s->core, KMT_VIRT, SIM_VMALLOC));
+	assert_false(kmt_free(&s->core, KMT_VIRT, 0));
+	assert_false(kmt_free(&s->core, KMT_VIRT, ~0ul));
+	assert_false(kmt_free(&s->core, KMT_PERCPU, BLOCK(1)));
+	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 6);
+	assert_true(sim_tracked(s, BLOCK(1)));
+	/* A second free of the same block. */
+	sim_free(s, BLOCK(1), 64);
+	assert_false(kmt_free(&s->core, KMT_VIRT, BLOCK(1)));
+	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 7);
+	assert_int_equal(sim_events(s, KMT_EV_FREE_INSIDE), 0);
+}
+
+static void test_free_inside(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, SIM_LINEAR + REGION - 64, 128);
+	assert_false(kmt_free(&s->core, KMT_VIRT, BLOCK(1) + 8));
+	assert_false(kmt_free(&s->core, KMT_VIRT, SIM_LINEAR + REGION));
+	assert_int_equal(sim_events(s, KMT_EV_FREE_INSIDE), 2);
+	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 0);
+	assert_true(sim_tracked(s, BLOCK(1) + 8));
+	assert_true(sim_tracked(s, SIM_LINEAR + REGION));
+}
+
+static void test_bad_size(void **state)
+{
+	struct sim *s = *state;
+
+	assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(1), 0, 1), -EINVAL);
+	assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(1), ~0ul, 1), -EINVAL);
+	assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(1), -BLOCK(1) + 1, 1),
+			 -EINVAL);
+	assert_int_equal(sim_insert(s, KMT_VIRT, ~0ul, 2, 1), -EINVAL);
+	assert_int_equal(sim_events(s, KMT_EV_BAD_SIZE), 4);
+	assert_int_equal(s->warned, 4);
+	assert_int_equal(s->warned_ev, KMT_EV_BAD_SIZE);
+	assert_int_equal(s->core.pool.cells, 0);
+	kmt_free_part(&s->core, KMT_VIRT, BLOCK(1), 0, GFP_KERNEL);
+	kmt_free_part(&s->core, KMT_VIRT, BLOCK(1), ~0ul, GFP_KERNEL);
+	assert_int_equal(sim_events(s, KMT_EV_BAD_SIZE), 6);
+	/* More than 4 GiB is a size like any other. */
+	assert_int_equal(sim_insert(s, KMT_VIRT, SIM_VMALLOC, 5ul << 30, 1), 0);
+	assert_true(sim_tracked(s, SIM_VMALLOC + (5ul << 30) - 1));
+	assert_false(sim_tracked(s, SIM_VMALLOC + (5ul << 30)));
+	check_core(s);
+}
+
+struct shape {
+	unsigned long addr;
+	unsigned long size;
+};
+
+/* Inserts @old, then @new over it. */
+static void check_overlap(struct sim *s, struct shape old, struct shape new)
+{
+	long before = sim_events(s, KMT_EV_OVERLAP);
+
+	assert_int_equal(sim_insert(s, KMT_VIRT, old.addr, old.size, 1), 0);
+	assert_int_equal(sim_insert(s, KMT_VIRT, new.addr, new.size, 1), 0);
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), before + 1);
+	assert_int_equal(s->warned_ev, KMT_EV_OVERLAP);
+	assert_int_equal(s->warned_old.addr, old.addr);
+	assert_int_equal(s->warned_old.size, old.size);
+	assert_int_equal(s->warned_new.addr, new.addr);
+	check_core(s);
+	assert_int_equal(sim_object(s, KMT_VIRT, new.addr).size, new.size);
+	assert_true(kmt_free(&s->core, KMT_VIRT, new.addr));
+	assert_false(sim_tracked(s, old.addr));
+	assert_false(sim_tracked(s, old.addr + old.size - 1));
+	check_core(s);
+}
+
+static void test_overlap(void **state)
+{
+	static const struct shape shapes[] = {
+		{ 0x100, 0x100 }, { 0x100, 0x80 }, { 0x180, 0x80 },
+		{ 0x140, 0x40 }, { 0x80, 0x100 }, { 0x180, 0x100 },
+		{ 0x80, 0x200 }, { 0x1ff, 1 }, { 0x100, 1 },
+	};
+	struct sim *s = *state;
+	unsigned long edge = SIM_LINEAR + 2 * REGION;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(shapes); i++) {
+		struct shape old = { BLOCK(1) + 0x100, 0x100 };
+		struct shape new = shapes[i];
+
+		new.addr += BLOCK(1);
+		check_overlap(s, old, new);
+		/* In the wide tree. */
+		old.addr += SIM_VMALLOC - BLOCK(1);
+		new.addr += SIM_VMALLOC - BLOCK(1);
+		check_overlap(s, old, new);
+		/* Across a region's border. */
+		old.addr = edge - 0x80;
+		new.addr = shapes[i].addr + edge - 0x180;
+		check_overlap(s, old, new);
+		old.addr = edge;
+		new.addr = shapes[i].addr + edge - 0x100;
+		check_overlap(s, old, new);
+	}
+}
+
+/* One insert evicts from shards and wide tree at once. */
+static void test_overlap_many(void **state)
+{
+	struct sim *s = *state;
+	unsigned long i;
+
+	for (i = 0; i < 64; i++)
+		sim_insert(s, KMT_VIRT, SIM_LINEAR + i * 0x4000, 0x40, 1);
+	for (i = 1; i < 8; i++)
+		sim_insert(s, KMT_VIRT, SIM_LINEAR + i * REGION - 0x20,
+			   0x30 - 0x10 + 1, 1);
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 7);
+	assert_int_equal(sim_insert(s, KMT_VIRT, SIM_LINEAR + 0x20,
+				    8 * REGION, 1), 0);
+	check_core(s);
+	/* Eight regions of four, less one in each of seven; and seven wide. */
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 7 + 33 - 7 + 7);
+	assert_true(sim_tracked(s, SIM_LINEAR + 0x20));
+	assert_false(sim_tracked(s, SIM_LINEAR));
+	assert_true(sim_tracked(s, SIM_LINEAR + 8 * REGION + 0x4000));
+	/* And back: a small block over the large one. */
+	sim_insert(s, KMT_VIRT, SIM_LINEAR + 3 * REGION + 0x1000, 0x40, 1);
+	assert_false(sim_tracked(s, SIM_LINEAR + 0x40));
+	assert_true(sim_tracked(s, SIM_LINEAR + 3 * REGION + 0x1000));
+	check_core(s);
+}
+
+static void test_overlap_other_space(void **state)
+{
+	struct sim *s = *state;
+
+	sim_insert(s, KMT_PERCPU, SIM_PERCPU, 0x100, 1);
+	sim_insert(s, KMT_VIRT, SIM_PERCPU, 0x100, 1);
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 0);
+	sim_insert(s, KMT_PERCPU, SIM_PERCPU + 0x80, 0x100, 1);
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 1);
+	assert_int_equal(sim_object(s, KMT_VIRT, SIM_PERCPU + 0x10).size,
+			 0x100);
+}
+
+/* The block is new whether or not its record found a cell. */
+static void test_overlap_no_memory(void **state)
+{
+	struct sim *s = sim_new(1, 1, 16);
+
+	assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(1), 64, 1), 0);
+	sim_insert(s, KMT_VIRT, BLOCK(1) + 16, 64, 1);
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 1);
+	assert_false(sim_tracked(s, BLOCK(1)));
+	check_core(s);
+	sim_delete(s);
+}
+
+/* [@lo, @hi) is tracked as one block and not a byte more. */
+static void check_part(struct sim *s, unsigned long lo, unsigned long hi)
+{
+	struct kmt_object o = sim_object(s, KMT_VIRT, lo);
+
+	assert_int_equal(o.addr, lo);
+	assert_int_equal(o.size, hi - lo);
+	assert_int_equal(o.pid, 42);
+	assert_int_equal(o.min, 1);
+}
+
+static void test_free_part(void **state)
+{
+	static const unsigned long bases[] = {
+		BLOCK(1), SIM_VMALLOC + 0x1000, SIM_LINEAR + REGION - 0x400,
+	};
+	struct sim *s = *state;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bases); i++) {
+		unsigned long b = bases[i];
+
+		sim_insert(s, KMT_VIRT, b, 0x800, 1);
+		/* Middle, head, tail, all. */
+		kmt_free_part(&s->core, KMT_VIRT, b + 0x200, 0x300, GFP_KERNEL);
+		check_core(s);
+		check_part(s, b, b + 0x200);
+		check_part(s, b + 0x500, b + 0x800);
+		assert_false(sim_tracked(s, b + 0x200));
+		assert_false(sim_tracked(s, b + 0x4ff));
+		kmt_free_part(&s->core, KMT_VIRT, b, 0x100, GFP_KERNEL);
+		check_part(s, b + 0x100, b + 0x200);
+		assert_false(sim_tracked(s, b + 0xff));
+		kmt_free_part(&s->core, KMT_VIRT, b + 0x600, 0x200, GFP_KERNEL);
+		check_part(s, b + 0x500, b + 0x600);
+		assert_false(sim_tracked(s, b + 0x600));
+		kmt_free_part(&s->core, KMT_VIRT, b + 0x500, 0x100, GFP_KERNEL);
+		assert_false(sim_tracked(s, b + 0x500));
+		assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), i);
+		/* Nothing there any more. */
+		kmt_free_part(&s->core, KMT_VIRT, b + 0x500, 0x100, GFP_KERNEL);
+		assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), i + 1);
+		assert_true(kmt_free(&s->core, KMT_VIRT, b + 0x100));
+	}
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 0);
+}
+
+/* Over several blocks, cutting the first and the last. */
+static void test_free_part_many(void **state)
+{
+	struct sim *s = *state;
+	unsigned long i;
+
+	for (i = 0; i < 10; i++)
+		sim_insert(s, KMT_VIRT, SIM_LINEAR + i * 0x8000, 0x6000, 1);
+	kmt_free_part(&s->core, KMT_VIRT, SIM_LINEAR + 0x9000, 0x3a000,
+		      GFP_KERNEL);
+	check_core(s);
+	check_part(s, SIM_LINEAR, SIM_LINEAR + 0x6000);
+	check_part(s, SIM_LINEAR + 0x8000, SIM_LINEAR + 0x9000);
+	for (i = 2; i < 8; i++)
+		assert_false(sim_tracked(s, SIM_LINEAR + i * 0x8000));
+	check_part(s, SIM_LINEAR + 0x43000, SIM_LINEAR + 0x46000);
+	check_part(s, SIM_LINEAR + 0x48000, SIM_LINEAR + 0x4e000);
+}
+
+/* The rest of a physical or per-CPU block stays in its space. */
+static void test_free_part_spaces(void **state)
+{
+	struct sim *s = *state;
+
+	sim_insert(s, KMT_PHYS, SIM_PHYS, 0x3000, 0);
+	sim_insert(s, KMT_PERCPU, SIM_PERCPU, 0x300, 1);
+	kmt_free_part(&s->core, KMT_PHYS, SIM_PHYS + 0x1000, 0x1000,
+		      GFP_KERNEL);
+	kmt_free_part(&s->core, KMT_PERCPU, SIM_PERCPU + 0x100, 0x100,
+		      GFP_KERNEL);
+	check_core(s);
+	assert_int_equal(sim_object(s, KMT_PHYS, SIM_PHYS + 0x2000).size,
+			 0x1000);
+	assert_int_equal(sim_object(s, KMT_PHYS, SIM_PHYS + 0x2000).min, 0);
+	assert_int_equal(sim_object(s, KMT_PERCPU, SIM_PERCPU + 0x2ff).addr,
+			 SIM_PERCPU + 0x200);
+	assert_false(sim_tracked(s, SIM_PERCPU));
+}
+
+static void test_free_drops_aux(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 64);
+	assert_true(kmt_add_area(&s->core, BLOCK(1), 8, GFP_KERNEL));
+	assert_true(kmt_add_area(&s->core, BLOCK(1) + 8, 8, GFP_KERNEL));
+	assert_true(kmt_add_alias(&s->core, BLOCK(1), BLOCK(9), GFP_KERNEL));
+	assert_int_equal(s->core.aux.nr, 3);
+	sim_free(s, BLOCK(1), 64);
+	assert_int_equal(s->core.aux.nr, 0);
+	check_core(s);
+	/* free_part and overlap as well. */
+	sim_alloc(s, BLOCK(1), 64);
+	assert_true(kmt_add_area(&s->core, BLOCK(1), 8, GFP_KERNEL));
+	kmt_free_part(&s->core, KMT_VIRT, BLOCK(1) + 32, 32, GFP_KERNEL);
+	check_core(s);
+	assert_int_equal(s->core.aux.nr, 0);
+	assert_true(kmt_add_area(&s->core, BLOCK(1), 8, GFP_KERNEL));
+	sim_alloc(s, BLOCK(1) + 8, 64);
+	assert_int_equal(s->core.aux.nr, 0);
+	check_core(s);
+}
+
+static void test_drop_space(void **state)
+{
+	struct sim *s = *state;
+	unsigned long i;
+
+	for (i = 0; i < 100; i++)
+		sim_insert(s, KMT_VIRT, BLOCK(i), 64, 1);
+	sim_insert(s, KMT_VIRT, SIM_VMALLOC, 0x4000, 2);
+	sim_insert(s, KMT_PERCPU, SIM_PERCPU, 64, 1);
+	sim_insert(s, KMT_PHYS, SIM_PHYS, 64, 0);
+	sim_insert(s, KMT_ROOT, SIM_IMAGE, 64, 0);
+	kmt_add_area(&s->core, BLOCK(5), 8, GFP_KERNEL);
+	kmt_add_alias(&s->core, BLOCK(6), SIM_VMALLOC, GFP_KERNEL);
+	assert_int_equal(kmt_drop_space(&s->core, KMT_VIRT), 101);
+	check_core(s);
+	assert_int_equal(s->core.aux.nr, 0);
+	assert_false(host_irqs_off());
+	assert_int_equal(sim_object(s, KMT_PERCPU, SIM_PERCPU).size, 64);
+	assert_int_equal(kmt_drop_space(&s->core, KMT_VIRT), 0);
+	assert_int_equal(kmt_drop_space(&s->core, KMT_PHYS), 1);
+	assert_int_equal(kmt_drop_space(&s->core, KMT_PERCPU), 1);
+	assert_int_equal(sim_object(s, KMT_ROOT, SIM_IMAGE).size, 64);
+	/* And on again. */
+	sim_insert(s, KMT_VIRT, BLOCK(1), 64, 1);
+	check_core(s);
+}
+
+/* Cells come back blank: nothing of the last block is left in the next. */
+static void test_reuse(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_object o;
+
+	sim_alloc(s, BLOCK(1), 64);
+	kmt_set_flags(&s->core, KMT_VIRT, BLOCK(1),
+		      KMT_NO_SCAN | KMT_STACK | KMT_TRANSIENT);
+	kmt_set_min(&s->core, KMT_VIRT, BLOCK(1), KMT_MIN_BLACK);
+	sim_free(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(2), 32);
+	o = sim_object(s, KMT_VIRT, BLOCK(2));
+	assert_int_equal(o.flags, KMT_LIVE | KMT_VIRT);
+	assert_int_equal(o.min, 1);
+	assert_int_equal(o.count, 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_insert_free),
+		T(test_unknown_free),
+		T(test_free_inside),
+		T(test_bad_size),
+		T(test_overlap),
+		T(test_overlap_many),
+		T(test_overlap_other_space),
+		cmocka_unit_test(test_overlap_no_memory),
+		T(test_free_part),
+		T(test_free_part_many),
+		T(test_free_part_spaces),
+		T(test_free_drops_aux),
+		T(test_drop_space),
+		T(test_reuse),
+	};
+
+	return cmocka_run_group_tests_name("core", tests, NULL, NULL);
+}

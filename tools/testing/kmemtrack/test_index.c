@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The index: trees, regions, lookup. */
+#include "sim.h"
+
+#define REGION	(1ul << KMT_REGION_SHIFT)
+
+/* Finds exactly the bytes of a block. */
+static void check_found(struct sim *s, unsigned long addr, unsigned long size)
+{
+	assert_int_equal(sim_object(s, KMT_VIRT, addr).addr, addr);
+	assert_int_equal(sim_object(s, KMT_VIRT, addr + size / 2).addr, addr);
+	assert_int_equal(sim_object(s, KMT_VIRT, addr + size - 1).addr, addr);
+	assert_false(sim_tracked(s, addr - 1));
+	assert_false(sim_tracked(s, addr + size));
+}
+
+static void test_interior(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 1);
+	check_found(s, BLOCK(1), 1);
+	sim_alloc(s, BLOCK(2), 100);
+	check_found(s, BLOCK(2), 100);
+	sim_alloc(s, SIM_VMALLOC + 0x2000, 0x3000);
+	check_found(s, SIM_VMALLOC + 0x2000, 0x3000);
+}
+
+static void test_region_edges(void **state)
+{
+	struct sim *s = *state;
+	unsigned long edge = SIM_LINEAR + 3 * REGION;
+
+	/* Fills a region exactly, ends at its border, starts at it. */
+	sim_alloc(s, edge, REGION);
+	check_found(s, edge, REGION);
+	assert_int_equal(s->core.wide[KMT_VIRT].nr, 0);
+	sim_free(s, edge, REGION);
+	sim_alloc(s, edge - 64, 64);
+	sim_alloc(s, edge, 64);
+	assert_int_equal(s->core.wide[KMT_VIRT].nr, 0);
+	assert_int_equal(sim_object(s, KMT_VIRT, edge - 1).addr, edge - 64);
+	assert_int_equal(sim_object(s, KMT_VIRT, edge).addr, edge);
+	sim_free(s, edge - 64, 64);
+	sim_free(s, edge, 64);
+
+	/* Crosses by one byte. */
+	sim_alloc(s, edge - 8, 9);
+	assert_int_equal(s->core.wide[KMT_VIRT].nr, 1);
+	check_found(s, edge - 8, 9);
+	check_core(s);
+	sim_free(s, edge - 8, 9);
+	assert_int_equal(s->core.wide[KMT_VIRT].nr, 0);
+}
+
+static void test_wide_counts(void **state)
+{
+	struct sim *s = *state;
+	unsigned long base = SIM_LINEAR + REGION;
+	u32 i, counted = 0;
+
+	sim_alloc(s, base, 3 * REGION);
+	sim_alloc(s, base + 3 * REGION, 20 * REGION);
+	check_core(s);
+	for (i = 0; i < SIM_SHARDS; i++)
+		counted += s->shards[i].wide;
+	assert_int_equal(counted, 3 + SIM_SHARDS);
+	assert_int_equal(sim_object(s, KMT_VIRT, base + 3 * REGION - 1).addr,
+			 base);
+	assert_int_equal(sim_object(s, KMT_VIRT, base + 23 * REGION - 1).addr,
+			 base + 3 * REGION);
+	assert_false(sim_tracked(s, base + 23 * REGION));
+	sim_free(s, base + 3 * REGION, 20 * REGION);
+	sim_free(s, base, 3 * REGION);
+	for (i = 0; i < SIM_SHARDS; i++)
+		assert_int_equal(s->shards[i].wide, 0);
+	check_core(s);
+}
+
+/* Both regions hash to one shard; each block is found from its own only. */
+static void test_shared_shard(void **state)
+{
+	struct sim *s = *state;
+	unsigned long one = SIM_LINEAR, two = SIM_LINEAR + SIM_SHARDS * REGION;
+
+	assert_ptr_equal(kmt_shard_of(&s->core, one),
+			 kmt_shard_of(&s->core, two));
+	sim_alloc(s, one, 64);
+	assert_false(sim_tracked(s, two));
+	sim_alloc(s, two, 64);
+	sim_free(s, one, 64);
+	assert_false(sim_tracked(s, one));
+	assert_true(sim_tracked(s, two));
+	/* A wide block in one region does not hide the other's. */
+	sim_alloc(s, one + 128, REGION);
+	assert_true(sim_tracked(s, two));
+	assert_true(sim_tracked(s, one + 128 + REGION - 1));
+}
+
+static void test_spaces_apart(void **state)
+{
+	struct sim *s = *state;
+	unsigned long addr = SIM_PERCPU + 0x100;
+
+	/* The same number in every space: four different blocks. */
+	assert_int_equal(sim_insert(s, KMT_VIRT, addr, 16, 1), 0);
+	assert_int_equal(sim_insert(s, KMT_PERCPU, addr, 32, 1), 0);
+	assert_int_equal(sim_insert(s, KMT_PHYS, addr, 48, 0), 0);
+	assert_int_equal(sim_insert(s, KMT_ROOT, addr, 64, 0), 0);
+	check_core(s);
+	assert_int_equal(sim_object(s, KMT_VIRT, addr).size, 16);
+	assert_int_equal(sim_object(s, KMT_PERCPU, addr).size, 32);
+	assert_int_equal(sim_object(s, KMT_PHYS, addr).size, 48);
+	assert_int_equal(sim_object(s, KMT_ROOT, addr).size, 64);
+	assert_true(kmt_free(&s->core, KMT_PERCPU, addr));
+	assert_false(kmt_free(&s->core, KMT_PERCPU, addr));
+	assert_int_equal(sim_object(s, KMT_VIRT, addr).size, 16);
+	assert_int_equal(sim_object(s, KMT_ROOT, addr).size, 64);
+}
+
+static void test_tree_first(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_tree *tree = kmt_shard_of(&s->core, SIM_LINEAR);
+	unsigned long flags, i;
+	struct kmt_object *o;
+
+	for (i = 0; i < 100; i++)
+		sim_alloc(s, SIM_LINEAR + 64 * ((i * 37) % 100), 48);
+	raw_spin_lock_irqsave(&tree->lock, flags);
+	for (i = 0; i < 100; i++) {
+		unsigned long addr = SIM_LINEAR + 64 * i;
+
+		o = kmt_tree_first(tree, addr + 10, 500);
+		assert_int_equal(o->addr, addr);
+		o = kmt_tree_first(tree, addr + 47, 1);
+		assert_int_equal(o->addr, addr);
+		assert_null(kmt_tree_first(tree, addr + 48, 16));
+		o = kmt_tree_first(tree, addr + 48, 17);
+		if (i < 99)
+			assert_int_equal(o->addr, addr + 64);
+		else
+			assert_null(o);
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+static void test_resize(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_tree *table = calloc(4 * SIM_SHARDS, sizeof(*table));
+	unsigned long i;
+
+	for (i = 0; i < 4 * SIM_SHARDS; i++)
+		table[i].lock.rank = 1;
+	for (i = 0; i < 200; i++)
+		sim_alloc(s, SIM_LINEAR + i * 0x2000, 64);
+	sim_alloc(s, SIM_LINEAR + 0x1000, 0x800);
+	sim_alloc(s, SIM_LINEAR + 200 * 0x2000, 5 * REGION);
+	sim_alloc(s, SIM_VMALLOC, 0x1000);
+	kmt_index_resize(&s->core, &s->core.linear, table, 4 * SIM_SHARDS);
+	check_core(s);
+	for (i = 0; i < 200; i++)
+		check_found(s, SIM_LINEAR + i * 0x2000, 64);
+	for (i = 0; i < 200; i += 2)
+		sim_free(s, SIM_LINEAR + i * 0x2000, 64);
+	sim_free(s, SIM_LINEAR + 200 * 0x2000, 5 * REGION);
+	for (i = 1; i < 200; i += 2)
+		check_found(s, SIM_LINEAR + i * 0x2000, 64);
+	check_core(s);
+	/* The old table is not used any more. */
+	memset(s->shards, 0xff, sizeof(s->shards));
+	for (i = 1; i < 200; i += 2)
+		sim_free(s, SIM_LINEAR + i * 0x2000, 64);
+	sim_free(s, SIM_LINEAR + 0x1000, 0x800);
+	assert_true(sim_tracked(s, SIM_VMALLOC));
+	check_core(s);
+	s->core.shards = s->shards;
+	s->core.nr_shards = 1;
+	memset(s->shards, 0, sizeof(s->shards));
+	free(table);
+}
+
+/* Early boot knows of no linear map: all is in the wide tree at first. */
+static void test_resize_from_wide(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_range linear = s->core.linear;
+	struct kmt_tree *table = calloc(SIM_SHARDS, sizeof(*table));
+	unsigned long i;
+
+	s->core.linear = (struct kmt_range){};
+	for (i = 0; i < 100; i++)
+		sim_alloc(s, SIM_LINEAR + i * 0x2000, 64);
+	sim_alloc(s, SIM_LINEAR + 100 * 0x2000, 5 * REGION);
+	sim_alloc(s, SIM_VMALLOC, 0x1000);
+	assert_int_equal(s->core.wide[KMT_VIRT].nr, 102);
+	check_core(s);
+	for (i = 0; i < SIM_SHARDS; i++)
+		table[i].lock.rank = 1;
+	kmt_index_resize(&s->core, &linear, table, SIM_SHARDS);
+	check_core(s);
+	assert_int_equal(s->core.wide[KMT_VIRT].nr, 2);
+	for (i = 0; i < 100; i++)
+		check_found(s, SIM_LINEAR + i * 0x2000, 64);
+	for (i = 0; i < 100; i++)
+		sim_free(s, SIM_LINEAR + i * 0x2000, 64);
+	sim_free(s, SIM_LINEAR + 100 * 0x2000, 5 * REGION);
+	sim_free(s, SIM_VMALLOC, 0x1000);
+	check_core(s);
+	kmt_index_resize(&s->core, &linear, s->shards, SIM_SHARDS);
+	free(table);
+}
+
+static void test_lock_object(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+	unsigned long flags, nr = 0;
+
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_alloc(s, SIM_VMALLOC, 64);
+	assert_true(kmt_add_area(&s->core, BLOCK(2), 8, GFP_KERNEL));
+	sim_free(s, BLOCK(1), 64);
+	kmt_for_each_cell(&s->core, chunk, o) {
+		struct kmt_tree *tree = kmt_lock_object(&s->core, o, &flags);
+
+		if (!tree)
+			continue;
+		assert_true(host_lock_held(&tree->lock));
+		assert_true(o->addr == BLOCK(2) || o->addr == SIM_VMALLOC);
+		assert_false(o->flags & KMT_AUX);
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		nr++;
+	}
+	assert_int_equal(nr, 2);
+	assert_false(host_irqs_off());
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_interior),
+		T(test_region_edges),
+		T(test_wide_counts),
+		T(test_shared_shard),
+		T(test_spaces_apart),
+		T(test_tree_first),
+		T(test_resize),
+		T(test_resize_from_wide),
+		T(test_lock_object),
+	};
+
+	return cmocka_run_group_tests_name("index", tests, NULL, NULL);
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+/* From unreferenced to leak. */
+#include "sim.h"
+
+static void first(struct sim *s)
+{
+	sim_mark(s, ROOT(0), ROOT(64));
+	kmt_suspect(&s->m, &s->v);
+	kmt_mark_end(&s->m);
+}
+
+static void second(struct sim *s, u32 min_age)
+{
+	sim_mark(s, ROOT(0), ROOT(64));
+	kmt_revive(&s->m, s->now, min_age);
+	kmt_judge(&s->m, &s->v);
+	kmt_classify(&s->m);
+	kmt_mark_end(&s->m);
+	check_core(s);
+}
+
+static void test_one_scan(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 100);
+	sim_alloc(s, BLOCK(2), 200);
+	sim_alloc_min(s, BLOCK(3), 300, 0);
+	sim_alloc_min(s, BLOCK(4), 400, KMT_MIN_BLACK);
+	sim_put(ROOT(0), BLOCK(2));
+	first(s);
+	assert_int_equal(s->v.suspects, 1);
+	assert_int_equal(s->v.youngest, s->now);
+	assert_false(sim_leak(s, BLOCK(1)));
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 1);
+	assert_int_equal(s->v.fresh, 1);
+	assert_int_equal(s->v.leak_bytes, 100);
+	assert_true(sim_leak(s, BLOCK(1)));
+	assert_true(sim_object(s, KMT_VIRT, BLOCK(1)).flags & KMT_NEW);
+	assert_false(sim_leak(s, BLOCK(2)));
+	assert_false(sim_leak(s, BLOCK(3)));
+	assert_false(sim_leak(s, BLOCK(4)));
+
+	/* The next scan reports it, but not as new. */
+	first(s);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 1);
+	assert_int_equal(s->v.fresh, 0);
+	assert_false(sim_object(s, KMT_VIRT, BLOCK(1)).flags & KMT_NEW);
+
+	/* Found again: acquitted. Lost again: new. */
+	sim_put(ROOT(1), BLOCK(1));
+	first(s);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 0);
+	assert_false(sim_leak(s, BLOCK(1)));
+	sim_put(ROOT(1), 0);
+	first(s);
+	second(s, 0);
+	assert_int_equal(s->v.fresh, 1);
+}
+
+/* The other spaces leak as well: per-CPU blocks, vmalloc. */
+static void test_spaces(void **state)
+{
+	struct sim *s = *state;
+
+	sim_insert(s, KMT_PERCPU, SIM_PERCPU, 64, 1);
+	sim_alloc_min(s, SIM_VMALLOC, 0x2000, 2);
+	sim_put(ROOT(0), SIM_VMALLOC);
+	sim_insert(s, KMT_PHYS, SIM_PHYS, 64, 0);
+	sim_own(kmt_env_phys(SIM_PHYS), 64);
+	first(s);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 2);
+	assert_int_equal(s->v.leak_bytes, 64 + 0x2000);
+	assert_true(sim_leak(s, SIM_VMALLOC));
+}
+
+/* A suspect that changes is used by somebody, and so is what it refers to. */
+static void test_changed(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 0x800);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_alloc(s, BLOCK(3), 64);
+	sim_put(BLOCK(1) + 0x400, BLOCK(2));
+	sim_put(BLOCK(2) + 8, BLOCK(3));
+	first(s);
+	assert_int_equal(s->v.suspects, 3);
+	sim_put(BLOCK(1) + 0x7f8, 1);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 0);
+	/* Once it is at rest it is a leak. */
+	first(s);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 3);
+	/* A change of a reported leak acquits it as well. */
+	first(s);
+	sim_put(BLOCK(1), 7);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 0);
+	assert_false(sim_leak(s, BLOCK(1)));
+	/* A change in the last of the chain acquits only that. */
+	first(s);
+	sim_put(BLOCK(3), 7);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 2);
+	assert_false(sim_leak(s, BLOCK(3)));
+}
+
+static void test_percpu_changed(void **state)
+{
+	struct sim *s = *state;
+
+	sim_insert(s, KMT_PERCPU, SIM_PERCPU, 64, 1);
+	first(s);
+	sim_put(kmt_env_percpu(SIM_PERCPU, HOST_CPUS - 1) + 56, 1);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 0);
+	first(s);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 1);
+}
+
+static void test_transient(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_put(BLOCK(1), BLOCK(2));
+	assert_true(kmt_set_flags(&s->core, KMT_VIRT, BLOCK(1),
+				  KMT_TRANSIENT));
+	first(s);
+	assert_int_equal(s->v.suspects, 1);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 0);
+	/* Spared once. */
+	first(s);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 2);
+}
+
+static void test_min_age(void **state)
+{
+	struct sim *s = *state;
+
+	/* Across the wrap of the clock. */
+	s->now = -500;
+	sim_alloc(s, BLOCK(1), 64);
+	s->now = -100;
+	sim_alloc(s, BLOCK(2), 64);
+	sim_put(BLOCK(2), BLOCK(3));
+	sim_alloc(s, BLOCK(3), 64);
+	first(s);
+	assert_int_equal(s->v.suspects, 3);
+	assert_int_equal(s->v.youngest, (u32)-100);
+	s->now = 499;
+	second(s, 1000);
+	assert_int_equal(s->v.leaks, 0);
+	first(s);
+	s->now = 500;
+	second(s, 1000);
+	assert_int_equal(s->v.leaks, 1);
+	assert_true(sim_leak(s, BLOCK(1)));
+	first(s);
+	s->now = 900;
+	second(s, 1000);
+	assert_int_equal(s->v.leaks, 3);
+}
+
+/* What was born between the marks is no suspect, what it holds is reached. */
+static void test_born_between(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 64);
+	first(s);
+	assert_int_equal(s->v.suspects, 1);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_put(BLOCK(2), BLOCK(1));
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 0);
+	/* The same place, another block. */
+	first(s);
+	sim_free(s, BLOCK(2), 64);
+	s->now++;
+	sim_alloc(s, BLOCK(2), 64);
+	second(s, 0);
+	assert_false(sim_leak(s, BLOCK(2)));
+	assert_true(sim_leak(s, BLOCK(1)));
+}
+
+/* Unreadable contents do not change; a leak is a leak. */
+static void test_unreadable(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, SIM_VMALLOC, 0x1000);
+	sim_map(SIM_VMALLOC, 0x1000, false);
+	first(s);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 1);
+}
+
+static void test_clear(void **state)
+{
+	struct sim *s = *state;
+	unsigned int i;
+
+	for (i = 0; i < 10; i++)
+		sim_alloc(s, BLOCK(i), 64);
+	sim_put(BLOCK(0), BLOCK(9));
+	first(s);
+	assert_int_equal(kmt_clear(&s->core), 0);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 10);
+	sim_alloc(s, BLOCK(10), 64);
+	assert_int_equal(kmt_clear(&s->core), 10);
+	check_core(s);
+	for (i = 0; i < 10; i++)
+		assert_false(sim_leak(s, BLOCK(i)));
+	first(s);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 1);
+	assert_true(sim_leak(s, BLOCK(10)));
+	/* They are roots now. */
+	sim_put(BLOCK(4), BLOCK(10));
+	first(s);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 0);
+}
+
+/* An old suspicion does not count: the marks of one scan belong together. */
+static void test_stale_suspicion(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 64);
+	first(s);
+	sim_put(ROOT(0), BLOCK(1));
+	first(s);
+	sim_put(ROOT(0), 0);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_one_scan),
+		T(test_spaces),
+		T(test_changed),
+		T(test_percpu_changed),
+		T(test_transient),
+		T(test_min_age),
+		T(test_born_between),
+		T(test_unreadable),
+		T(test_clear),
+		T(test_stale_suspicion),
+	};
+
+	return cmocka_run_group_tests_name("judge", tests, NULL, NULL);
+}

@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Which blocks do the roots lead to? */
+#include "sim.h"
+
+static void mark(struct sim *s)
+{
+	sim_mark(s, ROOT(0), ROOT(64));
+	kmt_mark_end(&s->m);
+}
+
+static void test_interior(void **state)
+{
+	struct sim *s = *state;
+	unsigned long at[] = { 0, 1, 7, 50, 99 }, i;
+
+	sim_alloc(s, BLOCK(1), 100);
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		sim_put(ROOT(63), BLOCK(1) + at[i]);
+		mark(s);
+		assert_false(sim_white(s, BLOCK(1)));
+	}
+	sim_put(ROOT(63), BLOCK(1) + 100);
+	mark(s);
+	assert_true(sim_white(s, BLOCK(1)));
+	sim_put(ROOT(63), BLOCK(1) - 1);
+	mark(s);
+	assert_true(sim_white(s, BLOCK(1)));
+	/* One past the end of the roots. */
+	sim_put(ROOT(64), BLOCK(1));
+	mark(s);
+	assert_true(sim_white(s, BLOCK(1)));
+}
+
+static void test_self_and_ring(void **state)
+{
+	struct sim *s = *state;
+	unsigned int i;
+
+	for (i = 1; i <= 5; i++) {
+		sim_alloc(s, BLOCK(i), 64);
+		sim_put(BLOCK(i) + 8, BLOCK(i % 5 + 1));
+		sim_put(BLOCK(i) + 16, BLOCK(i) + 16);
+	}
+	mark(s);
+	for (i = 1; i <= 5; i++)
+		assert_true(sim_white(s, BLOCK(i)));
+	sim_put(ROOT(0), BLOCK(4));
+	mark(s);
+	for (i = 1; i <= 5; i++)
+		assert_false(sim_white(s, BLOCK(i)));
+	/* Each is read once. */
+	i = s->m.objects;
+	mark(s);
+	assert_int_equal(s->m.objects, i + 5);
+}
+
+/* The last bytes of a block that end in half a word are no word. */
+static void test_odd_sizes(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 20);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_alloc(s, BLOCK(3), 64);
+	sim_alloc(s, BLOCK(4) + 4, 12);
+	sim_alloc(s, BLOCK(5), 7);
+	sim_put(ROOT(0), BLOCK(1));
+	sim_put(ROOT(1), BLOCK(4) + 4);
+	sim_put(ROOT(2), BLOCK(5));
+	sim_put(BLOCK(1) + 8, BLOCK(2));
+	sim_put(BLOCK(4) + 8, BLOCK(3));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(2)));
+	assert_false(sim_white(s, BLOCK(3)));
+	assert_int_equal(sim_events(s, KMT_EV_FAULT), 0);
+}
+
+/* Blocks over many pieces and pages: every word counts, once. */
+static void test_large(void **state)
+{
+	struct sim *s = *state;
+	unsigned long base = SIM_VMALLOC + 24, i;
+
+	sim_alloc_min(s, base, 0x5000, 0);
+	sim_alloc_min(s, BLOCK(1), 64, 2);
+	for (i = 0; i < 0x5000; i += 8) {
+		sim_put(base + i, BLOCK(1));
+		mark(s);
+		assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(1)).count, 1);
+		sim_put(base + i, 0);
+	}
+	i = s->m.words;
+	mark(s);
+	assert_int_equal(s->m.words, i + 0x5000 / 8 + 64);
+}
+
+#define DEEP	100000ul
+
+/* A list of 100,000, with any size of mark stack. */
+static void test_deep(void **state)
+{
+	static const unsigned int sizes[] = { 1, 2, 3, 1000 };
+	unsigned int k;
+	unsigned long i;
+
+	for (k = 0; k < ARRAY_SIZE(sizes); k++) {
+		struct sim *s = sim_new(4095, 100, sizes[k]);
+
+		for (i = 0; i < DEEP; i++)
+			sim_alloc(s, SIM_LINEAR + 16 * i, 16);
+		for (i = 0; i < DEEP; i++)
+			sim_put(SIM_LINEAR + 16 * i,
+				SIM_LINEAR + 16 * ((i + 1) % DEEP) + 8);
+		mark(s);
+		assert_true(sim_white(s, SIM_LINEAR + 16 * 777));
+		sim_put(ROOT(7), SIM_LINEAR + 16 * 4711);
+		mark(s);
+		for (i = 0; i < DEEP; i += 9)
+			assert_false(sim_white(s, SIM_LINEAR + 16 * i));
+		check_core(s);
+		sim_delete(s);
+	}
+}
+
+/* A tree eight wide and four deep: 4,681 blocks, small stacks overflow. */
+static void test_overflow(void **state)
+{
+	unsigned int size;
+
+	for (size = 1; size < 12; size++) {
+		struct sim *s = sim_new(511, 100, size);
+		const unsigned long nr = 4681, a = SIM_LINEAR;
+		unsigned long i, k;
+
+		/* Children lie before their parents in the pool. */
+		for (i = nr; i-- > 0; )
+			sim_alloc(s, a + 64 * i, 64);
+		for (i = 0; 8 * i + 8 < nr; i++)
+			for (k = 0; k < 8; k++)
+				sim_put(a + 64 * i + 8 * k,
+					a + 64 * (8 * i + 1 + k) + k);
+		sim_put(ROOT(0), a);
+		mark(s);
+		for (i = 0; i < nr; i++)
+			assert_false(sim_white(s, a + 64 * i));
+		assert_int_equal(s->m.objects, nr);
+		if (size < 8)
+			assert_true(sim_events(s, KMT_EV_STACK_OVERFLOW) > 0);
+		/* A cut: what hung there is white, all else is not. */
+		sim_put(a + 8 * 3, 0);
+		mark(s);
+		for (i = 0; i < nr; i++) {
+			unsigned long top = i;
+
+			while (top > 8)
+				top = (top - 1) / 8;
+			assert_int_equal(sim_white(s, a + 64 * i), top == 4);
+		}
+		sim_delete(s);
+	}
+}
+
+static void test_unreadable(void **state)
+{
+	struct sim *s = *state;
+	unsigned long base = SIM_VMALLOC;
+	unsigned int i;
+
+	sim_alloc_min(s, base, 0x3000, 0);
+	for (i = 0; i < 3; i++) {
+		sim_alloc(s, BLOCK(i), 64);
+		sim_put(base + 0x1000 * i + 0xff8, BLOCK(i));
+	}
+	sim_map(base + 0x1000, 0x1000, false);
+	mark(s);
+	assert_false(sim_white(s, BLOCK(0)));
+	assert_true(sim_white(s, BLOCK(1)));
+	assert_false(sim_white(s, BLOCK(2)));
+	assert_int_equal(sim_events(s, KMT_EV_FAULT),
+			 0x1000 / (8 * KMT_STEP_WORDS));
+	/* A root that is gone, and one that never was. */
+	sim_map(SIM_IMAGE, 0x1000, false);
+	mark(s);
+	kmt_mark_block(&s->m, 0x1000, 0x3000);
+	sim_map(SIM_IMAGE, 0x1000, true);
+	sim_map(base + 0x1000, 0x1000, true);
+	mark(s);
+	assert_false(sim_white(s, BLOCK(1)));
+	assert_false(host_irqs_off());
+}
+
+static void test_percpu(void **state)
+{
+	struct sim *s = *state;
+	int cpu;
+
+	sim_insert(s, KMT_PERCPU, SIM_PERCPU + 0x100, 64, 1);
+	for_each_possible_cpu(cpu) {
+		sim_alloc(s, BLOCK(cpu), 64);
+		sim_put(kmt_env_percpu(SIM_PERCPU + 0x100 + 8 * cpu, cpu),
+			BLOCK(cpu));
+	}
+	mark(s);
+	for_each_possible_cpu(cpu)
+		assert_true(sim_white(s, BLOCK(cpu)));
+	/* The block is referred to by its per-CPU pointer. */
+	sim_put(ROOT(1), SIM_PERCPU + 0x120);
+	mark(s);
+	for_each_possible_cpu(cpu)
+		assert_false(sim_white(s, BLOCK(cpu)));
+	/* A pointer to one CPU's copy is none to the block. */
+	sim_put(ROOT(1), kmt_env_percpu(SIM_PERCPU + 0x100, 3));
+	mark(s);
+	assert_true(sim_white(s, BLOCK(3)));
+}
+
+/* Physical blocks and sections are read, and never referred to. */
+static void test_roots(void **state)
+{
+	struct sim *s = *state;
+	unsigned long phys = SIM_PHYS + 0x100000;
+
+	assert_int_equal(sim_insert(s, KMT_PHYS, phys, 0x1000, 0), 0);
+	sim_own(kmt_env_phys(phys), 0x1000);
+	assert_int_equal(sim_insert(s, KMT_ROOT, ROOT(512), 512, 0), 0);
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_put(kmt_env_phys(phys) + 0x800, BLOCK(1));
+	sim_put(ROOT(512 + 63), BLOCK(2));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(1)));
+	assert_false(sim_white(s, BLOCK(2)));
+
+	/* One that needs references never gets any by its number. */
+	assert_int_equal(sim_insert(s, KMT_PHYS, phys + 0x1000, 64, 1), 0);
+	sim_own(kmt_env_phys(phys + 0x1000), 64);
+	sim_put(ROOT(0), phys + 0x1000);
+	mark(s);
+	assert_int_equal(sim_object(s, KMT_PHYS, phys + 0x1000).count, 0);
+}
+
+/* Pointers to the image are skipped, whatever else is there. */
+static void test_skip(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, SIM_VMALLOC, 64);
+	sim_put(ROOT(0), ROOT(0));
+	sim_put(ROOT(1), SIM_IMAGE + SIM_IMAGE_LEN - 1);
+	mark(s);
+	assert_int_equal(s->m.hits, 0);
+	sim_put(ROOT(2), SIM_VMALLOC);
+	mark(s);
+	assert_int_equal(s->m.hits, 1);
+}
+
+/* Epochs wrap after 65,535 marks: an old mark never passes for the new. */
+static void test_epoch_wrap(void **state)
+{
+	struct sim *s = sim_new(15, 1, 4);
+	unsigned long n;
+	u16 seen;
+
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_alloc(s, BLOCK(3), 64);
+	sim_put(ROOT(0), BLOCK(1));
+	sim_put(BLOCK(1), BLOCK(2));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(2)));
+	seen = s->core.epoch;
+	sim_put(BLOCK(1), 0);
+	for (n = 0; n < 65540 && s->core.epoch != (u16)(seen - 1); n++) {
+		sim_mark(s, ROOT(0), ROOT(1));
+		kmt_mark_end(&s->m);
+		assert_int_not_equal(s->core.epoch, 0);
+		assert_true(sim_white(s, BLOCK(2)));
+		assert_true(sim_white(s, BLOCK(3)));
+		assert_false(sim_white(s, BLOCK(1)));
+	}
+	assert_in_range(n, 65530, 65539);
+	/* The number BLOCK(2) was read under comes again: it is read again. */
+	sim_put(BLOCK(1), BLOCK(2));
+	sim_put(BLOCK(2), BLOCK(3));
+	mark(s);
+	assert_int_equal(s->core.epoch, seen);
+	assert_false(sim_white(s, BLOCK(2)));
+	assert_false(sim_white(s, BLOCK(3)));
+	/* And the other way round: one round later it is white. */
+	sim_put(BLOCK(1), 0);
+	for (n = 0; n < 65535; n++) {
+		sim_mark(s, ROOT(0), ROOT(1));
+		kmt_mark_end(&s->m);
+		assert_true(sim_white(s, BLOCK(2)));
+	}
+	assert_int_equal(s->core.epoch, seen);
+	sim_delete(s);
+}
+
+struct birth {
+	unsigned int at;
+	unsigned int reads;
+	bool done;
+};
+
+/* The last reference to BLOCK(1) moves into a block born at read number at. */
+static void give_birth(struct sim *s, unsigned long src, size_t len)
+{
+	struct birth *b = s->priv;
+
+	if (b->reads++ != b->at || b->done)
+		return;
+	b->done = true;
+	/* Called under the lock of the block that is read: put it off. */
+}
+
+static bool deliver(struct sim *s)
+{
+	struct birth *b = s->priv;
+
+	if (!b->done || sim_tracked(s, BLOCK(9)))
+		return false;
+	sim_alloc(s, BLOCK(9), 64);
+	sim_put(BLOCK(9) + 56, BLOCK(1));
+	sim_put(BLOCK(2), 0);
+	sim_put(ROOT(5), BLOCK(9));
+	return false;
+}
+
+static void test_newborn(void **state)
+{
+	unsigned int at, moved = 0;
+
+	for (at = 0; at < 12; at++) {
+		struct sim *s = sim_new(63, 10, 4);
+		struct birth b = { .at = at };
+
+		sim_alloc(s, BLOCK(1), 64);
+		sim_alloc(s, BLOCK(2), 64);
+		sim_put(ROOT(5), BLOCK(2));
+		sim_put(BLOCK(2), BLOCK(1));
+		s->fine = true;
+		s->priv = &b;
+		s->on_read = give_birth;
+		s->on_relax = deliver;
+		sim_mark(s, ROOT(0), ROOT(640));
+		assert_false(sim_white(s, BLOCK(1)));
+		if (sim_tracked(s, BLOCK(9))) {
+			moved++;
+			assert_false(sim_white(s, BLOCK(9)));
+		}
+		kmt_mark_end(&s->m);
+		/* After the mark it is a block like any other. */
+		s->on_read = NULL;
+		s->on_relax = NULL;
+		if (sim_tracked(s, BLOCK(9))) {
+			sim_put(ROOT(5), 0);
+			mark(s);
+			assert_true(sim_white(s, BLOCK(9)));
+		}
+		sim_delete(s);
+	}
+	assert_true(moved > 5);
+}
+
+static bool give_up(struct sim *s)
+{
+	unsigned int *left = s->priv;
+
+	return !*left || !--*left;
+}
+
+/* A mark that is given up stops at once and proves nothing. */
+static void test_stop(void **state)
+{
+	struct sim *s = *state;
+	unsigned int left, i;
+	unsigned long words;
+
+	for (i = 0; i < 20; i++)
+		sim_alloc_min(s, BLOCK(i), 1024, i & 1);
+	s->fine = true;
+	s->on_relax = give_up;
+	s->priv = &left;
+	for (left = 1; left < 30; left++) {
+		unsigned int was = left;
+
+		words = s->m.words;
+		sim_mark(s, ROOT(0), ROOT(512));
+		assert_true(s->m.stopped);
+		assert_in_range(s->m.words - words, 0, was * KMT_STEP_WORDS);
+		kmt_suspect(&s->m, &s->v);
+		kmt_mark_end(&s->m);
+		sim_mark(s, ROOT(0), ROOT(512));
+		kmt_revive(&s->m, s->now, 0);
+		kmt_judge(&s->m, &s->v);
+		kmt_mark_end(&s->m);
+		assert_int_equal(s->v.leaks, 0);
+		check_core(s);
+		left = was;
+	}
+	s->on_relax = NULL;
+	sim_scan(s, ROOT(0), ROOT(512));
+	assert_int_equal(s->v.leaks, 10);
+}
+
+/* Nobody waits for long: a bounded number of words between two steps. */
+static unsigned long max_words, last_words;
+
+static bool watch(struct sim *s)
+{
+	max_words = max(max_words, s->m.words - last_words);
+	last_words = s->m.words;
+	return false;
+}
+
+static void test_bounded(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc_min(s, SIM_VMALLOC, 0x40000, 0);
+	sim_alloc_min(s, SIM_LINEAR, 0x40000, 0);
+	max_words = last_words = 0;
+	s->on_relax = watch;
+	sim_mark(s, SIM_IMAGE, SIM_IMAGE + SIM_IMAGE_LEN);
+	kmt_mark_end(&s->m);
+	assert_in_range(max_words, 1, 8192);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_interior),
+		T(test_self_and_ring),
+		T(test_odd_sizes),
+		T(test_large),
+		cmocka_unit_test(test_deep),
+		cmocka_unit_test(test_overflow),
+		T(test_unreadable),
+		T(test_percpu),
+		T(test_roots),
+		T(test_skip),
+		cmocka_unit_test(test_epoch_wrap),
+		cmocka_unit_test(test_newborn),
+		T(test_stop),
+		T(test_bounded),
+	};
+
+	return cmocka_run_group_tests_name("mark", tests, NULL, NULL);
+}

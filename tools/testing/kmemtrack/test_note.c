@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Annotations, and what the mark makes of them. */
+#include "sim.h"
+
+static void mark(struct sim *s)
+{
+	sim_mark(s, ROOT(0), ROOT(16));
+	kmt_mark_end(&s->m);
+}
+
+static void test_min(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_alloc(s, BLOCK(3), 64);
+	sim_put(BLOCK(1), BLOCK(2));
+	sim_put(BLOCK(2), BLOCK(3));
+	mark(s);
+	assert_true(sim_white(s, BLOCK(1)));
+	assert_true(sim_white(s, BLOCK(3)));
+
+	/* Not a leak: a root itself; an address inside names it as well. */
+	assert_true(kmt_set_min(&s->core, KMT_VIRT, BLOCK(1) + 20,
+				KMT_MIN_GREY));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(1)));
+	assert_false(sim_white(s, BLOCK(2)));
+	assert_false(sim_white(s, BLOCK(3)));
+
+	/* Ignored: neither reported nor read. */
+	assert_true(kmt_set_min(&s->core, KMT_VIRT, BLOCK(2), KMT_MIN_BLACK));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(2)));
+	assert_true(sim_white(s, BLOCK(3)));
+
+	/* Needs two references. */
+	assert_true(kmt_set_min(&s->core, KMT_VIRT, BLOCK(2), 2));
+	mark(s);
+	assert_true(sim_white(s, BLOCK(2)));
+	sim_put(ROOT(3), BLOCK(2) + 63);
+	mark(s);
+	assert_false(sim_white(s, BLOCK(2)));
+	assert_false(sim_white(s, BLOCK(3)));
+}
+
+static void test_unknown(void **state)
+{
+	struct sim *s = *state;
+	unsigned long x;
+
+	sim_alloc(s, BLOCK(1), 64);
+	assert_false(kmt_set_min(&s->core, KMT_VIRT, BLOCK(2), 0));
+	assert_false(kmt_set_flags(&s->core, KMT_PERCPU, BLOCK(1),
+				   KMT_NO_SCAN));
+	assert_false(kmt_set_stack(&s->core, KMT_VIRT, BLOCK(1) + 64, 9));
+	assert_false(kmt_add_area(&s->core, BLOCK(2), 8, GFP_KERNEL));
+	assert_false(kmt_add_alias(&s->core, BLOCK(2), BLOCK(1), GFP_KERNEL));
+	assert_int_equal(sim_events(s, KMT_EV_NOTE_UNKNOWN), 5);
+	assert_int_equal(sim_events(s, KMT_EV_BAD_AREA), 0);
+	host_irq_save();
+	assert_false(kmt_get_alias(&s->core, BLOCK(1), &x));
+	assert_false(kmt_get_area(&s->core, BLOCK(1), 0, &x, &x));
+	host_irq_restore(0);
+	check_core(s);
+	assert_int_equal(kmt_pool_free_cells(&s->core),
+			 s->core.pool.cells - 1);
+}
+
+static void test_set_stack(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 64);
+	assert_true(kmt_set_stack(&s->core, KMT_VIRT, BLOCK(1), 1234));
+	assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(1)).stack, 1234);
+}
+
+static void test_no_scan(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_put(ROOT(0), BLOCK(1));
+	sim_put(BLOCK(1), BLOCK(2));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(2)));
+	assert_true(kmt_set_flags(&s->core, KMT_VIRT, BLOCK(1), KMT_NO_SCAN));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(1)));
+	assert_true(sim_white(s, BLOCK(2)));
+}
+
+/* A task's stack is its reader's job, not the sweep's. */
+static void test_stack_not_read(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc_min(s, SIM_VMALLOC, 0x4000, 0);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_put(SIM_VMALLOC + 0x100, BLOCK(2));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(2)));
+	assert_true(kmt_set_flags(&s->core, KMT_VIRT, SIM_VMALLOC, KMT_STACK));
+	mark(s);
+	assert_true(sim_white(s, BLOCK(2)));
+	assert_false(sim_white(s, SIM_VMALLOC));
+}
+
+static void test_areas(void **state)
+{
+	struct sim *s = *state;
+	unsigned int i;
+
+	sim_alloc_min(s, BLOCK(1), 512, 0);
+	for (i = 0; i < 64; i++) {
+		sim_alloc(s, BLOCK(2 + i), 64);
+		sim_put(BLOCK(1) + 8 * i, BLOCK(2 + i));
+	}
+	/* Two areas; unaligned ones hold the whole words in them only. */
+	assert_true(kmt_add_area(&s->core, BLOCK(1) + 16, 16, GFP_KERNEL));
+	assert_true(kmt_add_area(&s->core, BLOCK(1) + 97, 31, GFP_KERNEL));
+	mark(s);
+	for (i = 0; i < 64; i++)
+		assert_int_equal(sim_white(s, BLOCK(2 + i)),
+				 !(i == 2 || i == 3 || (i >= 13 && i < 16)));
+	/* All that follows. */
+	assert_true(kmt_add_area(&s->core, BLOCK(1) + 480, SIZE_MAX,
+				 GFP_KERNEL));
+	mark(s);
+	for (i = 60; i < 64; i++)
+		assert_false(sim_white(s, BLOCK(2 + i)));
+	assert_true(sim_white(s, BLOCK(2 + 59)));
+}
+
+static void test_bad_areas(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc_min(s, BLOCK(1), 64, 0);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_put(BLOCK(1) + 8, BLOCK(2));
+	assert_false(kmt_add_area(&s->core, BLOCK(1), 65, GFP_KERNEL));
+	assert_false(kmt_add_area(&s->core, BLOCK(1) + 60, 5, GFP_KERNEL));
+	assert_false(kmt_add_area(&s->core, BLOCK(1) + 8, 0, GFP_KERNEL));
+	assert_false(kmt_add_area(&s->core, BLOCK(1) + 8, ~0ul - 8,
+				  GFP_KERNEL));
+	assert_int_equal(sim_events(s, KMT_EV_BAD_AREA), 4);
+	/* Without a good area all of it is read. */
+	mark(s);
+	assert_false(sim_white(s, BLOCK(2)));
+	assert_int_equal(s->core.aux.nr, 0);
+}
+
+/*
+ * An area that cannot be noted must not hide references: the block is read as
+ * a whole then, other areas or not, now and after areas that can be noted.
+ */
+static void test_area_no_memory(void **state)
+{
+	struct sim *s = sim_new(4, 1, 16);
+
+	sim_alloc_min(s, BLOCK(1), 512, 0);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_alloc(s, BLOCK(3), 64);
+	sim_put(BLOCK(1) + 256, BLOCK(2));
+	assert_true(kmt_add_area(&s->core, BLOCK(1), 8, GFP_KERNEL));
+	mark(s);
+	assert_true(sim_white(s, BLOCK(2)));
+	assert_false(kmt_add_area(&s->core, BLOCK(1) + 256, 8, GFP_KERNEL));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(2)));
+	sim_free(s, BLOCK(3), 64);
+	assert_true(kmt_add_area(&s->core, BLOCK(1) + 16, 8, GFP_KERNEL));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(2)));
+	check_core(s);
+	/* It was the block, not the address. */
+	sim_free(s, BLOCK(1), 512);
+	check_core(s);
+	sim_alloc_min(s, BLOCK(1), 512, 0);
+	sim_put(BLOCK(1) + 256, BLOCK(2));
+	assert_true(kmt_add_area(&s->core, BLOCK(1), 8, GFP_KERNEL));
+	mark(s);
+	assert_true(sim_white(s, BLOCK(2)));
+	check_core(s);
+	sim_delete(s);
+}
+
+/*
+ * vmalloc: the block needs two references, one is its vm_struct's; references
+ * to the vm_struct beyond the one of the kernel's own tree count for it.
+ */
+static void test_alias(void **state)
+{
+	struct sim *s = *state;
+	unsigned long area = BLOCK(1), block = SIM_VMALLOC + 0x1000;
+
+	sim_alloc(s, area, 96);
+	sim_alloc_min(s, block, 0x2000, 2);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_put(area + 8, block);
+	sim_put(block + 0x1008, BLOCK(2));
+	assert_true(kmt_add_alias(&s->core, area, block, GFP_KERNEL));
+	sim_put(ROOT(0), area + 40);
+	mark(s);
+	assert_false(sim_white(s, area));
+	assert_true(sim_white(s, block));
+	/* By its address. */
+	sim_put(ROOT(1), block + 0x1ff0);
+	mark(s);
+	assert_false(sim_white(s, block));
+	assert_false(sim_white(s, BLOCK(2)));
+	/* By its vm_struct. */
+	sim_put(ROOT(1), area);
+	mark(s);
+	assert_false(sim_white(s, block));
+	assert_false(sim_white(s, BLOCK(2)));
+	/* The order in which they are met is all the same. */
+	sim_put(ROOT(0), area);
+	sim_put(ROOT(1), area + 40);
+	mark(s);
+	assert_false(sim_white(s, block));
+	/* Not by both references to the tree node of a lost vm_struct. */
+	sim_put(ROOT(0), 0);
+	sim_put(ROOT(1), 0);
+	mark(s);
+	assert_true(sim_white(s, area));
+	assert_true(sim_white(s, block));
+}
+
+/* A grey holder passes all its references on. */
+static void test_alias_grey(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc_min(s, BLOCK(1), 96, 0);
+	sim_alloc(s, BLOCK(2), 64);
+	assert_true(kmt_add_alias(&s->core, BLOCK(1), BLOCK(2), GFP_KERNEL));
+	mark(s);
+	assert_true(sim_white(s, BLOCK(2)));
+	sim_put(ROOT(5), BLOCK(1) + 8);
+	mark(s);
+	assert_false(sim_white(s, BLOCK(2)));
+}
+
+/* A ring of aliases ends. */
+static void test_alias_ring(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(2), 64);
+	assert_true(kmt_add_alias(&s->core, BLOCK(1), BLOCK(2), GFP_KERNEL));
+	assert_true(kmt_add_alias(&s->core, BLOCK(2), BLOCK(1), GFP_KERNEL));
+	sim_put(ROOT(0), BLOCK(1));
+	sim_put(ROOT(1), BLOCK(1));
+	sim_put(ROOT(2), BLOCK(1));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(1)));
+	assert_false(sim_white(s, BLOCK(2)));
+	/* A target that is gone is none. */
+	sim_free(s, BLOCK(2), 64);
+	mark(s);
+	assert_false(sim_white(s, BLOCK(1)));
+}
+
+/* Many references to one block do not overflow its count. */
+static void test_saturation(void **state)
+{
+	struct sim *s = *state;
+	unsigned int i;
+
+	sim_alloc_min(s, BLOCK(1), 64, 254);
+	for (i = 0; i < 253; i++)
+		sim_put(ROOT(i), BLOCK(1));
+	sim_mark(s, ROOT(0), ROOT(2000));
+	kmt_mark_end(&s->m);
+	assert_true(sim_white(s, BLOCK(1)));
+	for (i = 0; i < 2000; i++) {
+		if (i == 254 || i == 255 || i == 256 || i == 257 || i == 1999) {
+			sim_mark(s, ROOT(0), ROOT(2000));
+			kmt_mark_end(&s->m);
+			assert_false(sim_white(s, BLOCK(1)));
+		}
+		sim_put(ROOT(i), BLOCK(1));
+	}
+	assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(1)).count,
+			 KMT_COUNT_MAX);
+}
+
+/* What was reported and is annotated then is reported no longer. */
+static void test_acquittal(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_alloc(s, BLOCK(3), 64);
+	sim_put(BLOCK(1), BLOCK(2));
+	sim_put(BLOCK(2), BLOCK(3));
+	sim_scan(s, ROOT(0), ROOT(16));
+	assert_int_equal(s->v.leaks, 3);
+	assert_true(sim_indirect(s, BLOCK(2)));
+	assert_true(kmt_set_min(&s->core, KMT_VIRT, BLOCK(2), KMT_MIN_BLACK));
+	assert_true(kmt_set_min(&s->core, KMT_VIRT, BLOCK(1), KMT_MIN_GREY));
+	assert_false(sim_leak(s, BLOCK(1)));
+	assert_false(sim_leak(s, BLOCK(2)));
+	check_core(s);
+	sim_scan(s, ROOT(0), ROOT(16));
+	assert_int_equal(s->v.leaks, 1);
+	assert_true(sim_leak(s, BLOCK(3)));
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_min),
+		T(test_unknown),
+		T(test_set_stack),
+		T(test_no_scan),
+		T(test_stack_not_read),
+		T(test_areas),
+		T(test_bad_areas),
+		cmocka_unit_test(test_area_no_memory),
+		T(test_alias),
+		T(test_alias_grey),
+		T(test_alias_ring),
+		T(test_saturation),
+		T(test_acquittal),
+	};
+
+	return cmocka_run_group_tests_name("note", tests, NULL, NULL);
+}
