@@ -26,6 +26,8 @@ int bench_load_start(unsigned int cpu);
 int bench_load_stop(const char *row);
 void bench_pair_exit(void);
 
+int bench_leak(void);
+
 int bench_irq_start(unsigned int period_ns);
 int bench_irq_stop(const char *row);
 

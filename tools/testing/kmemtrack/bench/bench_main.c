@@ -13,6 +13,7 @@
  *   irqend <row>       stop them, print the worst delay
  *   load <cpu>         a thread on <cpu> which does nothing but pairs
  *   loadend <row>      stop it, print its average and its worst pair
+ *   leak <row>         lose memory in 15 ways
  *   clock <row>        time which passed before the kernel's clock started
  */
 #include <linux/ktime.h>
@@ -115,6 +116,8 @@ static int run_command(char *line)
 		return bench_irq_stop(arg);
 	if (!strcmp(verb, "loadend"))
 		return bench_load_stop(arg);
+	if (!strcmp(verb, "leak"))
+		return bench_leak();
 	if (number && !strcmp(verb, "live"))
 		return bench_live(value);
 	if (number && !strcmp(verb, "big"))

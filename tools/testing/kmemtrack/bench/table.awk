@@ -84,7 +84,7 @@ function target(word, none) {
 function verdict(v, min, goal) {
 	if (v == "" || min == "")
 		return ""
-	if (unit == "percent")
+	if (unit == "kinds")
 		return v >= goal ? "goal" : "MISSED"
 	return v <= goal ? "goal" : v <= min ? "minimum" : "MISSED"
 }
