@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _TEST_KMEMTRACK_H
+#define _TEST_KMEMTRACK_H
+
+#include <linux/list.h>
+#include <linux/rbtree.h>
+#include <linux/slab.h>
+#include <linux/types.h>
+
+/**
+ * enum tk_state - what is true of an object, and so what a report must say
+ * @TK_LEAKED: nothing refers to it: a scan reports it
+ * @TK_HELD: something refers to it until its kind is dropped
+ * @TK_NEVER: not to be reported even though nothing may refer to it
+ */
+enum tk_state {
+	TK_LEAKED,
+	TK_HELD,
+	TK_NEVER,
+};
+
+/**
+ * enum tk_how - how an object is freed
+ * @TK_KFREE: kfree()
+ * @TK_VFREE: vfree()
+ * @TK_PERCPU: free_percpu()
+ * @TK_CACHE: kmem_cache_free() to the plain cache
+ * @TK_CTOR: kmem_cache_free() to the cache with a constructor
+ * @TK_TYPESAFE: kmem_cache_free() to the cache that is type-safe under RCU
+ * @TK_NOTRACE: kmem_cache_free() to the cache that is not to be tracked
+ * @TK_MEMPOOL: mempool_destroy()
+ * @TK_PART: what kmemleak_free_part() left of another object
+ * @TK_PAGE: a page that was announced with kmemleak_alloc()
+ * @TK_OTHER: freed with another object
+ */
+enum tk_how {
+	TK_KFREE,
+	TK_VFREE,
+	TK_PERCPU,
+	TK_CACHE,
+	TK_CTOR,
+	TK_TYPESAFE,
+	TK_NOTRACE,
+	TK_MEMPOOL,
+	TK_PART,
+	TK_PAGE,
+	TK_OTHER,
+};
+
+#define TK_NR_CACHES	(TK_NOTRACE - TK_CACHE + 1)
+
+/* Flags of a kind. */
+#define TK_CALLER	1	/* made by the process that asks, not a thread */
+#define TK_VOLATILE	2	/* its objects are freed when it is dropped */
+#define TK_MODULE	4	/* not freed when the module is removed */
+
+/**
+ * struct tk_kind - a way to leak memory, or to hold it
+ * @name: in commands and in the truth
+ * @make: makes that many objects and notes each; may be called from a thread
+ *	that exits right after
+ * @lose: for what holds: loses the references, if there are any
+ * @size: of an object, where @make can do with several
+ * @count: objects that are made unless the command says how many
+ * @where: for @make and @lose
+ * @flags: TK_CALLER, TK_VOLATILE, TK_MODULE
+ *
+ * A kind with @lose holds, one without leaks.
+ */
+struct tk_kind {
+	const char *name;
+	int (*make)(const struct tk_kind *k, unsigned int n);
+	void (*lose)(const struct tk_kind *k);
+	size_t size;
+	unsigned int count;
+	int where;
+	unsigned int flags;
+};
+
+/* An object that can be in any container. */
+struct tk_node {
+	unsigned long head[4];
+	union {
+		struct list_head list;
+		struct hlist_node hlist;
+		struct rb_node rb;
+		void *next;
+	};
+	unsigned long key;
+	unsigned long tail[4];
+};
+
+#define TK_MAX		4096	/* objects at a time */
+#define TK_MAX_THREADS	8
+
+/* Tables of kinds; the last entry has no name. */
+extern const struct tk_kind tk_leak_kinds[];
+extern const struct tk_kind tk_context_kinds[];
+extern const struct tk_kind tk_slot_kinds[];
+extern const struct tk_kind tk_container_kinds[];
+extern const struct tk_kind tk_defer_kinds[];
+extern const struct tk_kind tk_note_kinds[];
+
+/**
+ * enum tk_which - some of the objects
+ * @TK_ALL: all
+ * @TK_ALL_HELD: that are not to be reported
+ * @TK_OF_CACHES: that must not outlive the module
+ */
+enum tk_which {
+	TK_ALL,
+	TK_ALL_HELD,
+	TK_OF_CACHES,
+};
+
+extern struct mutex tk_mutex;
+extern const struct seq_operations tk_truth_ops;
+
+/* truth: under tk_mutex, but for what is called by the kinds */
+void tk_note(const struct tk_kind *k, const void *p, size_t size,
+	     enum tk_how how, enum tk_state state);
+void *tk_object(const struct tk_kind *k, enum tk_state state, unsigned int nr);
+void *tk_make(const struct tk_kind *k, size_t size, enum tk_state state);
+void tk_wipe(void);
+bool tk_any(const struct tk_kind *k, enum tk_which which);
+void tk_free(const struct tk_kind *k, enum tk_which which);
+void tk_lost(const struct tk_kind *k);
+
+/* main */
+struct kmem_cache *tk_cache(enum tk_how how);
+
+/* slot: threads that sleep or run until they are stopped */
+int tk_thread_start(const struct tk_kind *k, int (*fn)(void *));
+void tk_thread_ready(void);
+void tk_threads_stop(const struct tk_kind *k);
+
+#endif /* _TEST_KMEMTRACK_H */

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Leak injector: what is held by the kernel's containers; some of them in
+ * motion.
+ */
+#include <linux/delay.h>
+#include <linux/idr.h>
+#include <linux/kthread.h>
+#include <linux/maple_tree.h>
+#include <linux/mempool.h>
+#include <linux/radix-tree.h>
+#include <linux/sched.h>
+#include <linux/spinlock.h>
+#include <linux/xarray.h>
+
+#include "test_kmemtrack.h"
+
+static LIST_HEAD(list);
+static HLIST_HEAD(hlist);
+static struct rb_root rbtree = RB_ROOT;
+static DEFINE_XARRAY(xarray);
+static DEFINE_IDR(idr);
+static DEFINE_MTREE(maple);
+static RADIX_TREE(radix, GFP_KERNEL);
+static LIST_HEAD(module_list);
+static LIST_HEAD(cached);
+
+static void add_to_rbtree(struct tk_node *node)
+{
+	struct rb_node **link = &rbtree.rb_node, *parent = NULL;
+
+	while (*link) {
+		parent = *link;
+		if (node->key < rb_entry(parent, struct tk_node, rb)->key)
+			link = &parent->rb_left;
+		else
+			link = &parent->rb_right;
+	}
+	rb_link_node(&node->rb, parent, link);
+	rb_insert_color(&node->rb, &rbtree);
+}
+
+enum {
+	IN_LIST,
+	IN_HLIST,
+	IN_RBTREE,
+	IN_XARRAY,
+	IN_IDR,
+	IN_MAPLE,
+	IN_RADIX,
+	IN_MODULE_LIST,
+};
+
+static int add(int where, struct tk_node *node)
+{
+	/* Spread, so that the trees get deep. */
+	node->key = node->key * 37 + 1;
+	switch (where) {
+	case IN_LIST:
+		list_add_tail(&node->list, &list);
+		return 0;
+	case IN_HLIST:
+		hlist_add_head(&node->hlist, &hlist);
+		return 0;
+	case IN_RBTREE:
+		add_to_rbtree(node);
+		return 0;
+	case IN_XARRAY:
+		return xa_err(xa_store(&xarray, node->key, node, GFP_KERNEL));
+	case IN_IDR:
+		return min(0, idr_alloc(&idr, node, 0, 0, GFP_KERNEL));
+	case IN_MAPLE:
+		return mtree_store(&maple, node->key, node, GFP_KERNEL);
+	case IN_RADIX:
+		return radix_tree_insert(&radix, node->key, node);
+	case IN_MODULE_LIST:
+		list_add(&node->list, &module_list);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int hold_in(const struct tk_kind *k, unsigned int n)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < n && !ret; i++) {
+		struct tk_node *node = tk_make(k, sizeof(*node), TK_HELD);
+
+		if (!node)
+			return -ENOMEM;
+		node->key = i;
+		ret = add(k->where, node);
+	}
+	return ret;
+}
+
+static void empty_radix(void)
+{
+	struct radix_tree_iter iter;
+	void __rcu **slot;
+
+	radix_tree_for_each_slot(slot, &radix, &iter, 0)
+		radix_tree_iter_delete(&radix, &iter, slot);
+}
+
+static void lose_from(const struct tk_kind *k)
+{
+	switch (k->where) {
+	case IN_LIST:
+		INIT_LIST_HEAD(&list);
+		break;
+	case IN_HLIST:
+		INIT_HLIST_HEAD(&hlist);
+		break;
+	case IN_RBTREE:
+		rbtree = RB_ROOT;
+		break;
+	case IN_XARRAY:
+		xa_destroy(&xarray);
+		break;
+	case IN_IDR:
+		idr_destroy(&idr);
+		break;
+	case IN_MAPLE:
+		mtree_destroy(&maple);
+		break;
+	case IN_RADIX:
+		empty_radix();
+		break;
+	case IN_MODULE_LIST:
+		INIT_LIST_HEAD(&module_list);
+		break;
+	}
+	/* Tree nodes are freed after a grace period. */
+	rcu_barrier();
+}
+
+static int hold_cached(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		struct tk_node *node = kmem_cache_alloc(tk_cache(k->where),
+							GFP_KERNEL);
+
+		if (!node)
+			return -ENOMEM;
+		tk_note(k, node, sizeof(*node), k->where, TK_HELD);
+		list_add(&node->list, &cached);
+	}
+	return 0;
+}
+
+/* Other kinds may be on this list too. */
+static void lose_cached(const struct tk_kind *k)
+{
+	struct tk_node *node;
+	unsigned int i;
+
+	for (i = 0; (node = tk_object(k, TK_HELD, i)); i++)
+		if (node->list.next)
+			__list_del_entry(&node->list);
+	for (i = 0; (node = tk_object(k, TK_HELD, i)); i++)
+		memset(&node->list, 0, sizeof(node->list));
+}
+
+static mempool_t *pool;
+
+static int hold_mempool(const struct tk_kind *k, unsigned int n)
+{
+	unsigned int i;
+
+	pool = mempool_create_kmalloc_pool(n, 64);
+	if (!pool)
+		return -ENOMEM;
+	tk_note(k, pool, sizeof(*pool), TK_MEMPOOL, TK_HELD);
+	tk_note(k, pool->elements, n * sizeof(void *), TK_OTHER, TK_HELD);
+	for (i = 0; i < n; i++)
+		tk_note(k, pool->elements[i], 64, TK_OTHER, TK_HELD);
+	return 0;
+}
+
+static void lose_mempool(const struct tk_kind *k)
+{
+	WRITE_ONCE(pool, NULL);
+}
+
+/*
+ * Containers in motion: at any moment there is a reference to each object,
+ * but not in the same place for long.
+ */
+#define SEATS		61
+
+static LIST_HEAD(left);
+static LIST_HEAD(right);
+static DEFINE_SPINLOCK(churn_lock);
+static void *seats[SEATS];
+static struct xarray moving = XARRAY_INIT(moving, 0);
+
+static void step_lists(unsigned long round)
+{
+	struct list_head *from = round & 64 ? &left : &right;
+	struct list_head *to = round & 64 ? &right : &left;
+
+	spin_lock(&churn_lock);
+	if (!list_empty(from))
+		list_move_tail(from->next, to);
+	spin_unlock(&churn_lock);
+}
+
+/* Into the free seat behind, then out of the old one: never out of both. */
+static void step_seats(unsigned long round)
+{
+	unsigned int from = round % SEATS, to = (from + SEATS - 1) % SEATS;
+
+	if (READ_ONCE(seats[to]))
+		return;
+	WRITE_ONCE(seats[to], READ_ONCE(seats[from]));
+	/* For whoever looks on, too: at no moment is there no reference. */
+	smp_wmb();
+	WRITE_ONCE(seats[from], NULL);
+}
+
+static void step_xarray(unsigned long round)
+{
+	unsigned long index = 0;
+	void *p = xa_find(&moving, &index, ULONG_MAX, XA_PRESENT);
+
+	if (p && !xa_err(xa_store(&moving, index + 1000, p, GFP_KERNEL)))
+		xa_erase(&moving, index);
+}
+
+enum { CHURN_LISTS, CHURN_SEATS, CHURN_XARRAY };
+
+static int churn_thread(void *data)
+{
+	static void (* const steps[])(unsigned long) = {
+		[CHURN_LISTS] = step_lists,
+		[CHURN_SEATS] = step_seats,
+		[CHURN_XARRAY] = step_xarray,
+	};
+	const struct tk_kind *k = data;
+	unsigned long round = 0;
+
+	tk_thread_ready();
+	while (!kthread_should_stop()) {
+		steps[k->where](round++);
+		if (!(round & 1023))
+			usleep_range(20, 40);
+	}
+	tk_wipe();
+	return 0;
+}
+
+static int hold_in_motion(const struct tk_kind *k, unsigned int n)
+{
+	unsigned int i;
+
+	n = min_t(unsigned int, n, SEATS - 1);
+	for (i = 0; i < n; i++) {
+		struct tk_node *node = tk_make(k, sizeof(*node), TK_HELD);
+
+		if (!node)
+			return -ENOMEM;
+		if (k->where == CHURN_LISTS)
+			list_add(&node->list, &left);
+		else if (k->where == CHURN_SEATS)
+			WRITE_ONCE(seats[i], node);
+		else if (xa_err(xa_store(&moving, i, node, GFP_KERNEL)))
+			return -ENOMEM;
+	}
+	return tk_thread_start(k, churn_thread);
+}
+
+static void lose_in_motion(const struct tk_kind *k)
+{
+	tk_threads_stop(k);
+	if (k->where == CHURN_LISTS) {
+		INIT_LIST_HEAD(&left);
+		INIT_LIST_HEAD(&right);
+	} else if (k->where == CHURN_SEATS) {
+		memset(seats, 0, sizeof(seats));
+		barrier_data(seats);
+	} else {
+		xa_destroy(&moving);
+		rcu_barrier();
+	}
+}
+
+#define IN(name, where, count)						\
+	{ name, hold_in, lose_from, 0, count, where }
+#define MOVING(name, where)						\
+	{ name, hold_in_motion, lose_in_motion, 0, 40, where }
+
+const struct tk_kind tk_container_kinds[] = {
+	IN("list", IN_LIST, 10),
+	IN("hlist", IN_HLIST, 10),
+	IN("rbtree", IN_RBTREE, 30),
+	IN("xarray", IN_XARRAY, 300),
+	IN("idr", IN_IDR, 100),
+	IN("maple-tree", IN_MAPLE, 100),
+	IN("radix-tree", IN_RADIX, 100),
+	{ "module-list", hold_in, lose_from, 0, 5, IN_MODULE_LIST, TK_MODULE },
+	{ "cache", hold_cached, lose_cached, 0, 3, TK_CACHE },
+	{ "cache-ctor", hold_cached, lose_cached, 0, 3, TK_CTOR },
+	{ "cache-typesafe", hold_cached, lose_cached, 0, 3, TK_TYPESAFE },
+	{ "mempool", hold_mempool, lose_mempool, 0, 4 },
+	MOVING("moving-list", CHURN_LISTS),
+	MOVING("moving-seats", CHURN_SEATS),
+	MOVING("moving-xarray", CHURN_XARRAY),
+	{}
+};

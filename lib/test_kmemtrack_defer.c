@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Leak injector: what is held by something that will call back.
+ */
+#include <linux/completion.h>
+#include <linux/hrtimer.h>
+#include <linux/ktime.h>
+#include <linux/rcupdate.h>
+#include <linux/srcu.h>
+#include <linux/timer.h>
+#include <linux/workqueue.h>
+
+#include "test_kmemtrack.h"
+
+/* Later than any test takes. */
+#define LATER_S		7200
+
+struct deferred {
+	unsigned long pad[3];
+	union {
+		struct timer_list timer;
+		struct hrtimer hrtimer;
+		struct delayed_work dwork;
+		struct work_struct work;
+		struct rcu_head rcu;
+	};
+};
+
+static void on_timer(struct timer_list *unused)
+{
+}
+
+static enum hrtimer_restart on_hrtimer(struct hrtimer *unused)
+{
+	return HRTIMER_NORESTART;
+}
+
+static void on_work(struct work_struct *unused)
+{
+}
+
+static int hold_timer(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		struct deferred *d = tk_make(k, sizeof(*d), TK_HELD);
+
+		if (!d)
+			return -ENOMEM;
+		timer_setup(&d->timer, on_timer, 0);
+		mod_timer(&d->timer, jiffies + LATER_S * HZ);
+	}
+	return 0;
+}
+
+static void lose_timer(const struct tk_kind *k)
+{
+	struct deferred *d;
+	unsigned int i;
+
+	for (i = 0; (d = tk_object(k, TK_HELD, i)); i++)
+		if (d->timer.function)
+			del_timer_sync(&d->timer);
+}
+
+static int hold_hrtimer(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		struct deferred *d = tk_make(k, sizeof(*d), TK_HELD);
+
+		if (!d)
+			return -ENOMEM;
+		hrtimer_init(&d->hrtimer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+		d->hrtimer.function = on_hrtimer;
+		hrtimer_start(&d->hrtimer, ktime_set(LATER_S, 0),
+			      HRTIMER_MODE_REL);
+	}
+	return 0;
+}
+
+static void lose_hrtimer(const struct tk_kind *k)
+{
+	struct deferred *d;
+	unsigned int i;
+
+	for (i = 0; (d = tk_object(k, TK_HELD, i)); i++)
+		if (d->hrtimer.function)
+			hrtimer_cancel(&d->hrtimer);
+}
+
+static int hold_delayed_work(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		struct deferred *d = tk_make(k, sizeof(*d), TK_HELD);
+
+		if (!d)
+			return -ENOMEM;
+		INIT_DELAYED_WORK(&d->dwork, on_work);
+		schedule_delayed_work(&d->dwork, LATER_S * HZ);
+	}
+	return 0;
+}
+
+static void lose_delayed_work(const struct tk_kind *k)
+{
+	struct deferred *d;
+	unsigned int i;
+
+	for (i = 0; (d = tk_object(k, TK_HELD, i)); i++)
+		if (d->dwork.work.func)
+			cancel_delayed_work_sync(&d->dwork);
+}
+
+/* Work items wait behind one that is stuck. */
+static struct workqueue_struct *queue;
+static DECLARE_COMPLETION(unstick);
+
+static void on_stuck_work(struct work_struct *unused)
+{
+	/* Interruptible, so that nobody takes it for hung. */
+	while (wait_for_completion_interruptible(&unstick))
+		;
+}
+
+static DECLARE_WORK(stuck_work, on_stuck_work);
+
+static int hold_work(const struct tk_kind *k, unsigned int n)
+{
+	queue = alloc_ordered_workqueue("tk_queue", 0);
+	if (!queue)
+		return -ENOMEM;
+	reinit_completion(&unstick);
+	queue_work(queue, &stuck_work);
+	while (n--) {
+		struct deferred *d = tk_make(k, sizeof(*d), TK_HELD);
+
+		if (!d)
+			return -ENOMEM;
+		INIT_WORK(&d->work, on_work);
+		queue_work(queue, &d->work);
+	}
+	return 0;
+}
+
+static void lose_work(const struct tk_kind *k)
+{
+	if (!queue)
+		return;
+	complete(&unstick);
+	destroy_workqueue(queue);
+	queue = NULL;
+}
+
+/*
+ * RCU callbacks that make themselves pending again: the objects are always
+ * on one of the lists of callbacks, but not on the same for long.
+ */
+static bool again;
+
+static void on_rcu(struct rcu_head *head)
+{
+	if (READ_ONCE(again))
+		call_rcu(head, on_rcu);
+}
+
+static int hold_rcu(const struct tk_kind *k, unsigned int n)
+{
+	WRITE_ONCE(again, true);
+	while (n--) {
+		struct deferred *d = tk_make(k, sizeof(*d), TK_HELD);
+
+		if (!d)
+			return -ENOMEM;
+		call_rcu(&d->rcu, on_rcu);
+	}
+	return 0;
+}
+
+static void lose_rcu(const struct tk_kind *k)
+{
+	WRITE_ONCE(again, false);
+	/* A callback may have seen it just before. */
+	rcu_barrier();
+	rcu_barrier();
+}
+
+/* A grace period that does not end: there is a reader. */
+DEFINE_STATIC_SRCU(srcu);
+static int srcu_reader;
+static bool srcu_held;
+
+static void on_srcu(struct rcu_head *unused)
+{
+}
+
+static int hold_srcu(const struct tk_kind *k, unsigned int n)
+{
+	srcu_reader = __srcu_read_lock(&srcu);
+	srcu_held = true;
+	while (n--) {
+		struct deferred *d = tk_make(k, sizeof(*d), TK_HELD);
+
+		if (!d)
+			return -ENOMEM;
+		call_srcu(&srcu, &d->rcu, on_srcu);
+	}
+	return 0;
+}
+
+static void lose_srcu(const struct tk_kind *k)
+{
+	if (!srcu_held)
+		return;
+	srcu_held = false;
+	__srcu_read_unlock(&srcu, srcu_reader);
+	srcu_barrier(&srcu);
+}
+
+/* Freed already as far as their owner knows. */
+static int hold_kfree_rcu(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		struct deferred *d = tk_make(k, sizeof(*d), TK_HELD);
+
+		if (!d)
+			return -ENOMEM;
+		kfree_rcu(d, rcu);
+	}
+	return 0;
+}
+
+static void lose_kfree_rcu(const struct tk_kind *k)
+{
+}
+
+const struct tk_kind tk_defer_kinds[] = {
+	{ "timer", hold_timer, lose_timer, 0, 5 },
+	{ "hrtimer", hold_hrtimer, lose_hrtimer, 0, 5 },
+	{ "delayed-work", hold_delayed_work, lose_delayed_work, 0, 5 },
+	{ "queued-work", hold_work, lose_work, 0, 5 },
+	{ "call-rcu", hold_rcu, lose_rcu, 0, 20 },
+	{ "call-srcu", hold_srcu, lose_srcu, 0, 5 },
+	{ "kfree-rcu", hold_kfree_rcu, lose_kfree_rcu, 0, 20, 0, TK_VOLATILE },
+	{}
+};

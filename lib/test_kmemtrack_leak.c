@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Leak injector: what is lost at once, by allocator and by shape.
+ */
+#include <linux/kmemleak.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/string.h>
+#include <linux/vmalloc.h>
+
+#include "test_kmemtrack.h"
+
+static int note_or_fail(const struct tk_kind *k, const void *p, size_t size,
+			enum tk_how how)
+{
+	if (!p)
+		return -ENOMEM;
+	tk_note(k, p, size, how, TK_LEAKED);
+	return 0;
+}
+
+static int leak_kmalloc(const struct tk_kind *k, unsigned int n)
+{
+	int ret = 0;
+
+	while (n-- && !ret)
+		ret = note_or_fail(k, kmalloc(k->size, GFP_KERNEL), k->size,
+				   TK_KFREE);
+	return ret;
+}
+
+static int leak_kzalloc(const struct tk_kind *k, unsigned int n)
+{
+	int ret = 0;
+
+	while (n-- && !ret)
+		ret = note_or_fail(k, kzalloc(k->size, GFP_KERNEL), k->size,
+				   TK_KFREE);
+	return ret;
+}
+
+static int leak_cache(const struct tk_kind *k, unsigned int n)
+{
+	int ret = 0;
+
+	while (n-- && !ret)
+		ret = note_or_fail(k, kmem_cache_alloc(tk_cache(k->where),
+						       GFP_KERNEL),
+				   sizeof(struct tk_node), k->where);
+	return ret;
+}
+
+static int leak_bulk(const struct tk_kind *k, unsigned int n)
+{
+	void *p[16];
+	unsigned int i, nr = min_t(unsigned int, n, ARRAY_SIZE(p));
+
+	if (kmem_cache_alloc_bulk(tk_cache(TK_CACHE), GFP_KERNEL, nr, p) != nr)
+		return -ENOMEM;
+	for (i = 0; i < nr; i++)
+		tk_note(k, p[i], sizeof(struct tk_node), TK_CACHE, TK_LEAKED);
+	memset(p, 0, sizeof(p));
+	barrier_data(p);
+	return 0;
+}
+
+static int leak_krealloc(const struct tk_kind *k, unsigned int n)
+{
+	int ret = 0;
+
+	while (n-- && !ret) {
+		void *p = kmalloc(k->size / 8, GFP_KERNEL);
+		void *q = p ? krealloc(p, k->size, GFP_KERNEL) : NULL;
+
+		if (p && !q)
+			kfree(p);
+		ret = note_or_fail(k, q, k->size, TK_KFREE);
+	}
+	return ret;
+}
+
+static int leak_kmemdup(const struct tk_kind *k, unsigned int n)
+{
+	static const char text[48] = "duplicated by kmemdup";
+	int ret = 0;
+
+	while (n-- && !ret)
+		ret = note_or_fail(k, kmemdup(text, sizeof(text), GFP_KERNEL),
+				   sizeof(text), TK_KFREE);
+	return ret;
+}
+
+static int leak_kstrdup(const struct tk_kind *k, unsigned int n)
+{
+	static const char text[] = "duplicated by kstrdup";
+	int ret = 0;
+
+	while (n-- && !ret)
+		ret = note_or_fail(k, kstrdup(text, GFP_KERNEL), sizeof(text),
+				   TK_KFREE);
+	return ret;
+}
+
+static int leak_vmalloc(const struct tk_kind *k, unsigned int n)
+{
+	int ret = 0;
+
+	while (n-- && !ret)
+		ret = note_or_fail(k, vmalloc(k->size), k->size, TK_VFREE);
+	return ret;
+}
+
+static int leak_vzalloc(const struct tk_kind *k, unsigned int n)
+{
+	int ret = 0;
+
+	while (n-- && !ret)
+		ret = note_or_fail(k, vzalloc(k->size), k->size, TK_VFREE);
+	return ret;
+}
+
+static int leak_percpu(const struct tk_kind *k, unsigned int n)
+{
+	int ret = 0;
+
+	while (n-- && !ret)
+		ret = note_or_fail(k, (__force void *)__alloc_percpu(k->size, 8),
+				   k->size, TK_PERCPU);
+	return ret;
+}
+
+/* Per-CPU memory that only leads to more. */
+static int leak_percpu_pointer(const struct tk_kind *k, unsigned int n)
+{
+	unsigned long __percpu *area = alloc_percpu(unsigned long);
+	int cpu;
+
+	if (!area)
+		return -ENOMEM;
+	tk_note(k, (__force void *)area, sizeof(*area), TK_PERCPU, TK_LEAKED);
+	for_each_possible_cpu(cpu)
+		*per_cpu_ptr(area, cpu) =
+			(unsigned long)tk_make(k, 96, TK_LEAKED);
+	return 0;
+}
+
+static int leak_vmalloc_array(const struct tk_kind *k, unsigned int n)
+{
+	void **array = vzalloc(array_size(n, sizeof(*array)));
+	unsigned int i;
+
+	if (!array)
+		return -ENOMEM;
+	tk_note(k, array, n * sizeof(*array), TK_VFREE, TK_LEAKED);
+	for (i = 0; i < n; i++)
+		array[i] = tk_make(k, 72, TK_LEAKED);
+	return 0;
+}
+
+/* A ring of objects whose head forgets them. */
+static int leak_list(const struct tk_kind *k, unsigned int n)
+{
+	static LIST_HEAD(head);
+	struct tk_node *node;
+
+	while (n--) {
+		node = tk_make(k, sizeof(*node), TK_LEAKED);
+		if (!node)
+			return -ENOMEM;
+		list_add_tail(&node->list, &head);
+	}
+	INIT_LIST_HEAD(&head);
+	return 0;
+}
+
+static int leak_hlist(const struct tk_kind *k, unsigned int n)
+{
+	static struct hlist_head head;
+	struct tk_node *node;
+
+	while (n--) {
+		node = tk_make(k, sizeof(*node), TK_LEAKED);
+		if (!node)
+			return -ENOMEM;
+		hlist_add_head(&node->hlist, &head);
+	}
+	INIT_HLIST_HEAD(&head);
+	return 0;
+}
+
+static int leak_rbtree(const struct tk_kind *k, unsigned int n)
+{
+	static struct rb_root root = RB_ROOT;
+
+	while (n--) {
+		struct rb_node **link = &root.rb_node, *parent = NULL;
+		struct tk_node *node = tk_make(k, sizeof(*node), TK_LEAKED);
+
+		if (!node)
+			return -ENOMEM;
+		while (*link) {
+			parent = *link;
+			link = &parent->rb_right;
+		}
+		rb_link_node(&node->rb, parent, link);
+		rb_insert_color(&node->rb, &root);
+	}
+	WRITE_ONCE(root.rb_node, NULL);
+	return 0;
+}
+
+/* Objects each of which leads to the next; @where: the last to the first. */
+static int leak_chain(const struct tk_kind *k, unsigned int n)
+{
+	struct tk_node *first = NULL, *last = NULL, *node;
+
+	while (n--) {
+		node = tk_make(k, sizeof(*node), TK_LEAKED);
+		if (!node)
+			return -ENOMEM;
+		if (last)
+			last->next = node;
+		else
+			first = node;
+		last = node;
+	}
+	if (k->where)
+		last->next = first;
+	return 0;
+}
+
+/* Leads to the middle and the last byte of what is lost with it. */
+static int leak_interior(const struct tk_kind *k, unsigned int n)
+{
+	char **holder = tk_make(k, 2 * sizeof(*holder), TK_LEAKED);
+	char *p = tk_make(k, 256, TK_LEAKED), *q = tk_make(k, 80, TK_LEAKED);
+
+	if (!holder || !p || !q)
+		return -ENOMEM;
+	holder[0] = p + 128;
+	holder[1] = q + 79;
+	return 0;
+}
+
+static int leak_overwritten(const struct tk_kind *k, unsigned int n)
+{
+	static void *global;
+
+	while (n--)
+		WRITE_ONCE(global, tk_make(k, k->size, TK_LEAKED));
+	WRITE_ONCE(global, NULL);
+	return 0;
+}
+
+static int leak_erased(const struct tk_kind *k, unsigned int n)
+{
+	static void *global;
+
+	while (n--) {
+		WRITE_ONCE(global, tk_make(k, k->size, TK_LEAKED));
+		barrier_data(&global);
+		kmemleak_erase(&global);
+		barrier_data(&global);
+	}
+	return 0;
+}
+
+/* The report is to name this function. */
+static noinline void tk_handed_over(const void *p)
+{
+	kmemleak_update_trace(p);
+	barrier();
+}
+
+static int leak_updated(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		void *p = tk_make(k, k->size, TK_LEAKED);
+
+		if (!p)
+			return -ENOMEM;
+		tk_handed_over(p);
+	}
+	return 0;
+}
+
+/* What is left of an object whose middle was taken out. */
+static int leak_part(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		char *p = kmalloc(4096, GFP_KERNEL);
+
+		if (!p)
+			return -ENOMEM;
+		tk_note(k, p, 1024, TK_KFREE, TK_LEAKED);
+		tk_note(k, p + 2048, 2048, TK_PART, TK_LEAKED);
+		kmemleak_free_part(p + 1024, 1024);
+	}
+	return 0;
+}
+
+/* From an allocator that tells of its allocations itself. */
+static int leak_page(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		void *p = (void *)get_zeroed_page(GFP_KERNEL);
+
+		if (!p)
+			return -ENOMEM;
+		kmemleak_alloc(p, PAGE_SIZE, 1, GFP_KERNEL);
+		tk_note(k, p, PAGE_SIZE, TK_PAGE, TK_LEAKED);
+	}
+	return 0;
+}
+
+#define KMALLOC(bytes)							\
+	{ "kmalloc-" #bytes, leak_kmalloc, .size = (bytes), .count = 2 }
+
+const struct tk_kind tk_leak_kinds[] = {
+	KMALLOC(8),
+	KMALLOC(32),
+	KMALLOC(64),
+	KMALLOC(96),
+	KMALLOC(128),
+	KMALLOC(192),
+	KMALLOC(256),
+	KMALLOC(512),
+	KMALLOC(1024),
+	KMALLOC(2048),
+	KMALLOC(4096),
+	KMALLOC(8192),
+	{ "kmalloc-16k", leak_kmalloc, .size = 16 << 10 },
+	{ "kmalloc-128k", leak_kmalloc, .size = 128 << 10 },
+	{ "kmalloc-1m", leak_kmalloc, .size = 1 << 20 },
+	{ "kzalloc", leak_kzalloc, .size = 1024, .count = 3 },
+	{ "cache", leak_cache, .count = 3, .where = TK_CACHE },
+	{ "cache-ctor", leak_cache, .count = 2, .where = TK_CTOR },
+	{ "cache-typesafe", leak_cache, .count = 2, .where = TK_TYPESAFE },
+	{ "cache-bulk", leak_bulk, .count = 5 },
+	{ "krealloc", leak_krealloc, .size = 512 },
+	{ "kmemdup", leak_kmemdup },
+	{ "kstrdup", leak_kstrdup },
+	{ "vmalloc", leak_vmalloc, .size = 64, .count = 2 },
+	{ "vmalloc-100k", leak_vmalloc, .size = 100 << 10 },
+	{ "vzalloc-8m", leak_vzalloc, .size = 8 << 20 },
+	{ "percpu", leak_percpu, .size = 64, .count = 2 },
+	{ "percpu-pointer", leak_percpu_pointer },
+	{ "vmalloc-array", leak_vmalloc_array, .count = 20 },
+	{ "list", leak_list, .count = 10 },
+	{ "hlist", leak_hlist, .count = 5 },
+	{ "rbtree", leak_rbtree, .count = 10 },
+	{ "chain", leak_chain, .count = 3 },
+	{ "cycle", leak_chain, .count = 2, .where = 1 },
+	{ "self", leak_chain, .count = 1, .where = 1 },
+	{ "interior", leak_interior },
+	{ "overwritten", leak_overwritten, .size = 40, .count = 4 },
+	{ "erased", leak_erased, .size = 56 },
+	{ "updated", leak_updated, .size = 88 },
+	{ "part", leak_part },
+	{ "page", leak_page },
+	{}
+};

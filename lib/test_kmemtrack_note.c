@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Leak injector: what the annotations of <linux/kmemleak.h> say. Most kinds
+ * come with a control: an object that only lacks the annotation, and leaks.
+ */
+#include <linux/kmemleak.h>
+#include <linux/mm.h>
+
+#include "test_kmemtrack.h"
+
+#define WORDS		16
+
+static unsigned long *holders[4];
+
+enum { SCAN_AREA, NO_SCAN, PHYS };
+
+/* Nothing refers to them; they are not reported, and what they hold lives. */
+static int hold_not_leak(const struct tk_kind *k, unsigned int n)
+{
+	void **p = tk_make(k, WORDS * sizeof(*p), TK_NEVER);
+	void **control = tk_make(k, WORDS * sizeof(*p), TK_LEAKED);
+
+	if (!p || !control)
+		return -ENOMEM;
+	kmemleak_not_leak(p);
+	p[3] = tk_make(k, 48, TK_HELD);
+	return p[3] ? 0 : -ENOMEM;
+}
+
+static void lose_not_leak(const struct tk_kind *k)
+{
+	void **p = tk_object(k, TK_NEVER, 0);
+
+	if (p)
+		p[3] = NULL;
+}
+
+/* Nothing refers to them; they are not reported, and what they hold leaks. */
+static int hold_ignored(const struct tk_kind *k, unsigned int n)
+{
+	void **p = tk_make(k, WORDS * sizeof(*p), TK_NEVER);
+	void **control = tk_make(k, WORDS * sizeof(*p), TK_LEAKED);
+
+	if (!p || !control)
+		return -ENOMEM;
+	kmemleak_ignore(p);
+	p[3] = tk_make(k, 48, TK_LEAKED);
+	return p[3] ? 0 : -ENOMEM;
+}
+
+static void lose_nothing(const struct tk_kind *k)
+{
+}
+
+/* Nothing refers to it; it is reported, but not by the next scan. */
+static int hold_transient(const struct tk_kind *k, unsigned int n)
+{
+	void *p = tk_make(k, 112, TK_HELD);
+	void *control = tk_make(k, 112, TK_LEAKED);
+
+	if (!p || !control)
+		return -ENOMEM;
+	kmemleak_transient_leak(p);
+	return 0;
+}
+
+/* Only the scan area of the holder is read. */
+static int hold_scan_area(const struct tk_kind *k, unsigned int n)
+{
+	unsigned long *p = tk_make(k, WORDS * sizeof(*p), TK_HELD);
+
+	if (!p)
+		return -ENOMEM;
+	kmemleak_scan_area(p + 4, 4 * sizeof(*p), GFP_KERNEL);
+	kmemleak_scan_area(p + 12, 2 * sizeof(*p), GFP_KERNEL);
+	p[3] = (unsigned long)tk_make(k, 48, TK_LEAKED);
+	p[4] = (unsigned long)tk_make(k, 48, TK_HELD);
+	p[7] = (unsigned long)tk_make(k, 48, TK_HELD);
+	p[8] = (unsigned long)tk_make(k, 48, TK_LEAKED);
+	p[13] = (unsigned long)tk_make(k, 48, TK_HELD);
+	p[14] = (unsigned long)tk_make(k, 48, TK_LEAKED);
+	WRITE_ONCE(holders[SCAN_AREA], p);
+	return 0;
+}
+
+/* The holder is not read at all. */
+static int hold_no_scan(const struct tk_kind *k, unsigned int n)
+{
+	unsigned long *p = tk_make(k, WORDS * sizeof(*p), TK_HELD);
+
+	if (!p)
+		return -ENOMEM;
+	kmemleak_no_scan(p);
+	p[5] = (unsigned long)tk_make(k, 48, TK_LEAKED);
+	WRITE_ONCE(holders[NO_SCAN], p);
+	return 0;
+}
+
+static void lose_holder(const struct tk_kind *k)
+{
+	WRITE_ONCE(holders[k->where], NULL);
+}
+
+/* From a cache whose objects are no affair of a leak detector. */
+static int hold_notrace(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		void *p = kmem_cache_zalloc(tk_cache(TK_NOTRACE), GFP_KERNEL);
+
+		if (!p)
+			return -ENOMEM;
+		tk_note(k, p, sizeof(struct tk_node), TK_NOTRACE, TK_NEVER);
+	}
+	return 0;
+}
+
+/* A page announced by its physical address is a root. */
+static int hold_phys(const struct tk_kind *k, unsigned int n)
+{
+	unsigned long *p = (void *)get_zeroed_page(GFP_KERNEL);
+
+	if (!p)
+		return -ENOMEM;
+	kmemleak_alloc_phys(virt_to_phys(p), PAGE_SIZE, GFP_KERNEL);
+	p[9] = (unsigned long)tk_make(k, 48, TK_HELD);
+	WRITE_ONCE(holders[PHYS], p);
+	return 0;
+}
+
+static void lose_phys(const struct tk_kind *k)
+{
+	unsigned long *p = READ_ONCE(holders[PHYS]);
+
+	if (!p)
+		return;
+	kmemleak_free_part_phys(virt_to_phys(p), PAGE_SIZE);
+	clear_page(p);
+	free_page((unsigned long)p);
+	WRITE_ONCE(holders[PHYS], NULL);
+}
+
+const struct tk_kind tk_note_kinds[] = {
+	{ "not-leak", hold_not_leak, lose_not_leak },
+	{ "ignore", hold_ignored, lose_nothing },
+	{ "transient-leak", hold_transient, lose_nothing },
+	{ "scan-area", hold_scan_area, lose_holder, .where = SCAN_AREA },
+	{ "no-scan", hold_no_scan, lose_holder, .where = NO_SCAN },
+	{ "notrace", hold_notrace, lose_nothing, .count = 3 },
+	{ "phys", hold_phys, lose_phys },
+	{}
+};

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Leak injector: what is held by a single pointer, by where that pointer is;
+ * on stacks and in registers too.
+ */
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/sched.h>
+#include <linux/vmalloc.h>
+#include <linux/wait.h>
+
+#include "test_kmemtrack.h"
+
+/* Where the pointer is; the names of the kinds say what that means. */
+enum {
+	AT_GLOBAL,
+	AT_INTERIOR,
+	AT_LAST_BYTE,
+	AT_STATIC_PERCPU,
+	AT_PERCPU,
+	AT_KMALLOC,
+	AT_VMALLOC,
+	AT_PAGE,
+	AT_PAGE_PRIVATE,
+	NR_AT,
+};
+
+#define MAX_SLOTS	32
+
+static unsigned long slots[AT_LAST_BYTE + 1][MAX_SLOTS];
+static DEFINE_PER_CPU(unsigned long, static_percpu);
+static unsigned long __percpu *percpu;
+static unsigned long *memory[NR_AT];
+static struct page *private_page;
+
+static bool prepare(int where)
+{
+	switch (where) {
+	case AT_PERCPU:
+		percpu = alloc_percpu(unsigned long);
+		return percpu;
+	case AT_KMALLOC:
+		memory[where] = kcalloc(MAX_SLOTS, sizeof(long), GFP_KERNEL);
+		return memory[where];
+	case AT_VMALLOC:
+		memory[where] = vcalloc(MAX_SLOTS, sizeof(long));
+		return memory[where];
+	case AT_PAGE:
+		memory[where] = (void *)get_zeroed_page(GFP_KERNEL);
+		return memory[where];
+	case AT_PAGE_PRIVATE:
+		private_page = alloc_page(GFP_KERNEL);
+		return private_page;
+	default:
+		return true;
+	}
+}
+
+/* Puts @value in the place, or 0 in all of it. */
+static void put(int where, unsigned int nr, unsigned long value)
+{
+	switch (where) {
+	case AT_GLOBAL:
+	case AT_INTERIOR:
+	case AT_LAST_BYTE:
+		WRITE_ONCE(slots[where][nr], value);
+		break;
+	case AT_STATIC_PERCPU:
+		per_cpu(static_percpu, nr) = value;
+		break;
+	case AT_PERCPU:
+		*per_cpu_ptr(percpu, nr) = value;
+		break;
+	case AT_KMALLOC:
+	case AT_VMALLOC:
+	case AT_PAGE:
+		WRITE_ONCE(memory[where][nr], value);
+		break;
+	case AT_PAGE_PRIVATE:
+		set_page_private(private_page, value);
+		break;
+	}
+}
+
+static unsigned int nr_slots(int where, unsigned int n)
+{
+	switch (where) {
+	case AT_STATIC_PERCPU:
+	case AT_PERCPU:
+		return min(n, num_possible_cpus());
+	case AT_PAGE_PRIVATE:
+		return 1;
+	default:
+		return min_t(unsigned int, n, MAX_SLOTS);
+	}
+}
+
+static int hold_slot(const struct tk_kind *k, unsigned int n)
+{
+	size_t offset = 0;
+	unsigned int i;
+
+	if (!prepare(k->where))
+		return -ENOMEM;
+	if (k->where == AT_INTERIOR)
+		offset = k->size / 2;
+	if (k->where == AT_LAST_BYTE)
+		offset = k->size - 1;
+	n = nr_slots(k->where, n);
+	for (i = 0; i < n; i++) {
+		char *p = tk_make(k, k->size, TK_HELD);
+
+		if (!p)
+			return -ENOMEM;
+		put(k->where, i, (unsigned long)(p + offset));
+	}
+	return 0;
+}
+
+static void lose_slot(const struct tk_kind *k)
+{
+	unsigned int i, n = nr_slots(k->where, MAX_SLOTS);
+
+	if (k->where == AT_PERCPU && !percpu)
+		return;
+	if (k->where >= AT_KMALLOC && k->where <= AT_PAGE && !memory[k->where])
+		return;
+	if (k->where == AT_PAGE_PRIVATE && !private_page)
+		return;
+	for (i = 0; i < n; i++)
+		put(k->where, i, 0);
+	switch (k->where) {
+	case AT_PERCPU:
+		free_percpu(percpu);
+		percpu = NULL;
+		break;
+	case AT_KMALLOC:
+		kfree(memory[k->where]);
+		break;
+	case AT_VMALLOC:
+		vfree(memory[k->where]);
+		break;
+	case AT_PAGE:
+		free_page((unsigned long)memory[k->where]);
+		break;
+	case AT_PAGE_PRIVATE:
+		__free_page(private_page);
+		private_page = NULL;
+		break;
+	}
+	memory[k->where] = NULL;
+}
+
+/* A per-CPU area that is itself the object. */
+static void __percpu *percpu_area;
+
+static int hold_percpu_area(const struct tk_kind *k, unsigned int n)
+{
+	percpu_area = __alloc_percpu(k->size, 8);
+	if (!percpu_area)
+		return -ENOMEM;
+	tk_note(k, (__force void *)percpu_area, k->size, TK_PERCPU, TK_HELD);
+	return 0;
+}
+
+static void lose_percpu_area(const struct tk_kind *k)
+{
+	WRITE_ONCE(percpu_area, NULL);
+}
+
+/* What vmalloc() and krealloc() gave, and a block that was moved. */
+static void *blocks[3];
+
+enum { BLOCK_VMALLOC, BLOCK_KREALLOC, BLOCK_IN_PLACE };
+
+static int hold_block(const struct tk_kind *k, unsigned int n)
+{
+	void *p, *q;
+
+	if (k->where == BLOCK_VMALLOC) {
+		p = vzalloc(k->size);
+	} else {
+		/* In place: from 80 to 96 bytes of a 96 or 128 byte block. */
+		p = kmalloc(k->where == BLOCK_IN_PLACE ? 80 : 32, GFP_KERNEL);
+		q = p ? krealloc(p, k->size, GFP_KERNEL) : NULL;
+		if (p && !q)
+			kfree(p);
+		p = q;
+	}
+	if (!p)
+		return -ENOMEM;
+	tk_note(k, p, k->size, k->where == BLOCK_VMALLOC ? TK_VFREE : TK_KFREE,
+		TK_HELD);
+	WRITE_ONCE(blocks[k->where], p);
+	return 0;
+}
+
+static void lose_block(const struct tk_kind *k)
+{
+	WRITE_ONCE(blocks[k->where], NULL);
+}
+
+/* Threads that were started for a kind. */
+static struct {
+	const struct tk_kind *kind;
+	struct task_struct *task;
+} threads[2 * TK_MAX_THREADS];
+static DECLARE_COMPLETION(thread_ready);
+
+/**
+ * tk_thread_start - start a thread and wait until it says it is ready
+ * @k: its argument
+ * @fn: what it does, until it is to stop; calls tk_thread_ready()
+ *
+ * Return: 0 or an error.
+ */
+int tk_thread_start(const struct tk_kind *k, int (*fn)(void *))
+{
+	struct task_struct *task;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(threads); i++)
+		if (!threads[i].kind)
+			break;
+	if (i == ARRAY_SIZE(threads))
+		return -ENOSPC;
+	reinit_completion(&thread_ready);
+	task = kthread_run(fn, (void *)k, "tk-%s", k->name);
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	threads[i].kind = k;
+	threads[i].task = task;
+	wait_for_completion(&thread_ready);
+	return 0;
+}
+
+/* The calling thread holds what it is to hold. */
+void tk_thread_ready(void)
+{
+	complete(&thread_ready);
+}
+
+/* Stops all threads that were started for @k, and waits for them. */
+void tk_threads_stop(const struct tk_kind *k)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(threads); i++) {
+		if (threads[i].kind != k)
+			continue;
+		kthread_stop(threads[i].task);
+		threads[i].kind = NULL;
+		threads[i].task = NULL;
+	}
+}
+
+static noinline void sleep_until_stopped(void)
+{
+	set_current_state(TASK_INTERRUPTIBLE);
+	while (!kthread_should_stop()) {
+		schedule();
+		set_current_state(TASK_INTERRUPTIBLE);
+	}
+	__set_current_state(TASK_RUNNING);
+}
+
+static noinline void hold_on_stack(const struct tk_kind *k)
+{
+	void *place[4];
+
+	place[2] = tk_make(k, k->size, TK_HELD);
+	barrier_data(place);
+	tk_thread_ready();
+	sleep_until_stopped();
+	memset(place, 0, sizeof(place));
+	barrier_data(place);
+}
+
+static int stack_thread(void *data)
+{
+	hold_on_stack(data);
+	tk_wipe();
+	return 0;
+}
+
+/* Live across calls and never stored by this function itself. */
+static noinline void hold_in_register(const struct tk_kind *k)
+{
+	unsigned long p = (unsigned long)tk_make(k, k->size, TK_HELD);
+
+	OPTIMIZER_HIDE_VAR(p);
+	tk_thread_ready();
+	sleep_until_stopped();
+	OPTIMIZER_HIDE_VAR(p);
+}
+
+static int register_thread(void *data)
+{
+	hold_in_register(data);
+	tk_wipe();
+	return 0;
+}
+
+struct waited {
+	unsigned long pad[3];
+	wait_queue_head_t queue;
+};
+
+/* The object is known to the entry with which a thread waits on it. */
+static noinline void wait_on_object(const struct tk_kind *k)
+{
+	struct waited *w = tk_make(k, sizeof(*w), TK_HELD);
+
+	if (w) {
+		init_waitqueue_head(&w->queue);
+		tk_thread_ready();
+		wait_event_interruptible(w->queue, kthread_should_stop());
+	} else {
+		tk_thread_ready();
+		sleep_until_stopped();
+	}
+}
+
+static int wait_thread(void *data)
+{
+	wait_on_object(data);
+	tk_wipe();
+	return 0;
+}
+
+enum { ON_STACK, IN_REGISTER, ON_WAIT_QUEUE };
+
+static int hold_thread(const struct tk_kind *k, unsigned int n)
+{
+	static int (* const fns[])(void *) = {
+		[ON_STACK] = stack_thread,
+		[IN_REGISTER] = register_thread,
+		[ON_WAIT_QUEUE] = wait_thread,
+	};
+	int ret = 0;
+
+	if (n > TK_MAX_THREADS)
+		return -EINVAL;
+	while (n-- && !ret)
+		ret = tk_thread_start(k, fns[k->where]);
+	return ret;
+}
+
+#define SLOT(name, where, count)					\
+	{ name, hold_slot, lose_slot, 96, count, where }
+
+const struct tk_kind tk_slot_kinds[] = {
+	SLOT("global", AT_GLOBAL, 4),
+	SLOT("interior", AT_INTERIOR, 4),
+	SLOT("last-byte", AT_LAST_BYTE, 4),
+	SLOT("static-percpu", AT_STATIC_PERCPU, 2),
+	SLOT("dynamic-percpu", AT_PERCPU, 2),
+	SLOT("kmalloc-array", AT_KMALLOC, 8),
+	SLOT("vmalloc-array", AT_VMALLOC, 8),
+	SLOT("page", AT_PAGE, 8),
+	SLOT("page-private", AT_PAGE_PRIVATE, 1),
+	{ "percpu-area", hold_percpu_area, lose_percpu_area, 64 },
+	{ "vmalloc", hold_block, lose_block, 20 << 10, 1, BLOCK_VMALLOC },
+	{ "krealloc", hold_block, lose_block, 400, 1, BLOCK_KREALLOC },
+	{ "krealloc-in-place", hold_block, lose_block, 90, 1, BLOCK_IN_PLACE },
+	{ "stack", hold_thread, tk_threads_stop, 96, 2, ON_STACK },
+	{ "register", hold_thread, tk_threads_stop, 96, 2, IN_REGISTER },
+	{ "wait-queue", hold_thread, tk_threads_stop, 0, 2, ON_WAIT_QUEUE },
+	{}
+};

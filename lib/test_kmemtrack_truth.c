@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Leak injector: what is true of each object.
+ *
+ * The truth must not keep alive what it speaks of. Addresses are kept in
+ * halves, each XORed with a key, and are put together only by threads that
+ * wipe their stack and exit; who reads the truth handles halves only.
+ */
+#include <linux/kmemleak.h>
+#include <linux/mempool.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/seq_file.h>
+#include <linux/spinlock.h>
+#include <linux/string.h>
+#include <linux/vmalloc.h>
+
+#include "test_kmemtrack.h"
+
+#define HALF		(BITS_PER_LONG / 2)
+#define HALF_MASK	((u32)((1UL << HALF) - 1))
+#define KEY		0x5a3c96e7U
+
+/**
+ * struct truth - what is true of an object
+ * @kind: NULL in a free entry
+ * @lo: low half of the address, XORed with KEY
+ * @hi: high half of the address, XORed with KEY
+ * @size: that was asked for
+ * @how: enum tk_how
+ * @state: enum tk_state
+ */
+struct truth {
+	const struct tk_kind *kind;
+	u32 lo;
+	u32 hi;
+	u32 size;
+	u8 how;
+	u8 state;
+};
+
+static struct truth truths[TK_MAX];
+static DEFINE_SPINLOCK(truth_lock);
+
+/**
+ * tk_note - note what is true of a new object
+ * @k: its kind
+ * @p: its address
+ * @size: that was asked for
+ * @how: how to free it
+ * @state: what is true
+ *
+ * Context: any but NMI.
+ */
+noinline void tk_note(const struct tk_kind *k, const void *p, size_t size,
+		      enum tk_how how, enum tk_state state)
+{
+	unsigned long addr = (unsigned long)p, flags;
+	struct truth *t;
+
+	spin_lock_irqsave(&truth_lock, flags);
+	for (t = truths; t < truths + TK_MAX; t++)
+		if (!t->kind)
+			break;
+	if (!WARN_ONCE(t == truths + TK_MAX, "too many objects\n")) {
+		t->kind = k;
+		t->lo = (u32)(addr & HALF_MASK) ^ KEY;
+		t->hi = (u32)(addr >> HALF) ^ KEY;
+		t->size = size;
+		t->how = how;
+		t->state = state;
+	}
+	spin_unlock_irqrestore(&truth_lock, flags);
+}
+
+static void *address(const struct truth *t)
+{
+	return (void *)((unsigned long)(t->hi ^ KEY) << HALF | (t->lo ^ KEY));
+}
+
+/**
+ * tk_object - find an object
+ * @k: its kind
+ * @state: what is true of it
+ * @nr: which of those
+ *
+ * Context: a thread that wipes its stack and exits, like all that deals with
+ * addresses.
+ * Return: the object, or NULL.
+ */
+void *tk_object(const struct tk_kind *k, enum tk_state state, unsigned int nr)
+{
+	const struct truth *t;
+
+	for (t = truths; t < truths + TK_MAX; t++)
+		if (t->kind == k && t->state == state && !nr--)
+			return address(t);
+	return NULL;
+}
+
+/* A zeroed object from kmalloc(), noted. */
+noinline void *tk_make(const struct tk_kind *k, size_t size,
+		       enum tk_state state)
+{
+	void *p = kzalloc(size, GFP_KERNEL);
+
+	if (p)
+		tk_note(k, p, size, TK_KFREE, state);
+	return p;
+}
+
+/* Overwrites what functions that have returned left on the stack. */
+static noinline void wipe(unsigned int depth)
+{
+	unsigned long junk[1024 / sizeof(long)];
+
+	memset(junk, 0, sizeof(junk));
+	OPTIMIZER_HIDE_VAR(depth);
+	if (depth)
+		wipe(depth - 1);
+	/* Not a tail call: each level has a frame of its own. */
+	barrier_data(junk);
+}
+
+void tk_wipe(void)
+{
+	wipe(3);
+}
+
+static void free_object(enum tk_how how, void *p)
+{
+	switch (how) {
+	case TK_KFREE:
+		kfree(p);
+		break;
+	case TK_VFREE:
+		vfree(p);
+		break;
+	case TK_PERCPU:
+		free_percpu((void __percpu *)p);
+		break;
+	case TK_CACHE:
+	case TK_CTOR:
+	case TK_TYPESAFE:
+	case TK_NOTRACE:
+		kmem_cache_free(tk_cache(how), p);
+		break;
+	case TK_MEMPOOL:
+		mempool_destroy(p);
+		break;
+	case TK_PART:
+		kmemleak_free(p);
+		break;
+	case TK_PAGE:
+		kmemleak_free(p);
+		free_page((unsigned long)p);
+		break;
+	case TK_OTHER:
+		break;
+	}
+}
+
+static bool wanted(const struct truth *t, const struct tk_kind *k,
+		   enum tk_which which)
+{
+	if (!t->kind || (k && t->kind != k))
+		return false;
+	switch (which) {
+	case TK_ALL:
+		return true;
+	case TK_ALL_HELD:
+		return t->state != TK_LEAKED;
+	case TK_OF_CACHES:
+		return t->how >= TK_CACHE && t->how <= TK_NOTRACE;
+	}
+	return false;
+}
+
+/**
+ * tk_any - are there such objects?
+ * @k: of this kind, or NULL
+ * @which: what else they are
+ *
+ * Return: whether there are.
+ */
+bool tk_any(const struct tk_kind *k, enum tk_which which)
+{
+	const struct truth *t;
+
+	for (t = truths; t < truths + TK_MAX; t++)
+		if (wanted(t, k, which))
+			return true;
+	return false;
+}
+
+/**
+ * tk_free - free objects
+ * @k: of this kind, or NULL
+ * @which: what else they are
+ *
+ * What free_object() may free as part of another goes first, because the
+ * allocator's own free of the whole knows nothing of it.
+ */
+void tk_free(const struct tk_kind *k, enum tk_which which)
+{
+	struct truth *t;
+	int parts;
+
+	for (parts = 1; parts >= 0; parts--)
+		for (t = truths; t < truths + TK_MAX; t++) {
+			if (!wanted(t, k, which) ||
+			    (parts && t->how != TK_PART))
+				continue;
+			if (!(t->kind->flags & TK_VOLATILE))
+				free_object(t->how, address(t));
+			t->kind = NULL;
+		}
+}
+
+/* What kind @k held is lost from now on, or gone. */
+void tk_lost(const struct tk_kind *k)
+{
+	struct truth *t;
+
+	for (t = truths; t < truths + TK_MAX; t++) {
+		if (t->kind != k || t->state != TK_HELD)
+			continue;
+		t->state = TK_LEAKED;
+		if (k->flags & TK_VOLATILE)
+			t->kind = NULL;
+	}
+}
+
+static void *truth_at(loff_t *pos)
+{
+	for (; *pos < TK_MAX; ++*pos)
+		if (truths[*pos].kind)
+			return &truths[*pos];
+	return NULL;
+}
+
+static void *truth_start(struct seq_file *seq, loff_t *pos)
+{
+	mutex_lock(&tk_mutex);
+	return truth_at(pos);
+}
+
+static void *truth_next(struct seq_file *seq, void *v, loff_t *pos)
+{
+	++*pos;
+	return truth_at(pos);
+}
+
+static void truth_stop(struct seq_file *seq, void *v)
+{
+	mutex_unlock(&tk_mutex);
+}
+
+static int truth_show(struct seq_file *seq, void *v)
+{
+	static const char * const states[] = {
+		[TK_LEAKED] = "leaked", [TK_HELD] = "held",
+		[TK_NEVER] = "never",
+	};
+	const struct truth *t = v;
+	u32 hi = READ_ONCE(t->hi) ^ KEY;
+
+	seq_printf(seq, "%s 0x", states[t->state]);
+	/* The same digits as "0x%08lx" of the whole. */
+	if (HALF == 16)
+		seq_printf(seq, "%04x", hi);
+	else if (hi)
+		seq_printf(seq, "%x", hi);
+	seq_printf(seq, "%0*x", HALF / 4, READ_ONCE(t->lo) ^ KEY);
+	seq_printf(seq, " %u %s\n", t->size, t->kind->name);
+	return 0;
+}
+
+const struct seq_operations tk_truth_ops = {
+	.start	= truth_start,
+	.next	= truth_next,
+	.stop	= truth_stop,
+	.show	= truth_show,
+};

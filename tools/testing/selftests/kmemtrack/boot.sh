@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# A system that has just booted has no leaks, and says how it came up.
+cd "$(dirname "$0")" && . ./lib.sh
+begin
+
+boot_line()
+{
+	dmesg | grep -E 'kmemtrack: early pool [0-9]+ of [0-9]+ used, grew [0-9]+ times'
+}
+check "the log says how much of the early pool was used" boot_line
+
+: >"$T/truth"
+for i in 1 2 3 4 5 6 7 8 9 10; do
+	check "scan $i finds no leak" eval 'scan && strays && [ "$(total)" = 0 ]'
+done
+
+clean()
+{
+	cat "$REPORT"
+	[ "$(wc -l <"$REPORT")" = 1 ] &&
+		grep -qE '^kmemtrack 1: 0 leaks, 0 bytes, 0 sites; scan [0-9]+: [0-9]+ ms, [0-9]+ objects, [0-9]+ untracked, confirm wait$' "$REPORT"
+}
+check "a clean report is its first line" clean
+check "the file of kmemleak is empty then" eval '! grep . "$LEAKS"'
+
+stats()
+{
+	cat "$STATS"
+	[ -s "$STATS" ] && ! grep -vE '^[a-z0-9_]+ [0-9]+$' "$STATS" &&
+		[ "$(stat_of objects)" -gt 1000 ] &&
+		[ "$(stat_of scans)" -ge 10 ] &&
+		[ "$(stat_of object_bytes)" -le 64 ]
+}
+check "each line of the statistics is a name and a value" stats
+check "kmemleak has its parameter" \
+	test -f /sys/module/kmemleak/parameters/verbose
+check "only root may touch the report" \
+	eval 'ls -l $REPORT | grep -q "^-rw-------"'
+end

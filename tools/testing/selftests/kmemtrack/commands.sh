@@ -1,0 +1,152 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Commands: those that clients send work, whatever blanks come with them, and
+# anything else is refused and has no effect.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+
+NL='
+'
+taken()
+{
+	put "$1" "$2" && return
+	echo "'$2' to $1: $ERR"
+	return 1
+}
+
+for cmd in scan scan=off scan=on scan=600 scan=0x20 scan=0 stack=off stack=on \
+	   clear; do
+	check "kmemleak takes $cmd" taken "$LEAKS" "$cmd"
+	check "kmemleak takes $cmd and a newline" taken "$LEAKS" "$cmd$NL"
+	check "kmemleak takes $cmd and a blank" taken "$LEAKS" "$cmd $NL"
+done
+for cmd in on scan scan=off scan=on scan=100 scan=0 stack=off stack=on \
+	   pages=off pages=on clear confirm=wait min_age=1500 min_age=1000 \
+	   verbose=on verbose=off; do
+	check "kmemtrack takes $cmd" taken "$REPORT" "$cmd"
+	check "kmemtrack takes $cmd and a newline" taken "$REPORT" "$cmd$NL"
+done
+check "several commands, one a line" \
+	taken "$REPORT" "scan=on${NL}stack=on${NL}scan=off$NL"
+put "$REPORT" scan=off
+
+# State that a command could change
+state()
+{
+	cat "$LEAKS"
+	for s in scans tracking scan_period_s min_age_ms; do
+		stat_of $s
+	done
+	cat /sys/module/kmemleak/parameters/verbose
+}
+
+inject "leak kmalloc-256 2"
+scan
+state >"$T/state"
+
+# refused <file> <text> <errors>
+refused()
+{
+	if put "$1" "$2"; then
+		echo "accepted"
+		return 1
+	fi
+	echo "$ERR"
+	case ",$3," in
+	*",$ERR,"*) ;;
+	*) return 1 ;;
+	esac
+	state >"$T/now"
+	diff "$T/state" "$T/now"
+}
+invalid="Invalid argument"
+range="$invalid,Numerical result out of range,Math result not representable,Result not representable"
+for file in "$LEAKS" "$REPORT"; do
+	name=${file##*/}
+	for cmd in scanfoo clearx offf " " "$NL" x scan= scan=12x scan=-1 \
+		   scan=onn "scan =5" "scan scan" stack= stack=1 stack stackoff \
+		   dump= dump dump=zzz dump=0 dump=-1 SCAN Clear clear=1 =on \
+		   "scan off"; do
+		shown=$(echo "$cmd" | tr '\n' ' ')
+		check "$name refuses '$shown'" refused "$file" "$cmd" "$invalid"
+	done
+	check "$name refuses a number beyond all bounds" refused "$file" \
+		scan=99999999999999999999 "$range"
+	check "$name refuses an overlong write" refused "$file" \
+		"$(head -c 5000 /dev/zero | tr '\0' s)" "$invalid"
+	check "$name refuses a command in blanks of 5000 bytes" refused "$file" \
+		"scan$(head -c 5000 /dev/zero | tr '\0' ' ')" "$invalid"
+	check "$name refuses a line that is none among others" refused "$file" \
+		"clear${NL}foo$NL" "$invalid"
+done
+
+dumps()
+{
+	addr=$(sed -n 's/^unreferenced object \(0x[0-9a-f]*\) .*/\1/p' \
+		"$LEAKS" | head -n 1)
+	[ "$addr" ] || { echo "no leak to dump"; return 1; }
+	dmesg | wc -l >"$T/lines"
+	taken "$1" "dump=$addr$NL" || return
+	dmesg | tail -n +"$(($(cat "$T/lines") + 1))" | tee "$T/log"
+	grep -qi "${addr#0x}" "$T/log"
+}
+check "kmemleak dumps an address to the log" dumps "$LEAKS"
+check "kmemtrack dumps an address to the log" dumps "$REPORT"
+
+# What was reported when it was cleared never comes back.
+cleared()
+{
+	[ "$(grep -c ^unref "$LEAKS")" = 2 ] || { echo "no leaks"; return 1; }
+	taken "$1" clear || return
+	! grep . "$LEAKS" || return
+	scan && ! grep . "$T/report" && scan && ! grep . "$T/report" || return
+	inject "leak kmalloc-256 2" && scan || return
+	[ "$(records)" = 2 ] || { echo "new ones are not found"; return 1; }
+}
+check "kmemleak clears for good, and only what was there" cleared "$LEAKS"
+check "kmemtrack clears for good, and only what was there" cleared "$REPORT"
+
+log_line()
+{
+	taken "$REPORT" clear && inject "leak kmalloc-1024 3" || return
+	dmesg -c >/dev/null
+	scan || return
+	dmesg
+	dmesg | grep -qE 'kmemleak: 3 new suspected memory leaks \(see /sys/kernel/debug/kmemleak\)$' || return
+	# Known ones are not new.
+	dmesg -c >/dev/null
+	scan && ! dmesg | grep 'new suspected memory leaks'
+}
+check "the log says how many new leaks there are, once" log_line
+
+verbose()
+{
+	taken "$REPORT" "verbose=on" && inject "leak kmalloc-96 2" || return
+	dmesg -c >/dev/null
+	scan
+	taken "$REPORT" "verbose=off" || return
+	dmesg
+	dmesg | grep -q 'kmemleak: unreferenced object 0x' &&
+		dmesg | grep -qE 'kmemleak: +backtrace \(crc [0-9a-f]+\):' &&
+		dmesg | grep -q 'leak_kmalloc.*\[test_kmemtrack\]'
+}
+check "verbose: leaks are in the log" verbose
+
+scan_is_interruptible()
+{
+	taken "$REPORT" min_age=60000 && inject "leak kmalloc-32" || return
+	echo scan >"$REPORT" 2>/dev/null &
+	pid=$!
+	sleep 2
+	kill -TERM $pid
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		kill -0 $pid 2>/dev/null || break
+		sleep 1
+	done
+	! kill -0 $pid 2>/dev/null
+	rc=$?
+	taken "$REPORT" min_age=1000 || return
+	return $rc
+}
+check "a scan that waits can be interrupted" scan_is_interruptible
+end

@@ -1,0 +1,65 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Whatever something refers to is not reported, wherever the reference is,
+# and is reported once the reference is gone. All kinds are held at the same
+# time. One test per kind; arguments select kinds.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+
+# Those have tests of their own, below and in other files.
+apart='^(transient-leak|module-list|moving-.*)$'
+[ $# -gt 0 ] ||
+	set -- $(sed -n 's/^hold //p' "$KINDS" | grep -vE "$apart")
+
+# held <stage>: what is wrong with each kind, in $T/<stage>.<kind>
+stage()
+{
+	stage=$1
+	shift
+	truth
+	for kind; do
+		judge "$kind" >>"$T/$stage.$kind"
+	done
+}
+
+for kind; do
+	inject "hold $kind" >"$T/hold.$kind" 2>&1
+done
+truth
+cp "$T/truth" "$T/before"
+scan >"$T/scans" && stage first "$@"
+scan >>"$T/scans" && stage second "$@"
+for kind; do
+	inject "drop $kind" >"$T/drop.$kind" 2>&1
+done
+scan >>"$T/scans" && stage dropped "$@"
+
+verdict()
+{
+	cat "$T/scans" "$T/hold.$1" "$T/first.$1" "$T/second.$1" "$T/drop.$1" \
+		"$T/dropped.$1"
+	grep -q " $1\$" "$T/before" || { echo "nothing was held"; return 1; }
+	for f in scans "hold.$1" "first.$1" "second.$1" "drop.$1" "dropped.$1"
+	do
+		[ -f "$T/$f" ] && [ ! -s "$T/$f" ] || return 1
+	done
+	# No test that cannot fail: what was held must now be seen.
+	case $1 in
+	kfree-rcu|notrace) return 0 ;;
+	esac
+	grep -q "^leaked .* $1\$" "$T/truth" || { echo "not lost"; return 1; }
+}
+
+for kind; do
+	check "held, then lost: $kind" verdict "$kind"
+done
+check "nothing else is reported" strays
+
+transient()
+{
+	inject reap && inject "hold transient-leak" && scan && truth &&
+		judge transient-leak || return
+	inject "drop transient-leak" && scan && truth && judge transient-leak
+}
+check "a transient leak is spared by one scan" transient
+end

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0
+# Sourced by the tests. They need nothing but a POSIX shell and BusyBox.
+
+D=/sys/kernel/debug
+LEAKS=$D/kmemleak
+REPORT=$D/kmemtrack
+STATS=$D/kmemtrack_info/stats
+INJECT=$D/test_kmemtrack
+KINDS=$D/test_kmemtrack_kinds
+T=${TMPDIR:-/tmp}/kmemtrack.$$
+
+tests=0
+failed=0
+
+diag()
+{
+	echo "# $*"
+}
+
+# result <status> <name>: one test
+result()
+{
+	tests=$((tests + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $tests - $2"
+	else
+		failed=$((failed + 1))
+		echo "not ok $tests - $2"
+	fi
+}
+
+# check <name> <command...>: one test, passed if the command succeeds; what it
+# prints tells why it did not
+check()
+{
+	check_name=$1
+	shift
+	if "$@" >"$T/why" 2>&1; then
+		result 0 "$check_name"
+	else
+		head -n 40 "$T/why" | sed 's/^/# /'
+		result 1 "$check_name"
+	fi
+}
+
+skip_all()
+{
+	echo "1..0 # SKIP $*"
+	exit 4
+}
+
+# put <file> <text>: writes the text in one go; $ERR says what went wrong
+put()
+{
+	ERR=
+	echo -n "$2" 2>"$T/err" >"$1" && return 0
+	ERR=$(sed 's/.*: //' "$T/err")
+	return 1
+}
+
+# A scan that is to succeed, and the report after it in $T/report
+scan()
+{
+	put "$REPORT" scan || { echo "scan: $ERR"; return 1; }
+	cat "$LEAKS" >"$T/report"
+}
+
+inject()
+{
+	put "$INJECT" "$*" || { echo "inject $*: $ERR"; return 1; }
+}
+
+truth()
+{
+	cat "$INJECT" >"$T/truth"
+}
+
+# judge [kind]: compares $T/report with $T/truth; prints what is wrong
+judge()
+{
+	awk -v kind="$1" '
+	FILENAME == ARGV[1] {
+		if ($1 == "unreferenced") {
+			addr = $3
+			sub(/:$/, "", addr)
+			reported[addr] = 1
+		}
+		next
+	}
+	kind != "" && $4 != kind { next }
+	$1 == "leaked" && !($2 in reported) { print "missed:", $0; bad = 1 }
+	$1 != "leaked" && $2 in reported { print "false alarm:", $0; bad = 1 }
+	END { exit bad }' "$T/report" "$T/truth"
+}
+
+# What $T/report has and the truth has not
+strays()
+{
+	awk '
+	FILENAME == ARGV[1] { known[$2] = 1; next }
+	$1 == "unreferenced" {
+		addr = $3
+		sub(/:$/, "", addr)
+		stray = !(addr in known)
+		bad += stray
+	}
+	stray { print "not ours:", $0 }
+	END { exit !!bad }' "$T/truth" "$T/report"
+}
+
+# count <state>: objects in $T/truth of which this is true
+count()
+{
+	awk -v state="$1" '$1 == state { n++ } END { print n + 0 }' "$T/truth"
+}
+
+records()
+{
+	grep -c '^unreferenced object 0x' "$T/report"
+}
+
+# The number of leaks in the first line of the grouped report
+total()
+{
+	sed -n '1s/^kmemtrack 1: \([0-9]*\) leaks, .*/\1/p' "$REPORT"
+}
+
+# stat <name>: a value of the statistics
+stat_of()
+{
+	awk -v name="$1" '$1 == name { print $2 }' "$STATS"
+}
+
+clean_up()
+{
+	[ ! -e "$INJECT" ] || echo reap >"$INJECT"
+	[ ! -e "$REPORT" ] || echo clear >"$REPORT"
+	rmmod test_kmemtrack 2>/dev/null
+	rm -rf "$T"
+}
+
+load()
+{
+	[ -e "$INJECT" ] || insmod ./test_kmemtrack.ko 2>/dev/null ||
+		modprobe test_kmemtrack 2>/dev/null
+	[ -e "$INJECT" ]
+}
+
+# begin [module]: before the first test
+begin()
+{
+	[ -w "$REPORT" ] || skip_all "no $REPORT: not root, or no kmemtrack"
+	mkdir -p "$T"
+	trap clean_up EXIT
+	echo "KTAP version 1"
+	# The scans are ours alone.
+	put "$REPORT" scan=off
+	[ "$1" != module ] || load || skip_all "no module test_kmemtrack"
+	put "$REPORT" clear
+}
+
+# end: after the last test
+end()
+{
+	echo "1..$tests"
+	[ "$failed" = 0 ]
+	exit
+}

@@ -1,0 +1,155 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# What a report says of each leak: format, backtrace, task, contents.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+
+# One leak of every kind.
+sed -n 's/^leak //p' "$KINDS" | while read -r kind; do
+	inject "leak $kind"
+done
+scan
+truth
+cat "$REPORT" >"$T/grouped"
+lost=$(count leaked)
+
+grammar()
+{
+	awk '
+	function want(what) { if (state != what) fail("not expected here") }
+	function fail(why) { print why ": " $0; bad = 1 }
+	/^unreferenced object 0x[0-9a-f]+ \(size [0-9]+\):$/ {
+		if (NR > 1 && state != "frames")
+			fail("the last record is cut short")
+		if (length($3) < 11)
+			fail("fewer than 8 digits")
+		state = "comm"; n++; next
+	}
+	/^  comm ".*", pid -?[0-9]+, jiffies [0-9]+$/ {
+		want("comm"); state = "dump"; next
+	}
+	/^  hex dump \(first [0-9]+ bytes( on cpu [0-9]+)?\):$/ {
+		want("dump"); state = "rows"; rows = 0; next
+	}
+	/^    [0-9a-f][0-9a-f]( [0-9a-f][0-9a-f])* +[^ ].*$/ &&
+	state == "rows" {
+		if (++rows > 2)
+			fail("more than two rows")
+		next
+	}
+	/^  backtrace \(crc [0-9a-f]+\):$/ {
+		want("rows"); state = "frames"; frames = 0; next
+	}
+	/^    [A-Za-z0-9_.]+\+0x[0-9a-f]+\/0x[0-9a-f]+( \[[a-z0-9_]+\])?$/ {
+		want("frames"); frames++; next
+	}
+	{ fail("unknown line") }
+	END { if (!n) { print "no record"; bad = 1 } exit bad }' "$T/report"
+}
+check "each record is what clients of kmemleak expect" grammar
+
+# As the continuous integration of the network stack reads it.
+frames()
+{
+	total=$(awk '/^  backtrace/ { f = 1; next }
+		     /^unref/ { f = 0 } f { n++ } END { print n }' "$T/report")
+	known=$(awk '/^  backtrace/ { f = 1; next }
+		     /^unref/ { f = 0 } f' "$T/report" |
+		grep -cE '.*(  |0:|>\] )([A-Za-z0-9_.]+)\+0x[0-9a-f]+/0x[0-9a-f]+.*')
+	echo "$known of $total frames"
+	[ "$total" -gt 0 ] && [ "$total" = "$known" ]
+}
+check "each frame is a name, an offset and a size" frames
+
+# A backtrace is that of the allocation, not of the detector.
+no_detector()
+{
+	! awk '/backtrace/ { f = 1; next } /^unref|^leak/ { f = 0 } f' \
+		"$T/report" "$T/grouped" |
+		grep -E ' +(_*kmemleak|_*kmemtrack|kmt_|_*stack_trace|arch_stack_walk|stack_depot|_*save_stack)[a-z_]*\+'
+}
+check "no frame of the detector in a backtrace" no_detector
+
+# of <kind>: the records of a kind
+of()
+{
+	awk -v kind="$1" '
+	FILENAME == ARGV[1] { if ($4 == kind) want[$2] = 1; next }
+	/^unref/ { addr = $3; show = addr in want }
+	show' "$T/truth" "$T/report"
+}
+
+# has <kind> <pattern>: each record of the kind has a line like that
+has()
+{
+	of "$1" | tee "$T/of"
+	n=$(grep -c ^unref "$T/of")
+	[ "$n" -gt 0 ] && [ "$n" = "$(grep -cE "$2" "$T/of")" ]
+}
+check "allocator on top: kmalloc" \
+	eval 'of kmalloc-64 | grep -A1 backtrace | grep -E "kmalloc"'
+check "the function that leaks: kmalloc" \
+	has kmalloc-64 '^    leak_kmalloc\+.* \[test_kmemtrack\]$'
+check "the function that leaks: percpu" \
+	has percpu '^    leak_percpu\+.* \[test_kmemtrack\]$'
+check "the function that leaks: vmalloc" \
+	has vmalloc '^    leak_vmalloc\+.* \[test_kmemtrack\]$'
+check "the function that leaks: bulk" \
+	has cache-bulk '^    leak_bulk\+.* \[test_kmemtrack\]$'
+check "the function that leaks: hardirq" \
+	has hardirq '^    leak_atomic_objects\+.* \[test_kmemtrack\]$'
+check "the function that an object was handed to" \
+	has updated '^    tk_handed_over\+.* \[test_kmemtrack\]$'
+check "the name of a kernel thread" has thread '^  comm "tk_leaver", pid '
+check "an interrupt has no task of its own" \
+	has hardirq '^  comm "(hardirq|softirq)", pid 0,'
+check "contents are shown" \
+	eval 'of kmemdup | grep -E "^    .*  duplicated by k$"'
+check "not more contents than there are" \
+	has kmalloc-8 '^  hex dump \(first 8 bytes\):$'
+check "per-CPU contents are of a CPU" \
+	has percpu '^  hex dump \(first 32 bytes on cpu [0-9]+\):$'
+check "sizes are those asked for, or of the slab object" \
+	has vmalloc-100k '^unreferenced object 0x[0-9a-f]+ \(size 102400\):$'
+
+# A process with a name of its own
+task()
+{
+	cp "$(command -v busybox)" "$T/busybox_kmt" && inject reap || return
+	"$T/busybox_kmt" sh -c \
+		"echo \$\$ >$T/pid; echo leak caller >$INJECT" || return
+	scan && truth || return
+	has caller "^  comm \"busybox_kmt\", pid $(cat "$T/pid"), jiffies" &&
+		grep -E "comm \"busybox_kmt\" pid $(cat "$T/pid")\$" "$REPORT"
+}
+check "name and number of a process that is gone" task
+
+grouped()
+{
+	cat "$T/grouped"
+	awk -v RS= '
+	NR == 1 && /^kmemtrack 1: [0-9]+ leaks, [0-9]+ bytes, [0-9]+ sites; / {
+		leaks = $3; bytes = $5; sites = $7; next
+	}
+	/^leak: [0-9]+ objects, [0-9]+ bytes \([0-9]+ direct, [0-9]+ indirect\), / &&
+	/\n  first [0-9.]+ s ago, last [0-9.]+ s ago, comm ".*" pid [0-9]+\n/ &&
+	/\n  object 0x[0-9a-f]+\n/ && /\n  hex dump \(first [0-9]+ bytes/ &&
+	/\n  backtrace:\n    [a-zA-Z_]/ {
+		n++; l += $2; b += $4; next
+	}
+	{ print "not a record: " $0; bad = 1 }
+	END {
+		print n, l, b
+		exit bad || !n || n != sites || l != leaks || b != bytes
+	}' "$T/grouped"
+}
+check "records of the grouped report are complete and add up" grouped
+
+same_leaks()
+{
+	leaks=$(sed -n '1s/.*: \([0-9]*\) leaks.*/\1/p' "$T/grouped")
+	echo "$leaks leaks, $lost lost"
+	[ "$leaks" = "$lost" ]
+}
+check "both reports have the same leaks" same_leaks
+end

@@ -1,0 +1,41 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Runs all tests, or those named, and numbers their results in one list.
+cd "$(dirname "$0")" || exit 2
+[ $# -gt 0 ] || set -- boot leaks holds moving records reading commands \
+	module switch
+
+for test; do
+	test=${test%.sh}
+	echo "begin $test"
+	sh "./$test.sh" 2>&1 | sed 's/^/| /'
+	echo "end $test"
+done | awk '
+BEGIN { print "KTAP version 1" }
+function result(verdict, what) {
+	if (verdict != "ok")
+		bad = 1
+	print verdict " " ++n " - " test ": " what
+}
+/^begin / { test = $2; planned = -1; seen = 0; next }
+/^end / {
+	if (planned != seen)
+		result("not ok", "did not come to its end")
+	fflush()
+	next
+}
+{ sub(/^\| /, "") }
+/^KTAP / { next }
+/^1\.\.0 / { sub(/^1..0 #? */, ""); result("not ok", $0); planned = seen; next }
+/^1\.\.[0-9]+$/ { planned = substr($0, 4); next }
+/^(not )?ok [0-9]+ / {
+	verdict = $1 == "ok" ? "ok" : "not ok"
+	seen++
+	sub(/^(not )?ok [0-9]+ (- )?/, "")
+	result(verdict, $0)
+	fflush()
+	next
+}
+/^# / { print "# " test ": " substr($0, 3); next }
+{ print "# " test ": " $0 }
+END { print "1.." n; exit bad }'

@@ -1,0 +1,89 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Off and on again, at any time.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+
+refused()
+{
+	put "$1" scan && { echo "accepted"; return 1; }
+	echo "$ERR"
+	case $ERR in
+	*"not permitted"*) ;;
+	*) return 1 ;;
+	esac
+}
+
+inject "leak kmalloc-64 2"
+scan
+check "off" put "$REPORT" off
+check "off once more" put "$REPORT" off
+check "while off: statistics say so" eval '[ "$(stat_of tracking)" = 0 ]'
+check "while off: no scan through kmemleak" refused "$LEAKS"
+check "while off: no scan through kmemtrack" refused "$REPORT"
+check "while off: reports can be read" cat "$REPORT" "$LEAKS"
+check "while off: clear is allowed" put "$LEAKS" clear
+# Held, lost and freed while nobody looks
+inject "leak kmalloc-128 3"
+inject "hold list 10"
+inject "hold xarray 50"
+check "on" put "$REPORT" on
+check "on once more" put "$REPORT" on
+check "statistics say so" eval '[ "$(stat_of tracking)" = 1 ]'
+
+# After "on", what came before is not known, but what comes now is.
+fresh()
+{
+	inject reap && inject "leak kmalloc-256 3" && inject "leak vmalloc 2" &&
+		inject "leak percpu" && inject "hold rbtree 20" || return
+	for i in 1 2 3; do
+		scan && truth && judge && strays || return
+	done
+	[ "$(count leaked)" = 6 ]
+}
+check "what is lost after that is found, and nothing else" fresh
+
+ten_times()
+{
+	inject reap
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		put "$REPORT" off && inject "hold list 10" &&
+			put "$REPORT" on && inject free || return
+	done
+	scan && ! grep . "$T/report" || return
+	inject "leak kmalloc-512 2" && scan && truth && judge && strays
+}
+check "ten times off and on: no false alarm, no leak missed" ten_times
+
+# Off and clear at once while others scan
+storm()
+{
+	put "$REPORT" min_age=0
+	(
+		while [ ! -e "$T/stop" ]; do
+			echo scan >"$REPORT"
+			echo scan >"$LEAKS"
+			cat "$LEAKS" "$REPORT" >/dev/null
+		done 2>/dev/null
+	) &
+	pid=$!
+	rc=0
+	for i in $(seq 200); do
+		put "$REPORT" off || rc=1
+		put "$LEAKS" clear || rc=1
+		put "$REPORT" on || rc=1
+	done
+	: >"$T/stop"
+	wait $pid
+	put "$REPORT" min_age=1000 || rc=1
+	return $rc
+}
+check "off and clear 200 times while others scan" storm
+check "and it still finds leaks" fresh
+
+via_kmemleak()
+{
+	put "$LEAKS" off && refused "$LEAKS" && put "$REPORT" on
+}
+check "off through kmemleak" via_kmemleak
+end
