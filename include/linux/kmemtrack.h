@@ -238,6 +238,8 @@ static __always_inline void kmemtrack_no_scan(const void *ptr)
 
 #else /* !CONFIG_KMEMTRACK */
 
+#define kmemtrack_tracking() false
+
 static inline void kmemtrack_init(void) { }
 
 #endif /* CONFIG_KMEMTRACK */

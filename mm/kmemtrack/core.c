@@ -41,7 +41,9 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 		init_tree(&shards[i]);
 	for (i = 0; i < KMT_NR_SPACES; i++)
 		init_tree(&core->wide[i]);
-	init_tree(&core->aux);
+	/* Taken under a tree's lock: of another class than those. */
+	raw_spin_lock_init(&core->aux.lock);
+	core->aux.root = RB_ROOT;
 }
 
 static void report_event(struct kmt_core *core, enum kmt_event ev,
@@ -180,6 +182,9 @@ static int insert_object(struct kmt_core *core, const struct kmt_object *new,
 		evict(core, new);
 	while (unlikely((ret = link_copy(core, tree, new, gfp)) == -EEXIST))
 		evict(core, new);
+	/* Untracked, but no less new. */
+	if (unlikely(ret))
+		evict(core, new);
 	return ret;
 }
 
@@ -296,7 +301,8 @@ static void keep_part(struct kmt_core *core, const struct kmt_object *old,
 	part.addr = lo;
 	part.size = hi - lo;
 	/* Scan areas and aliases went with the whole: all of it is read. */
-	part.flags &= ~(KMT_LIVE | KMT_AREAS | KMT_ALIAS | KMT_SCANNED);
+	part.flags &= ~(KMT_LIVE | KMT_AREAS | KMT_ALIAS | KMT_WHOLE |
+			KMT_SCANNED);
 	insert_object(core, &part, gfp);
 }
 
@@ -318,7 +324,9 @@ void kmt_free_part(struct kmt_core *core, enum kmt_space space,
 	struct kmt_object old;
 	bool found = false;
 
-	if (!size || addr + size < addr) {
+	if (!size)
+		return;
+	if (addr + size < addr) {
 		report_event(core, KMT_EV_BAD_SIZE, NULL, NULL);
 		return;
 	}

@@ -64,6 +64,7 @@ static struct kmt_cell_cache first_caches[1];
 
 static unsigned int early_pool = CONFIG_KMEMTRACK_EARLY_POOL_SIZE;
 static unsigned long early_used;
+static unsigned long early_grown;
 static bool failed;
 
 static int __init parse_switch(char *str)
@@ -360,8 +361,8 @@ static int __init log_early_use(void)
 		pr_warn("no memory at boot: stays off\n");
 	early_pool = max_t(unsigned int, early_pool, KMT_EARLY_MIN);
 	pr_info("early pool %lu of %u used, grew %lu times\n", early_used,
-		early_pool, kmt_grown);
-	if (kmt_grown)
+		early_pool, early_grown);
+	if (early_grown)
 		pr_info("kmemtrack.early_pool=%lu would have sufficed\n",
 			early_used);
 	return 0;

@@ -144,10 +144,22 @@ static void kick_refill(struct irq_work *work)
 /* The allocators may hold locks that schedule_work() wants. */
 static DEFINE_IRQ_WORK(refill_irq_work, kick_refill);
 
+/* Interrupts and workers come up late in boot. */
+static bool can_refill __ro_after_init;
+
 static void pool_low(struct kmt_core *core)
 {
-	irq_work_queue(&refill_irq_work);
+	if (can_refill)
+		irq_work_queue(&refill_irq_work);
 }
+
+static int __init start_refill(void)
+{
+	can_refill = true;
+	schedule_work(&refill_work);
+	return 0;
+}
+core_initcall(start_refill);
 
 static void print_side(const char *what, const struct kmt_object *o)
 {
