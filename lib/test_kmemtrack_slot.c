@@ -159,10 +159,12 @@ static void __percpu *percpu_area;
 
 static int hold_percpu_area(const struct tk_kind *k, unsigned int n)
 {
-	percpu_area = __alloc_percpu(k->size, 8);
-	if (!percpu_area)
+	void __percpu *p = __alloc_percpu(k->size, 8);
+
+	if (!p)
 		return -ENOMEM;
-	tk_note(k, (__force void *)percpu_area, k->size, TK_PERCPU, TK_HELD);
+	tk_note(k, (__force void *)p, k->size, TK_PERCPU, TK_HELD);
+	WRITE_ONCE(percpu_area, p);
 	return 0;
 }
 
