@@ -238,6 +238,8 @@ struct kmt_object *kmt_lock_find(struct kmt_core *core, enum kmt_space space,
 struct kmt_tree *kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 				 unsigned long *flags)
 {
+	const u16 is_in = KMT_LIVE | KMT_SPACE_MASK;
+
 	for (;;) {
 		u16 seen = smp_load_acquire(&o->flags);
 		unsigned long addr = READ_ONCE(o->addr);
@@ -248,8 +250,9 @@ struct kmt_tree *kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 			return NULL;
 		tree = kmt_tree_of(core, seen & KMT_SPACE_MASK, addr, size);
 		raw_spin_lock_irqsave(&tree->lock, *flags);
-		if ((smp_load_acquire(&o->flags) & KMT_LIVE) &&
-		    tree == kmt_tree_of(core, kmt_space(o), o->addr, o->size))
+		/* Still the same block? If not, it may be in another tree. */
+		if (!((smp_load_acquire(&o->flags) ^ seen) & is_in) &&
+		    READ_ONCE(o->addr) == addr && READ_ONCE(o->size) == size)
 			return tree;
 		raw_spin_unlock_irqrestore(&tree->lock, *flags);
 	}
