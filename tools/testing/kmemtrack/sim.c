@@ -130,14 +130,20 @@ unsigned long kmt_env_phys(unsigned long phys)
 
 u32 kmt_env_crc(u32 crc, const void *buf, size_t len)
 {
+	static u32 table[256];
 	const u8 *p = buf;
-	int bit;
 
-	while (len--) {
-		crc ^= *p++;
-		for (bit = 0; bit < 8; bit++)
-			crc = crc & 1 ? crc >> 1 ^ 0xedb88320 : crc >> 1;
+	if (!READ_ONCE(table[255])) {
+		u32 i, bit, c;
+
+		for (i = 0; i < 256; i++) {
+			for (c = i, bit = 0; bit < 8; bit++)
+				c = c & 1 ? c >> 1 ^ 0xedb88320 : c >> 1;
+			WRITE_ONCE(table[i], c);
+		}
 	}
+	while (len--)
+		crc = crc >> 8 ^ READ_ONCE(table[(crc ^ *p++) & 0xff]);
 	return crc;
 }
 
@@ -295,7 +301,7 @@ int sim_insert(struct sim *s, enum kmt_space space, unsigned long addr,
 	struct kmt_origin origin = {
 		.stack = addr >> 4,
 		.pid = 42,
-		.born = s->now,
+		.born = READ_ONCE(s->now),
 		.comm = 7,
 	};
 
@@ -357,7 +363,7 @@ void sim_scan(struct sim *s, unsigned long lo, unsigned long hi)
 	sim_mark(s, lo, hi);
 	kmt_suspect(&s->m, &s->v);
 	kmt_mark_end(&s->m);
-	s->now += 1000;
+	WRITE_ONCE(s->now, s->now + 1000);
 	sim_mark(s, lo, hi);
 	kmt_revive(&s->m, s->now, 1000);
 	kmt_judge(&s->m, &s->v);

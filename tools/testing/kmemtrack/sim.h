@@ -21,7 +21,7 @@
 
 /* Segments. The linear map is cut into regions of 64 KiB by the tracker. */
 #define SIM_LINEAR	0xffff000000000000ul
-#define SIM_LINEAR_LEN	(2ul << 20)
+#define SIM_LINEAR_LEN	(4ul << 20)
 #define SIM_VMALLOC	0xffff800010000000ul
 #define SIM_VMALLOC_LEN	(1ul << 20)
 #define SIM_IMAGE	0xffff800008000000ul

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "oracle.h"
+
+static struct block *each(struct model *m, struct block *b)
+{
+	for (b = b ? b + 1 : m->b; b < m->b + MAX_BLOCKS; b++)
+		if (b->used)
+			return b;
+	return NULL;
+}
+
+void oracle_fail(const char *file, int line, const char *what)
+{
+	fprintf(stderr, "%s:%d: the oracle does not agree: %s\n", file, line,
+		what);
+	abort();
+}
+
+bool block_judged(const struct block *b)
+{
+	return b->min != KMT_MIN_GREY && b->min != KMT_MIN_BLACK;
+}
+
+struct block *oracle_find(struct model *m, enum kmt_space space,
+			  unsigned long addr)
+{
+	struct block *b = NULL;
+
+	while ((b = each(m, b)))
+		if (!b->lost && b->space == space && addr - b->addr < b->size)
+			return b;
+	return NULL;
+}
+
+static void range_words(unsigned long start, unsigned long end,
+			void (*fn)(void *arg, unsigned long word), void *arg)
+{
+	for (start = ALIGN(start, 8); start + 8 <= end; start += 8)
+		if (sim_mapped(start))
+			fn(arg, sim_get(start));
+}
+
+void oracle_words(const struct block *b,
+		  void (*fn)(void *arg, unsigned long word), void *arg)
+{
+	unsigned long start = b->addr;
+	unsigned int i;
+	int cpu;
+
+	if (b->space == KMT_PERCPU) {
+		for_each_possible_cpu(cpu) {
+			start = kmt_env_percpu(b->addr, cpu);
+			range_words(start, start + b->size, fn, arg);
+		}
+		return;
+	}
+	if (b->space == KMT_PHYS)
+		start = kmt_env_phys(start);
+	if (!b->nr_areas || b->whole || b->lost) {
+		range_words(start, start + b->size, fn, arg);
+		return;
+	}
+	for (i = 0; i < b->nr_areas; i++)
+		range_words(b->areas[i].lo, b->areas[i].hi, fn, arg);
+}
+
+static void crc_word(void *arg, unsigned long word)
+{
+	u32 *crc = arg;
+
+	*crc = kmt_env_crc(*crc, &word, sizeof(word));
+}
+
+static u32 sum(const struct block *b)
+{
+	u32 crc = 0;
+
+	oracle_words(b, crc_word, &crc);
+	return crc;
+}
+
+/* Marking. */
+
+static void reach(struct model *m, struct block *b)
+{
+	if (b->reached)
+		return;
+	b->reached = true;
+	m->todo[m->nr_todo++] = b;
+}
+
+static bool refer(struct model *m, enum kmt_space space, unsigned long *word)
+{
+	struct block *b = oracle_find(m, space, *word);
+
+	if (!b)
+		return false;
+	if (b->count < KMT_COUNT_MAX)
+		b->count++;
+	if (block_judged(b) && b->count >= b->min)
+		reach(m, b);
+	if (!b->aliased || (block_judged(b) && b->count <= b->min))
+		return false;
+	*word = b->alias;
+	return true;
+}
+
+static void mark_word(void *arg, unsigned long word)
+{
+	struct model *m = arg;
+	unsigned long w = word;
+	int hops = 4;
+
+	if (!word)
+		return;
+	refer(m, KMT_PERCPU, &w);
+	if (word - SIM_IMAGE < SIM_IMAGE_LEN)
+		return;
+	while (hops-- && refer(m, KMT_VIRT, &word))
+		;
+}
+
+static void mark_todo(struct model *m)
+{
+	while (m->nr_todo) {
+		struct block *b = m->todo[--m->nr_todo];
+
+		if (b->min != KMT_MIN_BLACK && !b->no_scan && !b->stack)
+			oracle_words(b, mark_word, m);
+	}
+}
+
+static void mark(struct model *m)
+{
+	struct block *b = NULL;
+
+	while ((b = each(m, b))) {
+		b->count = 0;
+		b->reached = false;
+	}
+	range_words(ROOT(0), ROOT(ROOT_WORDS), mark_word, m);
+	while ((b = each(m, b))) {
+		if (b->lost)
+			oracle_words(b, mark_word, m);
+		else if (!block_judged(b))
+			reach(m, b);
+	}
+	mark_todo(m);
+}
+
+/* The tracker's turn: lost blocks are roots, as their owner would have it. */
+
+static void mark_lost(struct sim *s, const struct block *b)
+{
+	unsigned long start = b->addr;
+	int cpu;
+
+	if (b->space == KMT_PERCPU) {
+		for_each_possible_cpu(cpu) {
+			start = kmt_env_percpu(b->addr, cpu);
+			kmt_mark_block(&s->m, start, start + b->size);
+		}
+		return;
+	}
+	if (b->space == KMT_PHYS)
+		start = kmt_env_phys(start);
+	kmt_mark_block(&s->m, start, start + b->size);
+}
+
+static struct kmt_object look(struct model *m, const struct block *b)
+{
+	struct kmt_object o = {};
+
+	AGREE(kmt_lookup(&m->s->core, b->space, b->addr, &o));
+	AGREE(o.addr == b->addr && o.size == b->size);
+	return o;
+}
+
+static void begin_mark(struct model *m)
+{
+	struct sim *s = m->s;
+	struct block *b = NULL;
+
+	mark(m);
+	kmt_mark_begin(&s->m);
+	kmt_mark_block(&s->m, ROOT(0), ROOT(ROOT_WORDS));
+	while ((b = each(m, b)))
+		if (b->lost)
+			mark_lost(s, b);
+	kmt_mark_sweep(&s->m);
+	while ((b = each(m, b))) {
+		struct kmt_object o;
+
+		if (b->lost)
+			continue;
+		o = look(m, b);
+		AGREE(kmt_reached(&o, s->core.epoch) == b->reached);
+		AGREE((o.epoch == s->core.epoch ? o.count : 0) == b->count);
+	}
+}
+
+static void acquit(struct block *b)
+{
+	b->suspect = false;
+	b->transient = false;
+	b->leak = false;
+	b->fresh = false;
+}
+
+static void suspect(struct model *m)
+{
+	struct kmt_verdict v = {};
+	struct block *b = NULL;
+
+	while ((b = each(m, b))) {
+		if (b->lost) {
+			continue;
+		} else if (b->reached) {
+			acquit(b);
+		} else if (b->transient) {
+			b->suspect = false;
+			b->transient = false;
+		} else {
+			b->suspect = true;
+			b->crc = sum(b);
+			/* Nobody has to wait for what is a leak already. */
+			if (b->leak)
+				continue;
+			v.youngest = max(v.youngest, b->born);
+			v.suspects++;
+		}
+	}
+	kmt_suspect(&m->s->m, &m->s->v);
+	AGREE(m->s->v.suspects == v.suspects);
+	AGREE(m->s->v.youngest == v.youngest);
+}
+
+static void revive(struct model *m, u32 min_age)
+{
+	struct block *b = NULL;
+
+	m->vague = false;
+	while ((b = each(m, b))) {
+		if (b->lost || b->reached)
+			continue;
+		if (b->suspect && b->crc == sum(b) &&
+		    m->s->now - b->born >= min_age)
+			continue;
+		m->vague |= b->aliased;
+		reach(m, b);
+	}
+	mark_todo(m);
+	kmt_revive(&m->s->m, m->s->now, min_age);
+}
+
+static void judge(struct model *m)
+{
+	struct kmt_verdict *v = &m->s->v;
+	unsigned long leaks = 0, bytes = 0, fresh = 0;
+	struct block *b = NULL;
+
+	kmt_judge(&m->s->m, v);
+	while ((b = each(m, b))) {
+		struct kmt_object o;
+
+		if (b->lost)
+			continue;
+		o = look(m, b);
+		if (m->vague)
+			b->reached = kmt_reached(&o, m->s->core.epoch);
+		if (b->reached) {
+			acquit(b);
+		} else {
+			b->fresh = !b->leak;
+			b->leak = true;
+			leaks++;
+			bytes += b->size;
+			fresh += b->fresh;
+		}
+		AGREE(!(o.flags & KMT_LEAK) == !b->leak);
+		AGREE(!(o.flags & KMT_NEW) == !b->fresh);
+		AGREE(!(o.flags & KMT_TRANSIENT) == !b->transient);
+	}
+	AGREE(v->leaks == leaks);
+	AGREE(v->leak_bytes == bytes);
+	AGREE(v->fresh == fresh);
+	m->leaks += leaks;
+	m->vagues += m->vague;
+}
+
+/* Classification: what leads to what, by brute force. */
+
+struct edges {
+	struct model *m;
+	struct block *from;
+	bool to[MAX_BLOCKS][MAX_BLOCKS];
+};
+
+static void edge_word(void *arg, unsigned long word)
+{
+	struct edges *e = arg;
+	struct block *from = e->from, *b;
+
+	b = oracle_find(e->m, KMT_PERCPU, word);
+	if (b && b->leak)
+		e->to[from - e->m->b][b - e->m->b] = true;
+	if (word - SIM_IMAGE < SIM_IMAGE_LEN)
+		return;
+	b = oracle_find(e->m, KMT_VIRT, word);
+	if (b && b->leak)
+		e->to[from - e->m->b][b - e->m->b] = true;
+}
+
+static void close_edges(struct edges *e)
+{
+	unsigned int i, j, k;
+
+	for (k = 0; k < MAX_BLOCKS; k++)
+		for (i = 0; i < MAX_BLOCKS; i++)
+			for (j = 0; e->to[i][k] && j < MAX_BLOCKS; j++)
+				e->to[i][j] |= e->to[k][j];
+}
+
+/* Of blocks that nothing but each other leads to exactly one is direct. */
+static void check_source(struct model *m, struct edges *e, unsigned int i)
+{
+	unsigned int j, direct = 0;
+	bool source = true;
+
+	for (j = 0; j < MAX_BLOCKS; j++)
+		if (j != i && e->to[j][i] && !e->to[i][j])
+			source = false;
+	for (j = 0; j < MAX_BLOCKS; j++) {
+		if (j != i && !(e->to[i][j] && e->to[j][i]))
+			continue;
+		if (!(look(m, &m->b[j]).flags & KMT_INDIRECT))
+			direct++;
+	}
+	AGREE(direct == (source ? 1 : 0));
+}
+
+static void classify(struct model *m)
+{
+	static struct edges e;
+	struct block *b = NULL;
+	bool any = false;
+
+	kmt_classify(&m->s->m);
+	memset(&e, 0, sizeof(e));
+	e.m = m;
+	while ((b = each(m, b))) {
+		if (!b->leak)
+			continue;
+		any = true;
+		e.from = b;
+		if (!b->no_scan)
+			oracle_words(b, edge_word, &e);
+	}
+	if (!any)
+		return;
+	close_edges(&e);
+	while ((b = each(m, b)))
+		if (b->leak) {
+			m->indirect += !!(look(m, b).flags & KMT_INDIRECT);
+			check_source(m, &e, b - m->b);
+		}
+}
+
+void oracle_scan(struct model *m, u32 min_age, void (*between)(void *arg),
+		 void *arg)
+{
+	begin_mark(m);
+	suspect(m);
+	kmt_mark_end(&m->s->m);
+	check_core(m->s);
+	between(arg);
+	begin_mark(m);
+	revive(m, min_age);
+	judge(m);
+	classify(m);
+	kmt_mark_end(&m->s->m);
+	m->scans++;
+}
+
+void oracle_compare(struct model *m)
+{
+	unsigned long nr = 0, i;
+	struct block *b = NULL;
+
+	while ((b = each(m, b))) {
+		struct kmt_object o;
+
+		if (b->lost)
+			continue;
+		nr++;
+		o = look(m, b);
+		AGREE(o.min == b->min && o.born == b->born);
+		AGREE(!(o.flags & KMT_NO_SCAN) == !b->no_scan);
+		AGREE(!(o.flags & KMT_STACK) == !b->stack);
+		AGREE(!(o.flags & KMT_AREAS) == !b->nr_areas);
+		AGREE(!(o.flags & KMT_ALIAS) == !b->aliased);
+		AGREE(!(o.flags & KMT_LEAK) == !b->leak);
+	}
+	for (i = 0; i < m->s->core.nr_shards; i++)
+		nr -= m->s->core.shards[i].nr;
+	for (i = 0; i < KMT_NR_SPACES; i++)
+		nr -= m->s->core.wide[i].nr;
+	AGREE(!nr);
+	for (i = 0; i <= KMT_EV_NOTE_UNKNOWN; i++)
+		AGREE(sim_events(m->s, i) == m->events[i]);
+}

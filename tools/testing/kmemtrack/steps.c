@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "steps.h"
+
+#define REGION		(1ul << KMT_REGION_SHIFT)
+/* Blocks lie in so many regions of the linear map, physical ones behind. */
+#define REGIONS		6
+#define PHYS_OFFSET	(16 * REGION)
+
+u32 pick(struct source *src, u32 n)
+{
+	if (!src->fuzzed)
+		return sim_random(&src->state) % n;
+	if (!src->left)
+		return 0;
+	src->left--;
+	if (n <= 256 || !src->left)
+		return *src->data++ % n;
+	src->left--;
+	src->data += 2;
+	return (src->data[-2] << 8 | src->data[-1]) % n;
+}
+
+static unsigned int room(struct steps *t)
+{
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < MAX_BLOCKS; i++)
+		nr += !t->m.b[i].used;
+	return nr;
+}
+
+static struct block *pick_block(struct steps *t)
+{
+	unsigned int used = MAX_BLOCKS - room(t), nth, i;
+
+	if (!used)
+		return NULL;
+	nth = pick(&t->src, used);
+	for (i = 0; i < MAX_BLOCKS; i++)
+		if (t->m.b[i].used && !nth--)
+			break;
+	return &t->m.b[i];
+}
+
+static struct block *unused_block(struct steps *t)
+{
+	unsigned int i;
+
+	for (i = 0; i < MAX_BLOCKS; i++)
+		if (!t->m.b[i].used)
+			return &t->m.b[i];
+	return NULL;
+}
+
+/* Memory of a block, as far as whole words of it go. */
+
+static void set_owner(const struct block *b, bool owned)
+{
+	unsigned long lo = ALIGN(b->addr, 8);
+	unsigned long hi = ALIGN_DOWN(b->addr + b->size, 8);
+
+	if (b->space == KMT_PERCPU || b->space == KMT_ROOT || lo >= hi)
+		return;
+	if (b->space == KMT_PHYS) {
+		lo = kmt_env_phys(lo);
+		hi = kmt_env_phys(hi);
+	}
+	if (owned)
+		sim_own(lo, hi - lo);
+	else
+		sim_disown(lo, hi - lo);
+}
+
+static void forget(struct block *b)
+{
+	set_owner(b, false);
+	memset(b, 0, sizeof(*b));
+}
+
+static bool overlaps(const struct block *b, enum kmt_space space,
+		     unsigned long addr, unsigned long size)
+{
+	return b->used && b->space == space && addr < b->addr + b->size &&
+	       b->addr < addr + size;
+}
+
+/* Where a new block is to be. */
+static void pick_place(struct steps *t, struct block *n)
+{
+	struct source *src = &t->src;
+	unsigned int kind = pick(src, 16);
+
+	n->space = KMT_VIRT;
+	n->size = 1 + pick(src, pick(src, 4) ? 96 : 1500);
+	n->addr = SIM_LINEAR + pick(src, REGIONS) * REGION;
+	if (kind < 7) {
+		n->addr += 8 * pick(src, 512);
+	} else if (kind < 9) {
+		/* Around the border of a region. */
+		n->addr += REGION - 8 * pick(src, 64);
+	} else if (kind < 10) {
+		n->size = REGION / 2 + 8 * pick(src, 3 * REGION / 8);
+		n->addr += 8 * pick(src, REGION / 8);
+	} else if (kind < 12) {
+		n->addr = SIM_VMALLOC + SIM_PAGE * pick(src, 16);
+		n->size = SIM_PAGE * (1 + pick(src, 3));
+	} else if (kind < 14) {
+		n->space = KMT_PERCPU;
+		n->addr = SIM_PERCPU + 8 * pick(src, 256);
+		n->size = 8 + pick(src, 64);
+	} else if (kind < 15) {
+		n->space = KMT_PHYS;
+		n->addr = SIM_PHYS + PHYS_OFFSET + 8 * pick(src, 1024);
+	} else {
+		n->space = KMT_ROOT;
+		n->addr = ROOT(ROOT_WORDS + pick(src, 1000));
+	}
+}
+
+static u8 pick_min(struct steps *t, enum kmt_space space)
+{
+	static const u8 mins[] = {
+		1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 0, KMT_MIN_BLACK
+	};
+
+	/* Physical blocks and sections are never referred to. */
+	if (space == KMT_PHYS || space == KMT_ROOT)
+		return KMT_MIN_GREY;
+	return mins[pick(&t->src, ARRAY_SIZE(mins))];
+}
+
+static void do_alloc(struct steps *t)
+{
+	struct block place = {}, *n;
+	struct sim *s = t->m.s;
+	unsigned int i, old = 0;
+	bool memory = s->chunks_left;
+	int ret;
+
+	pick_place(t, &place);
+	place.min = pick_min(t, place.space);
+	place.born = s->now;
+	for (i = 0; i < MAX_BLOCKS; i++) {
+		struct block *b = &t->m.b[i];
+
+		if (!overlaps(b, place.space, place.addr, place.size))
+			continue;
+		old += !b->lost;
+		/* Mostly an allocator hands out only what is free. */
+		if (pick(&t->src, 8))
+			return;
+	}
+	for (i = 0; i < MAX_BLOCKS; i++)
+		if (overlaps(&t->m.b[i], place.space, place.addr, place.size))
+			forget(&t->m.b[i]);
+	n = unused_block(t);
+	if (!n)
+		n = &t->m.b[0];
+	if (n->used)
+		return;
+
+	ret = sim_insert(s, place.space, place.addr, place.size, place.min);
+	AGREE(!ret || (ret == -ENOMEM && !memory));
+	*n = place;
+	n->used = true;
+	n->lost = ret;
+	t->m.events[KMT_EV_OVERLAP] += old;
+	t->m.events[KMT_EV_LOST_NOMEM] += n->lost;
+	set_owner(n, true);
+}
+
+static void do_free(struct steps *t)
+{
+	struct block *b = pick_block(t);
+	bool known;
+
+	if (!b)
+		return;
+	known = kmt_free(&t->m.s->core, b->space, b->addr);
+	AGREE(known == !b->lost);
+	t->m.events[KMT_EV_FREE_UNKNOWN] += !known;
+	forget(b);
+}
+
+/* Frees at a random place: inside a block, or where none is. */
+static void do_bad_free(struct steps *t)
+{
+	struct block place = {}, *b;
+
+	pick_place(t, &place);
+	b = oracle_find(&t->m, place.space, place.addr);
+	if (b && b->addr == place.addr)
+		return;
+	AGREE(!kmt_free(&t->m.s->core, place.space, place.addr));
+	t->m.events[b ? KMT_EV_FREE_INSIDE : KMT_EV_FREE_UNKNOWN]++;
+}
+
+/* What is left of @old at [@lo, @hi); lost if the tracker found no cell. */
+static void add_part(struct steps *t, const struct block *old,
+		     unsigned long lo, unsigned long hi)
+{
+	struct block *n = unused_block(t);
+	struct kmt_object o;
+
+	if (lo >= hi)
+		return;
+	AGREE(n);
+	*n = *old;
+	n->addr = lo;
+	n->size = hi - lo;
+	n->nr_areas = 0;
+	n->whole = false;
+	n->aliased = false;
+	set_owner(n, true);
+	if (n->lost)
+		return;
+	if (kmt_lookup(&t->m.s->core, n->space, lo, &o))
+		return;
+	AGREE(!t->m.s->chunks_left);
+	t->m.events[KMT_EV_LOST_NOMEM]++;
+	n->lost = true;
+	n->leak = false;
+	n->fresh = false;
+	n->suspect = false;
+}
+
+static void do_free_part(struct steps *t)
+{
+	struct block *near = pick_block(t), cut[MAX_BLOCKS];
+	struct source *src = &t->src;
+	unsigned int i, nr = 0, known = 0;
+	unsigned long lo, size;
+
+	if (!near)
+		return;
+	lo = near->addr + pick(src, min(near->size, 60000ul));
+	if (!pick(src, 3))
+		lo = near->addr;
+	size = 1 + pick(src, min(near->size, 60000ul));
+	if (!pick(src, 4))
+		size = near->addr + near->size - lo + pick(src, 2) * 500;
+	if (!size || room(t) < 16)
+		return;
+	for (i = 0; i < MAX_BLOCKS; i++) {
+		struct block *b = &t->m.b[i];
+
+		if (!overlaps(b, near->space, lo, size))
+			continue;
+		known += !b->lost;
+		cut[nr++] = *b;
+	}
+	if (nr > 8)
+		return;
+	kmt_free_part(&t->m.s->core, near->space, lo, size, GFP_KERNEL);
+	t->m.events[KMT_EV_FREE_UNKNOWN] += !known;
+	for (i = 0; i < MAX_BLOCKS; i++)
+		if (overlaps(&t->m.b[i], cut[0].space, lo, size))
+			forget(&t->m.b[i]);
+	for (i = 0; i < nr; i++) {
+		add_part(t, &cut[i], cut[i].addr, lo);
+		add_part(t, &cut[i], lo + size, cut[i].addr + cut[i].size);
+	}
+}
+
+/* Whether aliases would hang on aliases: their order matters then. */
+static bool chained(struct steps *t, const struct block *holder,
+		    unsigned long target)
+{
+	unsigned int i;
+
+	for (i = 0; i < MAX_BLOCKS; i++) {
+		struct block *b = &t->m.b[i];
+
+		if (!b->used || b->lost || b->space != KMT_VIRT)
+			continue;
+		if (b->aliased && (target - b->addr < b->size ||
+				   b->alias - holder->addr < holder->size))
+			return true;
+	}
+	return false;
+}
+
+static void do_alias(struct steps *t)
+{
+	struct block *holder = pick_block(t), *target = pick_block(t);
+	unsigned long at;
+	bool memory = t->m.s->chunks_left;
+
+	if (!holder || holder->space != KMT_VIRT || holder->lost ||
+	    target->space != KMT_VIRT || holder == target ||
+	    holder->aliased || chained(t, holder, target->addr))
+		return;
+	at = holder->addr + pick(&t->src, min(holder->size, 60000ul));
+	if (kmt_add_alias(&t->m.s->core, at, target->addr, GFP_KERNEL)) {
+		holder->aliased = true;
+		holder->alias = target->addr;
+	} else {
+		AGREE(!memory);
+		t->m.events[KMT_EV_LOST_NOMEM]++;
+	}
+}
+
+static void do_area(struct steps *t)
+{
+	struct block *b = pick_block(t);
+	unsigned long at, size, left;
+	bool memory = t->m.s->chunks_left;
+
+	if (!b || b->space != KMT_VIRT || b->lost || b->nr_areas == MAX_AREAS)
+		return;
+	at = b->addr + pick(&t->src, min(b->size, 60000ul));
+	size = 1 + pick(&t->src, min(b->size, 60000ul));
+	left = b->addr + b->size - at;
+	if (!pick(&t->src, 4))
+		size = SIZE_MAX;
+	if (kmt_add_area(&t->m.s->core, at, size, GFP_KERNEL)) {
+		size = size == SIZE_MAX ? left : size;
+		AGREE(size <= left);
+		b->areas[b->nr_areas++] = (struct kmt_range){ at, at + size };
+	} else if (size != SIZE_MAX && size > left &&
+		   sim_events(t->m.s, KMT_EV_BAD_AREA) >
+		   t->m.events[KMT_EV_BAD_AREA]) {
+		t->m.events[KMT_EV_BAD_AREA]++;
+	} else {
+		AGREE(!memory);
+		t->m.events[KMT_EV_LOST_NOMEM]++;
+		b->whole = true;
+	}
+}
+
+static void note_flags(struct steps *t, struct block *b, unsigned long at)
+{
+	static const u16 flags[] = { KMT_NO_SCAN, KMT_STACK, KMT_TRANSIENT };
+	u16 flag = flags[pick(&t->src, ARRAY_SIZE(flags))];
+	bool known = kmt_set_flags(&t->m.s->core, b->space, at, flag);
+
+	AGREE(known == !b->lost);
+	b->no_scan |= flag == KMT_NO_SCAN;
+	b->stack |= flag == KMT_STACK;
+	b->transient |= flag == KMT_TRANSIENT;
+}
+
+static void do_note(struct steps *t)
+{
+	struct block *b = pick_block(t);
+	unsigned long at;
+
+	if (!b)
+		return;
+	at = b->addr + pick(&t->src, min(b->size, 60000ul));
+	t->m.events[KMT_EV_NOTE_UNKNOWN] += b->lost;
+	if (pick(&t->src, 2)) {
+		note_flags(t, b, at);
+		return;
+	}
+	b->min = pick_min(t, b->space);
+	AGREE(kmt_set_min(&t->m.s->core, b->space, at, b->min) == !b->lost);
+	if (!block_judged(b)) {
+		b->suspect = false;
+		b->leak = false;
+		b->fresh = false;
+	}
+}
+
+/* A word that is a reference, or nearly one. */
+static unsigned long pick_word(struct steps *t)
+{
+	struct block *b = pick_block(t);
+	struct source *src = &t->src;
+
+	if (!b)
+		return 0;
+	switch (pick(src, 10)) {
+	case 0:
+		return 0;
+	case 1:
+		return b->addr + b->size;
+	case 2:
+		return b->addr - 1;
+	case 3:
+		return b->addr + b->size - 1;
+	case 4:
+		return b->addr + pick(src, min(b->size, 60000ul));
+	case 5:
+		return pick(src, 60000) * 0x100010001ul;
+	default:
+		return b->addr;
+	}
+}
+
+static void do_write(struct steps *t)
+{
+	struct block *b = pick_block(t);
+	struct source *src = &t->src;
+	unsigned long at;
+
+	if (!b || !pick(src, 12)) {
+		sim_put(ROOT(pick(src, ROOT_WORDS)), pick_word(t));
+		return;
+	}
+	at = b->addr;
+	if (b->space == KMT_PERCPU)
+		at = kmt_env_percpu(at, pick(src, HOST_CPUS));
+	if (b->space == KMT_PHYS)
+		at = kmt_env_phys(at);
+	at += pick(src, min(b->size, 60000ul));
+	if (pick(src, 2) && b->nr_areas)
+		at = b->areas[0].lo;
+	at = ALIGN(at, 8);
+	if (b->space == KMT_VIRT && at + 8 > b->addr + b->size)
+		return;
+	if (b->space == KMT_PHYS && at + 8 > kmt_env_phys(b->addr) + b->size)
+		return;
+	sim_put(at, pick_word(t));
+}
+
+static void do_clear(struct steps *t)
+{
+	unsigned long nr = 0, i;
+
+	for (i = 0; i < MAX_BLOCKS; i++) {
+		struct block *b = &t->m.b[i];
+
+		if (!b->used || b->lost || !b->leak)
+			continue;
+		b->min = KMT_MIN_GREY;
+		b->leak = false;
+		b->fresh = false;
+		b->suspect = false;
+		nr++;
+	}
+	AGREE(kmt_clear(&t->m.s->core) == nr);
+}
+
+static void do_small_step(struct steps *t)
+{
+	struct source *src = &t->src;
+	unsigned int what = pick(src, 64);
+
+	host_cpu = pick(src, 4);
+	if (what < 17)
+		do_alloc(t);
+	else if (what < 46)
+		do_write(t);
+	else if (what < 50)
+		do_free(t);
+	else if (what < 51)
+		do_bad_free(t);
+	else if (what < 53)
+		do_free_part(t);
+	else if (what < 55)
+		do_note(t);
+	else if (what < 57)
+		do_area(t);
+	else if (what < 59)
+		do_alias(t);
+	else if (what < 60)
+		sim_map(SIM_VMALLOC + SIM_PAGE * pick(src, 18), SIM_PAGE,
+			pick(src, 2));
+	else if (what < 61)
+		t->m.s->chunks_left = pick(src, 4);
+	else
+		t->m.s->now += pick(src, 400);
+}
+
+static void between(void *arg)
+{
+	struct steps *t = arg;
+	unsigned int nr = pick(&t->src, 3);
+
+	while (nr--)
+		do_small_step(t);
+	t->m.s->now += pick(&t->src, 3) * 300;
+}
+
+void step(struct steps *t)
+{
+	unsigned int what = pick(&t->src, 24);
+
+	if (what == 0) {
+		oracle_scan(&t->m, 200, between, t);
+		if (!pick(&t->src, 8))
+			do_clear(t);
+	} else {
+		do_small_step(t);
+	}
+	t->nr++;
+	check_core(t->m.s);
+	oracle_compare(&t->m);
+}
+
+void steps_begin(struct steps *t)
+{
+	static const unsigned int stacks[] = { 1, 2, 3, 7, 100 };
+	struct source *src = &t->src;
+
+	memset(&t->m, 0, sizeof(t->m));
+	t->nr = 0;
+	host_cpu = 0;
+	t->m.s = sim_new(1 + pick(src, 40), 3 + pick(src, 20),
+			 stacks[pick(src, ARRAY_SIZE(stacks))]);
+}
+
+void steps_end(struct steps *t)
+{
+	struct sim *s = t->m.s;
+
+	s->now += 1000;
+	oracle_scan(&t->m, 200, between, t);
+	check_core(s);
+	host_cpu = 0;
+	kmt_drop_space(&s->core, KMT_VIRT);
+	kmt_drop_space(&s->core, KMT_PERCPU);
+	kmt_drop_space(&s->core, KMT_PHYS);
+	kmt_drop_space(&s->core, KMT_ROOT);
+	check_core(s);
+	AGREE(kmt_pool_free_cells(&s->core) == s->core.pool.cells);
+	sim_delete(s);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Random operations on a tracker and on its oracle. */
+#ifndef STEPS_H
+#define STEPS_H
+
+#include "oracle.h"
+
+/* Where choices come from: a fuzzer's bytes while they last, or a seed. */
+struct source {
+	const u8 *data;
+	size_t left;
+	bool fuzzed;
+	u64 state;
+};
+
+struct steps {
+	struct model m;
+	struct source src;
+	unsigned int nr;
+};
+
+/* A number below @n. */
+u32 pick(struct source *src, u32 n);
+
+void steps_begin(struct steps *t);
+void step(struct steps *t);
+/* A last scan, and the end of the tracker. */
+void steps_end(struct steps *t);
+
+#endif /* STEPS_H */

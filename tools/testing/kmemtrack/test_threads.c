@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Several CPUs allocate, hand over, annotate and free while another marks.
+ *
+ * Each worker has slots of its own in regions that all of them share, so that
+ * the trees' locks are contended. A block is referred to by its slot's root
+ * word from before its pointer can be lost until it is freed, so that the
+ * marker may never report one.
+ */
+#include <pthread.h>
+#include <time.h>
+
+#include "sim.h"
+
+#define WORKERS		3
+#define SLOTS		96
+#define MARKER_CPU	WORKERS
+
+struct slot {
+	enum kmt_space space;
+	unsigned long addr;
+	unsigned long room;
+	unsigned long size;
+	bool live;
+	/* Without a cell the block is the test's to mark. */
+	bool lost;
+};
+
+static struct slot slots[WORKERS][SLOTS];
+static int stop;
+static unsigned long inserted, freed, scans;
+
+static unsigned long root_of(int worker, int slot)
+{
+	return ROOT(worker * SLOTS + slot);
+}
+
+static void lay_out(void)
+{
+	int w, i;
+
+	for (w = 0; w < WORKERS; w++) {
+		for (i = 0; i < SLOTS; i++) {
+			struct slot *s = &slots[w][i];
+			unsigned long nr = i * WORKERS + w;
+
+			*s = (struct slot){ .room = 1024 };
+			if (i % 8 < 5) {
+				s->addr = SIM_LINEAR + nr * 1024;
+			} else if (i % 8 == 5) {
+				/* Crosses from one region to the next. */
+				s->addr = SIM_LINEAR - 512 + 0x10000 *
+					  (6 + i / 8 * WORKERS + w);
+			} else if (i % 8 == 6) {
+				s->addr = SIM_VMALLOC + nr / 4 * 0x2000;
+				s->addr += w * 0x400;
+			} else {
+				s->space = KMT_PERCPU;
+				s->addr = SIM_PERCPU + nr * 64;
+				s->room = 64;
+			}
+		}
+	}
+}
+
+static void check_disjoint(void)
+{
+	struct slot *a, *b, *all = &slots[0][0];
+
+	for (a = all; a < all + WORKERS * SLOTS; a++)
+		for (b = all; b < a; b++)
+			assert_true(a->space != b->space ||
+				    a->addr + a->room <= b->addr ||
+				    b->addr + b->room <= a->addr);
+}
+
+/* What the worker makes of a new block: links, annotations. */
+static void use_block(struct sim *s, struct slot *slot, u64 *rng)
+{
+	unsigned long target = SIM_LINEAR + sim_random(rng) % 0x20000;
+	u32 what = sim_random(rng) % 16;
+
+	if (slot->space == KMT_PERCPU) {
+		sim_put(kmt_env_percpu(slot->addr, what % HOST_CPUS), target);
+		return;
+	}
+	sim_put(slot->addr, target);
+	sim_put(slot->addr + ALIGN_DOWN(slot->size - 8, 8), target + 64);
+	if (what == 0)
+		kmt_add_area(&s->core, slot->addr, 8, GFP_KERNEL);
+	else if (what == 1)
+		kmt_add_area(&s->core, slot->addr + 8, SIZE_MAX, GFP_KERNEL);
+	else if (what == 2)
+		kmt_add_alias(&s->core, slot->addr, target, GFP_KERNEL);
+	else if (what == 3)
+		kmt_set_flags(&s->core, KMT_VIRT, slot->addr, KMT_NO_SCAN);
+	else if (what == 4)
+		kmt_set_flags(&s->core, KMT_VIRT, slot->addr, KMT_TRANSIENT);
+	else if (what == 5)
+		kmt_set_min(&s->core, KMT_VIRT, slot->addr, KMT_MIN_GREY);
+	else if (what == 6)
+		kmt_set_stack(&s->core, KMT_VIRT, slot->addr, what);
+}
+
+static void alloc_slot(struct sim *s, int w, int i, u64 *rng)
+{
+	struct slot *slot = &slots[w][i];
+	int ret;
+
+	slot->size = slot->space == KMT_PERCPU ? 64 :
+		     16 + sim_random(rng) % (slot->room - 16);
+	if (slot->space == KMT_VIRT)
+		sim_own(slot->addr, slot->size);
+	/* The allocator clears the block before the tracker hears of it. */
+	if (slot->space == KMT_VIRT)
+		sim_put(slot->addr, 0);
+	sim_put(root_of(w, i), slot->addr);
+	ret = sim_insert(s, slot->space, slot->addr, slot->size, 1);
+	assert(ret == 0 || ret == -ENOMEM);
+	slot->lost = ret;
+	slot->live = true;
+	if (!ret) {
+		__atomic_fetch_add(&inserted, 1, __ATOMIC_RELAXED);
+		use_block(s, slot, rng);
+	}
+}
+
+static void free_slot(struct sim *s, int w, int i)
+{
+	struct slot *slot = &slots[w][i];
+	bool known = kmt_free(&s->core, slot->space, slot->addr);
+
+	assert(known == !slot->lost);
+	if (slot->space == KMT_VIRT)
+		sim_disown(slot->addr, slot->size);
+	sim_put(root_of(w, i), 0);
+	slot->live = false;
+	if (known)
+		__atomic_fetch_add(&freed, 1, __ATOMIC_RELAXED);
+}
+
+/* Frees the tail, and then the rest as a block of its own. */
+static void cut_slot(struct sim *s, int w, int i)
+{
+	struct slot *slot = &slots[w][i];
+	unsigned long keep = ALIGN(slot->size / 2, 8);
+
+	if (slot->space != KMT_VIRT || slot->lost || keep >= slot->size)
+		return;
+	kmt_free_part(&s->core, KMT_VIRT, slot->addr + keep,
+		      slot->size - keep, GFP_KERNEL);
+	sim_disown(slot->addr + keep, slot->size - keep);
+	slot->size = keep;
+	slot->lost = !sim_tracked(s, slot->addr);
+	if (slot->lost)
+		__atomic_fetch_add(&freed, 1, __ATOMIC_RELAXED);
+}
+
+struct job {
+	struct sim *s;
+	int worker;
+	u64 rng;
+	unsigned long steps;
+};
+
+static void *work(void *arg)
+{
+	struct job *job = arg;
+	unsigned long n;
+
+	host_cpu = job->worker;
+	for (n = 0; n < job->steps; n++) {
+		int i = sim_random(&job->rng) % SLOTS;
+
+		if (!slots[job->worker][i].live)
+			alloc_slot(job->s, job->worker, i, &job->rng);
+		else if (sim_random(&job->rng) % 8)
+			free_slot(job->s, job->worker, i);
+		else
+			cut_slot(job->s, job->worker, i);
+		if (n % 64 == 0)
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void scan_once(struct sim *s)
+{
+	sim_scan(s, ROOT(0), ROOT(WORKERS * SLOTS));
+	assert(!s->v.leaks);
+	assert(!kmt_clear(&s->core));
+	scans++;
+}
+
+static void *mark(void *arg)
+{
+	struct sim *s = arg;
+
+	host_cpu = MARKER_CPU;
+	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE))
+		scan_once(s);
+	return NULL;
+}
+
+static void run_threads(struct sim *s, u64 seed, unsigned long steps)
+{
+	struct job jobs[WORKERS];
+	pthread_t threads[WORKERS], marker;
+	int w;
+
+	stop = 0;
+	assert_int_equal(pthread_create(&marker, NULL, mark, s), 0);
+	for (w = 0; w < WORKERS; w++) {
+		jobs[w] = (struct job){ s, w, seed * 10 + w, steps };
+		assert_int_equal(pthread_create(&threads[w], NULL, work,
+						&jobs[w]), 0);
+	}
+	for (w = 0; w < WORKERS; w++)
+		pthread_join(threads[w], NULL);
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	pthread_join(marker, NULL);
+}
+
+/* Nothing is lost, nothing is there twice, and a scan still is exact. */
+static void check_quiet(struct sim *s)
+{
+	unsigned long live = 0, leaks = 0;
+	int w, i;
+
+	check_core(s);
+	for (w = 0; w < WORKERS; w++) {
+		for (i = 0; i < SLOTS; i++) {
+			struct slot *slot = &slots[w][i];
+			struct kmt_object o;
+			bool known = kmt_lookup(&s->core, slot->space,
+						slot->addr, &o);
+
+			assert_int_equal(known, slot->live && !slot->lost);
+			live += known;
+			if (!known)
+				continue;
+			assert_int_equal(o.size, slot->size);
+			/* Every other reference is dropped. */
+			kmt_set_min(&s->core, slot->space, slot->addr, 1);
+			if (slot->space == KMT_PERCPU)
+				memset(sim_host(kmt_env_percpu(slot->addr, 0)),
+				       0, 8);
+			else
+				memset(sim_host(slot->addr), 0, slot->size);
+			if (i % 2) {
+				sim_put(root_of(w, i), 0);
+				leaks++;
+			}
+		}
+	}
+	assert_int_equal(inserted - freed, live);
+	memset(sim_host(SIM_COPIES), 0, SIM_PERCPU_LEN * HOST_CPUS);
+	/* The first scan spares what was noted to be transient. */
+	sim_scan(s, ROOT(0), ROOT(WORKERS * SLOTS));
+	sim_scan(s, ROOT(0), ROOT(WORKERS * SLOTS));
+	assert_int_equal(s->v.leaks, leaks);
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 0);
+	assert_int_equal(sim_events(s, KMT_EV_FREE_INSIDE), 0);
+	assert_int_equal(sim_events(s, KMT_EV_BAD_SIZE), 0);
+	check_core(s);
+}
+
+static void run(unsigned int cells, unsigned int chunks, unsigned int stack,
+		unsigned long steps)
+{
+	struct sim *s = sim_new(cells, chunks, stack);
+	u64 seed = time(NULL);
+
+	printf("seed %lu\n", (unsigned long)seed);
+	inserted = 0;
+	freed = 0;
+	scans = 0;
+	lay_out();
+	check_disjoint();
+	run_threads(s, seed, steps);
+	printf("%lu blocks, %lu scans\n", inserted, scans);
+	assert_true(scans > 2);
+	check_quiet(s);
+	sim_delete(s);
+}
+
+static void test_threads(void **state)
+{
+	run(63, 100, 64, 20000);
+}
+
+static void test_small_mark_stack(void **state)
+{
+	run(15, 100, 2, 10000);
+}
+
+/* Cells run out all the time. */
+static void test_no_memory(void **state)
+{
+	run(20, 4, 64, 20000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_small_mark_stack),
+		cmocka_unit_test(test_no_memory),
+	};
+
+	return cmocka_run_group_tests_name("threads", tests, NULL, NULL);
+}
