@@ -132,9 +132,10 @@ static int leak_percpu(const struct tk_kind *k, unsigned int n)
 /* Per-CPU memory that only leads to more. */
 static int leak_percpu_pointer(const struct tk_kind *k, unsigned int n)
 {
-	unsigned long __percpu *area = alloc_percpu(unsigned long);
+	unsigned long __percpu *area;
 	int cpu;
 
+	area = alloc_percpu(unsigned long);
 	if (!area)
 		return -ENOMEM;
 	tk_note(k, (__force void *)area, sizeof(*area), TK_PERCPU, TK_LEAKED);

@@ -296,7 +296,8 @@ static noinline void hold_in_register(const struct tk_kind *k)
 	OPTIMIZER_HIDE_VAR(p);
 	tk_thread_ready();
 	sleep_until_stopped();
-	OPTIMIZER_HIDE_VAR(p);
+	/* It is used after that, too. */
+	barrier_data((void *)p);
 }
 
 static int register_thread(void *data)

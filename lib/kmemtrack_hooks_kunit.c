@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of kmemtrack: what the tracker of this kernel knows of real
+ * allocations and annotations, and what its scan says of them.
+ */
+#include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/irq_work.h>
+#include <linux/kmemleak.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "../mm/kmemtrack/glue.h"
+
+static bool find(enum kmt_space space, const void *p, struct kmt_object *o)
+{
+	return kmt_lookup(&kmt_core, space, (unsigned long)p, o) &&
+	       o->addr == (unsigned long)p;
+}
+
+/* Expects a block of at least @size bytes that the current task allocated. */
+static void expect_block(struct kunit *test, const void *p, size_t size,
+			 u8 min)
+{
+	struct kmt_object o;
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	KUNIT_ASSERT_TRUE(test, find(KMT_VIRT, p, &o));
+	KUNIT_EXPECT_GE(test, o.size, size);
+	KUNIT_EXPECT_EQ(test, o.min, min);
+	KUNIT_EXPECT_EQ(test, o.pid, current->pid);
+	KUNIT_EXPECT_STREQ(test, kmt_comm(o.comm), current->comm);
+	KUNIT_EXPECT_NE(test, o.stack, 0);
+	KUNIT_EXPECT_LE(test, (u32)jiffies - o.born, 60 * HZ);
+}
+
+static void expect_gone(struct kunit *test, const void *p)
+{
+	struct kmt_object o;
+
+	KUNIT_EXPECT_FALSE(test, find(KMT_VIRT, p, &o));
+}
+
+static int hooks_init(struct kunit *test)
+{
+	if (!kmt_tracking())
+		kunit_skip(test, "not tracking");
+	return 0;
+}
+
+static void slab_blocks(struct kunit *test)
+{
+	static const size_t sizes[] = { 1, 8, 96, 1000, 8192, 9000, 300000 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		void *p = kmalloc(sizes[i], GFP_KERNEL), *q;
+
+		expect_block(test, p, sizes[i], 1);
+		q = krealloc(p, sizes[i] * 3, GFP_KERNEL);
+		expect_block(test, q, sizes[i] * 3, 1);
+		if (p != q)
+			expect_gone(test, p);
+		kfree(q);
+		expect_gone(test, q);
+	}
+}
+
+static void cache_blocks(struct kunit *test)
+{
+	struct kmem_cache *cache = kmem_cache_create("kmt_kunit", 120, 0,
+						     SLAB_TYPESAFE_BY_RCU,
+						     NULL);
+	void *p[8];
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, cache);
+	KUNIT_ASSERT_EQ(test, kmem_cache_alloc_bulk(cache, GFP_KERNEL, 8, p),
+			8);
+	for (i = 0; i < 8; i++)
+		expect_block(test, p[i], 120, 1);
+	kmem_cache_free(cache, p[0]);
+	expect_gone(test, p[0]);
+	kmem_cache_free_bulk(cache, 7, p + 1);
+	for (i = 1; i < 8; i++)
+		expect_gone(test, p[i]);
+	kmem_cache_destroy(cache);
+}
+
+static void mapped_blocks(struct kunit *test)
+{
+	void *p = vmalloc(100);
+	char *q = vzalloc(5 << 20);
+
+	expect_block(test, p, 100, 2);
+	expect_block(test, q, 5 << 20, 2);
+	vfree(p);
+	vfree(q);
+	expect_gone(test, p);
+	expect_gone(test, q);
+}
+
+static void percpu_blocks(struct kunit *test)
+{
+	void __percpu *p = __alloc_percpu(72, 8);
+	struct kmt_object o;
+
+	KUNIT_ASSERT_TRUE(test, !!p);
+	KUNIT_ASSERT_TRUE(test, find(KMT_PERCPU, (__force void *)p, &o));
+	KUNIT_EXPECT_GE(test, o.size, 72);
+	KUNIT_EXPECT_NE(test, o.stack, 0);
+	free_percpu(p);
+	KUNIT_EXPECT_FALSE(test, find(KMT_PERCPU, (__force void *)p, &o));
+}
+
+struct irq_block {
+	struct irq_work work;
+	struct completion done;
+	void *p;
+};
+
+static void irq_alloc(struct irq_work *work)
+{
+	struct irq_block *b = container_of(work, struct irq_block, work);
+
+	b->p = kmalloc(88, GFP_ATOMIC);
+	complete(&b->done);
+}
+
+static void irq_blocks(struct kunit *test)
+{
+	struct irq_block b = { .work = IRQ_WORK_INIT_HARD(irq_alloc) };
+	struct kmt_object o;
+
+	init_completion(&b.done);
+	irq_work_queue(&b.work);
+	wait_for_completion(&b.done);
+	irq_work_sync(&b.work);
+	KUNIT_ASSERT_NOT_NULL(test, b.p);
+	KUNIT_ASSERT_TRUE(test, find(KMT_VIRT, b.p, &o));
+	/* An interrupt has no task. */
+	KUNIT_EXPECT_EQ(test, o.pid, 0);
+	KUNIT_EXPECT_NE(test, o.stack, 0);
+	kfree(b.p);
+	expect_gone(test, b.p);
+}
+
+static noinline void hand_over(void *p)
+{
+	kmemleak_update_trace(p);
+	barrier();
+}
+
+static void annotations(struct kunit *test)
+{
+	char *p = kmalloc(512, GFP_KERNEL);
+	unsigned long start, size;
+	struct kmt_object o, now;
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	KUNIT_ASSERT_TRUE(test, find(KMT_VIRT, p, &o));
+	hand_over(p);
+	find(KMT_VIRT, p, &now);
+	KUNIT_EXPECT_NE(test, now.stack, 0);
+	KUNIT_EXPECT_NE(test, now.stack, o.stack);
+
+	kmemleak_scan_area(p + 64, 32, GFP_KERNEL);
+	KUNIT_EXPECT_TRUE(test, kmt_get_area(&kmt_core, (unsigned long)p, 0,
+					     &start, &size));
+	KUNIT_EXPECT_EQ(test, start, (unsigned long)p + 64);
+	KUNIT_EXPECT_EQ(test, size, 32);
+
+	kmemleak_transient_leak(p);
+	find(KMT_VIRT, p, &now);
+	KUNIT_EXPECT_TRUE(test, now.flags & KMT_TRANSIENT);
+	kmemleak_no_scan(p);
+	find(KMT_VIRT, p, &now);
+	KUNIT_EXPECT_TRUE(test, now.flags & KMT_NO_SCAN);
+	kmemleak_not_leak(p);
+	find(KMT_VIRT, p, &now);
+	KUNIT_EXPECT_EQ(test, now.min, KMT_MIN_GREY);
+	kmemleak_ignore(p);
+	find(KMT_VIRT, p, &now);
+	KUNIT_EXPECT_EQ(test, now.min, KMT_MIN_BLACK);
+	kfree(p);
+	expect_gone(test, p);
+	KUNIT_EXPECT_FALSE(test, kmt_get_area(&kmt_core, (unsigned long)p, 0,
+					      &start, &size));
+}
+
+static void parts(struct kunit *test)
+{
+	char *p = kmalloc(4096, GFP_KERNEL);
+	struct kmt_object o;
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	kmemleak_free_part(p + 1024, 512);
+	KUNIT_ASSERT_TRUE(test, find(KMT_VIRT, p, &o));
+	KUNIT_EXPECT_EQ(test, o.size, 1024);
+	KUNIT_ASSERT_TRUE(test, find(KMT_VIRT, p + 1536, &o));
+	KUNIT_EXPECT_EQ(test, o.size, 4096 - 1536);
+	KUNIT_EXPECT_FALSE(test, kmt_lookup(&kmt_core, KMT_VIRT,
+					    (unsigned long)p + 1200, &o));
+	kmemleak_free(p + 1536);
+	kfree(p);
+	expect_gone(test, p);
+}
+
+/*
+ * For scans: addresses that no scan can see. All that handles the address
+ * itself is in functions of their own, whose frames are wiped.
+ */
+#define KEY		0xa5a55a5a3c3cc3c3ul
+
+static unsigned long hidden[2];
+static struct vm_struct *area;
+static void *holder;
+
+static noinline void wipe_stack(void)
+{
+	unsigned long junk[192];
+
+	memset(junk, 0, sizeof(junk));
+	barrier_data(junk);
+}
+
+static noinline void make_blocks(void)
+{
+	void *p = vzalloc(9000), *q = kzalloc(100, GFP_KERNEL);
+
+	hidden[0] = (unsigned long)p ^ KEY;
+	hidden[1] = (unsigned long)q ^ KEY;
+	WRITE_ONCE(area, find_vm_area(p));
+	WRITE_ONCE(holder, q);
+}
+
+static noinline void free_blocks(void)
+{
+	vfree((void *)(hidden[0] ^ KEY));
+	kfree((void *)(hidden[1] ^ KEY));
+}
+
+static noinline unsigned int flags_of(unsigned int nr)
+{
+	struct kmt_object o = {};
+
+	kmt_lookup(&kmt_core, KMT_VIRT, hidden[nr] ^ KEY, &o);
+	memset(&o.node, 0, sizeof(o.node));
+	o.addr = 0;
+	barrier_data(&o);
+	return o.flags;
+}
+
+/* A block in vmalloc space is also held by who has its vm_struct only. */
+static void scans(struct kunit *test)
+{
+	make_blocks();
+	wipe_stack();
+	KUNIT_ASSERT_EQ(test, kmt_scan(), 0);
+	wipe_stack();
+	KUNIT_EXPECT_FALSE(test, flags_of(0) & KMT_LEAK);
+	KUNIT_EXPECT_FALSE(test, flags_of(1) & KMT_LEAK);
+	WRITE_ONCE(area, NULL);
+	WRITE_ONCE(holder, NULL);
+	wipe_stack();
+	KUNIT_ASSERT_EQ(test, kmt_scan(), 0);
+	wipe_stack();
+	KUNIT_EXPECT_TRUE(test, flags_of(0) & KMT_LEAK);
+	KUNIT_EXPECT_TRUE(test, flags_of(1) & KMT_LEAK);
+	free_blocks();
+	KUNIT_EXPECT_EQ(test, flags_of(0), 0);
+	KUNIT_EXPECT_EQ(test, flags_of(1), 0);
+}
+
+static struct kunit_case hooks_cases[] = {
+	KUNIT_CASE(slab_blocks),
+	KUNIT_CASE(cache_blocks),
+	KUNIT_CASE(mapped_blocks),
+	KUNIT_CASE(percpu_blocks),
+	KUNIT_CASE(irq_blocks),
+	KUNIT_CASE(annotations),
+	KUNIT_CASE(parts),
+	KUNIT_CASE_SLOW(scans),
+	{}
+};
+
+static struct kunit_suite hooks_suite = {
+	.name = "kmemtrack_hooks",
+	.init = hooks_init,
+	.test_cases = hooks_cases,
+};
+
+kunit_test_suite(hooks_suite);

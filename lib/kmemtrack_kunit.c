@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of kmemtrack inside a kernel: a tracker of their own on real
+ * memory, used by real threads and interrupts; and what the hooks make of
+ * real allocations. The host harness goes deeper into the core.
+ */
+#include <kunit/test.h>
+#include <linux/delay.h>
+#include <linux/irq_work.h>
+#include <linux/kmemleak.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "../mm/kmemtrack/glue.h"
+
+#define NR_SHARDS	64
+#define NR_ROOTS	64
+#define NR_GREY		512
+#define MAX_CHUNKS	256
+
+/* A tracker, all that it needs, and memory that is read as its only root. */
+struct env {
+	struct kmt_core core;
+	struct kmt_tree shards[NR_SHARDS];
+	struct kmt_cell_cache caches[NR_CPUS];
+	struct kmt_marker m;
+	struct kmt_grey grey[NR_GREY];
+	struct kmt_verdict v;
+	unsigned long roots[NR_ROOTS];
+	unsigned long chunks[MAX_CHUNKS];
+	atomic_t nr_chunks;
+	bool starved;
+};
+
+static const struct kmt_origin nobody;
+
+static void *env_chunk(struct kmt_core *core, gfp_t gfp, size_t *bytes)
+{
+	struct env *e = container_of(core, struct env, core);
+	unsigned long page;
+	int nr;
+
+	if (READ_ONCE(e->starved))
+		return NULL;
+	nr = atomic_inc_return(&e->nr_chunks) - 1;
+	if (nr >= MAX_CHUNKS)
+		return NULL;
+	page = __get_free_page(gfp);
+	e->chunks[nr] = page;
+	*bytes = PAGE_SIZE;
+	return (void *)page;
+}
+
+static bool env_relax(struct kmt_marker *m)
+{
+	cond_resched();
+	return false;
+}
+
+static const struct kmt_ops env_ops = {
+	.chunk_alloc	= env_chunk,
+	.relax		= env_relax,
+};
+
+static int env_init(struct kunit *test)
+{
+	struct env *e = vzalloc(sizeof(*e));
+
+	KUNIT_ASSERT_NOT_NULL(test, e);
+	test->priv = e;
+	kmt_core_init(&e->core, &env_ops, e->shards, NR_SHARDS, e->caches);
+	e->core.linear = kmt_core.linear;
+	kmt_marker_init(&e->m, &e->core, e->grey, NR_GREY);
+	return 0;
+}
+
+static void env_exit(struct kunit *test)
+{
+	struct env *e = test->priv;
+	int i;
+
+	if (!e)
+		return;
+	for (i = 0; i < MAX_CHUNKS; i++)
+		free_page(e->chunks[i]);
+	vfree(e);
+}
+
+/* Memory that lives as long as the test. */
+static void *memory(struct kunit *test, size_t size)
+{
+	void *p = kunit_kzalloc(test, size, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	return p;
+}
+
+static int track_as(struct env *e, const void *p, size_t size, u8 min)
+{
+	return kmt_insert(&e->core, KMT_VIRT, (unsigned long)p, size, min,
+			  &nobody, GFP_KERNEL);
+}
+
+static void *tracked(struct kunit *test, size_t size)
+{
+	void *p = memory(test, size);
+
+	KUNIT_ASSERT_EQ(test, track_as(test->priv, p, size, 1), 0);
+	return p;
+}
+
+static bool known(struct env *e, const void *p)
+{
+	struct kmt_object o;
+
+	return kmt_lookup(&e->core, KMT_VIRT, (unsigned long)p, &o);
+}
+
+static void mark(struct env *e)
+{
+	kmt_mark_begin(&e->m);
+	kmt_mark_block(&e->m, (unsigned long)e->roots,
+		       (unsigned long)(e->roots + NR_ROOTS));
+	kmt_mark_sweep(&e->m);
+}
+
+static bool reached(struct env *e, const void *p)
+{
+	struct kmt_object o;
+
+	return kmt_lookup(&e->core, KMT_VIRT, (unsigned long)p, &o) &&
+	       kmt_reached(&o, e->core.epoch);
+}
+
+static bool is_leak(struct env *e, const void *p)
+{
+	struct kmt_object o;
+
+	return kmt_lookup(&e->core, KMT_VIRT, (unsigned long)p, &o) &&
+	       (o.flags & KMT_LEAK);
+}
+
+static void suspect(struct env *e)
+{
+	mark(e);
+	kmt_suspect(&e->m, &e->v);
+	kmt_mark_end(&e->m);
+}
+
+static void judge(struct env *e)
+{
+	mark(e);
+	kmt_revive(&e->m, 0, 0);
+	kmt_judge(&e->m, &e->v);
+	kmt_mark_end(&e->m);
+}
+
+static long events(struct env *e, enum kmt_event ev)
+{
+	return atomic_long_read(&e->core.events[ev]);
+}
+
+static void find_and_free(struct kunit *test)
+{
+	static const size_t sizes[] = { 8, 100, 4096, 64 << 10, 200 << 10 };
+	struct env *e = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		size_t size = sizes[i];
+		char *p = tracked(test, size);
+
+		KUNIT_EXPECT_TRUE(test, known(e, p));
+		KUNIT_EXPECT_TRUE(test, known(e, p + size / 2));
+		KUNIT_EXPECT_TRUE(test, known(e, p + size - 1));
+		KUNIT_EXPECT_FALSE(test, known(e, p + size));
+		KUNIT_EXPECT_FALSE(test, known(e, p - 1));
+		KUNIT_EXPECT_FALSE(test, kmt_free(&e->core, KMT_VIRT,
+						  (unsigned long)p + 4));
+		KUNIT_EXPECT_TRUE(test, kmt_free(&e->core, KMT_VIRT,
+						 (unsigned long)p));
+		KUNIT_EXPECT_FALSE(test, known(e, p));
+		KUNIT_EXPECT_FALSE(test, kmt_free(&e->core, KMT_VIRT,
+						  (unsigned long)p));
+	}
+	KUNIT_EXPECT_EQ(test, events(e, KMT_EV_FREE_INSIDE), i);
+	KUNIT_EXPECT_EQ(test, events(e, KMT_EV_FREE_UNKNOWN), i);
+}
+
+static void free_part(struct kunit *test)
+{
+	struct env *e = test->priv;
+	char *p = tracked(test, 256 << 10);
+
+	kmt_free_part(&e->core, KMT_VIRT, (unsigned long)p + 1000,
+		      100 << 10, GFP_KERNEL);
+	KUNIT_EXPECT_TRUE(test, known(e, p + 999));
+	KUNIT_EXPECT_FALSE(test, known(e, p + 1000));
+	KUNIT_EXPECT_FALSE(test, known(e, p + 999 + (100 << 10)));
+	KUNIT_EXPECT_TRUE(test, known(e, p + 1000 + (100 << 10)));
+	KUNIT_EXPECT_TRUE(test, kmt_free(&e->core, KMT_VIRT,
+					 (unsigned long)p));
+	KUNIT_EXPECT_TRUE(test, kmt_free(&e->core, KMT_VIRT, (unsigned long)p +
+					 1000 + (100 << 10)));
+}
+
+static void overlap(struct kunit *test)
+{
+	struct env *e = test->priv;
+	char *p = tracked(test, 512);
+
+	/* The old block was freed without our being told. */
+	KUNIT_EXPECT_EQ(test, track_as(e, p + 256, 128, 1), 0);
+	KUNIT_EXPECT_EQ(test, events(e, KMT_EV_OVERLAP), 1);
+	KUNIT_EXPECT_FALSE(test, known(e, p));
+	KUNIT_EXPECT_TRUE(test, known(e, p + 300));
+}
+
+static void references(struct kunit *test)
+{
+	struct env *e = test->priv;
+	char *whole = tracked(test, 64), *middle = tracked(test, 64);
+	char *last = tracked(test, 64), *behind = tracked(test, 64);
+	char *lost = tracked(test, 64);
+
+	e->roots[0] = (unsigned long)whole;
+	e->roots[1] = (unsigned long)middle + 32;
+	e->roots[2] = (unsigned long)last + 63;
+	e->roots[3] = (unsigned long)behind + 64;
+	e->roots[4] = (unsigned long)lost ^ 0x8000000000000000ul;
+	mark(e);
+	KUNIT_EXPECT_TRUE(test, reached(e, whole));
+	KUNIT_EXPECT_TRUE(test, reached(e, middle));
+	KUNIT_EXPECT_TRUE(test, reached(e, last));
+	KUNIT_EXPECT_FALSE(test, reached(e, behind));
+	KUNIT_EXPECT_FALSE(test, reached(e, lost));
+	kmt_mark_end(&e->m);
+}
+
+/* More than the mark stack holds, both broad and deep. */
+static void many(struct kunit *test)
+{
+	const unsigned int nr = 4 * NR_GREY;
+	struct env *e = test->priv;
+	void **index = memory(test, nr * sizeof(*index)), **p, **last;
+	unsigned int i, missed = 0;
+
+	KUNIT_ASSERT_EQ(test, track_as(e, index, nr * sizeof(*index), 1), 0);
+	for (i = 0; i < nr; i++)
+		index[i] = tracked(test, 32);
+	last = tracked(test, 32);
+	e->roots[7] = (unsigned long)last;
+	for (i = 0; i < nr; i++) {
+		p = tracked(test, 32);
+		last[1] = p;
+		last = p;
+	}
+	last[2] = index;
+	mark(e);
+	for (i = 0; i < nr; i++)
+		missed += !reached(e, index[i]);
+	KUNIT_EXPECT_EQ(test, missed, 0);
+	KUNIT_EXPECT_TRUE(test, reached(e, last));
+	KUNIT_EXPECT_GT(test, events(e, KMT_EV_STACK_OVERFLOW), 0);
+	kmt_mark_end(&e->m);
+	/* All of it hangs on one word. */
+	e->roots[7] = 0;
+	suspect(e);
+	KUNIT_EXPECT_EQ(test, e->v.suspects, 2 * nr + 2);
+}
+
+static void percpu(struct kunit *test)
+{
+	struct env *e = test->priv;
+	unsigned long __percpu *area;
+	void *p[2] = { tracked(test, 40), tracked(test, 40) };
+	unsigned int i = 0;
+	int cpu;
+
+	area = alloc_percpu(unsigned long);
+	KUNIT_ASSERT_TRUE(test, !!area);
+	for_each_possible_cpu(cpu)
+		*per_cpu_ptr(area, cpu) = (unsigned long)p[min(i++, 1u)];
+	KUNIT_EXPECT_EQ(test, kmt_insert(&e->core, KMT_PERCPU,
+					 (__force unsigned long)area,
+					 sizeof(*area), 1, &nobody,
+					 GFP_KERNEL), 0);
+	e->roots[1] = (__force unsigned long)area;
+	mark(e);
+	KUNIT_EXPECT_TRUE(test, reached(e, p[0]));
+	KUNIT_EXPECT_EQ(test, reached(e, p[1]), num_possible_cpus() > 1);
+	kmt_mark_end(&e->m);
+	e->roots[1] = 0;
+	mark(e);
+	KUNIT_EXPECT_FALSE(test, reached(e, p[0]));
+	kmt_mark_end(&e->m);
+	free_percpu(area);
+}
+
+/* Memory that went away without our being told must not be read. */
+static void unreadable(struct kunit *test)
+{
+	struct env *e = test->priv;
+	char *p = vmalloc(2 * PAGE_SIZE);
+	void **q = tracked(test, 32);
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	*(void **)(p + PAGE_SIZE) = q;
+	/* The guard page behind it is not mapped. */
+	KUNIT_EXPECT_EQ(test, track_as(e, p, 3 * PAGE_SIZE, KMT_MIN_GREY), 0);
+	mark(e);
+	KUNIT_EXPECT_TRUE(test, reached(e, q));
+	KUNIT_EXPECT_GT(test, events(e, KMT_EV_FAULT), 0);
+	kmt_mark_end(&e->m);
+	vfree(p);
+	mark(e);
+	KUNIT_EXPECT_FALSE(test, reached(e, q));
+	kmt_mark_end(&e->m);
+}
+
+static void verdicts(struct kunit *test)
+{
+	struct env *e = test->priv;
+	unsigned long *lost = tracked(test, 64), *busy = tracked(test, 64);
+	void **head = tracked(test, 64), *tail = tracked(test, 64);
+
+	head[3] = tail;
+	suspect(e);
+	KUNIT_EXPECT_EQ(test, e->v.suspects, 4);
+	busy[2]++;
+	judge(e);
+	KUNIT_EXPECT_EQ(test, e->v.fresh, 3);
+	KUNIT_EXPECT_EQ(test, e->v.leak_bytes, 192);
+	KUNIT_EXPECT_TRUE(test, is_leak(e, lost));
+	KUNIT_EXPECT_TRUE(test, is_leak(e, tail));
+	KUNIT_EXPECT_FALSE(test, is_leak(e, busy));
+	/* What is referenced again is no leak any more. */
+	e->roots[0] = (unsigned long)head;
+	suspect(e);
+	judge(e);
+	KUNIT_EXPECT_EQ(test, e->v.leaks, 2);
+	KUNIT_EXPECT_FALSE(test, is_leak(e, tail));
+	KUNIT_EXPECT_TRUE(test, is_leak(e, busy));
+	/* What was cleared stays away. */
+	KUNIT_EXPECT_EQ(test, kmt_clear(&e->core), 2);
+	suspect(e);
+	judge(e);
+	KUNIT_EXPECT_EQ(test, e->v.leaks, 0);
+}
+
+static void no_memory(struct kunit *test)
+{
+	struct env *e = test->priv;
+	char *p = memory(test, 4096);
+	unsigned int i;
+	int ret = 0;
+
+	KUNIT_ASSERT_EQ(test, track_as(e, p, 8, 1), 0);
+	WRITE_ONCE(e->starved, true);
+	for (i = 1; i < 512 && !ret; i++)
+		ret = track_as(e, p + 8 * i, 8, 1);
+	KUNIT_EXPECT_EQ(test, ret, -ENOMEM);
+	KUNIT_EXPECT_EQ(test, events(e, KMT_EV_LOST_NOMEM), 1);
+	/* What is tracked stays so, and what comes later is tracked again. */
+	KUNIT_EXPECT_TRUE(test, known(e, p));
+	WRITE_ONCE(e->starved, false);
+	KUNIT_EXPECT_EQ(test, track_as(e, p + 4000, 8, 1), 0);
+	KUNIT_EXPECT_TRUE(test, known(e, p + 4000));
+}
+
+/* Threads and interrupts that allocate and free, each in its own memory. */
+#define STORM_SLOTS	64
+#define STORM_SIZE	(16 << 10)	/* all of a thread is in one region */
+#define STORM_THREADS	4
+
+struct storm {
+	struct env *e;
+	char *mem;
+	unsigned long live[BITS_TO_LONGS(STORM_SLOTS)];
+	unsigned int lost;
+	unsigned int irqs;
+	struct irq_work work;
+};
+
+static void storm_step(struct storm *s, unsigned int slot, gfp_t gfp)
+{
+	char *p = s->mem + slot * (STORM_SIZE / STORM_SLOTS);
+
+	if (!test_bit(slot, s->live)) {
+		if (kmt_insert(&s->e->core, KMT_VIRT, (unsigned long)p, 200, 1,
+			       &nobody, gfp))
+			s->lost++;
+		else
+			__set_bit(slot, s->live);
+		return;
+	}
+	__clear_bit(slot, s->live);
+	if (!kmt_free(&s->e->core, KMT_VIRT, (unsigned long)p))
+		s->lost++;
+}
+
+/* The last slot is that of the interrupt. */
+static void storm_irq(struct irq_work *work)
+{
+	struct storm *s = container_of(work, struct storm, work);
+
+	if (kmt_insert(&s->e->core, KMT_VIRT, (unsigned long)s->mem +
+		       STORM_SIZE, 8, 1, &nobody, GFP_ATOMIC) ||
+	    !kmt_free(&s->e->core, KMT_VIRT, (unsigned long)s->mem +
+		      STORM_SIZE))
+		s->lost++;
+	s->irqs++;
+}
+
+static int storm_thread(void *data)
+{
+	struct storm *s = data;
+	unsigned int i;
+
+	for (i = 0; !kthread_should_stop(); i++) {
+		storm_step(s, get_random_u32_below(STORM_SLOTS), GFP_KERNEL);
+		if (!(i & 63))
+			irq_work_queue(&s->work);
+		if (!(i & 1023))
+			cond_resched();
+	}
+	return 0;
+}
+
+static void storm(struct kunit *test)
+{
+	struct env *e = test->priv;
+	struct task_struct *tasks[STORM_THREADS];
+	struct storm *s = memory(test, sizeof(*s) * STORM_THREADS);
+	unsigned int i, slot, missed = 0;
+
+	for (i = 0; i < STORM_THREADS; i++) {
+		s[i].e = e;
+		s[i].mem = memory(test, STORM_SIZE + 8);
+		s[i].work = IRQ_WORK_INIT_HARD(storm_irq);
+		e->roots[i] = (unsigned long)s[i].mem;
+	}
+	for (i = 0; i < STORM_THREADS; i++) {
+		tasks[i] = kthread_run(storm_thread, &s[i], "kmt_storm");
+		KUNIT_ASSERT_FALSE(test, IS_ERR(tasks[i]));
+	}
+	/* Marks go on meanwhile. */
+	for (i = 0; i < 200; i++) {
+		suspect(e);
+		judge(e);
+		usleep_range(100, 200);
+	}
+	for (i = 0; i < STORM_THREADS; i++) {
+		kthread_stop(tasks[i]);
+		irq_work_sync(&s[i].work);
+		KUNIT_EXPECT_EQ(test, s[i].lost, 0);
+		KUNIT_EXPECT_GT(test, s[i].irqs, 0);
+		for (slot = 0; slot < STORM_SLOTS; slot++)
+			missed += known(e, s[i].mem + slot * (STORM_SIZE /
+						STORM_SLOTS)) !=
+				  test_bit(slot, s[i].live);
+	}
+	KUNIT_EXPECT_EQ(test, missed, 0);
+	KUNIT_EXPECT_EQ(test, events(e, KMT_EV_OVERLAP), 0);
+	kmt_drop_space(&e->core, KMT_VIRT);
+	KUNIT_EXPECT_EQ(test, kmt_pool_free_cells(&e->core),
+			e->core.pool.cells);
+}
+
+static struct kunit_case core_cases[] = {
+	KUNIT_CASE(find_and_free),
+	KUNIT_CASE(free_part),
+	KUNIT_CASE(overlap),
+	KUNIT_CASE(references),
+	KUNIT_CASE(many),
+	KUNIT_CASE(percpu),
+	KUNIT_CASE(unreadable),
+	KUNIT_CASE(verdicts),
+	KUNIT_CASE(no_memory),
+	KUNIT_CASE(storm),
+	{}
+};
+
+static struct kunit_suite core_suite = {
+	.name = "kmemtrack_core",
+	.init = env_init,
+	.exit = env_exit,
+	.test_cases = core_cases,
+};
+
+kunit_test_suite(core_suite);
