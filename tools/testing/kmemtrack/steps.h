@@ -22,6 +22,14 @@ struct steps {
 /* A number below @n. */
 u32 pick(struct source *src, u32 n);
 
+struct block *pick_block(struct steps *t);
+u8 pick_min(struct steps *t, enum kmt_space space);
+
+/* steps_note.c */
+void step_alias(struct steps *t);
+void step_area(struct steps *t);
+void step_note(struct steps *t);
+
 void steps_begin(struct steps *t);
 void step(struct steps *t);
 /* A last scan, and the end of the tracker. */

@@ -41,6 +41,8 @@ typedef unsigned int gfp_t;
 #define EXPORT_SYMBOL(x)
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#undef static_assert
+#define static_assert(c, ...)	_Static_assert(c, #c)
 #define BUILD_BUG_ON(c)	_Static_assert(!(c), #c)
 #define container_of(ptr, type, member) \
 	((type *)((char *)(ptr) - offsetof(type, member)))

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Operations as the fuzzer has them, with the oracle beside. */
+#include "steps.h"
+
+#define MAX_STEPS	400
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+	static struct steps t;
+
+	t.src = (struct source){ .data = data, .left = size, .fuzzed = true };
+	steps_begin(&t);
+	while (t.src.left && t.nr < MAX_STEPS)
+		step(&t);
+	steps_end(&t);
+	return 0;
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Random annotations. */
+#include "steps.h"
+
+/* Whether aliases would hang on aliases: their order matters then. */
+static bool chained(struct steps *t, const struct block *holder,
+		    unsigned long target)
+{
+	unsigned int i;
+
+	for (i = 0; i < MAX_BLOCKS; i++) {
+		struct block *b = &t->m.b[i];
+
+		if (!b->used || b->lost || b->space != KMT_VIRT)
+			continue;
+		if (b->aliased && (target - b->addr < b->size ||
+				   b->alias - holder->addr < holder->size))
+			return true;
+	}
+	return false;
+}
+
+void step_alias(struct steps *t)
+{
+	struct block *holder = pick_block(t), *target = pick_block(t);
+	unsigned long at;
+	bool memory = t->m.s->chunks_left;
+
+	if (!holder || holder->space != KMT_VIRT || holder->lost ||
+	    target->space != KMT_VIRT || holder == target ||
+	    holder->aliased || chained(t, holder, target->addr))
+		return;
+	at = holder->addr + pick(&t->src, min(holder->size, 60000ul));
+	if (kmt_add_alias(&t->m.s->core, at, target->addr, GFP_KERNEL)) {
+		holder->aliased = true;
+		holder->alias = target->addr;
+	} else {
+		AGREE(!memory);
+		t->m.events[KMT_EV_LOST_NOMEM]++;
+	}
+}
+
+void step_area(struct steps *t)
+{
+	struct block *b = pick_block(t);
+	unsigned long at, size, left;
+	bool memory = t->m.s->chunks_left;
+
+	if (!b || b->space != KMT_VIRT || b->lost || b->nr_areas == MAX_AREAS)
+		return;
+	at = b->addr + pick(&t->src, min(b->size, 60000ul));
+	size = 1 + pick(&t->src, min(b->size, 60000ul));
+	left = b->addr + b->size - at;
+	if (!pick(&t->src, 4))
+		size = SIZE_MAX;
+	if (kmt_add_area(&t->m.s->core, at, size, GFP_KERNEL)) {
+		size = size == SIZE_MAX ? left : size;
+		AGREE(size <= left);
+		b->areas[b->nr_areas++] = (struct kmt_range){ at, at + size };
+	} else if (size != SIZE_MAX && size > left &&
+		   sim_events(t->m.s, KMT_EV_BAD_AREA) >
+		   t->m.events[KMT_EV_BAD_AREA]) {
+		t->m.events[KMT_EV_BAD_AREA]++;
+	} else {
+		AGREE(!memory);
+		t->m.events[KMT_EV_LOST_NOMEM]++;
+		b->whole = true;
+	}
+}
+
+static void note_flags(struct steps *t, struct block *b, unsigned long at)
+{
+	static const u16 flags[] = { KMT_NO_SCAN, KMT_STACK, KMT_TRANSIENT };
+	u16 flag = flags[pick(&t->src, ARRAY_SIZE(flags))];
+	bool known = kmt_set_flags(&t->m.s->core, b->space, at, flag);
+
+	AGREE(known == !b->lost);
+	b->no_scan |= flag == KMT_NO_SCAN;
+	b->stack |= flag == KMT_STACK;
+	b->transient |= flag == KMT_TRANSIENT;
+}
+
+void step_note(struct steps *t)
+{
+	struct block *b = pick_block(t);
+	unsigned long at;
+
+	if (!b)
+		return;
+	at = b->addr + pick(&t->src, min(b->size, 60000ul));
+	t->m.events[KMT_EV_NOTE_UNKNOWN] += b->lost;
+	if (pick(&t->src, 2)) {
+		note_flags(t, b, at);
+		return;
+	}
+	b->min = pick_min(t, b->space);
+	AGREE(kmt_set_min(&t->m.s->core, b->space, at, b->min) == !b->lost);
+	if (!block_judged(b)) {
+		b->suspect = false;
+		b->leak = false;
+		b->fresh = false;
+	}
+}
