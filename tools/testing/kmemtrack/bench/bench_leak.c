@@ -38,7 +38,11 @@ static noinline void lose_slab(void)
 {
 	void *bulk[2] = {};
 
-	note_lost("kmalloc", kmalloc(64, GFP_KERNEL));
+	/*
+	 * Of a size that nobody else needs at this time: the stack of kthreadd
+	 * still has the address of what it freed last.
+	 */
+	note_lost("kmalloc", kmalloc(176, GFP_KERNEL));
 	note_lost("kzalloc-1k", kzalloc(1024, GFP_KERNEL));
 	note_lost("kmalloc-large", kmalloc(64 << 10, GFP_KERNEL));
 	note_lost("kmem-cache", kmem_cache_alloc(cache, GFP_KERNEL));
@@ -65,9 +69,9 @@ static noinline void lose_linked(void)
 	struct bench_lost *d = kzalloc(sizeof(*d), GFP_KERNEL);
 
 	if (a && b && c && d) {
-		a->other = b;		/* b is lost with a */
-		c->other = d;		/* a ring */
-		d->other = c;
+		WRITE_ONCE(a->other, b);	/* b is lost with a */
+		WRITE_ONCE(c->other, d);	/* a ring */
+		WRITE_ONCE(d->other, c);
 	}
 	note_lost("behind", b);
 	note_lost("ring", d);
