@@ -276,18 +276,20 @@ static void many(struct kunit *test)
 static void percpu(struct kunit *test)
 {
 	struct env *e = test->priv;
-	unsigned long __percpu *area;
+	void __percpu *area = __alloc_percpu(sizeof(long), sizeof(long));
 	void *p[2] = { tracked(test, 40), tracked(test, 40) };
 	unsigned int i = 0;
 	int cpu;
 
-	area = alloc_percpu(unsigned long);
 	KUNIT_ASSERT_TRUE(test, !!area);
-	for_each_possible_cpu(cpu)
-		*per_cpu_ptr(area, cpu) = (unsigned long)p[min(i++, 1u)];
+	for_each_possible_cpu(cpu) {
+		void **slot = per_cpu_ptr(area, cpu);
+
+		*slot = p[min(i++, 1u)];
+	}
 	KUNIT_EXPECT_EQ(test, kmt_insert(&e->core, KMT_PERCPU,
 					 (__force unsigned long)area,
-					 sizeof(*area), 1, &nobody,
+					 sizeof(long), 1, &nobody,
 					 GFP_KERNEL), 0);
 	e->roots[1] = (__force unsigned long)area;
 	mark(e);

@@ -132,16 +132,17 @@ static int leak_percpu(const struct tk_kind *k, unsigned int n)
 /* Per-CPU memory that only leads to more. */
 static int leak_percpu_pointer(const struct tk_kind *k, unsigned int n)
 {
-	unsigned long __percpu *area;
+	void __percpu *area = __alloc_percpu(sizeof(long), sizeof(long));
 	int cpu;
 
-	area = alloc_percpu(unsigned long);
 	if (!area)
 		return -ENOMEM;
-	tk_note(k, (__force void *)area, sizeof(*area), TK_PERCPU, TK_LEAKED);
-	for_each_possible_cpu(cpu)
-		*per_cpu_ptr(area, cpu) =
-			(unsigned long)tk_make(k, 96, TK_LEAKED);
+	tk_note(k, (__force void *)area, sizeof(long), TK_PERCPU, TK_LEAKED);
+	for_each_possible_cpu(cpu) {
+		void **slot = per_cpu_ptr(area, cpu);
+
+		*slot = tk_make(k, 96, TK_LEAKED);
+	}
 	return 0;
 }
 

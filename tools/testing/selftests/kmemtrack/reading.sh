@@ -64,9 +64,19 @@ two_readers()
 }
 check "two readers at a time" two_readers
 
-# While scans run a reader sees these leaks, or all of the record or none.
+# One line per record, without what changes
+flat()
+{
+	awk '/^unref/ && NR > 1 { print "" } { printf "%s|", $0 }
+	     END { if (NR) print "" }' "$@" | sort
+}
+
+# While scans run, readers see whole records of what was lost, and nothing
+# else. A reader on another CPU may hold an address in a register just when the
+# scan comes by, so that a leak is acquitted for once; but not for good.
 readers_and_scans()
 {
+	flat "$T/whole" >"$T/flat"
 	(
 		for i in 1 2 3; do
 			echo scan >"$REPORT" || exit 1
@@ -74,12 +84,19 @@ readers_and_scans()
 	) &
 	pid=$!
 	rc=0
+	reads=0
+	whole=0
 	while kill -0 $pid 2>/dev/null; do
 		cat "$LEAKS" >"$T/a" || rc=1
-		cmp "$T/a" "$T/whole" || rc=1
-		cat "$REPORT" >/dev/null "$STATS" || rc=1
+		flat "$T/a" | grep -vxFf "$T/flat" && rc=1
+		reads=$((reads + 1))
+		cmp -s "$T/a" "$T/whole" && whole=$((whole + 1))
+		cat "$REPORT" "$STATS" >/dev/null || rc=1
 	done
-	wait $pid && return $rc
+	wait $pid || rc=1
+	echo "$whole of $reads reads gave all leaks"
+	[ $whole -gt 0 ] || rc=1
+	scan && cmp "$T/report" "$T/whole" && return $rc
 }
 check "readers while scans run" readers_and_scans
 

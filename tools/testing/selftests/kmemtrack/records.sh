@@ -104,7 +104,7 @@ check "the name of a kernel thread" has thread '^  comm "tk_leaver", pid '
 check "an interrupt has no task of its own" \
 	has hardirq '^  comm "(hardirq|softirq)", pid 0,'
 check "contents are shown" \
-	eval 'of kmemdup | grep -E "^    .*  duplicated by k$"'
+	eval 'of kmemdup | grep -E "^    .*  duplicated by km$"'
 check "not more contents than there are" \
 	has kmalloc-8 '^  hex dump \(first 8 bytes\):$'
 check "per-CPU contents are of a CPU" \
@@ -115,7 +115,7 @@ check "sizes are those asked for, or of the slab object" \
 # A process with a name of its own
 task()
 {
-	cp "$(command -v busybox)" "$T/busybox_kmt" && inject reap || return
+	cp /bin/busybox "$T/busybox_kmt" && inject reap || return
 	"$T/busybox_kmt" sh -c \
 		"echo \$\$ >$T/pid; echo leak caller >$INJECT" || return
 	scan && truth || return
