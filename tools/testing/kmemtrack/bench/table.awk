@@ -156,6 +156,10 @@ BEGIN {
 		    ("none", "cost.live.bytes") in fig)
 			derive(k, "metadata", fig[k, "cost.live.bytes"] - \
 			       fig["none", "cost.live.bytes"])
+		if (k != "none" && (k, "off.bootoff.free") in fig &&
+		    ("none", "off.bootoff.free") in fig)
+			derive(k, "kept", fig["none", "off.bootoff.free"] - \
+			       fig[k, "off.bootoff.free"])
 	}
 	printf "{\n  \"format\": 1,\n  \"mode\": \"%s\",\n  \"qemu\": \"%s\"," \
 		"\n  \"rows\": [", mode, qemu >json
