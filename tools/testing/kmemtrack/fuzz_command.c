@@ -2,6 +2,7 @@
 /* Any text to the command parser; a second, slower one says what is right. */
 #include "sim.h"
 #include "command.h"
+#include "fuzz.h"
 
 static const struct {
 	const char *word;
@@ -100,8 +101,6 @@ static bool expect(const char *s, size_t len, struct kmt_command *cmd)
 	}
 	return false;
 }
-
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Operations as the fuzzer has them, with the oracle beside. */
+#include "fuzz.h"
 #include "steps.h"
 
 #define MAX_STEPS	400
-
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {

@@ -111,6 +111,27 @@ static void test_changed(void **state)
 	assert_false(sim_leak(s, BLOCK(3)));
 }
 
+/* What it refers to is found with the smallest mark stack, in any order. */
+static void test_changed_overflow(void **state)
+{
+	struct sim *s = sim_new(63, 1, 1);
+	unsigned int i;
+
+	for (i = 20; i-- > 0; )
+		sim_alloc(s, BLOCK(i), 128);
+	for (i = 1; i < 10; i++) {
+		sim_put(BLOCK(0) + 8 * i, BLOCK(i));
+		sim_put(BLOCK(i) + 16, BLOCK(10 + i));
+	}
+	first(s);
+	assert_int_equal(s->v.suspects, 20);
+	sim_put(BLOCK(0), 1);
+	second(s, 0);
+	assert_int_equal(s->v.leaks, 1);
+	assert_true(sim_leak(s, BLOCK(10)));
+	sim_delete(s);
+}
+
 static void test_percpu_changed(void **state)
 {
 	struct sim *s = *state;
@@ -158,6 +179,10 @@ static void test_min_age(void **state)
 	first(s);
 	assert_int_equal(s->v.suspects, 3);
 	assert_int_equal(s->v.youngest, (u32)-100);
+	s->now = -50;
+	second(s, 1000);
+	assert_int_equal(s->v.leaks, 0);
+	first(s);
 	s->now = 499;
 	second(s, 1000);
 	assert_int_equal(s->v.leaks, 0);
@@ -256,6 +281,7 @@ int main(void)
 		T(test_one_scan),
 		T(test_spaces),
 		T(test_changed),
+		cmocka_unit_test(test_changed_overflow),
 		T(test_percpu_changed),
 		T(test_transient),
 		T(test_min_age),

@@ -160,6 +160,48 @@ static void test_overflow(void **state)
 	}
 }
 
+/* Each sweep gets one block further: as many are made as it takes. */
+static void test_many_sweeps(void **state)
+{
+	struct sim *s = sim_new(511, 1, 1);
+	const unsigned int nr = 40;
+	unsigned int i;
+
+	/* Each before its holder in the pool. */
+	for (i = nr; i-- > 0; ) {
+		sim_alloc(s, BLOCK(i), 64);
+		sim_alloc(s, BLOCK(nr + i), 64);
+	}
+	for (i = 0; i < nr; i++) {
+		/* The first takes the only place on the mark stack. */
+		sim_put(BLOCK(i), BLOCK(nr + i));
+		if (i + 1 < nr)
+			sim_put(BLOCK(i) + 8, BLOCK(i + 1));
+	}
+	sim_put(ROOT(0), BLOCK(0));
+	mark(s);
+	for (i = 0; i < 2 * nr; i++)
+		assert_false(sim_white(s, BLOCK(i)));
+	assert_true(sim_events(s, KMT_EV_STACK_OVERFLOW) > 0);
+	check_core(s);
+	sim_delete(s);
+}
+
+/* However often a block is referred to, it takes one place on the stack. */
+static void test_pushed_once(void **state)
+{
+	struct sim *s = sim_new(63, 1, 1);
+	unsigned int i;
+
+	sim_alloc(s, BLOCK(1), 64);
+	for (i = 0; i < 64; i++)
+		sim_put(ROOT(i), BLOCK(1));
+	mark(s);
+	assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
+	assert_int_equal(s->m.hits, 64);
+	sim_delete(s);
+}
+
 static void test_unreadable(void **state)
 {
 	struct sim *s = *state;
@@ -252,6 +294,11 @@ static void test_skip(void **state)
 	sim_put(ROOT(2), SIM_VMALLOC);
 	mark(s);
 	assert_int_equal(s->m.hits, 1);
+	/* Not even looked up: a block there would be found otherwise. */
+	assert_int_equal(sim_insert(s, KMT_VIRT, ROOT(0), 64, 1), 0);
+	mark(s);
+	assert_int_equal(s->m.hits, 2);
+	assert_true(sim_white(s, ROOT(0)));
 }
 
 /* Epochs wrap after 65,535 marks: an old mark never passes for the new. */
@@ -438,6 +485,8 @@ int main(void)
 		T(test_large),
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_overflow),
+		cmocka_unit_test(test_many_sweeps),
+		cmocka_unit_test(test_pushed_once),
 		T(test_unreadable),
 		T(test_percpu),
 		T(test_roots),

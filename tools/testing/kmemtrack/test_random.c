@@ -28,7 +28,7 @@ static unsigned long from_env(const char *name, unsigned long otherwise)
 static void test_random_heaps(void **state)
 {
 	unsigned long seed = from_env("KMT_SEED", time(NULL));
-	unsigned long rounds = from_env("KMT_ROUNDS", 1200), i;
+	unsigned long rounds = from_env("KMT_ROUNDS", 1000), i;
 	unsigned long scans = 0, leaks = 0, indirect = 0, lost = 0, vague = 0;
 	unsigned long overflows = 0;
 	static struct steps t;
