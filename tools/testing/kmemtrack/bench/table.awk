@@ -43,6 +43,9 @@ function read_figures(k,	line, part, file, v) {
 		       1000000 / fig[k, "cost.scan_stats.scan_marks"])
 	else if (k == "kmemleak")
 		derive(k, "cost.mark", fig[k, "cost.scan.busy"])
+	# Where there is nothing to be switched off, it always is
+	if (k == "none" && (k, "cost.hot.pair") in fig)
+		derive(k, "cost.off.pair", fig[k, "cost.hot.pair"])
 	if ((v = rounds(k, "idle", "avg", 0)) != "")
 		derive(k, "par.idle_avg", v / 1000)
 	if ((v = rounds(k, "scan", "avg", 0)) != "")
