@@ -132,6 +132,7 @@ struct kmem_cache *tk_cache(enum tk_how how);
 /* slot: threads that sleep or run until they are stopped */
 int tk_thread_start(const struct tk_kind *k, int (*fn)(void *));
 void tk_thread_ready(void);
+void tk_thread_sleep(void);
 void tk_threads_stop(const struct tk_kind *k);
 
 #endif /* _TEST_KMEMTRACK_H */

@@ -185,8 +185,16 @@ static void lose_rcu(const struct tk_kind *k)
 
 /* A grace period that does not end: there is a reader. */
 DEFINE_STATIC_SRCU(srcu);
-static int srcu_reader;
-static bool srcu_held;
+
+static int srcu_reader(void *unused)
+{
+	int nr = srcu_read_lock(&srcu);
+
+	tk_thread_ready();
+	tk_thread_sleep();
+	srcu_read_unlock(&srcu, nr);
+	return 0;
+}
 
 static void on_srcu(struct rcu_head *unused)
 {
@@ -194,8 +202,10 @@ static void on_srcu(struct rcu_head *unused)
 
 static int hold_srcu(const struct tk_kind *k, unsigned int n)
 {
-	srcu_reader = __srcu_read_lock(&srcu);
-	srcu_held = true;
+	int ret = tk_thread_start(k, srcu_reader);
+
+	if (ret)
+		return ret;
 	while (n--) {
 		struct deferred *d = tk_make(k, sizeof(*d), TK_HELD);
 
@@ -208,10 +218,7 @@ static int hold_srcu(const struct tk_kind *k, unsigned int n)
 
 static void lose_srcu(const struct tk_kind *k)
 {
-	if (!srcu_held)
-		return;
-	srcu_held = false;
-	__srcu_read_unlock(&srcu, srcu_reader);
+	tk_threads_stop(k);
 	srcu_barrier(&srcu);
 }
 

@@ -259,7 +259,8 @@ void tk_threads_stop(const struct tk_kind *k)
 	}
 }
 
-static noinline void sleep_until_stopped(void)
+/* Sleeps until the calling thread is to stop. */
+noinline void tk_thread_sleep(void)
 {
 	set_current_state(TASK_INTERRUPTIBLE);
 	while (!kthread_should_stop()) {
@@ -276,7 +277,7 @@ static noinline void hold_on_stack(const struct tk_kind *k)
 	place[2] = tk_make(k, k->size, TK_HELD);
 	barrier_data(place);
 	tk_thread_ready();
-	sleep_until_stopped();
+	tk_thread_sleep();
 	memset(place, 0, sizeof(place));
 	barrier_data(place);
 }
@@ -295,7 +296,7 @@ static noinline void hold_in_register(const struct tk_kind *k)
 
 	OPTIMIZER_HIDE_VAR(p);
 	tk_thread_ready();
-	sleep_until_stopped();
+	tk_thread_sleep();
 	/* It is used after that, too. */
 	barrier_data((void *)p);
 }
@@ -323,7 +324,7 @@ static noinline void wait_on_object(const struct tk_kind *k)
 		wait_event_interruptible(w->queue, kthread_should_stop());
 	} else {
 		tk_thread_ready();
-		sleep_until_stopped();
+		tk_thread_sleep();
 	}
 }
 
