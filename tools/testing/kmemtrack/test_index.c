@@ -239,6 +239,59 @@ static void test_lock_object(void **state)
 	assert_false(host_irqs_off());
 }
 
+static unsigned long reborn_at, reborn_size;
+
+/* The block in the cell is freed, and the cell used for another. */
+static void rebirth(void)
+{
+	struct sim *s = the_sim;
+
+	host_before_lock = NULL;
+	assert_true(kmt_free(&s->core, KMT_VIRT, BLOCK(1)));
+	if (reborn_size)
+		assert_int_equal(sim_insert(s, KMT_VIRT, reborn_at,
+					    reborn_size, 1), 0);
+}
+
+/* Between the look at a cell and the lock it may become another block. */
+static void test_lock_reborn(void **state)
+{
+	static const unsigned long places[][2] = {
+		{ BLOCK(1), 32 }, { BLOCK(2), 64 }, { SIM_VMALLOC, 64 },
+		{ BLOCK(1) + 5 * REGION, 64 }, { BLOCK(1), 2 * REGION },
+		{ 0, 0 },
+	};
+	struct sim *s = *state;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
+		struct kmt_tree *tree;
+		struct kmt_object *o;
+		unsigned long flags;
+
+		assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(1), 64, 1), 0);
+		o = kmt_chunk_cells(s->core.pool.chunks);
+		while (!o->flags)
+			o++;
+		reborn_at = places[i][0];
+		reborn_size = places[i][1];
+		host_before_lock = rebirth;
+		tree = kmt_lock_object(&s->core, o, &flags);
+		assert_null(host_before_lock);
+		if (!reborn_size) {
+			assert_null(tree);
+			continue;
+		}
+		assert_int_equal(o->addr, reborn_at);
+		assert_ptr_equal(tree, kmt_tree_of(&s->core, KMT_VIRT,
+						   reborn_at, reborn_size));
+		assert_true(host_lock_held(&tree->lock));
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		assert_true(kmt_free(&s->core, KMT_VIRT, reborn_at));
+	}
+	assert_false(host_irqs_off());
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
 
 int main(void)
@@ -253,6 +306,7 @@ int main(void)
 		T(test_resize),
 		T(test_resize_from_wide),
 		T(test_lock_object),
+		T(test_lock_reborn),
 	};
 
 	return cmocka_run_group_tests_name("index", tests, NULL, NULL);

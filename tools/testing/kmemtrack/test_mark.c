@@ -161,17 +161,15 @@ static void test_overflow(void **state)
 }
 
 /* Each sweep gets one block further: as many are made as it takes. */
-static void test_many_sweeps(void **state)
+static void sweep_often(bool backwards)
 {
 	struct sim *s = sim_new(511, 1, 1);
 	const unsigned int nr = 40;
 	unsigned int i;
 
-	/* Each before its holder in the pool. */
-	for (i = nr; i-- > 0; ) {
-		sim_alloc(s, BLOCK(i), 64);
-		sim_alloc(s, BLOCK(nr + i), 64);
-	}
+	/* In one of both orders each is before its holder in the pool. */
+	for (i = 0; i < 2 * nr; i++)
+		sim_alloc(s, BLOCK(backwards ? 2 * nr - 1 - i : i), 64);
 	for (i = 0; i < nr; i++) {
 		/* The first takes the only place on the mark stack. */
 		sim_put(BLOCK(i), BLOCK(nr + i));
@@ -185,6 +183,12 @@ static void test_many_sweeps(void **state)
 	assert_true(sim_events(s, KMT_EV_STACK_OVERFLOW) > 0);
 	check_core(s);
 	sim_delete(s);
+}
+
+static void test_many_sweeps(void **state)
+{
+	sweep_often(false);
+	sweep_often(true);
 }
 
 /* However often a block is referred to, it takes one place on the stack. */

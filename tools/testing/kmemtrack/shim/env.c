@@ -11,6 +11,7 @@
 #define MAX_HELD	3
 
 __thread int host_cpu;
+void (*host_before_lock)(void);
 static __thread bool irqs_off;
 static __thread raw_spinlock_t *held[MAX_HELD];
 static __thread unsigned int nr_held;
@@ -58,6 +59,8 @@ void host_lock(raw_spinlock_t *lock)
 {
 	assert(irqs_off);
 	assert(nr_held < MAX_HELD);
+	if (host_before_lock && !nr_held)
+		host_before_lock();
 	if (nr_held)
 		assert(held[nr_held - 1]->rank < lock->rank);
 	while (__atomic_exchange_n(&lock->locked, 1, __ATOMIC_ACQUIRE))

@@ -95,6 +95,8 @@ static inline long atomic_long_read(const atomic_long_t *v)
 #define HOST_CPUS	8
 
 extern __thread int host_cpu;
+/* For a test that acts as another CPU just before a first lock is taken. */
+extern void (*host_before_lock)(void);
 
 bool host_irqs_off(void);
 unsigned int host_locks_held(void);
