@@ -244,6 +244,73 @@ static void test_filled_later(void **state)
 	assert_in_range(last, 40, 999);
 }
 
+struct birth {
+	unsigned int at;
+	unsigned int reads;
+	bool done;
+};
+
+/* The last reference to BLOCK(1) moves into a block born at read number at. */
+static void give_birth(struct sim *s, unsigned long src, size_t len)
+{
+	struct birth *b = s->priv;
+
+	if (b->reads++ != b->at || b->done)
+		return;
+	b->done = true;
+	/* Called under the lock of the block that is read: put it off. */
+}
+
+static bool deliver(struct sim *s)
+{
+	struct birth *b = s->priv;
+
+	if (!b->done || sim_tracked(s, BLOCK(9)))
+		return false;
+	sim_alloc(s, BLOCK(9), 64);
+	sim_put(BLOCK(9) + 56, BLOCK(1));
+	sim_put(BLOCK(2), 0);
+	sim_put(ROOT(5), BLOCK(9));
+	return false;
+}
+
+static void test_newborn(void **state)
+{
+	unsigned int at, moved = 0;
+
+	for (at = 0; at < 12; at++) {
+		struct sim *s = sim_new(63, 10, 4);
+		struct birth b = { .at = at };
+
+		sim_alloc(s, BLOCK(1), 64);
+		sim_alloc(s, BLOCK(2), 64);
+		sim_put(ROOT(5), BLOCK(2));
+		sim_put(BLOCK(2), BLOCK(1));
+		s->fine = true;
+		s->priv = &b;
+		s->on_read = give_birth;
+		s->on_relax = deliver;
+		sim_mark(s, ROOT(0), ROOT(640));
+		assert_false(sim_white(s, BLOCK(1)));
+		if (sim_tracked(s, BLOCK(9))) {
+			moved++;
+			assert_false(sim_white(s, BLOCK(9)));
+		}
+		kmt_mark_end(&s->m);
+		/* After the mark it is a block like any other. */
+		s->on_read = NULL;
+		s->on_relax = NULL;
+		if (sim_tracked(s, BLOCK(9))) {
+			sim_put(ROOT(5), 0);
+			sim_mark(s, ROOT(0), ROOT(640));
+			kmt_mark_end(&s->m);
+			assert_true(sim_white(s, BLOCK(9)));
+		}
+		sim_delete(s);
+	}
+	assert_true(moved > 5);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -251,6 +318,7 @@ int main(void)
 		cmocka_unit_test(test_leak_stays),
 		cmocka_unit_test(test_node_replaced),
 		cmocka_unit_test(test_filled_later),
+		cmocka_unit_test(test_newborn),
 	};
 
 	return cmocka_run_group_tests_name("frontier", tests, NULL, NULL);
