@@ -107,9 +107,10 @@ const char *kmt_comm(u16 handle);
 /* modsym.c: names of code that is gone */
 bool kmt_gone_name(unsigned long pc, u32 born, char *buf, size_t len);
 
-/* roots.c, pages.c */
+/* roots.c, pages.c, slots.c */
 void kmt_mark_roots(struct kmt_marker *m, unsigned long frame);
 void kmt_mark_pages(struct kmt_marker *m);
+void kmt_mark_slots(struct kmt_marker *m, struct page *page);
 
 /* scan.c */
 int kmt_scan(void);

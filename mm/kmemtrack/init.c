@@ -15,6 +15,7 @@
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/task.h>
 #include <asm/sections.h>
 
 #include "compat.h"
@@ -272,6 +273,9 @@ static void add_roots(void)
 	/* In some architectures it is part of the data section. */
 	if (!memory_contains(_sdata, _edata, __start_ro_after_init, 1))
 		add_root(__start_ro_after_init, __end_ro_after_init);
+	/* The stack of the boot CPU's idle task: see skip_idle_stacks(). */
+	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)init_task.stack,
+		      THREAD_SIZE, GFP_KERNEL);
 	/* The core knows addresses of blocks; that is no reference. */
 	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)&kmt_core,
 		      sizeof(kmt_core), GFP_KERNEL);
@@ -295,6 +299,7 @@ void __init kmemtrack_init(void)
 	if (kmt_state == KMT_UNBORN)
 		start_early();
 	kmt_note_early_use();
+	early_grown = kmt_grown;
 	if (set_up() || leave_array()) {
 		failed = true;
 		want_on = false;

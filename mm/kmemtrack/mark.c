@@ -10,6 +10,9 @@
 /* Sweeps for blocks that were born meanwhile; overflow has as many as needed. */
 #define KMT_SWEEPS	4
 
+/* Larger blocks are not searched for a pointer back: too long under a lock. */
+#define KMT_PEEK_MAX	2048
+
 /* How far references in excess are passed on. */
 #define KMT_ALIAS_HOPS	4
 
@@ -29,6 +32,7 @@ void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
 	m->depth = 0;
 	m->overflow = false;
 	m->stopped = false;
+	m->nap = (struct kmt_range){};
 	m->budget = KMT_BUDGET;
 	m->words = 0;
 	m->hits = 0;
@@ -64,6 +68,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 	struct kmt_core *core = m->core;
 	struct kmt_range *wide = &core->wide_range[KMT_VIRT];
 	u16 epoch = core->epoch + 1;
+	unsigned long lo, hi;
 
 	if (!epoch) {
 		/* 0 is the epoch of nothing, so a wrap skips it. */
@@ -71,10 +76,12 @@ void kmt_mark_begin(struct kmt_marker *m)
 		epoch = 1;
 	}
 	m->virt = core->linear;
-	if (wide->lo < m->virt.lo && wide->hi)
-		m->virt.lo = READ_ONCE(wide->lo);
-	if (wide->hi > m->virt.hi)
-		m->virt.hi = READ_ONCE(wide->hi);
+	lo = READ_ONCE(wide->lo);
+	hi = READ_ONCE(wide->hi);
+	if (lo < m->virt.lo && hi)
+		m->virt.lo = lo;
+	if (hi > m->virt.hi)
+		m->virt.hi = hi;
 	m->percpu.lo = READ_ONCE(core->wide_range[KMT_PERCPU].lo);
 	m->percpu.hi = READ_ONCE(core->wide_range[KMT_PERCPU].hi);
 	m->depth = 0;
@@ -132,6 +139,43 @@ static void enter_epoch(struct kmt_object *o, u16 epoch)
 	kmt_change_flags(o, 0, KMT_SCANNED);
 }
 
+/* Whether @o holds a word that points into @r; yes for large ones. */
+static bool points_into(struct kmt_marker *m, const struct kmt_object *o,
+			const struct kmt_range *r)
+{
+	const unsigned long step = sizeof(m->peek);
+	unsigned long pos = ALIGN(o->addr, sizeof(long));
+	unsigned long end = ALIGN_DOWN(o->addr + o->size, sizeof(long));
+	unsigned int i;
+
+	if (o->size > KMT_PEEK_MAX)
+		return true;
+	while (pos < end) {
+		unsigned long len = min(end, ALIGN_DOWN(pos, step) + step) -
+				    pos;
+
+		if (!kmt_env_read(m->peek, pos, len))
+			return true;
+		for (i = 0; i < len / sizeof(long); i++)
+			if (kmt_in(r, m->peek[i]))
+				return true;
+		pos += len;
+	}
+	return false;
+}
+
+/*
+ * A task that has been asleep since before a block was born cannot have put a
+ * reference to it on its stack: what looks like one is left over from what was
+ * in that place before. Others may have linked the block to a list whose head
+ * is on the stack; then the block points back.
+ */
+static bool left_over(struct kmt_marker *m, const struct kmt_object *o)
+{
+	return m->nap.hi && kmt_space(o) == KMT_VIRT &&
+	       (s32)(o->born - m->since) > 0 && !points_into(m, o, &m->nap);
+}
+
 /* Counts a reference; true if it is one in excess, for the block at @next. */
 static bool refer(struct kmt_marker *m, enum kmt_space space,
 		  unsigned long word, unsigned long *next)
@@ -145,6 +189,10 @@ static bool refer(struct kmt_marker *m, enum kmt_space space,
 	o = kmt_lock_find(core, space, word, &tree, &flags);
 	if (!o)
 		return false;
+	if (unlikely(left_over(m, o))) {
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		return false;
+	}
 	m->hits++;
 	enter_epoch(o, core->epoch);
 	if (o->count < KMT_COUNT_MAX)
@@ -255,18 +303,8 @@ void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o)
 	drain(m);
 }
 
-/**
- * kmt_mark_block - read memory that is no object as a root
- * @m: marker
- * @start: first byte
- * @end: one past the last
- *
- * What cannot be read is left out.
- *
- * Context: no lock held; the caller sees to it that the memory is a root.
- */
-void kmt_mark_block(struct kmt_marker *m, unsigned long start,
-		    unsigned long end)
+static void mark_range(struct kmt_marker *m, unsigned long start,
+		       unsigned long end)
 {
 	const unsigned long step = KMT_STEP_WORDS * sizeof(long);
 	struct kmt_reader r = { .m = m };
@@ -284,6 +322,44 @@ void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		m->budget -= len / sizeof(long);
 		pos += len;
 	}
+}
+
+/**
+ * kmt_mark_block - read memory that is no object as a root
+ * @m: marker
+ * @start: first byte
+ * @end: one past the last
+ *
+ * What cannot be read is left out.
+ *
+ * Context: no lock held; the caller sees to it that the memory is a root.
+ */
+void kmt_mark_block(struct kmt_marker *m, unsigned long start,
+		    unsigned long end)
+{
+	mark_range(m, start, end);
+	drain(m);
+}
+
+/**
+ * kmt_mark_nap - read the stack of a task that sleeps as a root
+ * @m: marker
+ * @stack: all of the stack
+ * @start: first byte of its live part
+ * @since: low 32 bits of jiffies after which the task did not run
+ *
+ * Left out is what looks like a reference to a block that is younger than
+ * that, unless the block refers to the stack.
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
+		  unsigned long start, u32 since)
+{
+	m->nap = *stack;
+	m->since = since;
+	mark_range(m, start, stack->hi);
+	m->nap = (struct kmt_range){};
 	drain(m);
 }
 

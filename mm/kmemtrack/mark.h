@@ -43,11 +43,14 @@ struct kmt_grey {
  * @stopped: the mark was given up; it proves nothing
  * @virt: hull of all addresses of KMT_VIRT when the mark began
  * @percpu: hull of all addresses of KMT_PERCPU when the mark began
+ * @nap: the stack being read, of a task that sleeps; empty if it is none
+ * @since: low 32 bits of jiffies after which that task did not run
  * @budget: words to go until kmt_ops.relax() is called
  * @words: words read
  * @hits: references found
  * @objects: objects read
  * @buf: the piece being looked at
+ * @peek: a piece of a block that the piece being looked at refers to
  */
 struct kmt_marker {
 	struct kmt_core *core;
@@ -58,11 +61,14 @@ struct kmt_marker {
 	bool stopped;
 	struct kmt_range virt;
 	struct kmt_range percpu;
+	struct kmt_range nap;
+	u32 since;
 	long budget;
 	unsigned long words;
 	unsigned long hits;
 	unsigned long objects;
 	unsigned long buf[KMT_STEP_WORDS];
+	unsigned long peek[KMT_STEP_WORDS];
 };
 
 /**
@@ -102,6 +108,8 @@ void kmt_mark_begin(struct kmt_marker *m);
 void kmt_mark_word(struct kmt_marker *m, unsigned long word);
 void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		    unsigned long end);
+void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
+		  unsigned long start, u32 since);
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_sweep(struct kmt_marker *m);
 void kmt_mark_end(struct kmt_marker *m);

@@ -8,14 +8,16 @@
  * as its stack, or the tracker. Slab pages come in only when there are blocks
  * without a record: every slot that has none is a root then.
  */
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/page-flags.h>
+#include <linux/pipe_fs_i.h>
 #include <linux/sched/task_stack.h>
 #include <linux/vmalloc.h>
 
-#include "../slab.h"
 #include "compat.h"
 #include "glue.h"
 
@@ -25,7 +27,7 @@
 /**
  * struct kmt_page_walk - a walk over all pages
  * @m: marker
- * @owned: pages of blocks that are tracked by another address, and stacks
+ * @owned: pages of blocks that are tracked by another address, stacks, pipes
  * @lo: number of the first page in @owned
  * @hi: one past the last
  * @run_lo: struct pages that are to be read
@@ -107,25 +109,66 @@ static void own_blocks(struct kmt_page_walk *w)
 	}
 }
 
+static void own_stack(struct kmt_page_walk *w, struct task_struct *task)
+{
+	unsigned long addr, base = (unsigned long)try_get_task_stack(task);
+
+	if (!base)
+		return;
+	if (!is_vmalloc_addr((void *)base))
+		for (addr = base; addr < base + THREAD_SIZE; addr += PAGE_SIZE)
+			own(w, PHYS_PFN(__pa(addr)));
+	put_task_stack(task);
+}
+
 /* Stacks that are no blocks: pages, which only their live part is read of. */
 static void own_stacks(struct kmt_page_walk *w)
 {
 	struct task_struct *p, *t;
+	int cpu;
 
+	for_each_online_cpu(cpu)
+		own_stack(w, idle_task(cpu));
 	rcu_read_lock();
-	for_each_process_thread(p, t) {
-		unsigned long base = (unsigned long)try_get_task_stack(t);
-		unsigned long addr;
-
-		if (!base)
-			continue;
-		if (!is_vmalloc_addr((void *)base))
-			for (addr = base; addr < base + THREAD_SIZE;
-			     addr += PAGE_SIZE)
-				own(w, PHYS_PFN(__pa(addr)));
-		put_task_stack(t);
-	}
+	for_each_process_thread(p, t)
+		own_stack(w, t);
 	rcu_read_unlock();
+}
+
+/*
+ * Pages of pipes hold what users wrote, and behind it whatever was in the page
+ * before. They are read without the pipe's mutex: a page more or less of a
+ * pipe that is busy does no harm, and its array may go meanwhile.
+ */
+static void own_pipe(struct kmt_page_walk *w, const struct pipe_inode_info *pipe)
+{
+	const struct pipe_buffer *bufs = READ_ONCE(pipe->bufs);
+	unsigned int i, nr = READ_ONCE(pipe->ring_size);
+	struct page *page = READ_ONCE(pipe->tmp_page);
+
+	if (page)
+		own(w, page_to_pfn(page));
+	for (i = 0; i < nr; i++)
+		if (kmt_env_read(&page, (unsigned long)&bufs[i].page,
+				 sizeof(page)) && page)
+			own(w, page_to_pfn(page));
+}
+
+static void own_pipes(struct super_block *sb, void *walk)
+{
+	struct inode *inode;
+
+	if (sb->s_magic != PIPEFS_MAGIC)
+		return;
+	spin_lock(&sb->s_inode_list_lock);
+	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
+		/* The pipe is not freed before this lock was taken for it. */
+		spin_lock(&inode->i_lock);
+		if (inode->i_pipe)
+			own_pipe(walk, inode->i_pipe);
+		spin_unlock(&inode->i_lock);
+	}
+	spin_unlock(&sb->s_inode_list_lock);
 }
 
 /* Whether the page is held by something that is none of our business. */
@@ -157,41 +200,6 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 	if (kmt_lookup(&kmt_core, KMT_VIRT, addr, &o))
 		return;
 	kmt_mark_block(w->m, addr, addr + PAGE_SIZE);
-}
-
-static bool get_field(void *dst, const void *src, size_t size)
-{
-	return !copy_from_kernel_nofault(dst, src, size);
-}
-
-/*
- * The cache may be on its way out while we look: its fields are read as what
- * they are, hints.
- */
-static void mark_slots(struct kmt_page_walk *w, struct page *page)
-{
-	struct kmt_marker *m = w->m;
-	unsigned long addr = (unsigned long)page_address(page);
-	unsigned long end = addr + page_size(page);
-	struct kmem_cache *cache;
-	slab_flags_t flags;
-	unsigned int size;
-	struct kmt_object o;
-
-	if (!get_field(&cache, &((struct slab *)page)->slab_cache,
-		       sizeof(cache)) ||
-	    !get_field(&size, &cache->size, sizeof(size)) ||
-	    !get_field(&flags, &cache->flags, sizeof(flags)))
-		return;
-	if (size < sizeof(long) || size > end - addr ||
-	    (flags & SLAB_NOLEAKTRACE))
-		return;
-	for (; addr + size <= end && !m->stopped; addr += size) {
-		/* With redzones a block begins a little behind its slot. */
-		if (!kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
-		    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o))
-			kmt_mark_block(m, addr, addr + size);
-	}
 }
 
 /* Struct pages lie side by side: read them in runs, not one by one. */
@@ -228,7 +236,7 @@ static unsigned long walk_page(struct kmt_page_walk *w, struct page *page,
 		return 1;
 	if (PageSlab(head)) {
 		if (page == head && READ_ONCE(kmt_sweep_untracked))
-			mark_slots(w, page);
+			kmt_mark_slots(w->m, page);
 		return 1;
 	}
 	add_to_run(w, page);
@@ -271,6 +279,7 @@ static void list_owned(struct kmt_page_walk *w)
 		return;
 	own_blocks(w);
 	own_stacks(w);
+	iterate_supers(own_pipes, w);
 }
 
 /**

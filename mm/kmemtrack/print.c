@@ -3,7 +3,12 @@
  * How a leak looks: grouped by site, one by one as kmemleak shows it, and in
  * the log. Formats are versioned; see Documentation/dev-tools/kmemtrack.rst.
  */
+/* In the log, records bear the name that programs look for. */
+#ifdef CONFIG_KMEMTRACK_KMEMLEAK_COMPAT
+#define pr_fmt(fmt) "kmemleak: " fmt
+#else
 #define pr_fmt(fmt) "kmemtrack: " fmt
+#endif
 
 #include <linux/crc32.h>
 #include <linux/kallsyms.h>

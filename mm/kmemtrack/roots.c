@@ -2,10 +2,12 @@
 /*
  * Roots that are no tracked blocks: per-CPU sections, task stacks, pages.
  */
+#include <linux/kthread.h>
 #include <linux/percpu.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/clock.h>
 #include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
 #include <asm/sections.h>
@@ -58,11 +60,40 @@ static void mark_percpu(struct kmt_marker *m)
 	}
 }
 
+/* What clocks may differ by: ticks, and a 256th of the time that is measured. */
+#define KMT_CLOCK_SLACK	4
+
+/*
+ * When a sleeping task ran last, in jiffies; false if that cannot be told. The
+ * clock is the run queue's: it stands still in interrupts or while another
+ * guest runs if the kernel accounts for those.
+ */
+static bool asleep_since(struct task_struct *task, u32 *since)
+{
+	u64 now = local_clock(), ran = READ_ONCE(task->se.exec_start);
+	unsigned long ticks;
+
+	if (IS_ENABLED(CONFIG_IRQ_TIME_ACCOUNTING) ||
+	    IS_ENABLED(CONFIG_PARAVIRT_TIME_ACCOUNTING))
+		return false;
+	if (READ_ONCE(task->on_rq) || !ran || now < ran)
+		return false;
+	ticks = nsecs_to_jiffies(now - ran);
+	*since = (u32)jiffies - ticks + ticks / 256 + KMT_CLOCK_SLACK;
+	return true;
+}
+
+static unsigned long switches(struct task_struct *task)
+{
+	return READ_ONCE(task->nvcsw) + READ_ONCE(task->nivcsw);
+}
+
 /*
  * Where the live part of a stack begins. A task on a CPU may be anywhere in
  * it; one that is switched out left its stack pointer behind.
  */
-static unsigned long live_from(struct task_struct *task, unsigned long base,
+static unsigned long live_from(struct task_struct *task,
+			       const struct kmt_range *stack,
 			       unsigned long frame)
 {
 	unsigned long sp;
@@ -70,27 +101,44 @@ static unsigned long live_from(struct task_struct *task, unsigned long base,
 	if (task == current)
 		sp = frame;
 	else if (task_curr(task))
-		sp = base;
+		sp = stack->lo;
 	else
 		sp = kmt_saved_sp(task);
-	return sp >= base && sp < base + THREAD_SIZE ? sp : base;
+	return kmt_in(stack, sp) ? sp : stack->lo;
+}
+
+static void mark_live(struct kmt_marker *m, struct task_struct *task,
+		      const struct kmt_range *stack, unsigned long frame)
+{
+	unsigned long ran = switches(task);
+	u32 since;
+
+	if (task != current && !task_curr(task) && asleep_since(task, &since))
+		kmt_mark_nap(m, stack, live_from(task, stack, frame), since);
+	else
+		kmt_mark_block(m, live_from(task, stack, frame), stack->hi);
+	/* It was asleep when we looked, but is it still? */
+	if (task != current && (task_curr(task) || READ_ONCE(task->on_rq) ||
+				switches(task) != ran))
+		kmt_mark_block(m, live_from(task, stack, frame), stack->hi);
 }
 
 static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 		       unsigned long frame)
 {
-	unsigned long base = (unsigned long)try_get_task_stack(task);
+	struct kmt_range stack;
 
-	if (!base)
+	stack.lo = (unsigned long)try_get_task_stack(task);
+	stack.hi = stack.lo + THREAD_SIZE;
+	if (!stack.lo)
 		return;
-	not_a_block(base);
-	if (kmt_tunables.stacks) {
-		kmt_mark_block(m, live_from(task, base, frame),
-			       base + THREAD_SIZE);
-		/* It was asleep when we looked, but is it still? */
-		if (task != current && task_curr(task))
-			kmt_mark_block(m, base, base + THREAD_SIZE);
-	}
+	not_a_block(stack.lo);
+	/*
+	 * kthreadd sleeps with its last request on its stack, which was freed
+	 * long ago. While a request lives, who made it refers to it, too.
+	 */
+	if (kmt_tunables.stacks && task != kthreadd_task)
+		mark_live(m, task, &stack, frame);
 	put_task_stack(task);
 }
 
@@ -111,13 +159,28 @@ static struct task_struct *next_task_from(int *nr)
 	return task;
 }
 
+/*
+ * Idle tasks keep no references: they do not allocate, and what interrupts
+ * them has other stacks or is over soon.
+ */
+static void skip_idle_stacks(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct task_struct *idle = idle_task(cpu);
+
+		if (idle)
+			not_a_block((unsigned long)task_stack_page(idle));
+	}
+}
+
 static void mark_stacks(struct kmt_marker *m, unsigned long frame)
 {
 	struct task_struct *task;
-	int cpu, nr = 1;
+	int nr = 1;
 
-	for_each_online_cpu(cpu)
-		mark_stack(m, idle_task(cpu), frame);
+	skip_idle_stacks();
 	while (!m->stopped && (task = next_task_from(&nr))) {
 		mark_stack(m, task, frame);
 		put_task_struct(task);
