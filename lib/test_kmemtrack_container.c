@@ -145,6 +145,8 @@ static int hold_cached(const struct tk_kind *k, unsigned int n)
 
 		if (!node)
 			return -ENOMEM;
+		/* What is held must not hold what was there before. */
+		memset(node, 0, sizeof(*node));
 		tk_note(k, node, sizeof(*node), k->where, TK_HELD);
 		list_add(&node->list, &cached);
 	}
@@ -175,8 +177,10 @@ static int hold_mempool(const struct tk_kind *k, unsigned int n)
 		return -ENOMEM;
 	tk_note(k, pool, sizeof(*pool), TK_MEMPOOL, TK_HELD);
 	tk_note(k, pool->elements, n * sizeof(void *), TK_OTHER, TK_HELD);
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
+		memset(pool->elements[i], 0, 64);
 		tk_note(k, pool->elements[i], 64, TK_OTHER, TK_HELD);
+	}
 	return 0;
 }
 

@@ -186,8 +186,8 @@ static int hold_block(const struct tk_kind *k, unsigned int n)
 		p = vzalloc(k->size);
 	} else {
 		/* In place: from 80 to 96 bytes of a 96 or 128 byte block. */
-		p = kmalloc(k->where == BLOCK_IN_PLACE ? 80 : 32, GFP_KERNEL);
-		q = p ? krealloc(p, k->size, GFP_KERNEL) : NULL;
+		p = kzalloc(k->where == BLOCK_IN_PLACE ? 80 : 32, GFP_KERNEL);
+		q = p ? krealloc(p, k->size, GFP_KERNEL | __GFP_ZERO) : NULL;
 		if (p && !q)
 			kfree(p);
 		p = q;
