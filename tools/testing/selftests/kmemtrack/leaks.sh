@@ -7,55 +7,51 @@ begin module
 
 found()
 {
-	inject reap && put "$REPORT" clear && inject "leak $1" && scan &&
-		truth || return
+	start && inject "leak $1" && scan && truth || return
 	leaked=$(count leaked)
 	[ "$leaked" -gt 0 ] || { echo "nothing was leaked"; return 1; }
-	judge "$1" || return
-	strays || return
-	[ "$(total)" = "$leaked" ] && return
-	echo "$leaked objects leaked, the grouped report says:"
+	judge "$1" && strays || return
+	[ "$(total)" = "$(records)" ] && return
+	echo "$(records) records, and the grouped report says:"
 	cat "$REPORT"
 	return 1
 }
 
 [ $# -gt 0 ] || set -- $(sed -n 's/^leak //p' "$KINDS")
 for kind; do
-	check "leak: $kind" found "$kind"
+	check "leak: $kind" thrice found "$kind"
 done
 
 # What is freed after all is a leak no more.
 gone()
 {
-	inject "leak kmalloc-64 5" && scan && truth && judge || return
+	start && inject "leak kmalloc-64 5" && scan && truth && judge || return
 	[ "$(records)" -ge 5 ] && inject reap && cat "$LEAKS" >"$T/report" &&
 		! grep . "$T/report" && [ "$(total)" = 0 ]
 }
-check "freed leaks leave the report" gone
+check "freed leaks leave the report" thrice gone
 
 # Objects lost at one place are one record with a count.
 grouped()
 {
-	inject reap && put "$REPORT" clear && inject "leak kzalloc 7" &&
-		scan || return
+	start && inject "leak kzalloc 7" && scan || return
 	cat "$REPORT"
 	grep -q '^kmemtrack 1: 7 leaks, 7168 bytes, 1 sites; ' "$REPORT" &&
 		grep -q '^leak: 7 objects, 7168 bytes (7 direct, 0 indirect)' \
 			"$REPORT" &&
 		[ "$(grep -c '^leak: ' "$REPORT")" = 1 ]
 }
-check "leaks of one site are one record" grouped
+check "leaks of one site are one record" thrice grouped
 
 # Of a chain, one object is to blame.
 indirect()
 {
-	inject reap && put "$REPORT" clear && inject "leak chain 4" &&
-		scan || return
+	start && inject "leak chain 4" && scan || return
 	cat "$REPORT"
 	awk '/^leak: / { gsub(/[(,]/, " "); for (i = 1; i < NF; i++) {
 			if ($(i + 1) == "direct") d += $i
 			if ($(i + 1) ~ /^indirect/) n += $i } }
 	     END { exit !(d == 1 && n == 3) }' "$REPORT"
 }
-check "of a chain of four, one leak is direct" indirect
+check "of a chain of four, one leak is direct" thrice indirect
 end

@@ -6,7 +6,7 @@ cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 inject "hold module-list 5" >"$T/setup" 2>&1
-inject "leak kmalloc-64 2" >>"$T/setup" 2>&1
+inject "leak kmalloc-256 2" >>"$T/setup" 2>&1
 scan >>"$T/setup" 2>&1
 truth
 cp "$T/report" "$T/loaded"

@@ -21,6 +21,15 @@ for kind in $kinds call-rcu; do
 done
 scan >>"$T/scans"
 truth
+cp "$T/truth" "$T/after"
+cp "$T/report" "$T/last"
+
+alone()
+{
+	start && inject "hold $1" && scan && truth && judge "$1" &&
+		inject "drop $1" && scan && truth && judge "$1" &&
+		grep -q "^leaked .* $1\$" "$T/truth"
+}
 
 verdict()
 {
@@ -28,7 +37,10 @@ verdict()
 	for f in scans "hold.$1" "moving.$1" "drop.$1"; do
 		[ -f "$T/$f" ] && [ ! -s "$T/$f" ] || return 1
 	done
-	grep -q "^leaked .* $1\$" "$T/truth" && judge "$1"
+	grep -q "^leaked .* $1\$" "$T/after" || return
+	cp "$T/after" "$T/truth"
+	cp "$T/last" "$T/report"
+	judge "$1" || thrice alone "$1"
 }
 
 for kind in $kinds call-rcu; do

@@ -11,7 +11,7 @@ done
 scan
 truth
 cat "$REPORT" >"$T/grouped"
-lost=$(count leaked)
+lost=$(records)
 
 grammar()
 {
@@ -115,14 +115,14 @@ check "sizes are those asked for, or of the slab object" \
 # A process with a name of its own
 task()
 {
-	cp /bin/busybox "$T/busybox_kmt" && inject reap || return
+	cp /bin/busybox "$T/busybox_kmt" && start || return
 	"$T/busybox_kmt" sh -c \
 		"echo \$\$ >$T/pid; echo leak caller >$INJECT" || return
 	scan && truth || return
 	has caller "^  comm \"busybox_kmt\", pid $(cat "$T/pid"), jiffies" &&
 		grep -E "comm \"busybox_kmt\" pid $(cat "$T/pid")\$" "$REPORT"
 }
-check "name and number of a process that is gone" task
+check "name and number of a process that is gone" thrice task
 
 grouped()
 {
@@ -148,8 +148,8 @@ check "records of the grouped report are complete and add up" grouped
 same_leaks()
 {
 	leaks=$(sed -n '1s/.*: \([0-9]*\) leaks.*/\1/p' "$T/grouped")
-	echo "$leaks leaks, $lost lost"
-	[ "$leaks" = "$lost" ]
+	echo "$leaks leaks in one, $lost in the other"
+	[ "$leaks" -gt 50 ] && [ "$leaks" = "$lost" ]
 }
 check "both reports have the same leaks" same_leaks
 end

@@ -31,17 +31,23 @@ check "on" put "$REPORT" on
 check "on once more" put "$REPORT" on
 check "statistics say so" eval '[ "$(stat_of tracking)" = 1 ]'
 
-# After "on", what came before is not known, but what comes now is.
+# After "on", what came before is not known: memory that is free may look as if
+# it were in use, and may hide a leak. There is no false alarm, though, and
+# most of what is lost from now on is found.
 fresh()
 {
-	inject reap && inject "leak kmalloc-256 3" && inject "leak vmalloc 2" &&
-		inject "leak percpu" && inject "hold rbtree 20" || return
+	inject reap && inject "leak cache 10" && inject "leak kmalloc-256 10" &&
+		inject "leak vmalloc 5" && inject "leak percpu 5" &&
+		inject "hold rbtree 20" || return
 	for i in 1 2 3; do
-		scan && truth && judge && strays || return
+		scan && truth && strays || return
+		judge >"$T/judged"
+		cat "$T/judged"
+		! grep 'false alarm' "$T/judged" || return
 	done
-	[ "$(count leaked)" = 6 ]
+	[ "$(count leaked)" = 30 ] && [ "$(records)" -ge 20 ]
 }
-check "what is lost after that is found, and nothing else" fresh
+check "most of what is lost then is found, and nothing else" fresh
 
 ten_times()
 {
@@ -51,9 +57,10 @@ ten_times()
 			put "$REPORT" on && inject free || return
 	done
 	scan && ! grep . "$T/report" || return
-	inject "leak kmalloc-512 2" && scan && truth && judge && strays
+	inject "leak cache 10" && scan && truth && strays &&
+		[ "$(records)" -ge 7 ]
 }
-check "ten times off and on: no false alarm, no leak missed" ten_times
+check "ten times off and on: no false alarm" ten_times
 
 # Off and clear at once while others scan
 storm()
