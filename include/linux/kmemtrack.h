@@ -236,11 +236,21 @@ static __always_inline void kmemtrack_no_scan(const void *ptr)
 		__kmemtrack_no_scan(ptr);
 }
 
+/**
+ * kmemtrack_not_root - a page holds no references
+ * @addr: address of a page straight from the page allocator, or NULL; nobody
+ *	else uses its page_private()
+ *
+ * Holds, tracking or not, until the page is freed.
+ */
+void kmemtrack_not_root(const void *addr);
+
 #else /* !CONFIG_KMEMTRACK */
 
 #define kmemtrack_tracking() false
 
 static inline void kmemtrack_init(void) { }
+static inline void kmemtrack_not_root(const void *addr) { }
 
 #endif /* CONFIG_KMEMTRACK */
 

@@ -67,12 +67,18 @@ void kmt_own_free(void *mem, unsigned int order)
 }
 
 /**
- * kmt_own_page - is this memory of ours?
+ * kmt_own_page - is this memory of ours, or known not to be a root?
  * @page: a page
  */
 bool kmt_own_page(const struct page *page)
 {
 	return page_private(page) == KMT_OWN_PAGE;
+}
+
+void kmemtrack_not_root(const void *addr)
+{
+	if (addr)
+		set_page_private(virt_to_page(addr), KMT_OWN_PAGE);
 }
 
 /**

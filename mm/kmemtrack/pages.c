@@ -58,26 +58,37 @@ static void own_vmalloc(struct kmt_page_walk *w, unsigned long addr,
 		own(w, vmalloc_to_pfn((void *)addr));
 }
 
+/* Where @cpu's copy of a block is mapped, if it is in vmalloc space. */
+static bool mapped_at(const struct kmt_object *o, int cpu, unsigned long *addr)
+{
+	if (kmt_space(o) == KMT_PERCPU)
+		*addr = kmt_env_percpu(o->addr, cpu);
+	else
+		*addr = o->addr;
+	return is_vmalloc_or_module_addr((void *)*addr);
+}
+
 /*
  * A block in vmalloc space has a mapping as long as it is tracked: its free
  * takes the lock before it takes the mapping away.
  */
-static void own_block(struct kmt_page_walk *w, struct kmt_object *o)
+static void own_copy(struct kmt_page_walk *w, struct kmt_object *o, int cpu)
 {
 	unsigned long pos = 0, start = 0, flags;
 
 	for (;;) {
 		struct kmt_tree *tree = kmt_lock_object(&kmt_core, o, &flags);
 		unsigned long addr, end;
+		bool mapped;
 
 		if (!tree)
 			return;
-		addr = ALIGN_DOWN(o->addr, PAGE_SIZE);
-		end = o->addr + o->size;
+		mapped = mapped_at(o, cpu, &addr);
+		end = addr + o->size;
+		addr = ALIGN_DOWN(addr, PAGE_SIZE);
 		if (!pos)
 			start = pos = addr;
-		if (kmt_space(o) != KMT_VIRT || addr != start || pos >= end ||
-		    !is_vmalloc_or_module_addr((void *)addr)) {
+		if (!mapped || addr != start || pos >= end) {
 			raw_spin_unlock_irqrestore(&tree->lock, flags);
 			return;
 		}
@@ -88,10 +99,34 @@ static void own_block(struct kmt_page_walk *w, struct kmt_object *o)
 	}
 }
 
+/*
+ * A page of per-CPU memory may hold untracked blocks, too: where there may be
+ * some it stays a root.
+ */
+static void own_block(struct kmt_page_walk *w, struct kmt_object *o)
+{
+	int cpu;
+
+	switch (READ_ONCE(o->flags) & (KMT_LIVE | KMT_SPACE_MASK)) {
+	case KMT_LIVE | KMT_VIRT:
+		own_copy(w, o, 0);
+		break;
+	case KMT_LIVE | KMT_PERCPU:
+		if (READ_ONCE(kmt_sweep_untracked))
+			break;
+		for_each_possible_cpu(cpu)
+			own_copy(w, o, cpu);
+		break;
+	}
+}
+
+/* Linear-map blocks, the many, have no page to be noted. */
 static __no_kcsan bool seems_mapped(const struct kmt_object *o)
 {
-	return (o->flags & KMT_LIVE) && kmt_space(o) == KMT_VIRT &&
-	       is_vmalloc_or_module_addr((void *)o->addr);
+	return (o->flags & KMT_LIVE) &&
+	       (kmt_space(o) == KMT_PERCPU ||
+		(kmt_space(o) == KMT_VIRT &&
+		 is_vmalloc_or_module_addr((void *)o->addr)));
 }
 
 static void own_blocks(struct kmt_page_walk *w)
