@@ -223,10 +223,11 @@ static void overlap(struct kunit *test)
 static void references(struct kunit *test)
 {
 	struct env *e = test->priv;
-	char *whole = tracked(test, 64), *middle = tracked(test, 64);
-	char *last = tracked(test, 64), *behind = tracked(test, 64);
-	char *lost = tracked(test, 64);
+	char *mem = memory(test, 1024), *whole = mem, *middle = mem + 128;
+	char *last = mem + 256, *behind = mem + 384, *lost = mem + 512, *p;
 
+	for (p = whole; p <= lost; p += 128)
+		KUNIT_ASSERT_EQ(test, track_as(e, p, 64, 1), 0);
 	e->roots[0] = (unsigned long)whole;
 	e->roots[1] = (unsigned long)middle + 32;
 	e->roots[2] = (unsigned long)last + 63;
@@ -319,6 +320,8 @@ static void unreadable(struct kunit *test)
 	KUNIT_EXPECT_GT(test, events(e, KMT_EV_FAULT), 0);
 	kmt_mark_end(&e->m);
 	vfree(p);
+	/* Without this a CPU may still have the translation. */
+	vm_unmap_aliases();
 	mark(e);
 	KUNIT_EXPECT_FALSE(test, reached(e, q));
 	kmt_mark_end(&e->m);
