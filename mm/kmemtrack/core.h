@@ -243,6 +243,31 @@ static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
 	return (struct kmt_object *)((char *)chunk + sizeof(struct kmt_object));
 }
 
+/* The first cell of @chunk or of the next one that has any. */
+static inline struct kmt_object *kmt_first_of(struct kmt_chunk **chunk)
+{
+	while (*chunk && !(*chunk)->nr)
+		*chunk = (*chunk)->next;
+	return *chunk ? kmt_chunk_cells(*chunk) : NULL;
+}
+
+static inline struct kmt_object *kmt_first_cell(struct kmt_core *core,
+						struct kmt_chunk **chunk)
+{
+	/* Pairs with kmt_pool_add(): a chunk is complete when it is listed. */
+	*chunk = smp_load_acquire(&core->pool.chunks);
+	return kmt_first_of(chunk);
+}
+
+static inline struct kmt_object *kmt_next_cell(struct kmt_object *o,
+					       struct kmt_chunk **chunk)
+{
+	if (likely(++o < kmt_chunk_cells(*chunk) + (*chunk)->nr))
+		return o;
+	*chunk = (*chunk)->next;
+	return kmt_first_of(chunk);
+}
+
 /**
  * kmt_for_each_cell - every cell of the pool, live or not
  * @core: tracker
@@ -252,9 +277,7 @@ static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
  * Takes no lock: what it meets is to be checked under kmt_lock_object().
  */
 #define kmt_for_each_cell(core, chunk, o)				\
-	for ((chunk) = smp_load_acquire(&(core)->pool.chunks);		\
-	     (chunk); (chunk) = (chunk)->next)				\
-		for ((o) = kmt_chunk_cells(chunk);			\
-		     (o) < kmt_chunk_cells(chunk) + (chunk)->nr; (o)++)
+	for ((o) = kmt_first_cell(core, &(chunk)); (o);			\
+	     (o) = kmt_next_cell(o, &(chunk)))
 
 #endif /* _KMT_CORE_H */

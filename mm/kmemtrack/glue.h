@@ -121,6 +121,7 @@ int kmt_execute(const struct kmt_command *cmd);
 
 /* print.c */
 void kmt_log_new(void);
+void kmt_log_as_kmemleak(unsigned long fresh);
 int kmt_log_address(unsigned long addr);
 
 /* debugfs.c */

@@ -63,12 +63,9 @@ struct kmt_object *kmt_tree_find(struct kmt_tree *tree, unsigned long addr)
 	while (node) {
 		struct kmt_object *o = to_object(node);
 
-		if (addr < o->addr)
-			node = node->rb_left;
-		else if (addr - o->addr < o->size)
+		if (addr >= o->addr && addr - o->addr < o->size)
 			return o;
-		else
-			node = node->rb_right;
+		node = addr < o->addr ? node->rb_left : node->rb_right;
 	}
 	return NULL;
 }
@@ -241,6 +238,7 @@ struct kmt_tree *kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 	const u16 is_in = KMT_LIVE | KMT_SPACE_MASK;
 
 	for (;;) {
+		/* Pairs with kmt_tree_link(). */
 		u16 seen = smp_load_acquire(&o->flags);
 		unsigned long addr = READ_ONCE(o->addr);
 		unsigned long size = READ_ONCE(o->size);

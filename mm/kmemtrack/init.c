@@ -31,7 +31,7 @@
 #define KMT_EARLY_CHUNK	SZ_8K
 
 #define KMT_SHARDS_MIN	1024
-#define KMT_SHARDS_MAX	(1U << 20)
+#define KMT_SHARDS_MAX	1048576
 
 /* Cells kept in reserve for allocations that cannot wait. */
 #define KMT_RESERVE	512

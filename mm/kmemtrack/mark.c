@@ -198,8 +198,9 @@ static bool refer(struct kmt_marker *m, enum kmt_space space,
 	if (o->count < KMT_COUNT_MAX)
 		o->count++;
 	grey = kmt_judged(o) && o->count == o->min;
-	excess = (o->flags & KMT_ALIAS) && !(kmt_judged(o) && o->count <= o->min)
-		 && kmt_get_alias(core, o->addr, next);
+	excess = (o->flags & KMT_ALIAS) &&
+		 !(kmt_judged(o) && o->count <= o->min) &&
+		 kmt_get_alias(core, o->addr, next);
 	addr = o->addr;
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 

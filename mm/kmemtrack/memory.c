@@ -13,7 +13,6 @@
 #include <linux/mm.h>
 #include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
-#include <linux/slab.h>
 #include <linux/stackdepot.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
@@ -119,7 +118,11 @@ static void *__ref chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 	gfp_t nested = kmt_nested_gfp(gfp);
 	void *mem = NULL;
 
-	if (!slab_is_available())
+	/*
+	 * Memblock's memory goes to the page allocator all at once, and must
+	 * not be taken from memblock any more then, slab or no slab.
+	 */
+	if (!totalram_pages())
 		return kmt_early_chunk(bytes);
 	if (READ_ONCE(kmt_state) == KMT_EARLY)
 		kmt_grown++;

@@ -28,7 +28,7 @@
 #define KMT_GONE_MAX	16384
 
 /* Backtraces that were looked at last, not to look at them again. */
-#define KMT_SEEN_BITS	8
+#define KMT_SEEN_BITS	6
 
 struct gone_name {
 	struct hlist_node node;
@@ -107,9 +107,30 @@ static void keep_trace(const struct module *mod, u32 stack, u32 born)
 			keep_name(entries[i], born);
 }
 
+/* The latest birth at which a backtrace was looked at. */
+struct seen {
+	u32 stack;
+	u32 born;
+};
+
+/*
+ * What was kept for a block will do for an older one with the same backtrace;
+ * a younger one may be of the time after a former module went from here.
+ */
+static bool look_again(struct seen *seen, u32 stack, u32 born)
+{
+	struct seen *s = &seen[hash_32(stack, KMT_SEEN_BITS)];
+
+	if (!stack || (s->stack == stack && (s32)(s->born - born) >= 0))
+		return false;
+	s->stack = stack;
+	s->born = born;
+	return true;
+}
+
 static void keep_names(const struct module *mod)
 {
-	u32 seen[1 << KMT_SEEN_BITS] = {};
+	struct seen seen[1 << KMT_SEEN_BITS] = {};
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 	unsigned int i = 0;
@@ -127,10 +148,8 @@ static void keep_names(const struct module *mod)
 		stack = o->stack;
 		born = o->born;
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
-		if (!stack || seen[hash_32(stack, KMT_SEEN_BITS)] == stack)
-			continue;
-		seen[hash_32(stack, KMT_SEEN_BITS)] = stack;
-		keep_trace(mod, stack, born);
+		if (look_again(seen, stack, born))
+			keep_trace(mod, stack, born);
 	}
 }
 

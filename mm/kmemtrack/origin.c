@@ -19,7 +19,7 @@
 #define KMT_OWN_FRAMES	6
 
 #define KMT_COMM_BITS	12
-#define KMT_COMM_NR	(1U << KMT_COMM_BITS)
+#define KMT_COMM_NR	BIT(KMT_COMM_BITS)
 #define KMT_COMM_ORDER	get_order(KMT_COMM_NR * sizeof(struct kmt_name))
 
 /* A table that is almost full takes long to search. */
@@ -74,6 +74,7 @@ static u16 add_name(const struct kmt_name *name)
 		nr_names++;
 		/* A half-written name equals no other, and is not empty. */
 		WRITE_ONCE(names[i].w[1], name->w[1]);
+		/* Readers take the lock unless they see both halves. */
 		smp_store_release(&names[i].w[0], name->w[0]);
 		handle = i + KMT_COMM_FIRST;
 	}

@@ -86,8 +86,10 @@ static void own_copy(struct kmt_page_walk *w, struct kmt_object *o, int cpu)
 		mapped = mapped_at(o, cpu, &addr);
 		end = addr + o->size;
 		addr = ALIGN_DOWN(addr, PAGE_SIZE);
-		if (!pos)
-			start = pos = addr;
+		if (!pos) {
+			start = addr;
+			pos = addr;
+		}
 		if (!mapped || addr != start || pos >= end) {
 			raw_spin_unlock_irqrestore(&tree->lock, flags);
 			return;
@@ -241,7 +243,8 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 static void flush_run(struct kmt_page_walk *w)
 {
 	kmt_mark_block(w->m, w->run_lo, w->run_hi);
-	w->run_lo = w->run_hi = 0;
+	w->run_lo = 0;
+	w->run_hi = 0;
 }
 
 static void add_to_run(struct kmt_page_walk *w, struct page *page)

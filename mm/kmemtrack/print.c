@@ -126,6 +126,7 @@ static struct site_sum sum_site(const struct kmt_report *report,
  */
 void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 {
+	/* Not under the mutex: who reads a report is not to wait for a scan. */
 	const struct kmt_last_scan last = data_race(kmt_last_scan);
 	unsigned long i, bytes = 0;
 
@@ -209,6 +210,16 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 		pr_info("  backtrace (crc %x):\n", trace_crc(o->stack));
 	}
 	kmt_print_trace(seq, "    ", o->stack, o->born);
+}
+
+/**
+ * kmt_log_as_kmemleak - the line of the log that programs wait for
+ * @fresh: leaks that were not known before
+ */
+void kmt_log_as_kmemleak(unsigned long fresh)
+{
+	pr_info("%lu new suspected memory leaks (see /sys/kernel/debug/kmemleak)\n",
+		fresh);
 }
 
 /**

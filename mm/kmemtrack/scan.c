@@ -24,6 +24,7 @@
 /* Between two marks, at least: time for a reference on the move to arrive. */
 #define KMT_SETTLE_MS	20
 
+/* One scan at a time; nothing is switched on or off, or cleared, during it. */
 DEFINE_MUTEX(kmt_scan_mutex);
 
 struct kmt_tunables kmt_tunables = {
@@ -155,7 +156,8 @@ static void conclude(struct kmt_scan *scan, u64 since)
 {
 	struct kmt_last_scan *last = &kmt_last_scan;
 
-	kmt_classify(&scan->m);
+	if (scan->verdict.leaks)
+		kmt_classify(&scan->m);
 	last->nr++;
 	last->ms = div_u64(ktime_get_ns() - since, NSEC_PER_MSEC);
 	last->busy_ms = div_u64(scan->busy, NSEC_PER_MSEC);
@@ -168,8 +170,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	pr_info("%lu new leaks, %lu in all (see /sys/kernel/debug/kmemtrack)\n",
 		scan->verdict.fresh, scan->verdict.leaks);
 	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
-		printk(KERN_INFO "kmemleak: %lu new suspected memory leaks (see /sys/kernel/debug/kmemleak)\n",
-		       scan->verdict.fresh);
+		kmt_log_as_kmemleak(scan->verdict.fresh);
 	if (kmt_tunables.verbose)
 		kmt_log_new();
 }

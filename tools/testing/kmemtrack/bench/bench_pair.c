@@ -97,6 +97,7 @@ static noinline void *site_##n(void)					\
 	OPTIMIZER_HIDE_VAR(p);						\
 	return p;							\
 }
+
 SITE(0) SITE(1) SITE(2) SITE(3) SITE(4) SITE(5) SITE(6) SITE(7)
 SITE(8) SITE(9) SITE(10) SITE(11) SITE(12) SITE(13) SITE(14) SITE(15)
 
@@ -278,7 +279,8 @@ int bench_big(bool on)
 		return -EINVAL;
 	kfree(big_slab);
 	vfree(big_vmalloc);
-	big_slab = big_vmalloc = NULL;
+	big_slab = NULL;
+	big_vmalloc = NULL;
 	if (!on)
 		return 0;
 	big_slab = kmalloc(BENCH_BIG_SLAB, GFP_KERNEL);
@@ -294,7 +296,9 @@ static int load_thread(void *unused)
 {
 	u64 start, now, took;
 
-	load_ns = load_pairs = load_worst = 0;
+	load_ns = 0;
+	load_pairs = 0;
+	load_worst = 0;
 	while (!kthread_should_stop()) {
 		int i;
 
