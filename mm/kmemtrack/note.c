@@ -263,22 +263,23 @@ bool kmt_add_alias(struct kmt_core *core, unsigned long holder,
  * @holder: first byte of a block with KMT_ALIAS
  * @target: set to the first byte of the block that gets them
  *
- * Context: interrupts off; a tree lock may be held.
+ * Context: any but NMI; a tree lock may be held.
  * Return: whether there is such a block.
  */
 bool kmt_get_alias(struct kmt_core *core, unsigned long holder,
 		   unsigned long *target)
 {
 	struct kmt_object *aux;
+	unsigned long flags;
 
-	raw_spin_lock(&core->aux.lock);
+	raw_spin_lock_irqsave(&core->aux.lock, flags);
 	for (aux = first_aux(core, holder); aux; aux = next_aux(aux)) {
 		if (aux->flags & KMT_ALIAS) {
 			*target = aux->start;
 			break;
 		}
 	}
-	raw_spin_unlock(&core->aux.lock);
+	raw_spin_unlock_irqrestore(&core->aux.lock, flags);
 	return aux;
 }
 
@@ -290,15 +291,16 @@ bool kmt_get_alias(struct kmt_core *core, unsigned long holder,
  * @start: set to its first byte
  * @size: set to its bytes
  *
- * Context: interrupts off; a tree lock may be held.
+ * Context: any but NMI; a tree lock may be held.
  * Return: false when there are no more.
  */
 bool kmt_get_area(struct kmt_core *core, unsigned long owner, unsigned int nr,
 		  unsigned long *start, unsigned long *size)
 {
 	struct kmt_object *aux;
+	unsigned long flags;
 
-	raw_spin_lock(&core->aux.lock);
+	raw_spin_lock_irqsave(&core->aux.lock, flags);
 	for (aux = first_aux(core, owner); aux; aux = next_aux(aux)) {
 		if ((aux->flags & KMT_AREAS) && nr-- == 0) {
 			*start = aux->start;
@@ -306,7 +308,7 @@ bool kmt_get_area(struct kmt_core *core, unsigned long owner, unsigned int nr,
 			break;
 		}
 	}
-	raw_spin_unlock(&core->aux.lock);
+	raw_spin_unlock_irqrestore(&core->aux.lock, flags);
 	return aux;
 }
 

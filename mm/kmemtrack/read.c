@@ -74,15 +74,13 @@ static void read_percpu(struct kmt_reader *r, struct kmt_object *o,
 static void read_areas(struct kmt_reader *r, struct kmt_object *o,
 		       const struct kmt_object *copy)
 {
-	unsigned long start, size, flags;
+	unsigned long start, size;
 	unsigned int nr = 0;
 	bool more;
 
 	do {
-		local_irq_save(flags);
 		more = kmt_get_area(r->m->core, copy->addr, nr++, &start,
 				    &size);
-		local_irq_restore(flags);
 	} while (more && read_range(r, o, copy, start, start + size));
 }
 
