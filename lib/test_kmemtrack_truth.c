@@ -41,7 +41,7 @@ struct truth {
 };
 
 static struct truth truths[TK_MAX];
-static DEFINE_SPINLOCK(truth_lock);
+static DEFINE_RAW_SPINLOCK(truth_lock);
 
 /**
  * tk_note - note what is true of a new object
@@ -59,7 +59,7 @@ noinline void tk_note(const struct tk_kind *k, const void *p, size_t size,
 	unsigned long addr = (unsigned long)p, flags;
 	struct truth *t;
 
-	spin_lock_irqsave(&truth_lock, flags);
+	raw_spin_lock_irqsave(&truth_lock, flags);
 	for (t = truths; t < truths + TK_MAX; t++)
 		if (!t->kind)
 			break;
@@ -71,7 +71,7 @@ noinline void tk_note(const struct tk_kind *k, const void *p, size_t size,
 		t->how = how;
 		t->state = state;
 	}
-	spin_unlock_irqrestore(&truth_lock, flags);
+	raw_spin_unlock_irqrestore(&truth_lock, flags);
 }
 
 static void *address(const struct truth *t)
