@@ -31,6 +31,18 @@ static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 	return !copy_from_kernel_nofault(dst, (const void *)src, len);
 }
 
+/*
+ * Where the page of @addr can be read in place from there on, while nothing
+ * else runs; NULL if it cannot be read.
+ */
+static inline const unsigned long *kmt_env_map(unsigned long addr)
+{
+	unsigned long word;
+
+	return kmt_env_read(&word, addr, sizeof(word)) ?
+		(const unsigned long *)addr : NULL;
+}
+
 /* The address of @cpu's copy of a per-CPU block. */
 static inline unsigned long kmt_env_percpu(unsigned long ptr, int cpu)
 {

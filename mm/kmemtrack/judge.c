@@ -9,17 +9,6 @@
  */
 #include "mark.h"
 
-static __no_kcsan bool seems_white(const struct kmt_object *o, u16 epoch)
-{
-	return (o->flags & KMT_LIVE) && !kmt_reached(o, epoch);
-}
-
-static __no_kcsan bool seems_accused(const struct kmt_object *o)
-{
-	return (o->flags & KMT_LIVE) &&
-	       (o->flags & (KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW));
-}
-
 static void sum_words(struct kmt_reader *r, unsigned int nr)
 {
 	r->crc = kmt_env_crc(r->crc, r->m->buf, nr * sizeof(long));
@@ -62,8 +51,14 @@ static struct kmt_tree *relock(struct kmt_core *core, struct kmt_object *o,
 	return tree;
 }
 
-/* Acquits a block that was referenced after all. */
-static void acquit(struct kmt_core *core, struct kmt_object *o)
+/**
+ * kmt_acquit - a block may have been referenced after all
+ * @core: tracker
+ * @o: its cell; nothing happens unless the current mark reached it
+ *
+ * Context: no lock held.
+ */
+void kmt_acquit(struct kmt_core *core, struct kmt_object *o)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
@@ -121,10 +116,10 @@ void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v)
 	kmt_for_each_cell(m->core, chunk, o) {
 		if (m->stopped)
 			return;
-		if (seems_white(o, m->core->epoch))
+		if (kmt_seems_white(o, m->core->epoch))
 			note_suspect(m, o, v);
-		else if (seems_accused(o))
-			acquit(m->core, o);
+		else if (kmt_seems_accused(o))
+			kmt_acquit(m->core, o);
 		m->budget -= 2;
 		kmt_mark_relax(m);
 	}
@@ -175,7 +170,7 @@ void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age)
 	kmt_for_each_cell(m->core, chunk, o) {
 		if (m->stopped)
 			return;
-		if (seems_white(o, m->core->epoch) &&
+		if (kmt_seems_white(o, m->core->epoch) &&
 		    revive(m, o, now, min_age))
 			kmt_mark_object(m, o);
 		m->budget -= 2;
@@ -226,10 +221,10 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 	kmt_for_each_cell(m->core, chunk, o) {
 		if (m->stopped)
 			return;
-		if (seems_white(o, m->core->epoch))
+		if (kmt_seems_white(o, m->core->epoch))
 			convict(m->core, o, v);
-		else if (seems_accused(o))
-			acquit(m->core, o);
+		else if (kmt_seems_accused(o))
+			kmt_acquit(m->core, o);
 		m->budget -= 2;
 		kmt_mark_relax(m);
 	}
@@ -252,7 +247,7 @@ unsigned long kmt_clear(struct kmt_core *core)
 		struct kmt_tree *tree;
 		unsigned long flags;
 
-		if (!seems_accused(o))
+		if (!kmt_seems_accused(o))
 			continue;
 		tree = kmt_lock_object(core, o, &flags);
 		if (!tree)

@@ -26,17 +26,11 @@
 void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
 		     struct kmt_grey *stack, u32 max)
 {
+	memset(m, 0, sizeof(*m));
 	m->core = core;
 	m->stack = stack;
 	m->max = max;
-	m->depth = 0;
-	m->overflow = false;
-	m->stopped = false;
-	m->nap = (struct kmt_range){};
 	m->budget = KMT_BUDGET;
-	m->words = 0;
-	m->hits = 0;
-	m->objects = 0;
 }
 
 /* Epochs wrap: make sure that no object carries a number about to come. */
@@ -151,8 +145,7 @@ static bool points_into(struct kmt_marker *m, const struct kmt_object *o,
 	if (o->size > KMT_PEEK_MAX)
 		return true;
 	while (pos < end) {
-		unsigned long len = min(end, ALIGN_DOWN(pos, step) + step) -
-				    pos;
+		unsigned long len = kmt_piece(pos, end, step);
 
 		if (!kmt_env_read(m->peek, pos, len))
 			return true;
@@ -189,7 +182,8 @@ static bool refer(struct kmt_marker *m, enum kmt_space space,
 	o = kmt_lock_find(core, space, word, &tree, &flags);
 	if (!o)
 		return false;
-	if (unlikely(left_over(m, o))) {
+	if (unlikely(m->filter && !(o->flags & KMT_SUSPECT)) ||
+	    unlikely(left_over(m, o))) {
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		return false;
 	}
@@ -209,7 +203,14 @@ static bool refer(struct kmt_marker *m, enum kmt_space space,
 	return excess;
 }
 
-static noinline void mark_hit(struct kmt_marker *m, unsigned long word)
+/**
+ * kmt_mark_hit - follow a word that may be a reference
+ * @m: marker
+ * @word: in one of the ranges that have blocks, or suspects
+ *
+ * Context: no lock held.
+ */
+noinline void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
 {
 	int hops = KMT_ALIAS_HOPS;
 
@@ -232,17 +233,32 @@ static noinline void mark_hit(struct kmt_marker *m, unsigned long word)
 void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 {
 	if (kmt_in(&m->virt, word) || kmt_in(&m->percpu, word))
-		mark_hit(m, word);
+		kmt_mark_hit(m, word);
+}
+
+/* Looks at the words from @at on, at @words; @from is the block they are in. */
+static void look(struct kmt_marker *m, const unsigned long *words,
+		 unsigned int nr, unsigned long at,
+		 const struct kmt_object *from)
+{
+	unsigned int i;
+
+	m->words += nr;
+	if (!m->filter) {
+		for (i = 0; i < nr; i++)
+			kmt_mark_word(m, words[i]);
+		return;
+	}
+	/* Words of what was a suspect until now were never looked at. */
+	if (!m->bytes || (from && READ_ONCE(from->flags) & KMT_SUSPECT))
+		kmt_sift(m, words, nr);
+	if (m->bytes)
+		kmt_sift_bytes(m, words, nr, at);
 }
 
 static void mark_words(struct kmt_reader *r, unsigned int nr)
 {
-	struct kmt_marker *m = r->m;
-	unsigned int i;
-
-	m->words += nr;
-	for (i = 0; i < nr; i++)
-		kmt_mark_word(m, m->buf[i]);
+	look(r->m, r->m->buf, nr, r->at, r->from);
 }
 
 /* Takes @o for this mark; false if there is nothing in it to be read. */
@@ -264,8 +280,7 @@ static bool claim(struct kmt_marker *m, struct kmt_object *o,
 		*copy = *o;
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return wanted && copy->min != KMT_MIN_BLACK &&
-	       !(copy->flags & (KMT_NO_SCAN | KMT_STACK));
+	return wanted && kmt_is_read(copy);
 }
 
 static void scan(struct kmt_marker *m, struct kmt_object *o,
@@ -304,20 +319,47 @@ void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o)
 	drain(m);
 }
 
+/**
+ * kmt_mark_again - read an object once more
+ * @m: marker
+ * @o: its cell; nothing happens unless the mark reached it
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o)
+{
+	struct kmt_reader r = { .words = mark_words, .m = m, .from = o };
+	struct kmt_object copy;
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	copy = *o;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	if (kmt_reached(&copy, m->core->epoch) && kmt_is_read(&copy))
+		kmt_read_object(&r, o, &copy);
+	drain(m);
+}
+
 static void mark_range(struct kmt_marker *m, unsigned long start,
 		       unsigned long end)
 {
-	const unsigned long step = KMT_STEP_WORDS * sizeof(long);
-	struct kmt_reader r = { .m = m };
+	const unsigned long step = m->still ? PAGE_SIZE : sizeof(m->buf);
 	unsigned long pos = ALIGN(start, sizeof(long));
 
 	end = ALIGN_DOWN(end, sizeof(long));
 	while (pos < end && !kmt_mark_relax(m)) {
-		unsigned long len = min(end, ALIGN_DOWN(pos, step) + step) -
-				    pos;
+		unsigned long len = kmt_piece(pos, end, step);
+		const unsigned long *words = m->buf;
 
-		if (kmt_env_read(m->buf, pos, len))
-			mark_words(&r, len / sizeof(long));
+		if (m->still)
+			words = kmt_env_map(pos);
+		else if (!kmt_env_read(m->buf, pos, len))
+			words = NULL;
+		if (words)
+			look(m, words, len / sizeof(long), pos, NULL);
 		else
 			kmt_event(m->core, KMT_EV_FAULT);
 		m->budget -= len / sizeof(long);

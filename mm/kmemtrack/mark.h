@@ -15,6 +15,11 @@
  * Memory is read in pieces of KMT_STEP_WORDS through kmt_env_read(), a block
  * under the lock of its tree, which its free takes too: a piece is never read
  * from a block that was freed.
+ *
+ * A mark that runs beside everything else proves nothing of a block it did not
+ * reach. Two ways lead from such a suspect to a leak: more marks (judge.c), or
+ * a recheck while nothing else runs (recheck.c), in which several markers
+ * share the work and only references to suspects count.
  */
 #ifndef _KMT_MARK_H
 #define _KMT_MARK_H
@@ -22,6 +27,13 @@
 #include "core.h"
 
 #define KMT_STEP_WORDS	64
+
+/* What is left of [@pos, @end) up to the next multiple of @step. */
+static inline unsigned long kmt_piece(unsigned long pos, unsigned long end,
+				      unsigned long step)
+{
+	return min(end, ALIGN_DOWN(pos, step) + step) - pos;
+}
 
 /**
  * struct kmt_grey - an object that was reached and is to be read
@@ -34,8 +46,28 @@ struct kmt_grey {
 };
 
 /**
+ * struct kmt_filter - which words may refer to a suspect?
+ * @hull: of all suspects, whatever their space
+ * @bits: a bit for each page with a suspect in it, hashed; NULL for all pages
+ * @mask: number of bits - 1; a power of two - 1
+ */
+struct kmt_filter {
+	struct kmt_range hull;
+	unsigned long *bits;
+	unsigned long mask;
+};
+
+/**
  * struct kmt_marker - one mark under way
  * @core: tracker
+ * @filter: only references to suspects are looked for, NULL for all
+ * @bytes: they are looked for at addresses that are no multiple of a word
+ * @still: nothing else runs: memory is read in place
+ * @turns: units of work that were taken by one of several markers; NULL if
+ *	this one does all of it
+ * @unit: units that went by
+ * @turn: unit that is this marker's next
+ * @deadline: time at which the owner gives it up
  * @stack: objects to be read
  * @depth: how many
  * @max: how many it can hold; beyond, a sweep of the pool finds them
@@ -45,6 +77,8 @@ struct kmt_grey {
  * @percpu: hull of all addresses of KMT_PERCPU when the mark began
  * @nap: the stack being read, of a task that sleeps; empty if it is none
  * @since: low 32 bits of jiffies after which that task did not run
+ * @seam: last word that was read, for what lies across two pieces
+ * @seam_end: the address behind it
  * @budget: words to go until kmt_ops.relax() is called
  * @words: words read
  * @hits: references found
@@ -54,6 +88,13 @@ struct kmt_grey {
  */
 struct kmt_marker {
 	struct kmt_core *core;
+	const struct kmt_filter *filter;
+	bool bytes;
+	bool still;
+	atomic_long_t *turns;
+	long unit;
+	long turn;
+	u64 deadline;
 	struct kmt_grey *stack;
 	u32 depth;
 	u32 max;
@@ -63,6 +104,8 @@ struct kmt_marker {
 	struct kmt_range percpu;
 	struct kmt_range nap;
 	u32 since;
+	unsigned long seam;
+	unsigned long seam_end;
 	long budget;
 	unsigned long words;
 	unsigned long hits;
@@ -92,14 +135,40 @@ struct kmt_verdict {
  * @words: called with each piece that could be read, no lock held
  * @m: marker, for its buffer and its budget
  * @from: the block that is being read
+ * @at: address of the piece
  * @crc: for a reader that sums
  */
 struct kmt_reader {
 	void (*words)(struct kmt_reader *r, unsigned int nr);
 	struct kmt_marker *m;
 	struct kmt_object *from;
+	unsigned long at;
 	u32 crc;
 };
+
+/**
+ * kmt_my_turn - is the next unit of work this marker's?
+ * @m: marker
+ *
+ * All markers that share work see the same units in the same order.
+ */
+static inline bool kmt_my_turn(struct kmt_marker *m)
+{
+	if (!m->turns)
+		return true;
+	if (m->unit++ != m->turn)
+		return false;
+	m->turn = atomic_long_fetch_inc(m->turns);
+	return true;
+}
+
+/* The marker takes its share of the units that @turns counts. */
+static inline void kmt_take_turns(struct kmt_marker *m, atomic_long_t *turns)
+{
+	m->turns = turns;
+	m->unit = 0;
+	m->turn = atomic_long_fetch_inc(turns);
+}
 
 /* mark.c */
 void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
@@ -111,19 +180,55 @@ void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
 		  unsigned long start, u32 since);
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o);
+void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_sweep(struct kmt_marker *m);
 void kmt_mark_end(struct kmt_marker *m);
 bool kmt_mark_relax(struct kmt_marker *m);
+void kmt_mark_hit(struct kmt_marker *m, unsigned long word);
 
 /* read.c */
 void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
 		     const struct kmt_object *copy);
+bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
+		    int *nr, struct kmt_range *range);
+
+/* sift.c */
+void kmt_filter_reset(struct kmt_filter *f);
+void kmt_filter_add(struct kmt_filter *f, unsigned long addr,
+		    unsigned long size);
+void kmt_sift(struct kmt_marker *m, const unsigned long *words,
+	      unsigned int nr);
+void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
+		    unsigned int nr, unsigned long at);
+
+/* recheck.c */
+void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
+		struct kmt_verdict *v);
+void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
+		  struct kmt_verdict *v);
+void kmt_recheck(struct kmt_marker *m);
+void kmt_recheck_rest(struct kmt_marker *m);
+void kmt_recheck_bytes(struct kmt_marker *m);
 
 /* judge.c */
 void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age);
 void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v);
+void kmt_acquit(struct kmt_core *core, struct kmt_object *o);
 unsigned long kmt_clear(struct kmt_core *core);
+
+/* Without the lock: to be looked at again with it. */
+static __no_kcsan inline bool kmt_seems_white(const struct kmt_object *o,
+					      u16 epoch)
+{
+	return (o->flags & KMT_LIVE) && !kmt_reached(o, epoch);
+}
+
+static __no_kcsan inline bool kmt_seems_accused(const struct kmt_object *o)
+{
+	return (o->flags & KMT_LIVE) &&
+	       (o->flags & (KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW));
+}
 
 /* classify.c */
 void kmt_classify(struct kmt_marker *m);

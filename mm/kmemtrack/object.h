@@ -125,4 +125,11 @@ static inline bool kmt_reached(const struct kmt_object *o, u16 epoch)
 	return o->epoch == epoch && o->count >= o->min;
 }
 
+/* Whether what is in this block can be references. */
+static inline bool kmt_is_read(const struct kmt_object *o)
+{
+	return o->min != KMT_MIN_BLACK &&
+	       !(o->flags & (KMT_NO_SCAN | KMT_STACK));
+}
+
 #endif /* _KMT_OBJECT_H */

@@ -27,6 +27,7 @@ static bool read_piece(struct kmt_reader *r, struct kmt_object *o,
 		ok = kmt_env_read(r->m->buf, pos, len);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 
+	r->at = pos;
 	if (ok)
 		r->words(r, len / sizeof(long));
 	else if (same)
@@ -45,8 +46,7 @@ static bool read_range(struct kmt_reader *r, struct kmt_object *o,
 	end = ALIGN_DOWN(end, sizeof(long));
 	while (pos < end) {
 		/* A piece does not cross a page: it is there or it is not. */
-		unsigned long len = min(end, ALIGN_DOWN(pos, step) + step) -
-				    pos;
+		unsigned long len = kmt_piece(pos, end, step);
 
 		if (!read_piece(r, o, copy, pos, len))
 			return false;
@@ -58,30 +58,42 @@ static bool read_range(struct kmt_reader *r, struct kmt_object *o,
 	return true;
 }
 
-static void read_percpu(struct kmt_reader *r, struct kmt_object *o,
-			const struct kmt_object *copy)
+/**
+ * kmt_next_range - where are the contents of a block?
+ * @core: tracker
+ * @o: block, or a copy of its cell
+ * @nr: 0 for the first range; moved on to the next one
+ * @range: set to addresses that can hold references
+ *
+ * A per-CPU block has a range for each CPU, one with scan areas one for each.
+ *
+ * Context: any but NMI; a tree lock may be held.
+ * Return: false when there are no more.
+ */
+bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
+		    int *nr, struct kmt_range *range)
 {
-	int cpu;
+	unsigned long size = o->size;
+	int at = *nr;
 
-	for_each_possible_cpu(cpu) {
-		unsigned long start = kmt_env_percpu(copy->addr, cpu);
-
-		if (!read_range(r, o, copy, start, start + copy->size))
-			return;
+	range->lo = o->addr;
+	*nr = at + 1;
+	if (kmt_space(o) == KMT_PERCPU) {
+		at = cpumask_next(at - 1, cpu_possible_mask);
+		if (at >= nr_cpu_ids)
+			return false;
+		range->lo = kmt_env_percpu(o->addr, at);
+		*nr = at + 1;
+	} else if ((o->flags & (KMT_AREAS | KMT_WHOLE)) == KMT_AREAS) {
+		if (!kmt_get_area(core, o->addr, at, &range->lo, &size))
+			return false;
+	} else if (at) {
+		return false;
+	} else if (kmt_space(o) == KMT_PHYS) {
+		range->lo = kmt_env_phys(o->addr);
 	}
-}
-
-static void read_areas(struct kmt_reader *r, struct kmt_object *o,
-		       const struct kmt_object *copy)
-{
-	unsigned long start, size;
-	unsigned int nr = 0;
-	bool more;
-
-	do {
-		more = kmt_get_area(r->m->core, copy->addr, nr++, &start,
-				    &size);
-	} while (more && read_range(r, o, copy, start, start + size));
+	range->hi = range->lo + size;
+	return true;
 }
 
 /**
@@ -98,20 +110,10 @@ static void read_areas(struct kmt_reader *r, struct kmt_object *o,
 void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
 		     const struct kmt_object *copy)
 {
-	unsigned long start = copy->addr;
+	struct kmt_range range;
+	int nr = 0;
 
-	switch (kmt_space(copy)) {
-	case KMT_PERCPU:
-		read_percpu(r, o, copy);
-		return;
-	case KMT_PHYS:
-		start = kmt_env_phys(start);
-		break;
-	default:
-		if ((copy->flags & (KMT_AREAS | KMT_WHOLE)) == KMT_AREAS) {
-			read_areas(r, o, copy);
+	while (kmt_next_range(r->m->core, copy, &nr, &range))
+		if (!read_range(r, o, copy, range.lo, range.hi))
 			return;
-		}
-	}
-	read_range(r, o, copy, start, start + copy->size);
 }

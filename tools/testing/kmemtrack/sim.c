@@ -118,6 +118,14 @@ bool kmt_env_read(void *dst, unsigned long src, size_t len)
 	return true;
 }
 
+const unsigned long *kmt_env_map(unsigned long addr)
+{
+	assert(!(addr & (sizeof(long) - 1)));
+	if (the_sim->on_read)
+		the_sim->on_read(the_sim, addr, sizeof(long));
+	return sim_mapped(addr) ? sim_host(addr) : NULL;
+}
+
 unsigned long kmt_env_percpu(unsigned long ptr, int cpu)
 {
 	return ptr - SIM_PERCPU + SIM_COPIES + cpu * SIM_PERCPU_LEN;

@@ -40,6 +40,8 @@ typedef unsigned int gfp_t;
 #define __no_kcsan	__attribute__((no_sanitize("thread")))
 #define EXPORT_SYMBOL(x)
 
+#define PAGE_SIZE	4096ul
+
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #undef static_assert
 #define static_assert(c, ...)	_Static_assert(c, #c)
@@ -70,6 +72,11 @@ typedef struct {
 static inline void atomic_long_inc(atomic_long_t *v)
 {
 	__atomic_fetch_add(&v->counter, 1, __ATOMIC_RELAXED);
+}
+
+static inline long atomic_long_fetch_inc(atomic_long_t *v)
+{
+	return __atomic_fetch_add(&v->counter, 1, __ATOMIC_RELAXED);
 }
 
 static inline void atomic_long_add(long n, atomic_long_t *v)
@@ -110,6 +117,8 @@ int host_processor_id(void);
 #define irqs_disabled()		host_irqs_off()
 #define for_each_possible_cpu(cpu) for ((cpu) = 0; (cpu) < HOST_CPUS; (cpu)++)
 #define num_possible_cpus()	HOST_CPUS
+#define nr_cpu_ids		HOST_CPUS
+#define cpumask_next(n, mask)	((n) + 1)
 
 typedef struct {
 	int locked;
@@ -159,6 +168,7 @@ static inline int kstrtoul(const char *s, unsigned int base, unsigned long *res)
 
 /* The simulated machine: sim.c */
 bool kmt_env_read(void *dst, unsigned long src, size_t len);
+const unsigned long *kmt_env_map(unsigned long addr);
 unsigned long kmt_env_percpu(unsigned long ptr, int cpu);
 unsigned long kmt_env_phys(unsigned long phys);
 u32 kmt_env_crc(u32 crc, const void *buf, size_t len);

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Are the suspects of a mark referenced after all?
+ *
+ * While nothing else runs all that was reached, and all roots, are read once
+ * more for references to the suspects only. These are counted anew, from zero;
+ * a suspect that has enough of them is read, too. What is left then is not
+ * referenced at all: there is no way that leads to it any more, now or later.
+ *
+ *	kmt_accuse();			beside everything else
+ *	kmt_take_turns();		in each of the markers, nothing else runs:
+ *	kmt_mark_block() ...
+ *	kmt_recheck();
+ *	kmt_recheck_rest();		in the last marker
+ *	kmt_sort_out();			beside everything else again
+ *
+ * All of it between kmt_mark_sweep() and kmt_mark_end(): blocks that are born
+ * meanwhile count as reached, and are read.
+ */
+#include "mark.h"
+
+/* Names @o a suspect, none of whose references are known. */
+static void accuse(struct kmt_core *core, struct kmt_object *o,
+		   struct kmt_filter *f)
+{
+	o->epoch = core->epoch;
+	o->count = 0;
+	kmt_change_flags(o, KMT_SUSPECT, KMT_SCANNED);
+	kmt_filter_add(f, o->addr, o->size);
+}
+
+static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
+			 struct kmt_filter *f, struct kmt_verdict *v)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	if (kmt_reached(o, m->core->epoch)) {
+		/* Referenced, or born, since. */
+	} else if (o->flags & KMT_TRANSIENT) {
+		/* Spared this once, with all that it leads to. */
+		o->epoch = m->core->epoch;
+		o->count = KMT_COUNT_MAX;
+		kmt_change_flags(o, 0, KMT_TRANSIENT | KMT_SUSPECT |
+				 KMT_SCANNED);
+	} else {
+		accuse(m->core, o, f);
+		v->suspects += !(o->flags & KMT_LEAK);
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+/* Whether references in excess to the block at @holder count for a suspect. */
+static bool stands_for_suspect(struct kmt_core *core, unsigned long holder)
+{
+	struct kmt_object target;
+	unsigned long addr;
+
+	return kmt_get_alias(core, holder, &addr) &&
+	       kmt_lookup(core, KMT_VIRT, addr, &target) &&
+	       (target.flags & KMT_SUSPECT);
+}
+
+static __no_kcsan bool seems_holder(const struct kmt_object *o)
+{
+	return (o->flags & (KMT_LIVE | KMT_ALIAS | KMT_AUX | KMT_SUSPECT)) ==
+	       (KMT_LIVE | KMT_ALIAS);
+}
+
+/* If it is to be known how many are in excess, all have to be counted anew. */
+static void accuse_holder(struct kmt_core *core, struct kmt_object *o,
+			  struct kmt_filter *f)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	if (!stands_for_suspect(core, READ_ONCE(o->addr)))
+		return;
+	tree = kmt_lock_object(core, o, &flags);
+	if (!tree)
+		return;
+	if ((o->flags & KMT_ALIAS) && kmt_judged(o))
+		accuse(core, o, f);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+/* Lets others run, and goes on unless the mark is given up. */
+static bool go_on(struct kmt_marker *m)
+{
+	m->budget -= 2;
+	return !kmt_mark_relax(m);
+}
+
+/**
+ * kmt_accuse - name what the mark left unreferenced
+ * @m: marker, after kmt_mark_sweep()
+ * @f: set to what lets references to suspects pass
+ * @v: set to the number of suspects that are not reported yet
+ *
+ * Context: no lock held.
+ */
+void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
+		struct kmt_verdict *v)
+{
+	struct kmt_core *core = m->core;
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	memset(v, 0, sizeof(*v));
+	kmt_filter_reset(f);
+	kmt_for_each_cell(core, chunk, o) {
+		if (!go_on(m))
+			return;
+		if (kmt_seems_white(o, core->epoch))
+			accuse_white(m, o, f, v);
+		else if (kmt_seems_accused(o))
+			kmt_acquit(core, o);
+	}
+	if (!v->suspects)
+		return;
+	kmt_for_each_cell(core, chunk, o)
+		if (go_on(m) && seems_holder(o))
+			accuse_holder(core, o, f);
+}
+
+/* Lets @o pass if it still is a suspect. */
+static void keep_suspect(struct kmt_marker *m, struct kmt_object *o,
+			 struct kmt_filter *f, struct kmt_verdict *v)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	if (!kmt_reached(o, m->core->epoch) &&
+	    (o->flags & (KMT_SUSPECT | KMT_LEAK)) == KMT_SUSPECT) {
+		kmt_filter_add(f, o->addr, o->size);
+		v->suspects++;
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+/**
+ * kmt_sort_out - who is still a suspect?
+ * @m: marker
+ * @f: set to what lets references to suspects pass that are not reported yet
+ * @v: set to their number
+ *
+ * Who was referenced is acquitted.
+ *
+ * Context: no lock held.
+ */
+void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
+		  struct kmt_verdict *v)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	v->suspects = 0;
+	kmt_filter_reset(f);
+	kmt_for_each_cell(m->core, chunk, o) {
+		if (!go_on(m))
+			return;
+		if (kmt_seems_white(o, m->core->epoch))
+			keep_suspect(m, o, f, v);
+		else if (kmt_seems_accused(o))
+			kmt_acquit(m->core, o);
+	}
+}
+
+/* A block that was reached, and is no suspect. */
+static __no_kcsan bool to_be_reread(const struct kmt_object *o, u16 epoch)
+{
+	return (o->flags & (KMT_LIVE | KMT_SUSPECT)) == KMT_LIVE &&
+	       kmt_is_read(o) && kmt_reached(o, epoch);
+}
+
+static void recheck_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
+{
+	struct kmt_object *o = kmt_chunk_cells(chunk);
+	struct kmt_object *end = o + chunk->nr;
+
+	for (; o < end && !m->stopped; o++) {
+		struct kmt_range range;
+		int nr = 0;
+
+		if (!to_be_reread(o, m->core->epoch))
+			continue;
+		m->objects++;
+		while (kmt_next_range(m->core, o, &nr, &range))
+			kmt_mark_block(m, range.lo, range.hi);
+	}
+}
+
+/**
+ * kmt_recheck - read this marker's share of what was reached
+ * @m: marker with a filter
+ *
+ * Context: nothing runs but markers that share the work.
+ */
+void kmt_recheck(struct kmt_marker *m)
+{
+	struct kmt_chunk *chunk = m->core->pool.chunks;
+
+	for (; chunk && !m->stopped; chunk = chunk->next)
+		if (kmt_my_turn(m))
+			recheck_chunk(m, chunk);
+}
+
+/* A suspect that has enough references, and was not read. */
+static __no_kcsan bool to_be_followed(const struct kmt_object *o, u16 epoch)
+{
+	return (o->flags & (KMT_LIVE | KMT_SUSPECT | KMT_SCANNED)) ==
+	       (KMT_LIVE | KMT_SUSPECT) && kmt_reached(o, epoch);
+}
+
+/**
+ * kmt_recheck_rest - follow what a mark stack had no room for
+ * @m: marker
+ *
+ * Context: nothing else runs, no other marker either.
+ */
+void kmt_recheck_rest(struct kmt_marker *m)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	do {
+		m->overflow = false;
+		kmt_for_each_cell(m->core, chunk, o)
+			if (!m->stopped && to_be_followed(o, m->core->epoch))
+				kmt_mark_object(m, o);
+	} while (m->overflow && !m->stopped);
+}
+
+/**
+ * kmt_recheck_bytes - look for references in blocks that are not aligned
+ * @m: marker with a filter, from kmt_sort_out()
+ *
+ * Context: no lock held; beside everything else.
+ */
+void kmt_recheck_bytes(struct kmt_marker *m)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	kmt_for_each_cell(m->core, chunk, o) {
+		if (!go_on(m))
+			return;
+		if (to_be_reread(o, m->core->epoch))
+			kmt_mark_again(m, o);
+	}
+	kmt_recheck_rest(m);
+}
