@@ -72,7 +72,8 @@ static int env_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, e);
 	test->priv = e;
-	kmt_core_init(&e->core, &env_ops, e->shards, NR_SHARDS, e->caches);
+	kmt_core_init(&e->core, &env_ops, e->shards, NR_SHARDS, e->caches,
+		      ARRAY_SIZE(e->caches));
 	e->core.linear = kmt_core.linear;
 	kmt_marker_init(&e->m, &e->core, e->grey, NR_GREY);
 	return 0;

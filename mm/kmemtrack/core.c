@@ -20,14 +20,15 @@ static void init_tree(struct kmt_tree *tree)
  * @ops: services of the owner
  * @shards: zeroed shards
  * @nr_shards: how many, a power of two
- * @caches: zeroed cell caches, one per possible CPU
+ * @caches: zeroed cell caches, one for each CPU that is there
+ * @nr_caches: how many
  *
  * There is no linear map at first: kmt_index_resize() tells of it. The owner
  * sets @core->skip itself.
  */
 void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 		   struct kmt_tree *shards, u32 nr_shards,
-		   struct kmt_cell_cache *caches)
+		   struct kmt_cell_cache *caches, unsigned int nr_caches)
 {
 	u32 i;
 
@@ -35,6 +36,7 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 	core->shards = shards;
 	core->nr_shards = nr_shards;
 	core->pool.caches = caches;
+	core->pool.nr_caches = nr_caches;
 	core->epoch = 1;
 	raw_spin_lock_init(&core->pool.lock);
 	for (i = 0; i < nr_shards; i++)

@@ -67,6 +67,7 @@ struct kmt_cell_cache {
  * @nr_chunks: how many chunks
  * @cells: how many cells in all
  * @caches: one per CPU
+ * @nr_caches: how many; while there is one CPU it may be one
  */
 struct kmt_pool {
 	raw_spinlock_t lock;
@@ -77,6 +78,7 @@ struct kmt_pool {
 	unsigned long nr_chunks;
 	unsigned long cells;
 	struct kmt_cell_cache *caches;
+	unsigned int nr_caches;
 };
 
 /* Events worth a counter; their names are in stats.c. */
@@ -180,7 +182,7 @@ static inline void kmt_event(struct kmt_core *core, enum kmt_event ev)
 /* core.c: life of a tracker, and the operations of the hooks */
 void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 		   struct kmt_tree *shards, u32 nr_shards,
-		   struct kmt_cell_cache *caches);
+		   struct kmt_cell_cache *caches, unsigned int nr_caches);
 int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	       unsigned long size, u8 min, const struct kmt_origin *origin,
 	       gfp_t gfp);

@@ -160,7 +160,7 @@ static void __init start_early(void)
 	void *mem;
 
 	kmt_core_init(&kmt_core, &kmt_kernel_ops, &first_shard, 1,
-		      first_caches);
+		      first_caches, ARRAY_SIZE(first_caches));
 	kmt_core.skip.lo = (unsigned long)_text;
 	kmt_core.skip.hi = (unsigned long)_end;
 	mem = take_early(KMT_EARLY_MIN, &bytes);
@@ -248,6 +248,7 @@ static int __init set_up(void)
 	}
 	caches[0] = first_caches[0];
 	kmt_core.pool.caches = caches;
+	kmt_core.pool.nr_caches = nr_cpu_ids;
 	kmt_core.pool.low = KMT_RESERVE;
 	kmt_linear_map(&linear.lo, &linear.hi);
 	kmt_index_resize(&kmt_core, &linear, shards, nr);

@@ -232,10 +232,10 @@ int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk, gfp_t gfp)
 	struct kmt_object *o, *to;
 	struct kmt_chunk **link;
 	unsigned long flags;
-	int cpu;
+	unsigned int cpu;
 
 	pool->nr_free = purge_free(&pool->free, chunk);
-	for_each_possible_cpu(cpu) {
+	for (cpu = 0; cpu < pool->nr_caches; cpu++) {
 		struct kmt_cell_cache *cache = &pool->caches[cpu];
 
 		cache->nr = purge_free(&cache->free, chunk);
@@ -269,9 +269,9 @@ int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk, gfp_t gfp)
 unsigned long kmt_pool_free_cells(struct kmt_core *core)
 {
 	unsigned long nr = READ_ONCE(core->pool.nr_free);
-	int cpu;
+	unsigned int cpu;
 
-	for_each_possible_cpu(cpu)
+	for (cpu = 0; cpu < core->pool.nr_caches; cpu++)
 		nr += READ_ONCE(core->pool.caches[cpu].nr);
 	return nr;
 }

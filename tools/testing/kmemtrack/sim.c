@@ -265,7 +265,8 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 	s->chunks_left = chunks;
 	s->now = 10000;
 	s->stack = malloc(stack * sizeof(*s->stack));
-	kmt_core_init(&s->core, &sim_ops, s->shards, SIM_SHARDS, s->caches);
+	kmt_core_init(&s->core, &sim_ops, s->shards, SIM_SHARDS, s->caches,
+		      HOST_CPUS);
 	for (i = 0; i < SIM_SHARDS; i++)
 		s->shards[i].lock.rank = 1;
 	for (i = 0; i < KMT_NR_SPACES; i++)

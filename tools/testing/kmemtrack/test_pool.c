@@ -199,6 +199,25 @@ static void test_evacuate_no_memory(void **state)
 	sim_delete(s);
 }
 
+/* In early boot there is one cache, whatever number of CPUs is possible. */
+static void test_one_cache(void **state)
+{
+	struct sim *s = sim_new(63, 2, 16);
+
+	host_cpu = 0;
+	s->core.pool.nr_caches = 1;
+	assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(0), 64, 1), 0);
+	s->caches[1].nr = 1000000;
+	assert_int_equal(kmt_pool_free_cells(&s->core), 62);
+	assert_int_equal(kmt_pool_evacuate(&s->core, s->core.pool.chunks,
+					   GFP_KERNEL), 0);
+	assert_int_equal(s->caches[1].nr, 1000000);
+	s->caches[1].nr = 0;
+	assert_int_equal(kmt_pool_free_cells(&s->core), 62);
+	check_core(s);
+	sim_delete(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +225,7 @@ int main(void)
 		cmocka_unit_test(test_caches),
 		cmocka_unit_test(test_low_mark),
 		cmocka_unit_test(test_chunk_sizes),
+		cmocka_unit_test(test_one_cache),
 		cmocka_unit_test(test_evacuate),
 		cmocka_unit_test(test_evacuate_middle),
 		cmocka_unit_test(test_evacuate_no_memory),
