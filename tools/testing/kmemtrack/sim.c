@@ -264,6 +264,10 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 	s->chunk_cells = cells;
 	s->chunks_left = chunks;
 	s->now = 10000;
+	s->filter.bits = s->filter_bits;
+	s->filter.mask = SIM_BITS - 1;
+	s->markers = 1;
+	s->still_stack = stack;
 	s->stack = malloc(stack * sizeof(*s->stack));
 	kmt_core_init(&s->core, &sim_ops, s->shards, SIM_SHARDS, s->caches,
 		      HOST_CPUS);
@@ -363,7 +367,7 @@ void sim_mark(struct sim *s, unsigned long lo, unsigned long hi)
 	if (s->fine)
 		s->m.budget = 0;
 	kmt_mark_begin(&s->m);
-	kmt_mark_block(&s->m, lo, hi);
+	sim_roots(s, &s->m, lo, hi);
 	kmt_mark_sweep(&s->m);
 }
 

@@ -36,6 +36,22 @@
 #define SIM_SHARDS	16
 #define SIM_EVENTS	64
 
+/* A scan that decides while nothing else runs: at most so many markers. */
+#define SIM_MARKERS	4
+/* Bits of its filter. */
+#define SIM_BITS	256
+
+/* References that are put in their places during it. */
+#define SIM_LATE	16
+
+/* When something may happen during such a scan. */
+enum sim_phase {
+	SIM_MARKED,	/* the concurrent mark is through */
+	SIM_ACCUSED,	/* the suspects are named, everything stops now */
+	SIM_STOPPED,	/* everything runs again */
+	SIM_SORTED,	/* references that are not aligned were looked for */
+};
+
 struct sim {
 	struct kmt_core core;
 	struct kmt_tree shards[SIM_SHARDS];
@@ -66,6 +82,26 @@ struct sim {
 
 	/* What a test has to say of the time. */
 	u32 now;
+
+	/* Roots beside the usual ones; asks kmt_my_turn() for each unit. */
+	void (*more_roots)(struct sim *s, struct kmt_marker *m);
+
+	/* Snapshots: how they are taken, what happens, what was found. */
+	struct kmt_filter filter;
+	unsigned long filter_bits[SIM_BITS / (8 * sizeof(long))];
+	struct kmt_marker still[SIM_MARKERS];
+	unsigned int markers;
+	unsigned int still_stack;
+	bool parallel;
+	void (*on_phase)(struct sim *s, enum sim_phase phase);
+	/* What is put in its place then, and what else happens, once. */
+	enum sim_phase late_phase;
+	unsigned long late[SIM_LATE][2];
+	unsigned int nr_late;
+	void (*then)(struct sim *s);
+	unsigned long accused;
+	unsigned long left;
+	bool rest;
 };
 
 extern struct sim *the_sim;
@@ -106,6 +142,14 @@ void sim_scan(struct sim *s, unsigned long lo, unsigned long hi);
 bool sim_white(struct sim *s, unsigned long addr);
 bool sim_leak(struct sim *s, unsigned long addr);
 bool sim_indirect(struct sim *s, unsigned long addr);
+
+/* sim_snapshot.c: one mark, and a look at the suspects while nothing runs */
+void sim_roots(struct sim *s, struct kmt_marker *m, unsigned long lo,
+	       unsigned long hi);
+bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi);
+bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi);
+bool sim_snapshot(struct sim *s, unsigned long lo, unsigned long hi);
+void sim_put_late(struct sim *s, unsigned long addr, unsigned long word);
 
 /* check.c: every invariant of object.h and core.h; fails the test */
 void check_core(struct sim *s);

@@ -19,6 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The C library defines both; the kernel the one that is true. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#undef __BIG_ENDIAN
+#endif
+
 typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A scan that decides while nothing else runs, as the owner of a tracker makes
+ * it: the protocol of recheck.c, with any number of markers.
+ */
+#include <pthread.h>
+
+#include "sim.h"
+
+/* Bytes of the roots that are one unit of the work that markers share. */
+#define UNIT	256ul
+
+/*
+ * sim_roots - read the roots
+ * @s: machine
+ * @m: marker; one that shares the work reads what it gets
+ * @lo: first byte of the root words
+ * @hi: one past the last
+ */
+void sim_roots(struct sim *s, struct kmt_marker *m, unsigned long lo,
+	       unsigned long hi)
+{
+	unsigned long step = m->turns ? UNIT : hi - lo;
+
+	for (; lo < hi; lo += step)
+		if (kmt_my_turn(m))
+			kmt_mark_block(m, lo, min(hi, lo + step));
+	if (s->more_roots)
+		s->more_roots(s, m);
+}
+
+/* One of the markers while nothing else runs. */
+struct stopped {
+	struct sim *s;
+	struct kmt_marker *m;
+	unsigned long lo;
+	unsigned long hi;
+};
+
+static void *read_share(void *arg)
+{
+	struct stopped *t = arg;
+
+	sim_roots(t->s, t->m, t->lo, t->hi);
+	kmt_recheck(t->m);
+	return NULL;
+}
+
+static void still_marker(struct sim *s, struct kmt_marker *m,
+			 struct kmt_grey *stack, atomic_long_t *turns)
+{
+	kmt_marker_init(m, &s->core, stack, s->still_stack);
+	m->virt = s->m.virt;
+	m->percpu = s->m.percpu;
+	m->filter = &s->filter;
+	m->still = true;
+	if (s->fine)
+		m->budget = 0;
+	kmt_take_turns(m, turns);
+}
+
+static void run_markers(struct sim *s, unsigned long lo, unsigned long hi)
+{
+	pthread_t threads[SIM_MARKERS];
+	struct stopped share[SIM_MARKERS];
+	unsigned int i;
+
+	for (i = 0; i < s->markers; i++) {
+		share[i] = (struct stopped){ s, &s->still[i], lo, hi };
+		if (!s->parallel)
+			read_share(&share[i]);
+		else if (pthread_create(&threads[i], NULL, read_share,
+					&share[i]))
+			abort();
+	}
+	for (i = 0; s->parallel && i < s->markers; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/*
+ * sim_stop - look for references to the suspects while nothing else runs
+ * @s: machine, after kmt_accuse()
+ * @lo: first byte of the root words
+ * @hi: one past the last
+ *
+ * Return: whether all was read.
+ */
+bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi)
+{
+	struct kmt_grey *stack = calloc(s->markers * s->still_stack,
+					sizeof(*stack));
+	atomic_long_t turns = {};
+	bool stopped = false;
+	unsigned int i;
+
+	assert(stack && s->markers <= SIM_MARKERS);
+	s->rest = false;
+	for (i = 0; i < s->markers; i++)
+		still_marker(s, &s->still[i], stack + i * s->still_stack,
+			     &turns);
+	run_markers(s, lo, hi);
+	for (i = 0; i < s->markers; i++) {
+		assert(!s->still[i].depth);
+		s->rest |= s->still[i].overflow;
+	}
+	if (s->rest)
+		kmt_recheck_rest(&s->still[s->markers - 1]);
+	for (i = 0; i < s->markers; i++)
+		stopped |= s->still[i].stopped;
+	free(stack);
+	return !stopped;
+}
+
+/*
+ * sim_put_late - write a word at &sim.late_phase of the next snapshot
+ * @s: machine
+ * @addr: where
+ * @word: what; until then nobody holds it, as if it were on the move
+ */
+void sim_put_late(struct sim *s, unsigned long addr, unsigned long word)
+{
+	assert(s->nr_late < SIM_LATE);
+	s->late[s->nr_late][0] = addr;
+	s->late[s->nr_late++][1] = word;
+}
+
+static void do_late(struct sim *s)
+{
+	void (*then)(struct sim *s) = s->then;
+	unsigned int i;
+
+	for (i = 0; i < s->nr_late; i++)
+		sim_put(s->late[i][0], s->late[i][1]);
+	s->nr_late = 0;
+	s->then = NULL;
+	if (then)
+		then(s);
+}
+
+static void phase(struct sim *s, enum sim_phase phase)
+{
+	if (phase == s->late_phase)
+		do_late(s);
+	if (s->on_phase)
+		s->on_phase(s, phase);
+}
+
+static void look_at_bytes(struct sim *s, unsigned long lo, unsigned long hi)
+{
+	s->m.filter = &s->filter;
+	s->m.bytes = true;
+	sim_roots(s, &s->m, lo, hi);
+	kmt_recheck_bytes(&s->m);
+	s->m.filter = NULL;
+	s->m.bytes = false;
+}
+
+/*
+ * sim_confirm - decide what the suspects of a mark are
+ * @s: machine, after sim_mark()
+ * @lo: first byte of the root words
+ * @hi: one past the last
+ *
+ * Return: false if it was given up; the mark has not ended then.
+ */
+bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
+{
+	kmt_accuse(&s->m, &s->filter, &s->v);
+	s->accused = s->v.suspects;
+	s->left = 0;
+	if (s->m.stopped)
+		return false;
+	if (s->accused) {
+		phase(s, SIM_ACCUSED);
+		if (!sim_stop(s, lo, hi))
+			return false;
+		phase(s, SIM_STOPPED);
+		kmt_sort_out(&s->m, &s->filter, &s->v);
+		s->left = s->v.suspects;
+		if (s->left)
+			look_at_bytes(s, lo, hi);
+		phase(s, SIM_SORTED);
+	}
+	kmt_judge(&s->m, &s->v);
+	kmt_classify(&s->m);
+	kmt_mark_end(&s->m);
+	return !s->m.stopped;
+}
+
+/*
+ * sim_snapshot - a whole scan: one mark, and one look while nothing else runs
+ * @s: machine
+ * @lo: first byte of the root words
+ * @hi: one past the last
+ *
+ * Return: false if it was given up; the mark has not ended then.
+ */
+bool sim_snapshot(struct sim *s, unsigned long lo, unsigned long hi)
+{
+	sim_mark(s, lo, hi);
+	phase(s, SIM_MARKED);
+	return sim_confirm(s, lo, hi);
+}

@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the mark missed is found while nothing else runs, and nothing else is
+ * forgiven.
+ *
+ * A reference that was on the move during the mark is one that nobody holds
+ * until the mark is through: it is put in its place late.
+ */
+#include "sim.h"
+
+#define OBJECT	BLOCK(1)
+#define LOST	BLOCK(2)
+
+static void scan(struct sim *s)
+{
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+	check_core(s);
+}
+
+#define PHYS_BLOCK	(SIM_PHYS + 0x200000)
+#define BIG		(SIM_VMALLOC + 24)
+#define BIG_SIZE	0x3010ul
+
+/* Holders of every kind, and whether what they hold is a reference. */
+static const struct place {
+	unsigned long at;
+	bool counts;
+} places[] = {
+	{ ROOT(0), true },
+	{ ROOT(63), true },
+	{ ROOT(64), false },		/* behind the roots */
+	{ ROOT(1000), true },		/* section */
+	{ ROOT(1008), false },
+	{ BLOCK(10) + 56, true },	/* grey */
+	{ BLOCK(11), true },		/* reached */
+	{ BLOCK(11) + 1016, true },
+	{ BLOCK(11) + 1024, false },	/* behind it */
+	{ BIG, true },			/* several pages, reached from there */
+	{ BIG + 0x1fd0, true },
+	{ BIG + 0x1fd8, true },
+	{ BIG + BIG_SIZE - 8, true },
+	{ SIM_COPIES + 0x100, true },	/* copies of CPUs */
+	{ SIM_COPIES + 7 * SIM_PERCPU_LEN + 0x138, true },
+	{ SIM_COPIES + 7 * SIM_PERCPU_LEN + 0x140, false },
+	{ SIM_LINEAR + 0x200000, true },	/* physical */
+	{ SIM_LINEAR + 0x200ff8, true },
+	{ BLOCK(12), false },		/* no references in it */
+	{ BLOCK(13) + 8, false },	/* scan areas: not here ... */
+	{ BLOCK(13) + 16, true },	/* but here */
+	{ BLOCK(13) + 24, false },
+	{ BLOCK(13) + 120, true },	/* and here */
+	{ BLOCK(14), false },		/* black */
+	{ BLOCK(15), false },		/* a task's stack */
+	{ BLOCK(16), false },		/* a leak */
+	{ OBJECT, false },		/* itself */
+};
+
+static void add_places(struct sim *s)
+{
+	unsigned int i;
+
+	sim_alloc_min(s, BLOCK(10), 64, KMT_MIN_GREY);
+	for (i = 11; i <= 15; i++) {
+		sim_alloc_min(s, BLOCK(i), i == 11 ? 1024 : 128,
+			      i == 14 ? KMT_MIN_BLACK : 1);
+		sim_put(ROOT(i), BLOCK(i));
+	}
+	/* What is behind the blocks is memory as well. */
+	sim_own(BLOCK(11) + 1024, 8);
+	sim_alloc(s, BIG, BIG_SIZE);
+	sim_put(BLOCK(11) + 512, BIG);
+	assert_false(sim_insert(s, KMT_PERCPU, SIM_PERCPU + 0x100, 64, 1));
+	sim_put(BIG + 0x1000, SIM_PERCPU + 0x110);
+	assert_false(sim_insert(s, KMT_PHYS, PHYS_BLOCK, 0x1000, 0));
+	sim_own(kmt_env_phys(PHYS_BLOCK), 0x1000);
+	assert_false(sim_insert(s, KMT_ROOT, ROOT(1000), 64, 0));
+	kmt_set_flags(&s->core, KMT_VIRT, BLOCK(12), KMT_NO_SCAN);
+	kmt_add_area(&s->core, BLOCK(13) + 16, 8, GFP_KERNEL);
+	kmt_add_area(&s->core, BLOCK(13) + 120, SIZE_MAX, GFP_KERNEL);
+	kmt_set_flags(&s->core, KMT_VIRT, BLOCK(15), KMT_STACK);
+	sim_alloc(s, BLOCK(16), 64);
+}
+
+/* A chain of four, of which all hangs on OBJECT. */
+static void add_chain(struct sim *s)
+{
+	sim_alloc(s, BLOCK(5), 64);
+	assert_false(sim_insert(s, KMT_PERCPU, SIM_PERCPU + 0x800, 64, 1));
+	sim_alloc(s, SIM_VMALLOC + 0x8000, 0x2000);
+	sim_alloc(s, OBJECT, 100);
+	sim_put(OBJECT + 88, SIM_VMALLOC + 0x8000);
+	sim_put(SIM_VMALLOC + 0x9ff8, SIM_PERCPU + 0x83f);
+	sim_put(kmt_env_percpu(SIM_PERCPU + 0x800, 5) + 8, BLOCK(5));
+}
+
+#define CHAIN	4
+
+static void check_chain(struct sim *s, bool leak, bool indirect)
+{
+	struct kmt_object o;
+	unsigned int i;
+	static const unsigned long chain[] = {
+		OBJECT, SIM_VMALLOC + 0x8000, BLOCK(5),
+	};
+
+	for (i = 0; i < ARRAY_SIZE(chain); i++) {
+		o = sim_object(s, KMT_VIRT, chain[i]);
+		assert_int_equal(!!(o.flags & KMT_LEAK), leak);
+		assert_int_equal(!!(o.flags & KMT_SUSPECT), leak);
+		assert_int_equal(!!(o.flags & KMT_INDIRECT),
+				 leak && (i || indirect));
+	}
+	o = sim_object(s, KMT_PERCPU, SIM_PERCPU + 0x800);
+	assert_int_equal(!!(o.flags & KMT_LEAK), leak);
+	assert_int_equal(!!(o.flags & KMT_SUSPECT), leak);
+}
+
+/* One late reference, in all places, at both times, by one to four markers. */
+static void test_places(void **state)
+{
+	unsigned int i, n;
+
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
+		for (n = 0; n < 8; n++) {
+			struct sim *s = sim_new(15, 20, 1 + n);
+			bool counts = places[i].counts;
+			bool leads = places[i].at == BLOCK(16);
+
+			s->late_phase = n & 1 ? SIM_MARKED : SIM_ACCUSED;
+			s->markers = 1 + n / 2;
+			add_places(s);
+			add_chain(s);
+			sim_put_late(s, places[i].at, OBJECT + 99);
+			scan(s);
+			assert_int_equal(s->accused, CHAIN + 1);
+			assert_int_equal(s->left, counts ? 1 : CHAIN + 1);
+			assert_int_equal(s->v.leaks, s->left);
+			assert_int_equal(s->v.fresh, s->left);
+			assert_true(sim_leak(s, BLOCK(16)));
+			check_chain(s, !counts, leads);
+			sim_delete(s);
+		}
+	}
+}
+
+/* Each word of a block of several pages, at odd addresses. */
+static void test_each_word(void **state)
+{
+	struct sim *s = *state;
+	unsigned long at, base = SIM_VMALLOC + 0x1234;
+
+	sim_alloc(s, base, 0x2345);
+	sim_put(ROOT(0), base);
+	sim_alloc_min(s, OBJECT, 64, 200);
+	for (at = 0x1228; at < 0x1234 + 0x2345 + 8; at += 8) {
+		bool inside = at >= 0x1234 && at + 8 <= 0x1234 + 0x2345;
+		struct kmt_object o;
+
+		sim_own(SIM_VMALLOC + at, 8);
+		sim_put_late(s, SIM_VMALLOC + at, OBJECT);
+		scan(s);
+		o = sim_object(s, KMT_VIRT, OBJECT);
+		assert_int_equal(o.count, inside);
+		sim_put(SIM_VMALLOC + at, 0);
+		kmt_clear(&s->core);
+		kmt_set_min(&s->core, KMT_VIRT, OBJECT, 200);
+	}
+}
+
+/* Nobody waits: what was allocated just now is reported at once. */
+static void test_young(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_object o;
+
+	sim_alloc(s, LOST, 100);
+	scan(s);
+	assert_int_equal(s->v.leaks, 1);
+	assert_int_equal(s->v.fresh, 1);
+	assert_int_equal(s->v.leak_bytes, 100);
+	o = sim_object(s, KMT_VIRT, LOST);
+	assert_true(o.flags & KMT_NEW);
+	assert_int_equal(o.born, s->now);
+}
+
+/* Contents that change are no excuse: nobody knows where they are. */
+static void test_changes(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, LOST, 100);
+	sim_put_late(s, LOST + 8, 0x1234);
+	scan(s);
+	assert_true(sim_leak(s, LOST));
+}
+
+static void test_ring(void **state)
+{
+	struct sim *s = *state;
+	unsigned int i, direct = 0;
+
+	for (i = 20; i < 25; i++) {
+		sim_alloc(s, BLOCK(i), 64);
+		sim_put(BLOCK(i) + 8 * (i - 20), BLOCK(i < 24 ? i + 1 : 20));
+		sim_put(BLOCK(i) + 56, BLOCK(i));
+	}
+	scan(s);
+	assert_int_equal(s->v.fresh, 5);
+	for (i = 20; i < 25; i++)
+		direct += !sim_indirect(s, BLOCK(i));
+	assert_int_equal(direct, 1);
+	/* One reference is enough for all, for the other ring it is not. */
+	for (i = 30; i < 33; i++) {
+		sim_alloc(s, BLOCK(i), 64);
+		sim_put(BLOCK(i), BLOCK(i < 32 ? i + 1 : 30));
+	}
+	sim_put_late(s, ROOT(9), BLOCK(22) + 63);
+	scan(s);
+	assert_int_equal(s->v.leaks, 3);
+	assert_int_equal(s->v.fresh, 3);
+	for (i = 20; i < 25; i++)
+		assert_false(sim_leak(s, BLOCK(i)));
+}
+
+static void give_birth(struct sim *s)
+{
+	s->now++;
+	sim_alloc(s, BLOCK(30), 64);
+	sim_put(BLOCK(30) + 56, OBJECT);
+	/* One that is born and lost at once was not there in time. */
+	sim_alloc(s, BLOCK(31), 64);
+}
+
+/* What is born meanwhile is no suspect, nor is what it refers to. */
+static void test_newborn(void **state)
+{
+	struct sim *s = *state;
+
+	enum sim_phase when;
+
+	for (when = SIM_MARKED; when <= SIM_ACCUSED; when++) {
+		s->late_phase = when;
+		add_chain(s);
+		s->then = give_birth;
+		scan(s);
+		assert_int_equal(s->accused, CHAIN);
+		assert_int_equal(s->v.leaks, 0);
+		check_chain(s, false, false);
+		scan(s);
+		assert_int_equal(s->v.fresh, CHAIN + 2);
+		check_chain(s, true, true);
+		assert_true(sim_leak(s, BLOCK(31)));
+		kmt_drop_space(&s->core, KMT_VIRT);
+		kmt_drop_space(&s->core, KMT_PERCPU);
+	}
+}
+
+/* Spared once, with all that it leads to. */
+static void test_transient(void **state)
+{
+	struct sim *s = *state;
+
+	add_chain(s);
+	sim_alloc(s, LOST, 64);
+	sim_put(LOST + 8, OBJECT);
+	kmt_set_flags(&s->core, KMT_VIRT, LOST, KMT_TRANSIENT);
+	scan(s);
+	assert_int_equal(s->accused, CHAIN);
+	assert_int_equal(s->v.leaks, 0);
+	check_chain(s, false, false);
+	assert_false(sim_object(s, KMT_VIRT, LOST).flags & KMT_TRANSIENT);
+	scan(s);
+	assert_int_equal(s->v.leaks, CHAIN + 1);
+	assert_false(sim_indirect(s, LOST));
+	assert_true(sim_indirect(s, OBJECT));
+
+	/* One that was reached is not spared later. */
+	sim_put(ROOT(0), LOST);
+	kmt_set_flags(&s->core, KMT_VIRT, LOST, KMT_TRANSIENT);
+	scan(s);
+	assert_int_equal(s->v.leaks, 0);
+	sim_put(ROOT(0), 0);
+	scan(s);
+	assert_int_equal(s->v.fresh, CHAIN + 1);
+}
+
+static void free_lost(struct sim *s)
+{
+	sim_free(s, LOST, 64);
+}
+
+static void reuse_lost(struct sim *s)
+{
+	sim_free(s, LOST, 64);
+	sim_alloc(s, LOST, 64);
+}
+
+static void cut_lost(struct sim *s)
+{
+	kmt_free_part(&s->core, KMT_VIRT, LOST + 16, 8, GFP_KERNEL);
+}
+
+/* Suspects that are freed, and their place taken by others. */
+static void test_freed(void **state)
+{
+	struct sim *s = *state;
+	enum sim_phase when;
+
+	for (when = SIM_MARKED; when <= SIM_SORTED; when++) {
+		s->late_phase = when;
+		s->then = free_lost;
+		sim_alloc(s, BLOCK(3), 64);
+		sim_alloc(s, LOST, 64);
+		scan(s);
+		assert_int_equal(s->v.leaks, 1);
+		assert_true(sim_leak(s, BLOCK(3)));
+
+		s->then = reuse_lost;
+		sim_alloc(s, LOST, 64);
+		scan(s);
+		assert_int_equal(s->v.leaks, 1);
+		assert_false(sim_leak(s, LOST));
+
+		s->then = cut_lost;
+		scan(s);
+		assert_int_equal(s->v.leaks, 3);
+		assert_true(sim_leak(s, LOST));
+		assert_true(sim_leak(s, LOST + 24));
+		sim_free(s, LOST, 16);
+		sim_free(s, LOST + 24, 40);
+		sim_free(s, BLOCK(3), 64);
+	}
+}
+
+static unsigned long gone;
+
+static void take_page(struct sim *s)
+{
+	sim_map(gone, SIM_PAGE, false);
+}
+
+/* A page that is gone is left out, the ones around it are not. */
+static void test_unreadable(void **state)
+{
+	struct sim *s = *state;
+	unsigned int i;
+
+	sim_alloc(s, BIG, BIG_SIZE);
+	sim_put(ROOT(0), BIG);
+	s->late_phase = SIM_ACCUSED;
+	s->then = take_page;
+	for (i = 0; i < 3; i++) {
+		sim_alloc(s, BLOCK(i), 64);
+		sim_put_late(s, BIG + 0x1000 * i + 8 * i, BLOCK(i));
+	}
+	gone = SIM_VMALLOC + 0x1000;
+	scan(s);
+	assert_int_equal(s->v.leaks, 1);
+	assert_true(sim_leak(s, BLOCK(1)));
+	assert_int_equal(s->accused, 3);
+	/* Once in place, and then piece by piece for what is not aligned. */
+	assert_int_equal(sim_events(s, KMT_EV_FAULT),
+			 1 + 0x1000 / (8 * KMT_STEP_WORDS));
+	/* The same for roots. */
+	sim_map(gone, SIM_PAGE, true);
+	scan(s);
+	assert_int_equal(s->v.leaks, 0);
+	gone = SIM_IMAGE;
+	s->then = take_page;
+	sim_alloc(s, BLOCK(9), 64);
+	sim_put_late(s, ROOT(5), BLOCK(9));
+	scan(s);
+	assert_int_equal(s->v.leaks, 1);
+	assert_true(sim_leak(s, BLOCK(9)));
+	sim_map(gone, SIM_PAGE, true);
+	scan(s);
+	assert_int_equal(s->v.leaks, 0);
+}
+
+/* What is reported already. */
+static void test_old_leaks(void **state)
+{
+	struct sim *s = *state;
+	unsigned int i;
+
+	sim_alloc(s, LOST, 64);
+	scan(s);
+	assert_int_equal(s->v.fresh, 1);
+	/* It stays one, is not new, and stops nobody. */
+	scan(s);
+	assert_int_equal(s->accused, 0);
+	assert_int_equal(s->v.leaks, 1);
+	assert_int_equal(s->v.fresh, 0);
+	assert_false(sim_object(s, KMT_VIRT, LOST).flags & KMT_NEW);
+	/* With a new one beside it. */
+	sim_alloc(s, BLOCK(3), 64);
+	scan(s);
+	assert_int_equal(s->accused, 1);
+	assert_int_equal(s->v.leaks, 2);
+	assert_int_equal(s->v.fresh, 1);
+	assert_false(sim_object(s, KMT_VIRT, LOST).flags & KMT_NEW);
+	/* What only it refers to is a leak, too. */
+	for (i = 0; i < 2; i++) {
+		sim_alloc(s, BLOCK(4 + i), 64);
+		sim_put_late(s, LOST + 8 + 8 * i, BLOCK(4 + i));
+		scan(s);
+		assert_int_equal(s->v.fresh, 1);
+		assert_true(sim_indirect(s, BLOCK(4 + i)));
+		assert_false(sim_indirect(s, LOST));
+	}
+	/* Found again by the mark, and by the recheck. */
+	sim_put(ROOT(1), BLOCK(3));
+	scan(s);
+	assert_int_equal(s->v.leaks, 3);
+	assert_false(sim_leak(s, BLOCK(3)));
+	sim_alloc(s, BLOCK(8), 64);
+	sim_put_late(s, BLOCK(3) + 8, LOST);
+	scan(s);
+	assert_int_equal(s->v.leaks, 1);
+	assert_true(sim_leak(s, BLOCK(8)));
+	/* And lost again: new. */
+	sim_put(ROOT(1), 0);
+	scan(s);
+	assert_int_equal(s->v.leaks, 5);
+	assert_int_equal(s->v.fresh, 4);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_places),
+		T(test_each_word),
+		T(test_young),
+		T(test_changes),
+		T(test_ring),
+		T(test_newborn),
+		T(test_transient),
+		T(test_freed),
+		T(test_unreadable),
+		T(test_old_leaks),
+	};
+
+	return cmocka_run_group_tests_name("recheck", tests, NULL, NULL);
+}

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which words get through to the suspects?
+ *
+ * All of the linear map is one suspect here, so that a word is a hit exactly
+ * if the filter lets it pass.
+ */
+#include "sim.h"
+
+#define PAGES	(SIM_LINEAR_LEN / SIM_PAGE)
+#define MAX_BITS 1024
+
+static unsigned long bits[MAX_BITS / 64];
+
+/* The naive filter: what was let pass. */
+static struct kmt_range passing[8];
+static unsigned int nr_passing;
+
+static bool naive(const struct kmt_filter *f, unsigned long word)
+{
+	unsigned long lo = ~0ul, hi = 0, page, i;
+	bool bit = false;
+
+	for (i = 0; i < nr_passing; i++) {
+		const struct kmt_range *r = &passing[i];
+
+		lo = min(lo, r->lo);
+		hi = max(hi, r->hi);
+		for (page = r->lo / SIM_PAGE; page <= (r->hi - 1) / SIM_PAGE;
+		     page++)
+			bit |= page % (f->mask + 1) ==
+			       word / SIM_PAGE % (f->mask + 1);
+	}
+	return word >= lo && word < hi && (bit || !f->bits);
+}
+
+static void let_pass(struct kmt_filter *f, unsigned long addr,
+		     unsigned long size)
+{
+	kmt_filter_add(f, addr, size);
+	passing[nr_passing++] = (struct kmt_range){ addr, addr + size };
+}
+
+static void no_pass(struct kmt_filter *f)
+{
+	kmt_filter_reset(f);
+	nr_passing = 0;
+}
+
+/* @nr bits, or none at all if @nr is 0. */
+static void set_bits(struct kmt_filter *f, unsigned int nr)
+{
+	f->bits = nr ? bits : NULL;
+	f->mask = nr ? nr - 1 : 0;
+	memset(bits, 0xff, sizeof(bits));
+	no_pass(f);
+}
+
+static int setup(void **state)
+{
+	struct sim *s = sim_new(63, 2, 4);
+	struct kmt_verdict v;
+
+	sim_alloc_min(s, SIM_LINEAR, SIM_LINEAR_LEN, KMT_MIN_BLACK - 1);
+	sim_mark(s, ROOT(0), ROOT(1));
+	kmt_accuse(&s->m, &s->filter, &v);
+	assert_int_equal(v.suspects, 1);
+	assert_int_equal(s->filter.hull.lo, SIM_LINEAR);
+	assert_int_equal(s->filter.hull.hi, SIM_LINEAR + SIM_LINEAR_LEN);
+	s->m.filter = &s->filter;
+	set_bits(&s->filter, 64);
+	*state = s;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct sim *s = *state;
+
+	s->m.filter = NULL;
+	kmt_mark_end(&s->m);
+	return sim_teardown(state);
+}
+
+static unsigned long hits(struct sim *s, const unsigned long *words,
+			  unsigned int nr)
+{
+	unsigned long was = s->m.hits;
+
+	kmt_sift(&s->m, words, nr);
+	return s->m.hits - was;
+}
+
+static unsigned long byte_hits(struct sim *s, const unsigned long *words,
+			       unsigned int nr, unsigned long at)
+{
+	unsigned long was = s->m.hits;
+
+	kmt_sift_bytes(&s->m, words, nr, at);
+	return s->m.hits - was;
+}
+
+static unsigned long passes(struct sim *s, unsigned long word)
+{
+	return hits(s, &word, 1);
+}
+
+static void test_empty(void **state)
+{
+	struct sim *s = *state;
+	unsigned int nr;
+
+	for (nr = 0; nr <= 128; nr += 64) {
+		set_bits(&s->filter, nr);
+		assert_int_equal(passes(s, 0), 0);
+		assert_int_equal(passes(s, ~0ul), 0);
+		assert_int_equal(passes(s, SIM_LINEAR), 0);
+		let_pass(&s->filter, SIM_LINEAR, SIM_LINEAR_LEN);
+		assert_int_equal(passes(s, SIM_LINEAR), 1);
+		no_pass(&s->filter);
+		assert_int_equal(passes(s, SIM_LINEAR), 0);
+		/* The bits are gone as well, not only the hull. */
+		let_pass(&s->filter, BLOCK(3), 64);
+		let_pass(&s->filter, BLOCK(5), 64);
+		assert_int_equal(passes(s, BLOCK(4)), !nr);
+	}
+}
+
+static void test_hull(void **state)
+{
+	struct sim *s = *state;
+	unsigned int nr, i;
+
+	for (nr = 0; nr <= 64; nr += 64) {
+		/* In both orders. */
+		for (i = 0; i < 2; i++) {
+			set_bits(&s->filter, nr);
+			let_pass(&s->filter, BLOCK(i ? 20 : 10) + 100, 50);
+			let_pass(&s->filter, BLOCK(i ? 10 : 20) + 100, 50);
+			assert_int_equal(passes(s, BLOCK(10) + 99), 0);
+			assert_int_equal(passes(s, BLOCK(10) + 100), 1);
+			assert_int_equal(passes(s, BLOCK(10) + 4095), 1);
+			assert_int_equal(passes(s, BLOCK(11)), !nr);
+			assert_int_equal(passes(s, BLOCK(20) - 1), !nr);
+			assert_int_equal(passes(s, BLOCK(20)), 1);
+			assert_int_equal(passes(s, BLOCK(20) + 149), 1);
+			assert_int_equal(passes(s, BLOCK(20) + 150), 0);
+			assert_int_equal(passes(s, 0), 0);
+		}
+	}
+}
+
+/* Every page of the map, with sizes around the number of bits and beyond. */
+static void test_pages(void **state)
+{
+	static const unsigned int nrs[] = { 0, 64, 128, 1024 };
+	static const unsigned int sizes[] = {
+		1, 2, 62, 63, 64, 65, 127, 128, 129, 700
+	};
+	struct sim *s = *state;
+	unsigned int i, k, page, part;
+
+	for (i = 0; i < ARRAY_SIZE(nrs); i++) {
+		for (k = 0; k < ARRAY_SIZE(sizes); k++) {
+			set_bits(&s->filter, nrs[i]);
+			let_pass(&s->filter, BLOCK(5) + 4000, 8);
+			let_pass(&s->filter, BLOCK(200),
+				 sizes[k] * SIM_PAGE);
+			let_pass(&s->filter, BLOCK(1020) + 17, 1);
+			for (page = 0; page < PAGES; page++) {
+				for (part = 0; part < 4096; part += 455) {
+					unsigned long w = BLOCK(page) + part;
+
+					assert_int_equal(passes(s, w),
+							 naive(&s->filter, w));
+				}
+			}
+		}
+	}
+}
+
+/* A block from one page into the next has the bits of both. */
+static void test_crossing(void **state)
+{
+	struct sim *s = *state;
+	unsigned long size;
+
+	for (size = 1; size < 40; size++) {
+		set_bits(&s->filter, 64);
+		let_pass(&s->filter, BLOCK(8) - 20, size);
+		let_pass(&s->filter, BLOCK(1), 1);
+		let_pass(&s->filter, BLOCK(30), 1);
+		assert_int_equal(passes(s, BLOCK(7)), 1);
+		assert_int_equal(passes(s, BLOCK(8)), size > 20);
+		assert_int_equal(passes(s, BLOCK(9)), 0);
+	}
+}
+
+/* Any number of words, a hit in any place, in each four and behind. */
+static void test_positions(void **state)
+{
+	struct sim *s = *state;
+	unsigned long words[24];
+	unsigned int nr, i;
+
+	let_pass(&s->filter, BLOCK(1), 64);
+	for (nr = 0; nr <= ARRAY_SIZE(words) - 4; nr++) {
+		for (i = 0; i < ARRAY_SIZE(words); i++)
+			words[i] = BLOCK(1) + 64 + i;
+		assert_int_equal(hits(s, words, nr), 0);
+		for (i = 0; i < ARRAY_SIZE(words); i++) {
+			words[i] = BLOCK(1) + i;
+			assert_int_equal(hits(s, words, nr), min(nr, i + 1));
+		}
+		for (i = 0; i < ARRAY_SIZE(words); i++) {
+			words[i] = 0;
+			assert_int_equal(hits(s, words, nr),
+					 nr - min(nr, i + 1));
+		}
+	}
+}
+
+/* Of one reference at each byte of four words. */
+static void test_offsets(void **state)
+{
+	struct sim *s = *state;
+	unsigned long word = BLOCK(1) + 7, buf[6];
+	unsigned int at, nr;
+
+	for (nr = 0; nr <= 64; nr += 64) {
+		set_bits(&s->filter, nr);
+		let_pass(&s->filter, BLOCK(1), 64);
+		for (at = 0; at <= 24; at++) {
+			memset(buf, 0x11, sizeof(buf));
+			memcpy((char *)(buf + 1) + at, &word, 8);
+			assert_int_equal(byte_hits(s, buf + 1, 4, 0x1000),
+					 at % 8 != 0);
+			assert_int_equal(hits(s, buf + 1, 4), at % 8 == 0);
+			s->m.seam_end = 0;
+		}
+		/* Half of it before or behind what was read is not read. */
+		for (at = 1; at < 8; at++) {
+			memset(buf, 0x11, sizeof(buf));
+			memcpy((char *)buf + at, &word, 8);
+			assert_int_equal(byte_hits(s, buf + 1, 4, 0x1000), 0);
+			memset(buf, 0x11, sizeof(buf));
+			memcpy((char *)(buf + 4) + at, &word, 8);
+			assert_int_equal(byte_hits(s, buf + 1, 4, 0x2000), 0);
+			s->m.seam_end = 0;
+		}
+	}
+}
+
+/* Whatever pieces the words are read in, a reference is found, and once. */
+static void test_seam(void **state)
+{
+	struct sim *s = *state;
+	unsigned long word = BLOCK(1) + 7, buf[8], gap, n;
+	unsigned int at, cut;
+
+	let_pass(&s->filter, BLOCK(1), 64);
+	for (at = 0; at <= 56; at++) {
+		memset(buf, 0x11, sizeof(buf));
+		memcpy((char *)buf + at, &word, 8);
+		for (cut = 1; cut < 8; cut++) {
+			/* The second piece is behind the first, or is not. */
+			for (gap = 0; gap <= 16; gap += 8) {
+				bool across = at < 8 * cut && at + 8 > 8 * cut;
+
+				n = byte_hits(s, buf, cut, 0x1000);
+				n += byte_hits(s, buf + cut, 8 - cut,
+					       0x1000 + 8 * cut + gap);
+				assert_int_equal(n, at % 8 && !(across && gap));
+			}
+			/* Nor is what was before. */
+			n = byte_hits(s, buf, cut, 0x1000);
+			n += byte_hits(s, buf + cut, 8 - cut, 0x1000);
+			assert_int_equal(n, at % 8 && !(at < 8 * cut &&
+							at + 8 > 8 * cut));
+			s->m.seam_end = 0;
+		}
+		/* Word by word. */
+		for (n = 0, cut = 0; cut < 8; cut++)
+			n += byte_hits(s, buf + cut, 1, 0x1000 + 8 * cut);
+		assert_int_equal(n, !!(at % 8));
+	}
+}
+
+/* Random bytes with many references, in random pieces, looked at naively. */
+static void test_random_bytes(void **state)
+{
+	unsigned long buf[64], found, expect, word, at;
+	struct sim *s = *state;
+	unsigned int round, i;
+	u64 rng = 7;
+
+	for (round = 0; round < 3000; round++) {
+		set_bits(&s->filter, 64 * (round % 3));
+		let_pass(&s->filter, BLOCK(2) + 100, 5000);
+		let_pass(&s->filter, BLOCK(90), 1000);
+		memset(buf, 0, sizeof(buf));
+		for (i = 0; i < 40; i++) {
+			word = BLOCK(sim_random(&rng) % 100);
+			word += sim_random(&rng) % 4096;
+			memcpy((char *)buf + sim_random(&rng) % 505, &word, 8);
+		}
+		expect = 0;
+		for (at = 0; at <= sizeof(buf) - 8; at++) {
+			memcpy(&word, (char *)buf + at, 8);
+			expect += naive(&s->filter, word);
+		}
+		found = hits(s, buf, 64);
+		for (at = 0; at < 64; at += i) {
+			i = 1 + sim_random(&rng) % (64 - at);
+			found += byte_hits(s, buf + at, i, 8 * at + 8);
+		}
+		assert_int_equal(found, expect);
+		s->m.seam_end = 0;
+	}
+}
+
+/* Suspects in several spaces share a filter. */
+static void test_spaces(void **state)
+{
+	struct sim *s = sim_new(63, 1, 4);
+	struct kmt_verdict v;
+	unsigned long words[] = {
+		SIM_PERCPU + 0x100, SIM_PERCPU + 0x13f, SIM_PERCPU + 0x140,
+		SIM_PERCPU + 0xff, SIM_VMALLOC + 99, SIM_VMALLOC + 100,
+		SIM_IMAGE + 8, 0x0000700000000000ul,
+	};
+
+	sim_insert(s, KMT_PERCPU, SIM_PERCPU + 0x100, 64, 9);
+	sim_alloc_min(s, SIM_VMALLOC, 100, 9);
+	sim_mark(s, ROOT(0), ROOT(1));
+	kmt_accuse(&s->m, &s->filter, &v);
+	assert_int_equal(v.suspects, 2);
+	s->m.filter = &s->filter;
+	assert_int_equal(hits(s, words, ARRAY_SIZE(words)), 3);
+	assert_int_equal(sim_object(s, KMT_VIRT, SIM_VMALLOC).count, 1);
+	assert_int_equal(sim_object(s, KMT_PERCPU, SIM_PERCPU + 0x100).count,
+			 2);
+	sim_delete(s);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_empty),
+		T(test_hull),
+		T(test_pages),
+		T(test_crossing),
+		T(test_positions),
+		T(test_offsets),
+		T(test_seam),
+		T(test_random_bytes),
+		cmocka_unit_test(test_spaces),
+	};
+
+	return cmocka_run_group_tests_name("sift", tests, NULL, NULL);
+}
