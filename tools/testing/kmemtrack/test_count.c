@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * References to suspects are counted anew, each once, whoever reads them:
+ * blocks that need several, aliases, small mark stacks, several markers.
+ */
+#include "sim.h"
+
+#define OBJECT	BLOCK(1)
+#define HOLDER	BLOCK(2)
+#define READ	BLOCK(3)
+#define LATER	BLOCK(4)
+
+static void scan(struct sim *s)
+{
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+	check_core(s);
+}
+
+/* Two that are read in every scan, one before and one behind OBJECT. */
+static struct sim *new_sim(unsigned int markers, unsigned int stack)
+{
+	struct sim *s = sim_new(3, 100, stack);
+
+	s->markers = markers;
+	sim_alloc(s, READ, 64);
+	sim_put(ROOT(30), READ);
+	return s;
+}
+
+/* Place number @i of many that are read, in units of different markers. */
+static unsigned long place(unsigned int i)
+{
+	static const unsigned long places[] = {
+		ROOT(0), READ + 8, ROOT(63), LATER + 56, ROOT(32), ROOT(31),
+		LATER, READ, READ + 48,
+	};
+
+	assert(i < ARRAY_SIZE(places));
+	return places[i];
+}
+
+/*
+ * OBJECT needs @min references. @early are there during the mark, of these
+ * @moved are somewhere else after it; @late are added.
+ */
+static void count(unsigned int min, unsigned int early, unsigned int moved,
+		  unsigned int late, unsigned int markers)
+{
+	struct sim *s = new_sim(markers, 1 + early % 3);
+	unsigned int i, n = 0;
+
+	sim_alloc_min(s, OBJECT, 64, min);
+	sim_alloc(s, LATER, 64);
+	sim_put(ROOT(33), LATER);
+	for (i = 0; i < early; i++)
+		sim_put(place(n++), OBJECT + i);
+	for (i = 0; i < moved; i++) {
+		sim_put_late(s, place(i), 0);
+		sim_put_late(s, place(n++), OBJECT);
+	}
+	for (i = 0; i < late; i++)
+		sim_put_late(s, place(n++), OBJECT + 63);
+	scan(s);
+	assert_int_equal(s->accused, early < min);
+	assert_int_equal(sim_leak(s, OBJECT), early + late < min);
+	if (s->accused)
+		assert_int_equal(sim_object(s, KMT_VIRT, OBJECT).count,
+				 early + late);
+	sim_delete(s);
+}
+
+static void test_counts(void **state)
+{
+	unsigned int min, early, moved, late, markers;
+
+	for (min = 1; min <= 4; min++)
+		for (early = 0; early <= 4; early++)
+			for (moved = 0; moved <= min(early, 3u); moved++)
+				for (late = 0; late <= 2; late++)
+					for (markers = 1; markers <= 4;
+					     markers++)
+						count(min, early, moved, late,
+						      markers);
+}
+
+/*
+ * HOLDER's references in excess count for OBJECT, which needs @min and has
+ * @own. HOLDER has @early when the mark runs and @late more behind it.
+ */
+static void excess(unsigned int min, unsigned int own, unsigned int early,
+		   unsigned int late, bool holder_first)
+{
+	struct sim *s = new_sim(1 + min, 1);
+	unsigned int i, n = 0, over = early + late > 1 ? early + late - 1 : 0;
+	unsigned int before = own + (early > 1 ? early - 1 : 0);
+
+	if (holder_first)
+		sim_alloc(s, HOLDER, 64);
+	sim_alloc_min(s, OBJECT, 64, min);
+	if (!holder_first)
+		sim_alloc(s, HOLDER, 64);
+	sim_alloc(s, LATER, 64);
+	sim_put(ROOT(33), LATER);
+	assert_true(kmt_add_alias(&s->core, HOLDER, OBJECT, GFP_KERNEL));
+	/* What HOLDER refers to is forgiven with it. */
+	sim_alloc(s, BLOCK(9), 64);
+	sim_put_late(s, HOLDER + 40, BLOCK(9));
+	for (i = 0; i < own; i++)
+		sim_put(place(n++), OBJECT);
+	for (i = 0; i < early; i++)
+		sim_put(place(n++), HOLDER);
+	for (i = 0; i < late; i++)
+		sim_put_late(s, place(n++), HOLDER + i);
+	scan(s);
+	assert_int_equal(sim_leak(s, HOLDER), early + late == 0);
+	assert_int_equal(sim_leak(s, BLOCK(9)), early + late == 0);
+	assert_int_equal(sim_leak(s, OBJECT),
+			 before < min && own + over < min);
+	if (before < min)
+		assert_int_equal(sim_object(s, KMT_VIRT, OBJECT).count,
+				 own + over);
+	sim_delete(s);
+}
+
+static void test_excess(void **state)
+{
+	unsigned int min, own, early, late;
+
+	for (min = 1; min <= 3; min++)
+		for (own = 0; own <= 2; own++)
+			for (early = 0; early <= 3; early++)
+				for (late = 0; late <= 3; late++) {
+					excess(min, own, early, late, true);
+					excess(min, own, early, late, false);
+				}
+}
+
+/* A holder of another block than the suspect is left alone. */
+static void test_other_holder(void **state)
+{
+	struct sim *s = new_sim(2, 4);
+
+	sim_alloc(s, HOLDER, 64);
+	sim_alloc(s, LATER, 64);
+	kmt_add_alias(&s->core, HOLDER, LATER, GFP_KERNEL);
+	sim_put(ROOT(0), HOLDER);
+	sim_put(ROOT(1), HOLDER);
+	sim_alloc(s, OBJECT, 64);
+	/* Both are gone: neither is a suspect of this scan. */
+	sim_put_late(s, ROOT(0), 0);
+	sim_put_late(s, ROOT(1), 0);
+	scan(s);
+	assert_int_equal(s->v.leaks, 1);
+	assert_true(sim_leak(s, OBJECT));
+	scan(s);
+	assert_int_equal(s->v.leaks, 3);
+	sim_delete(s);
+}
+
+#define FAN	8
+#define TREE	585	/* 1 + 8 + 64 + 512 */
+
+/* A tree that hangs on one late reference overflows small mark stacks. */
+static void tree(unsigned int stack, unsigned int markers, bool parallel,
+		 bool cut)
+{
+	struct sim *s = sim_new(100, 100, 300);
+	unsigned int i, k;
+
+	s->markers = markers;
+	s->still_stack = stack;
+	s->parallel = parallel;
+	for (i = TREE; i-- > 0; )
+		sim_alloc(s, SIM_LINEAR + 64 * i, 64);
+	for (i = 0; FAN * i + FAN < TREE; i++)
+		for (k = 0; k < FAN; k++)
+			sim_put(SIM_LINEAR + 64 * i + 8 * k,
+				SIM_LINEAR + 64 * (FAN * i + 1 + k) + k);
+	sim_put_late(s, ROOT(40), SIM_LINEAR);
+	if (cut)
+		sim_put_late(s, SIM_LINEAR + 8 * 3, 0);
+	scan(s);
+	assert_int_equal(s->accused, TREE);
+	assert_int_equal(s->v.leaks, cut ? 73 : 0);
+	if (stack < FAN)
+		assert_true(s->rest);
+	if (stack > 100)
+		assert_false(s->rest);
+	sim_delete(s);
+}
+
+static void test_overflow(void **state)
+{
+	static const unsigned int stacks[] = { 1, 2, 3, 7, 8, 9, 200 };
+	unsigned int i, markers;
+
+	for (i = 0; i < ARRAY_SIZE(stacks); i++)
+		for (markers = 1; markers <= SIM_MARKERS; markers++) {
+			tree(stacks[i], markers, false, false);
+			tree(stacks[i], markers, false, true);
+			tree(stacks[i], markers, true, true);
+		}
+}
+
+/* Each round of the rest gets one block further. */
+static void rest_often(bool backwards)
+{
+	const unsigned int nr = 40;
+	struct sim *s = sim_new(7, 100, 1);
+	unsigned int i;
+
+	for (i = 0; i < 2 * nr; i++)
+		sim_alloc(s, BLOCK(backwards ? 2 * nr - 1 - i : i), 64);
+	for (i = 0; i < nr; i++) {
+		/* The first takes the only place on the mark stack. */
+		sim_put(BLOCK(i), BLOCK(nr + i));
+		if (i + 1 < nr)
+			sim_put(BLOCK(i) + 8, BLOCK(i + 1));
+	}
+	sim_put_late(s, ROOT(0), BLOCK(0));
+	scan(s);
+	assert_true(s->rest);
+	assert_int_equal(s->accused, 2 * nr);
+	assert_int_equal(s->v.leaks, 0);
+	sim_delete(s);
+}
+
+static void test_rest(void **state)
+{
+	rest_often(false);
+	rest_often(true);
+}
+
+#define HEAP	300
+
+/* Builds the same heap each time: many blocks, early and late references. */
+static struct sim *random_heap(u64 seed, unsigned int markers, bool parallel)
+{
+	struct sim *s = sim_new(20, 100, 1 + seed % 5);
+	u64 rng = seed;
+	unsigned int i;
+
+	s->markers = markers;
+	s->parallel = parallel;
+	for (i = 0; i < HEAP; i++)
+		sim_alloc_min(s, SIM_LINEAR + 256 * i, 192,
+			      1 + (sim_random(&rng) % 4) / 2);
+	for (i = 0; i < HEAP; i++)
+		sim_put(SIM_LINEAR + 256 * (sim_random(&rng) % HEAP) +
+			8 * (sim_random(&rng) % 24),
+			SIM_LINEAR + 256 * (sim_random(&rng) % HEAP));
+	for (i = 0; i < 8; i++)
+		sim_put(ROOT(sim_random(&rng) % 64),
+			SIM_LINEAR + 256 * (sim_random(&rng) % HEAP));
+	for (i = 0; i < SIM_LATE; i++)
+		sim_put_late(s, ROOT(sim_random(&rng) % 64),
+			     SIM_LINEAR + 256 * (sim_random(&rng) % HEAP));
+	return s;
+}
+
+/* However many share the work, and however: the same blocks are leaks. */
+static void test_markers_agree(void **state)
+{
+	bool leak[HEAP];
+	unsigned int n, i;
+	u64 seed;
+
+	for (seed = 0; seed < 60; seed++) {
+		unsigned long leaks = 0, read = 0;
+
+		for (n = 0; n < 2 * SIM_MARKERS; n++) {
+			struct sim *s = random_heap(seed, 1 + n / 2, n & 1);
+			unsigned long words = 0;
+
+			scan(s);
+			assert_true(s->v.leaks < s->accused);
+			for (i = 0; i < s->markers; i++)
+				words += s->still[i].words;
+			if (!n) {
+				leaks = s->v.leaks;
+				read = words;
+			}
+			assert_int_equal(s->v.leaks, leaks);
+			/* Nothing is read twice, nothing is left out. */
+			assert_int_equal(words, read);
+			for (i = 0; i < HEAP; i++) {
+				bool is = sim_leak(s, SIM_LINEAR + 256 * i);
+
+				if (!n)
+					leak[i] = is;
+				assert_int_equal(is, leak[i]);
+			}
+			sim_delete(s);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_counts),
+		cmocka_unit_test(test_excess),
+		cmocka_unit_test(test_other_holder),
+		cmocka_unit_test(test_overflow),
+		cmocka_unit_test(test_rest),
+		cmocka_unit_test(test_markers_agree),
+	};
+
+	return cmocka_run_group_tests_name("count", tests, NULL, NULL);
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A snapshot that takes too long is given up at any step of any marker. What
+ * was counted until then decides nothing: neither a second snapshot nor the
+ * marks of a scan that waits may be misled by it.
+ */
+#include "sim.h"
+
+#define BLOCKS	8
+#define CHAIN(i)	BLOCK(20 + (i))
+
+/* Steps that are left to the markers once all is stopped. */
+static unsigned int left;
+static bool stopped;
+
+static bool give_up(struct sim *s)
+{
+	return stopped && (!left || !--left);
+}
+
+static void on_phase(struct sim *s, enum sim_phase phase)
+{
+	stopped = phase == SIM_ACCUSED;
+}
+
+/*
+ * CHAIN(0) has a late reference, CHAIN(1) one from it, and so on. BLOCK(1)
+ * needs two references and has one; BLOCK(2) has two. BLOCK(3) has none.
+ * HOLDER has two, of which one counts for TARGET.
+ */
+#define HOLDER	BLOCK(5)
+#define TARGET	BLOCK(6)
+
+static struct sim *new_heap(unsigned int markers, unsigned int stack)
+{
+	struct sim *s = sim_new(4, 100, stack);
+	unsigned int i;
+
+	s->markers = markers;
+	for (i = 0; i < BLOCKS; i++)
+		sim_alloc(s, CHAIN(i), 1024);
+	for (i = 0; i + 1 < BLOCKS; i++)
+		sim_put(CHAIN(i) + 8 * i + 704, CHAIN(i + 1));
+	sim_alloc_min(s, BLOCK(1), 64, 2);
+	sim_alloc_min(s, BLOCK(2), 64, 2);
+	sim_alloc(s, BLOCK(3), 64);
+	/* Read early and late. */
+	sim_alloc(s, BLOCK(4), 64);
+	sim_alloc(s, TARGET, 64);
+	sim_alloc(s, HOLDER, 64);
+	kmt_add_alias(&s->core, HOLDER, TARGET, GFP_KERNEL);
+	sim_put(ROOT(0), HOLDER);
+	sim_put(ROOT(9), BLOCK(4));
+	sim_put_late(s, ROOT(1), BLOCK(1));
+	sim_put_late(s, ROOT(2), BLOCK(2));
+	sim_put_late(s, ROOT(3), CHAIN(0));
+	sim_put_late(s, BLOCK(4), HOLDER);
+	sim_put_late(s, ROOT(63), BLOCK(2));
+	s->fine = true;
+	s->on_relax = give_up;
+	s->on_phase = on_phase;
+	stopped = false;
+	return s;
+}
+
+static void check_heap(struct sim *s)
+{
+	unsigned int i;
+
+	assert_int_equal(s->v.leaks, 2);
+	assert_true(sim_leak(s, BLOCK(1)));
+	assert_true(sim_leak(s, BLOCK(3)));
+	for (i = 0; i < BLOCKS; i++)
+		assert_false(sim_leak(s, CHAIN(i)));
+	check_core(s);
+}
+
+/* Another snapshot of the same mark. */
+static void again(struct sim *s)
+{
+	stopped = false;
+	s->on_relax = NULL;
+	assert_true(sim_confirm(s, ROOT(0), ROOT(64)));
+}
+
+/* No other snapshot: suspects have to be found by further marks, too. */
+static void wait(struct sim *s)
+{
+	s->on_relax = NULL;
+	kmt_suspect(&s->m, &s->v);
+	assert_true(s->v.suspects >= 2);
+	kmt_mark_end(&s->m);
+	s->now += 1000;
+	sim_mark(s, ROOT(0), ROOT(64));
+	kmt_revive(&s->m, s->now, 1000);
+	kmt_judge(&s->m, &s->v);
+	kmt_mark_end(&s->m);
+}
+
+/* Nothing of the mark is used but what it reached. */
+static void forget(struct sim *s)
+{
+	s->on_relax = NULL;
+	kmt_mark_end(&s->m);
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+}
+
+static void give_up_everywhere(void (*then)(struct sim *s),
+			       unsigned int markers, unsigned int stack)
+{
+	unsigned int step;
+	bool done = false;
+
+	for (step = 1; !done; step++) {
+		struct sim *s = new_heap(markers, stack);
+
+		left = step;
+		done = sim_snapshot(s, ROOT(0), ROOT(64));
+		assert_int_equal(s->accused, 4 + BLOCKS);
+		if (!done)
+			then(s);
+		check_heap(s);
+		sim_delete(s);
+	}
+	assert_in_range(step, 30, 1000);
+}
+
+static void test_again(void **state)
+{
+	unsigned int markers;
+
+	for (markers = 1; markers <= SIM_MARKERS; markers++) {
+		give_up_everywhere(again, markers, 1);
+		give_up_everywhere(again, markers, 50);
+	}
+}
+
+static void test_wait(void **state)
+{
+	unsigned int markers;
+
+	for (markers = 1; markers <= SIM_MARKERS; markers++) {
+		give_up_everywhere(wait, markers, 1);
+		give_up_everywhere(wait, markers, 50);
+	}
+}
+
+static void test_forget(void **state)
+{
+	give_up_everywhere(forget, 1, 2);
+	give_up_everywhere(forget, 3, 2);
+}
+
+/* References that were counted and are gone when it is tried again. */
+static void gone(struct sim *s)
+{
+	unsigned int i;
+
+	/* What was found to be referenced was so. All else was not yet. */
+	sim_put(ROOT(1), 0);
+	sim_put(ROOT(2), 0);
+	sim_put(ROOT(63), BLOCK(1));
+	stopped = false;
+	s->on_relax = NULL;
+	i = sim_white(s, BLOCK(2));
+	assert_true(sim_confirm(s, ROOT(0), ROOT(64)));
+	/* One before and one after that are not two. */
+	assert_true(sim_leak(s, BLOCK(1)));
+	assert_int_equal(sim_leak(s, BLOCK(2)), i);
+	/* The next scan has the last word. */
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+	assert_int_equal(s->v.leaks, 3);
+	assert_true(sim_leak(s, BLOCK(2)));
+	sim_put(ROOT(2), BLOCK(2));
+	sim_put(ROOT(62), BLOCK(2));
+	sim_put(ROOT(63), 0);
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+}
+
+static void test_gone(void **state)
+{
+	unsigned int markers;
+
+	for (markers = 1; markers <= SIM_MARKERS; markers++)
+		give_up_everywhere(gone, markers, 3);
+}
+
+/* Given up while suspects are named, or sorted out: nothing is reported. */
+static bool count_down(struct sim *s)
+{
+	return !left || !--left;
+}
+
+static void test_anywhere(void **state)
+{
+	unsigned int step, i, given_up = 0;
+	bool done = false;
+
+	for (step = 1; !done; step++) {
+		struct sim *s = new_heap(2, 3);
+
+		s->on_relax = count_down;
+		s->on_phase = NULL;
+		left = step;
+		done = sim_snapshot(s, ROOT(0), ROOT(64)) && !s->m.stopped;
+		given_up += !done;
+		/* However far it came, no block is taken for a leak wrongly. */
+		for (i = 0; i < BLOCKS; i++)
+			assert_false(sim_leak(s, CHAIN(i)));
+		assert_false(sim_leak(s, BLOCK(2)));
+		check_core(s);
+		kmt_mark_end(&s->m);
+		s->on_relax = NULL;
+		s->m.filter = NULL;
+		s->m.bytes = false;
+		/* The late ones may not have been put. */
+		assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+		assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+		check_heap(s);
+		sim_delete(s);
+	}
+	assert_true(given_up > 100);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_again),
+		cmocka_unit_test(test_wait),
+		cmocka_unit_test(test_forget),
+		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_anywhere),
+	};
+
+	return cmocka_run_group_tests_name("give up", tests, NULL, NULL);
+}
