@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * References at addresses that are no multiple of a word: none for a mark, but
+ * enough that a suspect is no leak.
+ */
+#include "sim.h"
+
+#define OBJECT	BLOCK(1)
+
+static void put_bytes(unsigned long addr, unsigned long word)
+{
+	/* So that the machine knows that there is something. */
+	sim_put(ALIGN_DOWN(addr, 8), sim_get(ALIGN_DOWN(addr, 8)));
+	memcpy(sim_host(addr), &word, sizeof(word));
+}
+
+static void wipe(unsigned long addr)
+{
+	memset(sim_host(addr), 0, sizeof(long));
+}
+
+static void scan(struct sim *s)
+{
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(512)));
+	check_core(s);
+}
+
+/* BIG: a block of several pages and pieces. */
+#define BIG	(SIM_VMALLOC + 24)
+#define SIZE	0x2400ul
+
+static void add_holders(struct sim *s)
+{
+	sim_alloc(s, BIG, SIZE);
+	sim_put(ROOT(511), BIG);
+	sim_alloc_min(s, BLOCK(10), 64, KMT_MIN_GREY);
+	sim_alloc(s, BLOCK(11), 64);
+	sim_put(BLOCK(10), BLOCK(11));
+	assert_false(sim_insert(s, KMT_PERCPU, SIM_PERCPU, 64, 1));
+	sim_put(ROOT(510), SIM_PERCPU);
+	sim_alloc(s, BLOCK(12), 64);
+	sim_put(ROOT(509), BLOCK(12));
+	kmt_set_flags(&s->core, KMT_VIRT, BLOCK(12), KMT_NO_SCAN);
+	sim_alloc(s, BLOCK(13), 64);
+	sim_put(ROOT(508), BLOCK(13));
+	kmt_add_area(&s->core, BLOCK(13) + 16, 16, GFP_KERNEL);
+}
+
+static void try_place(struct sim *s, unsigned long addr, bool counts)
+{
+	unsigned long was[2] = {
+		sim_get(ALIGN_DOWN(addr, 8)), sim_get(ALIGN(addr + 1, 8)),
+	};
+
+	put_bytes(addr, OBJECT + 5);
+	scan(s);
+	assert_int_equal(s->accused, 1);
+	assert_int_equal(s->left, addr % 8 ? 1 : 0);
+	assert_int_equal(sim_leak(s, OBJECT), !counts);
+	assert_int_equal(s->v.leaks, !counts);
+	sim_put(ALIGN_DOWN(addr, 8), was[0]);
+	sim_put(ALIGN(addr + 1, 8), was[1]);
+	/* For the next one it is not reported yet. */
+	sim_free(s, OBJECT, 64);
+	sim_alloc(s, OBJECT, 64);
+}
+
+static void test_places(void **state)
+{
+	struct sim *s = *state;
+	unsigned int i;
+
+	add_holders(s);
+	sim_alloc(s, OBJECT, 64);
+	for (i = 1; i < 8; i++) {
+		try_place(s, ROOT(0) + i, true);
+		try_place(s, ROOT(506) + i, true);
+		/* Between two pieces that are read, and two pages. */
+		try_place(s, ROOT(63) + i, true);
+		try_place(s, BIG + i, true);
+		try_place(s, SIM_VMALLOC + 0x1000 - 8 + i, true);
+		try_place(s, SIM_VMALLOC + 0x1200 - 8 + i, true);
+		try_place(s, BIG + SIZE - 16 + i, true);
+		try_place(s, BLOCK(10) + 48 + i, true);
+		try_place(s, BLOCK(11) + i, true);
+		try_place(s, BLOCK(11) + 48 + i, true);
+		try_place(s, SIM_COPIES + 5 * SIM_PERCPU_LEN + 8 + i, true);
+		try_place(s, BLOCK(12) + i, false);
+		try_place(s, BLOCK(13) + 16 + i, true);
+		try_place(s, BLOCK(13) + 8 + i, false);
+		try_place(s, BLOCK(13) + 24 + i, false);
+		try_place(s, OBJECT + i, false);
+	}
+}
+
+/*
+ * Behind the last byte of a block another one begins: what half of it is in
+ * either of them is no reference, unless the one follows the other.
+ */
+static void test_half(void **state)
+{
+	struct sim *s = *state;
+	unsigned int i;
+
+	sim_alloc(s, OBJECT, 64);
+	sim_alloc(s, BLOCK(20), 64);
+	sim_put(ROOT(0), BLOCK(20));
+	sim_own(BLOCK(20) - 8, 80);
+	for (i = 1; i < 8; i++) {
+		put_bytes(BLOCK(20) - 8 + i, OBJECT);
+		scan(s);
+		assert_true(sim_leak(s, OBJECT));
+		wipe(BLOCK(20) - 8);
+		wipe(BLOCK(20));
+		put_bytes(BLOCK(20) + 56 + i, OBJECT);
+		sim_free(s, OBJECT, 64);
+		sim_alloc(s, OBJECT, 64);
+		scan(s);
+		assert_true(sim_leak(s, OBJECT));
+		wipe(BLOCK(20) + 56);
+		wipe(BLOCK(20) + 64);
+	}
+}
+
+/* What is behind such a reference is forgiven, however it is referred to. */
+static void test_chain(void **state)
+{
+	struct sim *s = sim_new(3, 20, 1);
+	unsigned int i, k;
+
+	for (i = 0; i < 24; i++)
+		sim_alloc(s, BLOCK(24 - i), 128);
+	for (i = 1; i < 24; i++)
+		put_bytes(BLOCK(i) + 3 * i, BLOCK(i + 1) + i);
+	/* More than the mark stack has room for. */
+	for (k = 30; k < 40; k++) {
+		sim_alloc(s, BLOCK(k), 64);
+		put_bytes(BLOCK(24) + 12 * (k - 30), BLOCK(k));
+	}
+	put_bytes(ROOT(77) + 1, OBJECT);
+	sim_alloc(s, BLOCK(50), 64);
+	scan(s);
+	assert_true(sim_events(s, KMT_EV_STACK_OVERFLOW) > 0);
+	assert_int_equal(s->left, 35);
+	assert_int_equal(s->v.leaks, 1);
+	assert_true(sim_leak(s, BLOCK(50)));
+	sim_delete(s);
+}
+
+/* Both kinds add up, each once. */
+static void test_counts(void **state)
+{
+	unsigned int aligned, other, min;
+	struct sim *s;
+	unsigned int i;
+
+	for (aligned = 0; aligned < 4; aligned++) {
+		for (other = 0; other < 4; other++) {
+			for (min = 1; min < 5; min++) {
+				s = sim_new(7, 5, 4);
+				s->markers = min;
+				sim_alloc_min(s, OBJECT, 64, min);
+				sim_alloc(s, BLOCK(9), 64);
+				for (i = 0; i < aligned; i++)
+					sim_put(ROOT(100 + i), OBJECT);
+				for (i = 0; i < other; i++)
+					put_bytes(ROOT(16 * i) + 3, OBJECT);
+				scan(s);
+				assert_int_equal(sim_leak(s, OBJECT),
+						 aligned + other < min);
+				if (aligned < min)
+					assert_int_equal(sim_object(s, KMT_VIRT,
+							 OBJECT).count,
+							 aligned + other);
+				assert_true(sim_leak(s, BLOCK(9)));
+				sim_delete(s);
+			}
+		}
+	}
+}
+
+/* Reported already: whoever still refers to it in such a way came too late. */
+static void test_old_leak(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, OBJECT, 64);
+	scan(s);
+	assert_true(sim_leak(s, OBJECT));
+	/* A new one behind the old one. */
+	sim_alloc(s, BLOCK(2), 64);
+	put_bytes(OBJECT + 9, BLOCK(2));
+	scan(s);
+	assert_int_equal(s->v.leaks, 2);
+	assert_true(sim_leak(s, BLOCK(2)));
+	sim_put(ROOT(3), OBJECT);
+	scan(s);
+	assert_false(sim_leak(s, OBJECT));
+}
+
+/* Nobody is stopped, and no byte is looked at, without a suspect. */
+static void test_not_needed(void **state)
+{
+	struct sim *s = *state;
+	unsigned long words;
+
+	sim_alloc(s, OBJECT, 64);
+	sim_put(ROOT(0), OBJECT);
+	words = s->m.words;
+	scan(s);
+	assert_int_equal(s->m.words - words, 512 + 8);
+	/* Forgiven by the recheck: no pass over the bytes either. */
+	sim_alloc(s, BLOCK(2), 64);
+	sim_put_late(s, ROOT(1), BLOCK(2));
+	words = s->m.words;
+	scan(s);
+	assert_int_equal(s->left, 0);
+	assert_int_equal(s->m.words - words, 512 + 8);
+	assert_int_equal(s->v.leaks, 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_places),
+		T(test_half),
+		cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_counts),
+		T(test_old_leak),
+		T(test_not_needed),
+	};
+
+	return cmocka_run_group_tests_name("bytes", tests, NULL, NULL);
+}
