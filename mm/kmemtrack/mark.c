@@ -33,6 +33,27 @@ void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
 	m->budget = KMT_BUDGET;
 }
 
+/**
+ * kmt_marker_help - prepare a marker that helps another one
+ * @m: marker
+ * @of: marker of the mark that is under way
+ * @f: which references are looked for
+ * @stack: room for its own mark stack
+ * @max: entries in @stack, at least 1
+ *
+ * For kmt_recheck(), while nothing else runs.
+ */
+void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
+		     const struct kmt_filter *f, struct kmt_grey *stack,
+		     u32 max)
+{
+	kmt_marker_init(m, of->core, stack, max);
+	m->virt = of->virt;
+	m->percpu = of->percpu;
+	m->filter = f;
+	m->still = true;
+}
+
 /* Epochs wrap: make sure that no object carries a number about to come. */
 static void forget_epochs(struct kmt_core *core)
 {
@@ -94,19 +115,17 @@ void kmt_mark_end(struct kmt_marker *m)
 }
 
 /**
- * kmt_mark_relax - let others run, once in a while
+ * kmt_mark_breathe - let others run
  * @m: marker
  *
  * Context: no lock held.
  * Return: whether the mark is to be given up.
  */
-bool kmt_mark_relax(struct kmt_marker *m)
+bool kmt_mark_breathe(struct kmt_marker *m)
 {
-	if (unlikely(m->budget <= 0)) {
-		m->budget = KMT_BUDGET;
-		if (m->core->ops->relax && m->core->ops->relax(m))
-			m->stopped = true;
-	}
+	m->budget = KMT_BUDGET;
+	if (m->core->ops->relax && m->core->ops->relax(m))
+		m->stopped = true;
 	return m->stopped;
 }
 
@@ -297,7 +316,13 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 	kmt_read_object(&r, o, &copy);
 }
 
-static void drain(struct kmt_marker *m)
+/**
+ * kmt_mark_drain - read what is on the mark stack and what follows from it
+ * @m: marker
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_drain(struct kmt_marker *m)
 {
 	while (m->depth) {
 		struct kmt_grey *g = &m->stack[--m->depth];
@@ -316,7 +341,7 @@ static void drain(struct kmt_marker *m)
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o)
 {
 	scan(m, o, READ_ONCE(o->addr));
-	drain(m);
+	kmt_mark_drain(m);
 }
 
 /**
@@ -340,30 +365,52 @@ void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o)
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	if (kmt_reached(&copy, m->core->epoch) && kmt_is_read(&copy))
 		kmt_read_object(&r, o, &copy);
-	drain(m);
+	kmt_mark_drain(m);
 }
 
 static void mark_range(struct kmt_marker *m, unsigned long start,
 		       unsigned long end)
 {
-	const unsigned long step = m->still ? PAGE_SIZE : sizeof(m->buf);
 	unsigned long pos = ALIGN(start, sizeof(long));
+	unsigned long len;
 
 	end = ALIGN_DOWN(end, sizeof(long));
-	while (pos < end && !kmt_mark_relax(m)) {
-		unsigned long len = kmt_piece(pos, end, step);
-		const unsigned long *words = m->buf;
-
-		if (m->still)
-			words = kmt_env_map(pos);
-		else if (!kmt_env_read(m->buf, pos, len))
-			words = NULL;
-		if (words)
-			look(m, words, len / sizeof(long), pos, NULL);
+	for (; pos < end && !kmt_mark_relax(m); pos += len) {
+		len = kmt_piece(pos, end, sizeof(m->buf));
+		if (kmt_env_read(m->buf, pos, len))
+			look(m, m->buf, len / sizeof(long), pos, NULL);
 		else
 			kmt_event(m->core, KMT_EV_FAULT);
 		m->budget -= len / sizeof(long);
-		pos += len;
+	}
+}
+
+/* Makes the page of @pos the one that is known to be there. */
+static noinline bool map_page(struct kmt_marker *m, unsigned long pos)
+{
+	unsigned long at = (unsigned long)kmt_env_map(pos);
+
+	if (!at) {
+		kmt_event(m->core, KMT_EV_FAULT);
+		return false;
+	}
+	m->mapped = pos / PAGE_SIZE;
+	m->shift = at - pos;
+	return true;
+}
+
+/* The same while nothing else runs, in place, for references to suspects. */
+static void mark_range_still(struct kmt_marker *m, unsigned long start,
+			     unsigned long end)
+{
+	unsigned long pos = ALIGN(start, sizeof(long));
+	unsigned long next;
+
+	end = ALIGN_DOWN(end, sizeof(long));
+	for (; pos < end && !kmt_mark_relax(m); pos = next) {
+		next = pos + kmt_piece(pos, end, PAGE_SIZE);
+		if (!kmt_sift_mapped(m, pos, next) && map_page(m, pos))
+			kmt_sift_mapped(m, pos, next);
 	}
 }
 
@@ -380,8 +427,11 @@ static void mark_range(struct kmt_marker *m, unsigned long start,
 void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		    unsigned long end)
 {
-	mark_range(m, start, end);
-	drain(m);
+	if (m->still)
+		mark_range_still(m, start, end);
+	else
+		mark_range(m, start, end);
+	kmt_mark_drain(m);
 }
 
 /**
@@ -401,9 +451,12 @@ void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
 {
 	m->nap = *stack;
 	m->since = since;
-	mark_range(m, start, stack->hi);
+	if (m->still)
+		mark_range_still(m, start, stack->hi);
+	else
+		mark_range(m, start, stack->hi);
 	m->nap = (struct kmt_range){};
-	drain(m);
+	kmt_mark_drain(m);
 }
 
 /* Without the lock: an answer that is out of date is made good by claim(). */

@@ -45,16 +45,22 @@ struct kmt_grey {
 	unsigned long addr;
 };
 
+/* Bytes of a filter for pages; a constant, for the sake of speed. */
+#define KMT_FILTER_PAGES	65536UL
+
 /**
  * struct kmt_filter - which words may refer to a suspect?
  * @hull: of all suspects, whatever their space
- * @bits: a bit for each page with a suspect in it, hashed; NULL for all pages
- * @mask: number of bits - 1; a power of two - 1
+ * @bits: a bit for each place with a suspect in it, hashed; NULL for all places
+ * @mask: number of bits - 1; a power of two - 1, 63 at least
+ * @pages: KMT_FILTER_PAGES bytes, each set if there is a suspect in one of the
+ *	pages that share it; NULL for all of them
  */
 struct kmt_filter {
 	struct kmt_range hull;
 	unsigned long *bits;
 	unsigned long mask;
+	u8 *pages;
 };
 
 /**
@@ -67,6 +73,8 @@ struct kmt_filter {
  *	this one does all of it
  * @unit: units that went by
  * @turn: unit that is this marker's next
+ * @mapped: page that is known to be there, while @still
+ * @shift: from its address to where it can be read
  * @deadline: time at which the owner gives it up
  * @stack: objects to be read
  * @depth: how many
@@ -94,6 +102,8 @@ struct kmt_marker {
 	atomic_long_t *turns;
 	long unit;
 	long turn;
+	unsigned long mapped;
+	unsigned long shift;
 	u64 deadline;
 	struct kmt_grey *stack;
 	u32 depth;
@@ -173,18 +183,34 @@ static inline void kmt_take_turns(struct kmt_marker *m, atomic_long_t *turns)
 /* mark.c */
 void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
 		     struct kmt_grey *stack, u32 max);
+void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
+		     const struct kmt_filter *f, struct kmt_grey *stack,
+		     u32 max);
 void kmt_mark_begin(struct kmt_marker *m);
 void kmt_mark_word(struct kmt_marker *m, unsigned long word);
 void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		    unsigned long end);
 void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
 		  unsigned long start, u32 since);
+void kmt_mark_drain(struct kmt_marker *m);
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_sweep(struct kmt_marker *m);
 void kmt_mark_end(struct kmt_marker *m);
-bool kmt_mark_relax(struct kmt_marker *m);
+bool kmt_mark_breathe(struct kmt_marker *m);
 void kmt_mark_hit(struct kmt_marker *m, unsigned long word);
+
+/**
+ * kmt_mark_relax - let others run, once in a while
+ * @m: marker
+ *
+ * Context: no lock held.
+ * Return: whether the mark is to be given up.
+ */
+static inline bool kmt_mark_relax(struct kmt_marker *m)
+{
+	return unlikely(m->budget <= 0) ? kmt_mark_breathe(m) : m->stopped;
+}
 
 /* read.c */
 void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
@@ -196,10 +222,46 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 void kmt_filter_reset(struct kmt_filter *f);
 void kmt_filter_add(struct kmt_filter *f, unsigned long addr,
 		    unsigned long size);
-void kmt_sift(struct kmt_marker *m, const unsigned long *words,
-	      unsigned int nr);
+void kmt_sift_try(struct kmt_marker *m, unsigned long word);
+const unsigned long *kmt_sift_next(const struct kmt_filter *f,
+				   const unsigned long *words,
+				   const unsigned long *end);
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at);
+
+/**
+ * kmt_sift - follow what may be a reference to a suspect
+ * @m: marker with a filter
+ * @words: what was read; not changed meanwhile
+ * @nr: how many words
+ *
+ * Context: no lock held.
+ */
+static inline void kmt_sift(struct kmt_marker *m, const unsigned long *words,
+			    unsigned int nr)
+{
+	const unsigned long *end = words + nr;
+
+	while ((words = kmt_sift_next(m->filter, words, end)) != end)
+		kmt_sift_try(m, *words++);
+}
+
+/*
+ * The same for [@pos, @end), not empty, where nothing else runs; false if it
+ * does not lie in the page that is known to be there.
+ */
+static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
+				   unsigned long end)
+{
+	unsigned int nr = (end - pos) / sizeof(long);
+
+	if (pos / PAGE_SIZE != m->mapped || (end - 1) / PAGE_SIZE != m->mapped)
+		return false;
+	m->budget -= nr;
+	m->words += nr;
+	kmt_sift(m, (unsigned long *)(pos + m->shift), nr);
+	return true;
+}
 
 /* recheck.c */
 void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,

@@ -179,21 +179,42 @@ static __no_kcsan bool to_be_reread(const struct kmt_object *o, u16 epoch)
 	       kmt_is_read(o) && kmt_reached(o, epoch);
 }
 
+static void recheck_ranges(struct kmt_marker *m, struct kmt_object *o)
+{
+	struct kmt_range range;
+	int nr = 0;
+
+	while (kmt_next_range(m->core, o, &nr, &range))
+		kmt_mark_block(m, range.lo, range.hi);
+}
+
+static void recheck_object(struct kmt_marker *m, struct kmt_object *o)
+{
+	unsigned long lo = ALIGN(o->addr, sizeof(long));
+	unsigned long hi = ALIGN_DOWN(o->addr + o->size, sizeof(long));
+
+	m->objects++;
+	if (kmt_space(o) != KMT_VIRT || (o->flags & KMT_AREAS))
+		recheck_ranges(m, o);
+	else if (unlikely(lo >= hi))
+		return;
+	else if (unlikely(!kmt_sift_mapped(m, lo, hi)))
+		kmt_mark_block(m, lo, hi);
+	if (unlikely(m->depth))
+		kmt_mark_drain(m);
+}
+
 static void recheck_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 {
 	struct kmt_object *o = kmt_chunk_cells(chunk);
 	struct kmt_object *end = o + chunk->nr;
 
-	for (; o < end && !m->stopped; o++) {
-		struct kmt_range range;
-		int nr = 0;
-
-		if (!to_be_reread(o, m->core->epoch))
-			continue;
-		m->objects++;
-		while (kmt_next_range(m->core, o, &nr, &range))
-			kmt_mark_block(m, range.lo, range.hi);
-	}
+	m->budget -= chunk->nr;
+	if (kmt_mark_relax(m))
+		return;
+	for (; o < end; o++)
+		if (to_be_reread(o, m->core->epoch))
+			recheck_object(m, o);
 }
 
 /**

@@ -2,12 +2,19 @@
 /*
  * Looking for references to a few suspects among many words.
  *
- * Nearly every word is rejected by one comparison with the suspects' hull, the
- * rest by a bit for the page it points to. What gets through is looked up.
+ * Nearly every word is rejected by a byte for the page it points to. What gets
+ * through is compared with the suspects' hull, and passes if there is a bit for
+ * the place it points to; then it is looked up.
  */
 #include "mark.h"
 
 #define KMT_BITS_PER_LONG	(8 * sizeof(long))
+
+/*
+ * A block has bits for its grains; a larger one for its pages, so that it does
+ * not fill the filter.
+ */
+#define KMT_GRAIN		64
 
 /**
  * kmt_filter_reset - let nothing pass
@@ -18,6 +25,46 @@ void kmt_filter_reset(struct kmt_filter *f)
 	f->hull = (struct kmt_range){};
 	if (f->bits)
 		memset(f->bits, 0, (f->mask + 1) / 8);
+	if (f->pages)
+		memset(f->pages, 0, KMT_FILTER_PAGES);
+}
+
+/* Linear map and vmalloc space differ in high bits only. */
+static unsigned long hash_place(const struct kmt_filter *f, unsigned long place)
+{
+	return (u64)place * 0x9e3779b97f4a7c15ULL >> 32 & f->mask;
+}
+
+static unsigned long page_index(unsigned long addr)
+{
+	return addr / PAGE_SIZE % KMT_FILTER_PAGES;
+}
+
+/* Sets the bits of the places from @first to @last. */
+static void set_bits(struct kmt_filter *f, unsigned long first,
+		     unsigned long last)
+{
+	unsigned long nr = last - first + 1;
+
+	if (nr > f->mask) {
+		memset(f->bits, 0xff, (f->mask + 1) / 8);
+		return;
+	}
+	for (; nr--; first++) {
+		unsigned long bit = hash_place(f, first);
+
+		f->bits[bit / KMT_BITS_PER_LONG] |=
+			1UL << bit % KMT_BITS_PER_LONG;
+	}
+}
+
+static void set_pages(struct kmt_filter *f, unsigned long first,
+		      unsigned long last)
+{
+	/* Beyond one round all of them are set. */
+	last = min(last, first + KMT_FILTER_PAGES - 1);
+	for (; first <= last; first++)
+		f->pages[first % KMT_FILTER_PAGES] = 1;
 }
 
 /**
@@ -29,68 +76,89 @@ void kmt_filter_reset(struct kmt_filter *f)
 void kmt_filter_add(struct kmt_filter *f, unsigned long addr,
 		    unsigned long size)
 {
-	unsigned long page = addr / PAGE_SIZE;
-	unsigned long last = (addr + size - 1) / PAGE_SIZE;
+	unsigned long grain = size > PAGE_SIZE ? PAGE_SIZE : KMT_GRAIN;
+	unsigned long last = addr + size - 1;
 
 	if (!f->hull.hi)
 		f->hull.lo = addr;
 	f->hull.lo = min(f->hull.lo, addr);
 	f->hull.hi = max(f->hull.hi, addr + size);
-	if (!f->bits)
-		return;
-	/* Beyond one round all bits are set. */
-	last = min(last, page + f->mask);
-	for (; page <= last; page++) {
-		unsigned long bit = page & f->mask;
-
-		f->bits[bit / KMT_BITS_PER_LONG] |=
-			1UL << bit % KMT_BITS_PER_LONG;
-	}
+	if (f->bits)
+		set_bits(f, addr / grain, last / grain);
+	if (f->pages)
+		set_pages(f, addr / PAGE_SIZE, last / PAGE_SIZE);
 }
 
-static noinline void in_hull(struct kmt_marker *m, unsigned long word)
+static bool has_bit(const struct kmt_filter *f, unsigned long place)
 {
-	const struct kmt_filter *f = m->filter;
-	unsigned long bit = word / PAGE_SIZE & f->mask;
+	unsigned long bit = hash_place(f, place);
 
-	if (f->bits && !(f->bits[bit / KMT_BITS_PER_LONG] >>
-			 bit % KMT_BITS_PER_LONG & 1))
-		return;
-	kmt_mark_hit(m, word);
+	return f->bits[bit / KMT_BITS_PER_LONG] >> bit % KMT_BITS_PER_LONG & 1;
 }
 
 /**
- * kmt_sift - follow what may be a reference to a suspect
+ * kmt_sift_try - follow a word if it may refer to a suspect
  * @m: marker with a filter
- * @words: what was read; not changed meanwhile
- * @nr: how many words
+ * @word: word
  *
  * Context: no lock held.
  */
-void kmt_sift(struct kmt_marker *m, const unsigned long *words,
-	      unsigned int nr)
+void kmt_sift_try(struct kmt_marker *m, unsigned long word)
 {
-	const unsigned long lo = m->filter->hull.lo;
-	const unsigned long span = m->filter->hull.hi - lo;
-	const unsigned long *end = words + nr;
+	const struct kmt_filter *f = m->filter;
 
-	/* This is most of what a pause is spent on: four words at a time. */
-	for (; end - words >= 4; words += 4) {
-		unsigned long a = words[0], b = words[1];
-		unsigned long c = words[2], d = words[3];
+	if (!kmt_in(&f->hull, word))
+		return;
+	if (!f->bits || has_bit(f, word / KMT_GRAIN) ||
+	    has_bit(f, word / PAGE_SIZE))
+		kmt_mark_hit(m, word);
+}
 
-		if (unlikely(a - lo < span))
-			in_hull(m, a);
-		if (unlikely(b - lo < span))
-			in_hull(m, b);
-		if (unlikely(c - lo < span))
-			in_hull(m, c);
-		if (unlikely(d - lo < span))
-			in_hull(m, d);
-	}
-	for (; words < end; words++)
-		if (unlikely(*words - lo < span))
-			in_hull(m, *words);
+/* Whether one of four words may refer to a suspect. */
+static __always_inline bool any_of_4(const u8 *pages, const unsigned long *words)
+{
+	unsigned long a = words[0], b = words[1], c = words[2], d = words[3];
+
+	return pages[page_index(a)] | pages[page_index(b)] |
+	       pages[page_index(c)] | pages[page_index(d)];
+}
+
+/* Without the bytes, or if zero, which most words are, is a suspect's. */
+static const unsigned long *next_in_hull(const struct kmt_range *hull,
+					 const unsigned long *words,
+					 const unsigned long *end)
+{
+	while (words < end && likely(!kmt_in(hull, *words)))
+		words++;
+	return words;
+}
+
+/**
+ * kmt_sift_next - find a word that may refer to a suspect
+ * @f: filter
+ * @words: what was read; not changed meanwhile
+ * @end: one past the last of them
+ *
+ * This is most of what a pause is spent on: eight words at a time.
+ *
+ * Return: the first such word, or @end.
+ */
+const unsigned long *kmt_sift_next(const struct kmt_filter *f,
+				   const unsigned long *words,
+				   const unsigned long *end)
+{
+	const unsigned long *eights = words + ((end - words) & ~7UL);
+	const u8 *pages = f->pages;
+
+	if (unlikely(!pages || pages[0]))
+		return next_in_hull(&f->hull, words, end);
+	for (; words != eights; words += 8)
+		if (unlikely(any_of_4(pages, words) |
+			     any_of_4(pages, words + 4)))
+			break;
+	while (words != end && likely(!pages[page_index(*words)]))
+		words++;
+	return words;
 }
 
 /* The word at @shift bits behind the beginning of @a, of which @b is next. */
@@ -118,8 +186,7 @@ static unsigned long straddle(unsigned long a, unsigned long b,
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at)
 {
-	const unsigned long lo = m->filter->hull.lo;
-	const unsigned long span = m->filter->hull.hi - lo;
+	const struct kmt_range hull = m->filter->hull;
 	unsigned int i = m->seam_end == at ? 0 : 1, shift;
 	unsigned long a = i ? words[0] : m->seam;
 
@@ -129,8 +196,8 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		for (shift = 8; shift < KMT_BITS_PER_LONG; shift += 8) {
 			unsigned long word = straddle(a, b, shift);
 
-			if (unlikely(word - lo < span))
-				in_hull(m, word);
+			if (unlikely(kmt_in(&hull, word)))
+				kmt_sift_try(m, word);
 		}
 		a = b;
 	}
