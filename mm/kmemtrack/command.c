@@ -18,7 +18,8 @@ static const struct {
 	{ "pages=on",		{ KMT_CMD_PAGES, 1 } },
 	{ "pages=off",		{ KMT_CMD_PAGES, 0 } },
 	{ "clear",		{ KMT_CMD_CLEAR } },
-	{ "confirm=wait",	{ KMT_CMD_CONFIRM_WAIT } },
+	{ "confirm=snapshot",	{ KMT_CMD_SNAPSHOT, 1 } },
+	{ "confirm=wait",	{ KMT_CMD_SNAPSHOT, 0 } },
 	{ "verbose=on",		{ KMT_CMD_VERBOSE, 1 } },
 	{ "verbose=off",	{ KMT_CMD_VERBOSE, 0 } },
 };
@@ -30,6 +31,7 @@ static const struct {
 } numbers[] = {
 	{ "scan=",	KMT_CMD_SCAN_EVERY,	INT_MAX / 1000 },
 	{ "min_age=",	KMT_CMD_MIN_AGE,	INT_MAX / 1000 },
+	{ "max_pause=",	KMT_CMD_MAX_PAUSE,	KMT_PAUSE_MAX },
 	{ "dump=",	KMT_CMD_DUMP,		ULONG_MAX },
 };
 

@@ -15,8 +15,9 @@
  * @KMT_CMD_STACK: take task stacks for roots, or not
  * @KMT_CMD_PAGES: take untracked kernel pages for roots, or not
  * @KMT_CMD_CLEAR: never report again what is reported now
- * @KMT_CMD_CONFIRM_WAIT: confirm suspects by waiting and marking again
+ * @KMT_CMD_SNAPSHOT: confirm suspects by a snapshot, or by waiting
  * @KMT_CMD_MIN_AGE: milliseconds before a block can be a leak
+ * @KMT_CMD_MAX_PAUSE: microseconds that a snapshot may last
  * @KMT_CMD_DUMP: log what is known of an address
  * @KMT_CMD_VERBOSE: log each new leak, or not
  */
@@ -30,8 +31,9 @@ enum kmt_verb {
 	KMT_CMD_STACK,
 	KMT_CMD_PAGES,
 	KMT_CMD_CLEAR,
-	KMT_CMD_CONFIRM_WAIT,
+	KMT_CMD_SNAPSHOT,
 	KMT_CMD_MIN_AGE,
+	KMT_CMD_MAX_PAUSE,
 	KMT_CMD_DUMP,
 	KMT_CMD_VERBOSE,
 };
@@ -39,12 +41,15 @@ enum kmt_verb {
 /**
  * struct kmt_command - a parsed command
  * @verb: what to do
- * @arg: seconds, milliseconds, address, or 1 for on and 0 for off
+ * @arg: seconds, milliseconds, microseconds, address, or 1 for on and 0 for off
  */
 struct kmt_command {
 	enum kmt_verb verb;
 	unsigned long arg;
 };
+
+/* Nobody wants a machine to stand still for longer, in microseconds. */
+#define KMT_PAUSE_MAX	10000000UL
 
 /* Longest command, without its newline. */
 #define KMT_COMMAND_MAX	63

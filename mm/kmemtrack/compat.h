@@ -50,6 +50,16 @@ static inline void kmt_linear_map(unsigned long *lo, unsigned long *hi)
 #define KMT_HOLE_PAGES	1UL
 #endif
 
+/* Pages of each entry in the @index-th list of free pages of a CPU, as order. */
+static inline unsigned int kmt_pcp_order(unsigned int index)
+{
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+	if (index >= NR_LOWORDER_PCP_LISTS)
+		return HPAGE_PMD_ORDER;
+#endif
+	return index / MIGRATE_PCPTYPES;
+}
+
 /* Stack pointer of a task that does not run; 0 if it cannot be told. */
 static inline unsigned long kmt_saved_sp(struct task_struct *task)
 {

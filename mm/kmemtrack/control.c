@@ -86,10 +86,14 @@ int kmt_execute(const struct kmt_command *cmd)
 		return 0;
 	case KMT_CMD_CLEAR:
 		return locked(clear);
-	case KMT_CMD_CONFIRM_WAIT:
+	case KMT_CMD_SNAPSHOT:
+		WRITE_ONCE(kmt_tunables.snapshot, cmd->arg);
 		return 0;
 	case KMT_CMD_MIN_AGE:
 		WRITE_ONCE(kmt_tunables.min_age, cmd->arg);
+		return 0;
+	case KMT_CMD_MAX_PAUSE:
+		WRITE_ONCE(kmt_tunables.max_pause, cmd->arg);
 		return 0;
 	case KMT_CMD_DUMP:
 		return kmt_log_address(cmd->arg);
@@ -100,11 +104,45 @@ int kmt_execute(const struct kmt_command *cmd)
 	return -EINVAL;
 }
 
+static int set_confirm(const char *val, const struct kernel_param *kp)
+{
+	if (sysfs_streq(val, "snapshot"))
+		WRITE_ONCE(kmt_tunables.snapshot, true);
+	else if (sysfs_streq(val, "wait"))
+		WRITE_ONCE(kmt_tunables.snapshot, false);
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int get_confirm(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%s\n", kmt_tunables.snapshot ? "snapshot" :
+			  "wait");
+}
+
+static const struct kernel_param_ops confirm_ops = {
+	.set = set_confirm,
+	.get = get_confirm,
+};
+
+static int set_max_pause(const char *val, const struct kernel_param *kp)
+{
+	return param_set_uint_minmax(val, kp, 0, KMT_PAUSE_MAX);
+}
+
+static const struct kernel_param_ops max_pause_ops = {
+	.set = set_max_pause,
+	.get = param_get_uint,
+};
+
 #undef MODULE_PARAM_PREFIX
 #define MODULE_PARAM_PREFIX "kmemtrack."
 
 module_param_named(verbose, kmt_tunables.verbose, bool, 0644);
 module_param_named(min_age, kmt_tunables.min_age, uint, 0644);
+module_param_cb(confirm, &confirm_ops, NULL, 0644);
+module_param_cb(max_pause, &max_pause_ops, &kmt_tunables.max_pause, 0644);
 module_param_named(scan_period, kmt_tunables.scan_period, uint, 0444);
 module_param_named(first_scan, kmt_tunables.first_scan, uint, 0444);
 module_param_named(stacks, kmt_tunables.stacks, bool, 0644);

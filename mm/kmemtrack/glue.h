@@ -2,8 +2,10 @@
 /*
  * What the files between the core and the kernel share.
  *
- * Locking order: kmt_scan_mutex -> the locks of core.h. The hooks take only
- * the latter, and run with interrupts on between them.
+ * Locking order: kmt_scan_mutex -> cpus_read_lock() -> get_online_mems() ->
+ * slab_mutex -> the locks of core.h. The hooks take only the last, and run
+ * with interrupts on between them. While all CPUs are stopped (snapshot.c)
+ * nobody holds a lock of core.h, and no other lock is taken.
  */
 #ifndef _KMT_GLUE_H
 #define _KMT_GLUE_H
@@ -38,6 +40,8 @@ enum kmt_state {
  * @min_age: milliseconds before a block can be a leak
  * @stacks: task stacks are roots
  * @pages: untracked kernel pages are roots
+ * @snapshot: suspects are confirmed by a snapshot, else by waiting
+ * @max_pause: microseconds that a snapshot may last, 0 never to take one
  * @verbose: each new leak is logged
  */
 struct kmt_tunables {
@@ -46,7 +50,27 @@ struct kmt_tunables {
 	unsigned int min_age;
 	bool stacks;
 	bool pages;
+	bool snapshot;
+	unsigned int max_pause;
 	bool verbose;
+};
+
+/**
+ * enum kmt_confirmed - how a scan came to its verdict
+ * @KMT_BY_SNAPSHOT: by a snapshot, or there was nothing to confirm
+ * @KMT_BY_WAIT: by further marks, as is set
+ * @KMT_NEVER_STOP: by further marks: a snapshot may not take any time
+ * @KMT_TOO_LONG: by further marks: a snapshot would have taken too long
+ * @KMT_GIVEN_UP: by further marks: a snapshot did take too long
+ * @KMT_NO_MEMORY: by further marks: there was no memory for a snapshot
+ */
+enum kmt_confirmed {
+	KMT_BY_SNAPSHOT,
+	KMT_BY_WAIT,
+	KMT_NEVER_STOP,
+	KMT_TOO_LONG,
+	KMT_GIVEN_UP,
+	KMT_NO_MEMORY,
 };
 
 /**
@@ -57,6 +81,10 @@ struct kmt_tunables {
  * @marks: how many marks it needed
  * @words: words it read, in all marks
  * @objects: blocks in the pool at its end
+ * @suspects: blocks that the first mark left unreferenced
+ * @how: how they were confirmed
+ * @pause_ns: how long nothing else ran
+ * @expected_ns: how long that was expected to be
  * @verdict: what it found
  */
 struct kmt_last_scan {
@@ -66,7 +94,46 @@ struct kmt_last_scan {
 	unsigned long marks;
 	unsigned long words;
 	unsigned long objects;
+	unsigned long suspects;
+	enum kmt_confirmed how;
+	u64 pause_ns;
+	u64 expected_ns;
 	struct kmt_verdict verdict;
+};
+
+/**
+ * struct kmt_page_map - pages in use that are no roots
+ * @bits: a bit for each page; NULL if there was no memory for them
+ * @lo: number of the first page
+ * @hi: one past the last
+ * @pipefs: where all pipes are, NULL without pipes
+ */
+struct kmt_page_map {
+	unsigned long *bits;
+	unsigned long lo;
+	unsigned long hi;
+	struct super_block *pipefs;
+};
+
+static inline bool kmt_page_owned(const struct kmt_page_map *map,
+				  unsigned long pfn)
+{
+	return map->bits && pfn >= map->lo && pfn < map->hi &&
+	       test_bit(pfn - map->lo, map->bits);
+}
+
+/**
+ * struct kmt_roots - what of the roots is to be read
+ * @map: pages that are none
+ * @scanner: the task that scans
+ * @frame: address in its stack; what is below is the scanner's
+ * @exact_later: a snapshot follows: what cannot be told exactly is left to it
+ */
+struct kmt_roots {
+	struct kmt_page_map map;
+	struct task_struct *scanner;
+	unsigned long frame;
+	bool exact_later;
 };
 
 extern struct kmt_core kmt_core;
@@ -107,10 +174,17 @@ const char *kmt_comm(u16 handle);
 /* modsym.c: names of code that is gone */
 bool kmt_gone_name(unsigned long pc, u32 born, char *buf, size_t len);
 
-/* roots.c, pages.c, slots.c */
-void kmt_mark_roots(struct kmt_marker *m, unsigned long frame);
-void kmt_mark_pages(struct kmt_marker *m);
+/* roots.c, owned.c, pages.c, slots.c */
+void kmt_not_a_block(unsigned long stack);
+void kmt_mark_roots(struct kmt_marker *m, const struct kmt_roots *roots);
+void kmt_page_map_alloc(struct kmt_page_map *map);
+void kmt_page_map_clear(struct kmt_page_map *map);
+void kmt_page_map_fill(struct kmt_marker *m, struct kmt_page_map *map);
+void kmt_page_map_free(struct kmt_page_map *map);
+void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_mark_slots(struct kmt_marker *m, struct page *page);
+void kmt_lock_slots(void);
+void kmt_unlock_slots(void);
 
 /* scan.c */
 int kmt_scan(void);

@@ -14,6 +14,7 @@
 #include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
 #include <linux/stackdepot.h>
+#include <linux/timekeeping.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
 
@@ -56,11 +57,14 @@ void *kmt_own_alloc(gfp_t gfp, unsigned int order)
  * kmt_own_free - free pages of kmt_own_alloc()
  * @mem: their address, or NULL
  * @order: how many
+ *
+ * They are wiped: who gets them next is not to seem to hold references.
  */
 void kmt_own_free(void *mem, unsigned int order)
 {
 	if (!mem)
 		return;
+	memset(mem, 0, PAGE_SIZE << order);
 	mark_pages(mem, order, 0);
 	free_pages((unsigned long)mem, order);
 }
@@ -95,11 +99,15 @@ void *kmt_own_vzalloc(size_t bytes)
 }
 
 /**
- * kmt_own_vfree - free a buffer of kmt_own_vzalloc()
+ * kmt_own_vfree - free a buffer of kmt_own_vzalloc(), wiped
  * @mem: its address, or NULL
  */
 void kmt_own_vfree(void *mem)
 {
+	struct vm_struct *area = mem ? find_vm_area(mem) : NULL;
+
+	if (area)
+		memset(mem, 0, get_vm_area_size(area));
 	vfree(mem);
 }
 
@@ -197,6 +205,8 @@ static void warn_event(struct kmt_core *core, enum kmt_event ev,
 
 static bool relax(struct kmt_marker *m)
 {
+	if (m->still)
+		return ktime_get_mono_fast_ns() > m->deadline;
 	cond_resched_tasks_rcu_qs();
 	if (!kmt_tracking())
 		return true;

@@ -119,6 +119,39 @@ static struct site_sum sum_site(const struct kmt_report *report,
 	return s;
 }
 
+/* How the last scan came to its verdict. */
+static void print_confirmed(struct seq_file *seq,
+			    const struct kmt_last_scan *last)
+{
+	/* In tenths of a millisecond. */
+	u64 pause = div_u64(last->pause_ns + 50000, 100000);
+	u64 expected = div_u64(last->expected_ns + 50000, 100000);
+
+	switch (last->how) {
+	case KMT_BY_SNAPSHOT:
+		seq_printf(seq, "confirm snapshot, pause %llu.%llu ms",
+			   pause / 10, pause % 10);
+		break;
+	case KMT_BY_WAIT:
+		seq_puts(seq, "confirm wait");
+		break;
+	case KMT_NEVER_STOP:
+		seq_puts(seq, "confirm wait (max_pause is 0)");
+		break;
+	case KMT_TOO_LONG:
+		seq_printf(seq, "confirm wait (snapshot would pause %llu.%llu ms)",
+			   expected / 10, expected % 10);
+		break;
+	case KMT_GIVEN_UP:
+		seq_printf(seq, "confirm wait (snapshot given up, pause %llu.%llu ms)",
+			   pause / 10, pause % 10);
+		break;
+	case KMT_NO_MEMORY:
+		seq_puts(seq, "confirm wait (no memory for snapshot)");
+		break;
+	}
+}
+
 /**
  * kmt_print_head - print the first line of the grouped report
  * @seq: where to
@@ -134,13 +167,14 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 		bytes += report->leaks[i].o.size;
 	seq_printf(seq, "kmemtrack %d: %lu leaks, %lu bytes, %lu sites; ",
 		   KMT_FORMAT, report->nr, bytes, report->sites);
-	if (!kmt_tracking())
+	if (!kmt_tracking()) {
 		seq_puts(seq, "off\n");
-	else
-		seq_printf(seq,
-			   "scan %lu: %lu ms, %lu objects, confirm wait%s\n",
-			   last.nr, last.ms, last.objects,
-			   kmt_sweep_untracked ? ", untracked memory" : "");
+		return;
+	}
+	seq_printf(seq, "scan %lu: %lu ms, %lu objects, ", last.nr, last.ms,
+		   last.objects);
+	print_confirmed(seq, &last);
+	seq_puts(seq, kmt_sweep_untracked ? ", untracked memory\n" : "\n");
 }
 
 /**

@@ -8,6 +8,7 @@
 #include <linux/pid_namespace.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/clock.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
 #include <asm/sections.h>
@@ -30,11 +31,14 @@ static void mark_around(struct kmt_marker *m, unsigned long lo,
 		kmt_mark_block(m, hole_hi, hi);
 }
 
-/*
- * As a block a stack would be read as a whole, with all that calls which
- * returned long ago left on it.
+/**
+ * kmt_not_a_block - from now on a stack is read as one
+ * @stack: its address
+ *
+ * As a block it would be read as a whole, with all that calls which returned
+ * long ago left on it.
  */
-static void not_a_block(unsigned long stack)
+void kmt_not_a_block(unsigned long stack)
 {
 	struct kmt_object o;
 
@@ -53,8 +57,9 @@ static void mark_percpu(struct kmt_marker *m)
 	for_each_possible_cpu(cpu) {
 		unsigned long off = per_cpu_offset(cpu), lo = 0, hi = 0;
 
-		if (kmt_irq_stack(cpu, &lo, &hi))
-			not_a_block(lo);
+		if (!kmt_my_turn(m))
+			continue;
+		kmt_irq_stack(cpu, &lo, &hi);
 		mark_around(m, (unsigned long)__per_cpu_start + off,
 			    (unsigned long)__per_cpu_end + off, lo, hi);
 	}
@@ -94,12 +99,12 @@ static unsigned long switches(struct task_struct *task)
  */
 static unsigned long live_from(struct task_struct *task,
 			       const struct kmt_range *stack,
-			       unsigned long frame)
+			       const struct kmt_roots *roots)
 {
 	unsigned long sp;
 
-	if (task == current)
-		sp = frame;
+	if (task == roots->scanner)
+		sp = roots->frame;
 	else if (task_curr(task))
 		sp = stack->lo;
 	else
@@ -107,24 +112,42 @@ static unsigned long live_from(struct task_struct *task,
 	return kmt_in(stack, sp) ? sp : stack->lo;
 }
 
-static void mark_live(struct kmt_marker *m, struct task_struct *task,
-		      const struct kmt_range *stack, unsigned long frame)
+/* A task that is switched out, since when if that is known. */
+static void mark_asleep(struct kmt_marker *m, struct task_struct *task,
+			const struct kmt_range *stack,
+			const struct kmt_roots *roots)
 {
-	unsigned long ran = switches(task);
 	u32 since;
 
-	if (task != current && !task_curr(task) && asleep_since(task, &since))
-		kmt_mark_nap(m, stack, live_from(task, stack, frame), since);
+	if (asleep_since(task, &since))
+		kmt_mark_nap(m, stack, live_from(task, stack, roots), since);
 	else
-		kmt_mark_block(m, live_from(task, stack, frame), stack->hi);
-	/* It was asleep when we looked, but is it still? */
-	if (task != current && (task_curr(task) || READ_ONCE(task->on_rq) ||
-				switches(task) != ran))
-		kmt_mark_block(m, live_from(task, stack, frame), stack->hi);
+		kmt_mark_block(m, live_from(task, stack, roots), stack->hi);
+}
+
+static void mark_live(struct kmt_marker *m, struct task_struct *task,
+		      const struct kmt_range *stack,
+		      const struct kmt_roots *roots)
+{
+	unsigned long ran = switches(task);
+
+	if (task == roots->scanner)
+		kmt_mark_block(m, live_from(task, stack, roots), stack->hi);
+	else if (!task_curr(task))
+		mark_asleep(m, task, stack, roots);
+	/*
+	 * The rest is on a CPU: while nothing else runs with the stopper that
+	 * holds it; else it is read then, or all of it now. It was asleep when
+	 * we looked, but is it still?
+	 */
+	if (roots->exact_later || m->still || task == roots->scanner)
+		return;
+	if (task_curr(task) || READ_ONCE(task->on_rq) || switches(task) != ran)
+		kmt_mark_block(m, live_from(task, stack, roots), stack->hi);
 }
 
 static void mark_stack(struct kmt_marker *m, struct task_struct *task,
-		       unsigned long frame)
+		       const struct kmt_roots *roots)
 {
 	struct kmt_range stack;
 
@@ -132,13 +155,15 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 	stack.hi = stack.lo + THREAD_SIZE;
 	if (!stack.lo)
 		return;
-	not_a_block(stack.lo);
+	/* The task may be younger than the map of pages. */
+	if (!m->still)
+		kmt_not_a_block(stack.lo);
 	/*
 	 * kthreadd sleeps with its last request on its stack, which was freed
 	 * long ago. While a request lives, who made it refers to it, too.
 	 */
-	if (kmt_tunables.stacks && task != kthreadd_task)
-		mark_live(m, task, &stack, frame);
+	if (task != kthreadd_task)
+		mark_live(m, task, &stack, roots);
 	put_task_stack(task);
 }
 
@@ -160,45 +185,46 @@ static struct task_struct *next_task_from(int *nr)
 }
 
 /*
- * Idle tasks keep no references: they do not allocate, and what interrupts
- * them has other stacks or is over soon.
+ * Idle tasks are not among them, and keep no references: they do not allocate,
+ * and what interrupts them has other stacks or is over soon.
  */
-static void skip_idle_stacks(void)
-{
-	int cpu;
-
-	for_each_possible_cpu(cpu) {
-		struct task_struct *idle = idle_task(cpu);
-
-		if (idle)
-			not_a_block((unsigned long)task_stack_page(idle));
-	}
-}
-
-static void mark_stacks(struct kmt_marker *m, unsigned long frame)
+static void mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	struct task_struct *task;
 	int nr = 1;
 
-	skip_idle_stacks();
 	while (!m->stopped && (task = next_task_from(&nr))) {
-		mark_stack(m, task, frame);
+		mark_stack(m, task, roots);
 		put_task_struct(task);
 		kmt_mark_relax(m);
 	}
 }
 
+static void mark_stacks_still(struct kmt_marker *m,
+			      const struct kmt_roots *roots)
+{
+	struct task_struct *p, *t;
+
+	rcu_read_lock();
+	for_each_process_thread(p, t)
+		if (kmt_my_turn(m) && !m->stopped)
+			mark_stack(m, t, roots);
+	rcu_read_unlock();
+}
+
 /**
  * kmt_mark_roots - mark from all roots that are no tracked blocks
- * @m: marker
- * @frame: address in the current stack; what is below it is the scanner's
+ * @m: marker; several of them may share the work while nothing else runs
+ * @roots: which roots; the map is filled
  *
- * Context: may sleep.
+ * Context: memory does not come or go; may sleep, unless nothing else runs.
  */
-void kmt_mark_roots(struct kmt_marker *m, unsigned long frame)
+void kmt_mark_roots(struct kmt_marker *m, const struct kmt_roots *roots)
 {
-	/* First, so that stacks are known for stacks when they are reached. */
-	mark_stacks(m, frame);
+	if (kmt_tunables.stacks && m->still)
+		mark_stacks_still(m, roots);
+	else if (kmt_tunables.stacks)
+		mark_stacks(m, roots);
 	mark_percpu(m);
-	kmt_mark_pages(m);
+	kmt_mark_pages(m, roots);
 }

@@ -13,16 +13,13 @@
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
 
-#include "glue.h"
+#include "scan.h"
 
 /* Memory of a scan: the marker and as much mark stack as fits behind it. */
 #define KMT_SCAN_ORDER	get_order(SZ_256K)
 
-/* Marks that have to agree on a suspect after the one that named it. */
-#define KMT_CONFIRM_MARKS	2
-
-/* Between two marks, at least: time for a reference on the move to arrive. */
-#define KMT_SETTLE_MS	20
+/* Bits and bytes of the filter: as many of each. */
+#define KMT_FILTER_ORDER	get_order(KMT_FILTER_PAGES)
 
 /* One scan at a time; nothing is switched on or off, or cleared, during it. */
 DEFINE_MUTEX(kmt_scan_mutex);
@@ -34,27 +31,11 @@ struct kmt_tunables kmt_tunables = {
 	.min_age	= 1000,
 	.stacks		= true,
 	.pages		= true,
+	.snapshot	= true,
+	.max_pause	= 50000,
 };
 
 struct kmt_last_scan kmt_last_scan;
-
-/**
- * struct kmt_scan - a scan under way
- * @m: its marker; the mark stack follows
- * @verdict: what was found so far
- * @frame: address in the stack above which the scanner's callers are
- * @busy: nanoseconds of marking and judging
- * @marks: marks so far
- * @words: words read so far
- */
-struct kmt_scan {
-	struct kmt_marker m;
-	struct kmt_verdict verdict;
-	unsigned long frame;
-	u64 busy;
-	unsigned long marks;
-	unsigned long words;
-};
 
 static struct kmt_scan *alloc_scan(unsigned int *order)
 {
@@ -77,79 +58,18 @@ static struct kmt_scan *alloc_scan(unsigned int *order)
 	return scan;
 }
 
-static void mark(struct kmt_scan *scan)
+/* Without them more words are looked up, which takes longer. */
+static void alloc_filter(struct kmt_filter *f)
 {
-	kmt_mark_begin(&scan->m);
-	kmt_mark_roots(&scan->m, scan->frame);
-	kmt_mark_sweep(&scan->m);
-	scan->marks++;
+	f->bits = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_FILTER_ORDER);
+	f->mask = (BITS_PER_BYTE * PAGE_SIZE << KMT_FILTER_ORDER) - 1;
+	f->pages = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_FILTER_ORDER);
 }
 
-static int end_mark(struct kmt_scan *scan, u64 since)
+static void free_filter(struct kmt_filter *f)
 {
-	kmt_mark_end(&scan->m);
-	scan->busy += ktime_get_ns() - since;
-	return scan->m.stopped ? -EINTR : 0;
-}
-
-/* First mark. Without new suspects it decides at once. */
-static int find_suspects(struct kmt_scan *scan)
-{
-	u64 since = ktime_get_ns();
-
-	mark(scan);
-	kmt_suspect(&scan->m, &scan->verdict);
-	if (!scan->verdict.suspects) {
-		kmt_revive(&scan->m, jiffies, 0);
-		kmt_judge(&scan->m, &scan->verdict);
-	}
-	return end_mark(scan, since);
-}
-
-/* A later mark; the last one decides. */
-static int confirm(struct kmt_scan *scan, bool last)
-{
-	u64 since = ktime_get_ns();
-
-	mark(scan);
-	kmt_revive(&scan->m, jiffies,
-		   last ? msecs_to_jiffies(kmt_tunables.min_age) : 0);
-	if (last)
-		kmt_judge(&scan->m, &scan->verdict);
-	else
-		kmt_suspect(&scan->m, &scan->verdict);
-	return end_mark(scan, since);
-}
-
-static int nap(unsigned int ms)
-{
-	schedule_timeout_interruptible(msecs_to_jiffies(ms));
-	if (current->flags & PF_KTHREAD)
-		return kthread_should_stop() ? -EINTR : 0;
-	return signal_pending(current) ? -EINTR : 0;
-}
-
-/*
- * Confirmation `wait`: a suspect is a leak if further marks find it without
- * references too, its contents unchanged, and it is old enough then.
- */
-static int confirm_wait(struct kmt_scan *scan)
-{
-	int i, ret = 0;
-
-	for (i = 1; i <= KMT_CONFIRM_MARKS && !ret; i++) {
-		unsigned int age = jiffies_to_msecs((u32)jiffies -
-						    scan->verdict.youngest);
-		unsigned int left = age < kmt_tunables.min_age ?
-				    kmt_tunables.min_age - age : 0;
-
-		if (i < KMT_CONFIRM_MARKS)
-			left /= 2;
-		ret = nap(max_t(unsigned int, left, KMT_SETTLE_MS));
-		if (!ret)
-			ret = confirm(scan, i == KMT_CONFIRM_MARKS);
-	}
-	return ret;
+	kmt_own_free(f->pages, KMT_FILTER_ORDER);
+	kmt_own_free(f->bits, KMT_FILTER_ORDER);
 }
 
 static void conclude(struct kmt_scan *scan, u64 since)
@@ -163,6 +83,10 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	last->busy_ms = div_u64(scan->busy, NSEC_PER_MSEC);
 	last->marks = scan->marks;
 	last->words = scan->m.words;
+	last->suspects = scan->suspects;
+	last->how = scan->how;
+	last->pause_ns = scan->pause;
+	last->expected_ns = scan->expected;
 	last->objects = kmt_used_cells() - READ_ONCE(kmt_core.aux.nr);
 	last->verdict = scan->verdict;
 	if (!scan->verdict.fresh)
@@ -187,12 +111,16 @@ static int scan_locked(unsigned long frame)
 	scan = alloc_scan(&order);
 	if (!scan)
 		return -ENOMEM;
-	scan->frame = frame;
-	ret = find_suspects(scan);
-	if (!ret && scan->verdict.suspects)
-		ret = confirm_wait(scan);
+	alloc_filter(&scan->filter);
+	if (kmt_tunables.pages)
+		kmt_page_map_alloc(&scan->roots.map);
+	scan->roots.scanner = current;
+	scan->roots.frame = frame;
+	ret = kmt_find_leaks(scan);
 	if (!ret)
 		conclude(scan, since);
+	kmt_page_map_free(&scan->roots.map);
+	free_filter(&scan->filter);
 	kmt_own_free(scan, order);
 	return ret;
 }
@@ -202,7 +130,8 @@ static int scan_locked(unsigned long frame)
  *
  * Returns when the answer is there; a second one waits for its turn.
  *
- * Context: may sleep for kmt_tunables.min_age and the time of some marks.
+ * Context: may sleep for the time of some marks, and for kmt_tunables.min_age
+ * if that is what confirms suspects.
  * Return: 0; -EINTR after a signal; -EPERM while nothing is tracked; -ENOMEM.
  */
 noinline int kmt_scan(void)

@@ -14,15 +14,18 @@
 /* Slots of a slab of the highest order with the smallest objects. */
 #define KMT_SLOTS	((PAGE_SIZE << 3) / 8)
 
-/* Under kmt_scan_mutex: too large for a stack. */
+/*
+ * Too large for a stack: one under kmt_scan_mutex, and one for each CPU that
+ * works while nothing else runs.
+ */
 static DECLARE_BITMAP(free_slots, KMT_SLOTS);
+static DEFINE_PER_CPU(unsigned long [BITS_TO_LONGS(KMT_SLOTS)], still_slots);
 
-/* The cache of a slab page if it is one that is not about to go. */
+/* The cache of a slab page if it is one that does not go under slab_mutex. */
 static struct kmem_cache *cache_of(struct slab *slab)
 {
 	struct kmem_cache *cache, *owner = READ_ONCE(slab->slab_cache);
 
-	lockdep_assert_held(&slab_mutex);
 	list_for_each_entry(cache, &slab_caches, list)
 		if (cache == owner)
 			return cache;
@@ -40,22 +43,45 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 		kmt_mark_block(m, addr, addr + size);
 }
 
+/**
+ * kmt_lock_slots - let caches neither come nor go
+ *
+ * To be held while nothing else runs: who did not get it may be in its midst.
+ *
+ * Context: may sleep.
+ */
+void kmt_lock_slots(void)
+{
+	mutex_lock(&slab_mutex);
+}
+
+/**
+ * kmt_unlock_slots - let caches come and go
+ */
+void kmt_unlock_slots(void)
+{
+	mutex_unlock(&slab_mutex);
+}
+
 /* Notes the free slots of a slab; 0 if it is none any more. */
-static unsigned int list_slots(struct slab *slab, unsigned int *size)
+static unsigned int list_slots(struct kmt_marker *m, struct slab *slab,
+			       unsigned long *map, unsigned int *size)
 {
 	struct kmem_cache *cache;
 	unsigned int nr = 0;
 
-	bitmap_zero(free_slots, KMT_SLOTS);
-	mutex_lock(&slab_mutex);
+	bitmap_zero(map, KMT_SLOTS);
+	if (!m->still)
+		kmt_lock_slots();
 	cache = cache_of(slab);
 	if (cache && !(cache->flags & SLAB_NOLEAKTRACE)) {
 		nr = slab->objects;
 		*size = cache->size;
 		if (nr <= KMT_SLOTS)
-			kmemtrack_free_slots(cache, slab, free_slots);
+			kmemtrack_free_slots(cache, slab, map);
 	}
-	mutex_unlock(&slab_mutex);
+	if (!m->still)
+		kmt_unlock_slots();
 	return nr;
 }
 
@@ -67,18 +93,19 @@ static unsigned int list_slots(struct slab *slab, unsigned int *size)
  * The slab may be freed, and its memory reused, at any time: then memory is
  * taken for a root that is none, by this mark.
  *
- * Context: kmt_scan_mutex held, may sleep.
+ * Context: kmt_scan_mutex held, may sleep; or nothing else runs, and
+ * kmt_lock_slots() was called before.
  */
 void kmt_mark_slots(struct kmt_marker *m, struct page *page)
 {
 	unsigned long addr = (unsigned long)page_address(page);
 	unsigned long end = addr + page_size(page);
+	unsigned long *map = m->still ? *this_cpu_ptr(&still_slots) : free_slots;
 	unsigned int i, size = 0, nr;
 
-	lockdep_assert_held(&kmt_scan_mutex);
-	nr = list_slots((struct slab *)page, &size);
+	nr = list_slots(m, (struct slab *)page, map, &size);
 	for (i = 0; i < nr && addr + size <= end && !m->stopped; i++) {
-		if (i >= KMT_SLOTS || !test_bit(i, free_slots))
+		if (i >= KMT_SLOTS || !test_bit(i, map))
 			mark_slot(m, addr, size);
 		addr += size;
 	}

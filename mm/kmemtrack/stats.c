@@ -50,6 +50,10 @@ static void show_scan(struct seq_file *seq)
 	show(seq, "scan_busy_ms", last.busy_ms);
 	show(seq, "scan_marks", last.marks);
 	show(seq, "scan_words", last.words);
+	show(seq, "scan_suspects", last.suspects);
+	show(seq, "scan_snapshot", last.how == KMT_BY_SNAPSHOT);
+	show(seq, "pause_ns", last.pause_ns);
+	show(seq, "pause_expected_ns", last.expected_ns);
 	show(seq, "leaks", last.verdict.leaks);
 	show(seq, "leak_bytes", last.verdict.leak_bytes);
 	show(seq, "new_leaks", last.verdict.fresh);
@@ -66,6 +70,7 @@ int kmt_stats_show(struct seq_file *seq, void *v)
 	show_scan(seq);
 	show(seq, "scan_period_s", kmt_tunables.scan_period);
 	show(seq, "min_age_ms", kmt_tunables.min_age);
+	show(seq, "max_pause_us", kmt_tunables.max_pause);
 	for (i = 0; i < KMT_NR_EVENTS; i++)
 		show(seq, event_names[i],
 		     atomic_long_read(&kmt_core.events[i]));

@@ -18,7 +18,8 @@ static const struct {
 	{ "pages=on", { KMT_CMD_PAGES, 1 } },
 	{ "pages=off", { KMT_CMD_PAGES, 0 } },
 	{ "clear", { KMT_CMD_CLEAR, 0 } },
-	{ "confirm=wait", { KMT_CMD_CONFIRM_WAIT, 0 } },
+	{ "confirm=snapshot", { KMT_CMD_SNAPSHOT, 1 } },
+	{ "confirm=wait", { KMT_CMD_SNAPSHOT, 0 } },
 	{ "verbose=on", { KMT_CMD_VERBOSE, 1 } },
 	{ "verbose=off", { KMT_CMD_VERBOSE, 0 } },
 };
@@ -30,6 +31,7 @@ static const struct {
 } keys[] = {
 	{ "scan=", KMT_CMD_SCAN_EVERY, 2147483 },
 	{ "min_age=", KMT_CMD_MIN_AGE, 2147483 },
+	{ "max_pause=", KMT_CMD_MAX_PAUSE, 10000000 },
 	{ "dump=", KMT_CMD_DUMP, ULONG_MAX },
 };
 

@@ -24,9 +24,13 @@ static const struct good good[] = {
 	{ "pages=on",		KMT_CMD_PAGES, 1 },
 	{ "pages=off",		KMT_CMD_PAGES, 0 },
 	{ "clear",		KMT_CMD_CLEAR },
-	{ "confirm=wait",	KMT_CMD_CONFIRM_WAIT },
+	{ "confirm=snapshot",	KMT_CMD_SNAPSHOT, 1 },
+	{ "confirm=wait",	KMT_CMD_SNAPSHOT, 0 },
 	{ "min_age=0",		KMT_CMD_MIN_AGE, 0 },
 	{ "min_age=1000",	KMT_CMD_MIN_AGE, 1000 },
+	{ "max_pause=0",	KMT_CMD_MAX_PAUSE, 0 },
+	{ "max_pause=50000",	KMT_CMD_MAX_PAUSE, 50000 },
+	{ "max_pause=10000000",	KMT_CMD_MAX_PAUSE, 10000000 },
 	{ "dump=0",		KMT_CMD_DUMP, 0 },
 	{ "dump=0xffff000003a1c000", KMT_CMD_DUMP, 0xffff000003a1c000ul },
 	{ "dump=0xFFFFFFFFFFFFFFFF", KMT_CMD_DUMP, ~0ul },
@@ -40,7 +44,9 @@ static const char * const bad[] = {
 	"scan foo", "sca", "scan=", "scan=-1", "scan=+1", "scan= 1", "scan=1x",
 	"scan=1 2", "scan=0x", "scan=08", "scan=onoff", "scan=ON", "scan =on",
 	"scan=0x1g", "scan=\xff", "stack", "stack=", "stack=1", "stack=onn",
-	"clearx", "clear=", "confirm", "confirm=", "confirm=waits", "min_age",
+	"clearx", "clear=", "confirm", "confirm=", "confirm=waits", "confirm=snap",
+	"confirm=snapshots", "confirm=on", "max_pause", "max_pause=",
+	"max_pause=50ms", "max_pause=-1", "max_pause=off", "min_age",
 	"min_age=", "min_age=on", "min_age=1ms", "dump", "dump=", "dump=x",
 	"dump=ffff000003a1c000", "dump=0x1 0x2", "dump=--1", "verbose",
 	"verbose=2", "pages=maybe", "help", "=on", "=", "scan=1\n2",
@@ -49,7 +55,7 @@ static const char * const bad[] = {
 
 static const char * const large[] = {
 	"scan=2147484", "scan=4294967296", "scan=99999999999999999999999",
-	"min_age=2147484", "dump=0x10000000000000000",
+	"min_age=2147484", "max_pause=10000001", "max_pause=4294967296", "dump=0x10000000000000000",
 };
 
 /* An exact buffer: one byte too many that is read is found. */
@@ -121,7 +127,9 @@ static void test_bad(void **state)
 /* The number commands take any number; @text is none of them with one. */
 static bool is_number(const char *text, size_t len)
 {
-	static const char * const keys[] = { "scan=", "min_age=", "dump=" };
+	static const char * const keys[] = {
+		"scan=", "min_age=", "max_pause=", "dump=",
+	};
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(keys); i++) {

@@ -19,7 +19,7 @@ clean()
 {
 	cat "$REPORT"
 	[ "$(wc -l <"$REPORT")" = 1 ] &&
-		grep -qE '^kmemtrack 1: 0 leaks, 0 bytes, 0 sites; scan [0-9]+: [0-9]+ ms, [0-9]+ objects, ([0-9]+ untracked, )?confirm wait$' "$REPORT"
+		grep -qE '^kmemtrack 1: 0 leaks, 0 bytes, 0 sites; scan [0-9]+: [0-9]+ ms, [0-9]+ objects, ([0-9]+ untracked, )?confirm snapshot, pause [0-9]+\.[0-9] ms$' "$REPORT"
 }
 check "a clean report is its first line" clean
 check "the file of kmemleak is empty then" eval '! grep . "$LEAKS"'

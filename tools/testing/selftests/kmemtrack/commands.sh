@@ -21,7 +21,8 @@ for cmd in scan scan=off scan=on scan=600 scan=0x20 scan=0 stack=off stack=on \
 	check "kmemleak takes $cmd and a blank" taken "$LEAKS" "$cmd $NL"
 done
 for cmd in on scan scan=off scan=on scan=100 scan=0 stack=off stack=on \
-	   pages=off pages=on clear confirm=wait min_age=1500 min_age=1000 \
+	   pages=off pages=on clear confirm=wait confirm=snapshot \
+	   max_pause=0 max_pause=50000 min_age=1500 min_age=1000 \
 	   verbose=on verbose=off; do
 	check "kmemtrack takes $cmd" taken "$REPORT" "$cmd"
 	check "kmemtrack takes $cmd and a newline" taken "$REPORT" "$cmd$NL"
@@ -34,10 +35,11 @@ put "$REPORT" scan=off
 state()
 {
 	cat "$LEAKS"
-	for s in scans tracking scan_period_s min_age_ms; do
+	for s in scans tracking scan_period_s min_age_ms max_pause_us; do
 		stat_of $s
 	done
 	cat /sys/module/kmemleak/parameters/verbose
+	cat /sys/module/kmemtrack/parameters/confirm
 }
 
 inject "leak cache-ctor 2"
@@ -72,6 +74,12 @@ for file in "$LEAKS" "$REPORT"; do
 	done
 	check "$name refuses a number beyond all bounds" refused "$file" \
 		scan=99999999999999999999 "$range"
+	for cmd in confirm confirm= confirm=on confirm=snap "confirm=wait x" \
+		   max_pause max_pause= max_pause=1ms max_pause=-1; do
+		check "$name refuses '$cmd'" refused "$file" "$cmd" "$invalid"
+	done
+	check "$name refuses to stop for more than ten seconds" refused \
+		"$file" max_pause=10000001 "$range"
 	check "$name refuses an overlong write" refused "$file" \
 		"$(head -c 5000 /dev/zero | tr '\0' s)" "$invalid"
 	check "$name refuses a command in blanks of 5000 bytes" refused "$file" \
@@ -136,7 +144,8 @@ check "verbose: leaks are in the log" thrice verbose
 
 scan_is_interruptible()
 {
-	taken "$REPORT" min_age=60000 && inject "leak kmalloc-32" || return
+	taken "$REPORT" "min_age=60000${NL}confirm=wait" &&
+		inject "leak kmalloc-32" || return
 	echo scan >"$REPORT" 2>/dev/null &
 	pid=$!
 	sleep 2
@@ -147,7 +156,7 @@ scan_is_interruptible()
 	done
 	! kill -0 $pid 2>/dev/null
 	rc=$?
-	taken "$REPORT" min_age=1000 || return
+	taken "$REPORT" "min_age=1000${NL}confirm=snapshot" || return
 	return $rc
 }
 check "a scan that waits can be interrupted" scan_is_interruptible

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Runs all tests, or those named, and numbers their results in one list.
 cd "$(dirname "$0")" || exit 2
-[ $# -gt 0 ] || set -- boot leaks holds moving records reading commands \
+[ $# -gt 0 ] || set -- boot leaks snapshot holds moving records reading commands \
 	module switch
 
 for test; do

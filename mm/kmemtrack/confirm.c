@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From a mark to a verdict: confirmation by a snapshot, or by waiting.
+ */
+#include <linux/kthread.h>
+#include <linux/ktime.h>
+#include <linux/memory_hotplug.h>
+#include <linux/sched/signal.h>
+
+#include "scan.h"
+
+/* Marks that have to agree on a suspect after the one that named it. */
+#define KMT_CONFIRM_MARKS	2
+
+/* Between two marks, at least: time for a reference on the move to arrive. */
+#define KMT_SETTLE_MS	20
+
+static void mark_roots(struct kmt_scan *scan)
+{
+	get_online_mems();
+	kmt_page_map_clear(&scan->roots.map);
+	kmt_page_map_fill(&scan->m, &scan->roots.map);
+	kmt_mark_roots(&scan->m, &scan->roots);
+	put_online_mems();
+}
+
+static void mark(struct kmt_scan *scan)
+{
+	kmt_mark_begin(&scan->m);
+	mark_roots(scan);
+	kmt_mark_sweep(&scan->m);
+	scan->marks++;
+}
+
+static int end_mark(struct kmt_scan *scan, u64 since)
+{
+	kmt_mark_end(&scan->m);
+	scan->busy += ktime_get_ns() - since;
+	return scan->m.stopped ? -EINTR : 0;
+}
+
+/*
+ * What is not referenced by an aligned word may be by another one, in a packed
+ * structure. There are few of those, and few suspects by now, so nothing is
+ * stopped for it.
+ */
+static void judge(struct kmt_scan *scan)
+{
+	kmt_sort_out(&scan->m, &scan->filter, &scan->verdict);
+	if (scan->verdict.suspects) {
+		scan->m.filter = &scan->filter;
+		scan->m.bytes = true;
+		mark_roots(scan);
+		kmt_recheck_bytes(&scan->m);
+		scan->m.filter = NULL;
+		scan->m.bytes = false;
+	}
+	kmt_judge(&scan->m, &scan->verdict);
+}
+
+static int nap(unsigned int ms)
+{
+	schedule_timeout_interruptible(msecs_to_jiffies(ms));
+	if (current->flags & PF_KTHREAD)
+		return kthread_should_stop() ? -EINTR : 0;
+	return signal_pending(current) ? -EINTR : 0;
+}
+
+/* A mark after the first one; the last one decides. */
+static int confirm(struct kmt_scan *scan, bool last)
+{
+	u64 since = ktime_get_ns();
+
+	mark(scan);
+	kmt_revive(&scan->m, jiffies,
+		   last ? msecs_to_jiffies(kmt_tunables.min_age) : 0);
+	if (last)
+		judge(scan);
+	else
+		kmt_suspect(&scan->m, &scan->verdict);
+	return end_mark(scan, since);
+}
+
+/*
+ * Confirmation `wait`: a suspect is a leak if further marks find it without
+ * references too, its contents unchanged, and it is old enough then.
+ */
+static int confirm_wait(struct kmt_scan *scan)
+{
+	int i, ret = 0;
+
+	scan->roots.exact_later = false;
+	for (i = 1; i <= KMT_CONFIRM_MARKS && !ret; i++) {
+		unsigned int age = jiffies_to_msecs((u32)jiffies -
+						    scan->verdict.youngest);
+		unsigned int left = age < kmt_tunables.min_age ?
+				    kmt_tunables.min_age - age : 0;
+
+		if (i < KMT_CONFIRM_MARKS)
+			left /= 2;
+		ret = nap(max_t(unsigned int, left, KMT_SETTLE_MS));
+		if (!ret)
+			ret = confirm(scan, i == KMT_CONFIRM_MARKS);
+	}
+	return ret;
+}
+
+static int find_by_wait(struct kmt_scan *scan)
+{
+	u64 since = ktime_get_ns();
+	int ret;
+
+	mark(scan);
+	kmt_suspect(&scan->m, &scan->verdict);
+	scan->suspects = scan->verdict.suspects;
+	if (!scan->suspects) {
+		kmt_revive(&scan->m, jiffies, 0);
+		kmt_judge(&scan->m, &scan->verdict);
+	}
+	ret = end_mark(scan, since);
+	return ret || !scan->suspects ? ret : confirm_wait(scan);
+}
+
+/*
+ * Confirmation `snapshot`: what nothing refers to at one moment, in which
+ * nothing else runs, is a leak, however young.
+ */
+static int find_by_snapshot(struct kmt_scan *scan)
+{
+	unsigned long words = scan->m.words;
+	u64 since = ktime_get_ns();
+	int ret;
+
+	scan->roots.exact_later = true;
+	mark(scan);
+	kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
+	scan->suspects = scan->verdict.suspects;
+	if (scan->suspects && !scan->m.stopped)
+		scan->how = kmt_snapshot(scan, scan->m.words - words);
+	if (scan->how == KMT_BY_SNAPSHOT) {
+		judge(scan);
+		return end_mark(scan, since);
+	}
+	/* The same mark is the first one of those that wait. */
+	kmt_suspect(&scan->m, &scan->verdict);
+	ret = end_mark(scan, since);
+	return ret ? ret : confirm_wait(scan);
+}
+
+/**
+ * kmt_find_leaks - mark, confirm and judge
+ * @scan: scan, prepared
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ * Return: 0; -EINTR if it was given up.
+ */
+int kmt_find_leaks(struct kmt_scan *scan)
+{
+	lockdep_assert_held(&kmt_scan_mutex);
+	scan->how = KMT_BY_SNAPSHOT;
+	if (kmt_tunables.snapshot && kmt_tunables.max_pause)
+		return find_by_snapshot(scan);
+	scan->how = kmt_tunables.snapshot ? KMT_NEVER_STOP : KMT_BY_WAIT;
+	return find_by_wait(scan);
+}

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pages in use whose contents are somebody else's business.
+ *
+ * A bit for each page frame tells that the page is no root: the memory of a
+ * tracked block that has another address, a stack, which is read as one, a
+ * page of a pipe, or free. All of it is beside page flags: what these tell is
+ * not noted here.
+ */
+#include <linux/bitmap.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/pipe_fs_i.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
+#include <linux/vmalloc.h>
+
+#include "compat.h"
+#include "glue.h"
+
+/* Pages looked up with a lock held. */
+#define KMT_WALK_PAGES	16
+
+/* Free pages of one list that are looked at with its lock held. */
+#define KMT_WALK_FREE	256
+
+/* Several CPUs may do this at a time. */
+static void own(struct kmt_page_map *map, unsigned long pfn)
+{
+	if (map->bits && pfn >= map->lo && pfn < map->hi)
+		set_bit(pfn - map->lo, map->bits);
+}
+
+/* The pages behind [@addr, @end) of vmalloc space. */
+static void own_vmalloc(struct kmt_page_map *map, unsigned long addr,
+			unsigned long end)
+{
+	for (; addr < end; addr += PAGE_SIZE)
+		own(map, vmalloc_to_pfn((void *)addr));
+}
+
+/* Where @cpu's copy of a block is mapped, if it is in vmalloc space. */
+static bool mapped_at(const struct kmt_object *o, int cpu, unsigned long *addr)
+{
+	if (kmt_space(o) == KMT_PERCPU)
+		*addr = kmt_env_percpu(o->addr, cpu);
+	else
+		*addr = o->addr;
+	return is_vmalloc_or_module_addr((void *)*addr);
+}
+
+/*
+ * A block in vmalloc space has a mapping as long as it is tracked: its free
+ * takes the lock before it takes the mapping away.
+ */
+static void own_copy(struct kmt_page_map *map, struct kmt_object *o, int cpu)
+{
+	unsigned long pos = 0, start = 0, flags;
+
+	for (;;) {
+		struct kmt_tree *tree = kmt_lock_object(&kmt_core, o, &flags);
+		unsigned long addr, end;
+		bool mapped;
+
+		if (!tree)
+			return;
+		mapped = mapped_at(o, cpu, &addr);
+		end = addr + o->size;
+		addr = ALIGN_DOWN(addr, PAGE_SIZE);
+		if (!pos) {
+			start = addr;
+			pos = addr;
+		}
+		if (!mapped || addr != start || pos >= end) {
+			raw_spin_unlock_irqrestore(&tree->lock, flags);
+			return;
+		}
+		end = min(end, pos + KMT_WALK_PAGES * PAGE_SIZE);
+		own_vmalloc(map, pos, end);
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		pos = end;
+	}
+}
+
+/*
+ * A page of per-CPU memory may hold untracked blocks, too: where there may be
+ * some it stays a root.
+ */
+static void own_block(struct kmt_page_map *map, struct kmt_object *o)
+{
+	int cpu;
+
+	switch (READ_ONCE(o->flags) & (KMT_LIVE | KMT_SPACE_MASK)) {
+	case KMT_LIVE | KMT_VIRT:
+		own_copy(map, o, 0);
+		break;
+	case KMT_LIVE | KMT_PERCPU:
+		if (READ_ONCE(kmt_sweep_untracked))
+			break;
+		for_each_possible_cpu(cpu)
+			own_copy(map, o, cpu);
+		break;
+	}
+}
+
+/* Linear-map blocks, the many, have no page to be noted. */
+static __no_kcsan bool seems_mapped(const struct kmt_object *o)
+{
+	return (o->flags & KMT_LIVE) &&
+	       (kmt_space(o) == KMT_PERCPU ||
+		(kmt_space(o) == KMT_VIRT &&
+		 is_vmalloc_or_module_addr((void *)o->addr)));
+}
+
+static void own_chunk(struct kmt_marker *m, struct kmt_page_map *map,
+		      struct kmt_chunk *chunk)
+{
+	struct kmt_object *o = kmt_chunk_cells(chunk);
+	struct kmt_object *end = o + chunk->nr;
+
+	for (; o < end; o++)
+		if (seems_mapped(o))
+			own_block(map, o);
+	m->budget -= chunk->nr;
+	kmt_mark_relax(m);
+}
+
+/* What is mapped is outside the linear map: a short cut to it. */
+static void own_tree(struct kmt_page_map *map, const struct kmt_tree *tree)
+{
+	struct rb_node *node;
+
+	for (node = rb_first(&tree->root); node; node = rb_next(node)) {
+		struct kmt_object *o = rb_entry(node, struct kmt_object, node);
+
+		if (seems_mapped(o))
+			own_block(map, o);
+	}
+}
+
+/* While nothing else runs trees do not change. */
+static void own_blocks_still(struct kmt_marker *m, struct kmt_page_map *map)
+{
+	if (kmt_my_turn(m))
+		own_tree(map, &kmt_core.wide[KMT_VIRT]);
+	if (kmt_my_turn(m))
+		own_tree(map, &kmt_core.wide[KMT_PERCPU]);
+}
+
+static void own_blocks(struct kmt_marker *m, struct kmt_page_map *map)
+{
+	/* Pairs with kmt_pool_add(): a chunk is complete when it is listed. */
+	struct kmt_chunk *chunk = smp_load_acquire(&kmt_core.pool.chunks);
+
+	for (; chunk && !m->stopped; chunk = chunk->next)
+		if (kmt_my_turn(m))
+			own_chunk(m, map, chunk);
+}
+
+/* A stack is a block, or pages: in both cases only its live part is read. */
+static void own_stack(struct kmt_page_map *map, struct task_struct *task)
+{
+	unsigned long addr, base = (unsigned long)try_get_task_stack(task);
+
+	if (!base)
+		return;
+	if (is_vmalloc_addr((void *)base))
+		kmt_not_a_block(base);
+	else
+		for (addr = base; addr < base + THREAD_SIZE; addr += PAGE_SIZE)
+			own(map, PHYS_PFN(__pa(addr)));
+	put_task_stack(task);
+}
+
+static void own_stacks(struct kmt_marker *m, struct kmt_page_map *map)
+{
+	struct task_struct *p, *t;
+	int cpu;
+
+	if (!kmt_my_turn(m))
+		return;
+	for_each_possible_cpu(cpu) {
+		unsigned long lo, hi;
+
+		if (idle_task(cpu))
+			own_stack(map, idle_task(cpu));
+		if (kmt_irq_stack(cpu, &lo, &hi))
+			kmt_not_a_block(lo);
+	}
+	rcu_read_lock();
+	for_each_process_thread(p, t)
+		own_stack(map, t);
+	rcu_read_unlock();
+}
+
+/*
+ * Pages of pipes hold what users wrote, and behind it whatever was in the page
+ * before. They are read without the pipe's mutex: a page more or less of a
+ * pipe that is busy does no harm, and its array may go meanwhile.
+ */
+static void own_pipe(struct kmt_page_map *map,
+		     const struct pipe_inode_info *pipe)
+{
+	const struct pipe_buffer *bufs = READ_ONCE(pipe->bufs);
+	unsigned int i, nr = READ_ONCE(pipe->ring_size);
+	struct page *page = READ_ONCE(pipe->tmp_page);
+
+	if (page)
+		own(map, page_to_pfn(page));
+	for (i = 0; i < nr; i++)
+		if (kmt_env_read(&page, (unsigned long)&bufs[i].page,
+				 sizeof(page)) && page)
+			own(map, page_to_pfn(page));
+}
+
+/* While nothing else runs there is nobody to lock out, or to wait for. */
+static void own_pipes_still(struct kmt_page_map *map)
+{
+	struct inode *inode;
+
+	list_for_each_entry(inode, &map->pipefs->s_inodes, i_sb_list)
+		if (inode->i_pipe)
+			own_pipe(map, inode->i_pipe);
+}
+
+static void own_pipes(struct kmt_marker *m, struct kmt_page_map *map)
+{
+	struct super_block *sb = map->pipefs;
+	struct inode *inode;
+
+	if (!sb || !kmt_my_turn(m))
+		return;
+	if (m->still) {
+		own_pipes_still(map);
+		return;
+	}
+	spin_lock(&sb->s_inode_list_lock);
+	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
+		/* The pipe is not freed before this lock was taken for it. */
+		spin_lock(&inode->i_lock);
+		if (inode->i_pipe)
+			own_pipe(map, inode->i_pipe);
+		spin_unlock(&inode->i_lock);
+	}
+	spin_unlock(&sb->s_inode_list_lock);
+}
+
+static void own_free_list(struct kmt_page_map *map, struct list_head *list,
+			  unsigned int order)
+{
+	unsigned int left = KMT_WALK_FREE;
+	unsigned long pfn, end;
+	struct page *page;
+
+	list_for_each_entry(page, list, pcp_list) {
+		pfn = page_to_pfn(page);
+		for (end = pfn + (1UL << order); pfn < end; pfn++)
+			own(map, pfn);
+		if (!--left)
+			return;
+	}
+}
+
+/*
+ * Free pages that a CPU keeps for itself bear no sign of it: they look like
+ * the inner pages of an allocation of several pages.
+ */
+static void own_free(struct kmt_marker *m, struct kmt_page_map *map,
+		     struct per_cpu_pages *pcp)
+{
+	unsigned long flags = 0;
+	unsigned int i;
+
+	for (i = 0; i < NR_PCP_LISTS; i++) {
+		if (!m->still)
+			spin_lock_irqsave(&pcp->lock, flags);
+		else if (spin_is_locked(&pcp->lock))
+			return;
+		own_free_list(map, &pcp->lists[i], kmt_pcp_order(i));
+		if (!m->still)
+			spin_unlock_irqrestore(&pcp->lock, flags);
+	}
+}
+
+static void own_free_pages(struct kmt_marker *m, struct kmt_page_map *map)
+{
+	struct zone *zone;
+	int cpu;
+
+	for_each_populated_zone(zone)
+		for_each_possible_cpu(cpu)
+			if (kmt_my_turn(m))
+				own_free(m, map,
+					 per_cpu_ptr(zone->per_cpu_pageset, cpu));
+}
+
+/**
+ * kmt_page_map_fill - note whose contents are no roots
+ * @m: marker; several of them may share the work while nothing else runs
+ * @map: map, all zeroes
+ *
+ * From then on stacks are known for stacks.
+ *
+ * Context: may sleep, unless nothing else runs.
+ */
+void kmt_page_map_fill(struct kmt_marker *m, struct kmt_page_map *map)
+{
+	own_stacks(m, map);
+	if (!map->bits)
+		return;
+	if (m->still)
+		own_blocks_still(m, map);
+	else
+		own_blocks(m, map);
+	own_pipes(m, map);
+	own_free_pages(m, map);
+}
+
+/**
+ * kmt_page_map_clear - forget what was noted
+ * @map: map
+ */
+void kmt_page_map_clear(struct kmt_page_map *map)
+{
+	if (map->bits)
+		bitmap_zero(map->bits, map->hi - map->lo);
+}
+
+/* The superblock of all pipes is there from boot to shutdown. */
+static void find_pipefs(struct super_block *sb, void *arg)
+{
+	struct kmt_page_map *map = arg;
+
+	if (sb->s_magic == PIPEFS_MAGIC)
+		map->pipefs = sb;
+}
+
+/**
+ * kmt_page_map_alloc - make an empty map of all pages there are
+ * @map: zeroed
+ *
+ * Without memory the map stays empty for ever: then stale memory may hide
+ * leaks, but none is made up.
+ *
+ * Context: may sleep; memory does not come or go until kmt_page_map_free().
+ */
+void kmt_page_map_alloc(struct kmt_page_map *map)
+{
+	struct zone *zone;
+
+	map->lo = ULONG_MAX;
+	for_each_populated_zone(zone) {
+		map->lo = min(map->lo, zone->zone_start_pfn);
+		map->hi = max(map->hi, zone_end_pfn(zone));
+	}
+	map->bits = kmt_own_vzalloc(BITS_TO_LONGS(map->hi - map->lo) *
+				    sizeof(long));
+	iterate_supers(find_pipefs, map);
+}
+
+/**
+ * kmt_page_map_free - give back what kmt_page_map_alloc() took
+ * @map: map
+ */
+void kmt_page_map_free(struct kmt_page_map *map)
+{
+	kmt_own_vfree(map->bits);
+	map->bits = NULL;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _KMT_SCAN_H
+#define _KMT_SCAN_H
+
+#include "glue.h"
+
+/**
+ * struct kmt_scan - a scan under way
+ * @m: its marker; the mark stack follows
+ * @roots: where marks begin
+ * @filter: which words may refer to a suspect
+ * @verdict: what was found so far
+ * @suspects: blocks that the first mark left unreferenced
+ * @how: how they were confirmed
+ * @busy: nanoseconds of marking and judging
+ * @pause: nanoseconds during which nothing else ran
+ * @expected: how many these were expected to be
+ * @marks: marks so far
+ */
+struct kmt_scan {
+	struct kmt_marker m;
+	struct kmt_roots roots;
+	struct kmt_filter filter;
+	struct kmt_verdict verdict;
+	unsigned long suspects;
+	enum kmt_confirmed how;
+	u64 busy;
+	u64 pause;
+	u64 expected;
+	unsigned long marks;
+};
+
+/* confirm.c */
+int kmt_find_leaks(struct kmt_scan *scan);
+
+/* snapshot.c */
+enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words);
+
+#endif /* _KMT_SCAN_H */
