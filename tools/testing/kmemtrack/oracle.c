@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "oracle.h"
 
-static struct block *each(struct model *m, struct block *b)
+struct block *oracle_each(struct model *m, struct block *b)
 {
 	for (b = b ? b + 1 : m->b; b < m->b + MAX_BLOCKS; b++)
 		if (b->used)
@@ -26,42 +26,90 @@ struct block *oracle_find(struct model *m, enum kmt_space space,
 {
 	struct block *b = NULL;
 
-	while ((b = each(m, b)))
+	while ((b = oracle_each(m, b)))
 		if (!b->lost && b->space == space && addr - b->addr < b->size)
 			return b;
 	return NULL;
 }
 
-static void range_words(unsigned long start, unsigned long end,
+bool block_reached(const struct block *b)
+{
+	return !block_judged(b) || b->count >= b->min;
+}
+
+bool block_read(const struct block *b)
+{
+	return b->min != KMT_MIN_BLACK && !b->no_scan && !b->stack;
+}
+
+static void range_words(const struct kmt_range *r,
 			void (*fn)(void *arg, unsigned long word), void *arg)
 {
-	for (start = ALIGN(start, 8); start + 8 <= end; start += 8)
-		if (sim_mapped(start))
-			fn(arg, sim_get(start));
+	unsigned long at;
+
+	for (at = ALIGN(r->lo, 8); at + 8 <= r->hi; at += 8)
+		if (sim_mapped(at))
+			fn(arg, sim_get(at));
+}
+
+/* Where words at odd addresses are: in two words that can be read. */
+static void range_bytes(const struct kmt_range *r,
+			void (*fn)(void *arg, unsigned long word), void *arg)
+{
+	unsigned long at, shift;
+
+	for (at = ALIGN(r->lo, 8); at + 16 <= r->hi; at += 8) {
+		if (!sim_mapped(at) || !sim_mapped(at + 8))
+			continue;
+		for (shift = 8; shift < 64; shift += 8)
+			fn(arg, sim_get(at) >> shift |
+				sim_get(at + 8) << (64 - shift));
+	}
+}
+
+static struct kmt_range range_at(unsigned long start, unsigned long size)
+{
+	return (struct kmt_range){ start, start + size };
+}
+
+unsigned int block_ranges(const struct block *b, struct kmt_range *ranges)
+{
+	unsigned int nr = 0;
+	int cpu;
+
+	if (b->space == KMT_PERCPU) {
+		for_each_possible_cpu(cpu)
+			ranges[nr++] = range_at(kmt_env_percpu(b->addr, cpu),
+						b->size);
+	} else if (b->space == KMT_PHYS) {
+		ranges[nr++] = range_at(kmt_env_phys(b->addr), b->size);
+	} else if (!b->nr_areas || b->whole || b->lost) {
+		ranges[nr++] = range_at(b->addr, b->size);
+	} else {
+		for (; nr < b->nr_areas; nr++)
+			ranges[nr] = b->areas[nr];
+	}
+	return nr;
 }
 
 void oracle_words(const struct block *b,
 		  void (*fn)(void *arg, unsigned long word), void *arg)
 {
-	unsigned long start = b->addr;
-	unsigned int i;
-	int cpu;
+	struct kmt_range ranges[MAX_RANGES];
+	unsigned int i, nr = block_ranges(b, ranges);
 
-	if (b->space == KMT_PERCPU) {
-		for_each_possible_cpu(cpu) {
-			start = kmt_env_percpu(b->addr, cpu);
-			range_words(start, start + b->size, fn, arg);
-		}
-		return;
-	}
-	if (b->space == KMT_PHYS)
-		start = kmt_env_phys(start);
-	if (!b->nr_areas || b->whole || b->lost) {
-		range_words(start, start + b->size, fn, arg);
-		return;
-	}
-	for (i = 0; i < b->nr_areas; i++)
-		range_words(b->areas[i].lo, b->areas[i].hi, fn, arg);
+	for (i = 0; i < nr; i++)
+		range_words(&ranges[i], fn, arg);
+}
+
+static void block_bytes(const struct block *b,
+			void (*fn)(void *arg, unsigned long word), void *arg)
+{
+	struct kmt_range ranges[MAX_RANGES];
+	unsigned int i, nr = block_ranges(b, ranges);
+
+	for (i = 0; i < nr; i++)
+		range_bytes(&ranges[i], fn, arg);
 }
 
 static void crc_word(void *arg, unsigned long word)
@@ -93,8 +141,10 @@ static bool refer(struct model *m, enum kmt_space space, unsigned long *word)
 {
 	struct block *b = oracle_find(m, space, *word);
 
-	if (!b)
+	if (!b || (m->sift && !b->suspect))
 		return false;
+	/* Reported ones get through or not, as their neighbours have it. */
+	m->vague |= m->bytes && b->leak;
 	if (b->count < KMT_COUNT_MAX)
 		b->count++;
 	if (block_judged(b) && b->count >= b->min)
@@ -120,54 +170,72 @@ static void mark_word(void *arg, unsigned long word)
 		;
 }
 
-static void mark_todo(struct model *m)
+void oracle_read_block(struct model *m, const struct block *b)
+{
+	/* While bytes are looked at words are new in what was a suspect only. */
+	if (!m->bytes || b->suspect)
+		oracle_words(b, mark_word, m);
+	if (m->bytes)
+		block_bytes(b, mark_word, m);
+}
+
+void oracle_follow(struct model *m)
 {
 	while (m->nr_todo) {
 		struct block *b = m->todo[--m->nr_todo];
 
-		if (b->min != KMT_MIN_BLACK && !b->no_scan && !b->stack)
-			oracle_words(b, mark_word, m);
+		if (block_read(b))
+			oracle_read_block(m, b);
 	}
 }
 
-static void mark(struct model *m)
+void oracle_read_roots(struct model *m)
+{
+	struct kmt_range roots = { ROOT(0), ROOT(ROOT_WORDS) };
+	struct block *b = NULL;
+
+	if (m->bytes)
+		range_bytes(&roots, mark_word, m);
+	else
+		range_words(&roots, mark_word, m);
+	while ((b = oracle_each(m, b)))
+		if (b->lost)
+			oracle_read_block(m, b);
+}
+
+void oracle_mark(struct model *m)
 {
 	struct block *b = NULL;
 
-	while ((b = each(m, b))) {
+	while ((b = oracle_each(m, b))) {
 		b->count = 0;
 		b->reached = false;
 	}
-	range_words(ROOT(0), ROOT(ROOT_WORDS), mark_word, m);
-	while ((b = each(m, b))) {
-		if (b->lost)
-			oracle_words(b, mark_word, m);
-		else if (!block_judged(b))
+	oracle_read_roots(m);
+	while ((b = oracle_each(m, b)))
+		if (!b->lost && !block_judged(b))
 			reach(m, b);
-	}
-	mark_todo(m);
+	oracle_follow(m);
 }
 
 /* The tracker's turn: lost blocks are roots, as their owner would have it. */
 
-static void mark_lost(struct sim *s, const struct block *b)
+void oracle_more_roots(struct sim *s, struct kmt_marker *m)
 {
-	unsigned long start = b->addr;
-	int cpu;
+	struct kmt_range ranges[MAX_RANGES];
+	struct model *model = s->priv;
+	struct block *b = NULL;
 
-	if (b->space == KMT_PERCPU) {
-		for_each_possible_cpu(cpu) {
-			start = kmt_env_percpu(b->addr, cpu);
-			kmt_mark_block(&s->m, start, start + b->size);
-		}
-		return;
+	while ((b = oracle_each(model, b))) {
+		unsigned int i, nr = b->lost ? block_ranges(b, ranges) : 0;
+
+		for (i = 0; i < nr; i++)
+			if (kmt_my_turn(m))
+				kmt_mark_block(m, ranges[i].lo, ranges[i].hi);
 	}
-	if (b->space == KMT_PHYS)
-		start = kmt_env_phys(start);
-	kmt_mark_block(&s->m, start, start + b->size);
 }
 
-static struct kmt_object look(struct model *m, const struct block *b)
+struct kmt_object oracle_look(struct model *m, const struct block *b)
 {
 	struct kmt_object o = {};
 
@@ -176,30 +244,30 @@ static struct kmt_object look(struct model *m, const struct block *b)
 	return o;
 }
 
-static void begin_mark(struct model *m)
+void oracle_compare_mark(struct model *m)
 {
-	struct sim *s = m->s;
 	struct block *b = NULL;
 
-	mark(m);
-	kmt_mark_begin(&s->m);
-	kmt_mark_block(&s->m, ROOT(0), ROOT(ROOT_WORDS));
-	while ((b = each(m, b)))
-		if (b->lost)
-			mark_lost(s, b);
-	kmt_mark_sweep(&s->m);
-	while ((b = each(m, b))) {
+	while ((b = oracle_each(m, b))) {
 		struct kmt_object o;
+		u16 epoch = m->s->core.epoch;
 
 		if (b->lost)
 			continue;
-		o = look(m, b);
-		AGREE(kmt_reached(&o, s->core.epoch) == b->reached);
-		AGREE((o.epoch == s->core.epoch ? o.count : 0) == b->count);
+		o = oracle_look(m, b);
+		AGREE(kmt_reached(&o, epoch) == b->reached);
+		AGREE((o.epoch == epoch ? o.count : 0) == b->count);
 	}
 }
 
-static void acquit(struct block *b)
+static void begin_mark(struct model *m)
+{
+	oracle_mark(m);
+	sim_mark(m->s, ROOT(0), ROOT(ROOT_WORDS));
+	oracle_compare_mark(m);
+}
+
+void block_acquit(struct block *b)
 {
 	b->suspect = false;
 	b->transient = false;
@@ -212,11 +280,11 @@ static void suspect(struct model *m)
 	struct kmt_verdict v = {};
 	struct block *b = NULL;
 
-	while ((b = each(m, b))) {
+	while ((b = oracle_each(m, b))) {
 		if (b->lost) {
 			continue;
 		} else if (b->reached) {
-			acquit(b);
+			block_acquit(b);
 		} else if (b->transient) {
 			b->suspect = false;
 			b->transient = false;
@@ -240,7 +308,7 @@ static void revive(struct model *m, u32 min_age)
 	struct block *b = NULL;
 
 	m->vague = false;
-	while ((b = each(m, b))) {
+	while ((b = oracle_each(m, b))) {
 		if (b->lost || b->reached)
 			continue;
 		if (b->suspect && b->crc == sum(b) &&
@@ -249,7 +317,7 @@ static void revive(struct model *m, u32 min_age)
 		m->vague |= b->aliased;
 		reach(m, b);
 	}
-	mark_todo(m);
+	oracle_follow(m);
 	kmt_revive(&m->s->m, m->s->now, min_age);
 }
 
@@ -260,16 +328,16 @@ static void judge(struct model *m)
 	struct block *b = NULL;
 
 	kmt_judge(&m->s->m, v);
-	while ((b = each(m, b))) {
+	while ((b = oracle_each(m, b))) {
 		struct kmt_object o;
 
 		if (b->lost)
 			continue;
-		o = look(m, b);
+		o = oracle_look(m, b);
 		if (m->vague)
 			b->reached = kmt_reached(&o, m->s->core.epoch);
 		if (b->reached) {
-			acquit(b);
+			block_acquit(b);
 		} else {
 			b->fresh = !b->leak;
 			b->leak = true;
@@ -333,22 +401,21 @@ static void check_source(struct model *m, struct edges *e, unsigned int i)
 	for (j = 0; j < MAX_BLOCKS; j++) {
 		if (j != i && !(e->to[i][j] && e->to[j][i]))
 			continue;
-		if (!(look(m, &m->b[j]).flags & KMT_INDIRECT))
+		if (!(oracle_look(m, &m->b[j]).flags & KMT_INDIRECT))
 			direct++;
 	}
 	AGREE(direct == (source ? 1 : 0));
 }
 
-static void classify(struct model *m)
+void oracle_classify(struct model *m)
 {
 	static struct edges e;
 	struct block *b = NULL;
 	bool any = false;
 
-	kmt_classify(&m->s->m);
 	memset(&e, 0, sizeof(e));
 	e.m = m;
-	while ((b = each(m, b))) {
+	while ((b = oracle_each(m, b))) {
 		if (!b->leak)
 			continue;
 		any = true;
@@ -359,9 +426,9 @@ static void classify(struct model *m)
 	if (!any)
 		return;
 	close_edges(&e);
-	while ((b = each(m, b)))
+	while ((b = oracle_each(m, b)))
 		if (b->leak) {
-			m->indirect += !!(look(m, b).flags & KMT_INDIRECT);
+			m->indirect += !!(oracle_look(m, b).flags & KMT_INDIRECT);
 			check_source(m, &e, b - m->b);
 		}
 }
@@ -377,7 +444,8 @@ void oracle_scan(struct model *m, u32 min_age, void (*between)(void *arg),
 	begin_mark(m);
 	revive(m, min_age);
 	judge(m);
-	classify(m);
+	kmt_classify(&m->s->m);
+	oracle_classify(m);
 	kmt_mark_end(&m->s->m);
 	m->scans++;
 }
@@ -387,13 +455,13 @@ void oracle_compare(struct model *m)
 	unsigned long nr = 0, i;
 	struct block *b = NULL;
 
-	while ((b = each(m, b))) {
+	while ((b = oracle_each(m, b))) {
 		struct kmt_object o;
 
 		if (b->lost)
 			continue;
 		nr++;
-		o = look(m, b);
+		o = oracle_look(m, b);
 		AGREE(o.min == b->min && o.born == b->born);
 		AGREE(!(o.flags & KMT_NO_SCAN) == !b->no_scan);
 		AGREE(!(o.flags & KMT_STACK) == !b->stack);

@@ -266,6 +266,7 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 	s->now = 10000;
 	s->filter.bits = s->filter_bits;
 	s->filter.mask = SIM_BITS - 1;
+	s->filter.pages = s->filter_pages;
 	s->markers = 1;
 	s->still_stack = stack;
 	s->stack = malloc(stack * sizeof(*s->stack));

@@ -89,6 +89,7 @@ struct sim {
 	/* Snapshots: how they are taken, what happens, what was found. */
 	struct kmt_filter filter;
 	unsigned long filter_bits[SIM_BITS / (8 * sizeof(long))];
+	u8 filter_pages[KMT_FILTER_PAGES];
 	struct kmt_marker still[SIM_MARKERS];
 	unsigned int markers;
 	unsigned int still_stack;

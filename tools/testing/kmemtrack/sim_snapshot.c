@@ -46,14 +46,10 @@ static void *read_share(void *arg)
 	return NULL;
 }
 
-static void still_marker(struct sim *s, struct kmt_marker *m,
-			 struct kmt_grey *stack, atomic_long_t *turns)
+static void prepare(struct sim *s, struct kmt_marker *m,
+		    struct kmt_grey *stack, atomic_long_t *turns)
 {
-	kmt_marker_init(m, &s->core, stack, s->still_stack);
-	m->virt = s->m.virt;
-	m->percpu = s->m.percpu;
-	m->filter = &s->filter;
-	m->still = true;
+	kmt_marker_help(m, &s->m, &s->filter, stack, s->still_stack);
 	if (s->fine)
 		m->budget = 0;
 	kmt_take_turns(m, turns);
@@ -96,8 +92,7 @@ bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi)
 	assert(stack && s->markers <= SIM_MARKERS);
 	s->rest = false;
 	for (i = 0; i < s->markers; i++)
-		still_marker(s, &s->still[i], stack + i * s->still_stack,
-			     &turns);
+		prepare(s, &s->still[i], stack + i * s->still_stack, &turns);
 	run_markers(s, lo, hi);
 	for (i = 0; i < s->markers; i++) {
 		assert(!s->still[i].depth);

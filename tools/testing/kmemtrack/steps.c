@@ -6,6 +6,9 @@
 #define REGIONS		6
 #define PHYS_OFFSET	(16 * REGION)
 
+/* Sizes of mark stacks. */
+static const unsigned int stacks[] = { 1, 2, 3, 7, 100 };
+
 u32 pick(struct source *src, u32 n)
 {
 	if (!src->fuzzed)
@@ -140,6 +143,7 @@ static void do_alloc(struct steps *t)
 	pick_place(t, &place);
 	place.min = pick_min(t, place.space);
 	place.born = s->now;
+	place.count = t->m.marking ? KMT_COUNT_MAX : 0;
 	for (i = 0; i < MAX_BLOCKS; i++) {
 		struct block *b = &t->m.b[i];
 
@@ -262,58 +266,6 @@ static void do_free_part(struct steps *t)
 	}
 }
 
-/* A word that is a reference, or nearly one. */
-static unsigned long pick_word(struct steps *t)
-{
-	struct block *b = pick_block(t);
-	struct source *src = &t->src;
-
-	if (!b)
-		return 0;
-	switch (pick(src, 10)) {
-	case 0:
-		return 0;
-	case 1:
-		return b->addr + b->size;
-	case 2:
-		return b->addr - 1;
-	case 3:
-		return b->addr + b->size - 1;
-	case 4:
-		return b->addr + pick(src, min(b->size, 60000ul));
-	case 5:
-		return pick(src, 60000) * 0x100010001ul;
-	default:
-		return b->addr;
-	}
-}
-
-static void do_write(struct steps *t)
-{
-	struct block *b = pick_block(t);
-	struct source *src = &t->src;
-	unsigned long at;
-
-	if (!b || !pick(src, 12)) {
-		sim_put(ROOT(pick(src, ROOT_WORDS)), pick_word(t));
-		return;
-	}
-	at = b->addr;
-	if (b->space == KMT_PERCPU)
-		at = kmt_env_percpu(at, pick(src, HOST_CPUS));
-	if (b->space == KMT_PHYS)
-		at = kmt_env_phys(at);
-	at += pick(src, min(b->size, 60000ul));
-	if (pick(src, 2) && b->nr_areas)
-		at = b->areas[0].lo;
-	at = ALIGN(at, 8);
-	if (b->space == KMT_VIRT && at + 8 > b->addr + b->size)
-		return;
-	if (b->space == KMT_PHYS && at + 8 > kmt_env_phys(b->addr) + b->size)
-		return;
-	sim_put(at, pick_word(t));
-}
-
 static void do_clear(struct steps *t)
 {
 	unsigned long nr = 0, i;
@@ -332,6 +284,26 @@ static void do_clear(struct steps *t)
 	AGREE(kmt_clear(&t->m.s->core) == nr);
 }
 
+/* What may happen at any time: memory comes, goes and changes. */
+static void do_moving_step(struct steps *t)
+{
+	unsigned int what = pick(&t->src, 32);
+
+	if (what < 6)
+		do_alloc(t);
+	else if (what < 26)
+		step_write(t);
+	else if (what < 28)
+		do_free(t);
+	else if (what < 30)
+		do_free_part(t);
+	else if (what < 31)
+		sim_map(SIM_VMALLOC + SIM_PAGE * pick(&t->src, 18), SIM_PAGE,
+			pick(&t->src, 2));
+	else
+		t->m.s->now += pick(&t->src, 400);
+}
+
 static void do_small_step(struct steps *t)
 {
 	struct source *src = &t->src;
@@ -341,7 +313,7 @@ static void do_small_step(struct steps *t)
 	if (what < 17)
 		do_alloc(t);
 	else if (what < 46)
-		do_write(t);
+		step_write(t);
 	else if (what < 50)
 		do_free(t);
 	else if (what < 51)
@@ -373,12 +345,44 @@ static void between(void *arg)
 	t->m.s->now += pick(&t->src, 3) * 300;
 }
 
+/* Annotations do not move: those that come too late are another matter. */
+static void during(void *arg, enum sim_phase phase)
+{
+	struct steps *t = arg;
+	unsigned int nr = pick(&t->src, 8);
+
+	while (nr--)
+		if (phase == SIM_MARKED)
+			do_small_step(t);
+		else
+			do_moving_step(t);
+	if (phase != SIM_ACCUSED)
+		check_core(t->m.s);
+}
+
+static void snapshot(struct steps *t)
+{
+	struct source *src = &t->src;
+	struct sim *s = t->m.s;
+
+	s->markers = 1 + pick(src, SIM_MARKERS);
+	s->parallel = !src->fuzzed && !pick(src, 8);
+	s->still_stack = stacks[pick(src, ARRAY_SIZE(stacks))];
+	s->filter.mask = (64 << 2 * pick(src, 2)) - 1;
+	s->filter.bits = pick(src, 4) ? s->filter_bits : NULL;
+	s->filter.pages = pick(src, 4) ? s->filter_pages : NULL;
+	oracle_snapshot(&t->m, during, t);
+}
+
 void step(struct steps *t)
 {
 	unsigned int what = pick(&t->src, 24);
 
 	if (what == 0) {
-		oracle_scan(&t->m, 200, between, t);
+		if (pick(&t->src, 3))
+			snapshot(t);
+		else
+			oracle_scan(&t->m, 200, between, t);
 		if (!pick(&t->src, 8))
 			do_clear(t);
 	} else {
@@ -391,7 +395,6 @@ void step(struct steps *t)
 
 void steps_begin(struct steps *t)
 {
-	static const unsigned int stacks[] = { 1, 2, 3, 7, 100 };
 	struct source *src = &t->src;
 
 	memset(&t->m, 0, sizeof(t->m));
@@ -399,6 +402,8 @@ void steps_begin(struct steps *t)
 	host_cpu = 0;
 	t->m.s = sim_new(1 + pick(src, 40), 3 + pick(src, 20),
 			 stacks[pick(src, ARRAY_SIZE(stacks))]);
+	t->m.s->priv = &t->m;
+	t->m.s->more_roots = oracle_more_roots;
 }
 
 void steps_end(struct steps *t)

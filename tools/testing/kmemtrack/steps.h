@@ -30,6 +30,9 @@ void step_alias(struct steps *t);
 void step_area(struct steps *t);
 void step_note(struct steps *t);
 
+/* steps_write.c */
+void step_write(struct steps *t);
+
 void steps_begin(struct steps *t);
 void step(struct steps *t);
 /* A last scan, and the end of the tracker. */

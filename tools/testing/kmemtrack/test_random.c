@@ -30,7 +30,7 @@ static void test_random_heaps(void **state)
 	unsigned long seed = from_env("KMT_SEED", time(NULL));
 	unsigned long rounds = from_env("KMT_ROUNDS", 1000), i;
 	unsigned long scans = 0, leaks = 0, indirect = 0, lost = 0, vague = 0;
-	unsigned long overflows = 0;
+	unsigned long overflows = 0, snapshots = 0, forgiven = 0, unaligned = 0;
 	static struct steps t;
 
 	signal(SIGABRT, tell_seed);
@@ -45,6 +45,9 @@ static void test_random_heaps(void **state)
 		while (steps--)
 			step(&t);
 		scans += t.m.scans;
+		snapshots += t.m.snapshots;
+		forgiven += t.m.forgiven;
+		unaligned += t.m.unaligned;
 		leaks += t.m.leaks;
 		indirect += t.m.indirect;
 		vague += t.m.vagues;
@@ -54,13 +57,18 @@ static void test_random_heaps(void **state)
 	}
 	printf("%lu scans (%lu vague), %lu leaks, %lu indirect, %lu lost, %lu overflows\n",
 	       scans, vague, leaks, indirect, lost, overflows);
+	printf("%lu snapshots, %lu forgave words, %lu bytes\n", snapshots,
+	       forgiven, unaligned);
 	/* The heaps were worth the trouble. */
 	if (rounds >= 1000) {
-		assert_true(leaks > scans);
+		assert_true(leaks > scans + snapshots);
+		assert_true(snapshots > rounds);
+		assert_true(forgiven > snapshots / 10);
+		assert_true(unaligned > snapshots / 60);
 		assert_true(indirect > scans / 10);
 		assert_true(lost > rounds / 20);
 		assert_true(overflows > rounds / 30);
-		assert_true(vague < scans / 20);
+		assert_true(vague < (scans + snapshots) / 10);
 	}
 }
 

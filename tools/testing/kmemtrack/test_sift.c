@@ -10,6 +10,7 @@
 #define MAX_BITS 1024
 
 static unsigned long bits[MAX_BITS / 64];
+static u8 pages[KMT_FILTER_PAGES];
 
 /* What was let pass. */
 static struct kmt_range passing[8];
@@ -52,12 +53,24 @@ static void no_pass(struct kmt_filter *f)
 	nr_passing = 0;
 }
 
-/* @nr bits, or none at all if @nr is 0. */
-static void set_bits(struct kmt_filter *f, unsigned int nr)
+/* All kinds of filters: with bits for places or without, so for pages. */
+static const struct kind {
+	unsigned int bits;
+	bool pages;
+} kinds[] = {
+	{ 0, false }, { 64, false }, { 128, false }, { MAX_BITS, false },
+	{ 0, true }, { 64, true }, { MAX_BITS, true },
+};
+
+#define KINDS	ARRAY_SIZE(kinds)
+
+static void set_kind(struct kmt_filter *f, const struct kind *kind)
 {
-	f->bits = nr ? bits : NULL;
-	f->mask = nr ? nr - 1 : 0;
+	f->bits = kind->bits ? bits : NULL;
+	f->mask = kind->bits ? kind->bits - 1 : 0;
+	f->pages = kind->pages ? pages : NULL;
 	memset(bits, 0xff, sizeof(bits));
+	memset(pages, 0xff, sizeof(pages));
 	no_pass(f);
 }
 
@@ -73,7 +86,7 @@ static int setup(void **state)
 	assert_int_equal(s->filter.hull.lo, SIM_LINEAR);
 	assert_int_equal(s->filter.hull.hi, SIM_LINEAR + SIM_LINEAR_LEN);
 	s->m.filter = &s->filter;
-	set_bits(&s->filter, 64);
+	set_kind(&s->filter, &kinds[5]);
 	*state = s;
 	return 0;
 }
@@ -112,12 +125,11 @@ static unsigned long passes(struct sim *s, unsigned long word)
 
 static void test_empty(void **state)
 {
-	static const unsigned int nrs[] = { 0, 64, MAX_BITS };
 	struct sim *s = *state;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(nrs); i++) {
-		set_bits(&s->filter, nrs[i]);
+	for (i = 0; i < KINDS; i++) {
+		set_kind(&s->filter, &kinds[i]);
 		assert_int_equal(passes(s, 0), 0);
 		assert_int_equal(passes(s, ~0ul), 0);
 		assert_int_equal(passes(s, SIM_LINEAR), 0);
@@ -125,22 +137,23 @@ static void test_empty(void **state)
 		assert_int_equal(passes(s, SIM_LINEAR), 1);
 		no_pass(&s->filter);
 		assert_int_equal(passes(s, SIM_LINEAR), 0);
+		/* The bits are gone as well, not only the hull. */
+		let_pass(&s->filter, BLOCK(3), 64);
+		let_pass(&s->filter, BLOCK(5), 64);
+		if (kinds[i].pages || kinds[i].bits == MAX_BITS)
+			assert_int_equal(passes(s, BLOCK(4)), 0);
 	}
-	/* The bits are gone as well, not only the hull. */
-	let_pass(&s->filter, BLOCK(3), 64);
-	let_pass(&s->filter, BLOCK(5), 64);
-	assert_int_equal(passes(s, BLOCK(4)), 0);
 }
 
 static void test_hull(void **state)
 {
 	struct sim *s = *state;
-	unsigned int nr, i;
+	unsigned int k, i;
 
-	for (nr = 0; nr <= 64; nr += 64) {
+	for (k = 0; k < KINDS; k++) {
 		/* In both orders. */
 		for (i = 0; i < 2; i++) {
-			set_bits(&s->filter, nr);
+			set_kind(&s->filter, &kinds[k]);
 			let_pass(&s->filter, BLOCK(i ? 20 : 10) + 100, 50);
 			let_pass(&s->filter, BLOCK(i ? 10 : 20) + 100, 50);
 			assert_int_equal(passes(s, BLOCK(10) + 99), 0);
@@ -151,7 +164,7 @@ static void test_hull(void **state)
 			assert_int_equal(passes(s, BLOCK(20) + 150), 0);
 			assert_int_equal(passes(s, 0), 0);
 			/* Without bits all of the hull passes. */
-			if (nr)
+			if (kinds[k].bits || kinds[k].pages)
 				continue;
 			assert_int_equal(passes(s, BLOCK(11) + 7), 1);
 			assert_int_equal(passes(s, BLOCK(20) + 99), 1);
@@ -182,7 +195,6 @@ static unsigned long look_around(struct sim *s, unsigned long *others)
 /* Blocks of all sizes, up to and beyond the number of bits. */
 static void test_sizes(void **state)
 {
-	static const unsigned int nrs[] = { 0, 64, 128, MAX_BITS };
 	static const unsigned long sizes[] = {
 		1, 63, 64, 65, 4032, 4095, 4096, 4097, 4160, 62 * SIM_PAGE,
 		63 * SIM_PAGE, 64 * SIM_PAGE - 1, 64 * SIM_PAGE,
@@ -193,16 +205,16 @@ static void test_sizes(void **state)
 	struct sim *s = *state;
 	unsigned int i, k, at;
 
-	for (i = 0; i < ARRAY_SIZE(nrs); i++) {
+	for (i = 0; i < KINDS; i++) {
 		for (k = 0; k < ARRAY_SIZE(sizes); k++) {
 			for (at = 0; at < 4096; at += 819) {
-				set_bits(&s->filter, nrs[i]);
+				set_kind(&s->filter, &kinds[i]);
 				let_pass(&s->filter, BLOCK(5) + 4000, 8);
 				let_pass(&s->filter, BLOCK(200) + at, sizes[k]);
 				let_pass(&s->filter, BLOCK(1020) + 17, 1);
 				nr = look_around(s, &others);
 				assert_true(nr > 100);
-				if (!nrs[i])
+				if (!i)
 					assert_int_equal(others, nr);
 			}
 		}
@@ -217,7 +229,7 @@ static void test_crossing(void **state)
 
 	for (size = 1; size < 200; size += 13) {
 		for (at = BLOCK(8) - 210; at < BLOCK(8) + 70; at += 7) {
-			set_bits(&s->filter, 64);
+			set_kind(&s->filter, &kinds[at % KINDS]);
 			let_pass(&s->filter, at, size);
 			for (i = 0; i < size; i++)
 				assert_int_equal(passes(s, at + i), 1);
@@ -232,37 +244,80 @@ static void test_selective(void **state)
 {
 	unsigned long others, nr;
 	struct sim *s = *state;
+	unsigned int k;
 
-	set_bits(&s->filter, MAX_BITS);
-	let_pass(&s->filter, BLOCK(1) + 192, 64);
-	let_pass(&s->filter, BLOCK(500), 256);
-	let_pass(&s->filter, BLOCK(900), 5 * SIM_PAGE);
-	nr = look_around(s, &others);
-	assert_true(nr > 7000);
-	assert_true(others < nr / 20);
+	for (k = 0; k < KINDS; k++) {
+		set_kind(&s->filter, &kinds[k]);
+		let_pass(&s->filter, BLOCK(1) + 192, 64);
+		let_pass(&s->filter, BLOCK(500), 256);
+		let_pass(&s->filter, BLOCK(900), 5 * SIM_PAGE);
+		nr = look_around(s, &others);
+		assert_true(nr > 7000);
+		if (kinds[k].pages || kinds[k].bits == MAX_BITS)
+			assert_true(others < nr / 20);
+	}
 }
 
-/* Any number of words, a hit in any place, in each four and behind. */
+/* Suspects in pages that have the same byte, that of zero among them. */
+static void test_shared_byte(void **state)
+{
+	unsigned long words[] = { 0, SIM_LINEAR + 8, 0, BLOCK(1), 17 };
+	unsigned long round = KMT_FILTER_PAGES * SIM_PAGE;
+	struct sim *s = *state;
+
+	set_kind(&s->filter, &kinds[4]);
+	let_pass(&s->filter, SIM_LINEAR, 64);
+	assert_int_equal(hits(s, words, ARRAY_SIZE(words)), 1);
+	let_pass(&s->filter, BLOCK(1), 64);
+	assert_int_equal(hits(s, words, ARRAY_SIZE(words)), 2);
+	/* More pages than there are bytes, from any of them on. */
+	no_pass(&s->filter);
+	let_pass(&s->filter, BLOCK(1023), round + SIM_PAGE);
+	assert_int_equal(passes(s, BLOCK(1022) + 4095), 0);
+	assert_int_equal(passes(s, BLOCK(1023)), 1);
+	no_pass(&s->filter);
+	let_pass(&s->filter, BLOCK(2) - round, round);
+	assert_int_equal(passes(s, BLOCK(0)), 1);
+	assert_int_equal(passes(s, BLOCK(1)), 1);
+	assert_int_equal(passes(s, BLOCK(2)), 0);
+}
+
+#define WORDS	40
+
+/* A hit in any place among @nr words and behind them, then in all of them. */
+static void try_positions(struct sim *s, unsigned int nr)
+{
+	unsigned long words[WORDS];
+	unsigned int i;
+
+	for (i = 0; i < WORDS; i++)
+		words[i] = BLOCK(1) + 64 + i;
+	assert_int_equal(hits(s, words, nr), 0);
+	for (i = 0; i < WORDS; i++) {
+		words[i] = BLOCK(1);
+		assert_int_equal(hits(s, words, nr), i < nr);
+		words[i] = i % 3 ? BLOCK(2) : 0;
+	}
+	for (i = 0; i < WORDS; i++) {
+		words[i] = BLOCK(1) + i;
+		assert_int_equal(hits(s, words, nr), min(nr, i + 1));
+	}
+	for (i = 0; i < WORDS; i++) {
+		words[i] = 0;
+		assert_int_equal(hits(s, words, nr), nr - min(nr, i + 1));
+	}
+}
+
 static void test_positions(void **state)
 {
 	struct sim *s = *state;
-	unsigned long words[24];
-	unsigned int nr, i;
+	unsigned int nr, k;
 
-	let_pass(&s->filter, BLOCK(1), 64);
-	for (nr = 0; nr <= ARRAY_SIZE(words) - 4; nr++) {
-		for (i = 0; i < ARRAY_SIZE(words); i++)
-			words[i] = BLOCK(1) + 64 + i;
-		assert_int_equal(hits(s, words, nr), 0);
-		for (i = 0; i < ARRAY_SIZE(words); i++) {
-			words[i] = BLOCK(1) + i;
-			assert_int_equal(hits(s, words, nr), min(nr, i + 1));
-		}
-		for (i = 0; i < ARRAY_SIZE(words); i++) {
-			words[i] = 0;
-			assert_int_equal(hits(s, words, nr),
-					 nr - min(nr, i + 1));
-		}
+	for (k = 0; k < KINDS; k++) {
+		set_kind(&s->filter, &kinds[k]);
+		let_pass(&s->filter, BLOCK(1), 64);
+		for (nr = 0; nr < WORDS - 8; nr++)
+			try_positions(s, nr);
 	}
 }
 
@@ -271,10 +326,10 @@ static void test_offsets(void **state)
 {
 	struct sim *s = *state;
 	unsigned long word = BLOCK(1) + 7, buf[6];
-	unsigned int at, nr;
+	unsigned int at, k;
 
-	for (nr = 0; nr <= 64; nr += 64) {
-		set_bits(&s->filter, nr);
+	for (k = 0; k < KINDS; k++) {
+		set_kind(&s->filter, &kinds[k]);
 		let_pass(&s->filter, BLOCK(1), 64);
 		for (at = 0; at <= 24; at++) {
 			memset(buf, 0x11, sizeof(buf));
@@ -344,7 +399,8 @@ static void test_random_bytes(void **state)
 	u64 rng = 7;
 
 	for (round = 0; round < 3000; round++) {
-		set_bits(&s->filter, 64 * (round % 3));
+		/* The pages are for words only. */
+		set_kind(&s->filter, &kinds[round % 4]);
 		let_pass(&s->filter, BLOCK(2) + 100, 5000);
 		let_pass(&s->filter, BLOCK(90), 1000);
 		memset(buf, 0, sizeof(buf));
@@ -402,6 +458,7 @@ int main(void)
 		T(test_sizes),
 		T(test_crossing),
 		T(test_selective),
+		T(test_shared_byte),
 		T(test_positions),
 		T(test_offsets),
 		T(test_seam),

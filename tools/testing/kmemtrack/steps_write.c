@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Random contents: what is a reference, or nearly one. */
+#include "steps.h"
+
+/* A word that is a reference, or nearly one. */
+static unsigned long pick_word(struct steps *t)
+{
+	struct block *b = pick_block(t);
+	struct source *src = &t->src;
+
+	if (!b)
+		return 0;
+	switch (pick(src, 10)) {
+	case 0:
+		return 0;
+	case 1:
+		return b->addr + b->size;
+	case 2:
+		return b->addr - 1;
+	case 3:
+		return b->addr + b->size - 1;
+	case 4:
+		return b->addr + pick(src, min(b->size, 60000ul));
+	case 5:
+		return pick(src, 60000) * 0x100010001ul;
+	default:
+		return b->addr;
+	}
+}
+
+/* One past the last byte that can be written in @b. */
+static unsigned long memory_end(const struct block *b)
+{
+	unsigned long end = b->addr + b->size;
+
+	if (b->space == KMT_VIRT)
+		return end;
+	if (b->space == KMT_PHYS)
+		return kmt_env_phys(end);
+	/* These lie in memory that is always there. */
+	return ~0ul;
+}
+
+/* Puts a word at @at or, now and then, at an odd address behind it. */
+static void put(struct steps *t, unsigned long at, unsigned long end)
+{
+	unsigned long word = pick_word(t), odd = pick(&t->src, 80);
+
+	if (at + 8 > end)
+		return;
+	if (odd >= 8 || at + 16 > end) {
+		sim_put(at, word);
+		return;
+	}
+	/* Both words: the machine is to know of either. */
+	sim_put(at, sim_get(at));
+	sim_put(at + 8, sim_get(at + 8));
+	memcpy((char *)sim_host(at) + odd, &word, sizeof(word));
+}
+
+void step_write(struct steps *t)
+{
+	struct block *b = pick_block(t);
+	struct source *src = &t->src;
+	unsigned long at;
+
+	if (!b || !pick(src, 12)) {
+		put(t, ROOT(pick(src, ROOT_WORDS)), ROOT(ROOT_WORDS));
+		return;
+	}
+	at = b->addr;
+	if (b->space == KMT_PERCPU)
+		at = kmt_env_percpu(at, pick(src, HOST_CPUS));
+	if (b->space == KMT_PHYS)
+		at = kmt_env_phys(at);
+	at += pick(src, min(b->size, 60000ul));
+	if (pick(src, 2) && b->nr_areas)
+		at = b->areas[0].lo;
+	put(t, ALIGN(at, 8), memory_end(b));
+}
