@@ -7,6 +7,7 @@
 #include <linux/memory_hotplug.h>
 #include <linux/sched/signal.h>
 
+#include "policy.h"
 #include "scan.h"
 
 /* Marks that have to agree on a suspect after the one that named it. */
@@ -39,15 +40,11 @@ static int end_mark(struct kmt_scan *scan, u64 since)
 	return scan->m.stopped ? -EINTR : 0;
 }
 
-/*
- * What is not referenced by an aligned word may be by another one, in a packed
- * structure. There are few of those, and few suspects by now, so nothing is
- * stopped for it.
- */
+/* There are few suspects by now, so nothing is stopped for the last look. */
 static void judge(struct kmt_scan *scan)
 {
 	kmt_sort_out(&scan->m, &scan->filter, &scan->verdict);
-	if (scan->verdict.suspects) {
+	if (scan->verdict.suspects && kmt_bytes_are_references()) {
 		scan->m.filter = &scan->filter;
 		scan->m.bytes = true;
 		mark_roots(scan);

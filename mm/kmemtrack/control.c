@@ -146,4 +146,5 @@ module_param_cb(max_pause, &max_pause_ops, &kmt_tunables.max_pause, 0644);
 module_param_named(scan_period, kmt_tunables.scan_period, uint, 0444);
 module_param_named(first_scan, kmt_tunables.first_scan, uint, 0444);
 module_param_named(stacks, kmt_tunables.stacks, bool, 0644);
+module_param_named(rules_off, kmt_tunables.rules_off, ulong, 0644);
 module_param_named(pages, kmt_tunables.pages, bool, 0644);

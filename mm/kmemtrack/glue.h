@@ -43,6 +43,7 @@ enum kmt_state {
  * @snapshot: suspects are confirmed by a snapshot, else by waiting
  * @max_pause: microseconds that a snapshot may last, 0 never to take one
  * @verbose: each new leak is logged
+ * @rules_off: rules of policy.h that do not apply, a bit each
  */
 struct kmt_tunables {
 	unsigned int scan_period;
@@ -53,6 +54,7 @@ struct kmt_tunables {
 	bool snapshot;
 	unsigned int max_pause;
 	bool verbose;
+	unsigned long rules_off;
 };
 
 /**

@@ -17,8 +17,7 @@
 #include <linux/sched/task_stack.h>
 #include <linux/vmalloc.h>
 
-#include "compat.h"
-#include "glue.h"
+#include "policy.h"
 
 /* Pages looked up with a lock held. */
 #define KMT_WALK_PAGES	16
@@ -84,10 +83,6 @@ static void own_copy(struct kmt_page_map *map, struct kmt_object *o, int cpu)
 	}
 }
 
-/*
- * A page of per-CPU memory may hold untracked blocks, too: where there may be
- * some it stays a root.
- */
 static void own_block(struct kmt_page_map *map, struct kmt_object *o)
 {
 	int cpu;
@@ -97,7 +92,7 @@ static void own_block(struct kmt_page_map *map, struct kmt_object *o)
 		own_copy(map, o, 0);
 		break;
 	case KMT_LIVE | KMT_PERCPU:
-		if (READ_ONCE(kmt_sweep_untracked))
+		if (kmt_percpu_is_root())
 			break;
 		for_each_possible_cpu(cpu)
 			own_copy(map, o, cpu);
@@ -186,7 +181,7 @@ static void own_stacks(struct kmt_marker *m, struct kmt_page_map *map)
 
 		if (idle_task(cpu))
 			own_stack(map, idle_task(cpu));
-		if (kmt_irq_stack(cpu, &lo, &hi))
+		if (!kmt_irq_stack_is_root() && kmt_irq_stack(cpu, &lo, &hi))
 			kmt_not_a_block(lo);
 	}
 	rcu_read_lock();
@@ -196,9 +191,8 @@ static void own_stacks(struct kmt_marker *m, struct kmt_page_map *map)
 }
 
 /*
- * Pages of pipes hold what users wrote, and behind it whatever was in the page
- * before. They are read without the pipe's mutex: a page more or less of a
- * pipe that is busy does no harm, and its array may go meanwhile.
+ * Pipes are read without their mutex: a page more or less of a pipe that is
+ * busy does no harm, and its array may go meanwhile.
  */
 static void own_pipe(struct kmt_page_map *map,
 		     const struct pipe_inode_info *pipe)
@@ -230,7 +224,7 @@ static void own_pipes(struct kmt_marker *m, struct kmt_page_map *map)
 	struct super_block *sb = map->pipefs;
 	struct inode *inode;
 
-	if (!sb || !kmt_my_turn(m))
+	if (kmt_pipe_is_root() || !sb || !kmt_my_turn(m))
 		return;
 	if (m->still) {
 		own_pipes_still(map);
@@ -248,39 +242,43 @@ static void own_pipes(struct kmt_marker *m, struct kmt_page_map *map)
 }
 
 static void own_free_list(struct kmt_page_map *map, struct list_head *list,
-			  unsigned int order)
+			  unsigned int order, int left)
 {
-	unsigned int left = KMT_WALK_FREE;
 	unsigned long pfn, end;
 	struct page *page;
 
 	list_for_each_entry(page, list, pcp_list) {
+		if (left-- <= 0)
+			return;
 		pfn = page_to_pfn(page);
 		for (end = pfn + (1UL << order); pfn < end; pfn++)
 			own(map, pfn);
-		if (!--left)
-			return;
 	}
 }
 
 /*
  * Free pages that a CPU keeps for itself bear no sign of it: they look like
- * the inner pages of an allocation of several pages.
+ * the inner pages of an allocation of several pages. While nothing else runs
+ * the lock is not taken: with PREEMPT_RT who holds it may have been stopped,
+ * but the links from one page to the next are whole at any moment.
  */
 static void own_free(struct kmt_marker *m, struct kmt_page_map *map,
 		     struct per_cpu_pages *pcp)
 {
-	unsigned long flags = 0;
+	unsigned long flags;
 	unsigned int i;
 
 	for (i = 0; i < NR_PCP_LISTS; i++) {
-		if (!m->still)
-			spin_lock_irqsave(&pcp->lock, flags);
-		else if (spin_is_locked(&pcp->lock))
-			return;
-		own_free_list(map, &pcp->lists[i], kmt_pcp_order(i));
-		if (!m->still)
-			spin_unlock_irqrestore(&pcp->lock, flags);
+		struct list_head *list = &pcp->lists[i];
+		unsigned int order = kmt_pcp_order(i);
+
+		if (m->still) {
+			own_free_list(map, list, order, pcp->count);
+			continue;
+		}
+		spin_lock_irqsave(&pcp->lock, flags);
+		own_free_list(map, list, order, KMT_WALK_FREE);
+		spin_unlock_irqrestore(&pcp->lock, flags);
 	}
 }
 
@@ -310,7 +308,9 @@ void kmt_page_map_fill(struct kmt_marker *m, struct kmt_page_map *map)
 	own_stacks(m, map);
 	if (!map->bits)
 		return;
-	if (m->still)
+	if (kmt_mapped_is_root())
+		;
+	else if (m->still)
 		own_blocks_still(m, map);
 	else
 		own_blocks(m, map);

@@ -13,8 +13,7 @@
 #include <linux/mmzone.h>
 #include <linux/page-flags.h>
 
-#include "compat.h"
-#include "glue.h"
+#include "policy.h"
 
 /*
  * A unit of work, in pages: no allocation, and no free block, lies across the
@@ -31,7 +30,8 @@
  * @block_end: up to where pages may belong to an allocation that bear no sign
  *	of it
  * @reserved: memory of memblock is not tracked, so it is a root here
- * @inner: such pages are looked for
+ * @structs: struct pages are roots
+ * @inner: such pages are roots
  */
 struct kmt_page_walk {
 	struct kmt_marker *m;
@@ -40,22 +40,9 @@ struct kmt_page_walk {
 	unsigned long run_hi;
 	unsigned long block_end;
 	bool reserved;
+	bool structs;
 	bool inner;
 };
-
-/* Whether the page is held by something that is none of our business. */
-static bool foreign(struct kmt_page_walk *w, struct page *page)
-{
-	struct page *head = compound_head(page);
-
-	if (PageBuddy(page) || PageTable(head) || PageOffline(page) ||
-	    PageGuard(page) || PageLRU(head) || PageHWPoison(page))
-		return true;
-	if (PageReserved(page) != w->reserved && PageReserved(page))
-		return true;
-	/* Page cache, anonymous memory, movable driver memory. */
-	return READ_ONCE(head->mapping);
-}
 
 static void mark_content(struct kmt_page_walk *w, struct page *page,
 			 unsigned long pfn)
@@ -63,7 +50,7 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 	unsigned long addr;
 	struct kmt_object o;
 
-	if (PageHighMem(page) || kmt_own_page(page) ||
+	if (PageHighMem(page) || kmt_page_is_own(page) ||
 	    kmt_page_owned(w->map, pfn))
 		return;
 	addr = (unsigned long)page_address(page);
@@ -114,8 +101,9 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 			kmt_mark_slots(w->m, page);
 		return;
 	}
-	add_to_run(w, page);
-	if (!kmt_tunables.pages || foreign(w, page))
+	if (w->structs)
+		add_to_run(w, page);
+	if (!kmt_tunables.pages || kmt_page_is_foreign(page, w->reserved))
 		return;
 	mark_content(w, page, pfn);
 	begin_block(w, page, pfn);
@@ -136,7 +124,7 @@ static unsigned long walk_page(struct kmt_page_walk *w, struct page *page,
 		walk_used(w, page, pfn);
 	else if (pfn >= w->block_end)
 		w->block_end = 0;
-	else if (w->inner && !foreign(w, page))
+	else if (w->inner && !kmt_page_is_foreign(page, w->reserved))
 		mark_content(w, page, pfn);
 	return 1;
 }
@@ -186,8 +174,8 @@ void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 		.m = m,
 		.map = &roots->map,
 		.reserved = !READ_ONCE(kmt_core.wide[KMT_PHYS].nr),
-		/* Free pages come and go: they are told best when still. */
-		.inner = roots->map.bits && (m->still || !roots->exact_later),
+		.structs = kmt_struct_page_is_root(),
+		.inner = kmt_inner_is_root(m, roots),
 	};
 	struct zone *zone;
 

@@ -2,7 +2,6 @@
 /*
  * Roots that are no tracked blocks: per-CPU sections, task stacks, pages.
  */
-#include <linux/kthread.h>
 #include <linux/percpu.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
@@ -13,8 +12,7 @@
 #include <linux/sched/task_stack.h>
 #include <asm/sections.h>
 
-#include "compat.h"
-#include "glue.h"
+#include "policy.h"
 
 /* [@lo, @hi) without [@hole_lo, @hole_hi) */
 static void mark_around(struct kmt_marker *m, unsigned long lo,
@@ -93,25 +91,6 @@ static unsigned long switches(struct task_struct *task)
 	return READ_ONCE(task->nvcsw) + READ_ONCE(task->nivcsw);
 }
 
-/*
- * Where the live part of a stack begins. A task on a CPU may be anywhere in
- * it; one that is switched out left its stack pointer behind.
- */
-static unsigned long live_from(struct task_struct *task,
-			       const struct kmt_range *stack,
-			       const struct kmt_roots *roots)
-{
-	unsigned long sp;
-
-	if (task == roots->scanner)
-		sp = roots->frame;
-	else if (task_curr(task))
-		sp = stack->lo;
-	else
-		sp = kmt_saved_sp(task);
-	return kmt_in(stack, sp) ? sp : stack->lo;
-}
-
 /* A task that is switched out, since when if that is known. */
 static void mark_asleep(struct kmt_marker *m, struct task_struct *task,
 			const struct kmt_range *stack,
@@ -119,10 +98,10 @@ static void mark_asleep(struct kmt_marker *m, struct task_struct *task,
 {
 	u32 since;
 
-	if (asleep_since(task, &since))
-		kmt_mark_nap(m, stack, live_from(task, stack, roots), since);
+	if (kmt_stack_naps() && asleep_since(task, &since))
+		kmt_mark_nap(m, stack, kmt_stack_from(task, stack, roots), since);
 	else
-		kmt_mark_block(m, live_from(task, stack, roots), stack->hi);
+		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
 }
 
 static void mark_live(struct kmt_marker *m, struct task_struct *task,
@@ -132,7 +111,7 @@ static void mark_live(struct kmt_marker *m, struct task_struct *task,
 	unsigned long ran = switches(task);
 
 	if (task == roots->scanner)
-		kmt_mark_block(m, live_from(task, stack, roots), stack->hi);
+		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
 	else if (!task_curr(task))
 		mark_asleep(m, task, stack, roots);
 	/*
@@ -143,7 +122,7 @@ static void mark_live(struct kmt_marker *m, struct task_struct *task,
 	if (roots->exact_later || m->still || task == roots->scanner)
 		return;
 	if (task_curr(task) || READ_ONCE(task->on_rq) || switches(task) != ran)
-		kmt_mark_block(m, live_from(task, stack, roots), stack->hi);
+		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
 }
 
 static void mark_stack(struct kmt_marker *m, struct task_struct *task,
@@ -158,11 +137,7 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 	/* The task may be younger than the map of pages. */
 	if (!m->still)
 		kmt_not_a_block(stack.lo);
-	/*
-	 * kthreadd sleeps with its last request on its stack, which was freed
-	 * long ago. While a request lives, who made it refers to it, too.
-	 */
-	if (task != kthreadd_task)
+	if (kmt_stack_is_root(task))
 		mark_live(m, task, &stack, roots);
 	put_task_stack(task);
 }
@@ -184,10 +159,7 @@ static struct task_struct *next_task_from(int *nr)
 	return task;
 }
 
-/*
- * Idle tasks are not among them, and keep no references: they do not allocate,
- * and what interrupts them has other stacks or is over soon.
- */
+/* Idle tasks are not among them. */
 static void mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	struct task_struct *task;

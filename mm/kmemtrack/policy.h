@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What is a reference, and what only looks like one?
+ *
+ * Any word in a root or in a reached block that is an address in a block is a
+ * reference: that is all the mark knows. The rules below add memory that holds
+ * references though nobody announces it, against false reports, and leave out
+ * memory that holds addresses of the past or of somebody else, against missed
+ * leaks. Each rule is stated here, and nowhere else; policy.sh among the
+ * selftests has a test for each that fails when the rule is off. To see what a
+ * rule is good for, or to do without it, set its bit in the parameter
+ * rules_off.
+ *
+ * Rules of the core, which the kernel has no part in: what is born during a
+ * mark counts as reached (kmt_insert()), kmemleak_transient_leak() spares a
+ * block once (accuse_white() in recheck.c, note_suspect() in judge.c), and how
+ * a word on the stack of a sleeper is told from what is left over there
+ * (left_over() in mark.c).
+ */
+#ifndef _KMT_POLICY_H
+#define _KMT_POLICY_H
+
+#include <linux/bits.h>
+#include <linux/kthread.h>
+#include <linux/page-flags.h>
+#include <linux/sched.h>
+
+#include "compat.h"
+#include "glue.h"
+
+/* Bits of rules_off; they stay, new ones are added behind. */
+enum kmt_rule {
+	KMT_RULE_FRAMES,
+	KMT_RULE_NAPS,
+	KMT_RULE_KTHREADD,
+	KMT_RULE_IRQ_STACKS,
+	KMT_RULE_FOREIGN,
+	KMT_RULE_PIPES,
+	KMT_RULE_MAPPED,
+	KMT_RULE_OWN,
+	KMT_RULE_STRUCT_PAGES,
+	KMT_RULE_INNER,
+	KMT_RULE_BYTES,
+	KMT_RULE_PERCPU,
+	KMT_NR_RULES,
+};
+
+static inline bool kmt_rule(enum kmt_rule rule)
+{
+	return !(READ_ONCE(kmt_tunables.rules_off) & BIT(rule));
+}
+
+/*
+ * FRAMES: of a stack, only what is in use is a root. Where a task is switched
+ * out that is what is above the stack pointer it left behind; registers are
+ * saved there, too, or in its task_struct. The scanner's own frames are not in
+ * use by anybody else. A task on a CPU may be anywhere in its stack, all of
+ * which is read by confirmation `wait`; while all CPUs are stopped no task is
+ * on one.
+ */
+static inline unsigned long kmt_stack_from(struct task_struct *task,
+					   const struct kmt_range *stack,
+					   const struct kmt_roots *roots)
+{
+	unsigned long sp = 0;
+
+	if (!kmt_rule(KMT_RULE_FRAMES))
+		return stack->lo;
+	if (task == roots->scanner)
+		sp = roots->frame;
+	else if (!task_curr(task))
+		sp = kmt_saved_sp(task);
+	return kmt_in(stack, sp) ? sp : stack->lo;
+}
+
+/*
+ * NAPS: a task that has been asleep since before a block was born has no
+ * reference to it, unless somebody else linked the block to something on the
+ * task's stack, in which case the block points there. In use or not, frames
+ * have words that were never written, with what was in that place before.
+ */
+static inline bool kmt_stack_naps(void)
+{
+	return kmt_rule(KMT_RULE_NAPS);
+}
+
+/*
+ * KTHREADD: its stack is no root. It sleeps with its last request on it, which
+ * was freed long ago. While a request lives, who made it refers to it, too.
+ */
+static inline bool kmt_stack_is_root(struct task_struct *task)
+{
+	return task != kthreadd_task || !kmt_rule(KMT_RULE_KTHREADD);
+}
+
+/*
+ * IRQ_STACKS: the stacks of interrupts and of idle tasks are no roots. What is
+ * on them is dead but for the time of an interrupt, which comes to an end
+ * before its CPU can be stopped. Idle tasks do not allocate.
+ */
+static inline bool kmt_irq_stack_is_root(void)
+{
+	return !kmt_rule(KMT_RULE_IRQ_STACKS);
+}
+
+/*
+ * FOREIGN: pages of files, of processes and of movable memory are no roots:
+ * their contents are what users wrote. Nor are page tables, which hold physical
+ * addresses, nor what is free or out of order. Reserved pages are those of
+ * memblock, which tracks blocks of its own, unless it did so unseen
+ * (@reserved).
+ */
+static inline bool kmt_page_is_foreign(struct page *page, bool reserved)
+{
+	struct page *head = compound_head(page);
+
+	if (PageBuddy(page) || PageTable(head) || PageOffline(page) ||
+	    PageGuard(page) || PageHWPoison(page))
+		return true;
+	if (PageReserved(page) && !reserved)
+		return true;
+	/* A mapping: page cache, anonymous memory, movable driver memory. */
+	return (PageLRU(head) || READ_ONCE(head->mapping)) &&
+	       kmt_rule(KMT_RULE_FOREIGN);
+}
+
+/*
+ * PIPES: pages of pipes are no roots: they hold what users wrote, and behind it
+ * whatever was in the page before.
+ */
+static inline bool kmt_pipe_is_root(void)
+{
+	return !kmt_rule(KMT_RULE_PIPES);
+}
+
+/*
+ * MAPPED: the pages behind a block in vmalloc space, or behind a per-CPU block,
+ * are read as that block, if it is reached, and not as pages.
+ */
+static inline bool kmt_mapped_is_root(void)
+{
+	return !kmt_rule(KMT_RULE_MAPPED);
+}
+
+/*
+ * OWN: the tracker's own pages are no roots, nor are those that
+ * kmemtrack_not_root() was called for: lists of what is to be freed.
+ */
+static inline bool kmt_page_is_own(const struct page *page)
+{
+	return kmt_own_page(page) && kmt_rule(KMT_RULE_OWN);
+}
+
+/*
+ * STRUCT_PAGES: the struct pages of pages in use are roots: page_private() and
+ * what else is kept there.
+ */
+static inline bool kmt_struct_page_is_root(void)
+{
+	return kmt_rule(KMT_RULE_STRUCT_PAGES);
+}
+
+/*
+ * INNER: so are all pages of an allocation of several without __GFP_COMP, of
+ * which only the first bears a sign of being in use. Another page that looks
+ * like them and is neither in the buddy allocator nor on a list of free pages
+ * is one of them. Free pages come and go: where a snapshot follows it is left
+ * to that.
+ */
+static inline bool kmt_inner_is_root(const struct kmt_marker *m,
+				     const struct kmt_roots *roots)
+{
+	return roots->map.bits && (m->still || !roots->exact_later) &&
+	       kmt_rule(KMT_RULE_INNER);
+}
+
+/*
+ * BYTES: a reference can be at any address, in packed structures. Those at
+ * multiples of a word are looked for by each mark, others before a suspect is
+ * reported.
+ */
+static inline bool kmt_bytes_are_references(void)
+{
+	return kmt_rule(KMT_RULE_BYTES);
+}
+
+/*
+ * PERCPU: the pages of per-CPU memory are roots where blocks of it may live
+ * that are not tracked.
+ */
+static inline bool kmt_percpu_is_root(void)
+{
+	return READ_ONCE(kmt_sweep_untracked) && kmt_rule(KMT_RULE_PERCPU);
+}
+
+#endif /* _KMT_POLICY_H */
