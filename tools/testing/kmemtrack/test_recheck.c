@@ -425,6 +425,39 @@ static void test_old_leaks(void **state)
 	assert_int_equal(s->v.fresh, 4);
 }
 
+/* Each filter lets pass what is still a suspect then, and nothing else. */
+static struct kmt_range hulls[2];
+
+static void note_hull(struct sim *s, enum sim_phase phase)
+{
+	if (phase == SIM_ACCUSED)
+		hulls[0] = s->filter.hull;
+	else if (phase == SIM_SORTED)
+		hulls[1] = s->filter.hull;
+}
+
+static void test_filters(void **state)
+{
+	struct sim *s = *state;
+
+	s->on_phase = note_hull;
+	sim_alloc(s, BLOCK(3), 100);
+	scan(s);
+	/* An old leak, one that is forgiven, and two leaks. */
+	sim_alloc(s, BLOCK(4), 100);
+	sim_alloc(s, BLOCK(5), 100);
+	sim_alloc(s, BLOCK(6), 100);
+	sim_alloc(s, BLOCK(7), 100);
+	sim_put(ROOT(1), BLOCK(4));
+	sim_put_late(s, ROOT(2), BLOCK(7));
+	scan(s);
+	assert_int_equal(hulls[0].lo, BLOCK(3));
+	assert_int_equal(hulls[0].hi, BLOCK(7) + 100);
+	assert_int_equal(hulls[1].lo, BLOCK(5));
+	assert_int_equal(hulls[1].hi, BLOCK(6) + 100);
+	assert_int_equal(s->v.fresh, 2);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
 
 int main(void)
@@ -440,6 +473,7 @@ int main(void)
 		T(test_freed),
 		T(test_unreadable),
 		T(test_old_leaks),
+		T(test_filters),
 	};
 
 	return cmocka_run_group_tests_name("recheck", tests, NULL, NULL);
