@@ -204,6 +204,12 @@ static void test_not_searched(void **state)
 	assert_false(sim_white(s, SIM_VMALLOC));
 }
 
+/* A per-CPU pointer is none that can be followed. */
+static void no_percpu(struct sim *s, unsigned long src, size_t len)
+{
+	assert_false(src - SIM_PERCPU < SIM_PERCPU_LEN);
+}
+
 /* Per-CPU blocks are no part of lists. */
 static void test_percpu(void **state)
 {
@@ -211,6 +217,7 @@ static void test_percpu(void **state)
 	struct kmt_object o;
 
 	s->now = asleep_since + 1;
+	s->on_read = no_percpu;
 	assert_false(sim_insert(s, KMT_PERCPU, SIM_PERCPU, 64, 1));
 	sim_put(LIVE, SIM_PERCPU + 63);
 	mark(s);
