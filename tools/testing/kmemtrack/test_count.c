@@ -157,6 +157,32 @@ static void test_other_holder(void **state)
 	sim_delete(s);
 }
 
+static void raise_min(struct sim *s)
+{
+	kmt_set_min(&s->core, KMT_VIRT, READ, 2);
+}
+
+/* It wants more than it was asked for: only who was a suspect is a leak. */
+static void test_raised(void **state)
+{
+	enum sim_phase when;
+
+	for (when = SIM_STOPPED; when <= SIM_SORTED; when++) {
+		struct sim *s = new_sim(2, 4);
+
+		sim_alloc(s, OBJECT, 64);
+		s->late_phase = when;
+		s->then = raise_min;
+		scan(s);
+		assert_int_equal(s->v.leaks, 1);
+		assert_true(sim_leak(s, OBJECT));
+		scan(s);
+		assert_int_equal(s->v.fresh, 1);
+		assert_true(sim_leak(s, READ));
+		sim_delete(s);
+	}
+}
+
 #define FAN	8
 #define TREE	585	/* 1 + 8 + 64 + 512 */
 
@@ -301,6 +327,7 @@ int main(void)
 		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_excess),
 		cmocka_unit_test(test_other_holder),
+		cmocka_unit_test(test_raised),
 		cmocka_unit_test(test_overflow),
 		cmocka_unit_test(test_rest),
 		cmocka_unit_test(test_markers_agree),
