@@ -25,8 +25,6 @@
  * struct kmt_page_walk - a walk over all pages
  * @m: marker
  * @map: pages that are no roots though they look it
- * @run_lo: struct pages that are to be read
- * @run_hi: one past the last
  * @block_end: up to where pages may belong to an allocation that bear no sign
  *	of it
  * @reserved: memory of memblock is not tracked, so it is a root here
@@ -36,8 +34,6 @@
 struct kmt_page_walk {
 	struct kmt_marker *m;
 	const struct kmt_page_map *map;
-	unsigned long run_lo;
-	unsigned long run_hi;
 	unsigned long block_end;
 	bool reserved;
 	bool structs;
@@ -59,23 +55,23 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 	kmt_mark_block(w->m, addr, addr + PAGE_SIZE);
 }
 
-/* Struct pages lie side by side: read them in runs, not one by one. */
-static void flush_run(struct kmt_page_walk *w)
+/*
+ * The index is left out: it is not set in pages that have no use for it, where
+ * SLUB had its list of free objects before.
+ */
+static void mark_struct(struct kmt_marker *m, const struct page *page)
 {
-	kmt_mark_block(w->m, w->run_lo, w->run_hi);
-	w->run_lo = 0;
-	w->run_hi = 0;
-}
+	const unsigned long words[] = {
+		READ_ONCE(page->private),
+		(unsigned long)READ_ONCE(page->mapping),
+		(unsigned long)READ_ONCE(page->lru.next),
+		(unsigned long)READ_ONCE(page->lru.prev),
+#ifdef CONFIG_MEMCG
+		READ_ONCE(page->memcg_data),
+#endif
+	};
 
-static void add_to_run(struct kmt_page_walk *w, struct page *page)
-{
-	unsigned long lo = (unsigned long)page;
-
-	if (lo != w->run_hi) {
-		flush_run(w);
-		w->run_lo = lo;
-	}
-	w->run_hi = lo + sizeof(*page);
+	kmt_mark_words(m, words, ARRAY_SIZE(words));
 }
 
 /*
@@ -101,8 +97,9 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 			kmt_mark_slots(w->m, page);
 		return;
 	}
-	if (w->structs)
-		add_to_run(w, page);
+	/* Of a compound page the others bear nothing but its head. */
+	if (w->structs && page == head)
+		mark_struct(w->m, page);
 	if (!kmt_tunables.pages || kmt_page_is_foreign(page, w->reserved))
 		return;
 	mark_content(w, page, pfn);
@@ -145,7 +142,6 @@ static void walk_unit(struct kmt_page_walk *w, struct zone *zone,
 		}
 		pfn += page_zone(page) == zone ? walk_page(w, page, pfn) : 1;
 	}
-	flush_run(w);
 }
 
 static void walk_zone(struct kmt_page_walk *w, struct zone *zone)

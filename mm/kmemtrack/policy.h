@@ -152,8 +152,10 @@ static inline bool kmt_page_is_own(const struct page *page)
 }
 
 /*
- * STRUCT_PAGES: the struct pages of pages in use are roots: page_private() and
- * what else is kept there.
+ * STRUCT_PAGES: the struct pages of pages in use are roots: page_private(), the
+ * mapping, the list the page is on. What else is in them is no reference, or
+ * stale, as is all of the memory map apart from that: mm_init.c says that it is
+ * not to be read as the block of memblock which it is.
  */
 static inline bool kmt_struct_page_is_root(void)
 {
