@@ -85,7 +85,7 @@ enum kmt_confirmed {
  * @objects: blocks in the pool at its end
  * @suspects: blocks that the first mark left unreferenced
  * @how: how they were confirmed
- * @pause_ns: how long nothing else ran
+ * @pause_ns: how long nothing else ran, at a stretch
  * @expected_ns: how long that was expected to be
  * @verdict: what it found
  */

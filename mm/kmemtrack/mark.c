@@ -10,7 +10,10 @@
 /* Sweeps for blocks that were born meanwhile; overflow has as many as needed. */
 #define KMT_SWEEPS	4
 
-/* Larger blocks are not searched for a pointer back: too long under a lock. */
+/*
+ * Larger blocks are not searched for a pointer back: too long under a lock,
+ * unless nothing else runs.
+ */
 #define KMT_PEEK_MAX	2048
 
 /* How far references in excess are passed on. */
@@ -152,7 +155,7 @@ static void enter_epoch(struct kmt_object *o, u16 epoch)
 	kmt_change_flags(o, 0, KMT_SCANNED);
 }
 
-/* Whether @o holds a word that points into @r; yes for large ones. */
+/* Whether @o holds a word that points into @r; yes if that is not known. */
 static bool points_into(struct kmt_marker *m, const struct kmt_object *o,
 			const struct kmt_range *r)
 {
@@ -161,7 +164,7 @@ static bool points_into(struct kmt_marker *m, const struct kmt_object *o,
 	unsigned long end = ALIGN_DOWN(o->addr + o->size, sizeof(long));
 	unsigned int i;
 
-	if (o->size > KMT_PEEK_MAX)
+	if (o->size > KMT_PEEK_MAX && !m->still)
 		return true;
 	while (pos < end) {
 		unsigned long len = kmt_piece(pos, end, step);
@@ -180,12 +183,14 @@ static bool points_into(struct kmt_marker *m, const struct kmt_object *o,
  * A task that has been asleep since before a block was born cannot have put a
  * reference to it on its stack: what looks like one is left over from what was
  * in that place before. Others may have linked the block to a list whose head
- * is on the stack; then the block points back.
+ * is on the stack; then the block points back. To see that can be left to a
+ * recheck.
  */
 static bool left_over(struct kmt_marker *m, const struct kmt_object *o)
 {
 	return m->nap.hi && kmt_space(o) == KMT_VIRT &&
-	       (s32)(o->born - m->since) > 0 && !points_into(m, o, &m->nap);
+	       (s32)(o->born - m->since) > 0 &&
+	       (m->exact_later || !points_into(m, o, &m->nap));
 }
 
 /* Counts a reference; true if it is one in excess, for the block at @next. */
@@ -253,6 +258,24 @@ void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 {
 	if (kmt_in(&m->virt, word) || kmt_in(&m->percpu, word))
 		kmt_mark_hit(m, word);
+}
+
+/**
+ * kmt_mark_words - a root holds these words, at addresses that do not matter
+ * @m: marker
+ * @words: each may be a reference
+ * @nr: how many
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
+		    unsigned int nr)
+{
+	if (m->filter && !m->bytes)
+		kmt_sift(m, words, nr);
+	while (!m->filter && nr--)
+		kmt_mark_word(m, *words++);
+	kmt_mark_drain(m);
 }
 
 /* Looks at the words from @at on, at @words; @from is the block they are in. */

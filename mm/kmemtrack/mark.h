@@ -69,6 +69,7 @@ struct kmt_filter {
  * @filter: only references to suspects are looked for, NULL for all
  * @bytes: they are looked for at addresses that are no multiple of a word
  * @still: nothing else runs: memory is read in place
+ * @exact_later: a recheck follows, and what is in doubt is left to it
  * @turns: units of work that were taken by one of several markers; NULL if
  *	this one does all of it
  * @unit: units that went by
@@ -99,6 +100,7 @@ struct kmt_marker {
 	const struct kmt_filter *filter;
 	bool bytes;
 	bool still;
+	bool exact_later;
 	atomic_long_t *turns;
 	long unit;
 	long turn;
@@ -188,6 +190,8 @@ void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
 		     u32 max);
 void kmt_mark_begin(struct kmt_marker *m);
 void kmt_mark_word(struct kmt_marker *m, unsigned long word);
+void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
+		    unsigned int nr);
 void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		    unsigned long end);
 void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,

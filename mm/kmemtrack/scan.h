@@ -13,7 +13,7 @@
  * @suspects: blocks that the first mark left unreferenced
  * @how: how they were confirmed
  * @busy: nanoseconds of marking and judging
- * @pause: nanoseconds during which nothing else ran
+ * @pause: nanoseconds during which nothing else ran, at a stretch
  * @expected: how many these were expected to be
  * @marks: marks so far
  */

@@ -203,7 +203,8 @@ static bool stop_and_look(struct kmt_scan *scan, struct kmt_marker **helpers)
 	if (slots)
 		kmt_unlock_slots();
 	put_online_mems();
-	scan->pause = stop.until - atomic64_read(&stop.since);
+	scan->pause = max(scan->pause,
+			  stop.until - (u64)atomic64_read(&stop.since));
 	return stop.done;
 }
 
