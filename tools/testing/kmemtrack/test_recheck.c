@@ -143,30 +143,6 @@ static void test_places(void **state)
 	}
 }
 
-/* Each word of a block of several pages, at odd addresses. */
-static void test_each_word(void **state)
-{
-	struct sim *s = *state;
-	unsigned long at, base = SIM_VMALLOC + 0x1234;
-
-	sim_alloc(s, base, 0x2345);
-	sim_put(ROOT(0), base);
-	sim_alloc_min(s, OBJECT, 64, 200);
-	for (at = 0x1228; at < 0x1234 + 0x2345 + 8; at += 8) {
-		bool inside = at >= 0x1234 && at + 8 <= 0x1234 + 0x2345;
-		struct kmt_object o;
-
-		sim_own(SIM_VMALLOC + at, 8);
-		sim_put_late(s, SIM_VMALLOC + at, OBJECT);
-		scan(s);
-		o = sim_object(s, KMT_VIRT, OBJECT);
-		assert_int_equal(o.count, inside);
-		sim_put(SIM_VMALLOC + at, 0);
-		kmt_clear(&s->core);
-		kmt_set_min(&s->core, KMT_VIRT, OBJECT, 200);
-	}
-}
-
 /* Nobody waits: what was allocated just now is reported at once. */
 static void test_young(void **state)
 {
@@ -332,51 +308,6 @@ static void test_freed(void **state)
 	}
 }
 
-static unsigned long gone;
-
-static void take_page(struct sim *s)
-{
-	sim_map(gone, SIM_PAGE, false);
-}
-
-/* A page that is gone is left out, the ones around it are not. */
-static void test_unreadable(void **state)
-{
-	struct sim *s = *state;
-	unsigned int i;
-
-	sim_alloc(s, BIG, BIG_SIZE);
-	sim_put(ROOT(0), BIG);
-	s->late_phase = SIM_ACCUSED;
-	s->then = take_page;
-	for (i = 0; i < 3; i++) {
-		sim_alloc(s, BLOCK(i), 64);
-		sim_put_late(s, BIG + 0x1000 * i + 8 * i, BLOCK(i));
-	}
-	gone = SIM_VMALLOC + 0x1000;
-	scan(s);
-	assert_int_equal(s->v.leaks, 1);
-	assert_true(sim_leak(s, BLOCK(1)));
-	assert_int_equal(s->accused, 3);
-	/* Once in place, and then piece by piece for what is not aligned. */
-	assert_int_equal(sim_events(s, KMT_EV_FAULT),
-			 1 + 0x1000 / (8 * KMT_STEP_WORDS));
-	/* The same for roots. */
-	sim_map(gone, SIM_PAGE, true);
-	scan(s);
-	assert_int_equal(s->v.leaks, 0);
-	gone = SIM_IMAGE;
-	s->then = take_page;
-	sim_alloc(s, BLOCK(9), 64);
-	sim_put_late(s, ROOT(5), BLOCK(9));
-	scan(s);
-	assert_int_equal(s->v.leaks, 1);
-	assert_true(sim_leak(s, BLOCK(9)));
-	sim_map(gone, SIM_PAGE, true);
-	scan(s);
-	assert_int_equal(s->v.leaks, 0);
-}
-
 /* What is reported already. */
 static void test_old_leaks(void **state)
 {
@@ -464,14 +395,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_places),
-		T(test_each_word),
 		T(test_young),
 		T(test_changes),
 		T(test_ring),
 		T(test_newborn),
 		T(test_transient),
 		T(test_freed),
-		T(test_unreadable),
 		T(test_old_leaks),
 		T(test_filters),
 	};
