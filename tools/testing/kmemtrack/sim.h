@@ -94,6 +94,7 @@ struct sim {
 	unsigned int markers;
 	unsigned int still_stack;
 	bool parallel;
+	bool exact_later;
 	void (*on_phase)(struct sim *s, enum sim_phase phase);
 	/* What is put in its place then, and what else happens, once. */
 	enum sim_phase late_phase;

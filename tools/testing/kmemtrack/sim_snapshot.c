@@ -192,7 +192,9 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
  */
 bool sim_snapshot(struct sim *s, unsigned long lo, unsigned long hi)
 {
+	s->m.exact_later = s->exact_later;
 	sim_mark(s, lo, hi);
+	s->m.exact_later = false;
 	phase(s, SIM_MARKED);
 	return sim_confirm(s, lo, hi);
 }

@@ -204,6 +204,41 @@ static void test_not_searched(void **state)
 	assert_false(sim_white(s, SIM_VMALLOC));
 }
 
+/* The mark leaves it to the snapshot to see which blocks point back. */
+static void test_exact_later(void **state)
+{
+	static const unsigned long sizes[] = { 64, PEEK, PEEK + 1, 0x3018 };
+	struct sim *s = *state;
+	unsigned int i, back, old;
+
+	s->exact_later = true;
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		unsigned long last = ALIGN_DOWN(sizes[i], 8) - 8;
+
+		for (back = 0; back < 2; back++) {
+			for (old = 0; old < 2; old++) {
+				s->now = asleep_since + !old;
+				sim_alloc(s, OBJECT, sizes[i]);
+				sim_put(LIVE + 24, OBJECT + sizes[i] - 1);
+				sim_put(OBJECT + last, back ? LIVE : OBJECT);
+				assert_true(sim_snapshot(s, ROOT(0), ROOT(8)));
+				assert_int_equal(s->accused, !old);
+				assert_int_equal(sim_leak(s, OBJECT),
+						 !old && !back);
+				sim_free(s, OBJECT, sizes[i]);
+			}
+		}
+	}
+	/* Without a snapshot it is not left to anybody. */
+	assert_false(s->m.exact_later);
+	s->now = asleep_since + 1;
+	sim_alloc(s, OBJECT, 64);
+	sim_put(OBJECT, LIVE);
+	sim_put(LIVE + 24, OBJECT);
+	mark(s);
+	assert_false(sim_white(s, OBJECT));
+}
+
 /* A per-CPU pointer is none that can be followed. */
 static void no_percpu(struct sim *s, unsigned long src, size_t len)
 {
@@ -265,6 +300,7 @@ int main(void)
 		T(test_points_back),
 		T(test_odd_block),
 		T(test_not_searched),
+		T(test_exact_later),
 		T(test_percpu),
 		T(test_behind),
 	};

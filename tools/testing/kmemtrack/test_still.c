@@ -120,6 +120,53 @@ static void test_border(void **state)
 	}
 }
 
+static unsigned long loose[5];
+
+static void add_loose(struct sim *s, struct kmt_marker *m)
+{
+	if (kmt_my_turn(m))
+		kmt_mark_words(m, loose, ARRAY_SIZE(loose));
+}
+
+static void set_loose(struct sim *s)
+{
+	loose[4] = OBJECT + 63;
+}
+
+/* Words that are roots, and lie nowhere. */
+static void test_loose_words(void **state)
+{
+	struct sim *s = *state;
+	unsigned int i, min;
+
+	s->more_roots = add_loose;
+	s->late_phase = SIM_ACCUSED;
+	for (min = 1; min <= 2; min++) {
+		for (i = 0; i < 2 * SIM_MARKERS; i++) {
+			s->markers = 1 + i / 2;
+			sim_alloc_min(s, OBJECT, 64, min);
+			sim_alloc(s, BLOCK(2), 64);
+			sim_alloc(s, BLOCK(3), 64);
+			sim_put(OBJECT, BLOCK(2));
+			memset(loose, 0, sizeof(loose));
+			if (i & 1)
+				set_loose(s);
+			else
+				s->then = set_loose;
+			scan(s);
+			assert_int_equal(s->accused,
+					 i & 1 && min == 1 ? 1 : 3);
+			assert_true(sim_leak(s, BLOCK(3)));
+			/* The bytes of what is left are looked at as well. */
+			assert_int_equal(sim_leak(s, OBJECT), min > 1);
+			assert_int_equal(sim_leak(s, BLOCK(2)), min > 1);
+			assert_int_equal(sim_object(s, KMT_VIRT, OBJECT).count,
+					 1);
+			kmt_drop_space(&s->core, KMT_VIRT);
+		}
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
 
 int main(void)
@@ -128,6 +175,7 @@ int main(void)
 		T(test_each_word),
 		T(test_unreadable),
 		T(test_border),
+		T(test_loose_words),
 	};
 
 	return cmocka_run_group_tests_name("still", tests, NULL, NULL);
