@@ -22,7 +22,7 @@
 /* Pages looked up with a lock held. */
 #define KMT_WALK_PAGES	16
 
-/* Free pages of one list that are looked at with its lock held. */
+/* Free pages of one list that are noted with its lock held. */
 #define KMT_WALK_FREE	256
 
 /* Several CPUs may do this at a time. */
@@ -248,7 +248,8 @@ static void own_free_list(struct kmt_page_map *map, struct list_head *list,
 	struct page *page;
 
 	list_for_each_entry(page, list, pcp_list) {
-		if (left-- <= 0)
+		left -= 1 << order;
+		if (left < 0)
 			return;
 		pfn = page_to_pfn(page);
 		for (end = pfn + (1UL << order); pfn < end; pfn++)

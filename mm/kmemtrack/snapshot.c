@@ -107,7 +107,7 @@ static int look(void *arg)
 static u64 time_to_read(struct kmt_scan *scan, unsigned long words)
 {
 	/* Each is read for the first time, as most of memory will be. */
-	const unsigned int nr = SZ_64K / sizeof(long), rounds = 4;
+	const unsigned int nr = SZ_16K / sizeof(long), rounds = 8;
 	/* An empty hull: nothing passes. */
 	const struct kmt_filter probe = { .pages = scan->filter.pages };
 	u64 sum = 0, worst = 0;
