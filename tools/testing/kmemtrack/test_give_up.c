@@ -185,6 +185,40 @@ static void test_gone(void **state)
 		give_up_everywhere(gone, markers, 3);
 }
 
+/* Once it is given up no more is read than up to the next step. */
+static void at_once(unsigned int nr, unsigned long size, unsigned int per_step)
+{
+	unsigned int step, i;
+	bool done = false;
+
+	for (step = 1; !done; step++) {
+		struct sim *s = sim_new(4, 200, 9);
+
+		for (i = 0; i < nr; i++)
+			sim_alloc_min(s, SIM_LINEAR + size * i, size,
+				      KMT_MIN_GREY);
+		sim_alloc(s, SIM_VMALLOC, 64);
+		s->fine = true;
+		s->on_relax = give_up;
+		s->on_phase = on_phase;
+		stopped = false;
+		left = step;
+		done = sim_snapshot(s, ROOT(0), ROOT(64));
+		if (!done)
+			assert_in_range(s->still[0].words, 0,
+					64 + step * per_step);
+		sim_delete(s);
+	}
+	assert_true(step > 60);
+}
+
+static void test_at_once(void **state)
+{
+	/* All in a few pages, which are asked for once: four at a step. */
+	at_once(400, 64, 4 * 8);
+	at_once(1, 64 * SIM_PAGE, SIM_PAGE / 8);
+}
+
 /* Given up while suspects are named, or sorted out: nothing is reported. */
 static bool count_down(struct sim *s)
 {
@@ -229,6 +263,7 @@ int main(void)
 		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_at_once),
 		cmocka_unit_test(test_anywhere),
 	};
 

@@ -356,6 +356,37 @@ static void test_old_leaks(void **state)
 	assert_int_equal(s->v.fresh, 4);
 }
 
+static void another_cpu(void)
+{
+	host_before_lock = NULL;
+	sim_free(the_sim, LOST, 64);
+	sim_alloc(the_sim, LOST, 64);
+}
+
+static void before_next_lock(struct sim *s)
+{
+	host_before_lock = another_cpu;
+}
+
+/* Freed and allocated again when it is about to be looked at: another block. */
+static void test_reborn(void **state)
+{
+	struct sim *s = *state;
+	enum sim_phase when;
+
+	for (when = SIM_MARKED; when <= SIM_SORTED; when++) {
+		sim_alloc(s, LOST, 64);
+		s->late_phase = when;
+		s->then = before_next_lock;
+		scan(s);
+		assert_null(host_before_lock);
+		assert_int_equal(s->accused, when != SIM_MARKED);
+		assert_int_equal(s->v.leaks, 0);
+		assert_false(sim_leak(s, LOST));
+		sim_free(s, LOST, 64);
+	}
+}
+
 /* Each filter lets pass what is still a suspect then, and nothing else. */
 static struct kmt_range hulls[2];
 
@@ -402,6 +433,7 @@ int main(void)
 		T(test_transient),
 		T(test_freed),
 		T(test_old_leaks),
+		T(test_reborn),
 		T(test_filters),
 	};
 
