@@ -64,6 +64,7 @@ enum tk_how {
  * @count: objects that are made unless the command says how many
  * @where: for @make and @lose
  * @flags: TK_CALLER, TK_VOLATILE, TK_MODULE
+ * @end: takes back what @make did beside making objects, if it was called
  *
  * A kind with @lose holds, one without leaks.
  */
@@ -75,6 +76,7 @@ struct tk_kind {
 	unsigned int count;
 	int where;
 	unsigned int flags;
+	void (*end)(const struct tk_kind *k);
 };
 
 /* An object that can be in any container. */

@@ -8,6 +8,7 @@
 #include <linux/kthread.h>
 #include <linux/maple_tree.h>
 #include <linux/mempool.h>
+#include <linux/mm.h>
 #include <linux/radix-tree.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
@@ -234,7 +235,81 @@ static void step_xarray(unsigned long round)
 		xa_erase(&moving, index);
 }
 
-enum { CHURN_LISTS, CHURN_SEATS, CHURN_XARRAY };
+/*
+ * Two areas whose seats are passed from by several threads: what is passed is
+ * in a register, or on the stack, of one of them meanwhile.
+ */
+static unsigned long *areas[2];
+
+static void step_pages(unsigned long round)
+{
+	unsigned long *from = areas[round >> 6 & 1];
+	unsigned long *to = areas[~round >> 6 & 1];
+	unsigned int seat = round % SEATS;
+	unsigned long p = xchg(&from[seat], 0);
+
+	while (p && cmpxchg(&to[seat], 0, p))
+		seat = (seat + 1) % SEATS;
+}
+
+/* Mailboxes: what is not in one is on the stack of who took it out. */
+static void *mail[SEATS];
+
+static noinline void step_stack(unsigned long round)
+{
+	unsigned int seat = round % SEATS;
+	void *place[4] = {};
+
+	place[2] = xchg(&mail[seat], NULL);
+	if (!place[2])
+		return;
+	barrier_data(place);
+	if (!(round & 7))
+		usleep_range(20, 40);
+	while (cmpxchg(&mail[seat], NULL, place[2]))
+		seat = (seat + 1) % SEATS;
+	place[2] = NULL;
+	barrier_data(place);
+}
+
+/* Places that are not aligned, each followed by one that is. */
+static struct {
+	char pad[3];
+	void *odd;
+	char pad_behind[sizeof(void *) - 3];
+	void *even;
+} __packed __aligned(sizeof(void *)) packed[SEATS];
+
+static void step_packed(unsigned long round)
+{
+	unsigned int from = round % SEATS, to = (from + SEATS - 1) % SEATS;
+
+	spin_lock(&churn_lock);
+	if (packed[from].even) {
+		packed[from].odd = packed[from].even;
+		/* As with the seats. */
+		smp_wmb();
+		packed[from].even = NULL;
+	} else if (packed[from].odd && !packed[to].odd && !packed[to].even) {
+		if (round & 1)
+			packed[to].odd = packed[from].odd;
+		else
+			packed[to].even = packed[from].odd;
+		/* As with the seats. */
+		smp_wmb();
+		packed[from].odd = NULL;
+	}
+	spin_unlock(&churn_lock);
+}
+
+enum {
+	CHURN_LISTS,
+	CHURN_SEATS,
+	CHURN_XARRAY,
+	CHURN_PAGES,
+	CHURN_STACK,
+	CHURN_PACKED,
+};
 
 static int churn_thread(void *data)
 {
@@ -242,6 +317,9 @@ static int churn_thread(void *data)
 		[CHURN_LISTS] = step_lists,
 		[CHURN_SEATS] = step_seats,
 		[CHURN_XARRAY] = step_xarray,
+		[CHURN_PAGES] = step_pages,
+		[CHURN_STACK] = step_stack,
+		[CHURN_PACKED] = step_packed,
 	};
 	const struct tk_kind *k = data;
 	unsigned long round = 0;
@@ -256,38 +334,104 @@ static int churn_thread(void *data)
 	return 0;
 }
 
+static int seat_down(int where, unsigned int i, struct tk_node *node)
+{
+	switch (where) {
+	case CHURN_LISTS:
+		list_add(&node->list, &left);
+		return 0;
+	case CHURN_SEATS:
+		WRITE_ONCE(seats[i], node);
+		return 0;
+	case CHURN_XARRAY:
+		return xa_err(xa_store(&moving, i, node, GFP_KERNEL));
+	case CHURN_PAGES:
+		WRITE_ONCE(areas[i & 1][i], (unsigned long)node);
+		return 0;
+	case CHURN_STACK:
+		WRITE_ONCE(mail[i], node);
+		return 0;
+	case CHURN_PACKED:
+		packed[i].odd = node;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* A page, and one that is not the first of its allocation. */
+static bool get_areas(void)
+{
+	areas[0] = (void *)get_zeroed_page(GFP_KERNEL);
+	areas[1] = (void *)__get_free_pages(GFP_KERNEL | __GFP_ZERO, 1);
+	if (areas[1])
+		areas[1] += PAGE_SIZE / sizeof(long);
+	return areas[0] && areas[1];
+}
+
+static void put_areas(void)
+{
+	if (areas[0]) {
+		clear_page(areas[0]);
+		free_page((unsigned long)areas[0]);
+	}
+	if (areas[1]) {
+		clear_page(areas[1]);
+		free_pages((unsigned long)areas[1] - PAGE_SIZE, 1);
+	}
+	memset(areas, 0, sizeof(areas));
+}
+
 static int hold_in_motion(const struct tk_kind *k, unsigned int n)
 {
-	unsigned int i;
+	unsigned int i, threads;
+	int ret = 0;
 
+	if (k->where == CHURN_PAGES && !get_areas())
+		return -ENOMEM;
 	n = min_t(unsigned int, n, SEATS - 1);
 	for (i = 0; i < n; i++) {
 		struct tk_node *node = tk_make(k, sizeof(*node), TK_HELD);
 
 		if (!node)
 			return -ENOMEM;
-		if (k->where == CHURN_LISTS)
-			list_add(&node->list, &left);
-		else if (k->where == CHURN_SEATS)
-			WRITE_ONCE(seats[i], node);
-		else if (xa_err(xa_store(&moving, i, node, GFP_KERNEL)))
-			return -ENOMEM;
+		ret = seat_down(k->where, i, node);
+		if (ret)
+			return ret;
 	}
-	return tk_thread_start(k, churn_thread);
+	/* One thread at a time can do the steps of the first few kinds. */
+	threads = k->where < CHURN_PAGES ? 1 : 2;
+	while (threads-- && !ret)
+		ret = tk_thread_start(k, churn_thread);
+	return ret;
 }
 
 static void lose_in_motion(const struct tk_kind *k)
 {
 	tk_threads_stop(k);
-	if (k->where == CHURN_LISTS) {
+	switch (k->where) {
+	case CHURN_LISTS:
 		INIT_LIST_HEAD(&left);
 		INIT_LIST_HEAD(&right);
-	} else if (k->where == CHURN_SEATS) {
+		break;
+	case CHURN_SEATS:
 		memset(seats, 0, sizeof(seats));
 		barrier_data(seats);
-	} else {
+		break;
+	case CHURN_XARRAY:
 		xa_destroy(&moving);
 		rcu_barrier();
+		break;
+	case CHURN_PAGES:
+		put_areas();
+		break;
+	case CHURN_STACK:
+		memset(mail, 0, sizeof(mail));
+		barrier_data(mail);
+		break;
+	case CHURN_PACKED:
+		memset(packed, 0, sizeof(packed));
+		barrier_data(packed);
+		break;
 	}
 }
 
@@ -312,5 +456,8 @@ const struct tk_kind tk_container_kinds[] = {
 	MOVING("moving-list", CHURN_LISTS),
 	MOVING("moving-seats", CHURN_SEATS),
 	MOVING("moving-xarray", CHURN_XARRAY),
+	MOVING("moving-page", CHURN_PAGES),
+	MOVING("moving-stack", CHURN_STACK),
+	MOVING("moving-packed", CHURN_PACKED),
 	{}
 };

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: what is lost at once, by the context that allocates.
+ * Leak injector: what is lost at once, by the context that allocates, and by
+ * where a trace of its address is left.
  */
 #include <linux/completion.h>
 #include <linux/cpu.h>
 #include <linux/cpumask.h>
+#include <linux/delay.h>
 #include <linux/interrupt.h>
 #include <linux/irq_work.h>
 #include <linux/kthread.h>
+#include <linux/mm.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/timer.h>
+#include <linux/vmalloc.h>
 #include <linux/workqueue.h>
 
 #include "test_kmemtrack.h"
@@ -168,6 +172,225 @@ static int leak_caller(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
+/*
+ * Leaves @p in dead frames, all over them, of more bytes than tk_wipe() wipes:
+ * what later calls get to is wiped then, but not what is beyond.
+ */
+#define LITTER_DEPTH	18
+
+static noinline void litter(void *p, unsigned int depth)
+{
+	void *junk[64];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(junk); i++)
+		junk[i] = p;
+	barrier_data(junk);
+	OPTIMIZER_HIDE_VAR(depth);
+	if (depth)
+		litter(p, depth - 1);
+	/* Not a tail call: each level has a frame of its own. */
+	barrier_data(junk);
+}
+
+static noinline void litter_stack(const struct tk_kind *k)
+{
+	void *p = kzalloc(k->size, GFP_ATOMIC);
+
+	job_ret = p ? 0 : -ENOMEM;
+	if (!p)
+		return;
+	tk_note(k, p, k->size, TK_KFREE, TK_LEAKED);
+	litter(p, LITTER_DEPTH);
+}
+
+static int littering_thread(void *data)
+{
+	litter_stack(data);
+	tk_wipe();
+	tk_thread_ready();
+	tk_thread_sleep();
+	return 0;
+}
+
+/* A trace below the stack pointer of a task that sleeps. */
+static int leak_dead_frame(const struct tk_kind *k, unsigned int n)
+{
+	return tk_thread_start(k, littering_thread) ?: job_ret;
+}
+
+static void on_littering_irq_work(struct irq_work *unused)
+{
+	litter_stack(job_kind);
+	tk_wipe();
+	complete(&job_done);
+}
+
+static struct irq_work littering_irq_work =
+	IRQ_WORK_INIT_HARD(on_littering_irq_work);
+
+/* The same on the stack of interrupts. */
+static int leak_irq_stack(const struct tk_kind *k, unsigned int n)
+{
+	set_job(k, 1);
+	irq_work_queue(&littering_irq_work);
+	wait_for_completion(&job_done);
+	irq_work_sync(&littering_irq_work);
+	return job_ret;
+}
+
+/* The address of what was freed, inverted, while it is on a stack. */
+static unsigned long stale;
+
+static noinline void sleep_on_stale_word(void)
+{
+	unsigned long place[4] = {};
+
+	place[2] = ~stale;
+	barrier_data(place);
+	tk_thread_ready();
+	tk_thread_sleep();
+	barrier_data(place);
+}
+
+static int stale_word_thread(void *unused)
+{
+	sleep_on_stale_word();
+	tk_wipe();
+	return 0;
+}
+
+/*
+ * Frees what is at the stale address, and allocates from the same cache until
+ * that is given out again.
+ */
+static noinline int lose_reborn(const struct tk_kind *k)
+{
+	void *spare[64], *p = NULL;
+	unsigned int nr = 0;
+	int ret;
+
+	kmem_cache_free(tk_cache(TK_CACHE), (void *)~stale);
+	while (nr < ARRAY_SIZE(spare)) {
+		p = kmem_cache_zalloc(tk_cache(TK_CACHE), GFP_KERNEL);
+		if (!p || (unsigned long)p == ~stale)
+			break;
+		spare[nr++] = p;
+	}
+	ret = p && (unsigned long)p == ~stale ? 0 : -EAGAIN;
+	if (!ret)
+		tk_note(k, p, sizeof(struct tk_node), TK_CACHE, TK_LEAKED);
+	while (nr)
+		kmem_cache_free(tk_cache(TK_CACHE), spare[--nr]);
+	return ret;
+}
+
+/* A trace in use on the stack of a task that slept when this was allocated. */
+static int leak_stale_frame(const struct tk_kind *k, unsigned int n)
+{
+	int ret;
+
+	/* What one CPU frees may not be what another one gets. */
+	set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id()));
+	stale = ~(unsigned long)kmem_cache_zalloc(tk_cache(TK_CACHE),
+						  GFP_KERNEL);
+	if (!~stale)
+		return -ENOMEM;
+	ret = tk_thread_start(k, stale_word_thread);
+	if (ret)
+		return ret;
+	/* Longer than what clocks may differ by. */
+	msleep(300);
+	return lose_reborn(k);
+}
+
+static noinline void fill_with(void **q, size_t size, void *p)
+{
+	unsigned int i;
+
+	for (i = 0; i < size / sizeof(*q); i++)
+		q[i] = p;
+	barrier_data(q);
+}
+
+/* A trace in memory that was freed. */
+static int leak_freed_block(const struct tk_kind *k, unsigned int n)
+{
+	void *p = tk_make(k, k->size, TK_LEAKED), *q;
+
+	q = kmem_cache_alloc(tk_cache(TK_CACHE), GFP_KERNEL);
+	if (!p || !q)
+		return -ENOMEM;
+	fill_with(q, sizeof(struct tk_node), p);
+	kmem_cache_free(tk_cache(TK_CACHE), q);
+	return 0;
+}
+
+static int leak_freed_vmalloc(const struct tk_kind *k, unsigned int n)
+{
+	void *p = tk_make(k, k->size, TK_LEAKED), *q = vmalloc(4 * PAGE_SIZE);
+
+	if (!p || !q)
+		return -ENOMEM;
+	fill_with(q, 4 * PAGE_SIZE, p);
+	vfree(q);
+	return 0;
+}
+
+/* Pages in use whose neighbours are free. */
+static struct page *partners[16];
+
+static void free_partners(const struct tk_kind *k)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(partners); i++)
+		if (partners[i])
+			__free_page(partners[i]);
+	memset(partners, 0, sizeof(partners));
+}
+
+static int leak_freed_page(const struct tk_kind *k, unsigned int n)
+{
+	void *p = tk_make(k, k->size, TK_LEAKED);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(partners); i++) {
+		partners[i] = alloc_pages(GFP_KERNEL | __GFP_ZERO, 1);
+		if (!p || !partners[i])
+			return -ENOMEM;
+		split_page(partners[i], 1);
+	}
+	/* All at the same time: the CPU keeps them, and gives out few. */
+	for (i = 0; i < ARRAY_SIZE(partners); i++) {
+		fill_with(page_address(partners[i] + 1), PAGE_SIZE, p);
+		__free_page(partners[i] + 1);
+	}
+	return 0;
+}
+
+static int idle_thread(void *unused)
+{
+	return 0;
+}
+
+/*
+ * Allocated right after a thread was made: what described it was freed just
+ * now, and is of that size.
+ */
+static int leak_after_thread(const struct tk_kind *k, unsigned int n)
+{
+	struct task_struct *task = kthread_create(idle_thread, NULL, "tk_last");
+	int ret = 0;
+
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	while (n-- && !ret)
+		ret = tk_make(k, k->size, TK_LEAKED) ? 0 : -ENOMEM;
+	kthread_stop(task);
+	return ret;
+}
+
 const struct tk_kind tk_context_kinds[] = {
 	{ "softirq", leak_softirq, .size = 104, .count = 2 },
 	{ "hardirq", leak_hardirq, .size = 112, .count = 2 },
@@ -176,5 +399,13 @@ const struct tk_kind tk_context_kinds[] = {
 	{ "atomic", leak_atomic, .size = 144, .count = 2 },
 	{ "thread", leak_thread, .size = 152 },
 	{ "caller", leak_caller, .size = 160, .flags = TK_CALLER },
+	{ "dead-frame", leak_dead_frame, .size = 176, .end = tk_threads_stop },
+	{ "irq-stack", leak_irq_stack, .size = 184 },
+	{ "stale-frame", leak_stale_frame, .end = tk_threads_stop },
+	{ "freed-block", leak_freed_block, .size = 168 },
+	{ "freed-page", leak_freed_page, .size = 168, .end = free_partners },
+	{ "freed-vmalloc", leak_freed_vmalloc, .size = 168 },
+	{ "new-thread", leak_after_thread, .size = 64, .count = 4,
+	  .flags = TK_CALLER },
 	{}
 };

@@ -159,6 +159,24 @@ static int leak_vmalloc_array(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
+/* The first leads to the others, from pages of its own. */
+static int leak_vmalloc_chain(const struct tk_kind *k, unsigned int n)
+{
+	struct tk_node *first = vzalloc(k->size), *next;
+
+	if (!first)
+		return -ENOMEM;
+	tk_note(k, first, k->size, TK_VFREE, TK_LEAKED);
+	while (n--) {
+		next = tk_make(k, sizeof(*next), TK_LEAKED);
+		if (!next)
+			return -ENOMEM;
+		next->next = first->next;
+		first->next = next;
+	}
+	return 0;
+}
+
 /* A ring of objects whose head forgets them. */
 static int leak_list(const struct tk_kind *k, unsigned int n)
 {
@@ -348,6 +366,7 @@ const struct tk_kind tk_leak_kinds[] = {
 	{ "percpu", leak_percpu, .size = 64, .count = 2 },
 	{ "percpu-pointer", leak_percpu_pointer },
 	{ "vmalloc-array", leak_vmalloc_array, .count = 20 },
+	{ "vmalloc-chain", leak_vmalloc_chain, .size = 9000, .count = 2 },
 	{ "list", leak_list, .count = 10 },
 	{ "hlist", leak_hlist, .count = 5 },
 	{ "rbtree", leak_rbtree, .count = 10 },

@@ -96,6 +96,17 @@ static void free_held(bool unload)
 	}
 }
 
+/* Threads that leaks left behind, and what else they are not to outlive. */
+static void end_all(void)
+{
+	const struct tk_kind *k;
+	unsigned int i;
+
+	for (i = 0; (k = nth_kind(i)); i++)
+		if (k->end)
+			k->end(k);
+}
+
 /*
  * A kernel thread keeps the address of what described it, a long since freed
  * block of 64 bytes, on its stack as long as it lives, and the block is the
@@ -133,6 +144,8 @@ static noinline int execute(struct job *job)
 		fallthrough;
 	case LEAK:
 		fill();
+		if (k->end)
+			k->end(k);
 		return k->make(k, job->count);
 	case DROP:
 		return drop(k);
@@ -141,10 +154,12 @@ static noinline int execute(struct job *job)
 		return 0;
 	case REAP:
 		free_held(false);
+		end_all();
 		tk_free(NULL, TK_ALL);
 		return 0;
 	case UNLOAD:
 		free_held(true);
+		end_all();
 		tk_free(NULL, TK_OF_CACHES);
 		return 0;
 	default:

@@ -5,6 +5,7 @@
  */
 #include <linux/kmemleak.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 
 #include "test_kmemtrack.h"
 
@@ -139,6 +140,34 @@ static void lose_phys(const struct tk_kind *k)
 	WRITE_ONCE(holders[PHYS], NULL);
 }
 
+/*
+ * Per-CPU memory of which only the beginning is tracked; the pointer is behind
+ * it. That is a root for a tracker that knows it was off for a time.
+ */
+#define AREA_SIZE	(32 << 10)
+
+static unsigned long __percpu *area;
+
+static int hold_percpu_part(const struct tk_kind *k, unsigned int n)
+{
+	area = __alloc_percpu(AREA_SIZE, sizeof(long));
+	if (!area)
+		return -ENOMEM;
+	kmemleak_free_percpu(area);
+	kmemleak_alloc_percpu(area, 64, GFP_KERNEL);
+	*per_cpu_ptr(area + 16, 0) = (unsigned long)tk_make(k, 48, TK_HELD);
+	return 0;
+}
+
+static void lose_percpu_part(const struct tk_kind *k)
+{
+	if (!area)
+		return;
+	*per_cpu_ptr(area + 16, 0) = 0;
+	free_percpu(area);
+	area = NULL;
+}
+
 const struct tk_kind tk_note_kinds[] = {
 	{ "not-leak", hold_not_leak, lose_not_leak },
 	{ "ignore", hold_ignored, lose_nothing },
@@ -147,5 +176,6 @@ const struct tk_kind tk_note_kinds[] = {
 	{ "no-scan", hold_no_scan, lose_holder, .where = NO_SCAN },
 	{ "notrace", hold_notrace, lose_nothing, .count = 3 },
 	{ "phys", hold_phys, lose_phys },
+	{ "percpu-part", hold_percpu_part, lose_percpu_part },
 	{}
 };

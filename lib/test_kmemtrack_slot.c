@@ -24,6 +24,11 @@ enum {
 	AT_KMALLOC,
 	AT_VMALLOC,
 	AT_PAGE,
+	AT_INNER_PAGE,
+	AT_TAIL_PAGE,
+	AT_EXACT_PAGE,
+	AT_PACKED,
+	AT_PACKED_ROOT,
 	AT_PAGE_PRIVATE,
 	NR_AT,
 };
@@ -35,6 +40,34 @@ static DEFINE_PER_CPU(unsigned long, static_percpu);
 static unsigned long __percpu *percpu;
 static unsigned long *memory[NR_AT];
 static struct page *private_page;
+
+/* Places that are not aligned. */
+#define PACKED_STEP	(2 * sizeof(long))
+
+static char packed_root[(MAX_SLOTS + 1) * PACKED_STEP];
+static char packed_chain[2 * PACKED_STEP];
+
+struct packed {
+	unsigned long word;
+} __packed;
+
+static struct packed *packed(void *base, unsigned int nr)
+{
+	return base + nr * PACKED_STEP + 1 + nr % (sizeof(long) - 1);
+}
+
+/* Several pages; the slots are in all of them but the first. */
+#define NR_PAGES	4
+#define PAGES_ORDER	get_order(NR_PAGES * PAGE_SIZE)
+#define EXACT_SIZE	((NR_PAGES - 1) * PAGE_SIZE)
+
+static unsigned long *in_pages(int where, unsigned int nr)
+{
+	unsigned int pages = where == AT_EXACT_PAGE ? NR_PAGES - 1 : NR_PAGES;
+
+	return memory[where] + nr +
+	       (1 + nr % (pages - 1)) * PAGE_SIZE / sizeof(long);
+}
 
 static bool prepare(int where)
 {
@@ -50,6 +83,19 @@ static bool prepare(int where)
 		return memory[where];
 	case AT_PAGE:
 		memory[where] = (void *)get_zeroed_page(GFP_KERNEL);
+		return memory[where];
+	case AT_INNER_PAGE:
+	case AT_TAIL_PAGE:
+		memory[where] = (void *)__get_free_pages(GFP_KERNEL |
+				__GFP_ZERO | (where == AT_TAIL_PAGE ?
+					      __GFP_COMP : 0), PAGES_ORDER);
+		return memory[where];
+	case AT_EXACT_PAGE:
+		memory[where] = alloc_pages_exact(EXACT_SIZE,
+						  GFP_KERNEL | __GFP_ZERO);
+		return memory[where];
+	case AT_PACKED:
+		memory[where] = kzalloc(sizeof(packed_root), GFP_KERNEL);
 		return memory[where];
 	case AT_PAGE_PRIVATE:
 		private_page = alloc_page(GFP_KERNEL);
@@ -78,6 +124,17 @@ static void put(int where, unsigned int nr, unsigned long value)
 	case AT_VMALLOC:
 	case AT_PAGE:
 		WRITE_ONCE(memory[where][nr], value);
+		break;
+	case AT_INNER_PAGE:
+	case AT_TAIL_PAGE:
+	case AT_EXACT_PAGE:
+		WRITE_ONCE(*in_pages(where, nr), value);
+		break;
+	case AT_PACKED:
+		packed(memory[where], nr)->word = value;
+		break;
+	case AT_PACKED_ROOT:
+		packed(packed_root, nr)->word = value;
 		break;
 	case AT_PAGE_PRIVATE:
 		set_page_private(private_page, value);
@@ -126,7 +183,7 @@ static void lose_slot(const struct tk_kind *k)
 
 	if (k->where == AT_PERCPU && !percpu)
 		return;
-	if (k->where >= AT_KMALLOC && k->where <= AT_PAGE && !memory[k->where])
+	if (k->where >= AT_KMALLOC && k->where <= AT_PACKED && !memory[k->where])
 		return;
 	if (k->where == AT_PAGE_PRIVATE && !private_page)
 		return;
@@ -138,6 +195,7 @@ static void lose_slot(const struct tk_kind *k)
 		percpu = NULL;
 		break;
 	case AT_KMALLOC:
+	case AT_PACKED:
 		kfree(memory[k->where]);
 		break;
 	case AT_VMALLOC:
@@ -145,6 +203,13 @@ static void lose_slot(const struct tk_kind *k)
 		break;
 	case AT_PAGE:
 		free_page((unsigned long)memory[k->where]);
+		break;
+	case AT_INNER_PAGE:
+	case AT_TAIL_PAGE:
+		free_pages((unsigned long)memory[k->where], PAGES_ORDER);
+		break;
+	case AT_EXACT_PAGE:
+		free_pages_exact(memory[k->where], EXACT_SIZE);
 		break;
 	case AT_PAGE_PRIVATE:
 		__free_page(private_page);
@@ -171,6 +236,29 @@ static int hold_percpu_area(const struct tk_kind *k, unsigned int n)
 static void lose_percpu_area(const struct tk_kind *k)
 {
 	WRITE_ONCE(percpu_area, NULL);
+}
+
+/* Each leads to the next from a place that is not aligned. */
+static int hold_packed_chain(const struct tk_kind *k, unsigned int n)
+{
+	void *holder = packed_chain;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		void *p = tk_make(k, k->size, TK_HELD);
+
+		if (!p)
+			return -ENOMEM;
+		packed(holder, i % 4)->word = (unsigned long)p;
+		holder = p;
+	}
+	return 0;
+}
+
+static void lose_packed_chain(const struct tk_kind *k)
+{
+	memset(packed_chain, 0, sizeof(packed_chain));
+	barrier_data(packed_chain);
 }
 
 /* What vmalloc() and krealloc() gave, and a block that was moved. */
@@ -365,6 +453,12 @@ const struct tk_kind tk_slot_kinds[] = {
 	SLOT("kmalloc-array", AT_KMALLOC, 8),
 	SLOT("vmalloc-array", AT_VMALLOC, 8),
 	SLOT("page", AT_PAGE, 8),
+	SLOT("pages-inner", AT_INNER_PAGE, 6),
+	SLOT("page-comp", AT_TAIL_PAGE, 6),
+	SLOT("page-exact", AT_EXACT_PAGE, 6),
+	SLOT("packed", AT_PACKED, 7),
+	SLOT("packed-root", AT_PACKED_ROOT, 7),
+	{ "packed-chain", hold_packed_chain, lose_packed_chain, 96, 5 },
 	SLOT("page-private", AT_PAGE_PRIVATE, 1),
 	{ "percpu-area", hold_percpu_area, lose_percpu_area, 64 },
 	{ "vmalloc", hold_block, lose_block, 20 << 10, 1, BLOCK_VMALLOC },

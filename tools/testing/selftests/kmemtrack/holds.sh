@@ -7,7 +7,7 @@ cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 # Those have tests of their own, below and in other files.
-apart='^(transient-leak|module-list|moving-.*)$'
+apart='^(transient-leak|module-list|percpu-part|moving-.*)$'
 [ $# -gt 0 ] ||
 	set -- $(sed -n 's/^hold //p' "$KINDS" | grep -vE "$apart")
 
