@@ -412,6 +412,28 @@ static void test_bounded(void **state)
 	assert_in_range(max_words, 1, 8192);
 }
 
+/* References in excess are passed on from block to block, but not for ever. */
+static void test_hops(void **state)
+{
+	struct sim *s = *state;
+	unsigned int i;
+
+	for (i = 1; i <= 6; i++) {
+		sim_alloc(s, BLOCK(i), 64);
+		sim_put(ROOT(i), BLOCK(1));
+		sim_put(ROOT(10 + i), BLOCK(1));
+	}
+	for (i = 1; i < 6; i++)
+		assert_true(kmt_add_alias(&s->core, BLOCK(i), BLOCK(i + 1),
+					  GFP_KERNEL));
+	mark(s);
+	for (i = 1; i <= 4; i++)
+		assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(i)).count,
+				 13 - i);
+	assert_true(sim_white(s, BLOCK(5)));
+	assert_true(sim_white(s, BLOCK(6)));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
 
 int main(void)
@@ -432,6 +454,7 @@ int main(void)
 		cmocka_unit_test(test_epoch_wrap),
 		T(test_stop),
 		T(test_bounded),
+		T(test_hops),
 	};
 
 	return cmocka_run_group_tests_name("mark", tests, NULL, NULL);

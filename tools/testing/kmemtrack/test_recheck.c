@@ -418,6 +418,13 @@ static void test_filters(void **state)
 	assert_int_equal(hulls[1].lo, BLOCK(5));
 	assert_int_equal(hulls[1].hi, BLOCK(6) + 100);
 	assert_int_equal(s->v.fresh, 2);
+	/* Nothing is left of the filter before. */
+	sim_free(s, BLOCK(3), 100);
+	sim_free(s, BLOCK(5), 100);
+	sim_alloc(s, BLOCK(8), 100);
+	scan(s);
+	assert_int_equal(hulls[0].lo, BLOCK(6));
+	assert_int_equal(hulls[0].hi, BLOCK(8) + 100);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
