@@ -43,15 +43,17 @@ grouped()
 }
 check "leaks of one site are one record" thrice grouped
 
-# Of a chain, one object is to blame.
+# indirect <kind> <count> <direct> <indirect>: of a chain, one object is to blame
 indirect()
 {
-	start && inject "leak chain 4" && scan || return
+	start && inject "leak $1 $2" && scan || return
 	cat "$REPORT"
-	awk '/^leak: / { gsub(/[(,]/, " "); for (i = 1; i < NF; i++) {
+	awk -v direct="$3" -v indirect="$4" '/^leak: / { gsub(/[(,]/, " "); for (i = 1; i < NF; i++) {
 			if ($(i + 1) == "direct") d += $i
 			if ($(i + 1) ~ /^indirect/) n += $i } }
-	     END { exit !(d == 1 && n == 3) }' "$REPORT"
+	     END { exit !(d == direct && n == indirect) }' "$REPORT"
 }
-check "of a chain of four, one leak is direct" thrice indirect
+check "of a chain of four, one leak is direct" thrice indirect chain 4 1 3
+check "of a lost vmalloc block and what it leads to, one is direct" \
+	thrice indirect vmalloc-chain 2 1 2
 end

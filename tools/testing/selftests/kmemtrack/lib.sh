@@ -35,8 +35,14 @@ result()
 check()
 {
 	check_name=$1
+	attempt=1
 	shift
 	if "$@" >"$T/why" 2>&1; then
+		# Success at last is luck, too: tell what went before.
+		if [ "$attempt" -gt 1 ]; then
+			head -n 40 "$T/why" | sed 's/^/# /'
+			diag "attempts: $attempt"
+		fi
 		result 0 "$check_name"
 	else
 		head -n 40 "$T/why" | sed 's/^/# /'
