@@ -403,9 +403,9 @@ static void test_filters(void **state)
 	struct sim *s = *state;
 
 	s->on_phase = note_hull;
-	sim_alloc(s, BLOCK(3), 100);
+	sim_alloc(s, BLOCK(5) + 0x800, 100);
 	scan(s);
-	/* An old leak, one that is forgiven, and two leaks. */
+	/* Beside the old leak one that is forgiven, and two leaks. */
 	sim_alloc(s, BLOCK(4), 100);
 	sim_alloc(s, BLOCK(5), 100);
 	sim_alloc(s, BLOCK(6), 100);
@@ -413,13 +413,13 @@ static void test_filters(void **state)
 	sim_put(ROOT(1), BLOCK(4));
 	sim_put_late(s, ROOT(2), BLOCK(7));
 	scan(s);
-	assert_int_equal(hulls[0].lo, BLOCK(3));
+	assert_int_equal(hulls[0].lo, BLOCK(5));
 	assert_int_equal(hulls[0].hi, BLOCK(7) + 100);
 	assert_int_equal(hulls[1].lo, BLOCK(5));
 	assert_int_equal(hulls[1].hi, BLOCK(6) + 100);
 	assert_int_equal(s->v.fresh, 2);
 	/* Nothing is left of the filter before. */
-	sim_free(s, BLOCK(3), 100);
+	sim_free(s, BLOCK(5) + 0x800, 100);
 	sim_free(s, BLOCK(5), 100);
 	sim_alloc(s, BLOCK(8), 100);
 	scan(s);
