@@ -17,6 +17,8 @@ static void accuse_holders(struct model *m)
 		target = oracle_find(m, KMT_VIRT, b->alias);
 		if (!target || !target->suspect)
 			continue;
+		/* Born since the mark began: maybe where nobody looks yet. */
+		m->vague |= b->count == KMT_COUNT_MAX;
 		if (block_judged(b)) {
 			b->suspect = true;
 			b->count = 0;
