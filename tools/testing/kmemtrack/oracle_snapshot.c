@@ -159,7 +159,7 @@ static void compare_suspects(struct model *m)
 			continue;
 		o = oracle_look(m, b);
 		AGREE(!(o.flags & KMT_SUSPECT) == !b->suspect);
-		if (!b->suspect || m->vague)
+		if (!b->suspect)
 			continue;
 		AGREE(o.count == b->count);
 		AGREE(o.epoch == m->s->core.epoch);
@@ -172,7 +172,7 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 
 	if (phase == SIM_MARKED)
 		oracle_compare_mark(m);
-	else if (phase != SIM_ACCUSED)
+	else if (phase != SIM_ACCUSED && !m->vague)
 		compare_suspects(m);
 	m->during(m->arg, phase);
 	switch (phase) {
