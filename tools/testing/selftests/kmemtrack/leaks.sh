@@ -7,7 +7,8 @@ begin module
 
 found()
 {
-	start && inject "leak $1" && scan && truth || return
+	# By a process that is gone when memory is looked at
+	start && (inject "leak $1") && scan && truth || return
 	leaked=$(count leaked)
 	[ "$leaked" -gt 0 ] || { echo "nothing was leaked"; return 1; }
 	judge "$1" && strays || return
@@ -48,7 +49,8 @@ indirect()
 {
 	start && inject "leak $1 $2" && scan || return
 	cat "$REPORT"
-	awk -v direct="$3" -v indirect="$4" '/^leak: / { gsub(/[(,]/, " "); for (i = 1; i < NF; i++) {
+	awk -v direct="$3" -v indirect="$4" '
+	/^leak: / { gsub(/[(,]/, " "); for (i = 1; i < NF; i++) {
 			if ($(i + 1) == "direct") d += $i
 			if ($(i + 1) ~ /^indirect/) n += $i } }
 	     END { exit !(d == direct && n == indirect) }' "$REPORT"
