@@ -16,9 +16,6 @@
  */
 #define KMT_PEEK_MAX	2048
 
-/* How far references in excess are passed on. */
-#define KMT_ALIAS_HOPS	4
-
 /**
  * kmt_marker_init - prepare a marker
  * @m: marker
@@ -206,7 +203,7 @@ static bool refer(struct kmt_marker *m, enum kmt_space space,
 	o = kmt_lock_find(core, space, word, &tree, &flags);
 	if (!o)
 		return false;
-	if (unlikely(m->filter && !(o->flags & KMT_SUSPECT)) ||
+	if (unlikely(m->filter && !(o->flags & (KMT_SUSPECT | KMT_ALIAS))) ||
 	    unlikely(left_over(m, o))) {
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		return false;

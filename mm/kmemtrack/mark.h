@@ -28,6 +28,9 @@
 
 #define KMT_STEP_WORDS	64
 
+/* How far references in excess are passed on. */
+#define KMT_ALIAS_HOPS	4
+
 /* What is left of [@pos, @end) up to the next multiple of @step. */
 static inline unsigned long kmt_piece(unsigned long pos, unsigned long end,
 				      unsigned long step)

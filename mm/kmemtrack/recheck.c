@@ -56,12 +56,17 @@ static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 /* Whether references in excess to the block at @holder count for a suspect. */
 static bool stands_for_suspect(struct kmt_core *core, unsigned long holder)
 {
+	int hops = KMT_ALIAS_HOPS;
 	struct kmt_object target;
 	unsigned long addr;
 
-	return kmt_get_alias(core, holder, &addr) &&
-	       kmt_lookup(core, KMT_VIRT, addr, &target) &&
-	       (target.flags & KMT_SUSPECT);
+	while (hops-- && kmt_get_alias(core, holder, &addr) &&
+	       kmt_lookup(core, KMT_VIRT, addr, &target)) {
+		if (target.flags & KMT_SUSPECT)
+			return true;
+		holder = target.addr;
+	}
+	return false;
 }
 
 static __no_kcsan bool seems_holder(const struct kmt_object *o)
@@ -82,8 +87,11 @@ static void accuse_holder(struct kmt_core *core, struct kmt_object *o,
 	tree = kmt_lock_object(core, o, &flags);
 	if (!tree)
 		return;
-	if ((o->flags & KMT_ALIAS) && kmt_judged(o))
+	/* One that needs none, or was spared, or born, passes on all of them. */
+	if (kmt_judged(o) && o->count != KMT_COUNT_MAX)
 		accuse(core, o, f);
+	else
+		kmt_filter_add(f, o->addr, o->size);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
@@ -144,6 +152,22 @@ static void keep_suspect(struct kmt_marker *m, struct kmt_object *o,
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
+/* Lets references to a holder pass that was found to be referenced. */
+static void keep_holder(struct kmt_core *core, struct kmt_object *o,
+			struct kmt_filter *f)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	if (!stands_for_suspect(core, READ_ONCE(o->addr)))
+		return;
+	tree = kmt_lock_object(core, o, &flags);
+	if (!tree)
+		return;
+	kmt_filter_add(f, o->addr, o->size);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
 /**
  * kmt_sort_out - who is still a suspect?
  * @m: marker
@@ -170,13 +194,18 @@ void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 		else if (kmt_seems_accused(o))
 			kmt_acquit(m->core, o);
 	}
+	if (!v->suspects)
+		return;
+	kmt_for_each_cell(m->core, chunk, o)
+		if (go_on(m) && seems_holder(o))
+			keep_holder(m->core, o, f);
 }
 
 /* A block that was reached, and is no suspect. */
-static __no_kcsan bool to_be_reread(const struct kmt_object *o, u16 epoch)
+static __no_kcsan bool to_be_reread(const struct kmt_object *o)
 {
 	return (o->flags & (KMT_LIVE | KMT_SUSPECT)) == KMT_LIVE &&
-	       kmt_is_read(o) && kmt_reached(o, epoch);
+	       kmt_is_read(o);
 }
 
 static void recheck_ranges(struct kmt_marker *m, struct kmt_object *o)
@@ -213,7 +242,7 @@ static void recheck_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 	if (kmt_mark_relax(m))
 		return;
 	for (; o < end; o++)
-		if (to_be_reread(o, m->core->epoch))
+		if (to_be_reread(o))
 			recheck_object(m, o);
 }
 
@@ -272,7 +301,7 @@ void kmt_recheck_bytes(struct kmt_marker *m)
 	kmt_for_each_cell(m->core, chunk, o) {
 		if (!go_on(m))
 			return;
-		if (to_be_reread(o, m->core->epoch))
+		if (to_be_reread(o))
 			kmt_mark_again(m, o);
 	}
 	kmt_recheck_rest(m);

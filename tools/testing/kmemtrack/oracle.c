@@ -141,13 +141,13 @@ static bool refer(struct model *m, enum kmt_space space, unsigned long *word)
 {
 	struct block *b = oracle_find(m, space, *word);
 
-	if (!b || (m->sift && !b->suspect))
+	if (!b || (m->sift && !b->suspect && !b->aliased))
 		return false;
 	/* Reported ones get through or not, as their neighbours have it. */
 	m->vague |= m->bytes && b->leak;
 	if (b->count < KMT_COUNT_MAX)
 		b->count++;
-	if (block_judged(b) && b->count >= b->min)
+	if (block_judged(b) && b->count >= b->min && (!m->sift || b->suspect))
 		reach(m, b);
 	if (!b->aliased || (block_judged(b) && b->count <= b->min))
 		return false;

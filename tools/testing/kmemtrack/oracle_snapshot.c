@@ -19,12 +19,10 @@ static void accuse_holders(struct model *m)
 			continue;
 		/* Born since the mark began: maybe where nobody looks yet. */
 		m->vague |= b->count == KMT_COUNT_MAX;
-		if (block_judged(b)) {
-			b->suspect = true;
-			b->count = 0;
-		} else {
-			m->vague = true;
-		}
+		if (!block_judged(b) || b->count == KMT_COUNT_MAX)
+			continue;
+		b->suspect = true;
+		b->count = 0;
 	}
 }
 

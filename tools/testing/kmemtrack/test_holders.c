@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * References in excess, found while nothing else runs: whatever the block they
+ * are to is, they count for the one they are passed on to.
+ */
+#include "sim.h"
+
+#define HOLDER	BLOCK(1)
+#define TARGET	BLOCK(2)
+#define LAST	BLOCK(3)
+
+static void scan(struct sim *s)
+{
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+	check_core(s);
+}
+
+/* From one to the next to the last, in all orders in the pool. */
+static void test_chain(void **state)
+{
+	static const int orders[][3] = {
+		{ 1, 2, 3 }, { 1, 3, 2 }, { 2, 1, 3 },
+		{ 2, 3, 1 }, { 3, 1, 2 }, { 3, 2, 1 },
+	};
+	unsigned int i, k, refs;
+
+	for (i = 0; i < ARRAY_SIZE(orders); i++) {
+		for (refs = 0; refs <= 4; refs++) {
+			struct sim *s = sim_new(4, 10, 2);
+
+			for (k = 0; k < 3; k++)
+				sim_alloc(s, BLOCK(orders[i][k]), 64);
+			kmt_add_alias(&s->core, HOLDER, TARGET, GFP_KERNEL);
+			kmt_add_alias(&s->core, TARGET, LAST, GFP_KERNEL);
+			for (k = 0; k < refs; k++)
+				if (k < 2)
+					sim_put(ROOT(k), HOLDER);
+				else
+					sim_put_late(s, ROOT(k), HOLDER);
+			scan(s);
+			assert_int_equal(sim_leak(s, HOLDER), refs < 1);
+			assert_int_equal(sim_leak(s, TARGET), refs < 2);
+			assert_int_equal(sim_leak(s, LAST), refs < 3);
+			sim_delete(s);
+		}
+	}
+}
+
+/* A holder that is a root itself: all that refers to it is in excess. */
+static void test_unjudged(void **state)
+{
+	static const u8 mins[] = { KMT_MIN_GREY, KMT_MIN_BLACK };
+	unsigned int early, late, i, min;
+
+	for (i = 0; i < ARRAY_SIZE(mins); i++)
+		for (early = 0; early < 3; early++)
+			for (late = 0; late < 3; late++)
+				for (min = 1; min < 4; min++) {
+					struct sim *s = sim_new(4, 10, 2);
+					unsigned int k;
+
+					sim_alloc_min(s, HOLDER, 64, mins[i]);
+					sim_alloc_min(s, TARGET, 64, min);
+					kmt_add_alias(&s->core, HOLDER, TARGET,
+						      GFP_KERNEL);
+					for (k = 0; k < early; k++)
+						sim_put(ROOT(k), HOLDER);
+					for (k = 0; k < late; k++)
+						sim_put_late(s, ROOT(9 + k),
+							     HOLDER + 63);
+					scan(s);
+					assert_int_equal(sim_leak(s, TARGET),
+							 early + late < min);
+					assert_false(sim_leak(s, HOLDER));
+					sim_delete(s);
+				}
+}
+
+/* One that is not aligned, to a holder that has another one. */
+static void test_bytes(void **state)
+{
+	struct sim *s = *state;
+	unsigned long word = HOLDER;
+
+	sim_alloc(s, HOLDER, 64);
+	sim_alloc(s, TARGET, 64);
+	kmt_add_alias(&s->core, HOLDER, TARGET, GFP_KERNEL);
+	sim_put(ROOT(2), HOLDER);
+	scan(s);
+	assert_true(sim_leak(s, TARGET));
+	assert_int_equal(kmt_clear(&s->core), 1);
+	kmt_set_min(&s->core, KMT_VIRT, TARGET, 1);
+	memcpy((char *)sim_host(ROOT(8)) + 3, &word, 8);
+	scan(s);
+	assert_int_equal(s->accused, 1);
+	assert_int_equal(s->v.leaks, 0);
+	/* The holder has to have enough of its own. */
+	sim_put(ROOT(2), 0);
+	scan(s);
+	assert_false(sim_leak(s, HOLDER));
+	assert_true(sim_leak(s, TARGET));
+}
+
+/* Spared is spared, though it is a holder of a suspect. */
+static void test_spared(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, HOLDER, 64);
+	sim_alloc(s, TARGET, 64);
+	kmt_add_alias(&s->core, HOLDER, TARGET, GFP_KERNEL);
+	kmt_set_flags(&s->core, KMT_VIRT, HOLDER, KMT_TRANSIENT);
+	scan(s);
+	assert_int_equal(s->v.leaks, 1);
+	assert_true(sim_leak(s, TARGET));
+	scan(s);
+	assert_int_equal(s->v.leaks, 2);
+}
+
+static void raise_min(struct sim *s)
+{
+	kmt_set_min(&s->core, KMT_VIRT, HOLDER, 2);
+	sim_put(HOLDER, TARGET);
+}
+
+/* Reached once and wanting more now: it is no suspect, and is read. */
+static void test_raised(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, HOLDER, 64);
+	sim_alloc(s, TARGET, 64);
+	sim_put(ROOT(0), HOLDER);
+	s->late_phase = SIM_ACCUSED;
+	s->then = raise_min;
+	scan(s);
+	assert_int_equal(s->accused, 1);
+	assert_int_equal(s->v.leaks, 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_unjudged),
+		T(test_bytes),
+		T(test_spared),
+		T(test_raised),
+	};
+
+	return cmocka_run_group_tests_name("holders", tests, NULL, NULL);
+}
