@@ -69,11 +69,13 @@ parameters()
 	for p in confirm:wait confirm:snapshot max_pause:0 max_pause:77777 \
 		 max_pause:50000; do
 		put "$PARAM/${p%:*}" "${p#*:}" || return
-		[ "$(cat "$PARAM/${p%:*}")" = "${p#*:}" ] || return
+		[ "$(cat "$PARAM/${p%:*}")" = "${p#*:}" ] ||
+			{ echo "$p has no effect"; return 1; }
 	done
-	for p in confirm:x confirm: max_pause:10000001 max_pause:-1 \
+	for p in confirm:x confirm:on max_pause:10000001 max_pause:-1 \
 		 max_pause:x; do
-		! put "$PARAM/${p%:*}" "${p#*:}" || return
+		! put "$PARAM/${p%:*}" "${p#*:}" ||
+			{ echo "$p accepted"; return 1; }
 	done
 	[ "$(cat "$PARAM/confirm")" = snapshot ] &&
 		[ "$(cat "$PARAM/max_pause")" = 50000 ]
