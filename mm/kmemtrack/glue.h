@@ -108,13 +108,11 @@ struct kmt_last_scan {
  * @bits: a bit for each page; NULL if there was no memory for them
  * @lo: number of the first page
  * @hi: one past the last
- * @pipefs: where all pipes are, NULL without pipes
  */
 struct kmt_page_map {
 	unsigned long *bits;
 	unsigned long lo;
 	unsigned long hi;
-	struct super_block *pipefs;
 };
 
 static inline bool kmt_page_owned(const struct kmt_page_map *map,
@@ -161,6 +159,7 @@ void *kmt_early_chunk(size_t *bytes);
 void *kmt_own_alloc(gfp_t gfp, unsigned int order);
 void kmt_own_free(void *mem, unsigned int order);
 bool kmt_own_page(const struct page *page);
+bool kmt_not_root_page(const struct page *page);
 void *kmt_own_vzalloc(size_t bytes);
 void kmt_own_vfree(void *mem);
 unsigned long kmt_used_cells(void);

@@ -25,6 +25,7 @@
 #define KMT_CHUNK_ORDER	2
 
 #define KMT_OWN_PAGE	((unsigned long)&kmt_core)
+#define KMT_NOT_ROOT	(KMT_OWN_PAGE + 1)
 
 unsigned long kmt_grown;
 
@@ -70,7 +71,7 @@ void kmt_own_free(void *mem, unsigned int order)
 }
 
 /**
- * kmt_own_page - is this memory of ours, or known not to be a root?
+ * kmt_own_page - is this memory of ours?
  * @page: a page
  */
 bool kmt_own_page(const struct page *page)
@@ -78,10 +79,19 @@ bool kmt_own_page(const struct page *page)
 	return page_private(page) == KMT_OWN_PAGE;
 }
 
+/**
+ * kmt_not_root_page - was kmemtrack_not_root() called for it?
+ * @page: a page
+ */
+bool kmt_not_root_page(const struct page *page)
+{
+	return page_private(page) == KMT_NOT_ROOT;
+}
+
 void kmemtrack_not_root(const void *addr)
 {
 	if (addr)
-		set_page_private(virt_to_page(addr), KMT_OWN_PAGE);
+		set_page_private(virt_to_page(addr), KMT_NOT_ROOT);
 }
 
 /**

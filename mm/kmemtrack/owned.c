@@ -3,16 +3,13 @@
  * Pages in use whose contents are somebody else's business.
  *
  * A bit for each page frame tells that the page is no root: the memory of a
- * tracked block that has another address, a stack, which is read as one, a
- * page of a pipe, or free. All of it is beside page flags: what these tell is
+ * tracked block that has another address, a stack, which is read as one, or
+ * free. All of it is beside page flags: what these tell is
  * not noted here.
  */
 #include <linux/bitmap.h>
-#include <linux/fs.h>
-#include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
-#include <linux/pipe_fs_i.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/vmalloc.h>
@@ -190,57 +187,6 @@ static void own_stacks(struct kmt_marker *m, struct kmt_page_map *map)
 	rcu_read_unlock();
 }
 
-/*
- * Pipes are read without their mutex: a page more or less of a pipe that is
- * busy does no harm, and its array may go meanwhile.
- */
-static void own_pipe(struct kmt_page_map *map,
-		     const struct pipe_inode_info *pipe)
-{
-	const struct pipe_buffer *bufs = READ_ONCE(pipe->bufs);
-	unsigned int i, nr = READ_ONCE(pipe->ring_size);
-	struct page *page = READ_ONCE(pipe->tmp_page);
-
-	if (page)
-		own(map, page_to_pfn(page));
-	for (i = 0; i < nr; i++)
-		if (kmt_env_read(&page, (unsigned long)&bufs[i].page,
-				 sizeof(page)) && page)
-			own(map, page_to_pfn(page));
-}
-
-/* While nothing else runs there is nobody to lock out, or to wait for. */
-static void own_pipes_still(struct kmt_page_map *map)
-{
-	struct inode *inode;
-
-	list_for_each_entry(inode, &map->pipefs->s_inodes, i_sb_list)
-		if (inode->i_pipe)
-			own_pipe(map, inode->i_pipe);
-}
-
-static void own_pipes(struct kmt_marker *m, struct kmt_page_map *map)
-{
-	struct super_block *sb = map->pipefs;
-	struct inode *inode;
-
-	if (kmt_pipe_is_root() || !sb || !kmt_my_turn(m))
-		return;
-	if (m->still) {
-		own_pipes_still(map);
-		return;
-	}
-	spin_lock(&sb->s_inode_list_lock);
-	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
-		/* The pipe is not freed before this lock was taken for it. */
-		spin_lock(&inode->i_lock);
-		if (inode->i_pipe)
-			own_pipe(map, inode->i_pipe);
-		spin_unlock(&inode->i_lock);
-	}
-	spin_unlock(&sb->s_inode_list_lock);
-}
-
 static void own_free_list(struct kmt_page_map *map, struct list_head *list,
 			  unsigned int order, int left)
 {
@@ -315,7 +261,6 @@ void kmt_page_map_fill(struct kmt_marker *m, struct kmt_page_map *map)
 		own_blocks_still(m, map);
 	else
 		own_blocks(m, map);
-	own_pipes(m, map);
 	own_free_pages(m, map);
 }
 
@@ -327,15 +272,6 @@ void kmt_page_map_clear(struct kmt_page_map *map)
 {
 	if (map->bits)
 		bitmap_zero(map->bits, map->hi - map->lo);
-}
-
-/* The superblock of all pipes is there from boot to shutdown. */
-static void find_pipefs(struct super_block *sb, void *arg)
-{
-	struct kmt_page_map *map = arg;
-
-	if (sb->s_magic == PIPEFS_MAGIC)
-		map->pipefs = sb;
 }
 
 /**
@@ -358,7 +294,6 @@ void kmt_page_map_alloc(struct kmt_page_map *map)
 	}
 	map->bits = kmt_own_vzalloc(BITS_TO_LONGS(map->hi - map->lo) *
 				    sizeof(long));
-	iterate_supers(find_pipefs, map);
 }
 
 /**

@@ -47,6 +47,7 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 	struct kmt_object o;
 
 	if (PageHighMem(page) || kmt_page_is_own(page) ||
+	    kmt_page_is_none(page) ||
 	    kmt_page_owned(w->map, pfn))
 		return;
 	addr = (unsigned long)page_address(page);

@@ -125,12 +125,13 @@ static inline bool kmt_page_is_foreign(struct page *page, bool reserved)
 }
 
 /*
- * PIPES: pages of pipes are no roots: they hold what users wrote, and behind it
- * whatever was in the page before.
+ * PIPES: pages for which kmemtrack_not_root() was called are no roots: those of
+ * pipes, which hold what users wrote, and behind it whatever was in the page
+ * before; and lists of what is to be freed.
  */
-static inline bool kmt_pipe_is_root(void)
+static inline bool kmt_page_is_none(const struct page *page)
 {
-	return !kmt_rule(KMT_RULE_PIPES);
+	return kmt_not_root_page(page) && kmt_rule(KMT_RULE_PIPES);
 }
 
 /*
@@ -143,8 +144,7 @@ static inline bool kmt_mapped_is_root(void)
 }
 
 /*
- * OWN: the tracker's own pages are no roots, nor are those that
- * kmemtrack_not_root() was called for: lists of what is to be freed.
+ * OWN: the tracker's own pages are no roots.
  */
 static inline bool kmt_page_is_own(const struct page *page)
 {
@@ -188,7 +188,7 @@ static inline bool kmt_bytes_are_references(void)
 
 /*
  * PERCPU: the pages of per-CPU memory are roots where blocks of it may live
- * that are not tracked.
+ * that are not tracked, as is what is behind the sections in the first chunk.
  */
 static inline bool kmt_percpu_is_root(void)
 {

@@ -3,6 +3,7 @@
  * Roots that are no tracked blocks: per-CPU sections, task stacks, pages.
  */
 #include <linux/percpu.h>
+#include <linux/pfn.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/rcupdate.h>
@@ -12,6 +13,7 @@
 #include <linux/sched/task_stack.h>
 #include <asm/sections.h>
 
+#include "../percpu-internal.h"
 #include "policy.h"
 
 /* [@lo, @hi) without [@hole_lo, @hole_hi) */
@@ -45,6 +47,14 @@ void kmt_not_a_block(unsigned long stack)
 		kmt_set_flags(&kmt_core, KMT_VIRT, stack, KMT_STACK);
 }
 
+/* One past what the first chunk has for a CPU, as an address like the others. */
+static unsigned long first_chunk_end(void)
+{
+	return (unsigned long)__per_cpu_start +
+	       (pcpu_first_chunk->base_addr - pcpu_base_addr) +
+	       PFN_PHYS(pcpu_first_chunk->nr_pages);
+}
+
 /* On one CPU the section is part of the data section. */
 static void mark_percpu(struct kmt_marker *m)
 {
@@ -54,12 +64,16 @@ static void mark_percpu(struct kmt_marker *m)
 		return;
 	for_each_possible_cpu(cpu) {
 		unsigned long off = per_cpu_offset(cpu), lo = 0, hi = 0;
+		unsigned long end = (unsigned long)__per_cpu_end;
 
 		if (!kmt_my_turn(m))
 			continue;
-		kmt_irq_stack(cpu, &lo, &hi);
-		mark_around(m, (unsigned long)__per_cpu_start + off,
-			    (unsigned long)__per_cpu_end + off, lo, hi);
+		if (kmt_percpu_is_root())
+			end = first_chunk_end();
+		if (kmt_irq_stack(cpu, &lo, &hi) && kmt_irq_stack_is_root())
+			kmt_mark_block(m, lo, hi);
+		mark_around(m, (unsigned long)__per_cpu_start + off, end + off,
+			    lo, hi);
 	}
 }
 
