@@ -4,9 +4,6 @@
 # a scan says what is true, and without it what the rule is there to prevent.
 # Arguments select rules.
 #
-# Two have to be asked for. IRQ_STACKS stays in force for stacks that a scan has
-# seen once, and the inodes of pipes are in no list, so that PIPES finds none.
-#
 # What a trace leads to may be overwritten before a scan gets there, and some
 # other trace may lead to what is lost: so each scenario is attempted up to
 # three times, and must succeed once.
@@ -135,8 +132,7 @@ rule()
 	check "$1: without it, $5" thrice wrong "$2" "$3" "$1"
 }
 
-[ $# -gt 0 ] || set -- FRAMES NAPS KTHREADD FOREIGN MAPPED OWN STRUCT_PAGES \
-	INNER BYTES PERCPU
+[ $# -gt 0 ] || set -- $RULES
 selected=$*
 trace=quiet
 rule FRAMES leak dead-frame "a dead frame is no reference" \
