@@ -43,7 +43,7 @@ static int end_mark(struct kmt_scan *scan, u64 since)
 	return scan->m.stopped ? -EINTR : 0;
 }
 
-/* There are few suspects by now, so nothing is stopped for the last look. */
+/* Who has no reference in what was not searched at every address yet? */
 static void judge(struct kmt_scan *scan)
 {
 	kmt_sort_out(&scan->m, &scan->filter, &scan->verdict);
@@ -56,6 +56,17 @@ static void judge(struct kmt_scan *scan)
 		scan->m.bytes = false;
 	}
 	kmt_judge(&scan->m, &scan->verdict);
+}
+
+/* So that few blocks have to be searched while nothing else runs. */
+static void sum_up(struct kmt_scan *scan)
+{
+	if (!kmt_bytes_are_references())
+		return;
+	scan->m.filter = &scan->filter;
+	kmt_sum_up(&scan->m);
+	scan->m.filter = NULL;
+	scan->m.sums = true;
 }
 
 static int nap(unsigned int ms)
@@ -160,12 +171,16 @@ static int find_by_snapshot(struct kmt_scan *scan)
 	scan->m.exact_later = false;
 	kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
 	scan->suspects = scan->verdict.suspects;
+	words = scan->m.words - words;
+	if (scan->suspects)
+		sum_up(scan);
 	if (scan->suspects && !scan->m.stopped)
-		scan->how = take_snapshot(scan, scan->m.words - words);
+		scan->how = take_snapshot(scan, words);
 	if (scan->how == KMT_BY_SNAPSHOT) {
 		judge(scan);
 		return end_mark(scan, since);
 	}
+	scan->m.sums = false;
 	/* The same mark is the first one of those that wait. */
 	kmt_suspect(&scan->m, &scan->verdict);
 	ret = end_mark(scan, since);

@@ -281,6 +281,7 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 		 const struct kmt_object *from)
 {
 	unsigned int i;
+	bool fresh;
 
 	m->words += nr;
 	if (!m->filter) {
@@ -289,9 +290,10 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 		return;
 	}
 	/* Words of what was a suspect until now were never looked at. */
-	if (!m->bytes || (from && READ_ONCE(from->flags) & KMT_SUSPECT))
+	fresh = from && READ_ONCE(from->flags) & KMT_SUSPECT;
+	if (!m->bytes || fresh)
 		kmt_sift(m, words, nr);
-	if (m->bytes)
+	if (m->bytes || (m->sums && fresh))
 		kmt_sift_bytes(m, words, nr, at);
 }
 

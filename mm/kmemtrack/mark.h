@@ -73,6 +73,10 @@ struct kmt_filter {
  * @bytes: they are looked for at addresses that are no multiple of a word
  * @still: nothing else runs: memory is read in place
  * @exact_later: a recheck follows, and what is in doubt is left to it
+ * @sums: blocks were summed up: those that did not change need no look
+ * @summing: words are summed up, and not followed
+ * @found: a word may be a reference to a suspect, while @summing
+ * @sum: of the words so far
  * @turns: units of work that were taken by one of several markers; NULL if
  *	this one does all of it
  * @unit: units that went by
@@ -104,6 +108,10 @@ struct kmt_marker {
 	bool bytes;
 	bool still;
 	bool exact_later;
+	bool sums;
+	bool summing;
+	bool found;
+	u64 sum;
 	atomic_long_t *turns;
 	long unit;
 	long turn;
@@ -230,11 +238,18 @@ void kmt_filter_reset(struct kmt_filter *f);
 void kmt_filter_add(struct kmt_filter *f, unsigned long addr,
 		    unsigned long size);
 void kmt_sift_try(struct kmt_marker *m, unsigned long word);
+u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum);
 const unsigned long *kmt_sift_next(const struct kmt_filter *f,
 				   const unsigned long *words,
 				   const unsigned long *end);
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at);
+
+/* Never 0, which is the checksum of what was not summed up. */
+static inline u32 kmt_sum_end(u64 sum)
+{
+	return (u32)(sum ^ sum >> 32) ?: 1;
+}
 
 /**
  * kmt_sift - follow what may be a reference to a suspect
@@ -253,6 +268,19 @@ static inline void kmt_sift(struct kmt_marker *m, const unsigned long *words,
 		kmt_sift_try(m, *words++);
 }
 
+/* What is to be done with words, read in place, while nothing else runs. */
+static inline void kmt_sift_still(struct kmt_marker *m,
+				  const unsigned long *words, unsigned int nr,
+				  unsigned long at)
+{
+	if (m->summing)
+		m->sum = kmt_sum(words, nr, m->sum);
+	else if (m->bytes)
+		kmt_sift_bytes(m, words, nr, at);
+	else
+		kmt_sift(m, words, nr);
+}
+
 /*
  * The same for [@pos, @end), not empty, where nothing else runs; false if it
  * does not lie in the page that is known to be there.
@@ -266,7 +294,7 @@ static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
 		return false;
 	m->budget -= nr;
 	m->words += nr;
-	kmt_sift(m, (unsigned long *)(pos + m->shift), nr);
+	kmt_sift_still(m, (unsigned long *)(pos + m->shift), nr, pos);
 	return true;
 }
 
@@ -275,6 +303,7 @@ void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 		struct kmt_verdict *v);
 void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 		  struct kmt_verdict *v);
+void kmt_sum_up(struct kmt_marker *m);
 void kmt_recheck(struct kmt_marker *m);
 void kmt_recheck_rest(struct kmt_marker *m);
 void kmt_recheck_bytes(struct kmt_marker *m);

@@ -67,7 +67,8 @@ enum kmt_space {
  * @start: in an auxiliary cell, the first byte of the scan area or the
  *	address of the block that gets the references in excess
  * @born: low 32 bits of jiffies at the allocation
- * @crc: checksum of the contents when it was suspected
+ * @crc: checksum of the contents when it was suspected, or when nothing in it
+ *	referred to a suspect; 0 if neither
  * @comm: handle of the allocating task's name
  * @flags: KMT_*
  * @epoch: mark in which @count and KMT_SCANNED are valid

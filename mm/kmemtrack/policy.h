@@ -178,8 +178,9 @@ static inline bool kmt_inner_is_root(const struct kmt_marker *m,
 
 /*
  * BYTES: a reference can be at any address, in packed structures. Those at
- * multiples of a word are looked for by each mark, others before a suspect is
- * reported.
+ * multiples of a word are looked for by each mark, others for suspects only:
+ * beside everything else, and again in blocks that changed since when nothing
+ * else runs.
  */
 static inline bool kmt_bytes_are_references(void)
 {

@@ -8,14 +8,24 @@
  * referenced at all: there is no way that leads to it any more, now or later.
  *
  *	kmt_accuse();			beside everything else
+ *	kmt_sum_up();
  *	kmt_take_turns();		in each of the markers, nothing else runs:
  *	kmt_mark_block() ...
  *	kmt_recheck();
  *	kmt_recheck_rest();		in the last marker
  *	kmt_sort_out();			beside everything else again
+ *	kmt_mark_block() ...		roots, for references that are not aligned
+ *	kmt_recheck_bytes();
  *
  * All of it between kmt_mark_sweep() and kmt_mark_end(): blocks that are born
  * meanwhile count as reached, and are read.
+ *
+ * To look for references, and that at every address, takes longer than to see
+ * whether a block has changed. So blocks are searched beforehand, and summed up
+ * on the way if there is no reference in them; then those that are the same can
+ * be passed over. kmt_sum_up() may be left out: then kmt_recheck() looks for
+ * references that are aligned, and kmt_recheck_bytes() in all blocks for the
+ * others.
  */
 #include "mark.h"
 
@@ -25,6 +35,7 @@ static void accuse(struct kmt_core *core, struct kmt_object *o,
 {
 	o->epoch = core->epoch;
 	o->count = 0;
+	o->crc = 0;
 	kmt_change_flags(o, KMT_SUSPECT, KMT_SCANNED);
 	kmt_filter_add(f, o->addr, o->size);
 }
@@ -208,27 +219,104 @@ static __no_kcsan bool to_be_reread(const struct kmt_object *o)
 	       kmt_is_read(o);
 }
 
-static void recheck_ranges(struct kmt_marker *m, struct kmt_object *o)
+static void sum_words(struct kmt_reader *r, unsigned int nr)
 {
+	struct kmt_marker *m = r->m;
+
+	m->words += nr;
+	m->sum = kmt_sum(m->buf, nr, m->sum);
+	kmt_sift(m, m->buf, nr);
+	kmt_sift_bytes(m, m->buf, nr, r->at);
+}
+
+static void sum_block(struct kmt_marker *m, struct kmt_object *o)
+{
+	struct kmt_reader r = { .words = sum_words, .m = m };
+	struct kmt_object copy;
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	copy = *o;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	if (!to_be_reread(&copy))
+		return;
+	m->sum = 0;
+	m->found = false;
+	kmt_read_object(&r, o, &copy);
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	if (o->addr == copy.addr && o->born == copy.born)
+		o->crc = m->found ? 0 : kmt_sum_end(m->sum);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+/**
+ * kmt_sum_up - sum up the blocks that do not refer to a suspect
+ * @m: marker with a filter, from kmt_accuse()
+ *
+ * Context: no lock held; beside everything else.
+ */
+void kmt_sum_up(struct kmt_marker *m)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	m->summing = true;
+	kmt_for_each_cell(m->core, chunk, o)
+		if (go_on(m) && to_be_reread(o))
+			sum_block(m, o);
+	m->summing = false;
+}
+
+/* Reads a block in place; what is done with its words is up to the marker. */
+static void read_block(struct kmt_marker *m, struct kmt_object *o)
+{
+	unsigned long lo = ALIGN(o->addr, sizeof(long));
+	unsigned long hi = ALIGN_DOWN(o->addr + o->size, sizeof(long));
 	struct kmt_range range;
 	int nr = 0;
 
+	if (kmt_space(o) == KMT_VIRT && !(o->flags & KMT_AREAS)) {
+		if (likely(lo < hi) && unlikely(!kmt_sift_mapped(m, lo, hi)))
+			kmt_mark_block(m, lo, hi);
+		return;
+	}
 	while (kmt_next_range(m->core, o, &nr, &range))
 		kmt_mark_block(m, range.lo, range.hi);
 }
 
+static bool is_unchanged(struct kmt_marker *m, struct kmt_object *o)
+{
+	if (!o->crc)
+		return false;
+	m->sum = 0;
+	m->summing = true;
+	read_block(m, o);
+	m->summing = false;
+	return kmt_sum_end(m->sum) == o->crc;
+}
+
+/* They change all the time, and have few packed structures. */
+static bool is_section(const struct kmt_object *o)
+{
+	return kmt_space(o) == KMT_ROOT || kmt_space(o) == KMT_PHYS;
+}
+
 static void recheck_object(struct kmt_marker *m, struct kmt_object *o)
 {
-	unsigned long lo = ALIGN(o->addr, sizeof(long));
-	unsigned long hi = ALIGN_DOWN(o->addr + o->size, sizeof(long));
-
 	m->objects++;
-	if (kmt_space(o) != KMT_VIRT || (o->flags & KMT_AREAS))
-		recheck_ranges(m, o);
-	else if (unlikely(lo >= hi))
+	if (m->sums && likely(is_unchanged(m, o)))
 		return;
-	else if (unlikely(!kmt_sift_mapped(m, lo, hi)))
-		kmt_mark_block(m, lo, hi);
+	read_block(m, o);
+	if (m->sums && !is_section(o)) {
+		m->bytes = true;
+		read_block(m, o);
+		m->bytes = false;
+	}
 	if (unlikely(m->depth))
 		kmt_mark_drain(m);
 }
@@ -289,7 +377,8 @@ void kmt_recheck_rest(struct kmt_marker *m)
 
 /**
  * kmt_recheck_bytes - look for references in blocks that are not aligned
- * @m: marker with a filter, from kmt_sort_out()
+ * @m: marker with a filter, from kmt_sort_out(); with sums only in sections,
+ *	other blocks were searched while nothing else ran
  *
  * Context: no lock held; beside everything else.
  */
@@ -301,7 +390,7 @@ void kmt_recheck_bytes(struct kmt_marker *m)
 	kmt_for_each_cell(m->core, chunk, o) {
 		if (!go_on(m))
 			return;
-		if (to_be_reread(o))
+		if (to_be_reread(o) && (!m->sums || is_section(o)))
 			kmt_mark_again(m, o);
 	}
 	kmt_recheck_rest(m);

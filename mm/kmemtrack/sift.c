@@ -109,8 +109,12 @@ void kmt_sift_try(struct kmt_marker *m, unsigned long word)
 
 	if (!kmt_in(&f->hull, word))
 		return;
-	if (!f->bits || has_bit(f, word / KMT_GRAIN) ||
-	    has_bit(f, word / PAGE_SIZE))
+	if (f->bits && !has_bit(f, word / KMT_GRAIN) &&
+	    !has_bit(f, word / PAGE_SIZE))
+		return;
+	if (m->summing)
+		m->found = true;
+	else
 		kmt_mark_hit(m, word);
 }
 
@@ -159,6 +163,31 @@ const unsigned long *kmt_sift_next(const struct kmt_filter *f,
 	while (words != end && likely(!pages[page_index(*words)]))
 		words++;
 	return words;
+}
+
+#define KMT_SUM_FACTOR		0x9e3779b97f4a7c15ULL
+
+/**
+ * kmt_sum - sum up words
+ * @words: words
+ * @nr: how many
+ * @sum: of what was before them, 0 to begin with
+ *
+ * Most of a pause is spent here.
+ *
+ * Return: the sum, of which kmt_sum_end() makes a checksum.
+ */
+u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum)
+{
+	for (; nr >= 4; words += 4, nr -= 4) {
+		sum = sum * KMT_SUM_FACTOR + words[0];
+		sum = sum * KMT_SUM_FACTOR + words[1];
+		sum = sum * KMT_SUM_FACTOR + words[2];
+		sum = sum * KMT_SUM_FACTOR + words[3];
+	}
+	while (nr--)
+		sum = sum * KMT_SUM_FACTOR + *words++;
+	return sum;
 }
 
 /* The word at @shift bits behind the beginning of @a, of which @b is next. */

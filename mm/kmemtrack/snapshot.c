@@ -25,6 +25,10 @@
 /* A marker and its mark stack, for each CPU. */
 #define KMT_HELPER_ORDER	get_order(SZ_16K)
 
+/* See expect(). */
+#define KMT_BLOCK_WORDS		40
+#define KMT_PAGE_WORDS		6
+
 /**
  * struct kmt_stop - a snapshot being taken
  * @scan: the scan it is for
@@ -103,42 +107,41 @@ static int look(void *arg)
 	return 0;
 }
 
-/* Nanoseconds that reading so many words takes now, at a guess from few. */
-static u64 time_to_read(struct kmt_scan *scan, unsigned long words)
+/* Nanoseconds that it takes to sum up so many words now, at a guess from few. */
+static u64 time_to_sum(unsigned long words)
 {
 	/* Each is read for the first time, as most of memory will be. */
 	const unsigned int nr = SZ_16K / sizeof(long), rounds = 8;
-	/* An empty hull: nothing passes. */
-	const struct kmt_filter probe = { .pages = scan->filter.pages };
+	const unsigned long *from = (unsigned long *)_text;
 	u64 sum = 0, worst = 0;
 	unsigned int i;
 
-	scan->m.filter = &probe;
-	for (i = 0; i < rounds; i++) {
-		const unsigned long *from = (unsigned long *)_text + i * nr;
+	for (i = 0; i < rounds; i++, from += nr) {
 		u64 t;
 
 		preempt_disable();
 		t = ktime_get_mono_fast_ns();
-		kmt_sift(&scan->m, from, nr);
+		kmt_sum(from, nr, 0);
 		t = ktime_get_mono_fast_ns() - t;
 		preempt_enable();
 		worst = max(worst, t);
 		sum += t;
 	}
-	scan->m.filter = NULL;
 	/* The worst one was interrupted, most likely. */
 	return mul_u64_u64_div_u64(sum - worst, words, nr * (rounds - 1));
 }
 
 /*
- * How long will all stand still? A block costs as much as 16 words, apart from
- * what is in it, and a page as much as 4.
+ * How long will all stand still? A block costs as much as KMT_BLOCK_WORDS,
+ * apart from what is in it, and a page as much as KMT_PAGE_WORDS. What changes
+ * takes several times as long, but that is little.
  */
-static u64 expect(struct kmt_scan *scan, unsigned long words)
+static u64 expect(unsigned long words)
 {
-	words += 16 * READ_ONCE(kmt_core.pool.cells) + 4 * totalram_pages();
-	return div_u64(time_to_read(scan, words), num_online_cpus());
+	words += words / 4;
+	words += KMT_BLOCK_WORDS * READ_ONCE(kmt_core.pool.cells);
+	words += KMT_PAGE_WORDS * totalram_pages();
+	return div_u64(time_to_sum(words), num_online_cpus());
 }
 
 static void free_helpers(struct kmt_marker **helpers)
@@ -163,6 +166,7 @@ static struct kmt_marker *alloc_helper(struct kmt_scan *scan)
 	stack = PTR_ALIGN((struct kmt_grey *)(m + 1), sizeof(*stack));
 	kmt_marker_help(m, &scan->m, &scan->filter, stack,
 			(end - (unsigned long)stack) / sizeof(*stack));
+	m->sums = scan->m.sums;
 	return m;
 }
 
@@ -224,7 +228,7 @@ enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 	enum kmt_confirmed how = KMT_NO_MEMORY;
 
 	cpus_read_lock();
-	scan->expected = expect(scan, words);
+	scan->expected = expect(words);
 	if (scan->expected > kmt_tunables.max_pause * (u64)NSEC_PER_USEC) {
 		how = KMT_TOO_LONG;
 		goto out;
