@@ -6,10 +6,8 @@
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# References that are not aligned are looked for beside everything else: those
-# in motion may be missed.
 [ $# -gt 0 ] || set -- call-rcu \
-	$(sed -n 's/^hold moving-/moving-/p' "$KINDS" | grep -v packed)
+	$(sed -n 's/^hold moving-/moving-/p' "$KINDS")
 
 # Snapshots only, however slow the machine is with all those threads
 put "$REPORT" max_pause=1000000
