@@ -201,6 +201,40 @@ static unsigned long straddle(unsigned long a, unsigned long b,
 #endif
 }
 
+/* A byte in each byte of a word. */
+#define KMT_BYTES(b)	(~0UL / 0xff * (b))
+
+/* Whether one of the bytes of @word is the one that @bytes repeats. */
+static bool has_byte(unsigned long word, unsigned long bytes)
+{
+	word ^= bytes;
+	return (word - KMT_BYTES(0x01)) & ~word & KMT_BYTES(0x80);
+}
+
+/* Whether a word across @a and @b can begin with the byte @top repeats. */
+static bool may_begin(unsigned long a, unsigned long b, unsigned long top)
+{
+#ifdef __BIG_ENDIAN
+	return has_byte(a, top);
+#else
+	return has_byte(b, top);
+#endif
+}
+
+static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
+				   unsigned long b)
+{
+	const struct kmt_range hull = m->filter->hull;
+	unsigned int shift;
+
+	for (shift = 8; shift < KMT_BITS_PER_LONG; shift += 8) {
+		unsigned long word = straddle(a, b, shift);
+
+		if (unlikely(kmt_in(&hull, word)))
+			kmt_sift_try(m, word);
+	}
+}
+
 /**
  * kmt_sift_bytes - the same for references that are not aligned
  * @m: marker with a filter
@@ -215,19 +249,19 @@ static unsigned long straddle(unsigned long a, unsigned long b,
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at)
 {
-	const struct kmt_range hull = m->filter->hull;
-	unsigned int i = m->seam_end == at ? 0 : 1, shift;
+	const struct kmt_range *hull = &m->filter->hull;
+	const unsigned int last = KMT_BITS_PER_LONG - 8;
+	const unsigned long top = KMT_BYTES(hull->lo >> last);
+	const bool one_top = !((hull->lo ^ (hull->hi - 1)) >> last);
+	unsigned int i = m->seam_end == at ? 0 : 1;
 	unsigned long a = i ? words[0] : m->seam;
 
 	for (; i < nr; i++) {
 		unsigned long b = words[i];
 
-		for (shift = 8; shift < KMT_BITS_PER_LONG; shift += 8) {
-			unsigned long word = straddle(a, b, shift);
-
-			if (unlikely(kmt_in(&hull, word)))
-				kmt_sift_try(m, word);
-		}
+		/* Few words have the byte that all addresses begin with. */
+		if (!one_top || unlikely(may_begin(a, b, top)))
+			try_straddled(m, a, b);
 		a = b;
 	}
 	m->seam = a;
