@@ -245,12 +245,22 @@ static __always_inline void kmemtrack_no_scan(const void *ptr)
  */
 void kmemtrack_not_root(const void *addr);
 
+/**
+ * kmemtrack_stack - a task gets a stack
+ * @stack: its address
+ * @size: its size
+ *
+ * It is read as a stack only: what is in use of it, while there is a task.
+ */
+void kmemtrack_stack(const void *stack, size_t size);
+
 #else /* !CONFIG_KMEMTRACK */
 
 #define kmemtrack_tracking() false
 
 static inline void kmemtrack_init(void) { }
 static inline void kmemtrack_not_root(const void *addr) { }
+static inline void kmemtrack_stack(const void *stack, size_t size) { }
 
 #endif /* CONFIG_KMEMTRACK */
 

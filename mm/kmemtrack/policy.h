@@ -127,7 +127,7 @@ static inline bool kmt_page_is_foreign(struct page *page, bool reserved)
 /*
  * PIPES: pages for which kmemtrack_not_root() was called are no roots: those of
  * pipes, which hold what users wrote, and behind it whatever was in the page
- * before; and lists of what is to be freed.
+ * before; lists of what is to be freed; stacks, which are read as such.
  */
 static inline bool kmt_page_is_none(const struct page *page)
 {

@@ -2,6 +2,8 @@
 /*
  * Roots that are no tracked blocks: per-CPU sections, task stacks, pages.
  */
+#include <linux/kmemtrack.h>
+#include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/pfn.h>
 #include <linux/pid.h>
@@ -15,6 +17,19 @@
 
 #include "../percpu-internal.h"
 #include "policy.h"
+
+void kmemtrack_stack(const void *stack, size_t size)
+{
+	unsigned long addr = (unsigned long)stack, end = addr + size;
+	struct page *page = virt_addr_valid(stack) ? virt_to_page(stack) : NULL;
+
+	/* Straight from the page allocator, or a block. */
+	if (page && !PageSlab(compound_head(page)))
+		for (; addr < end; addr += PAGE_SIZE)
+			kmemtrack_not_root((void *)addr);
+	else if (kmt_tracking())
+		kmt_not_a_block(addr);
+}
 
 /* [@lo, @hi) without [@hole_lo, @hole_hi) */
 static void mark_around(struct kmt_marker *m, unsigned long lo,
