@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * KUnit tests of kmemtrack inside a kernel: a tracker of their own on real
- * memory, used by real threads and interrupts; and what the hooks make of
- * real allocations. The host harness goes deeper into the core.
+ * memory, used by real threads. The host harness goes deeper into the core.
  */
 #include <kunit/test.h>
 #include <linux/delay.h>

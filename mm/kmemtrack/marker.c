@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Markers, and the beginning and the end of a mark.
+ */
+#include "mark.h"
+
+/* Words between two calls of kmt_ops.relax(). */
+#define KMT_BUDGET	4096
+
+/**
+ * kmt_marker_init - prepare a marker
+ * @m: marker
+ * @core: tracker
+ * @stack: room for the mark stack
+ * @max: entries in @stack, at least 1
+ */
+void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
+		     struct kmt_grey *stack, u32 max)
+{
+	memset(m, 0, sizeof(*m));
+	m->core = core;
+	m->stack = stack;
+	m->max = max;
+	m->budget = KMT_BUDGET;
+}
+
+/**
+ * kmt_marker_help - prepare a marker that helps another one
+ * @m: marker
+ * @of: marker of the mark that is under way
+ * @f: which references are looked for
+ * @stack: room for its own mark stack
+ * @max: entries in @stack, at least 1
+ *
+ * For kmt_recheck(), while nothing else runs.
+ */
+void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
+		     const struct kmt_filter *f, struct kmt_grey *stack,
+		     u32 max)
+{
+	kmt_marker_init(m, of->core, stack, max);
+	m->virt = of->virt;
+	m->percpu = of->percpu;
+	m->filter = f;
+	m->still = true;
+}
+
+/* Epochs wrap: make sure that no object carries a number about to come. */
+static void forget_epochs(struct kmt_core *core)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	kmt_for_each_cell(core, chunk, o) {
+		struct kmt_tree *tree;
+		unsigned long flags;
+
+		tree = kmt_lock_object(core, o, &flags);
+		if (!tree)
+			continue;
+		o->epoch = 0;
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+	}
+}
+
+/**
+ * kmt_mark_begin - begin a mark
+ * @m: marker
+ *
+ * Context: one mark at a time.
+ */
+void kmt_mark_begin(struct kmt_marker *m)
+{
+	struct kmt_core *core = m->core;
+	struct kmt_range *wide = &core->wide_range[KMT_VIRT];
+	u16 epoch = core->epoch + 1;
+	unsigned long lo, hi;
+
+	if (!epoch) {
+		/* 0 is the epoch of nothing, so a wrap skips it. */
+		forget_epochs(core);
+		epoch = 1;
+	}
+	m->virt = core->linear;
+	lo = READ_ONCE(wide->lo);
+	hi = READ_ONCE(wide->hi);
+	if (lo < m->virt.lo && hi)
+		m->virt.lo = lo;
+	if (hi > m->virt.hi)
+		m->virt.hi = hi;
+	m->percpu.lo = READ_ONCE(core->wide_range[KMT_PERCPU].lo);
+	m->percpu.hi = READ_ONCE(core->wide_range[KMT_PERCPU].hi);
+	m->depth = 0;
+	m->stopped = false;
+	WRITE_ONCE(core->epoch, epoch);
+	WRITE_ONCE(core->marking, true);
+}
+
+/**
+ * kmt_mark_end - end a mark
+ * @m: marker
+ */
+void kmt_mark_end(struct kmt_marker *m)
+{
+	WRITE_ONCE(m->core->marking, false);
+}
+
+/**
+ * kmt_mark_breathe - let others run
+ * @m: marker
+ *
+ * Context: no lock held.
+ * Return: whether the mark is to be given up.
+ */
+bool kmt_mark_breathe(struct kmt_marker *m)
+{
+	m->budget = KMT_BUDGET;
+	if (m->core->ops->relax && m->core->ops->relax(m))
+		m->stopped = true;
+	return m->stopped;
+}
