@@ -274,6 +274,40 @@ static void scans(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, flags_of(1), 0);
 }
 
+static noinline void put_block(unsigned long *where)
+{
+	void *p = kzalloc(100, GFP_KERNEL);
+
+	hidden[1] = (unsigned long)p ^ KEY;
+	WRITE_ONCE(*where, (unsigned long)p);
+}
+
+static bool scan_says_leak(struct kunit *test)
+{
+	wipe_stack();
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	wipe_stack();
+	return flags_of(1) & KMT_LEAK;
+}
+
+/* What an earlier user said of a page that comes into use behind another. */
+static void stale_pages(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL | __GFP_ZERO, 1);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	kmemtrack_not_root(page_address(page + 1));
+	put_block(page_address(page + 1));
+	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
+	split_page(page, 1);
+	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
+	kmemtrack_not_root(page_address(page + 1));
+	KUNIT_EXPECT_TRUE(test, scan_says_leak(test));
+	kfree((void *)(hidden[1] ^ KEY));
+	__free_page(page);
+	__free_page(page + 1);
+}
+
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(slab_blocks),
 	KUNIT_CASE(cache_blocks),
@@ -283,6 +317,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(annotations),
 	KUNIT_CASE(parts),
 	KUNIT_CASE_SLOW(scans),
+	KUNIT_CASE_SLOW(stale_pages),
 	{}
 };
 

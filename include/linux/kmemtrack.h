@@ -13,6 +13,7 @@
 #include <linux/kconfig.h>
 #include <linux/types.h>
 
+struct page;
 struct vm_struct;
 
 #ifdef CONFIG_KMEMTRACK
@@ -237,22 +238,31 @@ static __always_inline void kmemtrack_no_scan(const void *ptr)
 }
 
 /**
- * kmemtrack_not_root - a page holds no references
- * @addr: address of a page straight from the page allocator, or NULL; nobody
- *	else uses its page_private()
+ * kmemtrack_not_root - pages hold no references
+ * @addr: address of what came straight from the page allocator, one page or
+ *	several, or NULL; nobody else uses page_private() of the first one
  *
- * Holds, tracking or not, until the page is freed.
+ * Holds, tracking or not, until the pages are freed.
  */
 void kmemtrack_not_root(const void *addr);
 
 /**
+ * kmemtrack_split_page - pages allocated as one are on their own from now on
+ * @page: the first of them
+ * @nr: how many there are
+ *
+ * The page allocator sees to page_private() of the first one only. In the
+ * others it may be from an earlier use.
+ */
+void kmemtrack_split_page(struct page *page, unsigned long nr);
+
+/**
  * kmemtrack_stack - a task gets a stack
  * @stack: its address
- * @size: its size
  *
  * It is read as a stack only: what is in use of it, while there is a task.
  */
-void kmemtrack_stack(const void *stack, size_t size);
+void kmemtrack_stack(const void *stack);
 
 #else /* !CONFIG_KMEMTRACK */
 
@@ -260,7 +270,8 @@ void kmemtrack_stack(const void *stack, size_t size);
 
 static inline void kmemtrack_init(void) { }
 static inline void kmemtrack_not_root(const void *addr) { }
-static inline void kmemtrack_stack(const void *stack, size_t size) { }
+static inline void kmemtrack_split_page(struct page *page, unsigned long nr) { }
+static inline void kmemtrack_stack(const void *stack) { }
 
 #endif /* CONFIG_KMEMTRACK */
 

@@ -94,6 +94,12 @@ void kmemtrack_not_root(const void *addr)
 		set_page_private(virt_to_page(addr), KMT_NOT_ROOT);
 }
 
+void kmemtrack_split_page(struct page *page, unsigned long nr)
+{
+	while (--nr)
+		set_page_private(page + nr, 0);
+}
+
 /**
  * kmt_own_vzalloc - a large buffer that is never scanned or reported
  * @bytes: size

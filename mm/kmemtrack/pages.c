@@ -46,9 +46,7 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 	unsigned long addr;
 	struct kmt_object o;
 
-	if (PageHighMem(page) || kmt_page_is_own(page) ||
-	    kmt_page_is_none(page) ||
-	    kmt_page_owned(w->map, pfn))
+	if (PageHighMem(page) || kmt_page_owned(w->map, pfn))
 		return;
 	addr = (unsigned long)page_address(page);
 	if (kmt_lookup(&kmt_core, KMT_VIRT, addr, &o))
@@ -79,7 +77,8 @@ static void mark_struct(struct kmt_marker *m, const struct page *page)
  * Several pages that were allocated as one, without __GFP_COMP: only the first
  * one has a reference count. The others look free, but neither the buddy
  * allocator nor a CPU has them, and there are as many as the alignment of the
- * first one allows.
+ * first one allows. page_private() is that of the first one, in the others it
+ * may be from an earlier use.
  */
 static void begin_block(struct kmt_page_walk *w, struct page *page,
 			unsigned long pfn)
@@ -101,7 +100,8 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 	/* Of a compound page the others bear nothing but its head. */
 	if (w->structs && page == head)
 		mark_struct(w->m, page);
-	if (!kmt_tunables.pages || kmt_page_is_foreign(page, w->reserved))
+	if (!kmt_tunables.pages || kmt_page_is_foreign(page, w->reserved) ||
+	    kmt_page_is_own(page) || kmt_page_is_none(page))
 		return;
 	mark_content(w, page, pfn);
 	begin_block(w, page, pfn);

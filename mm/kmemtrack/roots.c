@@ -18,17 +18,15 @@
 #include "../percpu-internal.h"
 #include "policy.h"
 
-void kmemtrack_stack(const void *stack, size_t size)
+void kmemtrack_stack(const void *stack)
 {
-	unsigned long addr = (unsigned long)stack, end = addr + size;
 	struct page *page = virt_addr_valid(stack) ? virt_to_page(stack) : NULL;
 
 	/* Straight from the page allocator, or a block. */
 	if (page && !PageSlab(compound_head(page)))
-		for (; addr < end; addr += PAGE_SIZE)
-			kmemtrack_not_root((void *)addr);
+		kmemtrack_not_root(stack);
 	else if (kmt_tracking())
-		kmt_not_a_block(addr);
+		kmt_not_a_block((unsigned long)stack);
 }
 
 /* [@lo, @hi) without [@hole_lo, @hole_hi) */
