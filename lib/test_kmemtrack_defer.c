@@ -3,9 +3,13 @@
  * Leak injector: what is held by something that will call back.
  */
 #include <linux/completion.h>
+#include <linux/cpumask.h>
+#include <linux/delay.h>
 #include <linux/hrtimer.h>
+#include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/srcu.h>
 #include <linux/timer.h>
 #include <linux/workqueue.h>
@@ -183,16 +187,95 @@ static void lose_rcu(const struct tk_kind *k)
 	rcu_barrier();
 }
 
-/* A grace period that does not end: there is a reader. */
-DEFINE_STATIC_SRCU(srcu);
+/* The same behind slabs that wait for the end of a grace period. */
+static bool among_slabs;
 
-static int srcu_reader(void *unused)
+static void on_rcu_among_slabs(struct rcu_head *head)
 {
-	int nr = srcu_read_lock(&srcu);
+	if (READ_ONCE(among_slabs))
+		call_rcu(head, on_rcu_among_slabs);
+}
+
+static void queue_slabs(void)
+{
+	static void *objects[1000];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(objects); i++)
+		objects[i] = kmem_cache_alloc(tk_cache(TK_TYPESAFE),
+					      GFP_KERNEL);
+	for (i = 0; i < ARRAY_SIZE(objects); i++)
+		if (objects[i])
+			kmem_cache_free(tk_cache(TK_TYPESAFE), objects[i]);
+	memset(objects, 0, sizeof(objects));
+}
+
+static noinline void queue_objects(const struct tk_kind *k)
+{
+	unsigned int n;
+
+	for (n = 0; n < k->count; n++) {
+		struct deferred *d = tk_make(k, sizeof(*d), TK_HELD);
+
+		if (d)
+			call_rcu(&d->rcu, on_rcu_among_slabs);
+	}
+}
+
+/* Each CPU has its list. */
+static int among_slabs_thread(void *data)
+{
+	set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id()));
+	queue_slabs();
+	queue_objects(data);
+	tk_wipe();
+	tk_thread_ready();
+	while (!kthread_should_stop()) {
+		queue_slabs();
+		schedule_timeout_interruptible(1);
+	}
+	return 0;
+}
+
+static int hold_among_slabs(const struct tk_kind *k, unsigned int n)
+{
+	WRITE_ONCE(among_slabs, true);
+	return tk_thread_start(k, among_slabs_thread);
+}
+
+static void lose_among_slabs(const struct tk_kind *k)
+{
+	tk_threads_stop(k);
+	WRITE_ONCE(among_slabs, false);
+	rcu_barrier();
+	rcu_barrier();
+}
+
+/* Grace periods that do not end: there is a reader. */
+DEFINE_STATIC_SRCU(plain_srcu);
+DEFINE_STATIC_SRCU(waited_srcu);
+
+static struct srcu_struct *const srcus[] = { &plain_srcu, &waited_srcu };
+
+static int srcu_reader(void *data)
+{
+	const struct tk_kind *k = data;
+	int nr = srcu_read_lock(srcus[k->where]);
 
 	tk_thread_ready();
 	tk_thread_sleep();
-	srcu_read_unlock(&srcu, nr);
+	srcu_read_unlock(srcus[k->where], nr);
+	return 0;
+}
+
+/* Is first in the list, with what is on its stack. */
+static int srcu_waiter(void *data)
+{
+	const struct tk_kind *k = data;
+
+	tk_thread_ready();
+	synchronize_srcu(srcus[k->where]);
+	tk_thread_sleep();
 	return 0;
 }
 
@@ -200,26 +283,43 @@ static void on_srcu(struct rcu_head *unused)
 {
 }
 
-static int hold_srcu(const struct tk_kind *k, unsigned int n)
+static int queue_behind(const struct tk_kind *k, unsigned int n)
 {
-	int ret = tk_thread_start(k, srcu_reader);
-
-	if (ret)
-		return ret;
 	while (n--) {
 		struct deferred *d = tk_make(k, sizeof(*d), TK_HELD);
 
 		if (!d)
 			return -ENOMEM;
-		call_srcu(&srcu, &d->rcu, on_srcu);
+		call_srcu(srcus[k->where], &d->rcu, on_srcu);
 	}
 	return 0;
 }
 
+static int hold_srcu(const struct tk_kind *k, unsigned int n)
+{
+	int ret = tk_thread_start(k, srcu_reader);
+
+	return ret ? ret : queue_behind(k, n);
+}
+
+/* The waiter sleeps long before the objects are born. */
+static int hold_behind_waiter(const struct tk_kind *k, unsigned int n)
+{
+	int ret = tk_thread_start(k, srcu_reader);
+
+	if (!ret)
+		ret = tk_thread_start(k, srcu_waiter);
+	if (ret)
+		return ret;
+	msleep(300);
+	return queue_behind(k, n);
+}
+
 static void lose_srcu(const struct tk_kind *k)
 {
+	/* In the order in which they were started. */
 	tk_threads_stop(k);
-	srcu_barrier(&srcu);
+	srcu_barrier(srcus[k->where]);
 }
 
 /* Freed already as far as their owner knows. */
@@ -245,7 +345,9 @@ const struct tk_kind tk_defer_kinds[] = {
 	{ "delayed-work", hold_delayed_work, lose_delayed_work, 0, 5 },
 	{ "queued-work", hold_work, lose_work, 0, 5 },
 	{ "call-rcu", hold_rcu, lose_rcu, 0, 20 },
-	{ "call-srcu", hold_srcu, lose_srcu, 0, 5 },
+	{ "call-rcu-slabs", hold_among_slabs, lose_among_slabs, 0, 5 },
+	{ "call-srcu", hold_srcu, lose_srcu, 0, 5, 0 },
+	{ "call-srcu-wait", hold_behind_waiter, lose_srcu, 0, 5, 1 },
 	{ "kfree-rcu", hold_kfree_rcu, lose_kfree_rcu, 0, 20, 0, TK_VOLATILE },
 	{}
 };

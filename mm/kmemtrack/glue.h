@@ -183,6 +183,7 @@ void kmt_page_map_clear(struct kmt_page_map *map);
 void kmt_page_map_fill(struct kmt_marker *m, struct kmt_page_map *map);
 void kmt_page_map_free(struct kmt_page_map *map);
 void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots);
+void kmt_mark_slab(struct kmt_marker *m, struct page *page);
 void kmt_mark_slots(struct kmt_marker *m, struct page *page);
 void kmt_lock_slots(void);
 void kmt_unlock_slots(void);

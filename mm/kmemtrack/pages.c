@@ -86,6 +86,14 @@ static void begin_block(struct kmt_page_walk *w, struct page *page,
 	w->block_end = PageCompound(page) ? 0 : pfn + (pfn & -pfn);
 }
 
+static void walk_slab(struct kmt_page_walk *w, struct page *page)
+{
+	if (w->structs)
+		kmt_mark_slab(w->m, page);
+	if (READ_ONCE(kmt_sweep_untracked))
+		kmt_mark_slots(w->m, page);
+}
+
 static void walk_used(struct kmt_page_walk *w, struct page *page,
 		      unsigned long pfn)
 {
@@ -93,8 +101,8 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 
 	w->block_end = 0;
 	if (PageSlab(head)) {
-		if (page == head && READ_ONCE(kmt_sweep_untracked))
-			kmt_mark_slots(w->m, page);
+		if (page == head)
+			walk_slab(w, page);
 		return;
 	}
 	/* Of a compound page the others bear nothing but its head. */

@@ -76,8 +76,9 @@ static inline unsigned long kmt_stack_from(struct task_struct *task,
 /*
  * NAPS: a task that has been asleep since before a block was born has no
  * reference to it, unless somebody else linked the block to something on the
- * task's stack, in which case the block points there. In use or not, frames
- * have words that were never written, with what was in that place before.
+ * task's stack: then the block points there, or what it is behind is a callback
+ * of RCU with which the task waits. In use or not, frames have words that were
+ * never written, with what was in that place before.
  */
 static inline bool kmt_stack_naps(void)
 {
@@ -153,7 +154,8 @@ static inline bool kmt_page_is_own(const struct page *page)
 
 /*
  * STRUCT_PAGES: the struct pages of pages in use are roots: page_private(), the
- * mapping, the list the page is on. What else is in them is no reference, or
+ * mapping, the list the page is on; of a slab, the next one of RCU's callbacks
+ * if a callback is to free it. What else is in them is no reference, or
  * stale, as is all of the memory map apart from that: mm_init.c says that it is
  * not to be read as the block of memblock which it is.
  */

@@ -9,6 +9,7 @@
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/rcupdate.h>
+#include <linux/rcupdate_wait.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -118,17 +119,40 @@ static unsigned long switches(struct task_struct *task)
 	return READ_ONCE(task->nvcsw) + READ_ONCE(task->nivcsw);
 }
 
+/*
+ * Who waits for a grace period has a callback on its stack, on a list with one
+ * link only: others are queued behind it, and know nothing of what is before
+ * them.
+ */
+static void mark_rcu_wait(struct kmt_marker *m, unsigned long lo,
+			  unsigned long hi)
+{
+	const struct callback_head *head;
+	unsigned long next;
+
+	for (head = (void *)lo; head + 1 <= (struct callback_head *)hi;
+	     head = (void *)head + sizeof(long)) {
+		if (likely(READ_ONCE_NOCHECK(head->func) != wakeme_after_rcu))
+			continue;
+		next = (unsigned long)READ_ONCE_NOCHECK(head->next);
+		kmt_mark_words(m, &next, 1);
+	}
+}
+
 /* A task that is switched out, since when if that is known. */
 static void mark_asleep(struct kmt_marker *m, struct task_struct *task,
 			const struct kmt_range *stack,
 			const struct kmt_roots *roots)
 {
+	unsigned long from = kmt_stack_from(task, stack, roots);
 	u32 since;
 
-	if (kmt_stack_naps() && asleep_since(task, &since))
-		kmt_mark_nap(m, stack, kmt_stack_from(task, stack, roots), since);
-	else
-		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
+	if (!kmt_stack_naps() || !asleep_since(task, &since)) {
+		kmt_mark_block(m, from, stack->hi);
+		return;
+	}
+	kmt_mark_nap(m, stack, from, since);
+	mark_rcu_wait(m, ALIGN(from, sizeof(long)), stack->hi);
 }
 
 static void mark_live(struct kmt_marker *m, struct task_struct *task,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Roots in slab pages: objects that were allocated while nobody watched.
+ * Roots in slabs: what is queued behind one, and objects that were allocated
+ * while nobody watched.
  *
  * A slot is a root unless it is free or its object is tracked.
  */
@@ -83,6 +84,23 @@ static unsigned int list_slots(struct kmt_marker *m, struct slab *slab,
 	if (!m->still)
 		kmt_unlock_slots();
 	return nr;
+}
+
+/**
+ * kmt_mark_slab - mark from the struct page of a slab
+ * @m: marker
+ * @page: its first page
+ *
+ * RCU may be about to free it: then other callbacks are queued behind it.
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_slab(struct kmt_marker *m, struct page *page)
+{
+	struct slab *slab = (struct slab *)page;
+	unsigned long next = (unsigned long)READ_ONCE(slab->rcu_head.next);
+
+	kmt_mark_words(m, &next, 1);
 }
 
 /**

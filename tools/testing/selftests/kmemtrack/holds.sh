@@ -7,7 +7,7 @@ cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 # Those have tests of their own, below and in other files.
-apart='^(transient-leak|module-list|percpu-part|moving-.*)$'
+apart='^(transient-leak|module-list|percpu-part|call-srcu-wait|moving-.*)$'
 [ $# -gt 0 ] ||
 	set -- $(sed -n 's/^hold //p' "$KINDS" | grep -vE "$apart")
 
@@ -77,5 +77,7 @@ transient()
 		judge transient-leak || return
 	inject "drop transient-leak" && scan && truth && judge transient-leak
 }
+# Whoever waits in it does so uninterruptibly, and is taken for hung in the end.
+check "held, then lost: call-srcu-wait" alone call-srcu-wait
 check "a transient leak is spared by one scan" thrice transient
 end
