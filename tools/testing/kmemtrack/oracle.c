@@ -170,12 +170,20 @@ static void mark_word(void *arg, unsigned long word)
 		;
 }
 
+/* One that is searched at all addresses while nothing else runs. */
+static bool summed(const struct block *b)
+{
+	return !b->lost && b->space != KMT_ROOT && b->space != KMT_PHYS;
+}
+
 void oracle_read_block(struct model *m, const struct block *b)
 {
+	bool odd = m->sums ? summed(b) != m->bytes || b->suspect : m->bytes;
+
 	/* While bytes are looked at words are new in what was a suspect only. */
 	if (!m->bytes || b->suspect)
 		oracle_words(b, mark_word, m);
-	if (m->bytes)
+	if (odd)
 		block_bytes(b, mark_word, m);
 }
 

@@ -50,6 +50,8 @@ struct model {
 	/* Only references to suspects count, and those at odd addresses, too. */
 	bool sift;
 	bool bytes;
+	/* Blocks were summed up: they are searched at all addresses at once. */
+	bool sums;
 	/* A mark is under way: what is born counts as reached. */
 	bool marking;
 	/* What happens at each phase of a snapshot. */

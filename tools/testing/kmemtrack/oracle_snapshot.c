@@ -179,6 +179,8 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 		break;
 	case SIM_ACCUSED:
 		AGREE(s->accused == m->accused);
+		m->sums = s->sums;
+		m->vague |= s->sums && any_seam(m);
 		read_others(m);
 		break;
 	case SIM_STOPPED:
@@ -188,6 +190,7 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 			read_bytes(m);
 		break;
 	case SIM_SORTED:
+		m->sums = false;
 		AGREE(m->vague || s->left == m->left);
 		break;
 	}
@@ -257,6 +260,7 @@ void oracle_snapshot(struct model *m,
 	m->marking = true;
 	AGREE(sim_snapshot(s, ROOT(0), ROOT(ROOT_WORDS)));
 	m->marking = false;
+	m->sums = false;
 	s->on_phase = NULL;
 	AGREE(s->accused == m->accused);
 	judge(m);

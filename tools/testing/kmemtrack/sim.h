@@ -47,7 +47,7 @@
 /* When something may happen during such a scan. */
 enum sim_phase {
 	SIM_MARKED,	/* the concurrent mark is through */
-	SIM_ACCUSED,	/* the suspects are named, everything stops now */
+	SIM_ACCUSED,	/* the suspects are named, and what is to be summed is */
 	SIM_STOPPED,	/* everything runs again */
 	SIM_SORTED,	/* references that are not aligned were looked for */
 };
@@ -95,6 +95,8 @@ struct sim {
 	unsigned int still_stack;
 	bool parallel;
 	bool exact_later;
+	/* Blocks are summed up beforehand. */
+	bool sums;
 	void (*on_phase)(struct sim *s, enum sim_phase phase);
 	/* What is put in its place then, and what else happens, once. */
 	enum sim_phase late_phase;

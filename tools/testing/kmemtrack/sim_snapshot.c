@@ -50,6 +50,7 @@ static void prepare(struct sim *s, struct kmt_marker *m,
 		    struct kmt_grey *stack, atomic_long_t *turns)
 {
 	kmt_marker_help(m, &s->m, &s->filter, stack, s->still_stack);
+	m->sums = s->m.sums;
 	if (s->fine)
 		m->budget = 0;
 	kmt_take_turns(m, turns);
@@ -150,6 +151,17 @@ static void look_at_bytes(struct sim *s, unsigned long lo, unsigned long hi)
 	s->m.bytes = false;
 }
 
+/* What is known already holds for another attempt, too. */
+static void sum_up(struct sim *s)
+{
+	if (!s->sums || s->m.sums)
+		return;
+	s->m.filter = &s->filter;
+	kmt_sum_up(&s->m);
+	s->m.filter = NULL;
+	s->m.sums = true;
+}
+
 /*
  * sim_confirm - decide what the suspects of a mark are
  * @s: machine, after sim_mark()
@@ -166,6 +178,9 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
 	if (s->m.stopped)
 		return false;
 	if (s->accused) {
+		sum_up(s);
+		if (s->m.stopped)
+			return false;
 		phase(s, SIM_ACCUSED);
 		if (!sim_stop(s, lo, hi))
 			return false;
@@ -193,6 +208,7 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
 bool sim_snapshot(struct sim *s, unsigned long lo, unsigned long hi)
 {
 	s->m.exact_later = s->exact_later;
+	s->m.sums = false;
 	sim_mark(s, lo, hi);
 	s->m.exact_later = false;
 	phase(s, SIM_MARKED);

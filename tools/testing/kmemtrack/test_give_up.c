@@ -13,6 +13,9 @@
 static unsigned int left;
 static bool stopped;
 
+/* All of it once with blocks that are summed up, and once without. */
+static bool sums;
+
 static bool give_up(struct sim *s)
 {
 	return stopped && (!left || !--left);
@@ -57,6 +60,7 @@ static struct sim *new_heap(unsigned int markers, unsigned int stack)
 	sim_put_late(s, BLOCK(4), HOLDER);
 	sim_put_late(s, ROOT(63), BLOCK(2));
 	s->fine = true;
+	s->sums = sums;
 	s->on_relax = give_up;
 	s->on_phase = on_phase;
 	stopped = false;
@@ -87,6 +91,7 @@ static void again(struct sim *s)
 static void wait(struct sim *s)
 {
 	s->on_relax = NULL;
+	s->m.sums = false;
 	kmt_suspect(&s->m, &s->v);
 	assert_true(s->v.suspects >= 2);
 	kmt_mark_end(&s->m);
@@ -267,5 +272,9 @@ int main(void)
 		cmocka_unit_test(test_anywhere),
 	};
 
-	return cmocka_run_group_tests_name("give up", tests, NULL, NULL);
+	int ret = cmocka_run_group_tests_name("give up", tests, NULL, NULL);
+
+	sums = true;
+	return ret | cmocka_run_group_tests_name("give up, with sums", tests,
+						 NULL, NULL);
 }

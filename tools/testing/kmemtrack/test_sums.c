@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Blocks that are summed up before everything stops: those that are the same
+ * then are passed over, the others are searched at every address.
+ */
+#include "sim.h"
+
+#define OBJECT	BLOCK(1)
+#define BEHIND	BLOCK(2)
+#define LOST	BLOCK(3)
+#define HOLDER	BLOCK(10)
+#define WORDS	128u
+
+static void put_bytes(unsigned long addr, unsigned long word)
+{
+	memcpy(sim_host(addr), &word, sizeof(word));
+}
+
+static struct sim *new_sim(unsigned int markers)
+{
+	struct sim *s = sim_new(4, 100, 1 + markers % 3);
+
+	s->sums = true;
+	s->markers = markers;
+	sim_alloc(s, OBJECT, 64);
+	sim_alloc(s, LOST, 64);
+	sim_alloc(s, HOLDER, 8 * WORDS);
+	sim_put(ROOT(9), HOLDER);
+	return s;
+}
+
+static void scan(struct sim *s)
+{
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+	assert_true(sim_leak(s, LOST));
+	check_core(s);
+}
+
+/* What the next scan does between the sums and the stop. */
+static void next(struct sim *s, void (*then)(struct sim *s))
+{
+	s->late_phase = SIM_ACCUSED;
+	s->then = then;
+	scan(s);
+}
+
+static void swap_words(unsigned long *a, unsigned long *b)
+{
+	unsigned long word = *a;
+
+	*a = *b;
+	*b = word;
+}
+
+static void test_sum(void **state)
+{
+	unsigned long words[23];
+	u64 rng = 5, all, sum;
+	unsigned int i, k;
+
+	for (i = 0; i < ARRAY_SIZE(words); i++)
+		words[i] = sim_random(&rng);
+	all = kmt_sum(words, ARRAY_SIZE(words), 0);
+	/* In pieces of any length. */
+	for (i = 0; i <= ARRAY_SIZE(words); i++) {
+		for (k = i; k <= ARRAY_SIZE(words); k++) {
+			sum = kmt_sum(words, i, 0);
+			sum = kmt_sum(words + i, k - i, sum);
+			sum = kmt_sum(words + k, ARRAY_SIZE(words) - k, sum);
+			assert_int_equal(sum, all);
+		}
+	}
+	/* Each bit of each word, and their order. */
+	for (i = 0; i < ARRAY_SIZE(words); i++) {
+		for (k = 0; k < 64; k++) {
+			words[i] ^= 1ul << k;
+			sum = kmt_sum(words, ARRAY_SIZE(words), 0);
+			assert_int_not_equal(kmt_sum_end(sum),
+					     kmt_sum_end(all));
+			words[i] ^= 1ul << k;
+		}
+		for (k = 0; k < i; k++) {
+			swap_words(&words[i], &words[k]);
+			sum = kmt_sum(words, ARRAY_SIZE(words), 0);
+			assert_int_not_equal(kmt_sum_end(sum),
+					     kmt_sum_end(all));
+			swap_words(&words[i], &words[k]);
+		}
+	}
+}
+
+/* It would mean that there is no sum. */
+static void test_never_zero(void **state)
+{
+	u64 rng = 7;
+	unsigned int i;
+
+	assert_int_not_equal(kmt_sum_end(0), 0);
+	for (i = 0; i < 64; i++)
+		assert_int_not_equal(kmt_sum_end(1ul << i), 0);
+	for (i = 0; i < 1000; i++) {
+		u64 half = sim_random(&rng) & 0xffffffff;
+
+		assert_int_not_equal(kmt_sum_end(half << 32 | half), 0);
+	}
+}
+
+/* There has to be a suspect that is not reported yet. */
+static void renew(struct sim *s)
+{
+	sim_free(s, OBJECT, 64);
+	sim_alloc(s, OBJECT, 64);
+}
+
+static void change(struct sim *s)
+{
+	sim_put(HOLDER + 48, 0x123456789abcdef);
+}
+
+static void nothing(struct sim *s)
+{
+}
+
+static unsigned long still_words(struct sim *s)
+{
+	unsigned long words = 0;
+	unsigned int i;
+
+	for (i = 0; i < s->markers; i++)
+		words += s->still[i].words;
+	return words;
+}
+
+/* Of a block that is the same each word is looked at once, else three times. */
+static void test_passed_over(void **state)
+{
+	unsigned int markers;
+
+	for (markers = 1; markers <= SIM_MARKERS; markers++) {
+		struct sim *s = new_sim(markers);
+
+		next(s, nothing);
+		assert_int_equal(still_words(s), 64 + WORDS);
+		renew(s);
+		next(s, change);
+		assert_int_equal(still_words(s), 64 + 3 * WORDS);
+		renew(s);
+		next(s, nothing);
+		assert_int_equal(still_words(s), 64 + WORDS);
+		/* A reference at an odd address as well as others. */
+		renew(s);
+		put_bytes(HOLDER + 51, OBJECT);
+		next(s, nothing);
+		assert_int_equal(still_words(s), 64 + 2 * WORDS + 8);
+		assert_false(sim_leak(s, OBJECT));
+		sim_delete(s);
+	}
+}
+
+static unsigned long where;
+
+static void refer(struct sim *s)
+{
+	put_bytes(where, OBJECT + 63);
+}
+
+static void unrefer(struct sim *s)
+{
+	put_bytes(where, 0);
+}
+
+#define BIG	(SIM_VMALLOC + 24)
+#define SIZE	0x2400ul
+
+static void add_holders(struct sim *s)
+{
+	sim_alloc(s, BIG, SIZE);
+	sim_put(ROOT(50), BIG);
+	sim_alloc_min(s, BLOCK(11), 64, KMT_MIN_GREY);
+	assert_false(sim_insert(s, KMT_PERCPU, SIM_PERCPU, 64, 1));
+	sim_put(ROOT(51), SIM_PERCPU);
+	sim_alloc(s, BLOCK(12), 64);
+	sim_put(ROOT(52), BLOCK(12));
+	kmt_set_flags(&s->core, KMT_VIRT, BLOCK(12), KMT_NO_SCAN);
+	sim_alloc(s, BLOCK(13), 64);
+	sim_put(ROOT(53), BLOCK(13));
+	kmt_add_area(&s->core, BLOCK(13) + 16, 24, GFP_KERNEL);
+	assert_false(sim_insert(s, KMT_ROOT, ROOT(1000), 64, 0));
+	sim_own(ROOT(1000), 72);
+}
+
+static const struct {
+	unsigned long at;
+	bool counts;
+	bool summed;
+} places[] = {
+	{ HOLDER, true, true },
+	{ HOLDER + 8 * WORDS - 16, true, true },
+	{ BIG, true, true },
+	{ SIM_VMALLOC + 0x1000 - 8, true, true },
+	{ SIM_VMALLOC + 0x1200 - 8, true, true },
+	{ BIG + SIZE - 16, true, true },
+	{ BLOCK(11), true, true },
+	{ BLOCK(11) + 48, true, true },
+	{ SIM_COPIES + 48, true, true },
+	{ SIM_COPIES + 7 * SIM_PERCPU_LEN, true, true },
+	{ BLOCK(12) + 8, false, true },
+	{ BLOCK(13), false, true },
+	{ BLOCK(13) + 16, true, true },
+	{ BLOCK(13) + 24, true, true },
+	{ BLOCK(13) + 40, false, true },
+	{ ROOT(0), true, false },
+	{ ROOT(1003), true, false },
+	{ OBJECT + 8, false, true },
+};
+
+/* A reference that was not there when the block was summed up. */
+static void try_late(unsigned int i, unsigned int odd, unsigned int markers)
+{
+	struct sim *s = new_sim(markers);
+	bool in_time = places[i].counts && (places[i].summed || !odd);
+
+	add_holders(s);
+	where = places[i].at + odd;
+	next(s, refer);
+	assert_int_equal(s->accused, 2);
+	assert_int_equal(s->left, in_time ? 1 : 2);
+	assert_int_equal(sim_leak(s, OBJECT), !places[i].counts);
+	sim_delete(s);
+}
+
+/* One that was, and is still there, or not. */
+static void try_early(unsigned int i, unsigned int odd, unsigned int markers)
+{
+	struct sim *s = new_sim(markers);
+
+	add_holders(s);
+	where = places[i].at + odd;
+	refer(s);
+	next(s, nothing);
+	assert_int_equal(s->accused, odd || !places[i].counts ? 2 : 1);
+	assert_int_equal(sim_leak(s, OBJECT), !places[i].counts);
+	sim_delete(s);
+
+	s = new_sim(markers);
+	add_holders(s);
+	refer(s);
+	next(s, unrefer);
+	if (odd || !places[i].counts)
+		assert_true(sim_leak(s, OBJECT));
+	sim_delete(s);
+}
+
+static void test_places(void **state)
+{
+	unsigned int i, odd;
+
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
+		for (odd = 0; odd < 8; odd++) {
+			try_late(i, odd, 1 + odd % SIM_MARKERS);
+			try_early(i, odd, 1 + odd % SIM_MARKERS);
+		}
+	}
+}
+
+/* A suspect that has a reference leads on, from any of its addresses. */
+static void test_suspects(void **state)
+{
+	unsigned int odd;
+
+	for (odd = 0; odd < 8; odd++) {
+		struct sim *s = new_sim(1 + odd % SIM_MARKERS);
+
+		sim_alloc(s, BEHIND, 64);
+		sim_own(OBJECT, 64);
+		sim_put(OBJECT, 0);
+		put_bytes(OBJECT + 24 + odd, BEHIND + 7);
+		where = odd & 1 ? HOLDER + 8 : HOLDER + 11;
+		next(s, refer);
+		assert_int_equal(s->accused, 3);
+		assert_int_equal(s->left, 1);
+		assert_false(sim_leak(s, OBJECT));
+		assert_false(sim_leak(s, BEHIND));
+		sim_delete(s);
+	}
+}
+
+/* A sum says what it says of the suspects of that scan only. */
+static void test_old_sums(void **state)
+{
+	struct sim *s = new_sim(2);
+
+	put_bytes(HOLDER + 13, OBJECT);
+	sim_put(ROOT(1), OBJECT);
+	scan(s);
+	assert_int_equal(s->accused, 1);
+	sim_put(ROOT(1), 0);
+	sim_alloc(s, BEHIND, 64);
+	scan(s);
+	assert_int_equal(s->accused, 2);
+	assert_false(sim_leak(s, OBJECT));
+	assert_true(sim_leak(s, BEHIND));
+	sim_delete(s);
+}
+
+static void bear(struct sim *s)
+{
+	sim_alloc(s, where, 64);
+	put_bytes(where + 21, OBJECT);
+}
+
+static void bear_again(struct sim *s)
+{
+	sim_free(s, HOLDER, 8 * WORDS);
+	sim_alloc(s, HOLDER, 8 * WORDS);
+	put_bytes(HOLDER + 21, OBJECT);
+}
+
+/* Born since: nobody has summed it up. */
+static void test_born(void **state)
+{
+	struct sim *s = new_sim(2);
+
+	where = BLOCK(20);
+	next(s, bear);
+	assert_int_equal(s->left, 1);
+	assert_false(sim_leak(s, OBJECT));
+	sim_delete(s);
+
+	s = new_sim(3);
+	next(s, bear_again);
+	assert_int_equal(s->left, 1);
+	assert_false(sim_leak(s, OBJECT));
+	sim_delete(s);
+}
+
+static void shift(struct sim *s)
+{
+	kmt_add_area(&s->core, HOLDER + 64, 64, GFP_KERNEL);
+	put_bytes(HOLDER + 75, OBJECT);
+}
+
+/* What is read of a block is not the same any more. */
+static void test_areas(void **state)
+{
+	struct sim *s = new_sim(2);
+
+	next(s, shift);
+	assert_false(sim_leak(s, OBJECT));
+	put_bytes(HOLDER + 75, 0);
+	put_bytes(HOLDER + 128, OBJECT);
+	sim_alloc(s, BEHIND, 64);
+	next(s, nothing);
+	assert_true(sim_leak(s, OBJECT));
+	sim_delete(s);
+}
+
+static void two_words(struct sim *s)
+{
+	put_bytes(HOLDER + 16, OBJECT);
+	put_bytes(HOLDER + 37, OBJECT + 5);
+}
+
+static void one_word(struct sim *s)
+{
+	put_bytes(HOLDER + 16, OBJECT);
+}
+
+/* Each reference counts once. */
+static void test_counts(void **state)
+{
+	unsigned int min;
+
+	for (min = 1; min <= 3; min++) {
+		struct sim *s = new_sim(min);
+
+		sim_free(s, OBJECT, 64);
+		sim_alloc_min(s, OBJECT, 64, min);
+		next(s, one_word);
+		assert_int_equal(sim_leak(s, OBJECT), min > 1);
+		sim_delete(s);
+
+		s = new_sim(min);
+		sim_free(s, OBJECT, 64);
+		sim_alloc_min(s, OBJECT, 64, min);
+		next(s, two_words);
+		assert_int_equal(sim_leak(s, OBJECT), min > 2);
+		sim_delete(s);
+	}
+}
+
+/* To add up what is in a block is no reason to take it for changed. */
+static void test_several_ranges(void **state)
+{
+	struct sim *s = new_sim(1);
+
+	add_holders(s);
+	next(s, nothing);
+	renew(s);
+	next(s, nothing);
+	/* Roots and sections, one of each block, eight copies, an area. */
+	assert_int_equal(still_words(s), 64 + 8 + WORDS + SIZE / 8 + 8 +
+			 HOST_CPUS * 8 + 3);
+	sim_delete(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sum),
+		cmocka_unit_test(test_never_zero),
+		cmocka_unit_test(test_passed_over),
+		cmocka_unit_test(test_places),
+		cmocka_unit_test(test_suspects),
+		cmocka_unit_test(test_old_sums),
+		cmocka_unit_test(test_born),
+		cmocka_unit_test(test_areas),
+		cmocka_unit_test(test_counts),
+		cmocka_unit_test(test_several_ranges),
+	};
+
+	return cmocka_run_group_tests_name("sums", tests, NULL, NULL);
+}
