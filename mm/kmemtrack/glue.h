@@ -160,6 +160,8 @@ void *kmt_own_alloc(gfp_t gfp, unsigned int order);
 void kmt_own_free(void *mem, unsigned int order);
 bool kmt_own_page(const struct page *page);
 bool kmt_not_root_page(const struct page *page);
+bool kmt_stack_page(const struct page *page);
+void kmt_set_stack_page(struct page *page);
 void *kmt_own_vzalloc(size_t bytes);
 void kmt_own_vfree(void *mem);
 unsigned long kmt_used_cells(void);

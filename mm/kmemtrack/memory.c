@@ -26,6 +26,7 @@
 
 #define KMT_OWN_PAGE	((unsigned long)&kmt_core)
 #define KMT_NOT_ROOT	(KMT_OWN_PAGE + 1)
+#define KMT_STACK_PAGE	(KMT_OWN_PAGE + 2)
 
 unsigned long kmt_grown;
 
@@ -86,6 +87,24 @@ bool kmt_own_page(const struct page *page)
 bool kmt_not_root_page(const struct page *page)
 {
 	return page_private(page) == KMT_NOT_ROOT;
+}
+
+/**
+ * kmt_stack_page - does a stack begin here?
+ * @page: a page
+ */
+bool kmt_stack_page(const struct page *page)
+{
+	return page_private(page) == KMT_STACK_PAGE;
+}
+
+/**
+ * kmt_set_stack_page - a stack begins here
+ * @page: the first of its pages
+ */
+void kmt_set_stack_page(struct page *page)
+{
+	set_page_private(page, KMT_STACK_PAGE);
 }
 
 void kmemtrack_not_root(const void *addr)

@@ -130,7 +130,7 @@ static inline bool kmt_reached(const struct kmt_object *o, u16 epoch)
 static inline bool kmt_is_read(const struct kmt_object *o)
 {
 	return o->min != KMT_MIN_BLACK &&
-	       !(o->flags & (KMT_NO_SCAN | KMT_STACK));
+	       !(o->flags & KMT_NO_SCAN);
 }
 
 #endif /* _KMT_OBJECT_H */

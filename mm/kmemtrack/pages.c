@@ -86,6 +86,15 @@ static void begin_block(struct kmt_page_walk *w, struct page *page,
 	w->block_end = PageCompound(page) ? 0 : pfn + (pfn & -pfn);
 }
 
+/* Behind a stack that waits for a grace period. */
+static void mark_stack_head(struct kmt_marker *m, struct page *page)
+{
+	struct callback_head *head = page_address(page);
+	unsigned long next = (unsigned long)READ_ONCE_NOCHECK(head->next);
+
+	kmt_mark_words(m, &next, 1);
+}
+
 static void walk_slab(struct kmt_page_walk *w, struct page *page)
 {
 	if (w->structs)
@@ -108,6 +117,8 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 	/* Of a compound page the others bear nothing but its head. */
 	if (w->structs && page == head)
 		mark_struct(w->m, page);
+	if (kmt_stack_page(page))
+		mark_stack_head(w->m, page);
 	if (!kmt_tunables.pages || kmt_page_is_foreign(page, w->reserved) ||
 	    kmt_page_is_own(page) || kmt_page_is_none(page))
 		return;

@@ -128,11 +128,14 @@ static inline bool kmt_page_is_foreign(struct page *page, bool reserved)
 /*
  * PIPES: pages for which kmemtrack_not_root() was called are no roots: those of
  * pipes, which hold what users wrote, and behind it whatever was in the page
- * before; lists of what is to be freed; stacks, which are read as such.
+ * before; lists of what is to be freed; stacks, which are read as such. Only
+ * the first word of a stack is one all the same: when its task is gone RCU's
+ * list of callbacks goes on from there.
  */
 static inline bool kmt_page_is_none(const struct page *page)
 {
-	return kmt_not_root_page(page) && kmt_rule(KMT_RULE_PIPES);
+	return (kmt_not_root_page(page) || kmt_stack_page(page)) &&
+	       kmt_rule(KMT_RULE_PIPES);
 }
 
 /*

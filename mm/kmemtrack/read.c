@@ -66,6 +66,8 @@ static bool read_range(struct kmt_reader *r, struct kmt_object *o,
  * @range: set to addresses that can hold references
  *
  * A per-CPU block has a range for each CPU, one with scan areas one for each.
+ * Of a stack it is the first word: where a task had a guard against overflow
+ * RCU's list of callbacks goes on when the task is gone.
  *
  * Context: any but NMI; a tree lock may be held.
  * Return: false when there are no more.
@@ -91,6 +93,8 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 		return false;
 	} else if (kmt_space(o) == KMT_PHYS) {
 		range->lo = kmt_env_phys(o->addr);
+	} else if (o->flags & KMT_STACK) {
+		size = min(size, sizeof(long));
 	}
 	range->hi = range->lo + size;
 	return true;

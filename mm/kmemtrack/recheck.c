@@ -280,7 +280,8 @@ static void read_block(struct kmt_marker *m, struct kmt_object *o)
 	struct kmt_range range;
 	int nr = 0;
 
-	if (kmt_space(o) == KMT_VIRT && !(o->flags & KMT_AREAS)) {
+	if (kmt_space(o) == KMT_VIRT &&
+	    !(o->flags & (KMT_AREAS | KMT_STACK))) {
 		if (likely(lo < hi) && unlikely(!kmt_sift_mapped(m, lo, hi)))
 			kmt_mark_block(m, lo, hi);
 		return;

@@ -25,7 +25,7 @@ void kmemtrack_stack(const void *stack)
 
 	/* Straight from the page allocator, or a block. */
 	if (page && !PageSlab(compound_head(page)))
-		kmemtrack_not_root(stack);
+		kmt_set_stack_page(page);
 	else if (kmt_tracking())
 		kmt_not_a_block((unsigned long)stack);
 }

@@ -39,7 +39,7 @@ bool block_reached(const struct block *b)
 
 bool block_read(const struct block *b)
 {
-	return b->min != KMT_MIN_BLACK && !b->no_scan && !b->stack;
+	return b->min != KMT_MIN_BLACK && !b->no_scan;
 }
 
 static void range_words(const struct kmt_range *r,
@@ -84,7 +84,9 @@ unsigned int block_ranges(const struct block *b, struct kmt_range *ranges)
 	} else if (b->space == KMT_PHYS) {
 		ranges[nr++] = range_at(kmt_env_phys(b->addr), b->size);
 	} else if (!b->nr_areas || b->whole || b->lost) {
-		ranges[nr++] = range_at(b->addr, b->size);
+		bool head = b->stack && !b->lost && b->size > sizeof(long);
+
+		ranges[nr++] = range_at(b->addr, head ? sizeof(long) : b->size);
 	} else {
 		for (; nr < b->nr_areas; nr++)
 			ranges[nr] = b->areas[nr];

@@ -50,7 +50,8 @@ static const struct place {
 	{ BLOCK(13) + 24, false },
 	{ BLOCK(13) + 120, true },	/* and here */
 	{ BLOCK(14), false },		/* black */
-	{ BLOCK(15), false },		/* a task's stack */
+	{ BLOCK(15), true },		/* a task's stack: its first word */
+	{ BLOCK(15) + 8, false },
 	{ BLOCK(16), false },		/* a leak */
 	{ OBJECT, false },		/* itself */
 };

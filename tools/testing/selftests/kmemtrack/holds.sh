@@ -78,6 +78,6 @@ transient()
 	inject "drop transient-leak" && scan && truth && judge transient-leak
 }
 # Whoever waits in it does so uninterruptibly, and is taken for hung in the end.
-check "held, then lost: call-srcu-wait" alone call-srcu-wait
+check "held, then lost: call-srcu-wait" thrice alone call-srcu-wait
 check "a transient leak is spared by one scan" thrice transient
 end
