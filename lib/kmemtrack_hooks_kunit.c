@@ -298,6 +298,7 @@ static void stale_pages(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, page);
 	kmemtrack_not_root(page_address(page + 1));
 	put_block(page_address(page + 1));
+	wipe_stack();
 	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
 	split_page(page, 1);
 	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
