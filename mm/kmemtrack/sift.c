@@ -119,7 +119,8 @@ void kmt_sift_try(struct kmt_marker *m, unsigned long word)
 }
 
 /* Whether one of four words may refer to a suspect. */
-static __always_inline bool any_of_4(const u8 *pages, const unsigned long *words)
+static __always_inline unsigned int any_of_4(const u8 *pages,
+					     const unsigned long *words)
 {
 	unsigned long a = words[0], b = words[1], c = words[2], d = words[3];
 
