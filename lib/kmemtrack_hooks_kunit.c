@@ -10,6 +10,7 @@
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/slab.h>
+#include <linux/stackdepot.h>
 #include <linux/vmalloc.h>
 
 #include "../mm/kmemtrack/glue.h"
@@ -309,6 +310,19 @@ static void stale_pages(struct kunit *test)
 	__free_page(page + 1);
 }
 
+/* Pages of traces hold what was there before, where no trace is yet. */
+static void depot_pages(struct kunit *test)
+{
+	unsigned long entry = _RET_IP_, *entries;
+	depot_stack_handle_t handle = stack_depot_save(&entry, 1, GFP_KERNEL);
+	struct page *page;
+
+	KUNIT_ASSERT_EQ(test, stack_depot_fetch(handle, &entries), 1);
+	page = virt_to_page(entries);
+	page -= page_to_pfn(page) % (1 << DEPOT_POOL_ORDER);
+	KUNIT_EXPECT_TRUE(test, kmt_not_root_page(page));
+}
+
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(slab_blocks),
 	KUNIT_CASE(cache_blocks),
@@ -319,6 +333,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(parts),
 	KUNIT_CASE_SLOW(scans),
 	KUNIT_CASE_SLOW(stale_pages),
+	KUNIT_CASE(depot_pages),
 	{}
 };
 
