@@ -34,6 +34,18 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 #define HOLDER	BLOCK(5)
 #define TARGET	BLOCK(6)
 
+/* An earlier scan has summed up the chain, which was referenced then. */
+static void sum_up(struct sim *s)
+{
+	s->sums = sums;
+	sim_alloc(s, BLOCK(3), 64);
+	sim_put(ROOT(3), CHAIN(0));
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+	assert_int_equal(s->v.leaks, 1);
+	sim_put(ROOT(3), 0);
+	sim_free(s, BLOCK(3), 64);
+}
+
 static struct sim *new_heap(unsigned int markers, unsigned int stack)
 {
 	struct sim *s = sim_new(4, 100, stack);
@@ -44,6 +56,7 @@ static struct sim *new_heap(unsigned int markers, unsigned int stack)
 		sim_alloc(s, CHAIN(i), 1024);
 	for (i = 0; i + 1 < BLOCKS; i++)
 		sim_put(CHAIN(i) + 8 * i + 704, CHAIN(i + 1));
+	sum_up(s);
 	sim_alloc_min(s, BLOCK(1), 64, 2);
 	sim_alloc_min(s, BLOCK(2), 64, 2);
 	sim_alloc(s, BLOCK(3), 64);
@@ -60,7 +73,6 @@ static struct sim *new_heap(unsigned int markers, unsigned int stack)
 	sim_put_late(s, BLOCK(4), HOLDER);
 	sim_put_late(s, ROOT(63), BLOCK(2));
 	s->fine = true;
-	s->sums = sums;
 	s->on_relax = give_up;
 	s->on_phase = on_phase;
 	stopped = false;

@@ -131,6 +131,27 @@ static unsigned long still_words(struct sim *s)
 	return words;
 }
 
+/* Other blocks beside one that refers to a suspect: no more words for it. */
+static void test_one_of_many(void **state)
+{
+	unsigned int i;
+
+	for (i = 0; i < 8; i++) {
+		struct sim *s = new_sim(1);
+		unsigned int k;
+
+		for (k = 0; k < 8; k++) {
+			sim_alloc(s, BLOCK(20 + k), 8 * WORDS);
+			sim_put(ROOT(20 + k), BLOCK(20 + k));
+			sim_put(BLOCK(20 + k) + 8, k + 1);
+		}
+		put_bytes(BLOCK(20 + i) + 51, OBJECT);
+		next(s, nothing);
+		assert_int_equal(still_words(s), 64 + 10 * WORDS + 8);
+		sim_delete(s);
+	}
+}
+
 /* Of a block that is the same each word is looked at once, else three times. */
 static void test_passed_over(void **state)
 {
@@ -410,6 +431,7 @@ int main(void)
 		cmocka_unit_test(test_sum),
 		cmocka_unit_test(test_never_zero),
 		cmocka_unit_test(test_passed_over),
+		cmocka_unit_test(test_one_of_many),
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_suspects),
 		cmocka_unit_test(test_old_sums),
