@@ -28,6 +28,9 @@
 
 #define KMT_STEP_WORDS	64
 
+/* What a reference that is not aligned itself is a multiple of. */
+#define KMT_ODD_ALIGN	4
+
 /* How far references in excess are passed on. */
 #define KMT_ALIAS_HOPS	4
 

@@ -186,7 +186,8 @@ static inline bool kmt_inner_is_root(const struct kmt_marker *m,
  * BYTES: a reference can be at any address, in packed structures. Those at
  * multiples of a word are looked for by each mark, others for suspects only:
  * beside everything else, and again in blocks that changed since when nothing
- * else runs.
+ * else runs. The latter have to be a multiple of KMT_ODD_ALIGN: many numbers,
+ * such as -1, look like the end of an address if they lie beside each other.
  */
 static inline bool kmt_bytes_are_references(void)
 {

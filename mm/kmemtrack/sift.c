@@ -222,6 +222,11 @@ static bool may_begin(unsigned long a, unsigned long b, unsigned long top)
 #endif
 }
 
+/*
+ * Packed structures refer to blocks and to structures in them. Bytes of numbers
+ * that happen to lie beside each other refer to anything, most often to what
+ * ends in 0xff: they are -1, or the upper bytes of a pointer.
+ */
 static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 				   unsigned long b)
 {
@@ -231,7 +236,7 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 	for (shift = 8; shift < KMT_BITS_PER_LONG; shift += 8) {
 		unsigned long word = straddle(a, b, shift);
 
-		if (unlikely(kmt_in(&hull, word)))
+		if (unlikely(kmt_in(&hull, word)) && !(word % KMT_ODD_ALIGN))
 			kmt_sift_try(m, word);
 	}
 }

@@ -52,7 +52,10 @@ static void range_words(const struct kmt_range *r,
 			fn(arg, sim_get(at));
 }
 
-/* Where words at odd addresses are: in two words that can be read. */
+/*
+ * Where words at odd addresses are: in two words that can be read. They refer to
+ * a multiple of four.
+ */
 static void range_bytes(const struct kmt_range *r,
 			void (*fn)(void *arg, unsigned long word), void *arg)
 {
@@ -61,9 +64,13 @@ static void range_bytes(const struct kmt_range *r,
 	for (at = ALIGN(r->lo, 8); at + 16 <= r->hi; at += 8) {
 		if (!sim_mapped(at) || !sim_mapped(at + 8))
 			continue;
-		for (shift = 8; shift < 64; shift += 8)
-			fn(arg, sim_get(at) >> shift |
-				sim_get(at + 8) << (64 - shift));
+		for (shift = 8; shift < 64; shift += 8) {
+			unsigned long word = sim_get(at) >> shift |
+					     sim_get(at + 8) << (64 - shift);
+
+			if (word % 4 == 0)
+				fn(arg, word);
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ static void try_place(struct sim *s, unsigned long addr, bool counts)
 		sim_get(ALIGN_DOWN(addr, 8)), sim_get(ALIGN(addr + 1, 8)),
 	};
 
-	put_bytes(addr, OBJECT + 5);
+	put_bytes(addr, OBJECT + 4);
 	scan(s);
 	assert_int_equal(s->accused, 1);
 	assert_int_equal(s->left, addr % 8 ? 1 : 0);
@@ -131,13 +131,13 @@ static void test_chain(void **state)
 	for (i = 0; i < 24; i++)
 		sim_alloc(s, BLOCK(24 - i), 128);
 	for (i = 1; i < 24; i++)
-		put_bytes(BLOCK(i) + 3 * i, BLOCK(i + 1) + i);
+		put_bytes(BLOCK(i) + 3 * i, BLOCK(i + 1) + 4 * i);
 	/* More than the mark stack has room for. */
 	for (k = 30; k < 40; k++) {
 		sim_alloc(s, BLOCK(k), 64);
 		put_bytes(BLOCK(24) + 12 * (k - 30), BLOCK(k));
 		sim_alloc(s, BLOCK(k + 10), 64);
-		put_bytes(BLOCK(k) + k % 9, BLOCK(k + 10) + 1);
+		put_bytes(BLOCK(k) + k % 9, BLOCK(k + 10) + 4);
 	}
 	put_bytes(ROOT(77) + 1, OBJECT);
 	sim_alloc(s, BLOCK(50), 64);

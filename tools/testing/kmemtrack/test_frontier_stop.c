@@ -187,7 +187,7 @@ static void test_odd_move(void **state)
 				v.moved = false;
 				put_odd(v.from, OBJECT + 40);
 				sim_put(OBJECT + 120, 0);
-				put_odd(OBJECT + 113, BEHIND + 1);
+				put_odd(OBJECT + 113, BEHIND + 4);
 				scan(s);
 				missed += s->accused > 2;
 				assert_int_equal(s->left, 1);

@@ -325,7 +325,7 @@ static void test_positions(void **state)
 static void test_offsets(void **state)
 {
 	struct sim *s = *state;
-	unsigned long word = BLOCK(1) + 7, buf[6];
+	unsigned long word = BLOCK(1) + 8, buf[6];
 	unsigned int at, k;
 
 	for (k = 0; k < KINDS; k++) {
@@ -352,11 +352,32 @@ static void test_offsets(void **state)
 	}
 }
 
+/* At odd addresses, which multiple of what the reference is. */
+static void test_accidents(void **state)
+{
+	struct sim *s = *state;
+	unsigned long word, buf[2];
+	unsigned int at, i;
+
+	let_pass(&s->filter, BLOCK(1), 64);
+	for (at = 0; at < 8; at++) {
+		for (i = 0; i < 64; i++) {
+			word = BLOCK(1) + i;
+			memset(buf, 0x11, sizeof(buf));
+			memcpy((char *)buf + at, &word, 8);
+			assert_int_equal(byte_hits(s, buf, 2, 0x1000),
+					 at && i % 4 == 0);
+			assert_int_equal(hits(s, buf, 2), !at);
+			s->m.seam_end = 0;
+		}
+	}
+}
+
 /* Whatever pieces the words are read in, a reference is found, and once. */
 static void test_seam(void **state)
 {
 	struct sim *s = *state;
-	unsigned long word = BLOCK(1) + 7, buf[8], gap, n;
+	unsigned long word = BLOCK(1) + 8, buf[8], gap, n;
 	unsigned int at, cut;
 
 	let_pass(&s->filter, BLOCK(1), 64);
@@ -412,7 +433,8 @@ static void test_random_bytes(void **state)
 		expect = 0;
 		for (at = 0; at <= sizeof(buf) - 8; at++) {
 			memcpy(&word, (char *)buf + at, 8);
-			expect += passes(s, word);
+			if (at % 8 == 0 || word % 4 == 0)
+				expect += passes(s, word);
 		}
 		found = hits(s, buf, 64);
 		for (at = 0; at < 64; at += i) {
@@ -461,6 +483,7 @@ int main(void)
 		T(test_shared_byte),
 		T(test_positions),
 		T(test_offsets),
+		T(test_accidents),
 		T(test_seam),
 		T(test_random_bytes),
 		cmocka_unit_test(test_spaces),

@@ -182,7 +182,7 @@ static unsigned long where;
 
 static void refer(struct sim *s)
 {
-	put_bytes(where, OBJECT + 63);
+	put_bytes(where, OBJECT + 60);
 }
 
 static void unrefer(struct sim *s)
@@ -295,7 +295,7 @@ static void test_suspects(void **state)
 		sim_alloc(s, BEHIND, 64);
 		sim_own(OBJECT, 64);
 		sim_put(OBJECT, 0);
-		put_bytes(OBJECT + 24 + odd, BEHIND + 7);
+		put_bytes(OBJECT + 24 + odd, BEHIND + 4);
 		where = odd & 1 ? HOLDER + 8 : HOLDER + 11;
 		next(s, refer);
 		assert_int_equal(s->accused, 3);
@@ -379,7 +379,7 @@ static void test_areas(void **state)
 static void two_words(struct sim *s)
 {
 	put_bytes(HOLDER + 16, OBJECT);
-	put_bytes(HOLDER + 37, OBJECT + 5);
+	put_bytes(HOLDER + 37, OBJECT + 8);
 }
 
 static void one_word(struct sim *s)
