@@ -29,14 +29,17 @@ at_once()
 }
 check "a leak is reported at once" thrice at_once
 
+# The guest's clock is the host's, which may let a CPU of the guest wait in the
+# middle of a pause: not every time.
 pause()
 {
+	start && inject "leak cache 3" && scan && [ "$(total)" = 3 ] || return
 	ns=$(stat_of pause_ns)
 	echo "pause $ns ns, expected $(stat_of pause_expected_ns) ns"
 	[ "$ns" -gt 0 ] && [ "$ns" -lt 100000000 ] &&
 		head_says "pause $(((ns + 50000) / 1000000))\."
 }
-check "the pause was measured" pause
+check "the pause was measured" thrice pause
 
 # Leaks that are known, and nothing else, are no reason to stop.
 known()
