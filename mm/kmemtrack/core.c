@@ -121,42 +121,41 @@ static void evict(struct kmt_core *core, const struct kmt_object *new)
  * Whether trees other than @tree can have objects that overlap the block. A
  * hint that is often wrong, but never when it says no.
  */
-static bool crowded(struct kmt_core *core, struct kmt_tree *tree,
-		    const struct kmt_object *o)
+static inline bool crowded(struct kmt_core *core, struct kmt_tree *tree,
+			   unsigned long addr, unsigned long size)
 {
 	unsigned long region, last;
 
-	if (kmt_space(o) != KMT_VIRT || !kmt_in(&core->linear, o->addr))
-		return false;
-	if (tree != &core->wide[KMT_VIRT])
+	if (likely(!kmt_is_wide(core, tree)))
 		return READ_ONCE(tree->wide);
-	region = o->addr >> KMT_REGION_SHIFT;
-	last = (o->addr + o->size - 1) >> KMT_REGION_SHIFT;
+	if (tree != &core->wide[KMT_VIRT] || !kmt_in(&core->linear, addr))
+		return false;
+	region = addr >> KMT_REGION_SHIFT;
+	last = (addr + size - 1) >> KMT_REGION_SHIFT;
 	for (; region <= last; region++)
 		if (READ_ONCE(core->shards[region & (core->nr_shards - 1)].nr))
 			return true;
 	return false;
 }
 
-/* Links a copy of @new; -EEXIST if its tree has something in that place. */
-static int link_copy(struct kmt_core *core, struct kmt_tree *tree,
-		     const struct kmt_object *new, gfp_t gfp)
+/* Links a cell that is filled in, and not live: nobody else looks into it. */
+static inline bool link_cell(struct kmt_core *core, struct kmt_tree *tree,
+			     struct kmt_object *o)
 {
-	struct kmt_object *o;
-	unsigned long flags;
+	bool linked;
 
-	o = kmt_cell_alloc(core, gfp, &flags);
-	if (unlikely(!o)) {
-		kmt_event(core, KMT_EV_LOST_NOMEM);
-		return -ENOMEM;
-	}
 	raw_spin_lock(&tree->lock);
-	if (unlikely(kmt_tree_first(tree, new->addr, new->size))) {
-		raw_spin_unlock(&tree->lock);
+	linked = kmt_tree_link(core, tree, o);
+	raw_spin_unlock(&tree->lock);
+	if (unlikely(!linked)) {
+		WRITE_ONCE(o->flags, 0);
 		kmt_cell_put(core, o);
-		local_irq_restore(flags);
-		return -EEXIST;
 	}
+	return linked;
+}
+
+static void copy_cell(struct kmt_object *o, const struct kmt_object *new)
+{
 	WRITE_ONCE(o->addr, new->addr);
 	WRITE_ONCE(o->size, new->size);
 	o->stack = new->stack;
@@ -168,26 +167,69 @@ static int link_copy(struct kmt_core *core, struct kmt_tree *tree,
 	o->count = new->count;
 	o->min = new->min;
 	WRITE_ONCE(o->flags, new->flags & ~KMT_LIVE);
-	kmt_tree_link(core, tree, o);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+/* Inserts a copy of @new in the place of whatever seems to be there. */
+static noinline int insert_over(struct kmt_core *core,
+				const struct kmt_object *new, gfp_t gfp)
+{
+	struct kmt_object *o;
+	struct kmt_tree *tree;
+	unsigned long flags;
+	bool linked;
+
+	tree = kmt_tree_of(core, kmt_space(new), new->addr, new->size);
+	do {
+		/* Even where there is no cell: the block is no less new. */
+		evict(core, new);
+		o = kmt_cell_alloc(core, gfp, &flags);
+		if (!o) {
+			kmt_event(core, KMT_EV_LOST_NOMEM);
+			return -ENOMEM;
+		}
+		copy_cell(o, new);
+		linked = link_cell(core, tree, o);
+		local_irq_restore(flags);
+	} while (!linked);
 	return 0;
 }
 
-static int insert_object(struct kmt_core *core, const struct kmt_object *new,
-			 gfp_t gfp)
+/*
+ * What is born during a mark counts as reached by it, and is still to be read:
+ * the last reference to an older block may move into it.
+ */
+static __always_inline void fill(struct kmt_core *core, struct kmt_object *o,
+				 enum kmt_space space, unsigned long addr,
+				 unsigned long size, u8 min,
+				 const struct kmt_origin *origin)
 {
-	struct kmt_tree *tree;
-	int ret;
+	WRITE_ONCE(o->addr, addr);
+	WRITE_ONCE(o->size, size);
+	o->stack = origin->stack;
+	o->pid = origin->pid;
+	o->born = origin->born;
+	o->crc = 0;
+	o->comm = origin->comm;
+	o->epoch = READ_ONCE(core->epoch);
+	o->count = READ_ONCE(core->marking) ? KMT_COUNT_MAX : 0;
+	o->min = min;
+	WRITE_ONCE(o->flags, space);
+}
 
-	tree = kmt_tree_of(core, kmt_space(new), new->addr, new->size);
-	if (unlikely(crowded(core, tree, new)))
-		evict(core, new);
-	while (unlikely((ret = link_copy(core, tree, new, gfp)) == -EEXIST))
-		evict(core, new);
-	/* Untracked, but no less new. */
-	if (unlikely(ret))
-		evict(core, new);
-	return ret;
+/* What kmt_insert() cannot do at once. */
+static noinline int insert_slowly(struct kmt_core *core, enum kmt_space space,
+				  unsigned long addr, unsigned long size,
+				  u8 min, const struct kmt_origin *origin,
+				  gfp_t gfp)
+{
+	struct kmt_object new = {};
+
+	fill(core, &new, space, addr, size, min, origin);
+	if (!size || addr + size < addr) {
+		report_event(core, KMT_EV_BAD_SIZE, NULL, &new);
+		return -EINVAL;
+	}
+	return insert_over(core, &new, gfp);
 }
 
 /**
@@ -209,56 +251,67 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	       unsigned long size, u8 min, const struct kmt_origin *origin,
 	       gfp_t gfp)
 {
-	struct kmt_object new = {
-		.addr = addr,
-		.size = size,
-		.stack = origin->stack,
-		.pid = origin->pid,
-		.born = origin->born,
-		.comm = origin->comm,
-		.min = min,
-		.flags = space,
-		/*
-		 * What is born during a mark counts as reached by it, and is
-		 * still to be read: the last reference to an older block may
-		 * move into it.
-		 */
-		.epoch = READ_ONCE(core->epoch),
-		.count = READ_ONCE(core->marking) ? KMT_COUNT_MAX : 0,
-	};
+	struct kmt_tree *tree = kmt_tree_of(core, space, addr, size);
+	struct kmt_object *o;
+	unsigned long flags;
+	bool linked;
 
-	if (unlikely(!size || addr + size < addr)) {
-		report_event(core, KMT_EV_BAD_SIZE, NULL, &new);
-		return -EINVAL;
+	if (unlikely(!size || addr + size < addr ||
+		     crowded(core, tree, addr, size)))
+		goto slowly;
+	local_irq_save(flags);
+	o = kmt_cell_get(core);
+	if (unlikely(!o)) {
+		local_irq_restore(flags);
+		goto slowly;
 	}
-	return insert_object(core, &new, gfp);
+	fill(core, o, space, addr, size, min, origin);
+	linked = link_cell(core, tree, o);
+	local_irq_restore(flags);
+	if (likely(linked))
+		return 0;
+slowly:
+	return insert_slowly(core, space, addr, size, min, origin, gfp);
 }
 
 /* Unlinks the object at @addr from @tree, if there is one. */
-static bool free_in(struct kmt_core *core, struct kmt_tree *tree,
-		    unsigned long addr, bool *inside)
+static inline bool free_in(struct kmt_core *core, struct kmt_tree *tree,
+			   unsigned long addr)
 {
 	struct kmt_object *o;
 	unsigned long flags;
-	u16 was = 0;
+	u16 was;
 
 	raw_spin_lock_irqsave(&tree->lock, flags);
-	o = kmt_tree_find(tree, addr);
-	if (o && o->addr != addr) {
-		*inside = true;
-		o = NULL;
+	o = kmt_tree_at(tree, addr);
+	if (unlikely(!o)) {
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		return false;
 	}
-	if (o) {
-		was = o->flags;
-		kmt_tree_unlink(core, tree, o);
-	}
+	was = o->flags;
+	kmt_tree_unlink(core, tree, o);
 	raw_spin_unlock(&tree->lock);
-	if (o)
-		kmt_cell_put(core, o);
+	kmt_cell_put(core, o);
 	local_irq_restore(flags);
 	if (unlikely(was & (KMT_AREAS | KMT_ALIAS)))
 		kmt_drop_aux(core, addr);
-	return was;
+	return true;
+}
+
+/* Not tracked, or not in a shard. */
+static noinline bool free_slowly(struct kmt_core *core, enum kmt_space space,
+				 unsigned long addr)
+{
+	struct kmt_object o;
+	bool wide = true;
+
+	if (space == KMT_VIRT && kmt_in(&core->linear, addr))
+		wide = READ_ONCE(kmt_shard_of(core, addr)->wide);
+	if (wide && free_in(core, &core->wide[space], addr))
+		return true;
+	kmt_event(core, kmt_lookup(core, space, addr, &o) ?
+		  KMT_EV_FREE_INSIDE : KMT_EV_FREE_UNKNOWN);
+	return false;
 }
 
 /**
@@ -274,22 +327,13 @@ static bool free_in(struct kmt_core *core, struct kmt_tree *tree,
  */
 bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr)
 {
-	struct kmt_tree *tree = &core->wide[space];
-	bool inside = false;
-
 	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
 		struct kmt_tree *shard = kmt_shard_of(core, addr);
 
-		if (READ_ONCE(shard->nr) &&
-		    free_in(core, shard, addr, &inside))
+		if (READ_ONCE(shard->nr) && free_in(core, shard, addr))
 			return true;
-		if (!READ_ONCE(shard->wide))
-			tree = NULL;
 	}
-	if (tree && free_in(core, tree, addr, &inside))
-		return true;
-	kmt_event(core, inside ? KMT_EV_FREE_INSIDE : KMT_EV_FREE_UNKNOWN);
-	return false;
+	return free_slowly(core, space, addr);
 }
 
 /* Tracks again what is left of @old at [@lo, @hi). */
@@ -305,7 +349,7 @@ static void keep_part(struct kmt_core *core, const struct kmt_object *old,
 	/* Scan areas and aliases went with the whole: all of it is read. */
 	part.flags &= ~(KMT_LIVE | KMT_AREAS | KMT_ALIAS | KMT_WHOLE |
 			KMT_SCANNED);
-	insert_object(core, &part, gfp);
+	insert_over(core, &part, gfp);
 }
 
 /**

@@ -52,10 +52,15 @@ struct kmt_chunk {
 	u32 nr;
 };
 
+/**
+ * struct kmt_cell_cache - cells of one CPU
+ * @free: list of them
+ * @nr: how many
+ */
 struct kmt_cell_cache {
 	struct kmt_object *free;
 	u32 nr;
-};
+} ____cacheline_aligned_in_smp;
 
 /**
  * struct kmt_pool - where cells come from
@@ -179,6 +184,32 @@ static inline void kmt_event(struct kmt_core *core, enum kmt_event ev)
 	atomic_long_inc(&core->events[ev]);
 }
 
+/* The shard of an address in @core->linear; other regions may share it. */
+static inline struct kmt_tree *kmt_shard_of(struct kmt_core *core,
+					    unsigned long addr)
+{
+	return &core->shards[(addr >> KMT_REGION_SHIFT) & (core->nr_shards - 1)];
+}
+
+/* The tree in which a block belongs: a shard, or the wide tree of @space. */
+static inline struct kmt_tree *kmt_tree_of(struct kmt_core *core,
+					   enum kmt_space space,
+					   unsigned long addr,
+					   unsigned long size)
+{
+	unsigned long last = addr + size - 1;
+
+	if (space == KMT_VIRT && kmt_in(&core->linear, addr) &&
+	    (addr >> KMT_REGION_SHIFT) == (last >> KMT_REGION_SHIFT))
+		return kmt_shard_of(core, addr);
+	return &core->wide[space];
+}
+
+static inline bool kmt_is_wide(struct kmt_core *core, struct kmt_tree *tree)
+{
+	return tree >= core->wide && tree < core->wide + KMT_NR_SPACES;
+}
+
 /* core.c: life of a tracker, and the operations of the hooks */
 void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 		   struct kmt_tree *shards, u32 nr_shards,
@@ -209,13 +240,11 @@ bool kmt_get_area(struct kmt_core *core, unsigned long owner, unsigned int nr,
 void kmt_drop_aux(struct kmt_core *core, unsigned long owner);
 
 /* index.c: finding objects; the tree's lock is held */
-struct kmt_tree *kmt_tree_of(struct kmt_core *core, enum kmt_space space,
-			     unsigned long addr, unsigned long size);
-struct kmt_tree *kmt_shard_of(struct kmt_core *core, unsigned long addr);
 struct kmt_object *kmt_tree_find(struct kmt_tree *tree, unsigned long addr);
+struct kmt_object *kmt_tree_at(struct kmt_tree *tree, unsigned long addr);
 struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
 				  unsigned long size);
-void kmt_tree_link(struct kmt_core *core, struct kmt_tree *tree,
+bool kmt_tree_link(struct kmt_core *core, struct kmt_tree *tree,
 		   struct kmt_object *o);
 void kmt_tree_unlink(struct kmt_core *core, struct kmt_tree *tree,
 		     struct kmt_object *o);
@@ -230,7 +259,8 @@ void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
 		      struct kmt_tree *shards, u32 nr_shards);
 
 /* pool.c: cells */
-struct kmt_object *kmt_cell_get(struct kmt_core *core);
+struct kmt_object *kmt_cell_take(struct kmt_core *core,
+				 struct kmt_cell_cache *cache);
 void kmt_cell_put(struct kmt_core *core, struct kmt_object *o);
 struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 				  unsigned long *flags);
@@ -239,6 +269,25 @@ struct kmt_chunk *kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes);
 int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk,
 		      gfp_t gfp);
 unsigned long kmt_pool_free_cells(struct kmt_core *core);
+
+/**
+ * kmt_cell_get - take a cell from this CPU's cache
+ * @core: tracker
+ *
+ * Context: interrupts off.
+ * Return: a cell without flags, or NULL when cache and global list are empty.
+ */
+static inline struct kmt_object *kmt_cell_get(struct kmt_core *core)
+{
+	struct kmt_cell_cache *cache = &core->pool.caches[smp_processor_id()];
+	struct kmt_object *o = cache->free;
+
+	if (unlikely(!o))
+		return kmt_cell_take(core, cache);
+	cache->nr--;
+	cache->free = (struct kmt_object *)o->node.rb_left;
+	return o;
+}
 
 static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
 {

@@ -17,38 +17,6 @@ static struct kmt_object *to_object(const struct rb_node *node)
 }
 
 /**
- * kmt_shard_of - the shard of a linear-map address
- * @core: tracker
- * @addr: address in @core->linear
- *
- * Return: its shard, which other regions may share.
- */
-struct kmt_tree *kmt_shard_of(struct kmt_core *core, unsigned long addr)
-{
-	return &core->shards[(addr >> KMT_REGION_SHIFT) & (core->nr_shards - 1)];
-}
-
-/**
- * kmt_tree_of - the tree in which a block belongs
- * @core: tracker
- * @space: address space
- * @addr: first byte
- * @size: bytes, not 0
- *
- * Return: a shard, or the wide tree of @space.
- */
-struct kmt_tree *kmt_tree_of(struct kmt_core *core, enum kmt_space space,
-			     unsigned long addr, unsigned long size)
-{
-	unsigned long last = addr + size - 1;
-
-	if (space == KMT_VIRT && kmt_in(&core->linear, addr) &&
-	    (addr >> KMT_REGION_SHIFT) == (last >> KMT_REGION_SHIFT))
-		return kmt_shard_of(core, addr);
-	return &core->wide[space];
-}
-
-/**
  * kmt_tree_find - the object an address lies in
  * @tree: tree, locked
  * @addr: any address
@@ -64,6 +32,28 @@ struct kmt_object *kmt_tree_find(struct kmt_tree *tree, unsigned long addr)
 		struct kmt_object *o = to_object(node);
 
 		if (addr >= o->addr && addr - o->addr < o->size)
+			return o;
+		node = addr < o->addr ? node->rb_left : node->rb_right;
+	}
+	return NULL;
+}
+
+/**
+ * kmt_tree_at - the object that begins at an address
+ * @tree: tree, locked
+ * @addr: any address
+ *
+ * Return: it, or NULL.
+ */
+struct kmt_object *kmt_tree_at(struct kmt_tree *tree, unsigned long addr)
+{
+	struct rb_node *node = tree->root.rb_node;
+
+	lockdep_assert_held(&tree->lock);
+	while (node) {
+		struct kmt_object *o = to_object(node);
+
+		if (addr == o->addr)
 			return o;
 		node = addr < o->addr ? node->rb_left : node->rb_right;
 	}
@@ -131,31 +121,46 @@ static void widen(struct kmt_range *r, const struct kmt_object *o)
 }
 
 /**
- * kmt_tree_link - put an object into its tree
+ * kmt_tree_link - put an object into its tree, if there is room for it
  * @core: tracker
  * @tree: the tree that kmt_tree_of() names, locked
- * @o: object, filled in; nothing in the tree overlaps it
+ * @o: object, filled in, not live
+ *
+ * Return: false, with nothing done, if an object of the tree overlaps it.
  */
-void kmt_tree_link(struct kmt_core *core, struct kmt_tree *tree,
+bool kmt_tree_link(struct kmt_core *core, struct kmt_tree *tree,
 		   struct kmt_object *o)
 {
 	struct rb_node **link = &tree->root.rb_node, *parent = NULL;
+	unsigned long addr = o->addr, size = o->size;
 
 	lockdep_assert_held(&tree->lock);
+	/* What comes before and what comes after are both on the way. */
 	while (*link) {
+		const struct kmt_object *other;
+
 		parent = *link;
-		link = o->addr < to_object(parent)->addr ?
-			&parent->rb_left : &parent->rb_right;
+		other = to_object(parent);
+		if (addr < other->addr) {
+			if (unlikely(other->addr - addr < size))
+				return false;
+			link = &parent->rb_left;
+		} else {
+			if (unlikely(addr - other->addr < other->size))
+				return false;
+			link = &parent->rb_right;
+		}
 	}
 	rb_link_node(&o->node, parent, link);
 	rb_insert_color(&o->node, &tree->root);
 	WRITE_ONCE(tree->nr, tree->nr + 1);
 	/* Pairs with kmt_lock_object(): a live object shows its true address. */
 	smp_store_release(&o->flags, o->flags | KMT_LIVE);
-	if (tree == &core->wide[kmt_space(o)]) {
+	if (unlikely(kmt_is_wide(core, tree))) {
 		widen(&core->wide_range[kmt_space(o)], o);
 		count_wide(core, o, 1);
 	}
+	return true;
 }
 
 /**
@@ -168,7 +173,7 @@ void kmt_tree_unlink(struct kmt_core *core, struct kmt_tree *tree,
 		     struct kmt_object *o)
 {
 	lockdep_assert_held(&tree->lock);
-	if (tree == &core->wide[kmt_space(o)])
+	if (unlikely(kmt_is_wide(core, tree)))
 		count_wide(core, o, -1);
 	rb_erase(&o->node, &tree->root);
 	WRITE_ONCE(tree->nr, tree->nr - 1);
@@ -294,7 +299,7 @@ static void rehash(struct kmt_core *core, struct rb_root *from)
 		rb_erase(node, from);
 		tree = kmt_tree_of(core, KMT_VIRT, o->addr, o->size);
 		raw_spin_lock_irqsave(&tree->lock, flags);
-		kmt_tree_link(core, tree, o);
+		WARN_ON_ONCE(!kmt_tree_link(core, tree, o));
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 	}
 }

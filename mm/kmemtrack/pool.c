@@ -41,23 +41,19 @@ static void move_cells(struct kmt_object **from, struct kmt_object **to,
 }
 
 /**
- * kmt_cell_get - take a cell from this CPU's cache
+ * kmt_cell_take - take a cell from the global list
  * @core: tracker
+ * @cache: this CPU's cache, which is empty; it gets some more of them
  *
  * Context: interrupts off.
- * Return: a cell without flags, or NULL when cache and global list are empty.
+ * Return: a cell without flags, or NULL when the list is empty.
  */
-struct kmt_object *kmt_cell_get(struct kmt_core *core)
+struct kmt_object *kmt_cell_take(struct kmt_core *core,
+				 struct kmt_cell_cache *cache)
 {
 	struct kmt_pool *pool = &core->pool;
-	struct kmt_cell_cache *cache = &pool->caches[smp_processor_id()];
 	unsigned int nr;
 	bool low;
-
-	if (likely(cache->free)) {
-		cache->nr--;
-		return pop_free(&cache->free);
-	}
 
 	raw_spin_lock(&pool->lock);
 	nr = min_t(unsigned long, KMT_BATCH, pool->nr_free);

@@ -31,6 +31,8 @@ typedef uint64_t u64;
 typedef int32_t s32;
 typedef unsigned int gfp_t;
 
+#define ____cacheline_aligned_in_smp
+
 #define GFP_KERNEL	0x1u
 #define GFP_ATOMIC	0x2u
 
