@@ -12,6 +12,7 @@
 #include <linux/pgtable.h>
 #include <linux/processor.h>
 #include <linux/sched.h>
+#include <linux/sched/task_stack.h>
 #include <linux/version.h>
 #include <linux/vmalloc.h>
 
@@ -69,6 +70,21 @@ static inline unsigned long kmt_saved_sp(struct task_struct *task)
 	return task->thread.sp;
 #else
 	return 0;
+#endif
+}
+
+/*
+ * Where the current task's trace ends: the address of its last frame record.
+ * False where functions leave no records as trace.h wants them.
+ */
+static inline bool kmt_last_record(unsigned long *addr)
+{
+#if defined(CONFIG_ARM64)
+	*addr = (unsigned long)task_pt_regs(current)->stackframe;
+	return true;
+#else
+	*addr = 0;
+	return false;
 #endif
 }
 

@@ -55,6 +55,16 @@ static inline unsigned long kmt_env_phys(unsigned long phys)
 	return (unsigned long)__va(phys);
 }
 
+/* A return address as it is on the stack, without its signature if it has one. */
+static __always_inline unsigned long kmt_env_strip(unsigned long pc)
+{
+#ifdef CONFIG_ARM64
+	return ptrauth_strip_kernel_insn_pac(pc);
+#else
+	return pc;
+#endif
+}
+
 static inline u32 kmt_env_crc(u32 crc, const void *buf, size_t len)
 {
 	return crc32(crc, buf, len);

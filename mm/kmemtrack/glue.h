@@ -169,10 +169,16 @@ extern const struct kmt_ops kmt_kernel_ops;
 extern unsigned long kmt_grown;
 
 /* origin.c: who allocates? */
-void kmt_origin(struct kmt_origin *origin, unsigned long caller, gfp_t gfp);
-u32 kmt_stack_save(unsigned long caller, gfp_t gfp);
+void kmt_origin(struct kmt_origin *origin, unsigned long fp,
+		unsigned long caller, gfp_t gfp);
 void kmt_comm_init(void);
 const char *kmt_comm(u16 handle);
+
+/* stack.c: backtraces */
+extern atomic_long_t kmt_unwound;
+u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp);
+void kmt_traces_on(void);
+void kmt_traces_off(void);
 
 /* modsym.c: names of code that is gone */
 bool kmt_gone_name(unsigned long pc, u32 born, char *buf, size_t len);

@@ -14,6 +14,12 @@
 /* Two references: the one of the area itself, and one that somebody keeps. */
 #define KMT_VMALLOC_REFS	2
 
+/* Of the hook that this is part of, like _RET_IP_. */
+static __always_inline unsigned long frame_record(void)
+{
+	return (unsigned long)__builtin_frame_address(0);
+}
+
 /*
  * NMI may have come in the middle of what the hooks do under their locks. The
  * allocators are not to be called there anyway.
@@ -47,12 +53,11 @@ static u8 to_min(int min_count)
 }
 
 static __always_inline void track(enum kmt_space space, unsigned long addr,
-				  size_t size, u8 min, gfp_t gfp,
-				  unsigned long caller)
+				  size_t size, u8 min, gfp_t gfp)
 {
 	struct kmt_origin origin;
 
-	kmt_origin(&origin, caller, gfp);
+	kmt_origin(&origin, frame_record(), _RET_IP_, gfp);
 	if (kmt_insert(&kmt_core, space, addr, size, min, &origin, gfp) ==
 	    -ENOMEM)
 		WRITE_ONCE(kmt_sweep_untracked, true);
@@ -63,8 +68,7 @@ static __always_inline void track(enum kmt_space space, unsigned long addr,
 void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 {
 	if (is_block(ptr) && size && admitted())
-		track(KMT_VIRT, untagged(ptr), size, to_min(min_count), gfp,
-		      _RET_IP_);
+		track(KMT_VIRT, untagged(ptr), size, to_min(min_count), gfp);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc);
 
@@ -73,7 +77,7 @@ void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
 	const void *p = (__force const void *)ptr;
 
 	if (is_block(p) && size && admitted())
-		track(KMT_PERCPU, (unsigned long)p, size, 1, gfp, _RET_IP_);
+		track(KMT_PERCPU, (unsigned long)p, size, 1, gfp);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc_percpu);
 
@@ -81,7 +85,7 @@ void __kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
 {
 	/* What does not fit in a word is high memory: never scanned. */
 	if (phys <= ULONG_MAX - size && admitted())
-		track(KMT_PHYS, phys, size, KMT_MIN_GREY, gfp, _RET_IP_);
+		track(KMT_PHYS, phys, size, KMT_MIN_GREY, gfp);
 }
 EXPORT_SYMBOL(__kmemtrack_alloc_phys);
 
@@ -99,7 +103,7 @@ void __kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp)
 	 */
 	refs = kmt_add_alias(&kmt_core, untagged(area), addr, gfp) ?
 		KMT_VMALLOC_REFS : 1;
-	track(KMT_VIRT, addr, size, refs, gfp, _RET_IP_);
+	track(KMT_VIRT, addr, size, refs, gfp);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_vmalloc);
 
@@ -144,7 +148,8 @@ void __kmemtrack_update_trace(const void *ptr)
 {
 	if (is_block(ptr) && admitted())
 		kmt_set_stack(&kmt_core, KMT_VIRT, untagged(ptr),
-			      kmt_stack_save(_RET_IP_, GFP_NOWAIT));
+			      kmt_stack_save(frame_record(), _RET_IP_,
+					     GFP_NOWAIT));
 }
 EXPORT_SYMBOL(__kmemtrack_update_trace);
 

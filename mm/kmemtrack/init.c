@@ -307,6 +307,7 @@ void __init kmemtrack_init(void)
 	}
 	if (want_on) {
 		add_roots();
+		kmt_traces_on();
 		kmt_state = KMT_ON;
 		static_branch_enable(&kmemtrack_key);
 	} else {
@@ -335,6 +336,7 @@ int kmt_switch_on(void)
 	WRITE_ONCE(kmt_sweep_untracked, true);
 	forget();
 	add_roots();
+	kmt_traces_on();
 	WRITE_ONCE(kmt_state, KMT_ON);
 	static_branch_enable(&kmemtrack_key);
 	return 0;
@@ -358,6 +360,7 @@ void kmt_switch_off(void)
 	 * latter insert later is dropped when tracking starts again.
 	 */
 	synchronize_rcu();
+	kmt_traces_off();
 	forget();
 }
 

@@ -10,13 +10,8 @@
 #include <linux/hash.h>
 #include <linux/preempt.h>
 #include <linux/sched/task.h>
-#include <linux/stackdepot.h>
-#include <linux/stacktrace.h>
 
 #include "glue.h"
-
-/* Frames of ours that may be on top of a backtrace. */
-#define KMT_OWN_FRAMES	6
 
 #define KMT_COMM_BITS	12
 #define KMT_COMM_NR	BIT(KMT_COMM_BITS)
@@ -50,7 +45,7 @@ static bool no_name(const struct kmt_name *n)
 }
 
 /* Where @name is, or could be put. */
-static unsigned int find_name(const struct kmt_name *name)
+static __always_inline unsigned int find_name(const struct kmt_name *name)
 {
 	unsigned int i = hash_64(name->w[0] ^ (name->w[1] * GOLDEN_RATIO_64),
 				 KMT_COMM_BITS);
@@ -60,29 +55,31 @@ static unsigned int find_name(const struct kmt_name *name)
 	return i;
 }
 
-static u16 add_name(const struct kmt_name *name)
+static noinline u16 add_name(struct kmt_name name)
 {
 	unsigned long flags;
 	unsigned int i;
 	u16 handle = KMT_COMM_NONE;
 
+	/* Names may be read while they are written, up to their last byte. */
+	((char *)&name)[TASK_COMM_LEN - 1] = '\0';
 	raw_spin_lock_irqsave(&names_lock, flags);
-	i = find_name(name);
+	i = find_name(&name);
 	if (!no_name(&names[i])) {
 		handle = i + KMT_COMM_FIRST;
 	} else if (nr_names < KMT_COMM_MAX) {
 		nr_names++;
 		/* A half-written name equals no other, and is not empty. */
-		WRITE_ONCE(names[i].w[1], name->w[1]);
+		WRITE_ONCE(names[i].w[1], name.w[1]);
 		/* Readers take the lock unless they see both halves. */
-		smp_store_release(&names[i].w[0], name->w[0]);
+		smp_store_release(&names[i].w[0], name.w[0]);
 		handle = i + KMT_COMM_FIRST;
 	}
 	raw_spin_unlock_irqrestore(&names_lock, flags);
 	return handle;
 }
 
-static u16 intern(const struct kmt_name *name)
+static __always_inline u16 intern(const struct kmt_name *name)
 {
 	unsigned int i;
 
@@ -91,7 +88,7 @@ static u16 intern(const struct kmt_name *name)
 	i = find_name(name);
 	if (likely(!no_name(&names[i])))
 		return i + KMT_COMM_FIRST;
-	return add_name(name);
+	return add_name(*name);
 }
 
 /**
@@ -118,65 +115,43 @@ const char *kmt_comm(u16 handle)
 	return (const char *)&names[handle - KMT_COMM_FIRST];
 }
 
-/* A name that starts with eight zero bytes is no name: empty stays empty. */
-static void current_name(struct kmt_name *name, s32 *pid)
+/* Interrupts have no task; what they stand for has eight bytes at the most. */
+static u16 irq_name(void)
 {
-	const char *context = NULL;
+	struct kmt_name name = {};
+	const char *context = in_hardirq() ? "hardirq" : "softirq";
 
-	if (in_hardirq())
-		context = "hardirq";
-	else if (in_softirq() && in_serving_softirq())
-		context = "softirq";
-
-	memset(name, 0, sizeof(*name));
-	if (context) {
-		*pid = 0;
-		memcpy(name, context, strlen(context));
-		return;
-	}
-	*pid = current->pid;
-	memcpy(name, current->comm, sizeof(*name) - 1);
+	memcpy(&name, context, strlen(context));
+	return intern(&name);
 }
 
-/**
- * kmt_stack_save - keep the current backtrace
- * @caller: return address of the hook; the frames above it are ours
- * @gfp: how memory may be got
- *
- * Return: its handle, or 0.
- */
-u32 kmt_stack_save(unsigned long caller, gfp_t gfp)
+static __always_inline u16 task_name(void)
 {
-	unsigned long entries[CONFIG_KMEMTRACK_STACK_DEPTH + KMT_OWN_FRAMES];
-	unsigned int nr, skip;
+	struct kmt_name name;
 
-	if (unlikely(READ_ONCE(kmt_state) == KMT_EARLY))
-		return 0;
-	nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
-	for (skip = 0; skip < min_t(unsigned int, nr, KMT_OWN_FRAMES); skip++)
-		if (entries[skip] == caller)
-			break;
-	/* Unwound in a way that does not show our caller: keep it all. */
-	if (skip == min_t(unsigned int, nr, KMT_OWN_FRAMES))
-		skip = 0;
-	nr = min_t(unsigned int, nr - skip, CONFIG_KMEMTRACK_STACK_DEPTH);
-	return stack_depot_save(entries + skip, nr, gfp);
+	memcpy(&name, current->comm, sizeof(name));
+	return intern(&name);
 }
 
 /**
  * kmt_origin - describe the current allocation
  * @origin: filled in
- * @caller: return address of the hook
+ * @fp: frame record of the hook
+ * @caller: its return address
  * @gfp: flags of the allocation
  *
  * Context: any but NMI.
  */
-void kmt_origin(struct kmt_origin *origin, unsigned long caller, gfp_t gfp)
+void kmt_origin(struct kmt_origin *origin, unsigned long fp,
+		unsigned long caller, gfp_t gfp)
 {
-	struct kmt_name name;
-
-	origin->stack = kmt_stack_save(caller, gfp);
+	origin->stack = kmt_stack_save(fp, caller, gfp);
 	origin->born = jiffies;
-	current_name(&name, &origin->pid);
-	origin->comm = intern(&name);
+	if (unlikely(in_hardirq() || in_serving_softirq())) {
+		origin->pid = 0;
+		origin->comm = irq_name();
+	} else {
+		origin->pid = current->pid;
+		origin->comm = task_name();
+	}
 }

@@ -38,6 +38,7 @@ static void show_pool(struct seq_file *seq)
 	show(seq, "object_bytes", sizeof(struct kmt_object));
 	show(seq, "shards", kmt_core.nr_shards);
 	show(seq, "shard_bytes", kmt_core.nr_shards * sizeof(struct kmt_tree));
+	show(seq, "traces_unwound", atomic_long_read(&kmt_unwound));
 }
 
 static void show_scan(struct seq_file *seq)

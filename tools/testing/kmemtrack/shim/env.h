@@ -31,6 +31,7 @@ typedef uint64_t u64;
 typedef int32_t s32;
 typedef unsigned int gfp_t;
 
+#define CONFIG_KMEMTRACK_STACK_DEPTH	16
 #define ____cacheline_aligned_in_smp
 
 #define GFP_KERNEL	0x1u
@@ -178,6 +179,12 @@ bool kmt_env_read(void *dst, unsigned long src, size_t len);
 const unsigned long *kmt_env_map(unsigned long addr);
 unsigned long kmt_env_percpu(unsigned long ptr, int cpu);
 unsigned long kmt_env_phys(unsigned long phys);
+/* Signatures of return addresses are in the upper bits here. */
+static inline unsigned long kmt_env_strip(unsigned long pc)
+{
+	return pc & (~0UL >> 16);
+}
+
 u32 kmt_env_crc(u32 crc, const void *buf, size_t len);
 
 #endif /* _KMT_ENV_H */

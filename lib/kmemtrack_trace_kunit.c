@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of kmemtrack: the backtraces it keeps are those of the kernel's
+ * unwinder, whichever way it came by them.
+ */
+#include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/interrupt.h>
+#include <linux/irq_work.h>
+#include <linux/kallsyms.h>
+#include <linux/prandom.h>
+#include <linux/slab.h>
+#include <linux/stackdepot.h>
+#include <linux/stacktrace.h>
+
+#include "../mm/kmemtrack/glue.h"
+
+#define ROUNDS		3000
+#define MAX_FRAMES	64
+
+/**
+ * struct way - a way to an allocation, and the traces of it
+ * @turns: which function calls which, a bit for each level
+ * @levels: how many levels there are
+ * @gfp: for the allocation
+ * @entries: what the unwinder says, from the function that allocates on
+ * @nr: how many
+ * @p: the block
+ * @done: it was allocated
+ * @work: for hard interrupts
+ * @tasklet: for soft interrupts
+ */
+struct way {
+	unsigned int turns;
+	unsigned int levels;
+	gfp_t gfp;
+	unsigned long entries[MAX_FRAMES];
+	unsigned int nr;
+	void *p;
+	struct completion done;
+	struct irq_work work;
+	struct tasklet_struct tasklet;
+};
+
+static noinline void allocate(struct way *way)
+{
+	way->p = kmalloc(88, way->gfp);
+	way->nr = stack_trace_save(way->entries, MAX_FRAMES, 0);
+	barrier();
+}
+
+static noinline void descend(struct way *way, unsigned int level);
+
+/* Frames of different sizes; nothing is to become a tail call. */
+#define LEVEL(name, words)						\
+static noinline void name(struct way *way, unsigned int level)	\
+{									\
+	unsigned long local[words];					\
+									\
+	local[0] = level;						\
+	barrier_data(local);						\
+	descend(way, level + 1);					\
+	barrier_data(local);						\
+}
+
+LEVEL(turn_left, 2)
+LEVEL(turn_right, 9)
+
+static noinline void descend(struct way *way, unsigned int level)
+{
+	if (level == way->levels)
+		allocate(way);
+	else if (way->turns & BIT(level))
+		turn_left(way, level);
+	else
+		turn_right(way, level);
+	barrier();
+}
+
+static void walk(struct way *way)
+{
+	descend(way, 0);
+}
+
+/* Return addresses are in the function, or behind its last instruction. */
+static bool is_in(unsigned long pc, const void *function)
+{
+	unsigned long size, offset;
+
+	return kallsyms_lookup_size_offset(pc - 1, &size, &offset) &&
+	       pc - 1 - offset == (unsigned long)function;
+}
+
+/*
+ * The two were taken at different places of allocate(). The depot keeps what
+ * led to an interrupt's allocation, not what the interrupt came upon.
+ */
+static void compare(struct kunit *test, struct way *way)
+{
+	unsigned long *entries;
+	struct kmt_object o;
+	unsigned int nr, i, skip = 0;
+
+	KUNIT_ASSERT_NOT_NULL(test, way->p);
+	KUNIT_ASSERT_TRUE(test, kmt_lookup(&kmt_core, KMT_VIRT,
+					   (unsigned long)way->p, &o));
+	KUNIT_ASSERT_NE(test, o.stack, 0);
+	nr = stack_depot_fetch(o.stack, &entries);
+	way->nr = filter_irq_stacks(way->entries, way->nr);
+	while (skip < nr && !is_in(entries[skip], allocate))
+		skip++;
+	KUNIT_ASSERT_LT(test, skip, nr);
+	KUNIT_ASSERT_TRUE(test, is_in(way->entries[0], allocate));
+	for (i = 1; i + skip < nr; i++)
+		KUNIT_ASSERT_EQ_MSG(test, entries[i + skip], way->entries[i],
+				    "frame %u of %u", i + skip, nr);
+	/* It ends where there are no more frames, or none are kept. */
+	if (nr < CONFIG_KMEMTRACK_STACK_DEPTH)
+		KUNIT_ASSERT_EQ(test, nr - skip, way->nr);
+	KUNIT_ASSERT_LE(test, nr, CONFIG_KMEMTRACK_STACK_DEPTH);
+}
+
+/* Few ways often, and many seldom. */
+static void choose(struct way *way, struct rnd_state *rnd, gfp_t gfp)
+{
+	u32 r = prandom_u32_state(rnd);
+
+	way->gfp = gfp;
+	way->levels = r % 4 ? r / 4 % 4 : r / 4 % 12;
+	way->turns = r / 64;
+	way->p = NULL;
+}
+
+static void task_traces(struct kunit *test)
+{
+	struct way *way = kunit_kzalloc(test, sizeof(*way), GFP_KERNEL);
+	struct rnd_state rnd;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, way);
+	prandom_seed_state(&rnd, 1);
+	for (i = 0; i < ROUNDS; i++) {
+		choose(way, &rnd, GFP_KERNEL);
+		walk(way);
+		compare(test, way);
+		kfree(way->p);
+	}
+}
+
+/* One way, many times: the unwinder is seldom asked. */
+static void recognised(struct kunit *test)
+{
+	struct way *way = kunit_kzalloc(test, sizeof(*way), GFP_KERNEL);
+	unsigned int i;
+	long before;
+
+	KUNIT_ASSERT_NOT_NULL(test, way);
+	way->gfp = GFP_KERNEL;
+	way->levels = 3;
+	before = atomic_long_read(&kmt_unwound);
+	for (i = 0; i < ROUNDS; i++) {
+		walk(way);
+		kfree(way->p);
+	}
+	KUNIT_EXPECT_LT(test, atomic_long_read(&kmt_unwound) - before,
+			ROUNDS / 10);
+}
+
+static void in_hard_interrupt(struct irq_work *work)
+{
+	struct way *way = container_of(work, struct way, work);
+
+	walk(way);
+	complete(&way->done);
+}
+
+static void hardirq_traces(struct kunit *test)
+{
+	struct way *way = kunit_kzalloc(test, sizeof(*way), GFP_KERNEL);
+	struct rnd_state rnd;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, way);
+	prandom_seed_state(&rnd, 2);
+	way->work = IRQ_WORK_INIT_HARD(in_hard_interrupt);
+	for (i = 0; i < ROUNDS; i++) {
+		choose(way, &rnd, GFP_ATOMIC);
+		init_completion(&way->done);
+		irq_work_queue(&way->work);
+		wait_for_completion(&way->done);
+		irq_work_sync(&way->work);
+		compare(test, way);
+		kfree(way->p);
+	}
+}
+
+static void in_soft_interrupt(struct tasklet_struct *tasklet)
+{
+	struct way *way = container_of(tasklet, struct way, tasklet);
+
+	walk(way);
+	complete(&way->done);
+}
+
+/* On the stack of interrupts, or on that of ksoftirqd. */
+static void run_tasklet(struct way *way, bool at_once)
+{
+	init_completion(&way->done);
+	if (at_once)
+		local_bh_disable();
+	tasklet_schedule(&way->tasklet);
+	if (at_once)
+		local_bh_enable();
+	wait_for_completion(&way->done);
+	tasklet_unlock_wait(&way->tasklet);
+}
+
+static void softirq_traces(struct kunit *test)
+{
+	struct way *way = kunit_kzalloc(test, sizeof(*way), GFP_KERNEL);
+	struct rnd_state rnd;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, way);
+	prandom_seed_state(&rnd, 3);
+	tasklet_setup(&way->tasklet, in_soft_interrupt);
+	for (i = 0; i < ROUNDS; i++) {
+		choose(way, &rnd, GFP_ATOMIC);
+		run_tasklet(way, i % 2);
+		compare(test, way);
+		kfree(way->p);
+	}
+	tasklet_kill(&way->tasklet);
+}
+
+static void recognised_in_softirq(struct kunit *test)
+{
+	struct way *way = kunit_kzalloc(test, sizeof(*way), GFP_KERNEL);
+	unsigned int i;
+	long before;
+
+	KUNIT_ASSERT_NOT_NULL(test, way);
+	way->gfp = GFP_ATOMIC;
+	way->levels = 3;
+	tasklet_setup(&way->tasklet, in_soft_interrupt);
+	before = atomic_long_read(&kmt_unwound);
+	for (i = 0; i < ROUNDS; i++) {
+		run_tasklet(way, true);
+		kfree(way->p);
+	}
+	tasklet_kill(&way->tasklet);
+	KUNIT_EXPECT_LT(test, atomic_long_read(&kmt_unwound) - before,
+			ROUNDS / 10);
+}
+
+static int traces_init(struct kunit *test)
+{
+	if (!kmt_tracking())
+		kunit_skip(test, "not tracking");
+	return 0;
+}
+
+static struct kunit_case traces_cases[] = {
+	KUNIT_CASE_SLOW(task_traces),
+	KUNIT_CASE(recognised),
+	KUNIT_CASE_SLOW(hardirq_traces),
+	KUNIT_CASE_SLOW(softirq_traces),
+	KUNIT_CASE_SLOW(recognised_in_softirq),
+	{}
+};
+
+static struct kunit_suite traces_suite = {
+	.name = "kmemtrack_traces",
+	.init = traces_init,
+	.test_cases = traces_cases,
+};
+
+kunit_test_suite(traces_suite);

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Backtraces of allocations.
+ *
+ * The kernel's unwinder and its stack depot take more time than all the rest
+ * of an allocation. Each CPU keeps the traces that it saw last, to recognise
+ * them as trace.h says; the unwinder is asked for the others.
+ *
+ * A table is used by its own CPU, with interrupts off.
+ */
+#include <linux/atomic.h>
+#include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
+#include <linux/hash.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/task_stack.h>
+#include <linux/stackdepot.h>
+#include <linux/stacktrace.h>
+
+#include "compat.h"
+#include "glue.h"
+#include "trace.h"
+
+/* Frames of ours that may be on top of a backtrace. */
+#define KMT_OWN_FRAMES	6
+
+/* Traces that share a place, and places. */
+#define KMT_WAYS	2
+#define KMT_TRACE_ORDER	get_order(CONFIG_KMEMTRACK_STACK_DEPTH * SZ_2K)
+#define KMT_TRACE_SETS	((PAGE_SIZE << KMT_TRACE_ORDER) /		\
+			 sizeof(struct kmt_trace_set))
+
+/**
+ * struct kmt_trace_set - traces with the same hash
+ * @way: the traces
+ * @turn: counts the traces that were kept: whose place is next
+ */
+struct kmt_trace_set {
+	struct kmt_trace way[KMT_WAYS];
+	unsigned long turn;
+};
+
+static DEFINE_PER_CPU(struct kmt_trace_set *, trace_sets);
+static DEFINE_PER_CPU(struct kmt_trace_set *, unused_sets);
+
+/* Traces that were not recognised. */
+atomic_long_t kmt_unwound;
+
+/* Whether CPUs are to have tables; under cpus_read_lock(). */
+static bool wanted;
+
+/* The stack that @fp is on, with interrupts off; 0 if that is none of ours. */
+static __always_inline unsigned long stack_of(unsigned long fp)
+{
+	unsigned long lo = (unsigned long)task_stack_page(current), hi;
+
+	if (likely(fp - lo < THREAD_SIZE))
+		return lo;
+	if (kmt_irq_stack(smp_processor_id(), &lo, &hi) && fp - lo < hi - lo)
+		return lo;
+	return 0;
+}
+
+/*
+ * Where the trace whose first record is at @fp may be kept; NULL if it is not.
+ * What distinguishes call paths is who called the allocator, and how deep.
+ */
+static __always_inline struct kmt_trace_set *find_set(unsigned long stack,
+						      unsigned long fp)
+{
+	struct kmt_trace_set *sets = __this_cpu_read(trace_sets);
+	unsigned long next;
+	u32 hash;
+
+	if (unlikely(!sets || !stack))
+		return NULL;
+	next = kmt_record(fp).next;
+	if (unlikely(next - stack > THREAD_SIZE - sizeof(struct kmt_record) ||
+		     next % sizeof(long)))
+		return NULL;
+	hash = ((u32)kmt_record(next).pc + (u32)(fp - stack)) * GOLDEN_RATIO_32;
+	return &sets[((u64)hash * KMT_TRACE_SETS) >> 32];
+}
+
+/* The handle of the trace, if it was seen lately; else 0. */
+static __always_inline u32 find_trace(unsigned long fp)
+{
+	const struct kmt_trace_set *set;
+	unsigned long stack, flags;
+	unsigned int i;
+	u32 handle = 0;
+
+	local_irq_save(flags);
+	stack = stack_of(fp);
+	set = find_set(stack, fp);
+	for (i = 0; set && i < KMT_WAYS; i++) {
+		const struct kmt_trace *trace = &set->way[i];
+
+		/* A place without a trace has 0, where no record can be. */
+		if (trace->at == fp - stack && kmt_trace_is(trace, fp)) {
+			handle = trace->handle;
+			break;
+		}
+	}
+	local_irq_restore(flags);
+	return handle;
+}
+
+/* Keeps a trace for the next time. */
+static void learn_trace(unsigned long fp, unsigned long *entries,
+			unsigned int nr, u32 handle)
+{
+	struct kmt_trace_set *set;
+	unsigned long stack, flags, last;
+	/* The depot does so, too: what an interrupt came upon is left out. */
+	unsigned int kept = filter_irq_stacks(entries, nr);
+
+	if (!handle || !kmt_last_record(&last))
+		return;
+	local_irq_save(flags);
+	stack = stack_of(fp);
+	set = find_set(stack, fp);
+	if (set) {
+		struct kmt_trace *trace = &set->way[set->turn++ % KMT_WAYS];
+
+		trace->handle = handle;
+		if (!kmt_trace_take(trace, stack, stack + THREAD_SIZE, last,
+				    fp, entries, kept, kept < nr))
+			trace->at = 0;
+	}
+	local_irq_restore(flags);
+}
+
+/* Asks the kernel's unwinder. */
+static noinline u32 save_trace(unsigned long fp, unsigned long caller,
+			       gfp_t gfp)
+{
+	unsigned long entries[CONFIG_KMEMTRACK_STACK_DEPTH + KMT_OWN_FRAMES];
+	unsigned int nr, skip;
+	u32 handle;
+
+	atomic_long_inc(&kmt_unwound);
+	nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
+	for (skip = 0; skip < min_t(unsigned int, nr, KMT_OWN_FRAMES); skip++)
+		if (entries[skip] == caller)
+			break;
+	/* Unwound in a way that does not show our caller: keep it all. */
+	if (skip == min_t(unsigned int, nr, KMT_OWN_FRAMES))
+		skip = 0;
+	nr = min_t(unsigned int, nr - skip, CONFIG_KMEMTRACK_STACK_DEPTH);
+	handle = stack_depot_save(entries + skip, nr, gfp);
+	learn_trace(fp, entries + skip, nr, handle);
+	return handle;
+}
+
+/**
+ * kmt_stack_save - keep the current backtrace
+ * @fp: frame record of the hook
+ * @caller: return address of the hook; the frames above it are ours
+ * @gfp: how memory may be got
+ *
+ * Context: any but NMI.
+ * Return: its handle, or 0.
+ */
+u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
+{
+	u32 handle;
+
+	if (unlikely(READ_ONCE(kmt_state) == KMT_EARLY))
+		return 0;
+	handle = find_trace(fp);
+	if (likely(handle))
+		return handle;
+	return save_trace(fp, caller, gfp);
+}
+
+/* Without memory for a table all traces of the CPU are the unwinder's. */
+static int give_table(unsigned int cpu)
+{
+	struct kmt_trace_set **sets = per_cpu_ptr(&trace_sets, cpu);
+	gfp_t gfp = GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY;
+
+	if (wanted && !*sets)
+		WRITE_ONCE(*sets, kmt_own_alloc(gfp, KMT_TRACE_ORDER));
+	return 0;
+}
+
+/**
+ * kmt_traces_on - keep traces
+ *
+ * Context: kmt_scan_mutex held, may sleep; or early boot.
+ */
+void kmt_traces_on(void)
+{
+	unsigned int cpu;
+
+	if (system_state == SYSTEM_BOOTING) {
+		wanted = true;
+		give_table(smp_processor_id());
+		return;
+	}
+	cpus_read_lock();
+	wanted = true;
+	for_each_online_cpu(cpu)
+		give_table(cpu);
+	cpus_read_unlock();
+}
+
+/**
+ * kmt_traces_off - give the memory of traces back
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ */
+void kmt_traces_off(void)
+{
+	unsigned int cpu;
+
+	cpus_read_lock();
+	wanted = false;
+	for_each_possible_cpu(cpu) {
+		struct kmt_trace_set **sets = per_cpu_ptr(&trace_sets, cpu);
+
+		per_cpu(unused_sets, cpu) = *sets;
+		WRITE_ONCE(*sets, NULL);
+	}
+	cpus_read_unlock();
+	/* Who has found a table uses it with interrupts off. */
+	synchronize_rcu();
+	for_each_possible_cpu(cpu)
+		kmt_own_free(per_cpu(unused_sets, cpu), KMT_TRACE_ORDER);
+}
+
+/* Before other CPUs come up. */
+static int __init watch_cpus(void)
+{
+	int ret = cpuhp_setup_state(CPUHP_BP_PREPARE_DYN, "mm/kmemtrack:up",
+				    give_table, NULL);
+
+	return min(ret, 0);
+}
+early_initcall(watch_cpus);

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Traces: what is learned from a stack, and where it is recognised. */
+#include "sim.h"
+#include "trace.h"
+
+#define WORDS	512
+#define DEPTH	CONFIG_KMEMTRACK_STACK_DEPTH
+
+/* A stack, and what the unwinder would say of it. */
+struct stack {
+	unsigned long word[WORDS];
+	unsigned long entries[WORDS];
+	unsigned int nr;
+	unsigned int top;
+};
+
+static unsigned long addr_of(struct stack *s, unsigned int word)
+{
+	return (unsigned long)&s->word[word];
+}
+
+static unsigned long pc_of(unsigned int frame)
+{
+	return 0x800010000 + 64 * frame;
+}
+
+/* @nr records, each @words above the last; the one after them is the end. */
+static unsigned long build(struct stack *s, unsigned int first,
+			   unsigned int words, unsigned int nr)
+{
+	unsigned int i, at = first;
+
+	memset(s, 0, sizeof(*s));
+	for (i = 0; i < nr; i++) {
+		s->word[at] = addr_of(s, at + words);
+		s->word[at + 1] = pc_of(i);
+		s->entries[i] = pc_of(i);
+		at += words;
+	}
+	s->nr = nr;
+	s->top = at;
+	return addr_of(s, first);
+}
+
+static bool take(struct stack *s, struct kmt_trace *trace, unsigned long fp)
+{
+	return kmt_trace_take(trace, addr_of(s, 0), addr_of(s, WORDS),
+			      addr_of(s, s->top), fp, s->entries,
+			      s->nr < DEPTH ? s->nr : DEPTH, false);
+}
+
+static void test_again(void **state)
+{
+	struct stack a, b;
+	struct kmt_trace trace;
+	unsigned int nr;
+
+	for (nr = 1; nr < 2 * DEPTH; nr++) {
+		unsigned long fp = build(&a, 10, 6, nr);
+
+		assert_true(take(&a, &trace, fp));
+		assert_int_equal(trace.at, 10 * sizeof(long));
+		assert_true(kmt_trace_is(&trace, fp));
+		/* As well in another task, wherever its stack is. */
+		assert_true(kmt_trace_is(&trace, build(&b, 10, 6, nr)));
+		/* What lies beyond the last frame has no part in it. */
+		assert_true(kmt_trace_is(&trace, build(&b, 10, 6, nr + 1)));
+	}
+}
+
+static void test_other(void **state)
+{
+	struct stack s;
+	struct kmt_trace trace;
+	unsigned long fp = build(&s, 4, 8, 12);
+	unsigned int i;
+
+	assert_true(take(&s, &trace, fp));
+	for (i = 0; i < 12; i++) {
+		unsigned long *next = &s.word[4 + 8 * i], was = *next;
+
+		next[1] += 4;
+		assert_false(kmt_trace_is(&trace, fp));
+		next[1] -= 4;
+		/* What is not as it was is not followed, wherever it leads. */
+		*next = 8;
+		assert_false(kmt_trace_is(&trace, fp));
+		*next = was + 16;
+		assert_false(kmt_trace_is(&trace, fp));
+		*next = fp;
+		assert_false(kmt_trace_is(&trace, fp));
+		*next = was;
+		assert_true(kmt_trace_is(&trace, fp));
+	}
+}
+
+static void test_signed(void **state)
+{
+	struct stack s;
+	struct kmt_trace trace;
+	unsigned long fp = build(&s, 4, 8, 5);
+
+	s.word[4 + 8 * 2 + 1] |= 0x1234UL << 48;
+	assert_true(take(&s, &trace, fp));
+	/* Signed with the key of another task. */
+	s.word[4 + 8 * 2 + 1] ^= 0x77UL << 48;
+	s.word[4 + 8 * 3 + 1] ^= 0x78UL << 48;
+	assert_true(kmt_trace_is(&trace, fp));
+}
+
+/* What the unwinder says otherwise is not learned. */
+static void test_unwinder_is_right(void **state)
+{
+	struct stack s;
+	struct kmt_trace trace;
+	unsigned long fp = build(&s, 4, 8, 12);
+	unsigned int i;
+
+	for (i = 0; i < 12; i++) {
+		s.entries[i] += 8;
+		assert_false(take(&s, &trace, fp));
+		s.entries[i] -= 8;
+	}
+	/* It ended earlier, and not for the number of frames. */
+	s.nr = 11;
+	assert_false(take(&s, &trace, fp));
+	/* It went on where the stack ends. */
+	s.nr = 13;
+	assert_false(take(&s, &trace, fp));
+	s.nr = 0;
+	assert_false(take(&s, &trace, fp));
+	/* Cut off is as good as ended. */
+	assert_true(kmt_trace_take(&trace, addr_of(&s, 0), addr_of(&s, WORDS),
+				   addr_of(&s, s.top), fp, s.entries, 11,
+				   true));
+	s.word[4 + 8 * 11 + 1]++;
+	assert_true(kmt_trace_is(&trace, fp));
+	s.word[4 + 8 * 10 + 1]++;
+	assert_false(kmt_trace_is(&trace, fp));
+	s.word[4 + 8 * 11 + 1]--;
+	s.word[4 + 8 * 10 + 1]--;
+	s.nr = 12;
+	assert_true(take(&s, &trace, fp));
+}
+
+/* Records that lead astray: no read goes there, and nothing is learned. */
+static void test_astray(void **state)
+{
+	static const long astray[] = { -8, 0, 4, -4096, 8 * WORDS, 1L << 40 };
+	struct stack s;
+	struct kmt_trace trace;
+	unsigned long fp;
+	unsigned int i, at;
+
+	for (i = 0; i < ARRAY_SIZE(astray); i++) {
+		for (at = 0; at < 11; at++) {
+			fp = build(&s, 4, 8, 12);
+			s.word[4 + 8 * at] = addr_of(&s, 4 + 8 * at) +
+					     astray[i];
+			assert_false(take(&s, &trace, fp));
+		}
+	}
+	fp = build(&s, 4, 8, 12);
+	assert_false(take(&s, &trace, addr_of(&s, WORDS - 1)));
+	assert_false(take(&s, &trace, addr_of(&s, WORDS)));
+	assert_false(take(&s, &trace, addr_of(&s, 0) - 8));
+	assert_true(take(&s, &trace, fp));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_again),
+		cmocka_unit_test(test_other),
+		cmocka_unit_test(test_signed),
+		cmocka_unit_test(test_unwinder_is_right),
+		cmocka_unit_test(test_astray),
+	};
+
+	return cmocka_run_group_tests_name("trace", tests, NULL, NULL);
+}
