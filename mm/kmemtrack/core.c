@@ -6,7 +6,7 @@
  * overlaps it is stale (its free was not seen) and makes way; what they free
  * is gone, tracked or not. Neither ends tracking of anything else.
  */
-#include "core.h"
+#include "hot.h"
 
 static void init_tree(struct kmt_tree *tree)
 {
@@ -139,8 +139,8 @@ static inline bool crowded(struct kmt_core *core, struct kmt_tree *tree,
 }
 
 /* Links a cell that is filled in, and not live: nobody else looks into it. */
-static inline bool link_cell(struct kmt_core *core, struct kmt_tree *tree,
-			     struct kmt_object *o)
+static bool link_cell(struct kmt_core *core, struct kmt_tree *tree,
+		      struct kmt_object *o)
 {
 	bool linked;
 
@@ -216,6 +216,18 @@ static __always_inline void fill(struct kmt_core *core, struct kmt_object *o,
 	WRITE_ONCE(o->flags, space);
 }
 
+/* Something seems to be in the place for which @o is filled in. */
+static noinline int insert_again(struct kmt_core *core, struct kmt_object *o,
+				 gfp_t gfp, unsigned long flags)
+{
+	struct kmt_object new = *o;
+
+	WRITE_ONCE(o->flags, 0);
+	kmt_cell_put(core, o);
+	local_irq_restore(flags);
+	return insert_over(core, &new, gfp);
+}
+
 /* What kmt_insert() cannot do at once. */
 static noinline int insert_slowly(struct kmt_core *core, enum kmt_space space,
 				  unsigned long addr, unsigned long size,
@@ -266,10 +278,13 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 		goto slowly;
 	}
 	fill(core, o, space, addr, size, min, origin);
-	linked = link_cell(core, tree, o);
+	raw_spin_lock(&tree->lock);
+	linked = kmt_tree_link(core, tree, o);
+	raw_spin_unlock(&tree->lock);
+	if (unlikely(!linked))
+		return insert_again(core, o, gfp, flags);
 	local_irq_restore(flags);
-	if (likely(linked))
-		return 0;
+	return 0;
 slowly:
 	return insert_slowly(core, space, addr, size, min, origin, gfp);
 }

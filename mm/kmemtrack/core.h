@@ -184,32 +184,6 @@ static inline void kmt_event(struct kmt_core *core, enum kmt_event ev)
 	atomic_long_inc(&core->events[ev]);
 }
 
-/* The shard of an address in @core->linear; other regions may share it. */
-static inline struct kmt_tree *kmt_shard_of(struct kmt_core *core,
-					    unsigned long addr)
-{
-	return &core->shards[(addr >> KMT_REGION_SHIFT) & (core->nr_shards - 1)];
-}
-
-/* The tree in which a block belongs: a shard, or the wide tree of @space. */
-static inline struct kmt_tree *kmt_tree_of(struct kmt_core *core,
-					   enum kmt_space space,
-					   unsigned long addr,
-					   unsigned long size)
-{
-	unsigned long last = addr + size - 1;
-
-	if (space == KMT_VIRT && kmt_in(&core->linear, addr) &&
-	    (addr >> KMT_REGION_SHIFT) == (last >> KMT_REGION_SHIFT))
-		return kmt_shard_of(core, addr);
-	return &core->wide[space];
-}
-
-static inline bool kmt_is_wide(struct kmt_core *core, struct kmt_tree *tree)
-{
-	return tree >= core->wide && tree < core->wide + KMT_NR_SPACES;
-}
-
 /* core.c: life of a tracker, and the operations of the hooks */
 void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 		   struct kmt_tree *shards, u32 nr_shards,
@@ -241,13 +215,10 @@ void kmt_drop_aux(struct kmt_core *core, unsigned long owner);
 
 /* index.c: finding objects; the tree's lock is held */
 struct kmt_object *kmt_tree_find(struct kmt_tree *tree, unsigned long addr);
-struct kmt_object *kmt_tree_at(struct kmt_tree *tree, unsigned long addr);
 struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
 				  unsigned long size);
-bool kmt_tree_link(struct kmt_core *core, struct kmt_tree *tree,
-		   struct kmt_object *o);
-void kmt_tree_unlink(struct kmt_core *core, struct kmt_tree *tree,
-		     struct kmt_object *o);
+void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
+		    int delta);
 struct kmt_object *kmt_lock_find(struct kmt_core *core, enum kmt_space space,
 				 unsigned long addr, struct kmt_tree **treep,
 				 unsigned long *flags);
@@ -261,7 +232,7 @@ void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
 /* pool.c: cells */
 struct kmt_object *kmt_cell_take(struct kmt_core *core,
 				 struct kmt_cell_cache *cache);
-void kmt_cell_put(struct kmt_core *core, struct kmt_object *o);
+void kmt_cell_give(struct kmt_core *core, struct kmt_cell_cache *cache);
 struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 				  unsigned long *flags);
 bool kmt_pool_grow(struct kmt_core *core, gfp_t gfp);
@@ -269,25 +240,6 @@ struct kmt_chunk *kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes);
 int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk,
 		      gfp_t gfp);
 unsigned long kmt_pool_free_cells(struct kmt_core *core);
-
-/**
- * kmt_cell_get - take a cell from this CPU's cache
- * @core: tracker
- *
- * Context: interrupts off.
- * Return: a cell without flags, or NULL when cache and global list are empty.
- */
-static inline struct kmt_object *kmt_cell_get(struct kmt_core *core)
-{
-	struct kmt_cell_cache *cache = &core->pool.caches[smp_processor_id()];
-	struct kmt_object *o = cache->free;
-
-	if (unlikely(!o))
-		return kmt_cell_take(core, cache);
-	cache->nr--;
-	cache->free = (struct kmt_object *)o->node.rb_left;
-	return o;
-}
 
 static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
 {

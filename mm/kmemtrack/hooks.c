@@ -52,22 +52,45 @@ static u8 to_min(int min_count)
 	return min(min_count, KMT_MIN_BLACK - 1);
 }
 
+static void untracked(void)
+{
+	WRITE_ONCE(kmt_sweep_untracked, true);
+}
+
+/* Before there are backtraces, or not at all. */
+static noinline void track_early(enum kmt_space space, unsigned long addr,
+				 size_t size, u8 min, gfp_t gfp)
+{
+	struct kmt_origin origin;
+
+	if (!admitted())
+		return;
+	kmt_origin(&origin, 0, 0, gfp);
+	if (kmt_insert(&kmt_core, space, addr, size, min, &origin, gfp) ==
+	    -ENOMEM)
+		untracked();
+	if (READ_ONCE(kmt_state) == KMT_EARLY)
+		kmt_note_early_use();
+}
+
 static __always_inline void track(enum kmt_space space, unsigned long addr,
 				  size_t size, u8 min, gfp_t gfp)
 {
 	struct kmt_origin origin;
 
+	if (unlikely(in_nmi() || READ_ONCE(kmt_state) != KMT_ON)) {
+		track_early(space, addr, size, min, gfp);
+		return;
+	}
 	kmt_origin(&origin, frame_record(), _RET_IP_, gfp);
-	if (kmt_insert(&kmt_core, space, addr, size, min, &origin, gfp) ==
-	    -ENOMEM)
-		WRITE_ONCE(kmt_sweep_untracked, true);
-	if (unlikely(READ_ONCE(kmt_state) == KMT_EARLY))
-		kmt_note_early_use();
+	if (unlikely(kmt_insert(&kmt_core, space, addr, size, min, &origin,
+				gfp) == -ENOMEM))
+		untracked();
 }
 
 void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 {
-	if (is_block(ptr) && size && admitted())
+	if (is_block(ptr) && size)
 		track(KMT_VIRT, untagged(ptr), size, to_min(min_count), gfp);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc);
@@ -76,7 +99,7 @@ void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
 {
 	const void *p = (__force const void *)ptr;
 
-	if (is_block(p) && size && admitted())
+	if (is_block(p) && size)
 		track(KMT_PERCPU, (unsigned long)p, size, 1, gfp);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc_percpu);
@@ -84,7 +107,7 @@ EXPORT_SYMBOL_GPL(__kmemtrack_alloc_percpu);
 void __kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
 {
 	/* What does not fit in a word is high memory: never scanned. */
-	if (phys <= ULONG_MAX - size && admitted())
+	if (phys <= ULONG_MAX - size)
 		track(KMT_PHYS, phys, size, KMT_MIN_GREY, gfp);
 }
 EXPORT_SYMBOL(__kmemtrack_alloc_phys);

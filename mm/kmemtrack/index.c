@@ -9,12 +9,7 @@
  * modules) is in the wide tree of its space; each region that such a block of
  * the linear map touches counts it, for the same quick rejection.
  */
-#include "core.h"
-
-static struct kmt_object *to_object(const struct rb_node *node)
-{
-	return rb_entry(node, struct kmt_object, node);
-}
+#include "hot.h"
 
 /**
  * kmt_tree_find - the object an address lies in
@@ -29,31 +24,9 @@ struct kmt_object *kmt_tree_find(struct kmt_tree *tree, unsigned long addr)
 
 	lockdep_assert_held(&tree->lock);
 	while (node) {
-		struct kmt_object *o = to_object(node);
+		struct kmt_object *o = kmt_to_object(node);
 
 		if (addr >= o->addr && addr - o->addr < o->size)
-			return o;
-		node = addr < o->addr ? node->rb_left : node->rb_right;
-	}
-	return NULL;
-}
-
-/**
- * kmt_tree_at - the object that begins at an address
- * @tree: tree, locked
- * @addr: any address
- *
- * Return: it, or NULL.
- */
-struct kmt_object *kmt_tree_at(struct kmt_tree *tree, unsigned long addr)
-{
-	struct rb_node *node = tree->root.rb_node;
-
-	lockdep_assert_held(&tree->lock);
-	while (node) {
-		struct kmt_object *o = to_object(node);
-
-		if (addr == o->addr)
 			return o;
 		node = addr < o->addr ? node->rb_left : node->rb_right;
 	}
@@ -76,7 +49,7 @@ struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
 
 	lockdep_assert_held(&tree->lock);
 	while (node) {
-		struct kmt_object *o = to_object(node);
+		struct kmt_object *o = kmt_to_object(node);
 
 		if (addr >= o->addr && addr - o->addr >= o->size) {
 			node = node->rb_right;
@@ -87,27 +60,6 @@ struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
 		node = node->rb_left;
 	}
 	return first;
-}
-
-/* Counts a wide block in, or out of, the regions of the linear map. */
-static void count_wide(struct kmt_core *core, const struct kmt_object *o,
-		       int delta)
-{
-	unsigned long region, last;
-
-	if (kmt_space(o) != KMT_VIRT || !kmt_in(&core->linear, o->addr))
-		return;
-	region = o->addr >> KMT_REGION_SHIFT;
-	last = (o->addr + o->size - 1) >> KMT_REGION_SHIFT;
-	/* Beyond one round every shard has it: no need to count it twice. */
-	if (last - region >= core->nr_shards)
-		last = region + core->nr_shards - 1;
-	for (; region <= last; region++) {
-		struct kmt_tree *shard =
-			&core->shards[region & (core->nr_shards - 1)];
-
-		WRITE_ONCE(shard->wide, shard->wide + delta);
-	}
 }
 
 static void widen(struct kmt_range *r, const struct kmt_object *o)
@@ -121,63 +73,34 @@ static void widen(struct kmt_range *r, const struct kmt_object *o)
 }
 
 /**
- * kmt_tree_link - put an object into its tree, if there is room for it
+ * kmt_count_wide - an object comes into a wide tree, or leaves it
  * @core: tracker
- * @tree: the tree that kmt_tree_of() names, locked
- * @o: object, filled in, not live
+ * @o: object; the wide tree of its space is locked
+ * @delta: 1 or -1
  *
- * Return: false, with nothing done, if an object of the tree overlaps it.
+ * Each region of the linear map counts what lies in it.
  */
-bool kmt_tree_link(struct kmt_core *core, struct kmt_tree *tree,
-		   struct kmt_object *o)
+void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
+		    int delta)
 {
-	struct rb_node **link = &tree->root.rb_node, *parent = NULL;
-	unsigned long addr = o->addr, size = o->size;
+	unsigned long region, last;
 
-	lockdep_assert_held(&tree->lock);
-	/* What comes before and what comes after are both on the way. */
-	while (*link) {
-		const struct kmt_object *other;
-
-		parent = *link;
-		other = to_object(parent);
-		if (addr < other->addr) {
-			if (unlikely(other->addr - addr < size))
-				return false;
-			link = &parent->rb_left;
-		} else {
-			if (unlikely(addr - other->addr < other->size))
-				return false;
-			link = &parent->rb_right;
-		}
-	}
-	rb_link_node(&o->node, parent, link);
-	rb_insert_color(&o->node, &tree->root);
-	WRITE_ONCE(tree->nr, tree->nr + 1);
-	/* Pairs with kmt_lock_object(): a live object shows its true address. */
-	smp_store_release(&o->flags, o->flags | KMT_LIVE);
-	if (unlikely(kmt_is_wide(core, tree))) {
+	lockdep_assert_held(&core->wide[kmt_space(o)].lock);
+	if (delta > 0)
 		widen(&core->wide_range[kmt_space(o)], o);
-		count_wide(core, o, 1);
-	}
-	return true;
-}
+	if (kmt_space(o) != KMT_VIRT || !kmt_in(&core->linear, o->addr))
+		return;
+	region = o->addr >> KMT_REGION_SHIFT;
+	last = (o->addr + o->size - 1) >> KMT_REGION_SHIFT;
+	/* Beyond one round every shard has it: no need to count it twice. */
+	if (last - region >= core->nr_shards)
+		last = region + core->nr_shards - 1;
+	for (; region <= last; region++) {
+		struct kmt_tree *shard =
+			&core->shards[region & (core->nr_shards - 1)];
 
-/**
- * kmt_tree_unlink - take an object out of its tree
- * @core: tracker
- * @tree: its tree, locked
- * @o: object; the caller returns its cell
- */
-void kmt_tree_unlink(struct kmt_core *core, struct kmt_tree *tree,
-		     struct kmt_object *o)
-{
-	lockdep_assert_held(&tree->lock);
-	if (unlikely(kmt_is_wide(core, tree)))
-		count_wide(core, o, -1);
-	rb_erase(&o->node, &tree->root);
-	WRITE_ONCE(tree->nr, tree->nr - 1);
-	WRITE_ONCE(o->flags, 0);
+		WRITE_ONCE(shard->wide, shard->wide + delta);
+	}
 }
 
 /* Locks @tree if @addr lies in one of its objects. */
@@ -293,7 +216,7 @@ static void rehash(struct kmt_core *core, struct rb_root *from)
 	unsigned long flags;
 
 	while ((node = rb_first(from))) {
-		struct kmt_object *o = to_object(node);
+		struct kmt_object *o = kmt_to_object(node);
 		struct kmt_tree *tree;
 
 		rb_erase(node, from);

@@ -7,10 +7,7 @@
  * returns cells from its own cache without a lock; caches and the global list
  * exchange them in batches.
  */
-#include "core.h"
-
-#define KMT_BATCH	32
-#define KMT_CACHE_MAX	(3 * KMT_BATCH)
+#include "hot.h"
 
 static_assert(sizeof(struct kmt_chunk) <= sizeof(struct kmt_object));
 
@@ -72,21 +69,15 @@ struct kmt_object *kmt_cell_take(struct kmt_core *core,
 }
 
 /**
- * kmt_cell_put - return a cell
+ * kmt_cell_give - give cells to the global list
  * @core: tracker
- * @o: cell; it is in no tree any more
+ * @cache: this CPU's cache, which has too many
  *
- * Context: interrupts off, no tree lock that a pool walker could need: the
- * flags are cleared under the lock of the tree by kmt_tree_unlink().
+ * Context: interrupts off.
  */
-void kmt_cell_put(struct kmt_core *core, struct kmt_object *o)
+void kmt_cell_give(struct kmt_core *core, struct kmt_cell_cache *cache)
 {
 	struct kmt_pool *pool = &core->pool;
-	struct kmt_cell_cache *cache = &pool->caches[smp_processor_id()];
-
-	push_free(&cache->free, o);
-	if (likely(++cache->nr < KMT_CACHE_MAX))
-		return;
 
 	raw_spin_lock(&pool->lock);
 	move_cells(&cache->free, &pool->free, KMT_BATCH);

@@ -140,6 +140,9 @@ static noinline u32 save_trace(unsigned long fp, unsigned long caller,
 	unsigned int nr, skip;
 	u32 handle;
 
+	/* The depot needs the page allocator. */
+	if (READ_ONCE(kmt_state) == KMT_EARLY)
+		return 0;
 	atomic_long_inc(&kmt_unwound);
 	nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
 	for (skip = 0; skip < min_t(unsigned int, nr, KMT_OWN_FRAMES); skip++)
@@ -165,11 +168,8 @@ static noinline u32 save_trace(unsigned long fp, unsigned long caller,
  */
 u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
 {
-	u32 handle;
+	u32 handle = find_trace(fp);
 
-	if (unlikely(READ_ONCE(kmt_state) == KMT_EARLY))
-		return 0;
-	handle = find_trace(fp);
 	if (likely(handle))
 		return handle;
 	return save_trace(fp, caller, gfp);
