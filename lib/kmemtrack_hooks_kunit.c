@@ -323,6 +323,29 @@ static void depot_pages(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, kmt_not_root_page(page));
 }
 
+/* Pages of the kernel do not hold what an earlier user left in them. */
+static void cleared_pages(struct kunit *test)
+{
+	unsigned long *page[64];
+	unsigned int i, used = 0;
+
+	for (i = 0; i < ARRAY_SIZE(page); i++) {
+		page[i] = (unsigned long *)__get_free_page(GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, page[i]);
+		memset(page[i], 0xa5, PAGE_SIZE);
+	}
+	for (i = 0; i < ARRAY_SIZE(page); i++)
+		free_page((unsigned long)page[i]);
+	for (i = 0; i < ARRAY_SIZE(page); i++) {
+		page[i] = (unsigned long *)__get_free_page(GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, page[i]);
+		used += !!memchr_inv(page[i], 0, PAGE_SIZE);
+	}
+	for (i = 0; i < ARRAY_SIZE(page); i++)
+		free_page((unsigned long)page[i]);
+	KUNIT_EXPECT_EQ(test, used, 0);
+}
+
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(slab_blocks),
 	KUNIT_CASE(cache_blocks),
@@ -334,6 +357,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE_SLOW(scans),
 	KUNIT_CASE_SLOW(stale_pages),
 	KUNIT_CASE(depot_pages),
+	KUNIT_CASE(cleared_pages),
 	{}
 };
 

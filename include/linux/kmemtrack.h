@@ -9,6 +9,7 @@
 #ifndef _LINUX_KMEMTRACK_H
 #define _LINUX_KMEMTRACK_H
 
+#include <linux/gfp_types.h>
 #include <linux/jump_label.h>
 #include <linux/kconfig.h>
 #include <linux/types.h>
@@ -247,6 +248,18 @@ static __always_inline void kmemtrack_no_scan(const void *ptr)
 void kmemtrack_not_root(const void *addr);
 
 /**
+ * kmemtrack_wants_cleared - are pages to be cleared before they are given out?
+ * @gfp: flags of their allocation
+ *
+ * What was in them before could seem to refer to blocks. Pages that can be
+ * moved are not read for references.
+ */
+static __always_inline bool kmemtrack_wants_cleared(gfp_t gfp)
+{
+	return kmemtrack_tracking() && !(gfp & __GFP_MOVABLE);
+}
+
+/**
  * kmemtrack_split_page - pages allocated as one are on their own from now on
  * @page: the first of them
  * @nr: how many there are
@@ -270,6 +283,7 @@ void kmemtrack_stack(const void *stack);
 
 static inline void kmemtrack_init(void) { }
 static inline void kmemtrack_not_root(const void *addr) { }
+static inline bool kmemtrack_wants_cleared(gfp_t gfp) { return false; }
 static inline void kmemtrack_split_page(struct page *page, unsigned long nr) { }
 static inline void kmemtrack_stack(const void *stack) { }
 
