@@ -12,6 +12,7 @@
 #include <linux/crc32.h>
 #include <linux/errno.h>
 #include <linux/gfp_types.h>
+#include <linux/hash.h>
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/lockdep.h>
@@ -53,6 +54,21 @@ static inline unsigned long kmt_env_percpu(unsigned long ptr, int cpu)
 static inline unsigned long kmt_env_phys(unsigned long phys)
 {
 	return (unsigned long)__va(phys);
+}
+
+/* Two words that lie side by side, in one load: compilers part the two. */
+static __always_inline void kmt_env_two(const void *p, unsigned long *first,
+					unsigned long *second)
+{
+	const unsigned long *word = p;
+
+#ifdef CONFIG_ARM64
+	asm("ldp %0, %1, [%2]" : "=r" (*first), "=r" (*second)
+	    : "r" (word), "m" (word[0]), "m" (word[1]));
+#else
+	*first = word[0];
+	*second = word[1];
+#endif
 }
 
 /* A return address as it is on the stack, without its signature if it has one. */

@@ -86,21 +86,22 @@ static __always_inline struct kmt_trace_set *find_set(unsigned long stack,
 /* The handle of the trace, if it was seen lately; else 0. */
 static __always_inline u32 find_trace(unsigned long fp)
 {
-	const struct kmt_trace_set *set;
+	const struct kmt_trace *trace;
+	struct kmt_trace_set *set;
 	unsigned long stack, flags;
-	unsigned int i;
 	u32 handle = 0;
 
 	local_irq_save(flags);
 	stack = stack_of(fp);
 	set = find_set(stack, fp);
-	for (i = 0; set && i < KMT_WAYS; i++) {
-		const struct kmt_trace *trace = &set->way[i];
-
-		/* A place without a trace has 0, where no record can be. */
-		if (trace->at == fp - stack && kmt_trace_is(trace, fp)) {
-			handle = trace->handle;
-			break;
+	if (likely(set)) {
+		for (trace = set->way; trace < set->way + KMT_WAYS; trace++) {
+			/* 0, where no record can be, is a place without one. */
+			if (trace->at == fp - stack &&
+			    kmt_trace_is(trace, fp)) {
+				handle = trace->handle;
+				break;
+			}
 		}
 	}
 	local_irq_restore(flags);

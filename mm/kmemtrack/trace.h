@@ -53,8 +53,9 @@ struct kmt_record {
 /* The record at @addr of our own stack: nobody else writes there. */
 static __always_inline struct kmt_record kmt_record(unsigned long addr)
 {
-	struct kmt_record r = *(const struct kmt_record *)addr;
+	struct kmt_record r;
 
+	kmt_env_two((const void *)addr, &r.next, &r.pc);
 	r.pc = kmt_env_strip(r.pc);
 	return r;
 }
@@ -68,15 +69,17 @@ static __always_inline bool kmt_trace_is(const struct kmt_trace *trace,
 					 unsigned long fp)
 {
 	const struct kmt_frame *frame = trace->frames;
-	struct kmt_record r = kmt_record(fp);
 
 	/* The last frame equals none, so there is no need to count them. */
-	while (r.next - fp == frame->step && r.pc == frame->pc) {
-		frame++;
+	for (;;) {
+		struct kmt_record r = kmt_record(fp);
+		struct kmt_frame f;
+
+		kmt_env_two(frame++, &f.step, &f.pc);
+		if (r.next - fp != f.step || r.pc != f.pc)
+			return f.step == KMT_NO_STEP;
 		fp = r.next;
-		r = kmt_record(fp);
 	}
-	return frame->step == KMT_NO_STEP;
 }
 
 /**

@@ -33,6 +33,8 @@ typedef unsigned int gfp_t;
 
 #define CONFIG_KMEMTRACK_STACK_DEPTH	16
 #define ____cacheline_aligned_in_smp
+#define GOLDEN_RATIO_32	0x61C88647
+#define BIT(n)	(1UL << (n))
 
 #define GFP_KERNEL	0x1u
 #define GFP_ATOMIC	0x2u
@@ -179,6 +181,13 @@ bool kmt_env_read(void *dst, unsigned long src, size_t len);
 const unsigned long *kmt_env_map(unsigned long addr);
 unsigned long kmt_env_percpu(unsigned long ptr, int cpu);
 unsigned long kmt_env_phys(unsigned long phys);
+static inline void kmt_env_two(const void *p, unsigned long *first,
+			       unsigned long *second)
+{
+	*first = ((const unsigned long *)p)[0];
+	*second = ((const unsigned long *)p)[1];
+}
+
 /* Signatures of return addresses are in the upper bits here. */
 static inline unsigned long kmt_env_strip(unsigned long pc)
 {
