@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Birth and death of tracked blocks.
- *
- * The allocators are the truth: what they hand out is new, so a record that
- * overlaps it is stale (its free was not seen) and makes way; what they free
- * is gone, tracked or not. Neither ends tracking of anything else.
+ * Birth and death of tracked blocks. What stands in the way is overlap.c's.
  */
 #include "hot.h"
 
@@ -48,75 +44,6 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 	core->aux.root = RB_ROOT;
 }
 
-static void report_event(struct kmt_core *core, enum kmt_event ev,
-			 const struct kmt_object *old,
-			 const struct kmt_object *new)
-{
-	kmt_event(core, ev);
-	if (core->ops->warn)
-		core->ops->warn(core, ev, old, new);
-}
-
-/* Unlinks what @tree has of the range; its tree is the only one it is in. */
-static bool remove_first(struct kmt_core *core, struct kmt_tree *tree,
-			 unsigned long addr, unsigned long size,
-			 struct kmt_object *copy)
-{
-	struct kmt_object *o;
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&tree->lock, flags);
-	o = kmt_tree_first(tree, addr, size);
-	if (o) {
-		*copy = *o;
-		kmt_tree_unlink(core, tree, o);
-	}
-	raw_spin_unlock(&tree->lock);
-	if (o)
-		kmt_cell_put(core, o);
-	local_irq_restore(flags);
-	if (o && (copy->flags & (KMT_AREAS | KMT_ALIAS)))
-		kmt_drop_aux(core, copy->addr);
-	return o;
-}
-
-/*
- * Unlinks one object that overlaps the range, wherever it is; false when there
- * is none left.
- */
-static bool remove_overlap(struct kmt_core *core, enum kmt_space space,
-			   unsigned long addr, unsigned long size,
-			   struct kmt_object *copy)
-{
-	unsigned long at = addr, last = addr + size - 1;
-
-	if (remove_first(core, &core->wide[space], addr, size, copy))
-		return true;
-	if (space != KMT_VIRT)
-		return false;
-	while (at <= last) {
-		unsigned long region = at >> KMT_REGION_SHIFT;
-		struct kmt_tree *shard = kmt_shard_of(core, at);
-
-		if (kmt_in(&core->linear, at) && READ_ONCE(shard->nr) &&
-		    remove_first(core, shard, addr, size, copy))
-			return true;
-		at = (region + 1) << KMT_REGION_SHIFT;
-		if (!at)
-			break;
-	}
-	return false;
-}
-
-/* Makes room for @new: what overlaps it was freed without our being told. */
-static void evict(struct kmt_core *core, const struct kmt_object *new)
-{
-	struct kmt_object old;
-
-	while (remove_overlap(core, kmt_space(new), new->addr, new->size, &old))
-		report_event(core, KMT_EV_OVERLAP, &old, new);
-}
-
 /*
  * Whether trees other than @tree can have objects that overlap the block. A
  * hint that is often wrong, but never when it says no.
@@ -138,73 +65,13 @@ static inline bool crowded(struct kmt_core *core, struct kmt_tree *tree,
 	return false;
 }
 
-/* Links a cell that is filled in, and not live: nobody else looks into it. */
-static bool link_cell(struct kmt_core *core, struct kmt_tree *tree,
-		      struct kmt_object *o)
-{
-	bool linked;
-
-	raw_spin_lock(&tree->lock);
-	linked = kmt_tree_link(core, tree, o);
-	raw_spin_unlock(&tree->lock);
-	if (unlikely(!linked)) {
-		WRITE_ONCE(o->flags, 0);
-		kmt_cell_put(core, o);
-	}
-	return linked;
-}
-
-static void copy_cell(struct kmt_object *o, const struct kmt_object *new)
-{
-	WRITE_ONCE(o->addr, new->addr);
-	WRITE_ONCE(o->size, new->size);
-	o->stack = new->stack;
-	o->pid = new->pid;
-	o->born = new->born;
-	o->crc = new->crc;
-	o->comm = new->comm;
-	o->epoch = new->epoch;
-	o->count = new->count;
-	o->min = new->min;
-	WRITE_ONCE(o->flags, new->flags & ~KMT_LIVE);
-}
-
-/* Inserts a copy of @new in the place of whatever seems to be there. */
-static noinline int insert_over(struct kmt_core *core,
-				const struct kmt_object *new, gfp_t gfp)
-{
-	struct kmt_object *o;
-	struct kmt_tree *tree;
-	unsigned long flags;
-	bool linked;
-
-	tree = kmt_tree_of(core, kmt_space(new), new->addr, new->size);
-	do {
-		/* Even where there is no cell: the block is no less new. */
-		evict(core, new);
-		o = kmt_cell_alloc(core, gfp, &flags);
-		if (!o) {
-			kmt_event(core, KMT_EV_LOST_NOMEM);
-			return -ENOMEM;
-		}
-		copy_cell(o, new);
-		linked = link_cell(core, tree, o);
-		local_irq_restore(flags);
-	} while (!linked);
-	return 0;
-}
-
 /*
  * What is born during a mark counts as reached by it, and is still to be read:
  * the last reference to an older block may move into it.
  */
 static __always_inline void fill(struct kmt_core *core, struct kmt_object *o,
-				 enum kmt_space space, unsigned long addr,
-				 unsigned long size, u8 min,
-				 const struct kmt_origin *origin)
+				 u8 min, const struct kmt_origin *origin)
 {
-	WRITE_ONCE(o->addr, addr);
-	WRITE_ONCE(o->size, size);
 	o->stack = origin->stack;
 	o->pid = origin->pid;
 	o->born = origin->born;
@@ -213,19 +80,6 @@ static __always_inline void fill(struct kmt_core *core, struct kmt_object *o,
 	o->epoch = READ_ONCE(core->epoch);
 	o->count = READ_ONCE(core->marking) ? KMT_COUNT_MAX : 0;
 	o->min = min;
-	WRITE_ONCE(o->flags, space);
-}
-
-/* Something seems to be in the place for which @o is filled in. */
-static noinline int insert_again(struct kmt_core *core, struct kmt_object *o,
-				 gfp_t gfp, unsigned long flags)
-{
-	struct kmt_object new = *o;
-
-	WRITE_ONCE(o->flags, 0);
-	kmt_cell_put(core, o);
-	local_irq_restore(flags);
-	return insert_over(core, &new, gfp);
 }
 
 /* What kmt_insert() cannot do at once. */
@@ -234,14 +88,60 @@ static noinline int insert_slowly(struct kmt_core *core, enum kmt_space space,
 				  u8 min, const struct kmt_origin *origin,
 				  gfp_t gfp)
 {
-	struct kmt_object new = {};
+	struct kmt_object new = { .addr = addr, .size = size, .flags = space };
 
-	fill(core, &new, space, addr, size, min, origin);
+	fill(core, &new, min, origin);
 	if (!size || addr + size < addr) {
-		report_event(core, KMT_EV_BAD_SIZE, NULL, &new);
+		kmt_report_event(core, KMT_EV_BAD_SIZE, NULL, &new);
 		return -EINVAL;
 	}
-	return insert_over(core, &new, gfp);
+	return kmt_insert_over(core, &new, gfp);
+}
+
+/* The vacant record of just this block, if this CPU remembers one. */
+static __always_inline struct kmt_object *
+remembered_vacant(struct kmt_cell_cache *cache, unsigned long addr,
+		  unsigned long size)
+{
+	struct kmt_object *o = cache->hints ? *kmt_hint(cache, addr) : NULL;
+
+	/*
+	 * Address and size tell the tree, and that one is locked: if they are
+	 * right, it is there.
+	 */
+	if (!o || READ_ONCE(o->addr) != addr)
+		return NULL;
+	/* Flags come before the size: pairs with kmt_cell_settle(). */
+	if (smp_load_acquire(&o->size) != size || READ_ONCE(o->flags))
+		return NULL;
+	return o;
+}
+
+/* A record in @tree to be filled in: new, or vacant so far. */
+static __always_inline struct kmt_object *
+place_object(struct kmt_core *core, struct kmt_cell_cache *cache,
+	     struct kmt_tree *tree, enum kmt_space space, unsigned long addr,
+	     unsigned long size)
+{
+	struct rb_node **link, *parent;
+	struct kmt_object *o;
+
+	link = kmt_tree_place(tree, addr, size, &parent);
+	if (likely(link)) {
+		o = kmt_cell_get(core);
+		if (unlikely(!o))
+			return NULL;
+		kmt_cell_settle(o, space, addr, size);
+		kmt_tree_link(tree, o, link, parent);
+	} else {
+		o = kmt_to_object(parent);
+		if (!kmt_is_vacant(o) || o->addr != addr || o->size != size)
+			return NULL;
+		kmt_count_vacant(cache, -1);
+	}
+	if (cache->hints)
+		*kmt_hint(cache, addr) = o;
+	return o;
 }
 
 /**
@@ -264,51 +164,105 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	       gfp_t gfp)
 {
 	struct kmt_tree *tree = kmt_tree_of(core, space, addr, size);
+	struct kmt_cell_cache *cache;
 	struct kmt_object *o;
 	unsigned long flags;
-	bool linked;
 
 	if (unlikely(!size || addr + size < addr ||
 		     crowded(core, tree, addr, size)))
 		goto slowly;
 	local_irq_save(flags);
-	o = kmt_cell_get(core);
-	if (unlikely(!o)) {
-		local_irq_restore(flags);
-		goto slowly;
-	}
-	fill(core, o, space, addr, size, min, origin);
+	cache = kmt_cache_of(core);
 	raw_spin_lock(&tree->lock);
-	linked = kmt_tree_link(core, tree, o);
+	o = remembered_vacant(cache, addr, size);
+	if (likely(o))
+		kmt_count_vacant(cache, -1);
+	else
+		o = place_object(core, cache, tree, space, addr, size);
+	if (likely(o)) {
+		fill(core, o, min, origin);
+		kmt_tree_enliven(core, tree, o, space);
+	}
 	raw_spin_unlock(&tree->lock);
-	if (unlikely(!linked))
-		return insert_again(core, o, gfp, flags);
 	local_irq_restore(flags);
-	return 0;
+	if (likely(o))
+		return 0;
 slowly:
 	return insert_slowly(core, space, addr, size, min, origin, gfp);
 }
 
-/* Unlinks the object at @addr from @tree, if there is one. */
-static inline bool free_in(struct kmt_core *core, struct kmt_tree *tree,
-			   unsigned long addr)
+/* Frees the object at @addr in the wide tree of its space, if there is one. */
+static bool free_wide(struct kmt_core *core, struct kmt_tree *tree,
+		      unsigned long addr)
 {
 	struct kmt_object *o;
 	unsigned long flags;
-	u16 was;
+	u16 was = 0;
 
 	raw_spin_lock_irqsave(&tree->lock, flags);
 	o = kmt_tree_at(tree, addr);
-	if (unlikely(!o)) {
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
-		return false;
+	if (o) {
+		was = o->flags;
+		kmt_tree_unlink(core, tree, o);
 	}
-	was = o->flags;
-	kmt_tree_unlink(core, tree, o);
 	raw_spin_unlock(&tree->lock);
-	kmt_cell_put(core, o);
+	if (o)
+		kmt_cell_put(core, o);
 	local_irq_restore(flags);
-	if (unlikely(was & (KMT_AREAS | KMT_ALIAS)))
+	if (was & (KMT_AREAS | KMT_ALIAS))
+		kmt_drop_aux(core, addr);
+	return o;
+}
+
+/* Whether @o is the live object of KMT_VIRT at @addr, and that in a shard. */
+static __always_inline bool is_shards(const struct kmt_object *o,
+				      unsigned long addr)
+{
+	unsigned long last = addr + READ_ONCE(o->size) - 1;
+
+	return READ_ONCE(o->addr) == addr &&
+	       (READ_ONCE(o->flags) & (KMT_LIVE | KMT_SPACE_MASK)) ==
+	       (KMT_LIVE | KMT_VIRT) &&
+	       (addr >> KMT_REGION_SHIFT) == (last >> KMT_REGION_SHIFT);
+}
+
+/* Frees the object at @addr in @shard, if there is one. */
+static __always_inline bool free_in(struct kmt_core *core,
+				    struct kmt_tree *shard, unsigned long addr)
+{
+	struct kmt_cell_cache *cache;
+	struct kmt_object *o = NULL;
+	unsigned long flags;
+	u16 aux;
+
+	local_irq_save(flags);
+	cache = kmt_cache_of(core);
+	raw_spin_lock(&shard->lock);
+	if (cache->hints)
+		o = *kmt_hint(cache, addr);
+	/* What is a shard's and at @addr is this shard's, under our lock. */
+	if (unlikely(!o || !is_shards(o, addr))) {
+		o = kmt_tree_at(shard, addr);
+		if (unlikely(!o || kmt_is_vacant(o))) {
+			raw_spin_unlock(&shard->lock);
+			local_irq_restore(flags);
+			return false;
+		}
+		if (cache->hints)
+			*kmt_hint(cache, addr) = o;
+	}
+	aux = o->flags & (KMT_AREAS | KMT_ALIAS);
+	if (likely(cache->hints)) {
+		kmt_tree_vacate(shard, o);
+		kmt_count_vacant(cache, 1);
+		raw_spin_unlock(&shard->lock);
+	} else {
+		kmt_tree_unlink(core, shard, o);
+		raw_spin_unlock(&shard->lock);
+		kmt_cell_put(core, o);
+	}
+	local_irq_restore(flags);
+	if (unlikely(aux))
 		kmt_drop_aux(core, addr);
 	return true;
 }
@@ -322,7 +276,7 @@ static noinline bool free_slowly(struct kmt_core *core, enum kmt_space space,
 
 	if (space == KMT_VIRT && kmt_in(&core->linear, addr))
 		wide = READ_ONCE(kmt_shard_of(core, addr)->wide);
-	if (wide && free_in(core, &core->wide[space], addr))
+	if (wide && free_wide(core, &core->wide[space], addr))
 		return true;
 	kmt_event(core, kmt_lookup(core, space, addr, &o) ?
 		  KMT_EV_FREE_INSIDE : KMT_EV_FREE_UNKNOWN);
@@ -349,95 +303,4 @@ bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr)
 			return true;
 	}
 	return free_slowly(core, space, addr);
-}
-
-/* Tracks again what is left of @old at [@lo, @hi). */
-static void keep_part(struct kmt_core *core, const struct kmt_object *old,
-		      unsigned long lo, unsigned long hi, gfp_t gfp)
-{
-	struct kmt_object part = *old;
-
-	if (lo >= hi)
-		return;
-	part.addr = lo;
-	part.size = hi - lo;
-	/* Scan areas and aliases went with the whole: all of it is read. */
-	part.flags &= ~(KMT_LIVE | KMT_AREAS | KMT_ALIAS | KMT_WHOLE |
-			KMT_SCANNED);
-	insert_over(core, &part, gfp);
-}
-
-/**
- * kmt_free_part - part of one or more blocks is freed
- * @core: tracker
- * @space: address space of @addr
- * @addr: first byte that is freed
- * @size: bytes that are freed
- * @gfp: how memory for a new record may be got
- *
- * What is left before and after the part stays tracked.
- *
- * Context: any but NMI, no tracker lock held.
- */
-void kmt_free_part(struct kmt_core *core, enum kmt_space space,
-		   unsigned long addr, unsigned long size, gfp_t gfp)
-{
-	struct kmt_object old;
-	bool found = false;
-
-	if (!size)
-		return;
-	if (addr + size < addr) {
-		report_event(core, KMT_EV_BAD_SIZE, NULL, NULL);
-		return;
-	}
-	while (remove_overlap(core, space, addr, size, &old)) {
-		found = true;
-		keep_part(core, &old, old.addr, min(addr, old.addr + old.size),
-			  gfp);
-		keep_part(core, &old, max(addr + size, old.addr),
-			  old.addr + old.size, gfp);
-	}
-	if (!found)
-		kmt_event(core, KMT_EV_FREE_UNKNOWN);
-}
-
-/**
- * kmt_drop_space - forget every block of an address space
- * @core: tracker
- * @space: address space
- *
- * Blocks that are inserted meanwhile may or may not stay.
- *
- * Context: any but NMI, no tracker lock held; takes long.
- * Return: how many were forgotten.
- */
-unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space)
-{
-	struct kmt_chunk *chunk;
-	struct kmt_object *o;
-	unsigned long nr = 0;
-
-	kmt_for_each_cell(core, chunk, o) {
-		struct kmt_tree *tree;
-		unsigned long flags;
-		struct kmt_object old;
-
-		tree = kmt_lock_object(core, o, &flags);
-		if (!tree)
-			continue;
-		old = *o;
-		if (kmt_space(o) == space)
-			kmt_tree_unlink(core, tree, o);
-		raw_spin_unlock(&tree->lock);
-		if (kmt_space(&old) == space) {
-			kmt_cell_put(core, o);
-			nr++;
-		}
-		local_irq_restore(flags);
-		if (kmt_space(&old) == space &&
-		    (old.flags & (KMT_AREAS | KMT_ALIAS)))
-			kmt_drop_aux(core, old.addr);
-	}
-	return nr;
 }

@@ -27,7 +27,7 @@ struct kmt_marker;
 /**
  * struct kmt_tree - objects ordered by address, under one lock
  * @lock: guards the tree, the counters and the objects in it
- * @nr: objects in @root, also read without the lock as a hint
+ * @nr: live objects in @root, also read without the lock as a hint
  * @wide: for a shard: objects of the wide tree that overlap its regions,
  *	under the lock of that wide tree
  * @root: the tree
@@ -52,25 +52,37 @@ struct kmt_chunk {
 	u32 nr;
 };
 
+/* Cells that a CPU remembers, by address. */
+#define KMT_HINTS_SHIFT	10
+#define KMT_HINTS	BIT(KMT_HINTS_SHIFT)
+
 /**
  * struct kmt_cell_cache - cells of one CPU
  * @free: list of them
  * @nr: how many
+ * @vacant: records this CPU made vacant, less those it made something else of
+ * @hints: where what it allocated and freed last may be; NULL if nothing is to
+ *	be remembered: then records are not left vacant either
  */
 struct kmt_cell_cache {
 	struct kmt_object *free;
 	u32 nr;
+	long vacant;
+	struct kmt_object **hints;
 } ____cacheline_aligned_in_smp;
 
 /**
  * struct kmt_pool - where cells come from
- * @lock: guards @free, @nr_free, @chunks, @nr_chunks, @cells
+ * @lock: guards @free, @nr_free, @chunks,  @nr_chunks,
+ *	@cells, @reap_in, @reap_at
  * @free: cells no CPU has cached
  * @nr_free: how many
  * @low: fill mark below which kmt_ops.low is called
  * @chunks: all memory of the pool
  * @nr_chunks: how many chunks
  * @cells: how many cells in all
+ * @reap_in: chunk in which vacant records are looked for next
+ * @reap_at: which of its cells is next
  * @caches: one per CPU
  * @nr_caches: how many; while there is one CPU it may be one
  */
@@ -82,6 +94,8 @@ struct kmt_pool {
 	struct kmt_chunk *chunks;
 	unsigned long nr_chunks;
 	unsigned long cells;
+	struct kmt_chunk *reap_in;
+	u32 reap_at;
 	struct kmt_cell_cache *caches;
 	unsigned int nr_caches;
 };
@@ -105,7 +119,8 @@ enum kmt_event {
  * struct kmt_ops - what a tracker asks of its owner
  * @chunk_alloc: memory for the pool, aligned to 64 bytes; called with no lock
  *	held, in the context of the allocation that wants a cell; may fail
- * @low: the pool runs low, refill it soon; called with interrupts off
+ * @low: the pool runs low, refill it soon; called with interrupts off, perhaps
+ *	under a tree's lock
  * @warn: event @ev happened to @old by @new (either may be NULL); called with
  *	no lock held, on copies
  * @relax: called between two bounded steps of a mark with no lock held;
@@ -192,6 +207,13 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	       unsigned long size, u8 min, const struct kmt_origin *origin,
 	       gfp_t gfp);
 bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr);
+
+/* overlap.c: what is in the way, parts of blocks */
+void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
+		      const struct kmt_object *old,
+		      const struct kmt_object *new);
+int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
+		    gfp_t gfp);
 void kmt_free_part(struct kmt_core *core, enum kmt_space space,
 		   unsigned long addr, unsigned long size, gfp_t gfp);
 unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space);
@@ -240,6 +262,10 @@ struct kmt_chunk *kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes);
 int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk,
 		      gfp_t gfp);
 unsigned long kmt_pool_free_cells(struct kmt_core *core);
+
+/* vacant.c: records of freed blocks */
+unsigned long kmt_vacant(struct kmt_core *core);
+bool kmt_reap(struct kmt_core *core, unsigned long least);
 
 static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
 {

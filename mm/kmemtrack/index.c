@@ -27,19 +27,19 @@ struct kmt_object *kmt_tree_find(struct kmt_tree *tree, unsigned long addr)
 		struct kmt_object *o = kmt_to_object(node);
 
 		if (addr >= o->addr && addr - o->addr < o->size)
-			return o;
+			return kmt_is_vacant(o) ? NULL : o;
 		node = addr < o->addr ? node->rb_left : node->rb_right;
 	}
 	return NULL;
 }
 
 /**
- * kmt_tree_first - the first object that overlaps a range
+ * kmt_tree_first - the first object or vacant record that overlaps a range
  * @tree: tree, locked
  * @addr: first byte of the range
  * @size: its bytes, not 0; the range does not wrap
  *
- * Return: the object with the lowest address among those that overlap.
+ * Return: the one with the lowest address among those that overlap, or NULL.
  */
 struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
 				  unsigned long size)
@@ -217,12 +217,15 @@ static void rehash(struct kmt_core *core, struct rb_root *from)
 
 	while ((node = rb_first(from))) {
 		struct kmt_object *o = kmt_to_object(node);
+		struct rb_node **link, *parent;
 		struct kmt_tree *tree;
 
 		rb_erase(node, from);
 		tree = kmt_tree_of(core, KMT_VIRT, o->addr, o->size);
 		raw_spin_lock_irqsave(&tree->lock, flags);
-		WARN_ON_ONCE(!kmt_tree_link(core, tree, o));
+		link = kmt_tree_place(tree, o->addr, o->size, &parent);
+		kmt_tree_link(tree, o, link, parent);
+		kmt_tree_enliven(core, tree, o, o->flags);
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 	}
 }
@@ -234,7 +237,8 @@ static void rehash(struct kmt_core *core, struct rb_root *from)
  * @shards: the new table, zeroed
  * @nr_shards: its size, a power of two
  *
- * Context: nothing else may use the tracker meanwhile.
+ * Context: nothing else may use the tracker meanwhile, and no CPU remembers
+ * cells yet.
  */
 void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
 		      struct kmt_tree *shards, u32 nr_shards)

@@ -256,6 +256,22 @@ static int __init set_up(void)
 	return 0;
 }
 
+/* What a CPU allocated and freed last: without memory for it, it does without. */
+static void remember_cells(void)
+{
+	unsigned int order = get_order(KMT_HINTS * sizeof(struct kmt_object *));
+	unsigned int cpu;
+
+	for (cpu = 0; cpu < kmt_core.pool.nr_caches; cpu++) {
+		struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
+
+		if (!cache->hints)
+			WRITE_ONCE(cache->hints,
+				   kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
+						 order));
+	}
+}
+
 static void add_root(const char *start, const char *end)
 {
 	struct kmt_origin origin = { .born = jiffies };
@@ -307,6 +323,7 @@ void __init kmemtrack_init(void)
 	}
 	if (want_on) {
 		add_roots();
+		remember_cells();
 		kmt_traces_on();
 		kmt_state = KMT_ON;
 		static_branch_enable(&kmemtrack_key);
@@ -336,6 +353,7 @@ int kmt_switch_on(void)
 	WRITE_ONCE(kmt_sweep_untracked, true);
 	forget();
 	add_roots();
+	remember_cells();
 	kmt_traces_on();
 	WRITE_ONCE(kmt_state, KMT_ON);
 	static_branch_enable(&kmemtrack_key);

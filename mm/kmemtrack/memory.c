@@ -147,13 +147,14 @@ void kmt_own_vfree(void *mem)
 }
 
 /**
- * kmt_used_cells - cells of the pool that hold something
+ * kmt_used_cells - cells of the pool that hold something that lives
  *
  * Return: their number; exact while nothing else happens.
  */
 unsigned long kmt_used_cells(void)
 {
-	return READ_ONCE(kmt_core.pool.cells) - kmt_pool_free_cells(&kmt_core);
+	return READ_ONCE(kmt_core.pool.cells) -
+	       kmt_pool_free_cells(&kmt_core) - kmt_vacant(&kmt_core);
 }
 
 static void *__ref chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
@@ -181,8 +182,11 @@ static void *__ref chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 
 static void refill(struct work_struct *work)
 {
-	while (READ_ONCE(kmt_core.pool.nr_free) < 2 * kmt_core.pool.low)
-		if (!kmt_pool_grow(&kmt_core, GFP_KERNEL))
+	const struct kmt_pool *pool = &kmt_core.pool;
+
+	while (READ_ONCE(pool->nr_free) < 2 * pool->low)
+		if (!kmt_reap(&kmt_core, READ_ONCE(pool->cells) / 8 + 1) &&
+		    !kmt_pool_grow(&kmt_core, GFP_KERNEL))
 			return;
 }
 

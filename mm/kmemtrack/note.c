@@ -189,11 +189,9 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 	o = lock_noted(core, KMT_VIRT, r->at, &tree, &dummy);
 	ok = o && (r->kind != KMT_AREAS || fit_area(o, r, &size));
 	if (ok) {
-		WRITE_ONCE(aux->addr, o->addr);
-		WRITE_ONCE(aux->size, size);
+		kmt_cell_settle(aux, KMT_AUX | r->kind, o->addr, size);
 		aux->start = r->start;
 		aux->born = 0;
-		WRITE_ONCE(aux->flags, KMT_AUX | r->kind);
 		raw_spin_lock(&core->aux.lock);
 		link_aux(core, aux);
 		raw_spin_unlock(&core->aux.lock);
@@ -330,7 +328,7 @@ void kmt_drop_aux(struct kmt_core *core, unsigned long owner)
 		if (aux) {
 			rb_erase(&aux->node, &core->aux.root);
 			WRITE_ONCE(core->aux.nr, core->aux.nr - 1);
-			WRITE_ONCE(aux->flags, 0);
+			kmt_cell_clear(aux);
 		}
 		raw_spin_unlock(&core->aux.lock);
 		if (aux)

@@ -9,11 +9,16 @@
  *
  * Invariants
  *
- *  - KMT_LIVE is set exactly while the object is in a tree. @addr, @size and
- *    the space bits do not change while it is set.
- *  - Everything else in a live object is written under its tree's lock.
- *  - Objects of one space never overlap.
- *  - A free cell has no flag set; node.rb_left links it in a free list.
+ *  - A live object has KMT_LIVE set and is in a tree. @addr, @size and the
+ *    space bits do not change while it is set; everything else in it is written
+ *    under its tree's lock.
+ *  - A vacant record has no flag set, but a size. It is that of a freed block,
+ *    left in its shard, under whose lock it becomes live again or a free cell.
+ *  - Objects of one tree never overlap, live or vacant; live objects of one
+ *    space never do.
+ *  - A free cell has neither flag nor size; node.rb_left links it in a free
+ *    list. Who makes something else of it sets the flags before the size, if
+ *    there are any, and the size last; a size goes before the flags do.
  */
 #ifndef _KMT_OBJECT_H
 #define _KMT_OBJECT_H

@@ -106,7 +106,8 @@ struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 		if (likely(o))
 			return o;
 		local_irq_restore(*flags);
-		if (!kmt_pool_grow(core, gfp))
+		if (!kmt_reap(core, READ_ONCE(core->pool.cells) / 8 + 1) &&
+		    !kmt_pool_grow(core, gfp) && !kmt_reap(core, 1))
 			return NULL;
 	}
 }
@@ -137,7 +138,7 @@ struct kmt_chunk *kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes)
 	cells[nr - 1].node.rb_left = (struct rb_node *)pool->free;
 	pool->free = list;
 	pool->nr_free += nr;
-	pool->cells += nr;
+	WRITE_ONCE(pool->cells, pool->cells + nr);
 	pool->nr_chunks++;
 	chunk->next = pool->chunks;
 	/* Pairs with kmt_for_each_cell(): the cells are cleared before. */
@@ -199,7 +200,7 @@ static void move_object(struct kmt_core *core, struct kmt_object *from,
 	raw_spin_lock(&tree->lock);
 	*to = *from;
 	rb_replace_node(&from->node, &to->node, &tree->root);
-	from->flags = 0;
+	kmt_cell_clear(from);
 	raw_spin_unlock(&tree->lock);
 }
 
@@ -209,7 +210,8 @@ static void move_object(struct kmt_core *core, struct kmt_object *from,
  * @chunk: one of its chunks
  * @gfp: how memory for the new cells may be got
  *
- * Context: early boot only: nothing else may use the tracker meanwhile.
+ * Context: early boot only: nothing else may use the tracker meanwhile, and no
+ * CPU remembers cells yet.
  * Return: 0, or -ENOMEM with the tracker whole and some of the chunk's free
  * cells out of use.
  */

@@ -33,6 +33,7 @@ static void show_pool(struct seq_file *seq)
 	show(seq, "pool_cells", pool->cells);
 	show(seq, "pool_bytes",
 	     (pool->cells + pool->nr_chunks) * sizeof(struct kmt_object));
+	show(seq, "pool_vacant", kmt_vacant(&kmt_core));
 	show(seq, "pool_reserve", pool->nr_free);
 	show(seq, "pool_reserve_low", pool->low);
 	show(seq, "object_bytes", sizeof(struct kmt_object));

@@ -11,6 +11,7 @@
 
 struct census {
 	unsigned long objects;
+	unsigned long vacant;
 	unsigned long aux;
 	unsigned long cells;
 	unsigned long in_use;
@@ -71,14 +72,21 @@ static void check_tree(struct sim *s, struct kmt_tree *tree, struct census *c)
 		struct kmt_object *o = rb_entry(n, struct kmt_object, node);
 		enum kmt_space space = kmt_space(o);
 
+		if (before)
+			REQUIRE(before->addr + before->size <= o->addr);
+		before = o;
+		REQUIRE(kmt_tree_of(&s->core, space, o->addr, o->size) == tree);
+		if (!o->flags) {
+			REQUIRE(o->size);
+			REQUIRE(!kmt_is_wide(&s->core, tree));
+			c->vacant++;
+			continue;
+		}
 		check_flags(o);
 		if (o->flags & KMT_AREAS)
 			REQUIRE(has_aux(s, o, KMT_AREAS));
 		if (o->flags & KMT_ALIAS)
 			REQUIRE(has_aux(s, o, KMT_ALIAS));
-		REQUIRE(kmt_tree_of(&s->core, space, o->addr, o->size) == tree);
-		if (before)
-			REQUIRE(before->addr + before->size <= o->addr);
 		if (space == KMT_VIRT)
 			c->virt[c->nr_virt++] = o;
 		if (tree == &s->core.wide[space]) {
@@ -88,7 +96,6 @@ static void check_tree(struct sim *s, struct kmt_tree *tree, struct census *c)
 			if (space == KMT_VIRT)
 				count_wide(s, o, c);
 		}
-		before = o;
 		nr++;
 	}
 	REQUIRE(nr == tree->nr);
@@ -126,7 +133,7 @@ static unsigned long check_list(struct sim *s, struct kmt_object *o)
 	unsigned long nr = 0;
 
 	for (; o; o = (struct kmt_object *)o->node.rb_left) {
-		REQUIRE(!o->flags);
+		REQUIRE(!o->flags && !o->size);
 		REQUIRE(++nr <= s->core.pool.cells);
 	}
 	return nr;
@@ -147,7 +154,7 @@ static void check_pool(struct sim *s, struct census *c)
 	kmt_for_each_cell(&s->core, chunk, o)
 		if (o->flags)
 			c->in_use++;
-		else
+		else if (!o->size)
 			c->blank++;
 	REQUIRE(nr_chunks == pool->nr_chunks);
 	REQUIRE(c->cells == pool->cells);
@@ -163,7 +170,8 @@ static void check_pool(struct sim *s, struct census *c)
 	}
 	REQUIRE(free == kmt_pool_free_cells(&s->core));
 	REQUIRE(free == c->blank);
-	REQUIRE(free + c->objects + c->aux == pool->cells);
+	REQUIRE(c->vacant == kmt_vacant(&s->core));
+	REQUIRE(free + c->objects + c->aux + c->vacant == pool->cells);
 }
 
 static int by_addr(const void *a, const void *b)

@@ -186,7 +186,7 @@ static void sim_low(struct kmt_core *core)
 {
 	struct sim *s = container_of(core, struct sim, core);
 
-	assert(!host_locks_held() && host_irqs_off());
+	assert(host_locks_held() <= 1 && host_irqs_off());
 	__atomic_fetch_add(&s->lows, 1, __ATOMIC_RELAXED);
 }
 
@@ -254,6 +254,14 @@ static void init_segments(void)
 		init_segment(&segments[i]);
 }
 
+void sim_remember(struct sim *s, bool remember)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		s->caches[cpu].hints = remember ? s->hints[cpu] : NULL;
+}
+
 struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 {
 	struct sim *s = calloc(1, sizeof(*s));
@@ -278,6 +286,7 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 		s->core.wide[i].lock.rank = 1;
 	s->core.aux.lock.rank = 2;
 	s->core.pool.lock.rank = 3;
+	sim_remember(s, true);
 	s->core.linear = (struct kmt_range){ SIM_LINEAR,
 					     SIM_LINEAR + SIM_LINEAR_LEN };
 	s->core.skip = (struct kmt_range){ SIM_IMAGE,

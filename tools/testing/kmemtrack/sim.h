@@ -56,6 +56,7 @@ struct sim {
 	struct kmt_core core;
 	struct kmt_tree shards[SIM_SHARDS];
 	struct kmt_cell_cache caches[HOST_CPUS];
+	struct kmt_object *hints[HOST_CPUS][KMT_HINTS];
 	struct kmt_marker m;
 	struct kmt_verdict v;
 	struct kmt_grey *stack;
@@ -114,6 +115,9 @@ extern struct sim *the_sim;
 struct sim *sim_new(unsigned int cells, unsigned int chunks,
 		    unsigned int stack);
 void sim_delete(struct sim *s);
+
+/* CPUs remember cells, as they do from the beginning, or do not. */
+void sim_remember(struct sim *s, bool remember);
 
 /* cmocka's setup and teardown: 63 cells a chunk, plenty of chunks. */
 int sim_setup(void **state);

@@ -152,6 +152,7 @@ static void test_resize(void **state)
 	struct kmt_tree *table = calloc(4 * SIM_SHARDS, sizeof(*table));
 	unsigned long i;
 
+	sim_remember(s, false);
 	for (i = 0; i < 4 * SIM_SHARDS; i++)
 		table[i].lock.rank = 1;
 	for (i = 0; i < 200; i++)
@@ -190,6 +191,7 @@ static void test_resize_from_wide(void **state)
 	struct kmt_tree *table = calloc(SIM_SHARDS, sizeof(*table));
 	unsigned long i;
 
+	sim_remember(s, false);
 	s->core.linear = (struct kmt_range){};
 	for (i = 0; i < 100; i++)
 		sim_alloc(s, SIM_LINEAR + i * 0x2000, 64);
@@ -265,6 +267,8 @@ static void test_lock_reborn(void **state)
 	struct sim *s = *state;
 	unsigned int i;
 
+	/* Each time in the cell of the last one. */
+	sim_remember(s, false);
 	for (i = 0; i < ARRAY_SIZE(places); i++) {
 		struct kmt_tree *tree;
 		struct kmt_object *o;

@@ -35,6 +35,7 @@ static void test_caches(void **state)
 	unsigned long i;
 	int cpu;
 
+	sim_remember(s, false);
 	for (i = 0; i < 400; i++) {
 		host_cpu = i % HOST_CPUS;
 		assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(i), 64, 1), 0);
@@ -128,6 +129,7 @@ static void test_evacuate(void **state)
 	unsigned long start, size, i;
 	struct kmt_chunk *early;
 
+	sim_remember(s, false);
 	fill_for_evacuation(s);
 	early = s->core.pool.chunks;
 	s->chunks_left = 10;
@@ -163,6 +165,7 @@ static void test_evacuate_middle(void **state)
 	struct kmt_chunk *middle;
 	unsigned long i;
 
+	sim_remember(s, false);
 	for (i = 0; i < 60; i++)
 		assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(i), 64, 1), 0);
 	middle = s->core.pool.chunks->next;
@@ -182,6 +185,7 @@ static void test_evacuate_no_memory(void **state)
 	struct kmt_chunk *early;
 	unsigned long i;
 
+	sim_remember(s, false);
 	fill_for_evacuation(s);
 	early = s->core.pool.chunks;
 	s->chunks_left = 1;

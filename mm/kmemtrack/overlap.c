@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Blocks in the way of others, and parts of blocks: all that is not on the way
+ * of an ordinary allocation or free.
+ *
+ * The allocators are the truth: what they hand out is new, so a record that
+ * overlaps it is stale (its free was not seen) and makes way; what they free
+ * is gone, tracked or not. Neither ends tracking of anything else.
+ */
+#include "hot.h"
+
+/**
+ * kmt_report_event - count an event and warn of it
+ * @core: tracker
+ * @ev: event
+ * @old: the block it happened to, or NULL
+ * @new: the block that brought it about, or NULL
+ *
+ * Context: any but NMI, no tracker lock held.
+ */
+void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
+		      const struct kmt_object *old,
+		      const struct kmt_object *new)
+{
+	kmt_event(core, ev);
+	if (core->ops->warn)
+		core->ops->warn(core, ev, old, new);
+}
+
+/* Unlinks what @tree has of the range; its tree is the only one it is in. */
+static bool remove_first(struct kmt_core *core, struct kmt_tree *tree,
+			 unsigned long addr, unsigned long size,
+			 struct kmt_object *copy)
+{
+	struct kmt_object *o;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&tree->lock, flags);
+	o = kmt_tree_first(tree, addr, size);
+	if (o) {
+		*copy = *o;
+		if (kmt_is_vacant(o)) {
+			kmt_tree_drop(tree, o);
+			kmt_count_vacant(kmt_cache_of(core), -1);
+		} else {
+			kmt_tree_unlink(core, tree, o);
+		}
+	}
+	raw_spin_unlock(&tree->lock);
+	if (o)
+		kmt_cell_put(core, o);
+	local_irq_restore(flags);
+	if (o && (copy->flags & (KMT_AREAS | KMT_ALIAS)))
+		kmt_drop_aux(core, copy->addr);
+	return o;
+}
+
+/*
+ * Unlinks one object or vacant record that overlaps the range, wherever it is;
+ * false when there is none left.
+ */
+static bool remove_overlap(struct kmt_core *core, enum kmt_space space,
+			   unsigned long addr, unsigned long size,
+			   struct kmt_object *copy)
+{
+	unsigned long at = addr, last = addr + size - 1;
+
+	if (remove_first(core, &core->wide[space], addr, size, copy))
+		return true;
+	if (space != KMT_VIRT)
+		return false;
+	while (at <= last) {
+		unsigned long region = at >> KMT_REGION_SHIFT;
+		struct kmt_tree *shard = kmt_shard_of(core, at);
+
+		if (kmt_in(&core->linear, at) &&
+		    remove_first(core, shard, addr, size, copy))
+			return true;
+		at = (region + 1) << KMT_REGION_SHIFT;
+		if (!at)
+			break;
+	}
+	return false;
+}
+
+/*
+ * Makes room for @new: what lives where it is was freed without our being told.
+ */
+static void evict(struct kmt_core *core, const struct kmt_object *new)
+{
+	struct kmt_object old;
+
+	while (remove_overlap(core, kmt_space(new), new->addr, new->size, &old))
+		if (!kmt_is_vacant(&old))
+			kmt_report_event(core, KMT_EV_OVERLAP, &old, new);
+}
+
+static void copy_rest(struct kmt_object *o, const struct kmt_object *new)
+{
+	o->stack = new->stack;
+	o->pid = new->pid;
+	o->born = new->born;
+	o->crc = new->crc;
+	o->comm = new->comm;
+	o->epoch = new->epoch;
+	o->count = new->count;
+	o->min = new->min;
+}
+
+/**
+ * kmt_insert_over - track a block in the place of whatever seems to be there
+ * @core: tracker
+ * @new: what its record is to be
+ * @gfp: how memory for the record may be got
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: 0, or -ENOMEM.
+ */
+int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
+		    gfp_t gfp)
+{
+	struct rb_node **link, *parent;
+	struct kmt_object *o;
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_tree_of(core, kmt_space(new), new->addr, new->size);
+	do {
+		/* Even where there is no cell: the block is no less new. */
+		evict(core, new);
+		o = kmt_cell_alloc(core, gfp, &flags);
+		if (!o) {
+			kmt_event(core, KMT_EV_LOST_NOMEM);
+			return -ENOMEM;
+		}
+		raw_spin_lock(&tree->lock);
+		link = kmt_tree_place(tree, new->addr, new->size, &parent);
+		if (link) {
+			kmt_cell_settle(o, kmt_space(new), new->addr, new->size);
+			copy_rest(o, new);
+			kmt_tree_link(tree, o, link, parent);
+			kmt_tree_enliven(core, tree, o, new->flags);
+		}
+		raw_spin_unlock(&tree->lock);
+		if (!link)
+			kmt_cell_put(core, o);
+		local_irq_restore(flags);
+	} while (!link);
+	return 0;
+}
+
+/* Tracks again what is left of @old at [@lo, @hi). */
+static void keep_part(struct kmt_core *core, const struct kmt_object *old,
+		      unsigned long lo, unsigned long hi, gfp_t gfp)
+{
+	struct kmt_object part = *old;
+
+	if (lo >= hi)
+		return;
+	part.addr = lo;
+	part.size = hi - lo;
+	/* Scan areas and aliases went with the whole: all of it is read. */
+	part.flags &= ~(KMT_LIVE | KMT_AREAS | KMT_ALIAS | KMT_WHOLE |
+			KMT_SCANNED);
+	kmt_insert_over(core, &part, gfp);
+}
+
+/**
+ * kmt_free_part - part of one or more blocks is freed
+ * @core: tracker
+ * @space: address space of @addr
+ * @addr: first byte that is freed
+ * @size: bytes that are freed
+ * @gfp: how memory for a new record may be got
+ *
+ * What is left before and after the part stays tracked.
+ *
+ * Context: any but NMI, no tracker lock held.
+ */
+void kmt_free_part(struct kmt_core *core, enum kmt_space space,
+		   unsigned long addr, unsigned long size, gfp_t gfp)
+{
+	struct kmt_object old;
+	bool found = false;
+
+	if (!size)
+		return;
+	if (addr + size < addr) {
+		kmt_report_event(core, KMT_EV_BAD_SIZE, NULL, NULL);
+		return;
+	}
+	while (remove_overlap(core, space, addr, size, &old)) {
+		if (kmt_is_vacant(&old))
+			continue;
+		found = true;
+		keep_part(core, &old, old.addr, min(addr, old.addr + old.size),
+			  gfp);
+		keep_part(core, &old, max(addr + size, old.addr),
+			  old.addr + old.size, gfp);
+	}
+	if (!found)
+		kmt_event(core, KMT_EV_FREE_UNKNOWN);
+}
+
+/**
+ * kmt_drop_space - forget every block of an address space
+ * @core: tracker
+ * @space: address space
+ *
+ * Blocks that are inserted meanwhile may or may not stay.
+ *
+ * Context: any but NMI, no tracker lock held; takes long.
+ * Return: how many were forgotten.
+ */
+unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+	unsigned long nr = 0;
+
+	kmt_for_each_cell(core, chunk, o) {
+		struct kmt_tree *tree;
+		unsigned long flags;
+		struct kmt_object old;
+
+		tree = kmt_lock_object(core, o, &flags);
+		if (!tree)
+			continue;
+		old = *o;
+		if (kmt_space(o) == space)
+			kmt_tree_unlink(core, tree, o);
+		raw_spin_unlock(&tree->lock);
+		if (kmt_space(&old) == space) {
+			kmt_cell_put(core, o);
+			nr++;
+		}
+		local_irq_restore(flags);
+		if (kmt_space(&old) == space &&
+		    (old.flags & (KMT_AREAS | KMT_ALIAS)))
+			kmt_drop_aux(core, old.addr);
+	}
+	return nr;
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Records of freed blocks.
+ *
+ * What was freed is often allocated again soon, in the same place and size:
+ * SLUB sees to it. So the record of a freed block stays where it is in its
+ * shard, vacant, until that happens, until another block wants the room, or
+ * until its cell is needed: then it is found here. Only a shard's records are
+ * left vacant, and only where CPUs remember cells by address (kmt_hint()):
+ * that is what makes it worth while.
+ */
+#include "hot.h"
+
+/* Cells that are looked at in one go, and how often that is tried. */
+#define KMT_REAP_CELLS	64
+#define KMT_REAP_TRIES	32
+
+/**
+ * kmt_vacant - records of freed blocks
+ * @core: tracker
+ *
+ * Return: their number; exact while nothing else happens.
+ */
+unsigned long kmt_vacant(struct kmt_core *core)
+{
+	unsigned int cpu;
+	long nr = 0;
+
+	for (cpu = 0; cpu < core->pool.nr_caches; cpu++)
+		nr += READ_ONCE(core->pool.caches[cpu].vacant);
+	return max(nr, 0L);
+}
+
+/* Some cells, and then others each time, all in turn. */
+static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
+{
+	struct kmt_object *first;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	if (!pool->reap_in) {
+		pool->reap_in = pool->chunks;
+		pool->reap_at = 0;
+	}
+	first = kmt_chunk_cells(pool->reap_in) + pool->reap_at;
+	*nr = min_t(u32, pool->reap_in->nr - pool->reap_at, KMT_REAP_CELLS);
+	pool->reap_at += *nr;
+	if (pool->reap_at == pool->reap_in->nr) {
+		pool->reap_in = pool->reap_in->next;
+		pool->reap_at = 0;
+	}
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	return first;
+}
+
+/* Makes a free cell of @o if it is a vacant record. */
+static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
+{
+	/* Flags come before the size, and the address does. */
+	unsigned long size = smp_load_acquire(&o->size);
+	unsigned long addr = READ_ONCE(o->addr), flags;
+	struct kmt_tree *tree;
+	bool vacant;
+
+	if (!size || READ_ONCE(o->flags))
+		return false;
+	tree = kmt_tree_of(core, KMT_VIRT, addr, size);
+	if (kmt_is_wide(core, tree))
+		return false;
+	raw_spin_lock_irqsave(&tree->lock, flags);
+	/* The size goes before the flags do. */
+	vacant = !smp_load_acquire(&o->flags) && READ_ONCE(o->size) == size &&
+		 READ_ONCE(o->addr) == addr;
+	if (vacant) {
+		kmt_tree_drop(tree, o);
+		kmt_count_vacant(kmt_cache_of(core), -1);
+	}
+	raw_spin_unlock(&tree->lock);
+	if (vacant)
+		kmt_cell_put(core, o);
+	local_irq_restore(flags);
+	return vacant;
+}
+
+/**
+ * kmt_reap - make free cells of vacant records
+ * @core: tracker
+ * @least: how many there should be for it to be worth while, 1 at least
+ *
+ * Context: any but NMI, no tracker lock held; a bounded number of cells is
+ * looked at.
+ * Return: whether there are more free cells than before.
+ */
+bool kmt_reap(struct kmt_core *core, unsigned long least)
+{
+	unsigned int tries, got = 0;
+
+	if (kmt_vacant(core) < least)
+		return false;
+	for (tries = 0; tries < KMT_REAP_TRIES && !got; tries++) {
+		struct kmt_object *o;
+		u32 i, nr;
+
+		o = next_cells(&core->pool, &nr);
+		for (i = 0; i < nr; i++)
+			got += reap_cell(core, &o[i]);
+	}
+	return got;
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Records of freed blocks: taken again, in the way of nothing, found again. */
+#include "hot.h"
+#include "sim.h"
+
+#define REGION	(1ul << KMT_REGION_SHIFT)
+
+static const struct kmt_object *cell_of(struct sim *s, unsigned long addr)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	kmt_for_each_cell(&s->core, chunk, o)
+		if (o->size && o->addr == addr && !(o->flags & KMT_AUX))
+			return o;
+	return NULL;
+}
+
+static void put(struct sim *s, unsigned long addr, unsigned long size)
+{
+	assert_int_equal(sim_insert(s, KMT_VIRT, addr, size, 1), 0);
+}
+
+static void drop(struct sim *s, unsigned long addr)
+{
+	assert_true(kmt_free(&s->core, KMT_VIRT, addr));
+}
+
+/* In the same cell, and nothing of the last block clings to it. */
+static void test_again(void **state)
+{
+	struct sim *s = *state;
+	const struct kmt_object *cell;
+	struct kmt_object o;
+
+	put(s, BLOCK(1), 64);
+	cell = cell_of(s, BLOCK(1));
+	assert_true(kmt_set_flags(&s->core, KMT_VIRT, BLOCK(1), KMT_NO_SCAN |
+				  KMT_TRANSIENT | KMT_SUSPECT | KMT_LEAK));
+	assert_true(kmt_set_min(&s->core, KMT_VIRT, BLOCK(1), KMT_MIN_BLACK));
+	drop(s, BLOCK(1));
+	check_core(s);
+	assert_int_equal(kmt_vacant(&s->core), 1);
+	assert_false(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1), &o));
+	assert_false(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1) + 63, &o));
+	put(s, BLOCK(1), 64);
+	check_core(s);
+	assert_ptr_equal(cell_of(s, BLOCK(1)), cell);
+	assert_int_equal(kmt_vacant(&s->core), 0);
+	assert_true(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1) + 63, &o));
+	assert_int_equal(o.flags, KMT_LIVE);
+	assert_int_equal(o.min, 1);
+	assert_int_equal(o.crc, 0);
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 0);
+}
+
+static void test_twice(void **state)
+{
+	struct sim *s = *state;
+
+	put(s, BLOCK(1), 64);
+	drop(s, BLOCK(1));
+	assert_false(kmt_free(&s->core, KMT_VIRT, BLOCK(1)));
+	assert_false(kmt_free(&s->core, KMT_VIRT, BLOCK(1) + 8));
+	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 2);
+	assert_int_equal(sim_events(s, KMT_EV_FREE_INSIDE), 0);
+	assert_int_equal(kmt_vacant(&s->core), 1);
+	/* Over one that lives: that is counted as ever. */
+	put(s, BLOCK(1), 64);
+	put(s, BLOCK(1), 64);
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 1);
+}
+
+/* Whatever takes the place of a freed block: nobody is told of it. */
+static void test_makes_way(void **state)
+{
+	static const unsigned long over[][2] = {
+		{ BLOCK(0), 512 }, { BLOCK(0) + 32, 64 }, { BLOCK(0), 32 },
+		{ BLOCK(0) + 8, 8 }, { BLOCK(3), 4096 }, { BLOCK(0), REGION },
+		{ BLOCK(0), 3 * REGION }, { BLOCK(0) + 100, 2 * REGION },
+	};
+	struct sim *s = *state;
+	unsigned int i, k;
+
+	for (k = 0; k < ARRAY_SIZE(over); k++) {
+		struct kmt_object o;
+
+		for (i = 0; i < 8; i++)
+			put(s, BLOCK(0) + 64 * i, 64);
+		for (i = 0; i < 8; i++)
+			drop(s, BLOCK(0) + 64 * i);
+		put(s, over[k][0], over[k][1]);
+		check_core(s);
+		assert_true(kmt_lookup(&s->core, KMT_VIRT,
+				       over[k][0] + over[k][1] - 1, &o));
+		assert_int_equal(o.addr, over[k][0]);
+		assert_int_equal(o.size, over[k][1]);
+		drop(s, over[k][0]);
+		check_core(s);
+		assert_false(kmt_lookup(&s->core, KMT_VIRT, over[k][0], &o));
+	}
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 0);
+	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 0);
+}
+
+/* A wide block that begins where a freed one's record is. */
+static void test_wide_at(void **state)
+{
+	struct sim *s = *state;
+	unsigned long at = SIM_LINEAR + REGION - 64;
+	struct kmt_object o;
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		put(s, at, 64);
+		drop(s, at);
+		put(s, at, 128);
+		assert_true(kmt_lookup(&s->core, KMT_VIRT, at, &o));
+		assert_int_equal(o.size, 128);
+		assert_true(kmt_lookup(&s->core, KMT_VIRT, at + 64, &o));
+		drop(s, at);
+		assert_false(kmt_lookup(&s->core, KMT_VIRT, at + 64, &o));
+		check_core(s);
+	}
+	assert_int_equal(s->core.wide[KMT_VIRT].nr, 0);
+}
+
+/* Each CPU remembers other cells; the record is found all the same. */
+static void test_cpus(void **state)
+{
+	struct sim *s = *state;
+	const struct kmt_object *cell = NULL;
+	int i;
+
+	for (i = 0; i < 3 * HOST_CPUS; i++) {
+		host_cpu = i % HOST_CPUS;
+		put(s, BLOCK(1), 64);
+		if (!cell)
+			cell = cell_of(s, BLOCK(1));
+		assert_ptr_equal(cell_of(s, BLOCK(1)), cell);
+		host_cpu = (i + 2) % HOST_CPUS;
+		drop(s, BLOCK(1));
+		check_core(s);
+	}
+	host_cpu = 0;
+	assert_int_equal(kmt_vacant(&s->core), 1);
+}
+
+static void test_areas(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_object o;
+	unsigned long start, size;
+
+	put(s, BLOCK(1), 64);
+	assert_true(kmt_add_area(&s->core, BLOCK(1), 8, GFP_KERNEL));
+	drop(s, BLOCK(1));
+	check_core(s);
+	put(s, BLOCK(1), 64);
+	assert_true(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1), &o));
+	assert_false(o.flags & KMT_AREAS);
+	assert_false(kmt_get_area(&s->core, BLOCK(1), 0, &start, &size));
+	check_core(s);
+}
+
+/* More blocks than are remembered, again and again. */
+static void test_many(void **state)
+{
+	struct sim *s = *state;
+	unsigned long i, round;
+
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < 3 * KMT_HINTS; i++)
+			put(s, SIM_LINEAR + 32 * i, 32);
+		check_core(s);
+		for (i = 0; i < 3 * KMT_HINTS; i++)
+			drop(s, SIM_LINEAR + 32 * (i * 7 % (3 * KMT_HINTS)));
+		check_core(s);
+		assert_int_equal(kmt_vacant(&s->core), 3 * KMT_HINTS);
+	}
+	assert_true(s->core.pool.cells < 3 * KMT_HINTS + 200);
+}
+
+/* Cells of freed blocks are there for others, without new memory. */
+static void test_reap(void **state)
+{
+	struct sim *s = sim_new(64, 2, 16);
+	unsigned long i, round;
+
+	for (round = 0; round < 20; round++) {
+		unsigned long at = SIM_LINEAR + round * 0x10000;
+
+		for (i = 0; i < 120; i++)
+			put(s, at + 64 * i, 64);
+		check_core(s);
+		/* What is remembered is another block's by now. */
+		if (round)
+			assert_false(kmt_free(&s->core, KMT_VIRT,
+					      at - 0x10000));
+		for (i = 0; i < 120; i++)
+			drop(s, at + 64 * i);
+		check_core(s);
+	}
+	assert_int_equal(sim_events(s, KMT_EV_LOST_NOMEM), 0);
+	sim_delete(s);
+}
+
+/* They are preferred to new memory once they are many. */
+static void test_grows_little(void **state)
+{
+	struct sim *s = *state;
+	unsigned long i;
+
+	for (i = 0; i < 20000; i++) {
+		unsigned long at = SIM_LINEAR + 64 * i;
+
+		put(s, at, 64);
+		if (i >= 50)
+			drop(s, at - 64 * 50);
+	}
+	check_core(s);
+	assert_true(s->core.pool.cells < 400);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_again),
+		T(test_twice),
+		T(test_makes_way),
+		T(test_wide_at),
+		T(test_cpus),
+		T(test_areas),
+		T(test_many),
+		cmocka_unit_test(test_reap),
+		T(test_grows_little),
+	};
+
+	return cmocka_run_group_tests_name("vacant", tests, NULL, NULL);
+}
