@@ -98,16 +98,19 @@ static noinline int insert_slowly(struct kmt_core *core, enum kmt_space space,
 	return kmt_insert_over(core, &new, gfp);
 }
 
-/* The vacant record of just this block, if this CPU remembers one. */
+/* The vacant record of just this block in @tree, if this CPU remembers one. */
 static __always_inline struct kmt_object *
-remembered_vacant(struct kmt_cell_cache *cache, unsigned long addr,
-		  unsigned long size)
+remembered_vacant(struct kmt_core *core, struct kmt_cell_cache *cache,
+		  struct kmt_tree *tree, unsigned long addr, unsigned long size)
 {
-	struct kmt_object *o = cache->hints ? *kmt_hint(cache, addr) : NULL;
+	struct kmt_object *o;
 
+	if (kmt_is_wide(core, tree) || !cache->hints)
+		return NULL;
+	o = *kmt_hint(cache, addr);
 	/*
-	 * Address and size tell the tree, and that one is locked: if they are
-	 * right, it is there.
+	 * Of a shard's record address and size tell the shard, and that one is
+	 * locked: if they are right, it is there.
 	 */
 	if (!o || READ_ONCE(o->addr) != addr)
 		return NULL;
@@ -174,7 +177,7 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	local_irq_save(flags);
 	cache = kmt_cache_of(core);
 	raw_spin_lock(&tree->lock);
-	o = remembered_vacant(cache, addr, size);
+	o = remembered_vacant(core, cache, tree, addr, size);
 	if (likely(o))
 		kmt_count_vacant(cache, -1);
 	else

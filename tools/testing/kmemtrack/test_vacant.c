@@ -125,6 +125,26 @@ static void test_wide_at(void **state)
 	assert_int_equal(s->core.wide[KMT_VIRT].nr, 0);
 }
 
+/* The same number is an address in other spaces, too. */
+static void test_spaces(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_object o;
+	int space;
+
+	for (space = 0; space < KMT_NR_SPACES; space++) {
+		put(s, BLOCK(1), 64);
+		drop(s, BLOCK(1));
+		assert_int_equal(sim_insert(s, space, BLOCK(1), 64, 1), 0);
+		check_core(s);
+		assert_true(kmt_lookup(&s->core, space, BLOCK(1), &o));
+		assert_int_equal(kmt_space(&o), space);
+		assert_int_equal(kmt_vacant(&s->core), space != KMT_VIRT);
+		assert_true(kmt_free(&s->core, space, BLOCK(1)));
+		check_core(s);
+	}
+}
+
 /* Each CPU remembers other cells; the record is found all the same. */
 static void test_cpus(void **state)
 {
@@ -231,6 +251,7 @@ int main(void)
 		T(test_twice),
 		T(test_makes_way),
 		T(test_wide_at),
+		T(test_spaces),
 		T(test_cpus),
 		T(test_areas),
 		T(test_many),
