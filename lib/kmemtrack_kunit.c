@@ -28,6 +28,7 @@ struct env {
 	struct kmt_cell_cache caches[NR_CPUS];
 	struct kmt_marker m;
 	struct kmt_grey grey[NR_GREY];
+	unsigned long useless[BIT(KMT_USELESS_SHIFT)];
 	struct kmt_verdict v;
 	unsigned long roots[NR_ROOTS];
 	unsigned long chunks[MAX_CHUNKS];
@@ -40,7 +41,6 @@ static const struct kmt_origin nobody;
 static void *env_chunk(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 {
 	struct env *e = container_of(core, struct env, core);
-	unsigned long page;
 	int nr;
 
 	if (READ_ONCE(e->starved))
@@ -48,10 +48,9 @@ static void *env_chunk(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 	nr = atomic_inc_return(&e->nr_chunks) - 1;
 	if (nr >= MAX_CHUNKS)
 		return NULL;
-	page = __get_free_page(gfp);
-	e->chunks[nr] = page;
+	e->chunks[nr] = __get_free_page(gfp);
 	*bytes = PAGE_SIZE;
-	return (void *)page;
+	return (void *)e->chunks[nr];
 }
 
 static bool env_relax(struct kmt_marker *m)
@@ -75,6 +74,7 @@ static int env_init(struct kunit *test)
 		      ARRAY_SIZE(e->caches));
 	e->core.linear = kmt_core.linear;
 	kmt_marker_init(&e->m, &e->core, e->grey, NR_GREY);
+	e->m.useless = e->useless;
 	return 0;
 }
 

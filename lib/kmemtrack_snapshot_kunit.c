@@ -31,6 +31,7 @@
  * @caches: of it
  * @m: its marker
  * @grey: mark stack of that
+ * @useless: table of that
  * @helpers: markers of the snapshot
  * @helper_grey: their mark stacks
  * @filter: for references to suspects
@@ -53,6 +54,7 @@ struct frontier {
 	struct kmt_cell_cache caches[NR_CPUS];
 	struct kmt_marker m;
 	struct kmt_grey grey[NR_GREY];
+	unsigned long useless[BIT(KMT_USELESS_SHIFT)];
 	struct kmt_marker helpers[NR_HELPERS];
 	struct kmt_grey helper_grey[NR_HELPERS][NR_GREY];
 	struct kmt_filter filter;
@@ -143,6 +145,7 @@ static int frontier_init(struct kunit *test)
 		      ARRAY_SIZE(f->caches));
 	f->core.linear = kmt_core.linear;
 	kmt_marker_init(&f->m, &f->core, f->grey, NR_GREY);
+	f->m.useless = f->useless;
 	for (i = 0; i < NR_BLOCKS; i++) {
 		f->blocks[i] = tracked(test, BLOCK);
 		f->roots[i] = (unsigned long)f->blocks[i];

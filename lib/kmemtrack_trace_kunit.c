@@ -121,49 +121,13 @@ static void compare(struct kunit *test, struct way *way)
 }
 
 /* Few ways often, and many seldom. */
-static void choose(struct way *way, struct rnd_state *rnd, gfp_t gfp)
+static void choose(struct way *way, struct rnd_state *rnd)
 {
 	u32 r = prandom_u32_state(rnd);
 
-	way->gfp = gfp;
 	way->levels = r % 4 ? r / 4 % 4 : r / 4 % 12;
 	way->turns = r / 64;
 	way->p = NULL;
-}
-
-static void task_traces(struct kunit *test)
-{
-	struct way *way = kunit_kzalloc(test, sizeof(*way), GFP_KERNEL);
-	struct rnd_state rnd;
-	unsigned int i;
-
-	KUNIT_ASSERT_NOT_NULL(test, way);
-	prandom_seed_state(&rnd, 1);
-	for (i = 0; i < ROUNDS; i++) {
-		choose(way, &rnd, GFP_KERNEL);
-		walk(way);
-		compare(test, way);
-		kfree(way->p);
-	}
-}
-
-/* One way, many times: the unwinder is seldom asked. */
-static void recognised(struct kunit *test)
-{
-	struct way *way = kunit_kzalloc(test, sizeof(*way), GFP_KERNEL);
-	unsigned int i;
-	long before;
-
-	KUNIT_ASSERT_NOT_NULL(test, way);
-	way->gfp = GFP_KERNEL;
-	way->levels = 3;
-	before = atomic_long_read(&kmt_unwound);
-	for (i = 0; i < ROUNDS; i++) {
-		walk(way);
-		kfree(way->p);
-	}
-	KUNIT_EXPECT_LT(test, atomic_long_read(&kmt_unwound) - before,
-			ROUNDS / 10);
 }
 
 static void in_hard_interrupt(struct irq_work *work)
@@ -174,32 +138,20 @@ static void in_hard_interrupt(struct irq_work *work)
 	complete(&way->done);
 }
 
-static void hardirq_traces(struct kunit *test)
-{
-	struct way *way = kunit_kzalloc(test, sizeof(*way), GFP_KERNEL);
-	struct rnd_state rnd;
-	unsigned int i;
-
-	KUNIT_ASSERT_NOT_NULL(test, way);
-	prandom_seed_state(&rnd, 2);
-	way->work = IRQ_WORK_INIT_HARD(in_hard_interrupt);
-	for (i = 0; i < ROUNDS; i++) {
-		choose(way, &rnd, GFP_ATOMIC);
-		init_completion(&way->done);
-		irq_work_queue(&way->work);
-		wait_for_completion(&way->done);
-		irq_work_sync(&way->work);
-		compare(test, way);
-		kfree(way->p);
-	}
-}
-
 static void in_soft_interrupt(struct tasklet_struct *tasklet)
 {
 	struct way *way = container_of(tasklet, struct way, tasklet);
 
 	walk(way);
 	complete(&way->done);
+}
+
+static void run_irq_work(struct way *way)
+{
+	init_completion(&way->done);
+	irq_work_queue(&way->work);
+	wait_for_completion(&way->done);
+	irq_work_sync(&way->work);
 }
 
 /* On the stack of interrupts, or on that of ksoftirqd. */
@@ -215,42 +167,86 @@ static void run_tasklet(struct way *way, bool at_once)
 	tasklet_unlock_wait(&way->tasklet);
 }
 
-static void softirq_traces(struct kunit *test)
+static void run_tasklet_at_once(struct way *way)
+{
+	run_tasklet(way, true);
+}
+
+static void run_tasklet_both_ways(struct way *way)
+{
+	run_tasklet(way, way->turns & 1);
+}
+
+static struct way *new_way(struct kunit *test, gfp_t gfp)
 {
 	struct way *way = kunit_kzalloc(test, sizeof(*way), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, way);
+	way->gfp = gfp;
+	way->levels = 3;
+	way->work = IRQ_WORK_INIT_HARD(in_hard_interrupt);
+	tasklet_setup(&way->tasklet, in_soft_interrupt);
+	return way;
+}
+
+/* Many ways, each gone by @go. */
+static void same_traces(struct kunit *test, u64 seed, gfp_t gfp,
+			void (*go)(struct way *way))
+{
+	struct way *way = new_way(test, gfp);
 	struct rnd_state rnd;
 	unsigned int i;
 
-	KUNIT_ASSERT_NOT_NULL(test, way);
-	prandom_seed_state(&rnd, 3);
-	tasklet_setup(&way->tasklet, in_soft_interrupt);
+	prandom_seed_state(&rnd, seed);
 	for (i = 0; i < ROUNDS; i++) {
-		choose(way, &rnd, GFP_ATOMIC);
-		run_tasklet(way, i % 2);
+		choose(way, &rnd);
+		go(way);
 		compare(test, way);
 		kfree(way->p);
 	}
 	tasklet_kill(&way->tasklet);
 }
 
-static void recognised_in_softirq(struct kunit *test)
+/* One way, many times: the unwinder is seldom asked. */
+static void few_unwound(struct kunit *test, gfp_t gfp,
+			void (*go)(struct way *way))
 {
-	struct way *way = kunit_kzalloc(test, sizeof(*way), GFP_KERNEL);
+	struct way *way = new_way(test, gfp);
+	long before = atomic_long_read(&kmt_unwound);
 	unsigned int i;
-	long before;
 
-	KUNIT_ASSERT_NOT_NULL(test, way);
-	way->gfp = GFP_ATOMIC;
-	way->levels = 3;
-	tasklet_setup(&way->tasklet, in_soft_interrupt);
-	before = atomic_long_read(&kmt_unwound);
 	for (i = 0; i < ROUNDS; i++) {
-		run_tasklet(way, true);
+		go(way);
 		kfree(way->p);
 	}
 	tasklet_kill(&way->tasklet);
 	KUNIT_EXPECT_LT(test, atomic_long_read(&kmt_unwound) - before,
 			ROUNDS / 10);
+}
+
+static void task_traces(struct kunit *test)
+{
+	same_traces(test, 1, GFP_KERNEL, walk);
+}
+
+static void hardirq_traces(struct kunit *test)
+{
+	same_traces(test, 2, GFP_ATOMIC, run_irq_work);
+}
+
+static void softirq_traces(struct kunit *test)
+{
+	same_traces(test, 3, GFP_ATOMIC, run_tasklet_both_ways);
+}
+
+static void recognised(struct kunit *test)
+{
+	few_unwound(test, GFP_KERNEL, walk);
+}
+
+static void recognised_in_softirq(struct kunit *test)
+{
+	few_unwound(test, GFP_ATOMIC, run_tasklet_at_once);
 }
 
 static int traces_init(struct kunit *test)

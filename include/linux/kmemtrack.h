@@ -10,6 +10,7 @@
 #define _LINUX_KMEMTRACK_H
 
 #include <linux/gfp_types.h>
+#include <linux/init.h>
 #include <linux/jump_label.h>
 #include <linux/kconfig.h>
 #include <linux/types.h>

@@ -12,9 +12,11 @@
  */
 #include "mark.h"
 
-static __no_kcsan bool seems_leak(const struct kmt_object *o)
+static bool seems_leak(const struct kmt_object *o)
 {
-	return (o->flags & (KMT_LIVE | KMT_LEAK)) == (KMT_LIVE | KMT_LEAK);
+	/* change_leak() looks again, locked. */
+	return (data_race(o->flags) & (KMT_LIVE | KMT_LEAK)) ==
+	       (KMT_LIVE | KMT_LEAK);
 }
 
 static bool change_leak(struct kmt_core *core, struct kmt_object *o, u16 set,
@@ -88,13 +90,6 @@ static void read_leak(struct kmt_marker *m, struct kmt_object *o,
 		kmt_read_object(&r, o, &copy);
 }
 
-/* Lets others run, and goes on unless the scan is given up. */
-static bool go_on(struct kmt_marker *m)
-{
-	m->budget -= 2;
-	return !kmt_mark_relax(m);
-}
-
 static void drain_leaks(struct kmt_marker *m, struct kmt_object *head)
 {
 	while (m->depth && !m->stopped)
@@ -132,7 +127,7 @@ static void reset_leaks(struct kmt_marker *m, u16 clear)
 	struct kmt_chunk *chunk;
 
 	kmt_for_each_cell(core, chunk, o)
-		if (go_on(m) && seems_leak(o))
+		if (kmt_go_on(m) && seems_leak(o))
 			change_leak(core, o, 0, clear | KMT_COVERED |
 				    KMT_SCANNED, &copy);
 }
@@ -143,7 +138,7 @@ static void cover_forward(struct kmt_marker *m)
 	struct kmt_object *o;
 
 	kmt_for_each_cell(m->core, chunk, o)
-		if (go_on(m) && seems_leak(o) &&
+		if (kmt_go_on(m) && seems_leak(o) &&
 		    !(READ_ONCE(o->flags) & KMT_COVERED))
 			cover(m, o);
 }
@@ -152,8 +147,7 @@ static void cover_forward(struct kmt_marker *m)
 static struct kmt_chunk *chunk_before(struct kmt_core *core,
 				      struct kmt_chunk *next)
 {
-	/* Pairs with kmt_pool_add(). */
-	struct kmt_chunk *chunk = smp_load_acquire(&core->pool.chunks);
+	struct kmt_chunk *chunk = kmt_chunks(core);
 
 	if (chunk == next)
 		return NULL;
@@ -173,7 +167,7 @@ static void cover_backward(struct kmt_marker *m)
 
 		while (i--) {
 			o = &cells[i];
-			if (go_on(m) && seems_leak(o) &&
+			if (kmt_go_on(m) && seems_leak(o) &&
 			    !(READ_ONCE(o->flags) &
 			      (KMT_INDIRECT | KMT_COVERED)))
 				cover(m, o);

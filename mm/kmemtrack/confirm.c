@@ -177,7 +177,9 @@ static int find_by_snapshot(struct kmt_scan *scan)
 	if (scan->suspects && !scan->m.stopped)
 		scan->how = take_snapshot(scan, words);
 	if (scan->how == KMT_BY_SNAPSHOT) {
-		judge(scan);
+		/* Mostly there is nothing to be judged. */
+		if (scan->verdict.accused)
+			judge(scan);
 		return end_mark(scan, since);
 	}
 	scan->m.sums = false;

@@ -45,27 +45,6 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 }
 
 /*
- * Whether trees other than @tree can have objects that overlap the block. A
- * hint that is often wrong, but never when it says no.
- */
-static inline bool crowded(struct kmt_core *core, struct kmt_tree *tree,
-			   unsigned long addr, unsigned long size)
-{
-	unsigned long region, last;
-
-	if (likely(!kmt_is_wide(core, tree)))
-		return READ_ONCE(tree->wide);
-	if (tree != &core->wide[KMT_VIRT] || !kmt_in(&core->linear, addr))
-		return false;
-	region = addr >> KMT_REGION_SHIFT;
-	last = (addr + size - 1) >> KMT_REGION_SHIFT;
-	for (; region <= last; region++)
-		if (READ_ONCE(core->shards[region & (core->nr_shards - 1)].nr))
-			return true;
-	return false;
-}
-
-/*
  * What is born during a mark counts as reached by it, and is still to be read:
  * the last reference to an older block may move into it.
  */
@@ -98,44 +77,45 @@ static noinline int insert_slowly(struct kmt_core *core, enum kmt_space space,
 	return kmt_insert_over(core, &new, gfp);
 }
 
-/* The vacant record of just this block in @tree, if this CPU remembers one. */
+/* The vacant record of just this block, if this CPU remembers one. */
 static __always_inline struct kmt_object *
-remembered_vacant(struct kmt_core *core, struct kmt_cell_cache *cache,
-		  struct kmt_tree *tree, unsigned long addr, unsigned long size)
+remembered_vacant(struct kmt_cell_cache *cache, unsigned long addr,
+		  unsigned long size)
 {
 	struct kmt_object *o;
 
-	if (kmt_is_wide(core, tree) || !cache->hints)
+	if (unlikely(!cache->hints))
 		return NULL;
 	o = *kmt_hint(cache, addr);
 	/*
-	 * Of a shard's record address and size tell the shard, and that one is
-	 * locked: if they are right, it is there.
+	 * The size comes last, the address it belongs to before: pairs with
+	 * kmt_cell_settle(). Of a shard's record the two tell the shard, and
+	 * that one is locked: if they are right, it is there.
 	 */
-	if (!o || READ_ONCE(o->addr) != addr)
+	if (!o || smp_load_acquire(&o->size) != size)
 		return NULL;
-	/* Flags come before the size: pairs with kmt_cell_settle(). */
-	if (smp_load_acquire(&o->size) != size || READ_ONCE(o->flags))
+	if (READ_ONCE(o->addr) != addr || READ_ONCE(o->flags))
 		return NULL;
 	return o;
 }
 
-/* A record in @tree to be filled in: new, or vacant so far. */
-static __always_inline struct kmt_object *
-place_object(struct kmt_core *core, struct kmt_cell_cache *cache,
-	     struct kmt_tree *tree, enum kmt_space space, unsigned long addr,
-	     unsigned long size)
+/* A record in @shard to be filled in: new, or vacant so far. */
+static noinline struct kmt_object *place_object(struct kmt_core *core,
+						struct kmt_cell_cache *cache,
+						struct kmt_tree *shard,
+						unsigned long addr,
+						unsigned long size)
 {
 	struct rb_node **link, *parent;
 	struct kmt_object *o;
 
-	link = kmt_tree_place(tree, addr, size, &parent);
+	link = kmt_tree_place(shard, addr, size, &parent);
 	if (likely(link)) {
 		o = kmt_cell_get(core);
 		if (unlikely(!o))
 			return NULL;
-		kmt_cell_settle(o, space, addr, size);
-		kmt_tree_link(tree, o, link, parent);
+		kmt_cell_settle(o, KMT_VIRT, addr, size);
+		kmt_tree_link(shard, o, link, parent);
 	} else {
 		o = kmt_to_object(parent);
 		if (!kmt_is_vacant(o) || o->addr != addr || o->size != size)
@@ -144,6 +124,33 @@ place_object(struct kmt_core *core, struct kmt_cell_cache *cache,
 	}
 	if (cache->hints)
 		*kmt_hint(cache, addr) = o;
+	return o;
+}
+
+/* What most blocks come to; false if that is not so easy. */
+static __always_inline bool insert_in(struct kmt_core *core,
+				      struct kmt_tree *shard,
+				      unsigned long addr, unsigned long size,
+				      u8 min, const struct kmt_origin *origin)
+{
+	struct kmt_cell_cache *cache;
+	struct kmt_object *o;
+	unsigned long flags;
+
+	local_irq_save(flags);
+	cache = kmt_cache_of(core);
+	raw_spin_lock(&shard->lock);
+	o = remembered_vacant(cache, addr, size);
+	if (likely(o))
+		kmt_count_vacant(cache, -1);
+	else
+		o = place_object(core, cache, shard, addr, size);
+	if (likely(o)) {
+		fill(core, o, min, origin);
+		kmt_shard_enliven(shard, o, KMT_VIRT);
+	}
+	raw_spin_unlock(&shard->lock);
+	local_irq_restore(flags);
 	return o;
 }
 
@@ -166,31 +173,17 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	       unsigned long size, u8 min, const struct kmt_origin *origin,
 	       gfp_t gfp)
 {
-	struct kmt_tree *tree = kmt_tree_of(core, space, addr, size);
-	struct kmt_cell_cache *cache;
-	struct kmt_object *o;
-	unsigned long flags;
+	unsigned long last = addr + size - 1;
+	struct kmt_tree *shard;
 
-	if (unlikely(!size || addr + size < addr ||
-		     crowded(core, tree, addr, size)))
-		goto slowly;
-	local_irq_save(flags);
-	cache = kmt_cache_of(core);
-	raw_spin_lock(&tree->lock);
-	o = remembered_vacant(core, cache, tree, addr, size);
-	if (likely(o))
-		kmt_count_vacant(cache, -1);
-	else
-		o = place_object(core, cache, tree, space, addr, size);
-	if (likely(o)) {
-		fill(core, o, min, origin);
-		kmt_tree_enliven(core, tree, o, space);
+	if (likely(space == KMT_VIRT && size && kmt_in(&core->linear, addr) &&
+		   addr >> KMT_REGION_SHIFT == last >> KMT_REGION_SHIFT)) {
+		shard = kmt_shard_of(core, addr);
+		/* A hint that is often wrong, but never when it says no. */
+		if (likely(!READ_ONCE(shard->wide)) &&
+		    likely(insert_in(core, shard, addr, size, min, origin)))
+			return 0;
 	}
-	raw_spin_unlock(&tree->lock);
-	local_irq_restore(flags);
-	if (likely(o))
-		return 0;
-slowly:
 	return insert_slowly(core, space, addr, size, min, origin, gfp);
 }
 
@@ -200,33 +193,14 @@ static bool free_wide(struct kmt_core *core, struct kmt_tree *tree,
 {
 	struct kmt_object *o;
 	unsigned long flags;
-	u16 was = 0;
 
 	raw_spin_lock_irqsave(&tree->lock, flags);
 	o = kmt_tree_at(tree, addr);
-	if (o) {
-		was = o->flags;
-		kmt_tree_unlink(core, tree, o);
-	}
-	raw_spin_unlock(&tree->lock);
 	if (o)
-		kmt_cell_put(core, o);
-	local_irq_restore(flags);
-	if (was & (KMT_AREAS | KMT_ALIAS))
-		kmt_drop_aux(core, addr);
+		kmt_retire(core, tree, o, flags);
+	else
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return o;
-}
-
-/* Whether @o is the live object of KMT_VIRT at @addr, and that in a shard. */
-static __always_inline bool is_shards(const struct kmt_object *o,
-				      unsigned long addr)
-{
-	unsigned long last = addr + READ_ONCE(o->size) - 1;
-
-	return READ_ONCE(o->addr) == addr &&
-	       (READ_ONCE(o->flags) & (KMT_LIVE | KMT_SPACE_MASK)) ==
-	       (KMT_LIVE | KMT_VIRT) &&
-	       (addr >> KMT_REGION_SHIFT) == (last >> KMT_REGION_SHIFT);
 }
 
 /* Frees the object at @addr in @shard, if there is one. */
@@ -243,8 +217,8 @@ static __always_inline bool free_in(struct kmt_core *core,
 	raw_spin_lock(&shard->lock);
 	if (cache->hints)
 		o = *kmt_hint(cache, addr);
-	/* What is a shard's and at @addr is this shard's, under our lock. */
-	if (unlikely(!o || !is_shards(o, addr))) {
+	/* What is live, and a shard's, and at @addr, is in this one. */
+	if (unlikely(!o || !kmt_is_at(o, addr))) {
 		o = kmt_tree_at(shard, addr);
 		if (unlikely(!o || kmt_is_vacant(o))) {
 			raw_spin_unlock(&shard->lock);
@@ -254,16 +228,14 @@ static __always_inline bool free_in(struct kmt_core *core,
 		if (cache->hints)
 			*kmt_hint(cache, addr) = o;
 	}
-	aux = o->flags & (KMT_AREAS | KMT_ALIAS);
-	if (likely(cache->hints)) {
-		kmt_tree_vacate(shard, o);
-		kmt_count_vacant(cache, 1);
-		raw_spin_unlock(&shard->lock);
-	} else {
-		kmt_tree_unlink(core, shard, o);
-		raw_spin_unlock(&shard->lock);
-		kmt_cell_put(core, o);
+	if (unlikely(!cache->hints)) {
+		kmt_retire(core, shard, o, flags);
+		return true;
 	}
+	aux = o->flags & (KMT_AREAS | KMT_ALIAS);
+	kmt_tree_vacate(shard, o);
+	kmt_count_vacant(cache, 1);
+	raw_spin_unlock(&shard->lock);
 	local_irq_restore(flags);
 	if (unlikely(aux))
 		kmt_drop_aux(core, addr);

@@ -52,6 +52,15 @@ struct kmt_chunk {
 	u32 nr;
 };
 
+/*
+ * A hash of ten bits or more: of blocks in a row, whatever their size, as many
+ * have places of their own as there are.
+ */
+static __always_inline unsigned long kmt_fold(unsigned long addr)
+{
+	return (addr ^ addr >> 10) >> 3;
+}
+
 /* Cells that a CPU remembers, by address. */
 #define KMT_HINTS_SHIFT	10
 #define KMT_HINTS	BIT(KMT_HINTS_SHIFT)
@@ -214,6 +223,8 @@ void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
 		      const struct kmt_object *new);
 int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 		    gfp_t gfp);
+void kmt_retire(struct kmt_core *core, struct kmt_tree *tree,
+		struct kmt_object *o, unsigned long flags);
 void kmt_free_part(struct kmt_core *core, enum kmt_space space,
 		   unsigned long addr, unsigned long size, gfp_t gfp);
 unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space);
@@ -236,7 +247,6 @@ bool kmt_get_area(struct kmt_core *core, unsigned long owner, unsigned int nr,
 void kmt_drop_aux(struct kmt_core *core, unsigned long owner);
 
 /* index.c: finding objects; the tree's lock is held */
-struct kmt_object *kmt_tree_find(struct kmt_tree *tree, unsigned long addr);
 struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
 				  unsigned long size);
 void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
@@ -258,6 +268,7 @@ void kmt_cell_give(struct kmt_core *core, struct kmt_cell_cache *cache);
 struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 				  unsigned long *flags);
 bool kmt_pool_grow(struct kmt_core *core, gfp_t gfp);
+bool kmt_pool_extend(struct kmt_core *core, gfp_t gfp);
 struct kmt_chunk *kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes);
 int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk,
 		      gfp_t gfp);
@@ -272,30 +283,21 @@ static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
 	return (struct kmt_object *)((char *)chunk + sizeof(struct kmt_object));
 }
 
-/* The first cell of @chunk or of the next one that has any. */
-static inline struct kmt_object *kmt_first_of(struct kmt_chunk **chunk)
-{
-	while (*chunk && !(*chunk)->nr)
-		*chunk = (*chunk)->next;
-	return *chunk ? kmt_chunk_cells(*chunk) : NULL;
-}
-
-static inline struct kmt_object *kmt_first_cell(struct kmt_core *core,
-						struct kmt_chunk **chunk)
+static inline struct kmt_chunk *kmt_chunks(struct kmt_core *core)
 {
 	/* Pairs with kmt_pool_add(): a chunk is complete when it is listed. */
-	*chunk = smp_load_acquire(&core->pool.chunks);
-	return kmt_first_of(chunk);
+	return smp_load_acquire(&core->pool.chunks);
 }
 
-static inline struct kmt_object *kmt_next_cell(struct kmt_object *o,
-					       struct kmt_chunk **chunk)
-{
-	if (likely(++o < kmt_chunk_cells(*chunk) + (*chunk)->nr))
-		return o;
-	*chunk = (*chunk)->next;
-	return kmt_first_of(chunk);
-}
+/* Every piece of the pool's memory. */
+#define kmt_for_each_chunk(core, chunk)					\
+	for ((chunk) = kmt_chunks(core); (chunk); (chunk) = (chunk)->next)
+
+/* Every cell of a chunk, live or not. */
+#define kmt_for_each_in(chunk, o)					\
+	for (struct kmt_object *end_of_##o =				\
+	     ((o) = kmt_chunk_cells(chunk)) + (chunk)->nr;		\
+	     (o) < end_of_##o; (o)++)
 
 /**
  * kmt_for_each_cell - every cell of the pool, live or not
@@ -303,10 +305,11 @@ static inline struct kmt_object *kmt_next_cell(struct kmt_object *o,
  * @chunk: cursor
  * @o: cursor
  *
- * Takes no lock: what it meets is to be checked under kmt_lock_object().
+ * Two loops: `break` leaves the inner one only. Takes no lock: what it meets
+ * is to be checked under kmt_lock_object().
  */
 #define kmt_for_each_cell(core, chunk, o)				\
-	for ((o) = kmt_first_cell(core, &(chunk)); (o);			\
-	     (o) = kmt_next_cell(o, &(chunk)))
+	for ((chunk) = kmt_chunks(core); (chunk); (chunk) = (chunk)->next) \
+		kmt_for_each_in(chunk, o)
 
 #endif /* _KMT_CORE_H */

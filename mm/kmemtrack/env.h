@@ -25,12 +25,92 @@
 #include <linux/types.h>
 #include <linux/uaccess.h>
 #include <asm/page.h>
+#ifdef CONFIG_ARM64
+#include <asm/asm-extable.h>
+#endif
+
+/*
+ * One word, or four in a row, of kernel memory that may be gone; @bad is set
+ * if it is, and what was read means nothing.
+ */
+#if defined(CONFIG_ARM64) && !defined(CONFIG_KASAN_HW_TAGS)
+/* A fault at @insn sets [bad] and goes on at 9. */
+#define KMT_MAY_FAULT(insn)						\
+	__ASM_EXTABLE_RAW(insn, "9b",					\
+			  __stringify(EX_TYPE_KACCESS_ERR_ZERO),	\
+			  "(.L__gpr_num_%w[bad] << "			\
+			  __stringify(EX_DATA_REG_ERR_SHIFT)		\
+			  " | .L__gpr_num_wzr << "			\
+			  __stringify(EX_DATA_REG_ZERO_SHIFT) ")")
+
+static __always_inline void kmt_env_one(unsigned long addr, unsigned long *a,
+					unsigned int *bad)
+{
+	asm volatile("1: ldr %0, [%2]\n"
+		     "9:\n"
+		     __DEFINE_ASM_GPR_NUMS
+		     KMT_MAY_FAULT("1b")
+		     : "=r" (*a), [bad] "+r" (*bad) : "r" (addr));
+}
+
+static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
+					 unsigned long *b, unsigned long *c,
+					 unsigned long *d, unsigned int *bad)
+{
+	asm volatile("1: ldp %0, %1, [%5]\n"
+		     "2: ldp %2, %3, [%5, #16]\n"
+		     "9:\n"
+		     __DEFINE_ASM_GPR_NUMS
+		     KMT_MAY_FAULT("1b")
+		     KMT_MAY_FAULT("2b")
+		     : "=&r" (*a), "=&r" (*b), "=&r" (*c), "=&r" (*d),
+		       [bad] "+r" (*bad)
+		     : "r" (addr));
+}
 
 /* Copies @len bytes of kernel memory that may be gone; false if it is. */
 static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 {
+	unsigned long *to = dst;
+	unsigned int bad = 0;
+
+	if ((src | len) % sizeof(*to))
+		return !copy_from_kernel_nofault(dst, (const void *)src, len);
+	for (; len >= 4 * sizeof(*to); len -= 4 * sizeof(*to)) {
+		kmt_env_four(src, &to[0], &to[1], &to[2], &to[3], &bad);
+		src += 4 * sizeof(*to);
+		to += 4;
+	}
+	for (; len; len -= sizeof(*to), src += sizeof(*to))
+		kmt_env_one(src, to++, &bad);
+	return !bad;
+}
+#else
+/* The same: what was copied means nothing if it fails. */
+static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
+{
 	return !copy_from_kernel_nofault(dst, (const void *)src, len);
 }
+
+static inline void kmt_env_one(unsigned long addr, unsigned long *a,
+			       unsigned int *bad)
+{
+	*bad |= !kmt_env_read(a, addr, sizeof(*a));
+}
+
+static inline void kmt_env_four(unsigned long addr, unsigned long *a,
+				unsigned long *b, unsigned long *c,
+				unsigned long *d, unsigned int *bad)
+{
+	unsigned long words[4] = {};
+
+	*bad |= !kmt_env_read(words, addr, sizeof(words));
+	*a = words[0];
+	*b = words[1];
+	*c = words[2];
+	*d = words[3];
+}
+#endif
 
 /*
  * Where the page of @addr can be read in place from there on, while nothing
@@ -68,6 +148,24 @@ static __always_inline void kmt_env_two(const void *p, unsigned long *first,
 #else
 	*first = word[0];
 	*second = word[1];
+#endif
+}
+
+/* The same, and where the next two are. */
+static __always_inline const void *kmt_env_pop(const void *p,
+					       unsigned long *first,
+					       unsigned long *second)
+{
+	const unsigned long *word = p;
+
+#ifdef CONFIG_ARM64
+	asm("ldp %0, %1, [%2], #16" : "=&r" (*first), "=&r" (*second), "+r" (p)
+	    : "m" (word[0]), "m" (word[1]));
+	return p;
+#else
+	*first = word[0];
+	*second = word[1];
+	return word + 2;
 #endif
 }
 

@@ -20,19 +20,27 @@ static __always_inline unsigned long frame_record(void)
 	return (unsigned long)__builtin_frame_address(0);
 }
 
+static __always_inline bool simply_on(void)
+{
+	return !in_nmi() && READ_ONCE(kmt_state) == KMT_ON;
+}
+
 /*
  * NMI may have come in the middle of what the hooks do under their locks. The
  * allocators are not to be called there anyway.
  */
-static bool admitted(void)
+static noinline bool otherwise_admitted(void)
 {
-	if (unlikely(in_nmi())) {
+	if (in_nmi()) {
 		kmt_event(&kmt_core, KMT_EV_LOST_NMI);
 		return false;
 	}
-	if (likely(READ_ONCE(kmt_state) == KMT_ON))
-		return true;
 	return kmt_wake();
+}
+
+static __always_inline bool admitted(void)
+{
+	return likely(simply_on()) || otherwise_admitted();
 }
 
 static bool is_block(const void *ptr)
@@ -52,9 +60,13 @@ static u8 to_min(int min_count)
 	return min(min_count, KMT_MIN_BLACK - 1);
 }
 
-static void untracked(void)
+static __always_inline void insert(enum kmt_space space, unsigned long addr,
+				   size_t size, u8 min,
+				   const struct kmt_origin *origin, gfp_t gfp)
 {
-	WRITE_ONCE(kmt_sweep_untracked, true);
+	if (unlikely(kmt_insert(&kmt_core, space, addr, size, min, origin,
+				gfp) == -ENOMEM))
+		WRITE_ONCE(kmt_sweep_untracked, true);
 }
 
 /* Before there are backtraces, or not at all. */
@@ -66,9 +78,7 @@ static noinline void track_early(enum kmt_space space, unsigned long addr,
 	if (!admitted())
 		return;
 	kmt_origin(&origin, 0, 0, gfp);
-	if (kmt_insert(&kmt_core, space, addr, size, min, &origin, gfp) ==
-	    -ENOMEM)
-		untracked();
+	insert(space, addr, size, min, &origin, gfp);
 	if (READ_ONCE(kmt_state) == KMT_EARLY)
 		kmt_note_early_use();
 }
@@ -78,14 +88,12 @@ static __always_inline void track(enum kmt_space space, unsigned long addr,
 {
 	struct kmt_origin origin;
 
-	if (unlikely(in_nmi() || READ_ONCE(kmt_state) != KMT_ON)) {
+	if (unlikely(!simply_on())) {
 		track_early(space, addr, size, min, gfp);
 		return;
 	}
 	kmt_origin(&origin, frame_record(), _RET_IP_, gfp);
-	if (unlikely(kmt_insert(&kmt_core, space, addr, size, min, &origin,
-				gfp) == -ENOMEM))
-		untracked();
+	insert(space, addr, size, min, &origin, gfp);
 }
 
 void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)

@@ -25,6 +25,28 @@ static __always_inline void kmt_count_vacant(struct kmt_cell_cache *cache,
 	WRITE_ONCE(cache->vacant, cache->vacant + delta);
 }
 
+static __always_inline struct kmt_object *
+kmt_next_free(const struct kmt_object *o)
+{
+	return (struct kmt_object *)o->node.rb_left;
+}
+
+static __always_inline void kmt_push_free(struct kmt_object **list,
+					  struct kmt_object *o)
+{
+	o->node.rb_left = (struct rb_node *)*list;
+	*list = o;
+}
+
+static __always_inline struct kmt_object *
+kmt_pop_free(struct kmt_object **list)
+{
+	struct kmt_object *o = *list;
+
+	*list = kmt_next_free(o);
+	return o;
+}
+
 /**
  * kmt_cell_get - take a cell from this CPU's cache
  * @core: tracker
@@ -35,13 +57,11 @@ static __always_inline void kmt_count_vacant(struct kmt_cell_cache *cache,
 static __always_inline struct kmt_object *kmt_cell_get(struct kmt_core *core)
 {
 	struct kmt_cell_cache *cache = kmt_cache_of(core);
-	struct kmt_object *o = cache->free;
 
-	if (unlikely(!o))
+	if (unlikely(!cache->free))
 		return kmt_cell_take(core, cache);
 	cache->nr--;
-	cache->free = (struct kmt_object *)o->node.rb_left;
-	return o;
+	return kmt_pop_free(&cache->free);
 }
 
 /**
@@ -50,15 +70,14 @@ static __always_inline struct kmt_object *kmt_cell_get(struct kmt_core *core)
  * @o: cell; it is in no tree any more
  *
  * Context: interrupts off, no tree lock that a pool walker could need: the
- * flags are cleared under the lock of the tree by kmt_tree_unlink().
+ * flags are cleared under the lock of the tree by kmt_retire().
  */
 static __always_inline void kmt_cell_put(struct kmt_core *core,
 					 struct kmt_object *o)
 {
 	struct kmt_cell_cache *cache = kmt_cache_of(core);
 
-	o->node.rb_left = (struct rb_node *)cache->free;
-	cache->free = o;
+	kmt_push_free(&cache->free, o);
 	if (unlikely(++cache->nr >= KMT_CACHE_MAX))
 		kmt_cell_give(core, cache);
 }
@@ -96,8 +115,7 @@ static __always_inline bool kmt_is_vacant(const struct kmt_object *o)
 static __always_inline struct kmt_object **kmt_hint(struct kmt_cell_cache *cache,
 						    unsigned long addr)
 {
-	return &cache->hints[(u32)((u32)(addr >> 3) * GOLDEN_RATIO_32) >>
-			     (32 - KMT_HINTS_SHIFT)];
+	return &cache->hints[kmt_fold(addr) % KMT_HINTS];
 }
 
 /* The shard of an address in @core->linear; other regions may share it. */
@@ -148,6 +166,132 @@ static __always_inline struct kmt_object *kmt_tree_at(struct kmt_tree *tree,
 		node = addr < o->addr ? node->rb_left : node->rb_right;
 	}
 	return NULL;
+}
+
+/**
+ * kmt_tree_find - the object an address lies in
+ * @tree: tree, locked
+ * @addr: any address
+ *
+ * Return: the object with @addr in it, or NULL.
+ */
+static __always_inline struct kmt_object *kmt_tree_find(struct kmt_tree *tree,
+							unsigned long addr)
+{
+	struct rb_node *node = tree->root.rb_node;
+
+	lockdep_assert_held(&tree->lock);
+	while (node) {
+		struct kmt_object *o = kmt_to_object(node);
+
+		if (addr < o->addr)
+			node = node->rb_left;
+		else if (addr - o->addr >= o->size)
+			node = node->rb_right;
+		else
+			return kmt_is_vacant(o) ? NULL : o;
+	}
+	return NULL;
+}
+
+/* Whether @addr lies in @o, live or not. */
+static __always_inline bool kmt_is_within(const struct kmt_object *o,
+					  unsigned long addr)
+{
+	return addr - o->addr < o->size;
+}
+
+/*
+ * Whether @o is a live object of KMT_VIRT. It may be in a tree that is not
+ * locked, and change: what is looked at next is as new as this at least.
+ */
+static __always_inline bool kmt_is_virt(struct kmt_object *o)
+{
+	/* Pairs with kmt_tree_enliven(): the true address came before. */
+	return (smp_load_acquire(&o->flags) & (KMT_LIVE | KMT_SPACE_MASK)) ==
+	       (KMT_LIVE | KMT_VIRT);
+}
+
+/* Whether it is one in the shard of @addr, which is locked. */
+static __always_inline bool kmt_is_near(struct kmt_object *o,
+					unsigned long addr)
+{
+	unsigned long first, last;
+
+	if (!kmt_is_virt(o))
+		return false;
+	first = READ_ONCE(o->addr);
+	last = first + READ_ONCE(o->size) - 1;
+	return !(((first ^ addr) | (last ^ addr)) >> KMT_REGION_SHIFT);
+}
+
+/* The same, and it begins there. */
+static __always_inline bool kmt_is_at(struct kmt_object *o, unsigned long addr)
+{
+	return kmt_is_virt(o) && READ_ONCE(o->addr) == addr &&
+	       !((addr + READ_ONCE(o->size) - 1) >> KMT_REGION_SHIFT ^
+		 addr >> KMT_REGION_SHIFT);
+}
+
+/* The object @addr lies in, if that is @near or beside it in the shard. */
+static __always_inline struct kmt_object *
+kmt_find_beside(struct kmt_object *near, unsigned long addr)
+{
+	struct rb_node *node;
+
+	if (!near || !kmt_is_near(near, addr))
+		return NULL;
+	if (kmt_is_within(near, addr))
+		return near;
+	node = addr > near->addr ? rb_next(&near->node) : rb_prev(&near->node);
+	if (!node || !kmt_is_within(kmt_to_object(node), addr) ||
+	    kmt_is_vacant(kmt_to_object(node)))
+		return NULL;
+	return kmt_to_object(node);
+}
+
+/**
+ * kmt_lock_find_near - find the object an address lies in, and lock its tree
+ * @core: tracker
+ * @space: address space
+ * @addr: any address
+ * @near: where to look first: an object found before, which may be gone; or
+ *	NULL
+ * @treep: set to the tree that was locked
+ * @flags: interrupt state for raw_spin_unlock_irqrestore()
+ *
+ * Return: the object, its tree locked; or NULL with nothing locked.
+ */
+static __always_inline struct kmt_object *
+kmt_lock_find_near(struct kmt_core *core, enum kmt_space space,
+		   unsigned long addr, struct kmt_object *near,
+		   struct kmt_tree **treep, unsigned long *flags)
+{
+	struct kmt_tree *tree = &core->wide[space];
+	struct kmt_object *o;
+
+	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
+		struct kmt_tree *shard = kmt_shard_of(core, addr);
+
+		if (READ_ONCE(shard->nr)) {
+			*treep = shard;
+			raw_spin_lock_irqsave(&shard->lock, *flags);
+			o = kmt_find_beside(near, addr);
+			if (!o)
+				o = kmt_tree_find(shard, addr);
+			if (likely(o))
+				return o;
+			raw_spin_unlock_irqrestore(&shard->lock, *flags);
+		}
+		if (!READ_ONCE(shard->wide))
+			return NULL;
+	}
+	*treep = tree;
+	raw_spin_lock_irqsave(&tree->lock, *flags);
+	o = kmt_tree_find(tree, addr);
+	if (!o)
+		raw_spin_unlock_irqrestore(&tree->lock, *flags);
+	return o;
 }
 
 /*
@@ -205,35 +349,24 @@ static __always_inline void kmt_tree_link(struct kmt_tree *tree,
 	rb_insert_color(&o->node, &tree->root);
 }
 
-/* Makes the record of a block, which is in @tree, that of one that lives. */
-static __always_inline void kmt_tree_enliven(struct kmt_core *core,
-					     struct kmt_tree *tree,
-					     struct kmt_object *o, u16 flags)
+/* Makes the record of a block, which is in a shard, that of one that lives. */
+static __always_inline void kmt_shard_enliven(struct kmt_tree *tree,
+					      struct kmt_object *o, u16 flags)
 {
 	lockdep_assert_held(&tree->lock);
 	WRITE_ONCE(tree->nr, tree->nr + 1);
 	/* Pairs with kmt_lock_object(): a live object shows its true address. */
 	smp_store_release(&o->flags, flags | KMT_LIVE);
-	if (unlikely(kmt_is_wide(core, tree)))
-		kmt_count_wide(core, o, 1);
 }
 
-/**
- * kmt_tree_unlink - take an object out of its tree
- * @core: tracker
- * @tree: its tree, locked
- * @o: object; the caller returns its cell
- */
-static __always_inline void kmt_tree_unlink(struct kmt_core *core,
-					    struct kmt_tree *tree,
-					    struct kmt_object *o)
+/* The same in any tree. */
+static __always_inline void kmt_tree_enliven(struct kmt_core *core,
+					     struct kmt_tree *tree,
+					     struct kmt_object *o, u16 flags)
 {
-	lockdep_assert_held(&tree->lock);
+	kmt_shard_enliven(tree, o, flags);
 	if (unlikely(kmt_is_wide(core, tree)))
-		kmt_count_wide(core, o, -1);
-	rb_erase(&o->node, &tree->root);
-	WRITE_ONCE(tree->nr, tree->nr - 1);
-	kmt_cell_clear(o);
+		kmt_count_wide(core, o, 1);
 }
 
 /* Leaves the record of a freed block for the next one in its place. */
@@ -243,15 +376,6 @@ static __always_inline void kmt_tree_vacate(struct kmt_tree *tree,
 	lockdep_assert_held(&tree->lock);
 	WRITE_ONCE(tree->nr, tree->nr - 1);
 	WRITE_ONCE(o->flags, 0);
-}
-
-/* Takes a vacant record out of its tree; the caller returns its cell. */
-static __always_inline void kmt_tree_drop(struct kmt_tree *tree,
-					  struct kmt_object *o)
-{
-	lockdep_assert_held(&tree->lock);
-	rb_erase(&o->node, &tree->root);
-	kmt_cell_clear(o);
 }
 
 #endif /* _KMT_HOT_H */

@@ -12,28 +12,6 @@
 #include "hot.h"
 
 /**
- * kmt_tree_find - the object an address lies in
- * @tree: tree, locked
- * @addr: any address
- *
- * Return: the object with @addr in it, or NULL.
- */
-struct kmt_object *kmt_tree_find(struct kmt_tree *tree, unsigned long addr)
-{
-	struct rb_node *node = tree->root.rb_node;
-
-	lockdep_assert_held(&tree->lock);
-	while (node) {
-		struct kmt_object *o = kmt_to_object(node);
-
-		if (addr >= o->addr && addr - o->addr < o->size)
-			return kmt_is_vacant(o) ? NULL : o;
-		node = addr < o->addr ? node->rb_left : node->rb_right;
-	}
-	return NULL;
-}
-
-/**
  * kmt_tree_first - the first object or vacant record that overlaps a range
  * @tree: tree, locked
  * @addr: first byte of the range
@@ -103,20 +81,6 @@ void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 	}
 }
 
-/* Locks @tree if @addr lies in one of its objects. */
-static struct kmt_object *lock_find_in(struct kmt_tree *tree,
-				       unsigned long addr,
-				       unsigned long *flags)
-{
-	struct kmt_object *o;
-
-	raw_spin_lock_irqsave(&tree->lock, *flags);
-	o = kmt_tree_find(tree, addr);
-	if (!o)
-		raw_spin_unlock_irqrestore(&tree->lock, *flags);
-	return o;
-}
-
 /**
  * kmt_lock_find - find the object an address lies in, and lock its tree
  * @core: tracker
@@ -131,24 +95,7 @@ struct kmt_object *kmt_lock_find(struct kmt_core *core, enum kmt_space space,
 				 unsigned long addr, struct kmt_tree **treep,
 				 unsigned long *flags)
 {
-	struct kmt_tree *tree = &core->wide[space];
-
-	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
-		struct kmt_tree *shard = kmt_shard_of(core, addr);
-
-		if (READ_ONCE(shard->nr)) {
-			struct kmt_object *o = lock_find_in(shard, addr, flags);
-
-			if (o) {
-				*treep = shard;
-				return o;
-			}
-		}
-		if (!READ_ONCE(shard->wide))
-			return NULL;
-	}
-	*treep = tree;
-	return lock_find_in(tree, addr, flags);
+	return kmt_lock_find_near(core, space, addr, NULL, treep, flags);
 }
 
 /**

@@ -16,6 +16,7 @@
 #include <linux/moduleparam.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/task.h>
+#include <linux/stackdepot.h>
 #include <asm/sections.h>
 
 #include "compat.h"
@@ -234,25 +235,36 @@ static int __init leave_array(void)
 
 static int __init set_up(void)
 {
-	struct kmt_range linear;
 	struct kmt_cell_cache *caches;
-	struct kmt_tree *shards;
-	u32 nr;
 
 	caches = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
 			       get_order(nr_cpu_ids * sizeof(*caches)));
-	shards = alloc_shards(&nr);
-	if (!caches || !shards) {
-		kmt_own_free(caches, get_order(nr_cpu_ids * sizeof(*caches)));
+	if (!caches)
 		return -ENOMEM;
-	}
 	caches[0] = first_caches[0];
 	kmt_core.pool.caches = caches;
 	kmt_core.pool.nr_caches = nr_cpu_ids;
 	kmt_core.pool.low = KMT_RESERVE;
+	return 0;
+}
+
+/* What is only needed to track. Nobody does that yet, or only early boot. */
+static int furnish(void)
+{
+	struct kmt_range linear;
+	struct kmt_tree *shards;
+	u32 nr;
+
+	if (kmt_core.shards != &first_shard)
+		return 0;
+	shards = alloc_shards(&nr);
+	if (!shards)
+		return -ENOMEM;
 	kmt_linear_map(&linear.lo, &linear.hi);
 	kmt_index_resize(&kmt_core, &linear, shards, nr);
 	kmt_comm_init();
+	/* Without memory for it there are no backtraces. */
+	stack_depot_init();
 	return 0;
 }
 
@@ -321,6 +333,10 @@ void __init kmemtrack_init(void)
 		failed = true;
 		want_on = false;
 	}
+	if (want_on && furnish()) {
+		failed = true;
+		want_on = false;
+	}
 	if (want_on) {
 		add_roots();
 		remember_cells();
@@ -345,6 +361,8 @@ void __init kmemtrack_init(void)
  */
 int kmt_switch_on(void)
 {
+	int ret;
+
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (kmt_tracking())
 		return 0;
@@ -352,6 +370,9 @@ int kmt_switch_on(void)
 		return -ENOMEM;
 	WRITE_ONCE(kmt_sweep_untracked, true);
 	forget();
+	ret = furnish();
+	if (ret)
+		return ret;
 	add_roots();
 	remember_cells();
 	kmt_traces_on();

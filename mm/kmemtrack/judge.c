@@ -212,21 +212,26 @@ static void convict(struct kmt_core *core, struct kmt_object *o,
  */
 void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 {
+	const u16 epoch = m->core->epoch;
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
 	v->leaks = 0;
 	v->leak_bytes = 0;
 	v->fresh = 0;
-	kmt_for_each_cell(m->core, chunk, o) {
-		if (m->stopped)
+	kmt_for_each_chunk(m->core, chunk) {
+		if (!kmt_go_on_in(m, chunk))
 			return;
-		if (kmt_seems_white(o, m->core->epoch))
-			convict(m->core, o, v);
-		else if (kmt_seems_accused(o))
-			kmt_acquit(m->core, o);
-		m->budget -= 2;
-		kmt_mark_relax(m);
+		kmt_for_each_in(chunk, o) {
+			if (likely(kmt_seems_innocent(o, epoch)))
+				continue;
+			if (!kmt_go_on(m))
+				return;
+			if (kmt_seems_white(o, m->core->epoch))
+				convict(m->core, o, v);
+			else
+				kmt_acquit(m->core, o);
+		}
 	}
 }
 

@@ -7,127 +7,6 @@
 /* Sweeps for blocks that were born meanwhile; overflow has as many as needed. */
 #define KMT_SWEEPS	4
 
-/*
- * Larger blocks are not searched for a pointer back: too long under a lock,
- * unless nothing else runs.
- */
-#define KMT_PEEK_MAX	2048
-
-static void push(struct kmt_marker *m, struct kmt_object *o,
-		 unsigned long addr)
-{
-	if (m->depth == m->max) {
-		if (!m->overflow)
-			kmt_event(m->core, KMT_EV_STACK_OVERFLOW);
-		m->overflow = true;
-		return;
-	}
-	m->stack[m->depth].o = o;
-	m->stack[m->depth].addr = addr;
-	m->depth++;
-}
-
-static void enter_epoch(struct kmt_object *o, u16 epoch)
-{
-	if (o->epoch == epoch)
-		return;
-	o->epoch = epoch;
-	o->count = 0;
-	kmt_change_flags(o, 0, KMT_SCANNED);
-}
-
-/* Whether @o holds a word that points into @r; yes if that is not known. */
-static bool points_into(struct kmt_marker *m, const struct kmt_object *o,
-			const struct kmt_range *r)
-{
-	const unsigned long step = sizeof(m->peek);
-	unsigned long pos = ALIGN(o->addr, sizeof(long));
-	unsigned long end = ALIGN_DOWN(o->addr + o->size, sizeof(long));
-	unsigned int i;
-
-	if (o->size > KMT_PEEK_MAX && !m->still)
-		return true;
-	while (pos < end) {
-		unsigned long len = kmt_piece(pos, end, step);
-
-		if (!kmt_env_read(m->peek, pos, len))
-			return true;
-		for (i = 0; i < len / sizeof(long); i++)
-			if (kmt_in(r, m->peek[i]))
-				return true;
-		pos += len;
-	}
-	return false;
-}
-
-/*
- * A task that has been asleep since before a block was born cannot have put a
- * reference to it on its stack: what looks like one is left over from what was
- * in that place before. Others may have linked the block to a list whose head
- * is on the stack; then the block points back. To see that can be left to a
- * recheck.
- */
-static bool left_over(struct kmt_marker *m, const struct kmt_object *o)
-{
-	return m->nap.hi && kmt_space(o) == KMT_VIRT &&
-	       (s32)(o->born - m->since) > 0 &&
-	       (m->exact_later || !points_into(m, o, &m->nap));
-}
-
-/* Counts a reference; true if it is one in excess, for the block at @next. */
-static bool refer(struct kmt_marker *m, enum kmt_space space,
-		  unsigned long word, unsigned long *next)
-{
-	struct kmt_core *core = m->core;
-	struct kmt_tree *tree;
-	unsigned long flags, addr;
-	struct kmt_object *o;
-	bool grey, excess;
-
-	o = kmt_lock_find(core, space, word, &tree, &flags);
-	if (!o)
-		return false;
-	if (unlikely(m->filter && !(o->flags & (KMT_SUSPECT | KMT_ALIAS))) ||
-	    unlikely(left_over(m, o))) {
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
-		return false;
-	}
-	m->hits++;
-	enter_epoch(o, core->epoch);
-	if (o->count < KMT_COUNT_MAX)
-		o->count++;
-	grey = kmt_judged(o) && o->count == o->min;
-	excess = (o->flags & KMT_ALIAS) &&
-		 !(kmt_judged(o) && o->count <= o->min) &&
-		 kmt_get_alias(core, o->addr, next);
-	addr = o->addr;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-
-	if (grey)
-		push(m, o, addr);
-	return excess;
-}
-
-/**
- * kmt_mark_hit - follow a word that may be a reference
- * @m: marker
- * @word: in one of the ranges that have blocks, or suspects
- *
- * Context: no lock held.
- */
-noinline void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
-{
-	int hops = KMT_ALIAS_HOPS;
-
-	if (kmt_in(&m->percpu, word) &&
-	    refer(m, KMT_PERCPU, word, &word))
-		return;
-	if (!kmt_in(&m->virt, word) || kmt_in(&m->core->skip, word))
-		return;
-	while (hops-- && refer(m, KMT_VIRT, word, &word))
-		;
-}
-
 /**
  * kmt_mark_word - a root holds this word
  * @m: marker
@@ -169,8 +48,12 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 
 	m->words += nr;
 	if (!m->filter) {
+		const struct kmt_range virt = m->virt, percpu = m->percpu;
+
 		for (i = 0; i < nr; i++)
-			kmt_mark_word(m, words[i]);
+			if (kmt_in(&virt, words[i]) ||
+			    kmt_in(&percpu, words[i]))
+				kmt_mark_hit(m, words[i]);
 		return;
 	}
 	/* Words of what was a suspect until now were never looked at. */
@@ -186,40 +69,45 @@ static void mark_words(struct kmt_reader *r, unsigned int nr)
 	look(r->m, r->m->buf, nr, r->at, r->from);
 }
 
-/* Takes @o for this mark; false if there is nothing in it to be read. */
-static bool claim(struct kmt_marker *m, struct kmt_object *o,
-		  unsigned long addr, struct kmt_object *copy)
+/* Reads a block piece by piece; its tree is locked, and unlocked. */
+static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
+			       struct kmt_tree *tree, unsigned long flags)
+{
+	struct kmt_reader r = {
+		.words = mark_words, .marks = true, .m = m, .from = o,
+	};
+	struct kmt_object copy = *o;
+
+	kmt_change_flags(o, KMT_SCANNED, 0);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	m->objects++;
+	kmt_read_object(&r, o, &copy);
+}
+
+/* Reads a block that was reached; if it is small, while its tree is locked. */
+static void scan(struct kmt_marker *m, struct kmt_object *o,
+		 unsigned long addr)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
 	bool wanted;
 
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
-		return false;
-	wanted = o->addr == addr && kmt_reached(o, m->core->epoch);
-	if (wanted) {
-		enter_epoch(o, m->core->epoch);
-		wanted = !(o->flags & KMT_SCANNED);
-		kmt_change_flags(o, KMT_SCANNED, 0);
-		*copy = *o;
-	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return wanted && kmt_is_read(copy);
-}
-
-static void scan(struct kmt_marker *m, struct kmt_object *o,
-		 unsigned long addr)
-{
-	struct kmt_reader r = { .words = mark_words, .m = m, .from = o };
-	struct kmt_object copy;
-
 	/* A block costs a little even if it is tiny. */
 	m->budget -= KMT_STEP_WORDS / 8;
-	if (kmt_mark_relax(m) || !claim(m, o, addr, &copy))
+	if (kmt_mark_relax(m))
 		return;
-	m->objects++;
-	kmt_read_object(&r, o, &copy);
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	wanted = o->addr == addr && kmt_reached(o, m->core->epoch);
+	if (wanted) {
+		kmt_enter_epoch(o, m->core->epoch);
+		wanted = kmt_mark_claim(m, o);
+	}
+	if (wanted)
+		read_rest(m, o, tree, flags);
+	else
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
 /**
@@ -231,8 +119,13 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 void kmt_mark_drain(struct kmt_marker *m)
 {
 	while (m->depth) {
-		struct kmt_grey *g = &m->stack[--m->depth];
+		struct kmt_grey *g = &m->stack[m->depth - 1];
 
+		if (!g->o) {
+			kmt_mark_follow(m);
+			continue;
+		}
+		m->depth--;
 		scan(m, g->o, g->addr);
 	}
 }
@@ -277,13 +170,16 @@ void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o)
 static void mark_range(struct kmt_marker *m, unsigned long start,
 		       unsigned long end)
 {
+	const struct kmt_range nothing = {};
 	unsigned long pos = ALIGN(start, sizeof(long));
 	unsigned long len;
 
 	end = ALIGN_DOWN(end, sizeof(long));
 	for (; pos < end && !kmt_mark_relax(m); pos += len) {
 		len = kmt_piece(pos, end, sizeof(m->buf));
-		if (kmt_env_read(m->buf, pos, len))
+		if (kmt_mark_piece(m, &nothing, pos, pos + len))
+			kmt_mark_drain(m);
+		else if (kmt_env_read(m->buf, pos, len))
 			look(m, m->buf, len / sizeof(long), pos, NULL);
 		else
 			kmt_event(m->core, KMT_EV_FAULT);
@@ -365,11 +261,12 @@ void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
 	kmt_mark_drain(m);
 }
 
-/* Without the lock: an answer that is out of date is made good by claim(). */
-static __no_kcsan bool to_be_read(const struct kmt_object *o, u16 epoch)
+static bool to_be_read(const struct kmt_object *o, u16 epoch)
 {
-	return (o->flags & KMT_LIVE) && kmt_reached(o, epoch) &&
-	       !(o->epoch == epoch && (o->flags & KMT_SCANNED));
+	if (kmt_seems_read(o, epoch, 0))
+		return false;
+	/* An answer that is out of date is made good by claim(). */
+	return data_race((o->flags & KMT_LIVE) && kmt_reached(o, epoch));
 }
 
 /**
@@ -384,6 +281,7 @@ static __no_kcsan bool to_be_read(const struct kmt_object *o, u16 epoch)
  */
 void kmt_mark_sweep(struct kmt_marker *m)
 {
+	const u16 epoch = m->core->epoch;
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 	int rounds = 0;
@@ -392,13 +290,15 @@ void kmt_mark_sweep(struct kmt_marker *m)
 	do {
 		found = false;
 		m->overflow = false;
-		kmt_for_each_cell(m->core, chunk, o) {
-			if (!to_be_read(o, m->core->epoch))
-				continue;
-			found = true;
-			kmt_mark_object(m, o);
-			if (m->stopped)
+		kmt_for_each_chunk(m->core, chunk) {
+			if (!kmt_go_on_in(m, chunk))
 				return;
+			kmt_for_each_in(chunk, o) {
+				if (!to_be_read(o, epoch))
+					continue;
+				found = true;
+				kmt_mark_object(m, o);
+			}
 		}
 	} while (m->overflow || (found && ++rounds < KMT_SWEEPS));
 }

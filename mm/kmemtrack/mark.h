@@ -12,9 +12,10 @@
  *	(judgement: kmt_suspect() or kmt_revive() + kmt_judge())
  *	kmt_mark_end();
  *
- * Memory is read in pieces of KMT_STEP_WORDS through kmt_env_read(), a block
- * under the lock of its tree, which its free takes too: a piece is never read
- * from a block that was freed.
+ * Memory is read in pieces of KMT_STEP_WORDS, in a way that survives a fault; a
+ * block under the lock of its tree, which its free takes too: a piece is never
+ * read from a block that was freed. A block that is no more than a piece is read
+ * when it is reached (follow.c).
  *
  * A mark that runs beside everything else proves nothing of a block it did not
  * reach. Two ways lead from such a suspect to a leak: more marks (judge.c), or
@@ -43,8 +44,9 @@ static inline unsigned long kmt_piece(unsigned long pos, unsigned long end,
 
 /**
  * struct kmt_grey - an object that was reached and is to be read
- * @o: its cell
- * @addr: its address when it was pushed; the cell may have been reused since
+ * @o: its cell; NULL if it is a reference that is to be followed
+ * @addr: its address when it was pushed, the cell may have been reused since;
+ *	or the reference
  */
 struct kmt_grey {
 	struct kmt_object *o;
@@ -69,6 +71,9 @@ struct kmt_filter {
 	u8 *pages;
 };
 
+/* Words that a marker knows to be of no use, by their hash. */
+#define KMT_USELESS_SHIFT	10
+
 /**
  * struct kmt_marker - one mark under way
  * @core: tracker
@@ -87,13 +92,17 @@ struct kmt_filter {
  * @mapped: page that is known to be there, while @still
  * @shift: from its address to where it can be read
  * @deadline: time at which the owner gives it up
- * @stack: objects to be read
- * @depth: how many
+ * @stack: objects to be read, references to be followed
+ * @useless: words that need no further look in this mark, 2^KMT_USELESS_SHIFT;
+ *	NULL if nothing is remembered
+ * @near: object that was found last; others that are found are often beside it
+ * @depth: how many are on @stack
  * @max: how many it can hold; beyond, a sweep of the pool finds them
  * @overflow: some did not fit
  * @stopped: the mark was given up; it proves nothing
  * @virt: hull of all addresses of KMT_VIRT when the mark began
  * @percpu: hull of all addresses of KMT_PERCPU when the mark began
+ * @apart: it is not all in @virt
  * @nap: the stack being read, of a task that sleeps; empty if it is none
  * @since: low 32 bits of jiffies after which that task did not run
  * @seam: last word that was read, for what lies across two pieces
@@ -122,12 +131,15 @@ struct kmt_marker {
 	unsigned long shift;
 	u64 deadline;
 	struct kmt_grey *stack;
+	unsigned long *useless;
+	struct kmt_object *near;
 	u32 depth;
 	u32 max;
 	bool overflow;
 	bool stopped;
 	struct kmt_range virt;
 	struct kmt_range percpu;
+	bool apart;
 	struct kmt_range nap;
 	u32 since;
 	unsigned long seam;
@@ -143,13 +155,15 @@ struct kmt_marker {
 /**
  * struct kmt_verdict - what a judgement found
  * @suspects: objects without enough references that are not reported yet
- * @youngest: the latest birth among them, low 32 bits of jiffies
+ * @accused: objects that are suspects or were reported
+ * @youngest: the latest birth among the suspects, low 32 bits of jiffies
  * @leaks: reported objects, all
  * @leak_bytes: their bytes
  * @fresh: objects reported for the first time
  */
 struct kmt_verdict {
 	unsigned long suspects;
+	unsigned long accused;
 	u32 youngest;
 	unsigned long leaks;
 	unsigned long leak_bytes;
@@ -159,6 +173,7 @@ struct kmt_verdict {
 /**
  * struct kmt_reader - what to do with the contents of a block
  * @words: called with each piece that could be read, no lock held
+ * @marks: what it would do is to follow the words: a piece may be noted instead
  * @m: marker, for its buffer and its budget
  * @from: the block that is being read
  * @at: address of the piece
@@ -166,6 +181,7 @@ struct kmt_verdict {
  */
 struct kmt_reader {
 	void (*words)(struct kmt_reader *r, unsigned int nr);
+	bool marks;
 	struct kmt_marker *m;
 	struct kmt_object *from;
 	unsigned long at;
@@ -216,7 +232,6 @@ void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_sweep(struct kmt_marker *m);
 void kmt_mark_end(struct kmt_marker *m);
 bool kmt_mark_breathe(struct kmt_marker *m);
-void kmt_mark_hit(struct kmt_marker *m, unsigned long word);
 
 /**
  * kmt_mark_relax - let others run, once in a while
@@ -228,6 +243,57 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word);
 static inline bool kmt_mark_relax(struct kmt_marker *m)
 {
 	return unlikely(m->budget <= 0) ? kmt_mark_breathe(m) : m->stopped;
+}
+
+/* Before a step: lets others run, and goes on unless the mark is given up. */
+static inline bool kmt_go_on(struct kmt_marker *m)
+{
+	m->budget -= 2;
+	return !kmt_mark_relax(m);
+}
+
+/* Before a walk over the cells of @chunk, most of which are passed over. */
+static inline bool kmt_go_on_in(struct kmt_marker *m,
+				const struct kmt_chunk *chunk)
+{
+	m->budget -= chunk->nr;
+	return !kmt_mark_relax(m);
+}
+
+/* Whether all references count, and there is a table of useless ones. */
+static __always_inline bool kmt_is_plain(const struct kmt_marker *m)
+{
+	return !m->filter && m->useless;
+}
+
+/* Where @word is kept once it is useless. */
+static __always_inline unsigned long *kmt_place_of(struct kmt_marker *m,
+						   unsigned long word)
+{
+	return &m->useless[kmt_fold(word) % BIT(KMT_USELESS_SHIFT)];
+}
+
+static __always_inline bool kmt_is_useless(struct kmt_marker *m,
+					   unsigned long word)
+{
+	return kmt_is_plain(m) && *kmt_place_of(m, word) == word;
+}
+
+/* follow.c */
+void kmt_mark_hit(struct kmt_marker *m, unsigned long word);
+void kmt_mark_follow(struct kmt_marker *m);
+bool kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
+		    unsigned long pos, unsigned long end);
+bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o);
+
+/* What is known of @o in this mark, nothing at first; its tree is locked. */
+static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)
+{
+	if (o->epoch == epoch)
+		return;
+	o->epoch = epoch;
+	o->count = 0;
+	kmt_change_flags(o, 0, KMT_SCANNED);
 }
 
 /* read.c */
@@ -318,17 +384,42 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_acquit(struct kmt_core *core, struct kmt_object *o);
 unsigned long kmt_clear(struct kmt_core *core);
 
-/* Without the lock: to be looked at again with it. */
-static __no_kcsan inline bool kmt_seems_white(const struct kmt_object *o,
-					      u16 epoch)
+static inline bool kmt_seems_white(const struct kmt_object *o, u16 epoch)
 {
-	return (o->flags & KMT_LIVE) && !kmt_reached(o, epoch);
+	/* To be looked at again with the lock. */
+	return data_race((o->flags & KMT_LIVE) && !kmt_reached(o, epoch));
 }
 
-static __no_kcsan inline bool kmt_seems_accused(const struct kmt_object *o)
+/* Live, read in this mark, and without @flags. */
+static inline bool kmt_seems_read(const struct kmt_object *o, u16 epoch,
+				  u16 flags)
 {
-	return (o->flags & KMT_LIVE) &&
-	       (o->flags & (KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW));
+	const u64 mask = kmt_state_of(KMT_LIVE | KMT_SCANNED | flags, 0xffff);
+
+	/* To be looked at again with the lock. */
+	return (data_race(o->state) & mask) ==
+	       kmt_state_of(KMT_LIVE | KMT_SCANNED, epoch);
+}
+
+static inline bool kmt_seems_innocent(const struct kmt_object *o, u16 epoch)
+{
+	const u16 accused = KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW;
+
+	/* What was read was reached, so mostly one look is enough. */
+	if (kmt_seems_read(o, epoch, accused))
+		return true;
+	/* To be looked at again with the lock. */
+	return data_race(!(o->flags & KMT_LIVE) ||
+			 (!(o->flags & accused) && kmt_reached(o, epoch)));
+}
+
+static inline bool kmt_seems_accused(const struct kmt_object *o)
+{
+	/* To be looked at again with the lock. */
+	const u16 flags = data_race(o->flags);
+
+	return (flags & KMT_LIVE) &&
+	       (flags & (KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW));
 }
 
 /* classify.c */

@@ -90,8 +90,11 @@ void kmt_mark_begin(struct kmt_marker *m)
 		m->virt.hi = hi;
 	m->percpu.lo = READ_ONCE(core->wide_range[KMT_PERCPU].lo);
 	m->percpu.hi = READ_ONCE(core->wide_range[KMT_PERCPU].hi);
+	m->apart = m->percpu.lo < m->virt.lo || m->percpu.hi > m->virt.hi;
 	m->depth = 0;
 	m->stopped = false;
+	if (m->useless)
+		memset(m->useless, 0, sizeof(*m->useless) << KMT_USELESS_SHIFT);
 	WRITE_ONCE(core->epoch, epoch);
 	WRITE_ONCE(core->marking, true);
 }

@@ -185,8 +185,7 @@ static void refill(struct work_struct *work)
 	const struct kmt_pool *pool = &kmt_core.pool;
 
 	while (READ_ONCE(pool->nr_free) < 2 * pool->low)
-		if (!kmt_reap(&kmt_core, READ_ONCE(pool->cells) / 8 + 1) &&
-		    !kmt_pool_grow(&kmt_core, GFP_KERNEL))
+		if (!kmt_pool_extend(&kmt_core, GFP_KERNEL))
 			return;
 }
 

@@ -79,6 +79,7 @@ enum kmt_space {
  * @epoch: mark in which @count and KMT_SCANNED are valid
  * @count: references found, saturating
  * @min: references below which the block is a leak, or KMT_MIN_*
+ * @state: the last five, to look at several of them at a time
  *
  * An auxiliary cell (KMT_AUX) hangs in the tree of auxiliaries under the
  * address of the block it belongs to (@addr): with KMT_AREAS a scan area of
@@ -97,11 +98,16 @@ struct kmt_object {
 	};
 	u32 born;
 	u32 crc;
-	u16 comm;
-	u16 flags;
-	u16 epoch;
-	u8 count;
-	u8 min;
+	union {
+		struct {
+			u16 comm;
+			u16 flags;
+			u16 epoch;
+			u8 count;
+			u8 min;
+		};
+		u64 state;
+	};
 };
 
 static_assert(sizeof(struct kmt_object) <= 64);
@@ -110,6 +116,19 @@ static_assert(sizeof(struct kmt_object) <= 64);
 static inline void kmt_change_flags(struct kmt_object *o, u16 set, u16 clear)
 {
 	WRITE_ONCE(o->flags, (o->flags & ~clear) | set);
+}
+
+/* The parts of kmt_object.state that say so. */
+static __always_inline u64 kmt_state_of(u16 flags, u16 epoch)
+{
+	const union {
+		u16 part[4];
+		u64 all;
+	} state = { .part = { 0, flags, epoch, 0 } };
+
+	static_assert(offsetof(struct kmt_object, epoch) -
+		      offsetof(struct kmt_object, state) == 2 * sizeof(u16));
+	return state.all;
 }
 
 static inline enum kmt_space kmt_space(const struct kmt_object *o)
@@ -136,6 +155,13 @@ static inline bool kmt_is_read(const struct kmt_object *o)
 {
 	return o->min != KMT_MIN_BLACK &&
 	       !(o->flags & KMT_NO_SCAN);
+}
+
+/* Whether its contents are where it is, and are read as a whole. */
+static inline bool kmt_is_plainly_read(const struct kmt_object *o)
+{
+	static_assert(KMT_VIRT == 0);
+	return !(o->flags & (KMT_SPACE_MASK | KMT_AREAS | KMT_STACK));
 }
 
 #endif /* _KMT_OBJECT_H */

@@ -27,6 +27,36 @@ void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
 		core->ops->warn(core, ev, old, new);
 }
 
+/**
+ * kmt_retire - take an object or a vacant record out of the tracker
+ * @core: tracker
+ * @tree: its tree, locked; it is unlocked
+ * @o: it
+ * @flags: interrupt state, which is restored
+ */
+void kmt_retire(struct kmt_core *core, struct kmt_tree *tree,
+		struct kmt_object *o, unsigned long flags)
+{
+	unsigned long addr = o->addr;
+	u16 aux = o->flags & (KMT_AREAS | KMT_ALIAS);
+
+	lockdep_assert_held(&tree->lock);
+	if (kmt_is_vacant(o)) {
+		kmt_count_vacant(kmt_cache_of(core), -1);
+	} else {
+		if (kmt_is_wide(core, tree))
+			kmt_count_wide(core, o, -1);
+		WRITE_ONCE(tree->nr, tree->nr - 1);
+	}
+	rb_erase(&o->node, &tree->root);
+	kmt_cell_clear(o);
+	raw_spin_unlock(&tree->lock);
+	kmt_cell_put(core, o);
+	local_irq_restore(flags);
+	if (aux)
+		kmt_drop_aux(core, addr);
+}
+
 /* Unlinks what @tree has of the range; its tree is the only one it is in. */
 static bool remove_first(struct kmt_core *core, struct kmt_tree *tree,
 			 unsigned long addr, unsigned long size,
@@ -37,22 +67,13 @@ static bool remove_first(struct kmt_core *core, struct kmt_tree *tree,
 
 	raw_spin_lock_irqsave(&tree->lock, flags);
 	o = kmt_tree_first(tree, addr, size);
-	if (o) {
-		*copy = *o;
-		if (kmt_is_vacant(o)) {
-			kmt_tree_drop(tree, o);
-			kmt_count_vacant(kmt_cache_of(core), -1);
-		} else {
-			kmt_tree_unlink(core, tree, o);
-		}
+	if (!o) {
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		return false;
 	}
-	raw_spin_unlock(&tree->lock);
-	if (o)
-		kmt_cell_put(core, o);
-	local_irq_restore(flags);
-	if (o && (copy->flags & (KMT_AREAS | KMT_ALIAS)))
-		kmt_drop_aux(core, copy->addr);
-	return o;
+	*copy = *o;
+	kmt_retire(core, tree, o, flags);
+	return true;
 }
 
 /*
@@ -221,23 +242,16 @@ unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space)
 	kmt_for_each_cell(core, chunk, o) {
 		struct kmt_tree *tree;
 		unsigned long flags;
-		struct kmt_object old;
 
 		tree = kmt_lock_object(core, o, &flags);
 		if (!tree)
 			continue;
-		old = *o;
-		if (kmt_space(o) == space)
-			kmt_tree_unlink(core, tree, o);
-		raw_spin_unlock(&tree->lock);
-		if (kmt_space(&old) == space) {
-			kmt_cell_put(core, o);
+		if (kmt_space(o) == space) {
+			kmt_retire(core, tree, o, flags);
 			nr++;
+		} else {
+			raw_spin_unlock_irqrestore(&tree->lock, flags);
 		}
-		local_irq_restore(flags);
-		if (kmt_space(&old) == space &&
-		    (old.flags & (KMT_AREAS | KMT_ALIAS)))
-			kmt_drop_aux(core, old.addr);
 	}
 	return nr;
 }

@@ -98,12 +98,19 @@ static void own_block(struct kmt_page_map *map, struct kmt_object *o)
 }
 
 /* Linear-map blocks, the many, have no page to be noted. */
-static __no_kcsan bool seems_mapped(const struct kmt_object *o)
+static __always_inline bool seems_mapped(const struct kmt_object *o)
 {
-	return (o->flags & KMT_LIVE) &&
-	       (kmt_space(o) == KMT_PERCPU ||
-		(kmt_space(o) == KMT_VIRT &&
-		 is_vmalloc_or_module_addr((void *)o->addr)));
+	/* own_copy() looks again, locked. */
+	const unsigned long addr = data_race(o->addr);
+	u16 flags;
+
+	if (likely(kmt_in(&kmt_core.linear, addr)))
+		return false;
+	/* The same. */
+	flags = data_race(o->flags) & (KMT_LIVE | KMT_SPACE_MASK);
+	return flags == (KMT_LIVE | KMT_PERCPU) ||
+	       (flags == (KMT_LIVE | KMT_VIRT) &&
+		is_vmalloc_or_module_addr((void *)addr));
 }
 
 static void own_chunk(struct kmt_marker *m, struct kmt_page_map *map,
@@ -143,8 +150,7 @@ static void own_blocks_still(struct kmt_marker *m, struct kmt_page_map *map)
 
 static void own_blocks(struct kmt_marker *m, struct kmt_page_map *map)
 {
-	/* Pairs with kmt_pool_add(): a chunk is complete when it is listed. */
-	struct kmt_chunk *chunk = smp_load_acquire(&kmt_core.pool.chunks);
+	struct kmt_chunk *chunk = kmt_chunks(&kmt_core);
 
 	for (; chunk && !m->stopped; chunk = chunk->next)
 		if (kmt_my_turn(m))

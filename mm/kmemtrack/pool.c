@@ -11,30 +11,11 @@
 
 static_assert(sizeof(struct kmt_chunk) <= sizeof(struct kmt_object));
 
-static struct kmt_object *next_free(const struct kmt_object *o)
-{
-	return (struct kmt_object *)o->node.rb_left;
-}
-
-static void push_free(struct kmt_object **list, struct kmt_object *o)
-{
-	o->node.rb_left = (struct rb_node *)*list;
-	*list = o;
-}
-
-static struct kmt_object *pop_free(struct kmt_object **list)
-{
-	struct kmt_object *o = *list;
-
-	*list = next_free(o);
-	return o;
-}
-
 static void move_cells(struct kmt_object **from, struct kmt_object **to,
 		       unsigned int nr)
 {
 	while (nr--)
-		push_free(to, pop_free(from));
+		kmt_push_free(to, kmt_pop_free(from));
 }
 
 /**
@@ -65,7 +46,7 @@ struct kmt_object *kmt_cell_take(struct kmt_core *core,
 	if (!cache->free)
 		return NULL;
 	cache->nr--;
-	return pop_free(&cache->free);
+	return kmt_pop_free(&cache->free);
 }
 
 /**
@@ -106,8 +87,7 @@ struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 		if (likely(o))
 			return o;
 		local_irq_restore(*flags);
-		if (!kmt_reap(core, READ_ONCE(core->pool.cells) / 8 + 1) &&
-		    !kmt_pool_grow(core, gfp) && !kmt_reap(core, 1))
+		if (!kmt_pool_extend(core, gfp) && !kmt_reap(core, 1))
 			return NULL;
 	}
 }
@@ -132,7 +112,7 @@ struct kmt_chunk *kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes)
 	memset(mem, 0, bytes);
 	chunk->nr = nr;
 	for (i = nr; i-- > 0; )
-		push_free(&list, &cells[i]);
+		kmt_push_free(&list, &cells[i]);
 
 	raw_spin_lock_irqsave(&pool->lock, flags);
 	cells[nr - 1].node.rb_left = (struct rb_node *)pool->free;
@@ -166,6 +146,22 @@ bool kmt_pool_grow(struct kmt_core *core, gfp_t gfp)
 	return true;
 }
 
+/**
+ * kmt_pool_extend - get more free cells
+ * @core: tracker
+ * @gfp: how memory may be got
+ *
+ * Of vacant records, while they are many; else of new memory.
+ *
+ * Context: as @gfp says; no tracker lock held.
+ * Return: false if there was no memory.
+ */
+bool kmt_pool_extend(struct kmt_core *core, gfp_t gfp)
+{
+	return kmt_reap(core, READ_ONCE(core->pool.cells) / 8 + 1) ||
+	       kmt_pool_grow(core, gfp);
+}
+
 static bool in_chunk(const struct kmt_object *o, struct kmt_chunk *chunk)
 {
 	struct kmt_object *cells = kmt_chunk_cells(chunk);
@@ -181,10 +177,10 @@ static unsigned long purge_free(struct kmt_object **list,
 	unsigned long nr = 0;
 
 	for (o = *list; o; o = next) {
-		next = next_free(o);
+		next = kmt_next_free(o);
 		if (in_chunk(o, chunk))
 			continue;
-		push_free(&keep, o);
+		kmt_push_free(&keep, o);
 		nr++;
 	}
 	*list = keep;

@@ -16,21 +16,29 @@ static bool read_piece(struct kmt_reader *r, struct kmt_object *o,
 	struct kmt_core *core = r->m->core;
 	struct kmt_tree *tree;
 	unsigned long flags;
-	bool same, ok = false;
+	bool same, noted = false, ok = false;
 
 	tree = kmt_lock_object(core, o, &flags);
 	if (!tree)
 		return false;
 	same = o->addr == copy->addr && o->size == copy->size &&
 	       o->born == copy->born && kmt_space(o) == kmt_space(copy);
-	if (same)
+	if (same && r->marks) {
+		struct kmt_range self = { o->addr, o->addr + o->size };
+
+		/* Those in excess count for another block, its own, too. */
+		if (o->flags & KMT_ALIAS)
+			self.hi = self.lo;
+		noted = kmt_mark_piece(r->m, &self, pos, pos + len);
+	}
+	if (same && !noted)
 		ok = kmt_env_read(r->m->buf, pos, len);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 
 	r->at = pos;
 	if (ok)
 		r->words(r, len / sizeof(long));
-	else if (same)
+	else if (same && !noted)
 		kmt_event(core, KMT_EV_FAULT);
 	return same;
 }

@@ -59,6 +59,7 @@ static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 				 KMT_SCANNED);
 	} else {
 		accuse(m->core, o, f);
+		v->accused++;
 		v->suspects += !(o->flags & KMT_LEAK);
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -80,9 +81,11 @@ static bool stands_for_suspect(struct kmt_core *core, unsigned long holder)
 	return false;
 }
 
-static __no_kcsan bool seems_holder(const struct kmt_object *o)
+static bool seems_holder(const struct kmt_object *o)
 {
-	return (o->flags & (KMT_LIVE | KMT_ALIAS | KMT_AUX | KMT_SUSPECT)) ==
+	/* accuse_holder() looks again, locked. */
+	return (data_race(o->flags) &
+		(KMT_LIVE | KMT_ALIAS | KMT_AUX | KMT_SUSPECT)) ==
 	       (KMT_LIVE | KMT_ALIAS);
 }
 
@@ -106,18 +109,11 @@ static void accuse_holder(struct kmt_core *core, struct kmt_object *o,
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
-/* Lets others run, and goes on unless the mark is given up. */
-static bool go_on(struct kmt_marker *m)
-{
-	m->budget -= 2;
-	return !kmt_mark_relax(m);
-}
-
 /**
  * kmt_accuse - name what the mark left unreferenced
  * @m: marker, after kmt_mark_sweep()
  * @f: set to what lets references to suspects pass
- * @v: set to the number of suspects that are not reported yet
+ * @v: set to the number of suspects, and of those that are not reported yet
  *
  * Context: no lock held.
  */
@@ -125,23 +121,30 @@ void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 		struct kmt_verdict *v)
 {
 	struct kmt_core *core = m->core;
+	const u16 epoch = core->epoch;
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
 	memset(v, 0, sizeof(*v));
 	kmt_filter_reset(f);
-	kmt_for_each_cell(core, chunk, o) {
-		if (!go_on(m))
+	kmt_for_each_chunk(core, chunk) {
+		if (!kmt_go_on_in(m, chunk))
 			return;
-		if (kmt_seems_white(o, core->epoch))
-			accuse_white(m, o, f, v);
-		else if (kmt_seems_accused(o))
-			kmt_acquit(core, o);
+		kmt_for_each_in(chunk, o) {
+			if (likely(kmt_seems_innocent(o, epoch)))
+				continue;
+			if (!kmt_go_on(m))
+				return;
+			if (kmt_seems_white(o, core->epoch))
+				accuse_white(m, o, f, v);
+			else
+				kmt_acquit(core, o);
+		}
 	}
 	if (!v->suspects)
 		return;
 	kmt_for_each_cell(core, chunk, o)
-		if (go_on(m) && seems_holder(o))
+		if (seems_holder(o) && kmt_go_on(m))
 			accuse_holder(core, o, f);
 }
 
@@ -192,59 +195,86 @@ static void keep_holder(struct kmt_core *core, struct kmt_object *o,
 void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 		  struct kmt_verdict *v)
 {
+	const u16 epoch = m->core->epoch;
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
 	v->suspects = 0;
 	kmt_filter_reset(f);
-	kmt_for_each_cell(m->core, chunk, o) {
-		if (!go_on(m))
+	kmt_for_each_chunk(m->core, chunk) {
+		if (!kmt_go_on_in(m, chunk))
 			return;
-		if (kmt_seems_white(o, m->core->epoch))
-			keep_suspect(m, o, f, v);
-		else if (kmt_seems_accused(o))
-			kmt_acquit(m->core, o);
+		kmt_for_each_in(chunk, o) {
+			if (likely(kmt_seems_innocent(o, epoch)))
+				continue;
+			if (!kmt_go_on(m))
+				return;
+			if (kmt_seems_white(o, m->core->epoch))
+				keep_suspect(m, o, f, v);
+			else
+				kmt_acquit(m->core, o);
+		}
 	}
 	if (!v->suspects)
 		return;
 	kmt_for_each_cell(m->core, chunk, o)
-		if (go_on(m) && seems_holder(o))
+		if (seems_holder(o) && kmt_go_on(m))
 			keep_holder(m->core, o, f);
 }
 
 /* A block that was reached, and is no suspect. */
-static __no_kcsan bool to_be_reread(const struct kmt_object *o)
+static bool to_be_reread(const struct kmt_object *o)
 {
-	return (o->flags & (KMT_LIVE | KMT_SUSPECT)) == KMT_LIVE &&
-	       kmt_is_read(o);
+	/* To be looked at again, locked, before it is read. */
+	return data_race((o->flags & (KMT_LIVE | KMT_SUSPECT)) == KMT_LIVE &&
+			 kmt_is_read(o));
+}
+
+/* Sums up the words in the buffer, which are those from @at on. */
+static void sum_piece(struct kmt_marker *m, unsigned int nr, unsigned long at)
+{
+	m->words += nr;
+	m->sum = kmt_sum(m->buf, nr, m->sum);
+	kmt_sift(m, m->buf, nr);
+	kmt_sift_bytes(m, m->buf, nr, at);
 }
 
 static void sum_words(struct kmt_reader *r, unsigned int nr)
 {
-	struct kmt_marker *m = r->m;
-
-	m->words += nr;
-	m->sum = kmt_sum(m->buf, nr, m->sum);
-	kmt_sift(m, m->buf, nr);
-	kmt_sift_bytes(m, m->buf, nr, r->at);
+	sum_piece(r->m, nr, r->at);
 }
 
-static void sum_block(struct kmt_marker *m, struct kmt_object *o)
+/* Sums up @o, whose tree is locked; false if that takes more than a moment. */
+static bool sum_small(struct kmt_marker *m, struct kmt_object *o)
+{
+	unsigned long pos = ALIGN(o->addr, sizeof(long));
+	unsigned long end = ALIGN_DOWN(o->addr + o->size, sizeof(long));
+	unsigned long len;
+
+	if (o->size > sizeof(m->buf) || !kmt_is_plainly_read(o))
+		return false;
+	for (; pos < end; pos += len) {
+		len = kmt_piece(pos, end, sizeof(m->buf));
+		if (!kmt_env_read(m->buf, pos, len)) {
+			kmt_event(m->core, KMT_EV_FAULT);
+			m->found = true;
+			break;
+		}
+		sum_piece(m, len / sizeof(long), pos);
+		m->budget -= len / sizeof(long);
+	}
+	o->crc = m->found ? 0 : kmt_sum_end(m->sum);
+	return true;
+}
+
+/* Sums up @o piece by piece; its tree is locked, and unlocked. */
+static noinline void sum_large(struct kmt_marker *m, struct kmt_object *o,
+			       struct kmt_tree *tree, unsigned long flags)
 {
 	struct kmt_reader r = { .words = sum_words, .m = m };
-	struct kmt_object copy;
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_object copy = *o;
 
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
-		return;
-	copy = *o;
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	if (!to_be_reread(&copy))
-		return;
-	m->sum = 0;
-	m->found = false;
 	kmt_read_object(&r, o, &copy);
 	tree = kmt_lock_object(m->core, o, &flags);
 	if (!tree)
@@ -252,6 +282,22 @@ static void sum_block(struct kmt_marker *m, struct kmt_object *o)
 	if (o->addr == copy.addr && o->born == copy.born)
 		o->crc = m->found ? 0 : kmt_sum_end(m->sum);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+static void sum_block(struct kmt_marker *m, struct kmt_object *o)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	m->sum = 0;
+	m->found = false;
+	if (to_be_reread(o) && !sum_small(m, o))
+		sum_large(m, o, tree, flags);
+	else
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
 /**
@@ -267,7 +313,7 @@ void kmt_sum_up(struct kmt_marker *m)
 
 	m->summing = true;
 	kmt_for_each_cell(m->core, chunk, o)
-		if (go_on(m) && to_be_reread(o))
+		if (kmt_go_on(m) && to_be_reread(o))
 			sum_block(m, o);
 	m->summing = false;
 }
@@ -280,8 +326,7 @@ static void read_block(struct kmt_marker *m, struct kmt_object *o)
 	struct kmt_range range;
 	int nr = 0;
 
-	if (kmt_space(o) == KMT_VIRT &&
-	    !(o->flags & (KMT_AREAS | KMT_STACK))) {
+	if (kmt_is_plainly_read(o)) {
 		if (likely(lo < hi) && unlikely(!kmt_sift_mapped(m, lo, hi)))
 			kmt_mark_block(m, lo, hi);
 		return;
@@ -304,7 +349,10 @@ static bool is_unchanged(struct kmt_marker *m, struct kmt_object *o)
 /* They change all the time, and have few packed structures. */
 static bool is_section(const struct kmt_object *o)
 {
-	return kmt_space(o) == KMT_ROOT || kmt_space(o) == KMT_PHYS;
+	/* Locked it is only to be read. */
+	const enum kmt_space space = data_race(kmt_space(o));
+
+	return space == KMT_ROOT || space == KMT_PHYS;
 }
 
 static void recheck_object(struct kmt_marker *m, struct kmt_object *o)
@@ -351,10 +399,11 @@ void kmt_recheck(struct kmt_marker *m)
 }
 
 /* A suspect that has enough references, and was not read. */
-static __no_kcsan bool to_be_followed(const struct kmt_object *o, u16 epoch)
+static bool to_be_followed(const struct kmt_object *o, u16 epoch)
 {
-	return (o->flags & (KMT_LIVE | KMT_SUSPECT | KMT_SCANNED)) ==
-	       (KMT_LIVE | KMT_SUSPECT) && kmt_reached(o, epoch);
+	/* To be looked at again, locked, before it is read. */
+	return data_race((o->flags & (KMT_LIVE | KMT_SUSPECT | KMT_SCANNED)) ==
+			 (KMT_LIVE | KMT_SUSPECT) && kmt_reached(o, epoch));
 }
 
 /**
@@ -389,7 +438,7 @@ void kmt_recheck_bytes(struct kmt_marker *m)
 	struct kmt_object *o;
 
 	kmt_for_each_cell(m->core, chunk, o) {
-		if (!go_on(m))
+		if (!kmt_go_on(m))
 			return;
 		if (to_be_reread(o) && (!m->sums || is_section(o)))
 			kmt_mark_again(m, o);

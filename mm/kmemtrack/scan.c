@@ -18,6 +18,8 @@
 /* Memory of a scan: the marker and as much mark stack as fits behind it. */
 #define KMT_SCAN_ORDER	get_order(SZ_256K)
 
+#define KMT_USELESS_ORDER	get_order(sizeof(long) << KMT_USELESS_SHIFT)
+
 /* Bits and bytes of the filter: as many of each. */
 #define KMT_FILTER_ORDER	get_order(KMT_FILTER_PAGES)
 
@@ -55,6 +57,9 @@ static struct kmt_scan *alloc_scan(unsigned int *order)
 	max = ((unsigned long)scan + (PAGE_SIZE << *order) -
 	       (unsigned long)stack) / sizeof(*stack);
 	kmt_marker_init(&scan->m, &kmt_core, stack, max);
+	/* Without it each reference is looked up. */
+	scan->m.useless = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY,
+					KMT_USELESS_ORDER);
 	return scan;
 }
 
@@ -99,6 +104,12 @@ static void conclude(struct kmt_scan *scan, u64 since)
 		kmt_log_new();
 }
 
+static void free_scan(struct kmt_scan *scan, unsigned int order)
+{
+	kmt_own_free(scan->m.useless, KMT_USELESS_ORDER);
+	kmt_own_free(scan, order);
+}
+
 static int scan_locked(unsigned long frame)
 {
 	u64 since = ktime_get_ns();
@@ -121,7 +132,7 @@ static int scan_locked(unsigned long frame)
 		conclude(scan, since);
 	kmt_page_map_free(&scan->roots.map);
 	free_filter(&scan->filter);
-	kmt_own_free(scan, order);
+	free_scan(scan, order);
 	return ret;
 }
 

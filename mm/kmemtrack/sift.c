@@ -205,20 +205,41 @@ static unsigned long straddle(unsigned long a, unsigned long b,
 /* A byte in each byte of a word. */
 #define KMT_BYTES(b)	(~0UL / 0xff * (b))
 
-/* Whether one of the bytes of @word is the one that @bytes repeats. */
-static bool has_byte(unsigned long word, unsigned long bytes)
+/* The bytes of @word that are what @bytes repeats, a bit each; or a few more. */
+static __always_inline unsigned long same_bytes(unsigned long word,
+						unsigned long bytes)
 {
 	word ^= bytes;
 	return (word - KMT_BYTES(0x01)) & ~word & KMT_BYTES(0x80);
 }
 
-/* Whether a word across @a and @b can begin with the byte @top repeats. */
-static bool may_begin(unsigned long a, unsigned long b, unsigned long top)
+/* What all addresses in @hull have in their byte @nr, repeated; 0 if nothing. */
+static unsigned long byte_of_all(const struct kmt_range *hull, unsigned int nr)
+{
+	if ((hull->lo ^ (hull->hi - 1)) >> nr * 8)
+		return 0;
+	return KMT_BYTES(hull->lo >> nr * 8 & 0xff);
+}
+
+/*
+ * Whether a word across @a and @b begins as all addresses do: with @top, then
+ * @next; 0 if they do not all. Few words have the one, and but for those that
+ * are aligned hardly any has both.
+ */
+static __always_inline bool may_begin(unsigned long a, unsigned long b,
+				      unsigned long top, unsigned long next)
 {
 #ifdef __BIG_ENDIAN
-	return has_byte(a, top);
+	return !top || same_bytes(a, top) & ~0UL << 8;
 #else
-	return has_byte(b, top);
+	unsigned long first = same_bytes(b, top) & ~0UL >> 8, second;
+
+	if (likely(!first))
+		return !top;
+	/* The byte before each one; before that of @b is the last one of @a. */
+	second = same_bytes(b, next) << 8;
+	second |= same_bytes(a, next) >> (KMT_BITS_PER_LONG - 8);
+	return !next || !top || first & second;
 #endif
 }
 
@@ -256,17 +277,15 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at)
 {
 	const struct kmt_range *hull = &m->filter->hull;
-	const unsigned int last = KMT_BITS_PER_LONG - 8;
-	const unsigned long top = KMT_BYTES(hull->lo >> last);
-	const bool one_top = !((hull->lo ^ (hull->hi - 1)) >> last);
+	const unsigned long top = byte_of_all(hull, sizeof(long) - 1);
+	const unsigned long next = byte_of_all(hull, sizeof(long) - 2);
 	unsigned int i = m->seam_end == at ? 0 : 1;
 	unsigned long a = i ? words[0] : m->seam;
 
 	for (; i < nr; i++) {
 		unsigned long b = words[i];
 
-		/* Few words have the byte that all addresses begin with. */
-		if (!one_top || unlikely(may_begin(a, b, top)))
+		if (unlikely(may_begin(a, b, top, next)))
 			try_straddled(m, a, b);
 		a = b;
 	}

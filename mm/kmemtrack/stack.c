@@ -76,11 +76,10 @@ static __always_inline struct kmt_trace_set *find_set(unsigned long stack,
 	if (unlikely(!sets || !stack))
 		return NULL;
 	next = kmt_record(fp).next;
-	if (unlikely(next - stack > THREAD_SIZE - sizeof(struct kmt_record) ||
-		     next % sizeof(long)))
+	if (unlikely(!kmt_on_stack(stack, stack + THREAD_SIZE, next)))
 		return NULL;
-	hash = ((u32)kmt_record(next).pc + (u32)(fp - stack)) * GOLDEN_RATIO_32;
-	return &sets[((u64)hash * KMT_TRACE_SETS) >> 32];
+	hash = hash_32(kmt_record(next).pc + fp - stack, 32);
+	return &sets[reciprocal_scale(hash, KMT_TRACE_SETS)];
 }
 
 /* The handle of the trace, if it was seen lately; else 0. */
@@ -98,7 +97,7 @@ static __always_inline u32 find_trace(unsigned long fp)
 		for (trace = set->way; trace < set->way + KMT_WAYS; trace++) {
 			/* 0, where no record can be, is a place without one. */
 			if (trace->at == fp - stack &&
-			    kmt_trace_is(trace, fp)) {
+			    kmt_trace_is(trace, stack, fp)) {
 				handle = trace->handle;
 				break;
 			}

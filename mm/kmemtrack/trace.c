@@ -4,13 +4,6 @@
  */
 #include "trace.h"
 
-/* Whether a record at @addr is all on the stack. */
-static bool on_stack(unsigned long addr, unsigned long lo, unsigned long hi)
-{
-	return !(addr % sizeof(long)) && addr >= lo && addr < hi &&
-	       hi - addr >= sizeof(struct kmt_record);
-}
-
 bool kmt_trace_take(struct kmt_trace *trace, unsigned long lo,
 		    unsigned long hi, unsigned long last, unsigned long fp,
 		    const unsigned long *entries, unsigned int nr, bool cut)
@@ -18,7 +11,7 @@ bool kmt_trace_take(struct kmt_trace *trace, unsigned long lo,
 	struct kmt_frame *frame = trace->frames;
 	unsigned int i;
 
-	if (!nr || nr > CONFIG_KMEMTRACK_STACK_DEPTH || !on_stack(fp, lo, hi))
+	if (!nr || nr > CONFIG_KMEMTRACK_STACK_DEPTH || !kmt_on_stack(lo, hi, fp))
 		return false;
 	trace->at = fp - lo;
 	for (i = 0; i < nr; i++, frame++) {
@@ -26,13 +19,13 @@ bool kmt_trace_take(struct kmt_trace *trace, unsigned long lo,
 
 		/* Records go up: a walk that turned back would have no end. */
 		if (fp == last || r.pc != entries[i] || r.next <= fp ||
-		    !on_stack(r.next, lo, hi))
+		    !kmt_on_stack(lo, hi, r.next))
 			return false;
-		frame->step = r.next - fp;
+		frame->next = r.next - lo;
 		frame->pc = r.pc;
 		fp = r.next;
 	}
-	frame->step = KMT_NO_STEP;
+	frame->next = KMT_NO_RECORD;
 	frame->pc = 0;
 	/* Did the unwinder stop here because there is no more? */
 	return cut || nr == CONFIG_KMEMTRACK_STACK_DEPTH || fp == last;

@@ -5,7 +5,7 @@
  * Where functions keep a frame pointer, each leaves a frame record on the
  * stack: the address of its caller's record, then the address it returns to.
  * A trace that was taken at a depth of the stack is there again if every
- * record of it is: as far from the one before, returning to the same place.
+ * record of it is: in the same place, returning to the same place.
  * So each record is known to be on the stack before it is read, which makes
  * the walk safe whatever the records hold, and no end needs to be looked for.
  * Two tasks at the same depth of theirs have the same trace.
@@ -21,11 +21,11 @@
 
 /**
  * struct kmt_frame - one frame record of a trace
- * @step: bytes from this record to the next
+ * @next: offset of the next record in the stack
  * @pc: where the function returns to
  */
 struct kmt_frame {
-	unsigned long step;
+	unsigned long next;
 	unsigned long pc;
 };
 
@@ -33,7 +33,7 @@ struct kmt_frame {
  * struct kmt_trace - a trace that was seen
  * @handle: what it is known as, 0 if there is none
  * @at: offset of its first record in the stack
- * @frames: its frames, at least one, and then one of KMT_NO_STEP
+ * @frames: its frames, at least one, and then one of KMT_NO_RECORD
  */
 struct kmt_trace {
 	u32 handle;
@@ -41,14 +41,22 @@ struct kmt_trace {
 	struct kmt_frame frames[CONFIG_KMEMTRACK_STACK_DEPTH + 1];
 };
 
-/* No record is so far from another. */
-#define KMT_NO_STEP	1UL
+/* No record is there. */
+#define KMT_NO_RECORD	1UL
 
 /* A record as it is on the stack. */
 struct kmt_record {
 	unsigned long next;
 	unsigned long pc;
 };
+
+/* Whether a record at @addr is all on the stack [@lo, @hi). */
+static __always_inline bool kmt_on_stack(unsigned long lo, unsigned long hi,
+					 unsigned long addr)
+{
+	return addr - lo <= hi - lo - sizeof(struct kmt_record) &&
+	       !(addr % sizeof(long));
+}
 
 /* The record at @addr of our own stack: nobody else writes there. */
 static __always_inline struct kmt_record kmt_record(unsigned long addr)
@@ -63,21 +71,22 @@ static __always_inline struct kmt_record kmt_record(unsigned long addr)
 /**
  * kmt_trace_is - is this trace on the stack?
  * @trace: a trace with a handle
- * @fp: address of the first record, at @trace->at of a stack
+ * @stack: first byte of the stack
+ * @fp: address of the first record, at @trace->at of it
  */
 static __always_inline bool kmt_trace_is(const struct kmt_trace *trace,
-					 unsigned long fp)
+					 unsigned long stack, unsigned long fp)
 {
-	const struct kmt_frame *frame = trace->frames;
+	const void *frame = trace->frames;
 
 	/* The last frame equals none, so there is no need to count them. */
 	for (;;) {
 		struct kmt_record r = kmt_record(fp);
 		struct kmt_frame f;
 
-		kmt_env_two(frame++, &f.step, &f.pc);
-		if (r.next - fp != f.step || r.pc != f.pc)
-			return f.step == KMT_NO_STEP;
+		frame = kmt_env_pop(frame, &f.next, &f.pc);
+		if (r.next - stack != f.next || r.pc != f.pc)
+			return f.next == KMT_NO_RECORD;
 		fp = r.next;
 	}
 }

@@ -68,17 +68,18 @@ static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
 	if (kmt_is_wide(core, tree))
 		return false;
 	raw_spin_lock_irqsave(&tree->lock, flags);
-	/* The size goes before the flags do. */
-	vacant = !smp_load_acquire(&o->flags) && READ_ONCE(o->size) == size &&
+	/*
+	 * The size goes before the flags do, and comes after the address: of a
+	 * record that is in another tree by now one of them is not the same.
+	 */
+	vacant = !smp_load_acquire(&o->flags) &&
+		 /* Pairs with kmt_cell_settle(), as above. */
+		 smp_load_acquire(&o->size) == size &&
 		 READ_ONCE(o->addr) == addr;
-	if (vacant) {
-		kmt_tree_drop(tree, o);
-		kmt_count_vacant(kmt_cache_of(core), -1);
-	}
-	raw_spin_unlock(&tree->lock);
 	if (vacant)
-		kmt_cell_put(core, o);
-	local_irq_restore(flags);
+		kmt_retire(core, tree, o, flags);
+	else
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return vacant;
 }
 

@@ -292,6 +292,7 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 	s->core.skip = (struct kmt_range){ SIM_IMAGE,
 					   SIM_IMAGE + SIM_IMAGE_LEN };
 	kmt_marker_init(&s->m, &s->core, s->stack, stack);
+	s->m.useless = s->useless;
 	the_sim = s;
 	return s;
 }

@@ -60,6 +60,7 @@ struct sim {
 	struct kmt_marker m;
 	struct kmt_verdict v;
 	struct kmt_grey *stack;
+	unsigned long useless[1 << KMT_USELESS_SHIFT];
 
 	/* Pool memory: cells in a chunk, chunks that may still be had. */
 	unsigned int chunk_cells;

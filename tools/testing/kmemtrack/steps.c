@@ -7,7 +7,7 @@
 #define PHYS_OFFSET	(16 * REGION)
 
 /* Sizes of mark stacks. */
-static const unsigned int stacks[] = { 1, 2, 3, 7, 100 };
+static const unsigned int stacks[] = { 1, 2, 3, 7, 30, 300 };
 
 u32 pick(struct source *src, u32 n)
 {

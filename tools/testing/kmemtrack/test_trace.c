@@ -49,6 +49,11 @@ static bool take(struct stack *s, struct kmt_trace *trace, unsigned long fp)
 			      s->nr < DEPTH ? s->nr : DEPTH, false);
 }
 
+static bool is(struct stack *s, struct kmt_trace *trace, unsigned long fp)
+{
+	return kmt_trace_is(trace, addr_of(s, 0), fp);
+}
+
 static void test_again(void **state)
 {
 	struct stack a, b;
@@ -60,11 +65,11 @@ static void test_again(void **state)
 
 		assert_true(take(&a, &trace, fp));
 		assert_int_equal(trace.at, 10 * sizeof(long));
-		assert_true(kmt_trace_is(&trace, fp));
+		assert_true(is(&a, &trace, fp));
 		/* As well in another task, wherever its stack is. */
-		assert_true(kmt_trace_is(&trace, build(&b, 10, 6, nr)));
+		assert_true(is(&b, &trace, build(&b, 10, 6, nr)));
 		/* What lies beyond the last frame has no part in it. */
-		assert_true(kmt_trace_is(&trace, build(&b, 10, 6, nr + 1)));
+		assert_true(is(&b, &trace, build(&b, 10, 6, nr + 1)));
 	}
 }
 
@@ -80,17 +85,17 @@ static void test_other(void **state)
 		unsigned long *next = &s.word[4 + 8 * i], was = *next;
 
 		next[1] += 4;
-		assert_false(kmt_trace_is(&trace, fp));
+		assert_false(is(&s, &trace, fp));
 		next[1] -= 4;
 		/* What is not as it was is not followed, wherever it leads. */
 		*next = 8;
-		assert_false(kmt_trace_is(&trace, fp));
+		assert_false(is(&s, &trace, fp));
 		*next = was + 16;
-		assert_false(kmt_trace_is(&trace, fp));
+		assert_false(is(&s, &trace, fp));
 		*next = fp;
-		assert_false(kmt_trace_is(&trace, fp));
+		assert_false(is(&s, &trace, fp));
 		*next = was;
-		assert_true(kmt_trace_is(&trace, fp));
+		assert_true(is(&s, &trace, fp));
 	}
 }
 
@@ -105,7 +110,7 @@ static void test_signed(void **state)
 	/* Signed with the key of another task. */
 	s.word[4 + 8 * 2 + 1] ^= 0x77UL << 48;
 	s.word[4 + 8 * 3 + 1] ^= 0x78UL << 48;
-	assert_true(kmt_trace_is(&trace, fp));
+	assert_true(is(&s, &trace, fp));
 }
 
 /* What the unwinder says otherwise is not learned. */
@@ -134,9 +139,9 @@ static void test_unwinder_is_right(void **state)
 				   addr_of(&s, s.top), fp, s.entries, 11,
 				   true));
 	s.word[4 + 8 * 11 + 1]++;
-	assert_true(kmt_trace_is(&trace, fp));
+	assert_true(is(&s, &trace, fp));
 	s.word[4 + 8 * 10 + 1]++;
-	assert_false(kmt_trace_is(&trace, fp));
+	assert_false(is(&s, &trace, fp));
 	s.word[4 + 8 * 11 + 1]--;
 	s.word[4 + 8 * 10 + 1]--;
 	s.nr = 12;

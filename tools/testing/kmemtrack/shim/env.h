@@ -33,7 +33,6 @@ typedef unsigned int gfp_t;
 
 #define CONFIG_KMEMTRACK_STACK_DEPTH	16
 #define ____cacheline_aligned_in_smp
-#define GOLDEN_RATIO_32	0x61C88647
 #define BIT(n)	(1UL << (n))
 
 #define GFP_KERNEL	0x1u
@@ -47,7 +46,21 @@ typedef unsigned int gfp_t;
 #ifndef __always_inline
 #define __always_inline	inline __attribute__((always_inline))
 #endif
-#define __no_kcsan	__attribute__((no_sanitize("thread")))
+
+#ifdef __SANITIZE_THREAD__
+/* Not recorded at all: a suppression needs the stack of both accesses. */
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+#define data_race(expr) ({					\
+	AnnotateIgnoreReadsBegin(__FILE__, __LINE__);		\
+	__auto_type __racy = (expr);				\
+	AnnotateIgnoreReadsEnd(__FILE__, __LINE__);		\
+	__racy;							\
+})
+#else
+#define data_race(expr)	(expr)
+#endif
+
 #define EXPORT_SYMBOL(x)
 
 #define PAGE_SIZE	4096ul
@@ -108,6 +121,9 @@ static inline long atomic_long_read(const atomic_long_t *v)
 #define WARN_ON_ONCE(c)	({ bool _c = (c); assert(!_c); _c; })
 #define WARN_ON(c)	WARN_ON_ONCE(c)
 
+#ifdef HOST_FAST
+#include "fast.h"
+#else
 /* Interrupts, CPUs, locks: env.c */
 #define HOST_CPUS	8
 
@@ -155,6 +171,7 @@ bool host_lock_held(const raw_spinlock_t *lock);
 		host_irq_restore(f);					\
 	} while (0)
 #define lockdep_assert_held(l)	assert(host_lock_held(l))
+#endif
 
 #include <linux/rbtree.h>
 
@@ -176,16 +193,31 @@ static inline int kstrtoul(const char *s, unsigned int base, unsigned long *res)
 	return errno == ERANGE ? -ERANGE : 0;
 }
 
+#ifndef HOST_FAST
 /* The simulated machine: sim.c */
 bool kmt_env_read(void *dst, unsigned long src, size_t len);
 const unsigned long *kmt_env_map(unsigned long addr);
 unsigned long kmt_env_percpu(unsigned long ptr, int cpu);
 unsigned long kmt_env_phys(unsigned long phys);
+#endif
+
+static inline u32 hash_32(u32 val, unsigned int bits)
+{
+	return val * 0x61C88647 >> (32 - bits);
+}
+
 static inline void kmt_env_two(const void *p, unsigned long *first,
 			       unsigned long *second)
 {
 	*first = ((const unsigned long *)p)[0];
 	*second = ((const unsigned long *)p)[1];
+}
+
+static inline const void *kmt_env_pop(const void *p, unsigned long *first,
+				      unsigned long *second)
+{
+	kmt_env_two(p, first, second);
+	return (const unsigned long *)p + 2;
 }
 
 /* Signatures of return addresses are in the upper bits here. */
@@ -194,6 +226,25 @@ static inline unsigned long kmt_env_strip(unsigned long pc)
 	return pc & (~0UL >> 16);
 }
 
+static inline void kmt_env_one(unsigned long addr, unsigned long *a,
+			       unsigned int *bad)
+{
+	*bad |= !kmt_env_read(a, addr, sizeof(*a));
+}
+
+/* Word by word: they may lie in two pages. */
+static inline void kmt_env_four(unsigned long addr, unsigned long *a,
+				unsigned long *b, unsigned long *c,
+				unsigned long *d, unsigned int *bad)
+{
+	kmt_env_one(addr, a, bad);
+	kmt_env_one(addr + sizeof(*a), b, bad);
+	kmt_env_one(addr + 2 * sizeof(*a), c, bad);
+	kmt_env_one(addr + 3 * sizeof(*a), d, bad);
+}
+
+#ifndef HOST_FAST
 u32 kmt_env_crc(u32 crc, const void *buf, size_t len);
+#endif
 
 #endif /* _KMT_ENV_H */

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Following a reference: to which block does it lead, and what is in there?
+ *
+ * Most of a mark is spent here. A block that is small is read at once, while
+ * its tree is locked for the reference that reached it: what may be references
+ * in it goes to the mark stack. And most words that refer to anything were met
+ * before: a list's members are each referred to by both of their neighbours.
+ */
+#include "hot.h"
+#include "mark.h"
+
+/*
+ * Larger blocks are not searched for a pointer back: too long under a lock,
+ * unless nothing else runs.
+ */
+#define KMT_PEEK_MAX	2048
+
+/**
+ * enum kmt_outcome - what came of a reference
+ * @KMT_USELESS: others to the same address make no difference in this mark
+ * @KMT_COUNTED: they may
+ * @KMT_EXCESS: it counts for another block instead
+ */
+enum kmt_outcome {
+	KMT_USELESS,
+	KMT_COUNTED,
+	KMT_EXCESS,
+};
+
+static void push(struct kmt_marker *m, struct kmt_object *o,
+		 unsigned long addr)
+{
+	if (m->depth == m->max) {
+		if (!m->overflow)
+			kmt_event(m->core, KMT_EV_STACK_OVERFLOW);
+		m->overflow = true;
+		return;
+	}
+	m->stack[m->depth++] = (struct kmt_grey){ o, addr };
+}
+
+/* Whether @o holds a word that points into @r; yes if that is not known. */
+static bool points_into(struct kmt_marker *m, const struct kmt_object *o,
+			const struct kmt_range *r)
+{
+	const unsigned long step = sizeof(m->peek);
+	unsigned long pos = ALIGN(o->addr, sizeof(long));
+	unsigned long end = ALIGN_DOWN(o->addr + o->size, sizeof(long));
+	unsigned int i;
+
+	if (o->size > KMT_PEEK_MAX && !m->still)
+		return true;
+	while (pos < end) {
+		unsigned long len = kmt_piece(pos, end, step);
+
+		if (!kmt_env_read(m->peek, pos, len))
+			return true;
+		for (i = 0; i < len / sizeof(long); i++)
+			if (kmt_in(r, m->peek[i]))
+				return true;
+		pos += len;
+	}
+	return false;
+}
+
+/*
+ * A task that has been asleep since before a block was born cannot have put a
+ * reference to it on its stack: what looks like one is left over from what was
+ * in that place before. Others may have linked the block to a list whose head
+ * is on the stack; then the block points back. To see that can be left to a
+ * recheck.
+ */
+static bool left_over(struct kmt_marker *m, const struct kmt_object *o)
+{
+	return kmt_space(o) == KMT_VIRT &&
+	       (s32)(o->born - m->since) > 0 &&
+	       (m->exact_later || !points_into(m, o, &m->nap));
+}
+
+/**
+ * struct kmt_notes - what is done with the words of a block
+ * @m: marker
+ * @self: the block
+ * @lo: addresses that may have blocks
+ * @span: bytes of them
+ * @apart: per-CPU pointers are none of them
+ * @top: where in the mark stack the next reference goes
+ */
+struct kmt_notes {
+	struct kmt_marker *m;
+	struct kmt_range self;
+	unsigned long lo;
+	unsigned long span;
+	bool apart;
+	struct kmt_grey *top;
+};
+
+/* Puts @word on the mark stack if it may be a reference to another block. */
+static __always_inline void note_word(struct kmt_notes *n, unsigned long word)
+{
+	struct kmt_marker *m = n->m;
+
+	if (likely(word - n->lo >= n->span) &&
+	    !(n->apart && kmt_in(&m->percpu, word)))
+		return;
+	if (kmt_in(&n->self, word) || *kmt_place_of(m, word) == word)
+		return;
+	/* Per-CPU pointers look like addresses in the image. */
+	if (kmt_in(&m->core->skip, word) && !kmt_in(&m->percpu, word))
+		return;
+	*n->top++ = (struct kmt_grey){ NULL, word };
+}
+
+/* The words of [@pos, @end); false if they cannot be read. */
+static __always_inline bool note_words(struct kmt_notes *n, unsigned long pos,
+				       unsigned long end)
+{
+	unsigned long a, b, c, d;
+	unsigned int bad = 0;
+
+	for (; pos + 4 * sizeof(a) <= end; pos += 4 * sizeof(a)) {
+		kmt_env_four(pos, &a, &b, &c, &d, &bad);
+		note_word(n, a);
+		note_word(n, b);
+		note_word(n, c);
+		note_word(n, d);
+	}
+	for (; pos < end; pos += sizeof(a)) {
+		kmt_env_one(pos, &a, &bad);
+		note_word(n, a);
+	}
+	return !bad;
+}
+
+static __always_inline bool note_piece(struct kmt_marker *m,
+				       const struct kmt_range *self,
+				       unsigned long pos, unsigned long end,
+				       bool apart)
+{
+	struct kmt_notes n = {
+		.m = m,
+		.self = *self,
+		.lo = m->virt.lo,
+		.span = m->virt.hi - m->virt.lo,
+		.apart = apart,
+		.top = m->stack + m->depth,
+	};
+
+	if (unlikely(!note_words(&n, pos, end)))
+		return false;
+	m->depth = n.top - m->stack;
+	m->words += (end - pos) / sizeof(long);
+	return true;
+}
+
+/* Half of the stack is for blocks that wait, and need less of it. */
+static __always_inline bool has_room(const struct kmt_marker *m,
+				     unsigned long bytes)
+{
+	return m->depth + bytes / sizeof(long) <= m->max / 2;
+}
+
+/**
+ * kmt_mark_piece - note what may be references in a piece of memory
+ * @m: marker
+ * @self: the block it is in, whose tree is locked; or what is a root
+ * @pos: first byte, at the address of a word
+ * @end: one past the last
+ *
+ * They are on the mark stack then.
+ *
+ * Return: false if it is to be looked at word by word, or cannot be read.
+ */
+bool kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
+		    unsigned long pos, unsigned long end)
+{
+	if (!kmt_is_plain(m) || m->nap.hi || !has_room(m, end - pos))
+		return false;
+	return m->apart ? note_piece(m, self, pos, end, true) :
+			  note_piece(m, self, pos, end, false);
+}
+
+/* Reads @o, whose tree is locked, if it is small; its references are noted. */
+static __always_inline bool read_at_once(struct kmt_marker *m,
+					 const struct kmt_object *o)
+{
+	struct kmt_range self = { o->addr, o->addr + o->size };
+	unsigned long pos = ALIGN(self.lo, sizeof(long));
+	unsigned long end = ALIGN_DOWN(self.hi, sizeof(long));
+
+	/* Of a holder its own references count, too. */
+	if ((o->flags & KMT_ALIAS) || !kmt_is_plainly_read(o))
+		return false;
+	if (!kmt_is_plain(m) || o->size > KMT_STEP_WORDS * sizeof(long) ||
+	    !has_room(m, o->size))
+		return false;
+	if (m->apart ? !note_piece(m, &self, pos, end, true) :
+		       !note_piece(m, &self, pos, end, false))
+		return false;
+	m->objects++;
+	m->budget -= KMT_STEP_WORDS / 4;
+	return true;
+}
+
+static __always_inline bool claim(struct kmt_marker *m, struct kmt_object *o)
+{
+	if (o->flags & KMT_SCANNED)
+		return false;
+	if (kmt_is_read(o) && !read_at_once(m, o))
+		return true;
+	kmt_change_flags(o, KMT_SCANNED, 0);
+	return false;
+}
+
+/**
+ * kmt_mark_claim - take a block that was reached for this mark
+ * @m: marker
+ * @o: block that carries the epoch, its tree locked
+ *
+ * A small one is read at once.
+ *
+ * Return: whether it is to be read yet, by the caller or another one.
+ */
+bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o)
+{
+	return claim(m, o);
+}
+
+/* Counts a reference; one in excess is one to *@next. */
+static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
+					      enum kmt_space space,
+					      unsigned long word,
+					      unsigned long *next)
+{
+	struct kmt_core *core = m->core;
+	enum kmt_outcome outcome = KMT_COUNTED;
+	struct kmt_tree *tree;
+	unsigned long flags, addr;
+	struct kmt_object *o;
+	bool grey;
+
+	o = kmt_lock_find_near(core, space, word, m->near, &tree, &flags);
+	if (!o)
+		return KMT_USELESS;
+	m->near = o;
+	if (unlikely(m->filter && !(o->flags & (KMT_SUSPECT | KMT_ALIAS))) ||
+	    (unlikely(m->nap.hi) && left_over(m, o))) {
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		return KMT_COUNTED;
+	}
+	m->hits++;
+	kmt_enter_epoch(o, core->epoch);
+	if (o->count < KMT_COUNT_MAX)
+		o->count++;
+	addr = o->addr;
+	grey = kmt_judged(o) && o->count == o->min && claim(m, o);
+	if (likely(!(o->flags & KMT_ALIAS))) {
+		if (kmt_reached(o, core->epoch))
+			outcome = KMT_USELESS;
+	} else if (!(kmt_judged(o) && o->count <= o->min) &&
+		   kmt_get_alias(core, addr, next)) {
+		outcome = KMT_EXCESS;
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+
+	if (grey)
+		push(m, o, addr);
+	return outcome;
+}
+
+/* For what is rare. */
+static noinline enum kmt_outcome refer_slowly(struct kmt_marker *m,
+					      enum kmt_space space,
+					      unsigned long word,
+					      unsigned long *next)
+{
+	return refer(m, space, word, next);
+}
+
+/* Follows references in excess, @hops at the most. */
+static void pass_on(struct kmt_marker *m, enum kmt_outcome outcome,
+		    unsigned long word, int hops)
+{
+	while (outcome == KMT_EXCESS && hops--)
+		outcome = refer_slowly(m, KMT_VIRT, word, &word);
+}
+
+/* A word in the range of per-CPU blocks; it may be in that of others, too. */
+static noinline void follow_percpu(struct kmt_marker *m, unsigned long word)
+{
+	unsigned long next = word;
+
+	if (refer_slowly(m, KMT_PERCPU, word, &next) != KMT_EXCESS &&
+	    kmt_in(&m->virt, word) && !kmt_in(&m->core->skip, word))
+		pass_on(m, KMT_EXCESS, word, KMT_ALIAS_HOPS);
+}
+
+/* A word in the range of blocks. */
+static __always_inline void follow(struct kmt_marker *m, unsigned long word)
+{
+	enum kmt_outcome outcome;
+	unsigned long next = word;
+
+	if (unlikely(kmt_in(&m->percpu, word))) {
+		follow_percpu(m, word);
+		return;
+	}
+	outcome = refer(m, KMT_VIRT, word, &next);
+	if (outcome == KMT_USELESS && kmt_is_plain(m))
+		*kmt_place_of(m, word) = word;
+	if (unlikely(outcome == KMT_EXCESS))
+		pass_on(m, outcome, next, KMT_ALIAS_HOPS - 1);
+}
+
+/**
+ * kmt_mark_hit - follow a word that may be a reference
+ * @m: marker
+ * @word: in one of the ranges that have blocks, or suspects
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
+{
+	if (!kmt_in(&m->percpu, word) &&
+	    (!kmt_in(&m->virt, word) || kmt_in(&m->core->skip, word)))
+		return;
+	if (!kmt_is_useless(m, word))
+		follow(m, word);
+}
+
+/**
+ * kmt_mark_follow - follow the references on top of the mark stack
+ * @m: marker
+ *
+ * Up to the first block that is to be read, or all of them.
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_follow(struct kmt_marker *m)
+{
+	while (m->depth && !m->stack[m->depth - 1].o) {
+		unsigned long word = m->stack[--m->depth].addr;
+
+		if (!kmt_is_useless(m, word) && !kmt_mark_relax(m))
+			follow(m, word);
+	}
+}

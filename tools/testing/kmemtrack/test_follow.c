@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Following references: what is read at once, and what need not be followed. */
+#include "sim.h"
+
+static void mark(struct sim *s)
+{
+	sim_mark(s, ROOT(0), ROOT(64));
+	kmt_mark_end(&s->m);
+}
+
+/* Each word of a block of any size leads on; the word behind it does not. */
+static void test_all_words(void **state)
+{
+	struct sim *s = *state;
+	unsigned long size, at;
+
+	sim_put(ROOT(0), BLOCK(1) + 1);
+	sim_alloc(s, BLOCK(2), 16);
+	for (size = 8; size <= 544; size += size < 80 ? 8 : 24) {
+		sim_alloc(s, BLOCK(1), size);
+		for (at = 0; at <= size; at += 8) {
+			sim_own(BLOCK(1), size + 8);
+			sim_put(BLOCK(1) + at, BLOCK(2) + 9);
+			mark(s);
+			assert_int_equal(sim_white(s, BLOCK(2)), at == size);
+			sim_put(BLOCK(1) + at, 0);
+		}
+		sim_free(s, BLOCK(1), size);
+	}
+}
+
+/* As many references as there are words; room for them or not. */
+static void test_room(void **state)
+{
+	unsigned int stack, i;
+
+	for (stack = 1; stack < 200; stack += 1 + stack / 4) {
+		struct sim *s = sim_new(99, 2, stack);
+
+		sim_put(ROOT(0), BLOCK(0));
+		sim_alloc(s, BLOCK(0), 512);
+		for (i = 1; i <= 64; i++) {
+			sim_alloc(s, BLOCK(i), 24);
+			sim_put(BLOCK(0) + 8 * (i - 1), BLOCK(i));
+			sim_put(BLOCK(i), BLOCK(1 + i % 64));
+			sim_put(BLOCK(i) + 8, BLOCK(0));
+			sim_put(BLOCK(i) + 16, BLOCK(i) + 16);
+		}
+		mark(s);
+		for (i = 0; i <= 64; i++)
+			assert_false(sim_white(s, BLOCK(i)));
+		sim_delete(s);
+	}
+}
+
+/* Per-CPU pointers look like addresses in the image; others there are none. */
+static void test_percpu_in_image(void **state)
+{
+	struct sim *s = *state;
+
+	s->core.skip = (struct kmt_range){ SIM_PERCPU,
+					   SIM_PERCPU + SIM_PERCPU_LEN };
+	sim_insert(s, KMT_PERCPU, SIM_PERCPU + 0x100, 64, 1);
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(2), 64);
+	sim_put(ROOT(0), BLOCK(1));
+	sim_put(kmt_env_percpu(SIM_PERCPU + 0x108, 3), BLOCK(2));
+	mark(s);
+	assert_true(sim_white(s, BLOCK(2)));
+	sim_put(BLOCK(1) + 24, SIM_PERCPU + 0x100);
+	mark(s);
+	assert_false(sim_white(s, BLOCK(2)));
+}
+
+/* Per-CPU pointers among other addresses, and apart from them. */
+static void test_percpu_among_others(void **state)
+{
+	struct sim *s = *state;
+	int low;
+
+	for (low = 0; low < 2; low++) {
+		if (low)
+			/* A block below: all that is between may be one. */
+			sim_insert(s, KMT_VIRT, 0x1000, 64, KMT_MIN_BLACK);
+		else
+			sim_insert(s, KMT_PERCPU, SIM_PERCPU, 64, 1);
+		sim_alloc(s, BLOCK(1), 40);
+		sim_put(ROOT(0), BLOCK(1));
+		sim_put(BLOCK(1) + 32, SIM_PERCPU + 8);
+		mark(s);
+		assert_int_equal(s->m.apart, !low);
+		assert_int_equal(sim_object(s, KMT_PERCPU, SIM_PERCPU).count, 1);
+		sim_free(s, BLOCK(1), 40);
+	}
+}
+
+/* Nothing comes of what cannot be read, not even of a part of it. */
+static void test_unreadable(void **state)
+{
+	struct sim *s = *state;
+	unsigned long block = BLOCK(3) - 64;
+
+	sim_alloc(s, block, 128);
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(5), 64);
+	sim_put(ROOT(0), block);
+	sim_put(block + 8, BLOCK(1));
+	sim_put(block + 72, BLOCK(5));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(1)));
+	assert_false(sim_white(s, BLOCK(5)));
+	/* The second half is gone, the first one is read all the same. */
+	sim_map(BLOCK(3), 64, false);
+	mark(s);
+	assert_int_equal(sim_events(s, KMT_EV_FAULT), 1);
+	assert_false(sim_white(s, BLOCK(1)));
+	assert_true(sim_white(s, BLOCK(5)));
+	assert_int_equal(s->m.depth, 0);
+	sim_map(BLOCK(3), 64, true);
+}
+
+/* A block that needs several references gets them, however they are spread. */
+static void test_several(void **state)
+{
+	struct sim *s = *state;
+	unsigned int need, have, i;
+
+	for (need = 1; need < 6; need++) {
+		sim_alloc_min(s, BLOCK(9), 64, need);
+		for (have = 0; have < 8; have++) {
+			for (i = 0; i < 8; i++) {
+				sim_alloc(s, BLOCK(i), 64);
+				sim_put(ROOT(i), BLOCK(i));
+				sim_put(BLOCK(i / 2) + 8 + i % 2 * 8,
+					i < have ? BLOCK(9) : 0);
+			}
+			mark(s);
+			assert_int_equal(sim_white(s, BLOCK(9)), have < need);
+			for (i = 0; i < 8; i++)
+				sim_free(s, BLOCK(i), 64);
+		}
+		sim_free(s, BLOCK(9), 64);
+	}
+}
+
+/* What came of a word in one mark says nothing of the next one. */
+static void test_forgotten(void **state)
+{
+	struct sim *s = *state;
+
+	sim_put(ROOT(0), BLOCK(1) + 8);
+	mark(s);
+	sim_alloc(s, BLOCK(1), 64);
+	mark(s);
+	assert_false(sim_white(s, BLOCK(1)));
+	mark(s);
+	assert_false(sim_white(s, BLOCK(1)));
+	sim_put(ROOT(0), 0);
+	mark(s);
+	assert_true(sim_white(s, BLOCK(1)));
+}
+
+/* In the same mark it does: what is born there meanwhile counts as reached. */
+static void test_useless_and_born(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(2), 64);
+	kmt_mark_begin(&s->m);
+	kmt_mark_word(&s->m, BLOCK(1));
+	sim_alloc(s, BLOCK(1), 64);
+	sim_put(BLOCK(1), BLOCK(2));
+	kmt_mark_word(&s->m, BLOCK(1));
+	kmt_mark_sweep(&s->m);
+	kmt_mark_end(&s->m);
+	assert_false(sim_white(s, BLOCK(1)));
+	assert_false(sim_white(s, BLOCK(2)));
+}
+
+/* The block that was found last may be gone, or the record of another one. */
+static void test_stale_neighbour(void **state)
+{
+	unsigned int remember;
+
+	for (remember = 0; remember < 2; remember++) {
+		struct sim *s = sim_new(3, 1, 256);
+		unsigned long far = SIM_LINEAR + 0x30000;
+
+		sim_remember(s, remember);
+		sim_alloc(s, BLOCK(1), 64);
+		sim_alloc(s, BLOCK(1) + 64, 64);
+		kmt_mark_begin(&s->m);
+		kmt_mark_word(&s->m, BLOCK(1) + 1);
+		assert_int_equal(s->m.near->addr, BLOCK(1));
+		kmt_mark_word(&s->m, BLOCK(1) + 65);
+		assert_int_equal(s->m.near->addr, BLOCK(1) + 64);
+		sim_free(s, BLOCK(1) + 64, 64);
+		kmt_mark_word(&s->m, BLOCK(1) + 63);
+		assert_false(sim_white(s, BLOCK(1)));
+		/* Its record moves to another region. */
+		kmt_mark_word(&s->m, BLOCK(1));
+		sim_free(s, BLOCK(1), 64);
+		while (kmt_reap(&s->core, 1))
+			;
+		sim_alloc(s, far, 64);
+		sim_alloc(s, far + 64, 64);
+		sim_alloc(s, BLOCK(1) + 128, 64);
+		kmt_mark_end(&s->m);
+		sim_put(ROOT(0), far + 64);
+		sim_put(ROOT(1), BLOCK(1) + 128);
+		mark(s);
+		assert_true(sim_white(s, far));
+		assert_false(sim_white(s, far + 64));
+		assert_false(sim_white(s, BLOCK(1) + 128));
+		sim_delete(s);
+	}
+}
+
+/* A root that becomes an ordinary block in the midst of a mark. */
+static void test_root_no_more(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc_min(s, BLOCK(1), 64, KMT_MIN_GREY);
+	sim_mark(s, ROOT(0), ROOT(64));
+	assert_true(kmt_set_min(&s->core, KMT_VIRT, BLOCK(1), 1));
+	kmt_accuse(&s->m, &s->filter, &s->v);
+	kmt_mark_end(&s->m);
+	assert_int_equal(s->v.suspects, 1);
+	assert_int_equal(s->v.accused, 1);
+}
+
+/* Without a table of useless words all is as with it. */
+static void test_no_table(void **state)
+{
+	struct sim *s = *state;
+
+	s->m.useless = NULL;
+	test_all_words(state);
+	test_several(state);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_all_words),
+		cmocka_unit_test(test_room),
+		T(test_percpu_in_image),
+		T(test_percpu_among_others),
+		T(test_unreadable),
+		T(test_several),
+		T(test_forgotten),
+		T(test_useless_and_born),
+		cmocka_unit_test(test_stale_neighbour),
+		T(test_root_no_more),
+		T(test_no_table),
+	};
+
+	return cmocka_run_group_tests_name("follow", tests, NULL, NULL);
+}
