@@ -45,6 +45,7 @@ bench: packages
 	@scripts/build-kernel arm64-kmemleak-6.12
 	@scripts/build-kernel arm64-virt-6.12
 	@BUSYBOX=$(CURDIR)/build/busybox/busybox tools/testing/kmemtrack/bench/run
+	@$(MAKE) -s -C tools/testing/kmemtrack bench
 
 #: make install KDIR=tree      overlay and patches into another tree; uninstall too
 install uninstall:

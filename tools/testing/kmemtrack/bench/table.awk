@@ -46,6 +46,14 @@ function read_figures(k,	line, part, file, v) {
 	# Where there is nothing to be switched off, it always is
 	if (k == "none" && (k, "cost.hot.pair") in fig)
 		derive(k, "cost.off.pair", fig[k, "cost.hot.pair"])
+	for (v = 1; v <= 4; v *= 2) {
+		if ((k, "cpus" v ".scan.wall") in fig)
+			derive(k, "cpus.scan" v,
+			       fig[k, "cpus" v ".scan.wall"] / 1000)
+		if ((k, "cpus" v ".cpus_stats.pause_ns") in fig)
+			derive(k, "cpus.pause" v,
+			       fig[k, "cpus" v ".cpus_stats.pause_ns"] / 1000)
+	}
 	if ((v = rounds(k, "idle", "avg", 0)) != "")
 		derive(k, "par.idle_avg", v / 1000)
 	if ((v = rounds(k, "scan", "avg", 0)) != "")

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Instead of what checks the rules of contexts: locks that do nothing but
+ * lock, and the memory of the process. For bench_host.c.
+ */
+#ifndef FAST_H
+#define FAST_H
+
+#define HOST_CPUS	2
+
+extern __thread int host_cpu;
+
+#define smp_processor_id()	host_cpu
+#define local_irq_save(f)	((f) = 0)
+#define local_irq_restore(f)	((void)(f))
+#define irqs_disabled()		true
+#define for_each_possible_cpu(cpu) for ((cpu) = 0; (cpu) < HOST_CPUS; (cpu)++)
+#define num_possible_cpus()	HOST_CPUS
+#define nr_cpu_ids		HOST_CPUS
+#define cpumask_next(n, mask)	((n) + 1)
+
+typedef struct {
+	int locked;
+} raw_spinlock_t;
+
+#define raw_spin_lock_init(l)	((l)->locked = 0)
+
+static inline void raw_spin_lock(raw_spinlock_t *l)
+{
+	while (__atomic_exchange_n(&l->locked, 1, __ATOMIC_ACQUIRE))
+		while (__atomic_load_n(&l->locked, __ATOMIC_RELAXED))
+			;
+}
+
+static inline void raw_spin_unlock(raw_spinlock_t *l)
+{
+	__atomic_store_n(&l->locked, 0, __ATOMIC_RELEASE);
+}
+
+#define raw_spin_lock_irqsave(l, f)					\
+	do {								\
+		(f) = 0;						\
+		raw_spin_lock(l);					\
+	} while (0)
+#define raw_spin_unlock_irqrestore(l, f)				\
+	do {								\
+		raw_spin_unlock(l);					\
+		(void)(f);						\
+	} while (0)
+#define lockdep_assert_held(l)	((void)(l))
+
+static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
+{
+	memcpy(dst, (const void *)src, len);
+	return true;
+}
+
+static inline const unsigned long *kmt_env_map(unsigned long addr)
+{
+	return (const unsigned long *)addr;
+}
+
+static inline unsigned long kmt_env_percpu(unsigned long ptr, int cpu)
+{
+	return ptr;
+}
+
+static inline unsigned long kmt_env_phys(unsigned long phys)
+{
+	return phys;
+}
+
+static inline u32 kmt_env_crc(u32 crc, const void *buf, size_t len)
+{
+	return crc;
+}
+
+#endif /* FAST_H */
