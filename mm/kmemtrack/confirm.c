@@ -19,19 +19,21 @@
 /* Between two marks, at least: time for a reference on the move to arrive. */
 #define KMT_SETTLE_MS	20
 
-static void mark_roots(struct kmt_scan *scan)
+static void fill_map(struct kmt_scan *scan)
 {
-	get_online_mems();
 	kmt_page_map_clear(&scan->roots.map);
 	kmt_page_map_fill(&scan->m, &scan->roots.map);
-	kmt_mark_roots(&scan->m, &scan->roots);
-	put_online_mems();
 }
 
 static void mark(struct kmt_scan *scan)
 {
 	kmt_mark_begin(&scan->m);
-	mark_roots(scan);
+	get_online_mems();
+	fill_map(scan);
+	/* Before others come to help: their stacks are no roots. */
+	kmt_mark_stacks(&scan->m, &scan->roots);
+	kmt_mark_with_help(scan);
+	put_online_mems();
 	kmt_mark_sweep(&scan->m);
 	scan->marks++;
 }
@@ -43,6 +45,16 @@ static int end_mark(struct kmt_scan *scan, u64 since)
 	return scan->m.stopped ? -EINTR : 0;
 }
 
+static void look_at_bytes(struct kmt_scan *scan)
+{
+	get_online_mems();
+	fill_map(scan);
+	kmt_mark_stacks(&scan->m, &scan->roots);
+	kmt_mark_memory(&scan->m, &scan->roots);
+	put_online_mems();
+	kmt_recheck_bytes(&scan->m);
+}
+
 /* Who has no reference in what was not searched at every address yet? */
 static void judge(struct kmt_scan *scan)
 {
@@ -50,8 +62,7 @@ static void judge(struct kmt_scan *scan)
 	if (scan->verdict.suspects && kmt_bytes_are_references()) {
 		scan->m.filter = &scan->filter;
 		scan->m.bytes = true;
-		mark_roots(scan);
-		kmt_recheck_bytes(&scan->m);
+		look_at_bytes(scan);
 		scan->m.filter = NULL;
 		scan->m.bytes = false;
 	}

@@ -22,6 +22,7 @@ static int locked(int (*action)(void))
 static int switch_off(void)
 {
 	kmt_switch_off();
+	kmt_helpers_leave();
 	return 0;
 }
 

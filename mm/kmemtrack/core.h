@@ -134,6 +134,9 @@ enum kmt_event {
  *	no lock held, on copies
  * @relax: called between two bounded steps of a mark with no lock held;
  *	returns true if the mark is to be given up
+ * @wait: called with no lock held by a marker that has nothing to do until
+ *	another one of its team has something for it, for the first time or
+ *	after it did so @before times; returns soon
  */
 struct kmt_ops {
 	void *(*chunk_alloc)(struct kmt_core *core, gfp_t gfp, size_t *bytes);
@@ -142,6 +145,7 @@ struct kmt_ops {
 		     const struct kmt_object *old,
 		     const struct kmt_object *new);
 	bool (*relax)(struct kmt_marker *m);
+	void (*wait)(struct kmt_marker *m, unsigned int before);
 };
 
 /**

@@ -8,7 +8,7 @@
  * before: a list's members are each referred to by both of their neighbours.
  */
 #include "hot.h"
-#include "mark.h"
+#include "team.h"
 
 /*
  * Larger blocks are not searched for a pointer back: too long under a lock,
@@ -28,8 +28,16 @@ enum kmt_outcome {
 	KMT_EXCESS,
 };
 
-static void push(struct kmt_marker *m, struct kmt_object *o,
-		 unsigned long addr)
+/**
+ * kmt_mark_push - put a block on the mark stack
+ * @m: marker
+ * @o: its cell, or that + KMT_GREY_PART
+ * @addr: see struct kmt_grey
+ *
+ * If there is no room a sweep will find it.
+ */
+void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
+		   unsigned long addr)
 {
 	if (m->depth == m->max) {
 		if (!m->overflow)
@@ -265,7 +273,7 @@ static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 
 	if (grey)
-		push(m, o, addr);
+		kmt_mark_push(m, o, addr);
 	return outcome;
 }
 
@@ -340,8 +348,10 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
 void kmt_mark_follow(struct kmt_marker *m)
 {
 	while (m->depth && !m->stack[m->depth - 1].o) {
-		unsigned long word = m->stack[--m->depth].addr;
+		unsigned long word;
 
+		kmt_team_share(m);
+		word = m->stack[--m->depth].addr;
 		if (!kmt_is_useless(m, word) && !kmt_mark_relax(m))
 			follow(m, word);
 	}

@@ -180,12 +180,17 @@ u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp);
 void kmt_traces_on(void);
 void kmt_traces_off(void);
 
+/* helpers.c: threads that help with a mark */
+bool kmt_is_helper(const struct task_struct *task);
+void kmt_helpers_leave(void);
+
 /* modsym.c: names of code that is gone */
 bool kmt_gone_name(unsigned long pc, u32 born, char *buf, size_t len);
 
 /* roots.c, owned.c, pages.c, slots.c */
 void kmt_not_a_block(unsigned long stack);
-void kmt_mark_roots(struct kmt_marker *m, const struct kmt_roots *roots);
+void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots);
+void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_page_map_alloc(struct kmt_page_map *map);
 void kmt_page_map_clear(struct kmt_page_map *map);
 void kmt_page_map_fill(struct kmt_marker *m, struct kmt_page_map *map);

@@ -2,7 +2,7 @@
 /*
  * Marking: which blocks do the roots lead to?
  */
-#include "mark.h"
+#include "team.h"
 
 /* Sweeps for blocks that were born meanwhile; overflow has as many as needed. */
 #define KMT_SWEEPS	4
@@ -69,6 +69,44 @@ static void mark_words(struct kmt_reader *r, unsigned int nr)
 	look(r->m, r->m->buf, nr, r->at, r->from);
 }
 
+/* Puts the parts of a large block on the mark stack if others may help. */
+static bool split(struct kmt_marker *m, struct kmt_object *o,
+		  const struct kmt_object *copy)
+{
+	unsigned long pos = copy->addr, end = copy->addr + copy->size;
+
+	if (!m->team || copy->size < 2 * KMT_TEAM_PART ||
+	    !kmt_is_plainly_read(copy) ||
+	    copy->size / KMT_TEAM_PART + 2 > m->max - m->depth)
+		return false;
+	for (; pos < end; pos = ALIGN_DOWN(pos, KMT_TEAM_PART) + KMT_TEAM_PART)
+		kmt_mark_push(m, (void *)o + KMT_GREY_PART, pos);
+	return true;
+}
+
+/* Reads a part of a block; of another one if that is in its place now. */
+static void read_part(struct kmt_marker *m, struct kmt_object *o,
+		      unsigned long pos)
+{
+	struct kmt_reader r = {
+		.words = mark_words, .marks = true, .m = m, .from = o,
+	};
+	struct kmt_object copy;
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	copy = *o;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	if (pos - copy.addr < copy.size && kmt_is_plainly_read(&copy) &&
+	    kmt_is_read(&copy) && kmt_reached(&copy, m->core->epoch))
+		kmt_read_range(&r, o, &copy, pos, pos +
+			       kmt_piece(pos, copy.addr + copy.size,
+					 KMT_TEAM_PART));
+}
+
 /* Reads a block piece by piece; its tree is locked, and unlocked. */
 static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 			       struct kmt_tree *tree, unsigned long flags)
@@ -81,7 +119,8 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 	kmt_change_flags(o, KMT_SCANNED, 0);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	m->objects++;
-	kmt_read_object(&r, o, &copy);
+	if (!split(m, o, &copy))
+		kmt_read_object(&r, o, &copy);
 }
 
 /* Reads a block that was reached; if it is small, while its tree is locked. */
@@ -96,6 +135,10 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 	m->budget -= KMT_STEP_WORDS / 8;
 	if (kmt_mark_relax(m))
 		return;
+	if (unlikely((unsigned long)o & KMT_GREY_PART)) {
+		read_part(m, (void *)o - KMT_GREY_PART, addr);
+		return;
+	}
 	tree = kmt_lock_object(m->core, o, &flags);
 	if (!tree)
 		return;
@@ -119,8 +162,10 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 void kmt_mark_drain(struct kmt_marker *m)
 {
 	while (m->depth) {
-		struct kmt_grey *g = &m->stack[m->depth - 1];
+		struct kmt_grey *g;
 
+		kmt_team_share(m);
+		g = &m->stack[m->depth - 1];
 		if (!g->o) {
 			kmt_mark_follow(m);
 			continue;
@@ -270,6 +315,31 @@ static bool to_be_read(const struct kmt_object *o, u16 epoch)
 }
 
 /**
+ * kmt_mark_chunk - read what was reached in a chunk of the pool
+ * @m: marker
+ * @chunk: chunk
+ *
+ * Context: no lock held.
+ * Return: whether there was anything.
+ */
+bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
+{
+	const u16 epoch = m->core->epoch;
+	struct kmt_object *o;
+	bool found = false;
+
+	if (!kmt_go_on_in(m, chunk))
+		return false;
+	kmt_for_each_in(chunk, o) {
+		if (!to_be_read(o, epoch))
+			continue;
+		found = true;
+		kmt_mark_object(m, o);
+	}
+	return found;
+}
+
+/**
  * kmt_mark_sweep - read the grey objects and all that was reached
  * @m: marker
  *
@@ -281,24 +351,15 @@ static bool to_be_read(const struct kmt_object *o, u16 epoch)
  */
 void kmt_mark_sweep(struct kmt_marker *m)
 {
-	const u16 epoch = m->core->epoch;
 	struct kmt_chunk *chunk;
-	struct kmt_object *o;
 	int rounds = 0;
 	bool found;
 
 	do {
 		found = false;
 		m->overflow = false;
-		kmt_for_each_chunk(m->core, chunk) {
-			if (!kmt_go_on_in(m, chunk))
-				return;
-			kmt_for_each_in(chunk, o) {
-				if (!to_be_read(o, epoch))
-					continue;
-				found = true;
-				kmt_mark_object(m, o);
-			}
-		}
-	} while (m->overflow || (found && ++rounds < KMT_SWEEPS));
+		kmt_for_each_chunk(m->core, chunk)
+			found |= kmt_mark_chunk(m, chunk);
+	} while (!m->stopped &&
+		 (m->overflow || (found && ++rounds < KMT_SWEEPS)));
 }

@@ -3,11 +3,12 @@
  * Mark and judgement.
  *
  * A mark is one epoch: nothing is reset before it, an object that carries
- * another epoch has not been reached. The steps, all by one thread at a time
- * (the owner sees to that):
+ * another epoch has not been reached. The steps, by one thread at a time (the
+ * owner sees to that), or by the markers of a team (team.h) where it says so:
  *
  *	kmt_mark_begin();
- *	kmt_mark_block() ...		roots that are no objects
+ *	kmt_mark_block() ...		roots that are no objects (team)
+ *	kmt_team_work();		what follows from them (team)
  *	kmt_mark_sweep();		grey objects, and all that follows
  *	(judgement: kmt_suspect() or kmt_revive() + kmt_judge())
  *	kmt_mark_end();
@@ -44,14 +45,18 @@ static inline unsigned long kmt_piece(unsigned long pos, unsigned long end,
 
 /**
  * struct kmt_grey - an object that was reached and is to be read
- * @o: its cell; NULL if it is a reference that is to be followed
+ * @o: its cell, + KMT_GREY_PART if only a part of it is meant; NULL if it is a
+ *	reference that is to be followed
  * @addr: its address when it was pushed, the cell may have been reused since;
- *	or the reference
+ *	or where the part begins; or the reference
  */
 struct kmt_grey {
 	struct kmt_object *o;
 	unsigned long addr;
 };
+
+/* In the address of a cell, which is a multiple of its size. */
+#define KMT_GREY_PART	1UL
 
 /* Bytes of a filter for pages; a constant, for the sake of speed. */
 #define KMT_FILTER_PAGES	65536UL
@@ -85,6 +90,7 @@ struct kmt_filter {
  * @summing: words are summed up, and not followed
  * @found: a word may be a reference to a suspect, while @summing
  * @sum: of the words so far
+ * @team: others that share the mark; NULL if there are none
  * @turns: units of work that were taken by one of several markers; NULL if
  *	this one does all of it
  * @unit: units that went by
@@ -124,6 +130,7 @@ struct kmt_marker {
 	bool summing;
 	bool found;
 	u64 sum;
+	struct kmt_team *team;
 	atomic_long_t *turns;
 	long unit;
 	long turn;
@@ -218,6 +225,8 @@ void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
 void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
 		     const struct kmt_filter *f, struct kmt_grey *stack,
 		     u32 max);
+void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
+		     struct kmt_grey *stack, u32 max, unsigned long *useless);
 void kmt_mark_begin(struct kmt_marker *m);
 void kmt_mark_word(struct kmt_marker *m, unsigned long word);
 void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
@@ -229,6 +238,7 @@ void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
 void kmt_mark_drain(struct kmt_marker *m);
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o);
+bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk);
 void kmt_mark_sweep(struct kmt_marker *m);
 void kmt_mark_end(struct kmt_marker *m);
 bool kmt_mark_breathe(struct kmt_marker *m);
@@ -285,6 +295,8 @@ void kmt_mark_follow(struct kmt_marker *m);
 bool kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 		    unsigned long pos, unsigned long end);
 bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o);
+void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
+		   unsigned long addr);
 
 /* What is known of @o in this mark, nothing at first; its tree is locked. */
 static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)
@@ -299,6 +311,9 @@ static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)
 /* read.c */
 void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
 		     const struct kmt_object *copy);
+bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
+		    const struct kmt_object *copy, unsigned long start,
+		    unsigned long end);
 bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 		    int *nr, struct kmt_range *range);
 

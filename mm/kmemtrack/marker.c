@@ -2,7 +2,7 @@
 /*
  * Markers, and the beginning and the end of a mark.
  */
-#include "mark.h"
+#include "team.h"
 
 /* Words between two calls of kmt_ops.relax(). */
 #define KMT_BUDGET	4096
@@ -43,6 +43,27 @@ void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
 	m->percpu = of->percpu;
 	m->filter = f;
 	m->still = true;
+}
+
+/**
+ * kmt_marker_join - prepare a marker that takes part in a mark
+ * @m: marker
+ * @of: marker of the mark, which has begun
+ * @stack: room for its own mark stack
+ * @max: entries in @stack, at least 1
+ * @useless: room for its table of useless words, cleared; or NULL
+ *
+ * For kmt_team_join(), beside everything else.
+ */
+void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
+		     struct kmt_grey *stack, u32 max, unsigned long *useless)
+{
+	kmt_marker_init(m, of->core, stack, max);
+	m->virt = of->virt;
+	m->percpu = of->percpu;
+	m->apart = of->apart;
+	m->exact_later = of->exact_later;
+	m->useless = useless;
 }
 
 /* Epochs wrap: make sure that no object carries a number about to come. */
@@ -120,5 +141,10 @@ bool kmt_mark_breathe(struct kmt_marker *m)
 	m->budget = KMT_BUDGET;
 	if (m->core->ops->relax && m->core->ops->relax(m))
 		m->stopped = true;
+	if (!m->team)
+		return m->stopped;
+	if (m->stopped)
+		WRITE_ONCE(m->team->stopped, true);
+	m->stopped = READ_ONCE(m->team->stopped);
 	return m->stopped;
 }

@@ -5,6 +5,7 @@
  * Pages of ours hold addresses of tracked blocks all over; they bear a mark in
  * page_private() so that they are never taken for roots.
  */
+#include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/irq_work.h>
 #include <linux/kasan.h>
@@ -253,9 +254,18 @@ static bool relax(struct kmt_marker *m)
 	return signal_pending(current);
 }
 
+/* Not for long at first: what there will be to do may be little. */
+static void wait(struct kmt_marker *m, unsigned int before)
+{
+	unsigned long us = 20UL << min(before, 6U);
+
+	usleep_range(us, 2 * us);
+}
+
 const struct kmt_ops kmt_kernel_ops = {
 	.chunk_alloc	= chunk_alloc,
 	.low		= pool_low,
 	.warn		= warn_event,
 	.relax		= relax,
+	.wait		= wait,
 };

@@ -87,10 +87,14 @@ static inline bool kmt_stack_naps(void)
 
 /*
  * KTHREADD: its stack is no root. It sleeps with its last request on it, which
- * was freed long ago. While a request lives, who made it refers to it, too.
+ * was freed long ago. While a request lives, who made it refers to it, too. Nor
+ * are the stacks of threads that help with a mark, with or without this rule:
+ * they have what the mark read.
  */
 static inline bool kmt_stack_is_root(struct task_struct *task)
 {
+	if (kmt_is_helper(task))
+		return false;
 	return task != kthreadd_task || !kmt_rule(KMT_RULE_KTHREADD);
 }
 

@@ -43,10 +43,22 @@ static bool read_piece(struct kmt_reader *r, struct kmt_object *o,
 	return same;
 }
 
-/* Reads the aligned words of [@start, @end); false if the block is gone. */
-static bool read_range(struct kmt_reader *r, struct kmt_object *o,
-		       const struct kmt_object *copy, unsigned long start,
-		       unsigned long end)
+/**
+ * kmt_read_range - hand a part of the contents of a block to a reader
+ * @r: reader
+ * @o: cell of the block
+ * @copy: what the cell held when the block was chosen
+ * @start: first byte
+ * @end: one past the last
+ *
+ * Words that are not aligned are left out.
+ *
+ * Context: no lock held.
+ * Return: false if the block is gone, or the mark is given up.
+ */
+bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
+		    const struct kmt_object *copy, unsigned long start,
+		    unsigned long end)
 {
 	const unsigned long step = KMT_STEP_WORDS * sizeof(long);
 	unsigned long pos = ALIGN(start, sizeof(long));
@@ -126,6 +138,6 @@ void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
 	int nr = 0;
 
 	while (kmt_next_range(r->m->core, copy, &nr, &range))
-		if (!read_range(r, o, copy, range.lo, range.hi))
+		if (!kmt_read_range(r, o, copy, range.lo, range.hi))
 			return;
 }

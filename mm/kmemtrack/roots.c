@@ -236,18 +236,29 @@ static void mark_stacks_still(struct kmt_marker *m,
 }
 
 /**
- * kmt_mark_roots - mark from all roots that are no tracked blocks
+ * kmt_mark_stacks - mark from the stacks of all tasks
  * @m: marker; several of them may share the work while nothing else runs
- * @roots: which roots; the map is filled
+ * @roots: which roots
  *
- * Context: memory does not come or go; may sleep, unless nothing else runs.
+ * Context: may sleep, unless nothing else runs.
  */
-void kmt_mark_roots(struct kmt_marker *m, const struct kmt_roots *roots)
+void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	if (kmt_tunables.stacks && m->still)
 		mark_stacks_still(m, roots);
 	else if (kmt_tunables.stacks)
 		mark_stacks(m, roots);
+}
+
+/**
+ * kmt_mark_memory - mark from all other roots that are no tracked blocks
+ * @m: marker; several of them may share the work
+ * @roots: which roots; the map is filled
+ *
+ * Context: memory does not come or go; may sleep, unless nothing else runs.
+ */
+void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots)
+{
 	mark_percpu(m);
 	kmt_mark_pages(m, roots);
 }

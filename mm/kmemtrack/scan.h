@@ -33,6 +33,9 @@ struct kmt_scan {
 /* confirm.c */
 int kmt_find_leaks(struct kmt_scan *scan);
 
+/* helpers.c */
+void kmt_mark_with_help(struct kmt_scan *scan);
+
 /* snapshot.c */
 enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words);
 

@@ -100,7 +100,8 @@ static int look(void *arg)
 	await_others(&stop->filling);
 
 	kmt_take_turns(m, &stop->turns);
-	kmt_mark_roots(m, roots);
+	kmt_mark_stacks(m, roots);
+	kmt_mark_memory(m, roots);
 	kmt_recheck(m);
 	if (atomic_dec_and_test(&stop->looking))
 		finish(stop, m);

@@ -8,8 +8,9 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
-#include "mark.h"
+#include "team.h"
 
 #define BLOCK_SIZE	128
 #define PAIRS		2000000UL
@@ -201,6 +202,45 @@ static unsigned long core_mark(void)
 	return m.words;
 }
 
+/* What a second thread needs to share a mark. */
+static struct {
+	struct kmt_marker m;
+	struct kmt_team team;
+	struct kmt_grey stack[STACK];
+	unsigned long useless[BIT(KMT_USELESS_SHIFT)];
+	pthread_t thread;
+} help;
+
+static void *help_thread(void *arg)
+{
+	host_cpu = 1;
+	if (kmt_team_join(&help.team, &help.m))
+		kmt_team_work(&help.m);
+	return NULL;
+}
+
+static unsigned long core_mark_by_two(void)
+{
+	static unsigned long useless[BIT(KMT_USELESS_SHIFT)];
+	static struct kmt_grey stack[STACK];
+	static struct kmt_marker m;
+
+	kmt_marker_init(&m, &core, stack, STACK);
+	m.useless = useless;
+	kmt_mark_begin(&m);
+	memset(help.useless, 0, sizeof(help.useless));
+	kmt_marker_join(&help.m, &m, help.stack, STACK, help.useless);
+	kmt_team_init(&help.team, &core);
+	kmt_team_join(&help.team, &m);
+	pthread_create(&help.thread, NULL, help_thread, NULL);
+	kmt_mark_words(&m, &root_word, 1);
+	kmt_team_work(&m);
+	pthread_join(help.thread, NULL);
+	kmt_mark_sweep(&m);
+	kmt_mark_end(&m);
+	return m.words + help.m.words;
+}
+
 static const struct engine engines[] = {
 	{ "one tree", plain_insert, plain_remove, plain_find, plain_mark },
 	{ "core", core_insert, core_remove, core_find, core_mark },
@@ -215,7 +255,14 @@ static void *chunk_alloc(struct kmt_core *c, gfp_t gfp, size_t *bytes)
 	return mem;
 }
 
-static const struct kmt_ops ops = { .chunk_alloc = chunk_alloc };
+static void wait(struct kmt_marker *m, unsigned int before)
+{
+	usleep(20);
+}
+
+static const struct kmt_ops ops = {
+	.chunk_alloc = chunk_alloc, .wait = wait,
+};
 
 static double now(void)
 {
@@ -290,15 +337,15 @@ static double find_ns(const struct engine *e)
 	return (now() - since) / FINDS;
 }
 
-static double word_ns(const struct engine *e)
+static double word_ns(unsigned long (*mark)(void))
 {
 	unsigned long words = 0, least = nr_blocks * (BLOCK_SIZE / sizeof(long));
 	double since;
 
-	e->mark();
+	mark();
 	since = now();
 	do {
-		unsigned long nr = e->mark();
+		unsigned long nr = mark();
 
 		assert(nr >= least);
 		words += nr;
@@ -322,6 +369,22 @@ static void link_blocks(void)
 			b->number[k] = i * k;
 	}
 	root_word = (unsigned long)&blocks[nr_blocks - 1];
+}
+
+static void link_as_tree(void)
+{
+	unsigned long i;
+
+	for (i = 0; i < nr_blocks; i++) {
+		struct block *b = &blocks[i];
+
+		b->next = NULL;
+		b->prev = NULL;
+		b->older = NULL;
+		b->child[0] = 2 * i + 1 < nr_blocks ? &blocks[2 * i + 1] : NULL;
+		b->child[1] = 2 * i + 2 < nr_blocks ? &blocks[2 * i + 2] : NULL;
+	}
+	root_word = (unsigned long)blocks;
 }
 
 static void set_up(void)
@@ -365,6 +428,18 @@ static void row(const char *what, const double ns[2])
 	       ns[1], ns[1] / ns[0]);
 }
 
+/* The same mark by one thread and by two, of blocks in a tree. */
+static void compare_marks(void)
+{
+	double ns[2];
+
+	link_as_tree();
+	ns[0] = word_ns(core_mark);
+	ns[1] = word_ns(core_mark_by_two);
+	printf("%10lu  %-28s %10.1f %10.1f %8.3f\n", nr_blocks,
+	       "core: mark, 1 and 2 threads", ns[0], ns[1], ns[1] / ns[0]);
+}
+
 static void compare(void)
 {
 	double insert[2], find[2], word[2], one[2], two[2];
@@ -380,7 +455,7 @@ static void compare(void)
 			e->insert((unsigned long)&blocks[i]);
 		insert[k] = (now() - since) / nr_blocks;
 		find[k] = find_ns(e);
-		word[k] = word_ns(e);
+		word[k] = word_ns(e->mark);
 		one[k] = pair_ns(e, 1);
 		two[k] = pair_ns(e, 2);
 	}
@@ -389,6 +464,7 @@ static void compare(void)
 	row("mark, per word", word);
 	row("free and insert, 1 thread", one);
 	row("free and insert, 2 threads", two);
+	compare_marks();
 }
 
 int main(int argc, char **argv)

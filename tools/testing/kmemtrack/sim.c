@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <sched.h>
+
 #include "sim.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -214,11 +216,18 @@ static bool sim_relax(struct kmt_marker *m)
 	return s->on_relax ? s->on_relax(s) : false;
 }
 
+static void sim_wait(struct kmt_marker *m, unsigned int before)
+{
+	assert(!host_locks_held() && !host_irqs_off());
+	sched_yield();
+}
+
 static const struct kmt_ops sim_ops = {
 	.chunk_alloc	= sim_chunk_alloc,
 	.low		= sim_low,
 	.warn		= sim_warn,
 	.relax		= sim_relax,
+	.wait		= sim_wait,
 };
 
 static void init_segment(struct segment *seg)
@@ -378,7 +387,7 @@ void sim_mark(struct sim *s, unsigned long lo, unsigned long hi)
 	if (s->fine)
 		s->m.budget = 0;
 	kmt_mark_begin(&s->m);
-	sim_roots(s, &s->m, lo, hi);
+	sim_mark_roots(s, lo, hi);
 	kmt_mark_sweep(&s->m);
 }
 

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "mark.h"
+#include "team.h"
 
 #define SIM_PAGE	4096ul
 
@@ -38,6 +38,8 @@
 
 /* A scan that decides while nothing else runs: at most so many markers. */
 #define SIM_MARKERS	4
+/* A mark: at most so many that help. */
+#define SIM_HELPERS	3
 /* Bits of its filter. */
 #define SIM_BITS	256
 
@@ -87,6 +89,10 @@ struct sim {
 
 	/* Roots beside the usual ones; asks kmt_my_turn() for each unit. */
 	void (*more_roots)(struct sim *s, struct kmt_marker *m);
+
+	/* How many markers help with a mark, on threads of their own. */
+	unsigned int helpers;
+	unsigned long helped;
 
 	/* Snapshots: how they are taken, what happens, what was found. */
 	struct kmt_filter filter;
@@ -151,6 +157,9 @@ void sim_scan(struct sim *s, unsigned long lo, unsigned long hi);
 bool sim_white(struct sim *s, unsigned long addr);
 bool sim_leak(struct sim *s, unsigned long addr);
 bool sim_indirect(struct sim *s, unsigned long addr);
+
+/* sim_team.c: what follows from the roots, with or without help */
+void sim_mark_roots(struct sim *s, unsigned long lo, unsigned long hi);
 
 /* sim_snapshot.c: one mark, and a look at the suspects while nothing runs */
 void sim_roots(struct sim *s, struct kmt_marker *m, unsigned long lo,

@@ -380,6 +380,9 @@ void step(struct steps *t)
 	unsigned int what = pick(&t->src, 24);
 
 	if (what == 0) {
+		t->m.s->helpers = 0;
+		if (!t->src.fuzzed && !pick(&t->src, 6))
+			t->m.s->helpers = 1 + pick(&t->src, SIM_HELPERS);
 		if (pick(&t->src, 3))
 			snapshot(t);
 		else

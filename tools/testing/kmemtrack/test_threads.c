@@ -279,12 +279,13 @@ static void check_quiet(struct sim *s)
 }
 
 static void run(unsigned int cells, unsigned int chunks, unsigned int stack,
-		unsigned long steps)
+		unsigned int helpers, unsigned long steps)
 {
 	struct sim *s = sim_new(cells, chunks, stack);
 	u64 seed = time(NULL);
 
 	printf("seed %lu\n", (unsigned long)seed);
+	s->helpers = helpers;
 	inserted = 0;
 	freed = 0;
 	scans = 0;
@@ -299,18 +300,25 @@ static void run(unsigned int cells, unsigned int chunks, unsigned int stack,
 
 static void test_threads(void **state)
 {
-	run(63, 100, 64, 20000);
+	run(63, 100, 64, 0, 20000);
 }
 
 static void test_small_mark_stack(void **state)
 {
-	run(15, 100, 2, 10000);
+	run(15, 100, 2, 0, 10000);
 }
 
 /* Cells run out all the time. */
 static void test_no_memory(void **state)
 {
-	run(20, 4, 64, 20000);
+	run(20, 4, 64, 0, 20000);
+}
+
+/* The marker is not alone. */
+static void test_help(void **state)
+{
+	run(63, 100, 64, 2, 20000);
+	run(15, 100, 2, 3, 5000);
 }
 
 int main(void)
@@ -319,6 +327,7 @@ int main(void)
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_small_mark_stack),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_help),
 	};
 
 	return cmocka_run_group_tests_name("threads", tests, NULL, NULL);

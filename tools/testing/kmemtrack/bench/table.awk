@@ -9,10 +9,10 @@ function median(list, n,	i, j, t) {
 	return list[int((n + 1) / 2)]
 }
 
-# Over the rounds of the two-CPU boot: the median, or with @best the least
+# Over the rounds of a boot: the median, or with @best the least
 function rounds(k, prefix, what, best,		i, n, list, least) {
-	for (i = 1; (k, "par." prefix i "." what) in fig; i++)
-		list[++n] = fig[k, "par." prefix i "." what] + 0
+	for (i = 1; (k, prefix i "." what) in fig; i++)
+		list[++n] = fig[k, prefix i "." what] + 0
 	if (!n)
 		return
 	least = median(list, n)
@@ -26,7 +26,7 @@ function derive(k, name, value) {
 		fig[k, name] = value
 }
 
-function read_figures(k,	line, part, file, v) {
+function read_figures(k,	line, part, file, v, n) {
 	file = dir "/" k ".fig"
 	while ((getline line < file) > 0) {
 		split(line, part, " ")
@@ -47,22 +47,23 @@ function read_figures(k,	line, part, file, v) {
 	if (k == "none" && (k, "cost.hot.pair") in fig)
 		derive(k, "cost.off.pair", fig[k, "cost.hot.pair"])
 	for (v = 1; v <= 4; v *= 2) {
-		if ((k, "cpus" v ".scan.wall") in fig)
-			derive(k, "cpus.scan" v,
-			       fig[k, "cpus" v ".scan.wall"] / 1000)
+		if ((n = rounds(k, "cpus" v ".scan", "wall", 1)) != "")
+			derive(k, "cpus.scan" v, n / 1000)
+		if ((n = rounds(k, "cpus" v ".big", "wall", 1)) != "")
+			derive(k, "cpus.big" v, n / 1000)
 		if ((k, "cpus" v ".cpus_stats.pause_ns") in fig)
 			derive(k, "cpus.pause" v,
 			       fig[k, "cpus" v ".cpus_stats.pause_ns"] / 1000)
 	}
-	if ((v = rounds(k, "idle", "avg", 0)) != "")
+	if ((v = rounds(k, "par.idle", "avg", 0)) != "")
 		derive(k, "par.idle_avg", v / 1000)
-	if ((v = rounds(k, "scan", "avg", 0)) != "")
+	if ((v = rounds(k, "par.scan", "avg", 0)) != "")
 		derive(k, "par.scan_avg", v / 1000)
-	if ((v = rounds(k, "scan", "wall", 0)) != "")
+	if ((v = rounds(k, "par.scan", "wall", 0)) != "")
 		derive(k, "par.scan_wall", v / 1000)
-	if ((v = rounds(k, "idle", "irq_worst", 1)) != "")
+	if ((v = rounds(k, "par.idle", "irq_worst", 1)) != "")
 		derive(k, "par.idle_irq", v / 1000)
-	if ((v = rounds(k, "scan", "irq_worst", 1)) != "")
+	if ((v = rounds(k, "par.scan", "irq_worst", 1)) != "")
 		derive(k, "par.scan_irq", v / 1000)
 }
 

@@ -81,6 +81,7 @@ void AnnotateIgnoreReadsEnd(const char *file, int line);
 #define ALIGN(x, a)	(((x) + ((a) - 1)) & ~((unsigned long)(a) - 1))
 #define ALIGN_DOWN(x, a) ((x) & ~((unsigned long)(a) - 1))
 #define ilog2(n)	(63 - __builtin_clzl(n))
+#define min3(a, b, c)	min(min(a, b), c)
 #define roundup_pow_of_two(n) ((n) < 2 ? 1ul : 1ul << (ilog2((n) - 1) + 1))
 
 #define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)

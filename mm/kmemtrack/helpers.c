@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Threads that help with a mark, on CPUs that have nothing else to do.
+ *
+ * They are there from the first mark with help on until tracking is switched
+ * off. Their stacks are no roots (policy.h): what is left on them was read by
+ * a mark.
+ */
+#include <linux/cpumask.h>
+#include <linux/delay.h>
+#include <linux/kthread.h>
+#include <linux/sched.h>
+#include <linux/sizes.h>
+
+#include "policy.h"
+#include "scan.h"
+#include "team.h"
+
+/* More would wait for each other, mostly. */
+#define KMT_HELPERS		7
+
+/* A marker, its table of useless words, and its mark stack. */
+#define KMT_HELPER_ORDER	get_order(SZ_64K)
+
+#define KMT_HELP_ORDER		get_order(sizeof(struct kmt_help))
+
+/**
+ * struct kmt_helper - a marker that helps
+ * @m: marker
+ * @help: what for
+ * @work: for its thread
+ * @useless: the marker's table
+ * @stack: its mark stack, up to the end of the pages
+ */
+struct kmt_helper {
+	struct kmt_marker m;
+	struct kmt_help *help;
+	struct kthread_work work;
+	unsigned long useless[1 << KMT_USELESS_SHIFT];
+	struct kmt_grey stack[];
+};
+
+/**
+ * struct kmt_help - a mark that is shared
+ * @team: its markers
+ * @roots: where it begins
+ * @helpers: all but that of the scan itself
+ * @nr: how many
+ */
+struct kmt_help {
+	struct kmt_team team;
+	const struct kmt_roots *roots;
+	struct kmt_helper *helpers[KMT_HELPERS];
+	unsigned int nr;
+};
+
+/* One thread for each; those that are there come first. Under kmt_scan_mutex. */
+static struct kthread_worker *workers[KMT_HELPERS];
+
+static void take_part(struct kmt_help *help, struct kmt_marker *m)
+{
+	if (!kmt_team_join(&help->team, m))
+		return;
+	kmt_mark_memory(m, help->roots);
+	kmt_team_work(m);
+}
+
+static void help_work(struct kthread_work *work)
+{
+	struct kmt_helper *helper = container_of(work, struct kmt_helper, work);
+
+	take_part(helper->help, &helper->m);
+}
+
+/**
+ * kmt_is_helper - is this one of the threads that help?
+ * @task: task
+ *
+ * Context: kmt_scan_mutex held by this scan; any CPU may ask.
+ */
+bool kmt_is_helper(const struct task_struct *task)
+{
+	unsigned int i;
+
+	for (i = 0; i < KMT_HELPERS && workers[i]; i++)
+		if (workers[i]->task == task)
+			return true;
+	return false;
+}
+
+/**
+ * kmt_helpers_leave - stop the threads that help
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ */
+void kmt_helpers_leave(void)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	for (i = 0; i < KMT_HELPERS && workers[i]; i++) {
+		kthread_destroy_worker(workers[i]);
+		workers[i] = NULL;
+	}
+}
+
+static unsigned int idle_cpus(void)
+{
+	unsigned int cpu, nr = 0;
+
+	for_each_online_cpu(cpu)
+		nr += cpu != raw_smp_processor_id() && idle_cpu(cpu);
+	return nr;
+}
+
+static bool have_worker(unsigned int i)
+{
+	struct kthread_worker *worker;
+
+	if (workers[i])
+		return true;
+	worker = kthread_create_worker(0, "kmemtrack/%u", i);
+	if (IS_ERR(worker))
+		return false;
+	workers[i] = worker;
+	return true;
+}
+
+static bool add_helper(struct kmt_help *help, const struct kmt_marker *m)
+{
+	struct kmt_helper *helper;
+	u32 max;
+
+	if (!have_worker(help->nr))
+		return false;
+	helper = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY,
+			       KMT_HELPER_ORDER);
+	if (!helper)
+		return false;
+	max = ((PAGE_SIZE << KMT_HELPER_ORDER) - sizeof(*helper)) /
+	      sizeof(*helper->stack);
+	kmt_marker_join(&helper->m, m, helper->stack, max, helper->useless);
+	helper->help = help;
+	kthread_init_work(&helper->work, help_work);
+	help->helpers[help->nr++] = helper;
+	return true;
+}
+
+static void get_help(struct kmt_help *help, struct kmt_marker *m,
+		     unsigned int nr)
+{
+	unsigned int i;
+
+	nr = min_t(unsigned int, nr, KMT_HELPERS);
+	for (i = 0; i < nr; i++)
+		if (!add_helper(help, m))
+			break;
+	for (i = 0; i < help->nr; i++) {
+		set_user_nice(workers[i]->task, task_nice(current));
+		kthread_queue_work(workers[i], &help->helpers[i]->work);
+	}
+}
+
+static void dismiss(struct kmt_helper *helper, struct kmt_marker *m)
+{
+	kthread_flush_work(&helper->work);
+	m->words += helper->m.words;
+	m->hits += helper->m.hits;
+	m->objects += helper->m.objects;
+	m->stopped |= helper->m.stopped;
+	kmt_own_free(helper, KMT_HELPER_ORDER);
+}
+
+/**
+ * kmt_mark_with_help - mark from all roots but the stacks of tasks
+ * @scan: scan; its mark has begun
+ *
+ * What follows from the roots is marked when it returns, but for what
+ * kmt_mark_sweep() is for.
+ *
+ * Context: memory does not come or go; may sleep.
+ */
+void kmt_mark_with_help(struct kmt_scan *scan)
+{
+	unsigned int nr = idle_cpus();
+	struct kmt_help *help = NULL;
+
+	if (nr)
+		help = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY,
+				     KMT_HELP_ORDER);
+	if (!help) {
+		kmt_mark_memory(&scan->m, &scan->roots);
+		return;
+	}
+	kmt_team_init(&help->team, &kmt_core);
+	help->roots = &scan->roots;
+	get_help(help, &scan->m, nr);
+	take_part(help, &scan->m);
+	while (help->nr)
+		dismiss(help->helpers[--help->nr], &scan->m);
+	kmt_own_free(help, KMT_HELP_ORDER);
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Sharing a mark among markers.
+ */
+#include "team.h"
+
+/**
+ * kmt_team_init - prepare a team
+ * @team: team, without members
+ * @core: tracker, in whose mark they will take part
+ */
+void kmt_team_init(struct kmt_team *team, struct kmt_core *core)
+{
+	raw_spin_lock_init(&team->lock);
+	team->nr = 0;
+	team->members = 0;
+	team->idle = 0;
+	team->over = false;
+	team->stopped = false;
+	atomic_long_set(&team->turns, 0);
+	team->chunks = kmt_chunks(core);
+}
+
+/**
+ * kmt_team_join - take part in a mark
+ * @team: team
+ * @m: marker of the mark, kmt_mark_begin() was called for it; or one from
+ *	kmt_marker_join()
+ *
+ * It takes turns from now on. It has to go through all units, and to call
+ * kmt_team_work() then.
+ *
+ * Context: no lock held.
+ * Return: false if there is nothing left to be done.
+ */
+bool kmt_team_join(struct kmt_team *team, struct kmt_marker *m)
+{
+	unsigned long flags;
+	bool over;
+
+	raw_spin_lock_irqsave(&team->lock, flags);
+	over = team->over;
+	WRITE_ONCE(team->members, team->members + !over);
+	raw_spin_unlock_irqrestore(&team->lock, flags);
+	if (over)
+		return false;
+	m->team = team;
+	kmt_take_turns(m, &team->turns);
+	return true;
+}
+
+/* Moves entries from the bottom of a mark stack: most depends on those. */
+static u32 put(struct kmt_team *team, const struct kmt_marker *m)
+{
+	u32 nr = min3(m->depth / 2, (u32)KMT_BOX_MOVE, KMT_BOX - team->nr);
+
+	lockdep_assert_held(&team->lock);
+	memcpy(&team->box[team->nr], m->stack, nr * sizeof(*m->stack));
+	WRITE_ONCE(team->nr, team->nr + nr);
+	return nr;
+}
+
+/**
+ * kmt_team_put - give to others what they can do
+ * @m: marker with a team and at least two entries on its mark stack
+ *
+ * The entry on top stays there; those below it take the places at the bottom.
+ *
+ * Context: no lock held.
+ */
+void kmt_team_put(struct kmt_marker *m)
+{
+	struct kmt_team *team = m->team;
+	struct kmt_grey top = m->stack[m->depth - 1];
+	unsigned long flags;
+	u32 nr, from;
+
+	raw_spin_lock_irqsave(&team->lock, flags);
+	nr = put(team, m);
+	raw_spin_unlock_irqrestore(&team->lock, flags);
+	m->depth -= nr;
+	from = max(nr, m->depth - 1);
+	memcpy(m->stack, &m->stack[from],
+	       (m->depth + nr - 1 - from) * sizeof(*m->stack));
+	m->stack[m->depth - 1] = top;
+}
+
+/* Whether there is something to do; if not, will there be? */
+static bool has_work(const struct kmt_team *team)
+{
+	return READ_ONCE(team->nr) && !READ_ONCE(team->over);
+}
+
+static bool may_have_work(const struct kmt_team *team)
+{
+	return READ_ONCE(team->idle) < READ_ONCE(team->members) &&
+	       !READ_ONCE(team->over);
+}
+
+/* Until there is something to do, or will be nothing more. */
+static void await_work(struct kmt_team *team, struct kmt_marker *m)
+{
+	unsigned int nr = 0;
+
+	while (!m->stopped && !has_work(team) && may_have_work(team)) {
+		m->core->ops->wait(m, nr++);
+		kmt_mark_breathe(m);
+	}
+}
+
+/* How much of it a marker takes; the lock is held. */
+static u32 share(const struct kmt_team *team, const struct kmt_marker *m)
+{
+	u32 most = min_t(u32, KMT_BOX_MOVE, m->max);
+
+	lockdep_assert_held(&team->lock);
+	return min(most, (team->nr + 3) / 4);
+}
+
+/*
+ * Takes something to do, if there is; a marker that finds nothing counts as
+ * idle. The one that sees that all are says so to those that would join.
+ */
+static u32 take(struct kmt_team *team, struct kmt_marker *m, bool *idle)
+{
+	unsigned long flags;
+	u32 nr = 0;
+
+	raw_spin_lock_irqsave(&team->lock, flags);
+	if (!team->over && !m->stopped)
+		nr = share(team, m);
+	WRITE_ONCE(team->nr, team->nr - nr);
+	memcpy(m->stack, &team->box[team->nr], nr * sizeof(*m->stack));
+	WRITE_ONCE(team->idle, team->idle - *idle + !nr);
+	*idle = !nr;
+	if (m->stopped || team->idle == team->members)
+		WRITE_ONCE(team->over, true);
+	raw_spin_unlock_irqrestore(&team->lock, flags);
+	return nr;
+}
+
+/* Fills the mark stack, which is empty; false if nothing is left for all. */
+static bool get_work(struct kmt_team *team, struct kmt_marker *m)
+{
+	bool idle = false;
+
+	for (;;) {
+		m->depth = take(team, m, &idle);
+		if (m->depth)
+			return true;
+		if (m->stopped || READ_ONCE(team->over))
+			return false;
+		await_work(team, m);
+	}
+}
+
+static void sweep(struct kmt_team *team, struct kmt_marker *m)
+{
+	struct kmt_chunk *chunk = team->chunks;
+
+	for (; chunk && !m->stopped; chunk = chunk->next)
+		if (kmt_my_turn(m))
+			kmt_mark_chunk(m, chunk);
+}
+
+/**
+ * kmt_team_work - sweep the pool, and do what others leave
+ * @m: marker that joined; it went through all roots
+ *
+ * When it returns nothing is left on any mark stack. What was born meanwhile,
+ * and what did not fit on a stack, is left to kmt_mark_sweep(). The marker has
+ * left the team then.
+ *
+ * Context: no lock held; may sleep.
+ */
+void kmt_team_work(struct kmt_marker *m)
+{
+	struct kmt_team *team = m->team;
+
+	sweep(team, m);
+	do {
+		kmt_mark_drain(m);
+	} while (get_work(team, m));
+	m->stopped |= READ_ONCE(team->stopped);
+	m->team = NULL;
+	m->turns = NULL;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Several markers that share one mark, beside everything else.
+ *
+ * Roots, and chunks of the pool that are swept, are units that are taken by
+ * turns (kmt_my_turn()). What a marker finds from there on is its own, but for
+ * what it puts into the team's box: there others find something to do once
+ * they have no turn left. The mark is through when all of them look for work
+ * and the box is empty.
+ *
+ * Locking: @lock is a leaf, taken with no lock held, and never in interrupts.
+ * It guards @box, @nr, @members, @idle and @over. Nobody waits under it.
+ *
+ * Invariants: @idle <= @members; once @over, @nr stays as it is and nobody
+ * joins; a marker that is idle has an empty mark stack.
+ */
+#ifndef _KMT_TEAM_H
+#define _KMT_TEAM_H
+
+#include "mark.h"
+
+/* Entries in the box, and how many are moved at once, under the lock. */
+#define KMT_BOX		256
+#define KMT_BOX_MOVE	64
+
+/* Of a large block, what is read at once: a power of two, a page at least. */
+#define KMT_TEAM_PART	65536UL
+
+/* Who has so many entries on its mark stack can spare some for the box. */
+#define KMT_BOX_SPARE	128
+
+/**
+ * struct kmt_team - markers that share a mark
+ * @lock: see above
+ * @box: as on a mark stack, for whom has nothing to do
+ * @nr: entries in it
+ * @members: markers that joined
+ * @idle: how many of them have nothing to do
+ * @over: nothing is left, or the mark was given up
+ * @stopped: it was given up
+ * @turns: units that were taken
+ * @chunks: the first chunk to be swept; those before it are younger
+ */
+struct kmt_team {
+	raw_spinlock_t lock;
+	struct kmt_grey box[KMT_BOX];
+	u32 nr;
+	u32 members;
+	u32 idle;
+	bool over;
+	bool stopped;
+	atomic_long_t turns;
+	struct kmt_chunk *chunks;
+};
+
+void kmt_team_init(struct kmt_team *team, struct kmt_core *core);
+bool kmt_team_join(struct kmt_team *team, struct kmt_marker *m);
+void kmt_team_work(struct kmt_marker *m);
+void kmt_team_put(struct kmt_marker *m);
+
+/*
+ * How many entries there should be in the box, to be taken by others. Who has
+ * little gives only what somebody waits for: two that go on from the same place
+ * are in each other's way.
+ */
+static inline u32 kmt_team_wants(const struct kmt_team *team, u32 depth)
+{
+	return depth >= KMT_BOX_SPARE ? KMT_BOX_MOVE : READ_ONCE(team->idle);
+}
+
+/**
+ * kmt_team_share - give to others what they can do, if they may want it
+ * @m: marker
+ *
+ * Context: no lock held.
+ */
+static __always_inline void kmt_team_share(struct kmt_marker *m)
+{
+	if (unlikely(m->team) && m->depth > 1 &&
+	    READ_ONCE(m->team->nr) < kmt_team_wants(m->team, m->depth))
+		kmt_team_put(m);
+}
+
+#endif /* _KMT_TEAM_H */

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A mark with help, as the owner of a tracker gets it: the protocol of team.h.
+ */
+#include <pthread.h>
+
+#include "sim.h"
+
+/* One that helps. */
+struct helper {
+	struct sim *s;
+	struct kmt_team *team;
+	struct kmt_marker m;
+	unsigned long lo;
+	unsigned long hi;
+	unsigned long useless[1 << KMT_USELESS_SHIFT];
+	struct kmt_grey *stack;
+	pthread_t thread;
+};
+
+static void *help(void *arg)
+{
+	struct helper *h = arg;
+
+	if (!kmt_team_join(h->team, &h->m))
+		return NULL;
+	sim_roots(h->s, &h->m, h->lo, h->hi);
+	kmt_team_work(&h->m);
+	__atomic_fetch_add(&h->s->helped, !!h->m.objects, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+static void prepare(struct helper *h)
+{
+	const u32 max = h->s->m.max;
+
+	h->stack = calloc(max, sizeof(*h->stack));
+	assert(h->stack);
+	kmt_marker_join(&h->m, &h->s->m, h->stack, max, h->useless);
+	if (h->s->fine)
+		h->m.budget = 0;
+}
+
+static void dismiss(struct helper *h)
+{
+	pthread_join(h->thread, NULL);
+	assert(!h->m.depth && !h->m.team);
+	h->s->m.stopped |= h->m.stopped;
+	free(h->stack);
+}
+
+/*
+ * sim_mark_roots - mark from the roots
+ * @s: machine, whose mark has begun
+ * @lo: first byte of the root words
+ * @hi: one past the last
+ */
+void sim_mark_roots(struct sim *s, unsigned long lo, unsigned long hi)
+{
+	struct helper *helpers;
+	struct kmt_team *team;
+	unsigned int i;
+
+	if (!s->helpers) {
+		sim_roots(s, &s->m, lo, hi);
+		return;
+	}
+	assert(s->helpers <= SIM_HELPERS);
+	helpers = calloc(s->helpers, sizeof(*helpers));
+	team = malloc(sizeof(*team));
+	assert(helpers && team);
+	kmt_team_init(team, &s->core);
+	team->lock.rank = 4;
+	assert(kmt_team_join(team, &s->m));
+	for (i = 0; i < s->helpers; i++) {
+		struct helper *h = &helpers[i];
+
+		*h = (struct helper){
+			.s = s, .team = team, .lo = lo, .hi = hi,
+		};
+		prepare(h);
+		if (pthread_create(&h->thread, NULL, help, h))
+			abort();
+	}
+	sim_roots(s, &s->m, lo, hi);
+	kmt_team_work(&s->m);
+	for (i = 0; i < s->helpers; i++)
+		dismiss(&helpers[i]);
+	assert(!team->nr || s->m.stopped);
+	free(helpers);
+	free(team);
+}
