@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Birth and death of tracked blocks. What stands in the way is overlap.c's.
+ * Birth and death of tracked blocks, where life.h's short way does not do.
+ * What stands in the way is overlap.c's.
  */
-#include "hot.h"
+#include "life.h"
 
 static void init_tree(struct kmt_tree *tree)
 {
@@ -34,6 +35,7 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 	core->pool.caches = caches;
 	core->pool.nr_caches = nr_caches;
 	core->epoch = 1;
+	kmt_set_birth(core, false);
 	raw_spin_lock_init(&core->pool.lock);
 	for (i = 0; i < nr_shards; i++)
 		init_tree(&shards[i]);
@@ -44,12 +46,8 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 	core->aux.root = RB_ROOT;
 }
 
-/*
- * What is born during a mark counts as reached by it, and is still to be read:
- * the last reference to an older block may move into it.
- */
-static __always_inline void fill(struct kmt_core *core, struct kmt_object *o,
-				 u8 min, const struct kmt_origin *origin)
+static void fill(struct kmt_core *core, struct kmt_object *o, u8 min,
+		 const struct kmt_origin *origin)
 {
 	o->stack = origin->stack;
 	o->pid = origin->pid;
@@ -61,11 +59,10 @@ static __always_inline void fill(struct kmt_core *core, struct kmt_object *o,
 	o->min = min;
 }
 
-/* What kmt_insert() cannot do at once. */
-static noinline int insert_slowly(struct kmt_core *core, enum kmt_space space,
-				  unsigned long addr, unsigned long size,
-				  u8 min, const struct kmt_origin *origin,
-				  gfp_t gfp)
+/* What is in no shard, or has something in its way, or no cell at hand. */
+static int insert_anywhere(struct kmt_core *core, enum kmt_space space,
+			   unsigned long addr, unsigned long size, u8 min,
+			   const struct kmt_origin *origin, gfp_t gfp)
 {
 	struct kmt_object new = { .addr = addr, .size = size, .flags = space };
 
@@ -77,34 +74,11 @@ static noinline int insert_slowly(struct kmt_core *core, enum kmt_space space,
 	return kmt_insert_over(core, &new, gfp);
 }
 
-/* The vacant record of just this block, if this CPU remembers one. */
-static __always_inline struct kmt_object *
-remembered_vacant(struct kmt_cell_cache *cache, unsigned long addr,
-		  unsigned long size)
-{
-	struct kmt_object *o;
-
-	if (unlikely(!cache->hints))
-		return NULL;
-	o = *kmt_hint(cache, addr);
-	/*
-	 * The size comes last, the address it belongs to before: pairs with
-	 * kmt_cell_settle(). Of a shard's record the two tell the shard, and
-	 * that one is locked: if they are right, it is there.
-	 */
-	if (!o || smp_load_acquire(&o->size) != size)
-		return NULL;
-	if (READ_ONCE(o->addr) != addr || READ_ONCE(o->flags))
-		return NULL;
-	return o;
-}
-
 /* A record in @shard to be filled in: new, or vacant so far. */
-static noinline struct kmt_object *place_object(struct kmt_core *core,
-						struct kmt_cell_cache *cache,
-						struct kmt_tree *shard,
-						unsigned long addr,
-						unsigned long size)
+static struct kmt_object *place_object(struct kmt_core *core,
+				       struct kmt_cell_cache *cache,
+				       struct kmt_tree *shard,
+				       unsigned long addr, unsigned long size)
 {
 	struct rb_node **link, *parent;
 	struct kmt_object *o;
@@ -123,35 +97,55 @@ static noinline struct kmt_object *place_object(struct kmt_core *core,
 		kmt_count_vacant(cache, -1);
 	}
 	if (cache->hints)
-		*kmt_hint(cache, addr) = o;
+		*kmt_hint(cache->hints, addr) = o;
 	return o;
 }
 
-/* What most blocks come to; false if that is not so easy. */
-static __always_inline bool insert_in(struct kmt_core *core,
-				      struct kmt_tree *shard,
-				      unsigned long addr, unsigned long size,
-				      u8 min, const struct kmt_origin *origin)
+/* What belongs in @shard; false if that is not so easy. */
+static bool insert_in(struct kmt_core *core, struct kmt_tree *shard,
+		      unsigned long addr, unsigned long size, u8 min,
+		      const struct kmt_origin *origin)
 {
-	struct kmt_cell_cache *cache;
 	struct kmt_object *o;
 	unsigned long flags;
 
-	local_irq_save(flags);
-	cache = kmt_cache_of(core);
-	raw_spin_lock(&shard->lock);
-	o = remembered_vacant(cache, addr, size);
-	if (likely(o))
-		kmt_count_vacant(cache, -1);
-	else
-		o = place_object(core, cache, shard, addr, size);
+	raw_spin_lock_irqsave(&shard->lock, flags);
+	o = place_object(core, kmt_cache_of(core), shard, addr, size);
 	if (likely(o)) {
 		fill(core, o, min, origin);
 		kmt_shard_enliven(shard, o, KMT_VIRT);
 	}
-	raw_spin_unlock(&shard->lock);
-	local_irq_restore(flags);
+	raw_spin_unlock_irqrestore(&shard->lock, flags);
 	return o;
+}
+
+/**
+ * kmt_insert_slowly - track a block that kmt_occupy() does not know
+ * @core: tracker
+ * @space: address space of @addr
+ * @addr: first byte
+ * @size: bytes
+ * @min: references it needs, or KMT_MIN_*
+ * @origin: who allocated it
+ * @gfp: how memory for the record may be got
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: as kmt_insert().
+ */
+int kmt_insert_slowly(struct kmt_core *core, enum kmt_space space,
+		      unsigned long addr, unsigned long size, u8 min,
+		      const struct kmt_origin *origin, gfp_t gfp)
+{
+	struct kmt_tree *shard;
+
+	if (space == KMT_VIRT && kmt_is_sharded(core, addr, size)) {
+		shard = kmt_shard_of(core, addr);
+		/* A hint that is often wrong, but never when it says no. */
+		if (likely(!READ_ONCE(shard->wide)) &&
+		    likely(insert_in(core, shard, addr, size, min, origin)))
+			return 0;
+	}
+	return insert_anywhere(core, space, addr, size, min, origin, gfp);
 }
 
 /**
@@ -173,18 +167,17 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	       unsigned long size, u8 min, const struct kmt_origin *origin,
 	       gfp_t gfp)
 {
-	unsigned long last = addr + size - 1;
-	struct kmt_tree *shard;
+	unsigned long flags;
+	bool done = false;
 
-	if (likely(space == KMT_VIRT && size && kmt_in(&core->linear, addr) &&
-		   addr >> KMT_REGION_SHIFT == last >> KMT_REGION_SHIFT)) {
-		shard = kmt_shard_of(core, addr);
-		/* A hint that is often wrong, but never when it says no. */
-		if (likely(!READ_ONCE(shard->wide)) &&
-		    likely(insert_in(core, shard, addr, size, min, origin)))
-			return 0;
+	if (space == KMT_VIRT && min == 1 &&
+	    kmt_is_sharded(core, addr, size)) {
+		local_irq_save(flags);
+		done = kmt_occupy(core, addr, size, origin);
+		local_irq_restore(flags);
 	}
-	return insert_slowly(core, space, addr, size, min, origin, gfp);
+	return likely(done) ? 0 :
+		kmt_insert_slowly(core, space, addr, size, min, origin, gfp);
 }
 
 /* Frees the object at @addr in the wide tree of its space, if there is one. */
@@ -204,54 +197,66 @@ static bool free_wide(struct kmt_core *core, struct kmt_tree *tree,
 }
 
 /* Frees the object at @addr in @shard, if there is one. */
-static __always_inline bool free_in(struct kmt_core *core,
-				    struct kmt_tree *shard, unsigned long addr)
+static bool free_in(struct kmt_core *core, struct kmt_tree *shard,
+		    unsigned long addr)
 {
 	struct kmt_cell_cache *cache;
-	struct kmt_object *o = NULL;
+	struct kmt_object *o;
 	unsigned long flags;
 	u16 aux;
 
-	local_irq_save(flags);
+	raw_spin_lock_irqsave(&shard->lock, flags);
 	cache = kmt_cache_of(core);
-	raw_spin_lock(&shard->lock);
-	if (cache->hints)
-		o = *kmt_hint(cache, addr);
-	/* What is live, and a shard's, and at @addr, is in this one. */
-	if (unlikely(!o || !kmt_is_at(o, addr))) {
-		o = kmt_tree_at(shard, addr);
-		if (unlikely(!o || kmt_is_vacant(o))) {
-			raw_spin_unlock(&shard->lock);
-			local_irq_restore(flags);
-			return false;
-		}
-		if (cache->hints)
-			*kmt_hint(cache, addr) = o;
+	o = kmt_tree_at(shard, addr);
+	if (unlikely(!o || kmt_is_vacant(o))) {
+		raw_spin_unlock_irqrestore(&shard->lock, flags);
+		return false;
 	}
 	if (unlikely(!cache->hints)) {
 		kmt_retire(core, shard, o, flags);
 		return true;
 	}
+	*kmt_hint(cache->hints, addr) = o;
 	aux = o->flags & (KMT_AREAS | KMT_ALIAS);
 	kmt_tree_vacate(shard, o);
 	kmt_count_vacant(cache, 1);
-	raw_spin_unlock(&shard->lock);
-	local_irq_restore(flags);
+	raw_spin_unlock_irqrestore(&shard->lock, flags);
 	if (unlikely(aux))
 		kmt_drop_aux(core, addr);
 	return true;
 }
 
-/* Not tracked, or not in a shard. */
-static noinline bool free_slowly(struct kmt_core *core, enum kmt_space space,
-				 unsigned long addr)
+/* Frees the object at @addr, wherever it is. */
+static bool free_anywhere(struct kmt_core *core, enum kmt_space space,
+			  unsigned long addr)
+{
+	struct kmt_tree *shard;
+
+	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
+		shard = kmt_shard_of(core, addr);
+		if (READ_ONCE(shard->nr) && free_in(core, shard, addr))
+			return true;
+		if (!READ_ONCE(shard->wide))
+			return false;
+	}
+	return free_wide(core, &core->wide[space], addr);
+}
+
+/**
+ * kmt_free_slowly - a block is freed that kmt_vacate() does not know
+ * @core: tracker
+ * @space: address space of @addr
+ * @addr: its first byte
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether it was tracked.
+ */
+bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
+		     unsigned long addr)
 {
 	struct kmt_object o;
-	bool wide = true;
 
-	if (space == KMT_VIRT && kmt_in(&core->linear, addr))
-		wide = READ_ONCE(kmt_shard_of(core, addr)->wide);
-	if (wide && free_wide(core, &core->wide[space], addr))
+	if (likely(free_anywhere(core, space, addr)))
 		return true;
 	kmt_event(core, kmt_lookup(core, space, addr, &o) ?
 		  KMT_EV_FREE_INSIDE : KMT_EV_FREE_UNKNOWN);
@@ -271,11 +276,13 @@ static noinline bool free_slowly(struct kmt_core *core, enum kmt_space space,
  */
 bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr)
 {
-	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
-		struct kmt_tree *shard = kmt_shard_of(core, addr);
+	unsigned long flags;
+	bool done = false;
 
-		if (READ_ONCE(shard->nr) && free_in(core, shard, addr))
-			return true;
+	if (space == KMT_VIRT) {
+		local_irq_save(flags);
+		done = kmt_vacate(core, addr);
+		local_irq_restore(flags);
 	}
-	return free_slowly(core, space, addr);
+	return likely(done) || kmt_free_slowly(core, space, addr);
 }

@@ -52,17 +52,8 @@ struct kmt_chunk {
 	u32 nr;
 };
 
-/*
- * A hash of ten bits or more: of blocks in a row, whatever their size, as many
- * have places of their own as there are.
- */
-static __always_inline unsigned long kmt_fold(unsigned long addr)
-{
-	return (addr ^ addr >> 10) >> 3;
-}
-
 /* Cells that a CPU remembers, by address. */
-#define KMT_HINTS_SHIFT	10
+#define KMT_HINTS_SHIFT	12
 #define KMT_HINTS	BIT(KMT_HINTS_SHIFT)
 
 /**
@@ -176,6 +167,8 @@ static inline bool kmt_in(const struct kmt_range *r, unsigned long addr)
  * @skip: addresses no object of KMT_VIRT is in (the kernel image)
  * @epoch: number of the current or last mark
  * @marking: a mark is under way: what is born now counts as reached
+ * @birth: the state of a new block, but for its comm, if it is of KMT_VIRT and
+ *	needs one reference
  * @events: counters
  */
 struct kmt_core {
@@ -190,6 +183,7 @@ struct kmt_core {
 	struct kmt_range skip;
 	u16 epoch;
 	bool marking;
+	u64 birth;
 	atomic_long_t events[KMT_NR_EVENTS];
 };
 
@@ -207,6 +201,18 @@ struct kmt_origin {
 	u16 comm;
 };
 
+/*
+ * What is born during a mark counts as reached by it, and is still to be read:
+ * the last reference to an older block may move into it.
+ */
+static inline void kmt_set_birth(struct kmt_core *core, bool marking)
+{
+	WRITE_ONCE(core->marking, marking);
+	WRITE_ONCE(core->birth, kmt_state_of(0, KMT_LIVE | KMT_VIRT,
+					     core->epoch,
+					     marking ? KMT_COUNT_MAX : 0, 1));
+}
+
 static inline void kmt_event(struct kmt_core *core, enum kmt_event ev)
 {
 	atomic_long_inc(&core->events[ev]);
@@ -219,7 +225,12 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	       unsigned long size, u8 min, const struct kmt_origin *origin,
 	       gfp_t gfp);
+int kmt_insert_slowly(struct kmt_core *core, enum kmt_space space,
+		      unsigned long addr, unsigned long size, u8 min,
+		      const struct kmt_origin *origin, gfp_t gfp);
 bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr);
+bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
+		     unsigned long addr);
 
 /* overlap.c: what is in the way, parts of blocks */
 void kmt_report_event(struct kmt_core *core, enum kmt_event ev,

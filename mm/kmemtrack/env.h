@@ -169,6 +169,13 @@ static __always_inline const void *kmt_env_pop(const void *p,
 #endif
 }
 
+/* Whether a word can be read there, if the memory is there. */
+static __always_inline bool kmt_env_readable(unsigned long addr)
+{
+	return IS_ENABLED(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS) ||
+	       !(addr % sizeof(long));
+}
+
 /* A return address as it is on the stack, without its signature if it has one. */
 static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 {

@@ -10,6 +10,8 @@
 #include <linux/vmalloc.h>
 
 #include "glue.h"
+#include "life.h"
+#include "recent.h"
 
 /* Two references: the one of the area itself, and one that somebody keeps. */
 #define KMT_VMALLOC_REFS	2
@@ -60,46 +62,63 @@ static u8 to_min(int min_count)
 	return min(min_count, KMT_MIN_BLACK - 1);
 }
 
-static __always_inline void insert(enum kmt_space space, unsigned long addr,
-				   size_t size, u8 min,
-				   const struct kmt_origin *origin, gfp_t gfp)
+static void note_untracked(int err)
 {
-	if (unlikely(kmt_insert(&kmt_core, space, addr, size, min, origin,
-				gfp) == -ENOMEM))
+	if (unlikely(err == -ENOMEM))
 		WRITE_ONCE(kmt_sweep_untracked, true);
 }
 
-/* Before there are backtraces, or not at all. */
-static noinline void track_early(enum kmt_space space, unsigned long addr,
-				 size_t size, u8 min, gfp_t gfp)
+/* In any context, at any time. */
+static noinline void track(enum kmt_space space, unsigned long addr,
+			   size_t size, u8 min, gfp_t gfp, unsigned long fp,
+			   unsigned long caller)
 {
 	struct kmt_origin origin;
 
 	if (!admitted())
 		return;
-	kmt_origin(&origin, 0, 0, gfp);
-	insert(space, addr, size, min, &origin, gfp);
+	/* There are no backtraces in early boot. */
+	kmt_origin(&origin, fp, caller, gfp);
+	note_untracked(kmt_insert(&kmt_core, space, addr, size, min, &origin,
+				  gfp));
 	if (READ_ONCE(kmt_state) == KMT_EARLY)
 		kmt_note_early_use();
 }
 
-static __always_inline void track(enum kmt_space space, unsigned long addr,
-				  size_t size, u8 min, gfp_t gfp)
+/* A record is needed that this CPU does not remember. */
+static noinline void track_afresh(unsigned long addr, size_t size,
+				  struct kmt_origin origin, gfp_t gfp)
 {
-	struct kmt_origin origin;
-
-	if (unlikely(!simply_on())) {
-		track_early(space, addr, size, min, gfp);
-		return;
-	}
-	kmt_origin(&origin, frame_record(), _RET_IP_, gfp);
-	insert(space, addr, size, min, &origin, gfp);
+	note_untracked(kmt_insert_slowly(&kmt_core, KMT_VIRT, addr, size, 1,
+					 &origin, gfp));
 }
 
+/*
+ * Nearly all allocations are known on sight: their backtrace and their place
+ * both. What no shard could hold, such as NULL, is not, and while nothing is
+ * tracked no CPU knows a backtrace.
+ */
 void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 {
+	unsigned long addr = untagged(ptr), flags;
+	struct kmt_origin origin;
+	bool done;
+
+	if (kmt_is_sharded(&kmt_core, addr, size) && likely(min_count == 1) &&
+	    likely(in_task())) {
+		local_irq_save(flags);
+		if (likely(kmt_origin_recent(&origin, frame_record()))) {
+			done = kmt_occupy(&kmt_core, addr, size, &origin);
+			local_irq_restore(flags);
+			if (unlikely(!done))
+				track_afresh(addr, size, origin, gfp);
+			return;
+		}
+		local_irq_restore(flags);
+	}
 	if (is_block(ptr) && size)
-		track(KMT_VIRT, untagged(ptr), size, to_min(min_count), gfp);
+		track(KMT_VIRT, addr, size, to_min(min_count), gfp,
+		      frame_record(), _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc);
 
@@ -108,7 +127,8 @@ void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
 	const void *p = (__force const void *)ptr;
 
 	if (is_block(p) && size)
-		track(KMT_PERCPU, (unsigned long)p, size, 1, gfp);
+		track(KMT_PERCPU, (unsigned long)p, size, 1, gfp,
+		      frame_record(), _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc_percpu);
 
@@ -116,7 +136,8 @@ void __kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
 {
 	/* What does not fit in a word is high memory: never scanned. */
 	if (phys <= ULONG_MAX - size)
-		track(KMT_PHYS, phys, size, KMT_MIN_GREY, gfp);
+		track(KMT_PHYS, phys, size, KMT_MIN_GREY, gfp, frame_record(),
+		      _RET_IP_);
 }
 EXPORT_SYMBOL(__kmemtrack_alloc_phys);
 
@@ -134,14 +155,31 @@ void __kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp)
 	 */
 	refs = kmt_add_alias(&kmt_core, untagged(area), addr, gfp) ?
 		KMT_VMALLOC_REFS : 1;
-	track(KMT_VIRT, addr, size, refs, gfp);
+	track(KMT_VIRT, addr, size, refs, gfp, frame_record(), _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_vmalloc);
 
-void __kmemtrack_free(const void *ptr)
+/* Whatever it is. */
+static noinline void free_slowly(const void *ptr)
 {
 	if (is_block(ptr) && admitted())
-		kmt_free(&kmt_core, KMT_VIRT, untagged(ptr));
+		kmt_free_slowly(&kmt_core, KMT_VIRT, untagged(ptr));
+}
+
+/* While nothing is tracked no CPU knows a live record. */
+void __kmemtrack_free(const void *ptr)
+{
+	unsigned long flags;
+	bool done;
+
+	if (likely(!in_nmi())) {
+		local_irq_save(flags);
+		done = kmt_vacate(&kmt_core, untagged(ptr));
+		local_irq_restore(flags);
+		if (likely(done))
+			return;
+	}
+	free_slowly(ptr);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_free);
 

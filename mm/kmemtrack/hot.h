@@ -111,11 +111,14 @@ static __always_inline bool kmt_is_vacant(const struct kmt_object *o)
 	return !(o->flags & KMT_LIVE);
 }
 
-/* Where this CPU remembers the record of a block at @addr. */
-static __always_inline struct kmt_object **kmt_hint(struct kmt_cell_cache *cache,
+/*
+ * Where among @hints a CPU remembers the record of a block at @addr. Of blocks
+ * in a row, whatever their size, as many have places of their own as there are.
+ */
+static __always_inline struct kmt_object **kmt_hint(struct kmt_object **hints,
 						    unsigned long addr)
 {
-	return &cache->hints[kmt_fold(addr) % KMT_HINTS];
+	return &hints[((addr ^ addr >> KMT_HINTS_SHIFT) >> 3) % KMT_HINTS];
 }
 
 /* The shard of an address in @core->linear; other regions may share it. */
@@ -223,14 +226,6 @@ static __always_inline bool kmt_is_near(struct kmt_object *o,
 	first = READ_ONCE(o->addr);
 	last = first + READ_ONCE(o->size) - 1;
 	return !(((first ^ addr) | (last ^ addr)) >> KMT_REGION_SHIFT);
-}
-
-/* The same, and it begins there. */
-static __always_inline bool kmt_is_at(struct kmt_object *o, unsigned long addr)
-{
-	return kmt_is_virt(o) && READ_ONCE(o->addr) == addr &&
-	       !((addr + READ_ONCE(o->size) - 1) >> KMT_REGION_SHIFT ^
-		 addr >> KMT_REGION_SHIFT);
 }
 
 /* The object @addr lies in, if that is @near or beside it in the shard. */

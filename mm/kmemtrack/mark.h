@@ -280,7 +280,7 @@ static __always_inline bool kmt_is_plain(const struct kmt_marker *m)
 static __always_inline unsigned long *kmt_place_of(struct kmt_marker *m,
 						   unsigned long word)
 {
-	return &m->useless[kmt_fold(word) % BIT(KMT_USELESS_SHIFT)];
+	return &m->useless[((word ^ word >> 10) >> 3) % BIT(KMT_USELESS_SHIFT)];
 }
 
 static __always_inline bool kmt_is_useless(struct kmt_marker *m,
@@ -409,11 +409,12 @@ static inline bool kmt_seems_white(const struct kmt_object *o, u16 epoch)
 static inline bool kmt_seems_read(const struct kmt_object *o, u16 epoch,
 				  u16 flags)
 {
-	const u64 mask = kmt_state_of(KMT_LIVE | KMT_SCANNED | flags, 0xffff);
+	const u64 mask = kmt_state_of(0, KMT_LIVE | KMT_SCANNED | flags,
+				      0xffff, 0, 0);
 
 	/* To be looked at again with the lock. */
 	return (data_race(o->state) & mask) ==
-	       kmt_state_of(KMT_LIVE | KMT_SCANNED, epoch);
+	       kmt_state_of(0, KMT_LIVE | KMT_SCANNED, epoch, 0, 0);
 }
 
 static inline bool kmt_seems_innocent(const struct kmt_object *o, u16 epoch)

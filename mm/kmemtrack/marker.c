@@ -117,7 +117,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 	if (m->useless)
 		memset(m->useless, 0, sizeof(*m->useless) << KMT_USELESS_SHIFT);
 	WRITE_ONCE(core->epoch, epoch);
-	WRITE_ONCE(core->marking, true);
+	kmt_set_birth(core, true);
 }
 
 /**
@@ -126,7 +126,7 @@ void kmt_mark_begin(struct kmt_marker *m)
  */
 void kmt_mark_end(struct kmt_marker *m)
 {
-	WRITE_ONCE(m->core->marking, false);
+	kmt_set_birth(m->core, false);
 }
 
 /**

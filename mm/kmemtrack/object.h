@@ -80,6 +80,7 @@ enum kmt_space {
  * @count: references found, saturating
  * @min: references below which the block is a leak, or KMT_MIN_*
  * @state: the last five, to look at several of them at a time
+ * @half: the same in two
  *
  * An auxiliary cell (KMT_AUX) hangs in the tree of auxiliaries under the
  * address of the block it belongs to (@addr): with KMT_AREAS a scan area of
@@ -107,6 +108,7 @@ struct kmt_object {
 			u8 min;
 		};
 		u64 state;
+		u32 half[2];
 	};
 };
 
@@ -118,17 +120,36 @@ static inline void kmt_change_flags(struct kmt_object *o, u16 set, u16 clear)
 	WRITE_ONCE(o->flags, (o->flags & ~clear) | set);
 }
 
-/* The parts of kmt_object.state that say so. */
-static __always_inline u64 kmt_state_of(u16 flags, u16 epoch)
+/* kmt_object.state, or the parts of it that are not 0. */
+static __always_inline u64 kmt_state_of(u16 comm, u16 flags, u16 epoch,
+					u8 count, u8 min)
 {
 	const union {
-		u16 part[4];
+		struct {
+			u16 comm, flags, epoch;
+			u8 count, min;
+		} part;
 		u64 all;
-	} state = { .part = { 0, flags, epoch, 0 } };
+	} state = { .part = { comm, flags, epoch, count, min } };
 
-	static_assert(offsetof(struct kmt_object, epoch) -
-		      offsetof(struct kmt_object, state) == 2 * sizeof(u16));
+	static_assert(offsetof(struct kmt_object, min) -
+		      offsetof(struct kmt_object, state) == 7);
 	return state.all;
+}
+
+/* Shows the flags of a block that is in place last of all. */
+static __always_inline void kmt_show_state(struct kmt_object *o, u64 state)
+{
+	const struct kmt_object from = { .state = state };
+
+	if (sizeof(long) == sizeof(state)) {
+		/* Pairs with kmt_lock_object(). */
+		smp_store_release(&o->state, state);
+	} else {
+		WRITE_ONCE(o->half[1], from.half[1]);
+		/* The same: the flags are in the first half. */
+		smp_store_release(&o->half[0], from.half[0]);
+	}
 }
 
 static inline enum kmt_space kmt_space(const struct kmt_object *o)

@@ -12,6 +12,7 @@
 #include <linux/sched/task.h>
 
 #include "glue.h"
+#include "recent.h"
 
 #define KMT_COMM_BITS	12
 #define KMT_COMM_NR	BIT(KMT_COMM_BITS)
@@ -20,15 +21,8 @@
 /* A table that is almost full takes long to search. */
 #define KMT_COMM_MAX	(KMT_COMM_NR / 4 * 3)
 
-/* Handles that are no index into the table. */
-#define KMT_COMM_NONE	0
+/* Handles are indices into the table from here on, KMT_COMM_NONE is none. */
 #define KMT_COMM_FIRST	1
-
-struct kmt_name {
-	u64 w[TASK_COMM_LEN / sizeof(u64)];
-};
-
-static_assert(sizeof(struct kmt_name) == TASK_COMM_LEN);
 
 static struct kmt_name *names;
 static unsigned int nr_names;
@@ -45,7 +39,7 @@ static bool no_name(const struct kmt_name *n)
 }
 
 /* Where @name is, or could be put. */
-static __always_inline unsigned int find_name(const struct kmt_name *name)
+static unsigned int find_name(const struct kmt_name *name)
 {
 	unsigned int i = hash_64(name->w[0] ^ (name->w[1] * GOLDEN_RATIO_64),
 				 KMT_COMM_BITS);
@@ -55,7 +49,7 @@ static __always_inline unsigned int find_name(const struct kmt_name *name)
 	return i;
 }
 
-static noinline u16 add_name(struct kmt_name name)
+static u16 add_name(struct kmt_name name)
 {
 	unsigned long flags;
 	unsigned int i;
@@ -79,7 +73,7 @@ static noinline u16 add_name(struct kmt_name name)
 	return handle;
 }
 
-static __always_inline u16 intern(const struct kmt_name *name)
+static u16 intern(const struct kmt_name *name)
 {
 	unsigned int i;
 
@@ -125,12 +119,22 @@ static u16 irq_name(void)
 	return intern(&name);
 }
 
-static __always_inline u16 task_name(void)
+/* The next allocation is likely to be by the same one. */
+static u16 task_name(void)
 {
-	struct kmt_name name;
+	struct kmt_name name = kmt_task_name();
+	u16 comm = intern(&name);
+	struct kmt_recent *recent;
+	unsigned long flags;
 
-	memcpy(&name, current->comm, sizeof(name));
-	return intern(&name);
+	if (comm == KMT_COMM_NONE)
+		return comm;
+	local_irq_save(flags);
+	recent = this_cpu_ptr(&kmt_recent);
+	recent->name = name;
+	recent->comm = comm;
+	local_irq_restore(flags);
+	return comm;
 }
 
 /**

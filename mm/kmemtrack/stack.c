@@ -11,37 +11,18 @@
 #include <linux/atomic.h>
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
-#include <linux/hash.h>
-#include <linux/percpu.h>
 #include <linux/rcupdate.h>
-#include <linux/sched/task_stack.h>
 #include <linux/stackdepot.h>
 #include <linux/stacktrace.h>
 
 #include "compat.h"
 #include "glue.h"
-#include "trace.h"
+#include "recent.h"
 
 /* Frames of ours that may be on top of a backtrace. */
 #define KMT_OWN_FRAMES	6
 
-/* Traces that share a place, and places. */
-#define KMT_WAYS	2
-#define KMT_TRACE_ORDER	get_order(CONFIG_KMEMTRACK_STACK_DEPTH * SZ_2K)
-#define KMT_TRACE_SETS	((PAGE_SIZE << KMT_TRACE_ORDER) /		\
-			 sizeof(struct kmt_trace_set))
-
-/**
- * struct kmt_trace_set - traces with the same hash
- * @way: the traces
- * @turn: counts the traces that were kept: whose place is next
- */
-struct kmt_trace_set {
-	struct kmt_trace way[KMT_WAYS];
-	unsigned long turn;
-};
-
-static DEFINE_PER_CPU(struct kmt_trace_set *, trace_sets);
+DEFINE_PER_CPU(struct kmt_recent, kmt_recent);
 static DEFINE_PER_CPU(struct kmt_trace_set *, unused_sets);
 
 /* Traces that were not recognised. */
@@ -51,7 +32,7 @@ atomic_long_t kmt_unwound;
 static bool wanted;
 
 /* The stack that @fp is on, with interrupts off; 0 if that is none of ours. */
-static __always_inline unsigned long stack_of(unsigned long fp)
+static unsigned long stack_of(unsigned long fp)
 {
 	unsigned long lo = (unsigned long)task_stack_page(current), hi;
 
@@ -62,47 +43,19 @@ static __always_inline unsigned long stack_of(unsigned long fp)
 	return 0;
 }
 
-/*
- * Where the trace whose first record is at @fp may be kept; NULL if it is not.
- * What distinguishes call paths is who called the allocator, and how deep.
- */
-static __always_inline struct kmt_trace_set *find_set(unsigned long stack,
-						      unsigned long fp)
-{
-	struct kmt_trace_set *sets = __this_cpu_read(trace_sets);
-	unsigned long next;
-	u32 hash;
-
-	if (unlikely(!sets || !stack))
-		return NULL;
-	next = kmt_record(fp).next;
-	if (unlikely(!kmt_on_stack(stack, stack + THREAD_SIZE, next)))
-		return NULL;
-	hash = hash_32(kmt_record(next).pc + fp - stack, 32);
-	return &sets[reciprocal_scale(hash, KMT_TRACE_SETS)];
-}
-
 /* The handle of the trace, if it was seen lately; else 0. */
-static __always_inline u32 find_trace(unsigned long fp)
+static u32 find_trace(unsigned long fp)
 {
-	const struct kmt_trace *trace;
-	struct kmt_trace_set *set;
+	const struct kmt_trace *trace = NULL;
 	unsigned long stack, flags;
-	u32 handle = 0;
+	u32 handle;
 
 	local_irq_save(flags);
 	stack = stack_of(fp);
-	set = find_set(stack, fp);
-	if (likely(set)) {
-		for (trace = set->way; trace < set->way + KMT_WAYS; trace++) {
-			/* 0, where no record can be, is a place without one. */
-			if (trace->at == fp - stack &&
-			    kmt_trace_is(trace, stack, fp)) {
-				handle = trace->handle;
-				break;
-			}
-		}
-	}
+	if (likely(stack))
+		trace = kmt_find_trace(__this_cpu_read(kmt_recent.sets), stack,
+				       fp);
+	handle = trace ? trace->handle : 0;
 	local_irq_restore(flags);
 	return handle;
 }
@@ -120,7 +73,8 @@ static void learn_trace(unsigned long fp, unsigned long *entries,
 		return;
 	local_irq_save(flags);
 	stack = stack_of(fp);
-	set = find_set(stack, fp);
+	set = stack ? kmt_find_set(__this_cpu_read(kmt_recent.sets), stack,
+				   fp) : NULL;
 	if (set) {
 		struct kmt_trace *trace = &set->way[set->turn++ % KMT_WAYS];
 
@@ -178,7 +132,7 @@ u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
 /* Without memory for a table all traces of the CPU are the unwinder's. */
 static int give_table(unsigned int cpu)
 {
-	struct kmt_trace_set **sets = per_cpu_ptr(&trace_sets, cpu);
+	struct kmt_trace_set **sets = per_cpu_ptr(&kmt_recent.sets, cpu);
 	gfp_t gfp = GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY;
 
 	if (wanted && !*sets)
@@ -219,7 +173,7 @@ void kmt_traces_off(void)
 	cpus_read_lock();
 	wanted = false;
 	for_each_possible_cpu(cpu) {
-		struct kmt_trace_set **sets = per_cpu_ptr(&trace_sets, cpu);
+		struct kmt_trace_set **sets = per_cpu_ptr(&kmt_recent.sets, cpu);
 
 		per_cpu(unused_sets, cpu) = *sets;
 		WRITE_ONCE(*sets, NULL);

@@ -50,12 +50,15 @@ struct kmt_record {
 	unsigned long pc;
 };
 
-/* Whether a record at @addr is all on the stack [@lo, @hi). */
+/*
+ * Whether a record at @addr is all on the stack [@lo, @hi), so that it can be
+ * read.
+ */
 static __always_inline bool kmt_on_stack(unsigned long lo, unsigned long hi,
 					 unsigned long addr)
 {
 	return addr - lo <= hi - lo - sizeof(struct kmt_record) &&
-	       !(addr % sizeof(long));
+	       kmt_env_readable(addr);
 }
 
 /* The record at @addr of our own stack: nobody else writes there. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Records of freed blocks: taken again, in the way of nothing, found again. */
-#include "hot.h"
+#include "life.h"
 #include "sim.h"
 
 #define REGION	(1ul << KMT_REGION_SHIFT)
@@ -242,6 +242,137 @@ static void test_grows_little(void **state)
 	assert_true(s->core.pool.cells < 400);
 }
 
+static bool occupy(struct sim *s, unsigned long addr, unsigned long size)
+{
+	const struct kmt_origin origin = { .stack = 5, .pid = 6, .comm = 7 };
+	unsigned long flags;
+	bool done;
+
+	assert_true(kmt_is_sharded(&s->core, addr, size));
+	local_irq_save(flags);
+	done = kmt_occupy(&s->core, addr, size, &origin);
+	local_irq_restore(flags);
+	return done;
+}
+
+static bool vacate(struct sim *s, unsigned long addr)
+{
+	unsigned long flags;
+	bool done;
+
+	local_irq_save(flags);
+	done = kmt_vacate(&s->core, addr);
+	local_irq_restore(flags);
+	return done;
+}
+
+/* The short way knows what it does; the long way is there for the rest. */
+static void test_short_way(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_object o;
+
+	/* There are cells at hand now. */
+	put(s, BLOCK(9), 64);
+	assert_false(occupy(s, BLOCK(1), 64));
+	assert_false(vacate(s, BLOCK(1)));
+	put(s, BLOCK(1), 64);
+	assert_false(occupy(s, BLOCK(1), 64));
+	assert_false(vacate(s, BLOCK(1) + 8));
+	assert_false(vacate(s, BLOCK(1) - 8));
+	assert_true(vacate(s, BLOCK(1)));
+	check_core(s);
+	assert_int_equal(kmt_vacant(&s->core), 1);
+	assert_false(vacate(s, BLOCK(1)));
+	assert_false(occupy(s, BLOCK(1), 72));
+	assert_false(occupy(s, BLOCK(1) + 8, 56));
+	assert_true(occupy(s, BLOCK(1), 64));
+	check_core(s);
+	assert_int_equal(kmt_vacant(&s->core), 0);
+	assert_true(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1), &o));
+	assert_int_equal(o.stack, 5);
+	assert_int_equal(o.pid, 6);
+	assert_int_equal(o.comm, 7);
+	assert_int_equal(o.flags, KMT_LIVE);
+	assert_int_equal(o.epoch, s->core.epoch);
+	assert_int_equal(o.count, 0);
+	assert_int_equal(o.min, 1);
+	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 0);
+}
+
+/* Somebody has the lock: nothing is done, and nothing is waited for. */
+static void test_short_way_locked(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_tree *shard = kmt_shard_of(&s->core, BLOCK(1));
+	struct kmt_object o;
+
+	put(s, BLOCK(9), 64);
+	put(s, BLOCK(1), 64);
+	shard->lock.locked = 1;
+	assert_false(vacate(s, BLOCK(1)));
+	shard->lock.locked = 0;
+	assert_true(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1), &o));
+	assert_true(vacate(s, BLOCK(1)));
+	shard->lock.locked = 1;
+	assert_false(occupy(s, BLOCK(1), 64));
+	shard->lock.locked = 0;
+	assert_int_equal(kmt_vacant(&s->core), 1);
+	assert_true(occupy(s, BLOCK(1), 64));
+	check_core(s);
+}
+
+/* What hangs on a block, or is in no shard, is for the long way. */
+static void test_short_way_not(void **state)
+{
+	struct sim *s = *state;
+
+	put(s, BLOCK(1), 64);
+	assert_true(kmt_add_area(&s->core, BLOCK(1), 16, GFP_KERNEL));
+	assert_false(vacate(s, BLOCK(1)));
+	drop(s, BLOCK(1));
+	put(s, BLOCK(2), 64);
+	assert_true(kmt_add_alias(&s->core, BLOCK(2), BLOCK(3), GFP_KERNEL));
+	assert_false(vacate(s, BLOCK(2)));
+	drop(s, BLOCK(2));
+	assert_false(kmt_is_sharded(&s->core, BLOCK(1), 0));
+	assert_false(kmt_is_sharded(&s->core, BLOCK(1), ~0ul));
+	assert_false(kmt_is_sharded(&s->core, 0, 64));
+	assert_false(kmt_is_sharded(&s->core, ~0ul, 1));
+	assert_false(kmt_is_sharded(&s->core, SIM_VMALLOC, 64));
+	assert_false(kmt_is_sharded(&s->core, SIM_LINEAR, REGION + 1));
+	assert_false(kmt_is_sharded(&s->core, SIM_LINEAR + REGION - 8, 9));
+	assert_true(kmt_is_sharded(&s->core, SIM_LINEAR + REGION - 8, 8));
+	assert_true(kmt_is_sharded(&s->core, SIM_LINEAR, REGION));
+	put(s, SIM_LINEAR + REGION - 8, 16);
+	assert_false(vacate(s, SIM_LINEAR + REGION - 8));
+	put(s, SIM_VMALLOC, 64);
+	assert_false(vacate(s, SIM_VMALLOC));
+	drop(s, SIM_VMALLOC);
+	assert_false(vacate(s, 0));
+	check_core(s);
+}
+
+/* Born in a mark: as good as reached by it, and to be read. */
+static void test_short_way_in_mark(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_object o;
+
+	put(s, BLOCK(1), 64);
+	drop(s, BLOCK(1));
+	kmt_mark_begin(&s->m);
+	assert_true(occupy(s, BLOCK(1), 64));
+	assert_true(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1), &o));
+	assert_true(kmt_reached(&o, s->core.epoch));
+	assert_false(o.flags & KMT_SCANNED);
+	kmt_mark_end(&s->m);
+	drop(s, BLOCK(1));
+	assert_true(occupy(s, BLOCK(1), 64));
+	assert_true(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1), &o));
+	assert_false(kmt_reached(&o, s->core.epoch));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
 
 int main(void)
@@ -257,6 +388,10 @@ int main(void)
 		T(test_many),
 		cmocka_unit_test(test_reap),
 		T(test_grows_little),
+		T(test_short_way),
+		T(test_short_way_locked),
+		T(test_short_way_not),
+		T(test_short_way_in_mark),
 	};
 
 	return cmocka_run_group_tests_name("vacant", tests, NULL, NULL);

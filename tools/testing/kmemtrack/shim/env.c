@@ -55,7 +55,7 @@ void host_lock_init(raw_spinlock_t *lock)
 }
 
 /* Ranks are given by sim.c; a lock without one is a tree's. */
-void host_lock(raw_spinlock_t *lock)
+bool host_trylock(raw_spinlock_t *lock)
 {
 	assert(irqs_off);
 	assert(nr_held < MAX_HELD);
@@ -63,10 +63,17 @@ void host_lock(raw_spinlock_t *lock)
 		host_before_lock();
 	if (nr_held)
 		assert(held[nr_held - 1]->rank < lock->rank);
-	while (__atomic_exchange_n(&lock->locked, 1, __ATOMIC_ACQUIRE))
-		sched_yield();
+	if (__atomic_exchange_n(&lock->locked, 1, __ATOMIC_ACQUIRE))
+		return false;
 	__atomic_store_n(&lock->owner, (void *)&nr_held, __ATOMIC_RELAXED);
 	held[nr_held++] = lock;
+	return true;
+}
+
+void host_lock(raw_spinlock_t *lock)
+{
+	while (!host_trylock(lock))
+		sched_yield();
 }
 
 void host_unlock(raw_spinlock_t *lock)

@@ -155,11 +155,13 @@ typedef struct {
 
 void host_lock_init(raw_spinlock_t *lock);
 void host_lock(raw_spinlock_t *lock);
+bool host_trylock(raw_spinlock_t *lock);
 void host_unlock(raw_spinlock_t *lock);
 bool host_lock_held(const raw_spinlock_t *lock);
 
 #define raw_spin_lock_init(l)	host_lock_init(l)
 #define raw_spin_lock(l)	host_lock(l)
+#define raw_spin_trylock(l)	host_trylock(l)
 #define raw_spin_unlock(l)	host_unlock(l)
 #define raw_spin_lock_irqsave(l, f)					\
 	do {								\
@@ -219,6 +221,12 @@ static inline const void *kmt_env_pop(const void *p, unsigned long *first,
 {
 	kmt_env_two(p, first, second);
 	return (const unsigned long *)p + 2;
+}
+
+/* As on a machine that is strict about it. */
+static inline bool kmt_env_readable(unsigned long addr)
+{
+	return !(addr % sizeof(long));
 }
 
 /* Signatures of return addresses are in the upper bits here. */

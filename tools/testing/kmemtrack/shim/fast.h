@@ -32,6 +32,12 @@ static inline void raw_spin_lock(raw_spinlock_t *l)
 			;
 }
 
+static inline bool raw_spin_trylock(raw_spinlock_t *l)
+{
+	return !__atomic_load_n(&l->locked, __ATOMIC_RELAXED) &&
+	       !__atomic_exchange_n(&l->locked, 1, __ATOMIC_ACQUIRE);
+}
+
 static inline void raw_spin_unlock(raw_spinlock_t *l)
 {
 	__atomic_store_n(&l->locked, 0, __ATOMIC_RELEASE);

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Birth and death of blocks, as nearly all of them go: a block is freed whose
+ * record this CPU remembers, and allocated again in the same place. Inlined
+ * into the hooks; that nothing is called here saves as much again. Whatever is
+ * not so easy is left to core.c.
+ */
+#ifndef _KMT_LIFE_H
+#define _KMT_LIFE_H
+
+#include "hot.h"
+
+/* Of a live object: where it is, and whether something hangs on it. */
+#define KMT_PLAIN_MASK	(KMT_LIVE | KMT_SPACE_MASK | KMT_AREAS | KMT_ALIAS)
+#define KMT_PLAIN	(KMT_LIVE | KMT_VIRT)
+
+/* Whether a block of KMT_VIRT belongs in a shard. */
+static __always_inline bool kmt_is_sharded(struct kmt_core *core,
+					   unsigned long addr,
+					   unsigned long size)
+{
+	const unsigned long region = BIT(KMT_REGION_SHIFT);
+
+	return likely(kmt_in(&core->linear, addr)) &&
+	       likely(size - 1 <= (~addr & (region - 1)));
+}
+
+/**
+ * kmt_occupy - track a block that this CPU remembers a vacant record of
+ * @core: tracker
+ * @addr: first byte of a block that belongs in a shard
+ * @size: bytes
+ * @origin: who allocated it
+ *
+ * It is to be a leak when nothing refers to it.
+ *
+ * Context: interrupts off, no tracker lock held.
+ * Return: false, with nothing done, if it is not so easy.
+ */
+static __always_inline bool kmt_occupy(struct kmt_core *core,
+				       unsigned long addr, unsigned long size,
+				       const struct kmt_origin *origin)
+{
+	struct kmt_tree *shard = kmt_shard_of(core, addr);
+	struct kmt_cell_cache *cache = kmt_cache_of(core);
+	struct kmt_object **hints = cache->hints, *o;
+	bool known;
+
+	if (unlikely(!hints || !raw_spin_trylock(&shard->lock)))
+		return false;
+	o = *kmt_hint(hints, addr);
+	/*
+	 * The size comes last, the address it belongs to before: pairs with
+	 * kmt_cell_settle(). Of a shard's record the two tell the shard, and
+	 * that one is locked: if they are right, it is there.
+	 */
+	known = likely(o) && likely(smp_load_acquire(&o->size) == size) &&
+		likely(READ_ONCE(o->addr) == addr) &&
+		likely(!READ_ONCE(o->flags));
+	if (known) {
+		kmt_count_vacant(cache, -1);
+		WRITE_ONCE(shard->nr, shard->nr + 1);
+		o->stack = origin->stack;
+		o->pid = origin->pid;
+		o->born = origin->born;
+		o->crc = 0;
+		kmt_show_state(o, READ_ONCE(core->birth) +
+			       origin->comm * kmt_state_of(1, 0, 0, 0, 0));
+	}
+	raw_spin_unlock(&shard->lock);
+	return known;
+}
+
+/**
+ * kmt_vacate - free a block of whose record this CPU knows
+ * @core: tracker
+ * @addr: its first byte
+ *
+ * Context: interrupts off, no tracker lock held.
+ * Return: false, with nothing done, if it is not so easy.
+ */
+static __always_inline bool kmt_vacate(struct kmt_core *core,
+				       unsigned long addr)
+{
+	struct kmt_object **hints, *o;
+	struct kmt_cell_cache *cache;
+	struct kmt_tree *shard;
+	u16 state;
+	bool known;
+
+	if (unlikely(!kmt_in(&core->linear, addr)))
+		return false;
+	cache = kmt_cache_of(core);
+	hints = cache->hints;
+	shard = kmt_shard_of(core, addr);
+	if (unlikely(!hints || !raw_spin_trylock(&shard->lock)))
+		return false;
+	o = *kmt_hint(hints, addr);
+	/*
+	 * Pairs with kmt_tree_enliven(): the true address came before. What is
+	 * live, and a shard's, and at @addr, is in this one.
+	 */
+	state = o ? smp_load_acquire(&o->flags) : 0;
+	known = likely((state & KMT_PLAIN_MASK) == KMT_PLAIN) &&
+		likely(READ_ONCE(o->addr) == addr) &&
+		likely(READ_ONCE(o->size) - 1 <=
+		       (~addr & (BIT(KMT_REGION_SHIFT) - 1)));
+	if (known) {
+		kmt_tree_vacate(shard, o);
+		kmt_count_vacant(cache, 1);
+	}
+	raw_spin_unlock(&shard->lock);
+	return known;
+}
+
+#endif /* _KMT_LIFE_H */
