@@ -13,6 +13,7 @@
 #include <linux/processor.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
+#include <linux/shrinker.h>
 #include <linux/version.h>
 #include <linux/vmalloc.h>
 
@@ -29,6 +30,39 @@ static inline gfp_t kmt_nested_gfp(gfp_t gfp)
 #define kmt_splice_read	copy_splice_read
 #else
 #define kmt_splice_read	generic_file_splice_read
+#endif
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+static inline int
+kmt_register_shrinker(const char *name,
+		      unsigned long (*count)(struct shrinker *s,
+					     struct shrink_control *sc),
+		      unsigned long (*scan)(struct shrinker *s,
+					    struct shrink_control *sc))
+{
+	struct shrinker *shrinker = shrinker_alloc(0, "%s", name);
+
+	if (!shrinker)
+		return -ENOMEM;
+	shrinker->count_objects = count;
+	shrinker->scan_objects = scan;
+	shrinker_register(shrinker);
+	return 0;
+}
+#else
+static inline int
+kmt_register_shrinker(const char *name,
+		      unsigned long (*count)(struct shrinker *s,
+					     struct shrink_control *sc),
+		      unsigned long (*scan)(struct shrinker *s,
+					    struct shrink_control *sc))
+{
+	static struct shrinker shrinker = { .seeks = DEFAULT_SEEKS };
+
+	shrinker.count_objects = count;
+	shrinker.scan_objects = scan;
+	return register_shrinker(&shrinker, "%s", name);
+}
 #endif
 
 /* Linear-map addresses, now and after memory hotplug. */

@@ -81,7 +81,7 @@ static struct kmt_object *place_object(struct kmt_core *core,
 				       unsigned long addr, unsigned long size)
 {
 	struct rb_node **link, *parent;
-	struct kmt_object *o;
+	struct kmt_object **hints, *o;
 
 	link = kmt_tree_place(shard, addr, size, &parent);
 	if (likely(link)) {
@@ -96,8 +96,9 @@ static struct kmt_object *place_object(struct kmt_core *core,
 			return NULL;
 		kmt_count_vacant(cache, -1);
 	}
-	if (cache->hints)
-		*kmt_hint(cache->hints, addr) = o;
+	hints = READ_ONCE(cache->hints);
+	if (hints)
+		WRITE_ONCE(*kmt_hint(hints, addr), o);
 	return o;
 }
 
@@ -200,8 +201,8 @@ static bool free_wide(struct kmt_core *core, struct kmt_tree *tree,
 static bool free_in(struct kmt_core *core, struct kmt_tree *shard,
 		    unsigned long addr)
 {
+	struct kmt_object **hints, *o;
 	struct kmt_cell_cache *cache;
-	struct kmt_object *o;
 	unsigned long flags;
 	u16 aux;
 
@@ -212,11 +213,12 @@ static bool free_in(struct kmt_core *core, struct kmt_tree *shard,
 		raw_spin_unlock_irqrestore(&shard->lock, flags);
 		return false;
 	}
-	if (unlikely(!cache->hints)) {
+	hints = READ_ONCE(cache->hints);
+	if (unlikely(!hints)) {
 		kmt_retire(core, shard, o, flags);
 		return true;
 	}
-	*kmt_hint(cache->hints, addr) = o;
+	WRITE_ONCE(*kmt_hint(hints, addr), o);
 	aux = o->flags & (KMT_AREAS | KMT_ALIAS);
 	kmt_tree_vacate(shard, o);
 	kmt_count_vacant(cache, 1);

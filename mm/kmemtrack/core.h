@@ -44,7 +44,7 @@ struct kmt_tree {
 
 /**
  * struct kmt_chunk - header of a piece of pool memory, in its first cell
- * @next: next chunk; does not change once the chunk is listed
+ * @next: next chunk; changes only when that one leaves the pool
  * @nr: cells that follow
  */
 struct kmt_chunk {
@@ -292,6 +292,12 @@ unsigned long kmt_pool_free_cells(struct kmt_core *core);
 /* vacant.c: records of freed blocks */
 unsigned long kmt_vacant(struct kmt_core *core);
 bool kmt_reap(struct kmt_core *core, unsigned long least);
+void kmt_reap_all(struct kmt_core *core);
+
+/* trim.c: memory that is given back */
+void kmt_cell_flush(struct kmt_core *core, struct kmt_cell_cache *cache);
+struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep,
+				bool (*may_go)(struct kmt_chunk *chunk));
 
 static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
 {

@@ -2,8 +2,9 @@
 /*
  * What the files between the core and the kernel share.
  *
- * Locking order: kmt_scan_mutex -> cpus_read_lock() -> get_online_mems() ->
- * slab_mutex -> the locks of core.h. The hooks take only the last, and run
+ * Locking order: kmt_scan_mutex -> kmt_walk_sem -> cpus_read_lock() ->
+ * get_online_mems() -> slab_mutex -> the locks of core.h. Who walks over the
+ * pool holds kmt_scan_mutex or reads under kmt_walk_sem. The hooks take only the last, and run
  * with interrupts on between them. While all CPUs are stopped (snapshot.c)
  * nobody holds a lock of core.h, and no other lock is taken.
  */
@@ -13,6 +14,7 @@
 #include <linux/jiffies.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
+#include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 
@@ -179,6 +181,13 @@ extern atomic_long_t kmt_unwound;
 u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp);
 void kmt_traces_on(void);
 void kmt_traces_off(void);
+
+/* giveback.c: memory that is not needed any more */
+extern struct rw_semaphore kmt_walk_sem;
+extern unsigned long kmt_pages_given_back;
+void kmt_remember_cells(void);
+void kmt_forget_cells(void);
+void kmt_give_back(unsigned long keep);
 
 /* helpers.c: threads that help with a mark */
 bool kmt_is_helper(const struct task_struct *task);

@@ -268,22 +268,6 @@ static int furnish(void)
 	return 0;
 }
 
-/* What a CPU allocated and freed last: without memory for it, it does without. */
-static void remember_cells(void)
-{
-	unsigned int order = get_order(KMT_HINTS * sizeof(struct kmt_object *));
-	unsigned int cpu;
-
-	for (cpu = 0; cpu < kmt_core.pool.nr_caches; cpu++) {
-		struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
-
-		if (!cache->hints)
-			WRITE_ONCE(cache->hints,
-				   kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
-						 order));
-	}
-}
-
 static void add_root(const char *start, const char *end)
 {
 	struct kmt_origin origin = { .born = jiffies };
@@ -339,7 +323,7 @@ void __init kmemtrack_init(void)
 	}
 	if (want_on) {
 		add_roots();
-		remember_cells();
+		kmt_remember_cells();
 		kmt_traces_on();
 		kmt_state = KMT_ON;
 		static_branch_enable(&kmemtrack_key);
@@ -374,7 +358,7 @@ int kmt_switch_on(void)
 	if (ret)
 		return ret;
 	add_roots();
-	remember_cells();
+	kmt_remember_cells();
 	kmt_traces_on();
 	WRITE_ONCE(kmt_state, KMT_ON);
 	static_branch_enable(&kmemtrack_key);
@@ -382,7 +366,7 @@ int kmt_switch_on(void)
 }
 
 /**
- * kmt_switch_off - stop tracking and forget all blocks
+ * kmt_switch_off - stop tracking, forget all blocks and free what they took
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
@@ -400,7 +384,9 @@ void kmt_switch_off(void)
 	 */
 	synchronize_rcu();
 	kmt_traces_off();
+	kmt_forget_cells();
 	forget();
+	kmt_give_back(0);
 }
 
 static int __init log_early_use(void)

@@ -43,12 +43,12 @@ static __always_inline bool kmt_occupy(struct kmt_core *core,
 {
 	struct kmt_tree *shard = kmt_shard_of(core, addr);
 	struct kmt_cell_cache *cache = kmt_cache_of(core);
-	struct kmt_object **hints = cache->hints, *o;
+	struct kmt_object **hints = READ_ONCE(cache->hints), *o;
 	bool known;
 
 	if (unlikely(!hints || !raw_spin_trylock(&shard->lock)))
 		return false;
-	o = *kmt_hint(hints, addr);
+	o = READ_ONCE(*kmt_hint(hints, addr));
 	/*
 	 * The size comes last, the address it belongs to before: pairs with
 	 * kmt_cell_settle(). Of a shard's record the two tell the shard, and
@@ -91,11 +91,11 @@ static __always_inline bool kmt_vacate(struct kmt_core *core,
 	if (unlikely(!kmt_in(&core->linear, addr)))
 		return false;
 	cache = kmt_cache_of(core);
-	hints = cache->hints;
+	hints = READ_ONCE(cache->hints);
 	shard = kmt_shard_of(core, addr);
 	if (unlikely(!hints || !raw_spin_trylock(&shard->lock)))
 		return false;
-	o = *kmt_hint(hints, addr);
+	o = READ_ONCE(*kmt_hint(hints, addr));
 	/*
 	 * Pairs with kmt_tree_enliven(): the true address came before. What is
 	 * live, and a shard's, and at @addr, is in this one.

@@ -158,9 +158,11 @@ static int module_event(struct notifier_block *nb, unsigned long event,
 {
 	if (event != MODULE_STATE_GOING || !kmt_tracking())
 		return NOTIFY_DONE;
+	down_read(&kmt_walk_sem);
 	mutex_lock(&gone_mutex);
 	keep_names(data);
 	mutex_unlock(&gone_mutex);
+	up_read(&kmt_walk_sem);
 	return NOTIFY_DONE;
 }
 

@@ -16,9 +16,11 @@ static unsigned long count_leaks(u16 wanted)
 	struct kmt_object *o;
 	unsigned long nr = 0;
 
+	down_read(&kmt_walk_sem);
 	kmt_for_each_cell(&kmt_core, chunk, o)
 		if (READ_ONCE(o->flags) & wanted)
 			nr++;
+	up_read(&kmt_walk_sem);
 	return nr;
 }
 
@@ -130,7 +132,9 @@ struct kmt_report *kmt_report_open(u16 wanted)
 	if (!report)
 		return ERR_PTR(-ENOMEM);
 	report->max = max;
+	down_read(&kmt_walk_sem);
 	collect(report, wanted);
+	up_read(&kmt_walk_sem);
 	sort(report->leaks, report->nr, sizeof(report->leaks[0]), compare,
 	     NULL);
 	count_sites(report);

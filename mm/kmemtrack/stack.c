@@ -66,8 +66,11 @@ static void learn_trace(unsigned long fp, unsigned long *entries,
 {
 	struct kmt_trace_set *set;
 	unsigned long stack, flags, last;
-	/* The depot does so, too: what an interrupt came upon is left out. */
-	unsigned int kept = filter_irq_stacks(entries, nr);
+	/*
+	 * The depot does so, too: what an interrupt came upon is left out. A
+	 * task that none has come upon need not look for that.
+	 */
+	unsigned int kept = in_task() ? nr : filter_irq_stacks(entries, nr);
 
 	if (!handle || !kmt_last_record(&last))
 		return;

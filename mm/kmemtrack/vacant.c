@@ -12,8 +12,8 @@
 #include "hot.h"
 
 /* Cells that are looked at in one go, and how often that is tried. */
-#define KMT_REAP_CELLS	64
-#define KMT_REAP_TRIES	32
+#define KMT_REAP_CELLS	32
+#define KMT_REAP_TRIES	64
 
 /**
  * kmt_vacant - records of freed blocks
@@ -95,6 +95,7 @@ static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
 bool kmt_reap(struct kmt_core *core, unsigned long least)
 {
 	unsigned int tries, got = 0;
+	unsigned long flags;
 
 	if (kmt_vacant(core) < least)
 		return false;
@@ -102,9 +103,28 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
 		struct kmt_object *o;
 		u32 i, nr;
 
+		/* Else kmt_pool_trim() could take the cells away meanwhile. */
+		local_irq_save(flags);
 		o = next_cells(&core->pool, &nr);
 		for (i = 0; i < nr; i++)
 			got += reap_cell(core, &o[i]);
+		local_irq_restore(flags);
 	}
 	return got;
+}
+
+/**
+ * kmt_reap_all - make free cells of all vacant records
+ * @core: tracker
+ *
+ * Context: any but NMI, no tracker lock held, the pool is not trimmed; takes
+ * long. What becomes vacant meanwhile may stay so.
+ */
+void kmt_reap_all(struct kmt_core *core)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	kmt_for_each_cell(core, chunk, o)
+		reap_cell(core, o);
 }

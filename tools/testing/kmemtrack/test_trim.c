@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Memory of the pool that is given back. What goes is freed: ASan watches. */
+#include "hot.h"
+#include "sim.h"
+
+#define NR	4000
+#define AT(i)	(SIM_LINEAR + 64 * (unsigned long)(i))
+
+static bool any(struct kmt_chunk *chunk)
+{
+	return true;
+}
+
+static bool none(struct kmt_chunk *chunk)
+{
+	return false;
+}
+
+static void flush_all(struct sim *s)
+{
+	unsigned long flags;
+	int cpu;
+
+	local_irq_save(flags);
+	for_each_possible_cpu(cpu)
+		kmt_cell_flush(&s->core, &s->caches[cpu]);
+	local_irq_restore(flags);
+}
+
+static void discard(struct sim *s, struct kmt_chunk *chunk)
+{
+	unsigned int i = 0;
+
+	while (s->chunks[i] != chunk)
+		assert_true(++i < s->nr_chunks);
+	s->chunks[i] = s->chunks[--s->nr_chunks];
+	s->chunks_left++;
+	free(chunk);
+}
+
+/* Returns how many chunks went. */
+static unsigned int trim(struct sim *s, unsigned long keep)
+{
+	struct kmt_chunk *chunk, *next;
+	unsigned int nr = 0;
+
+	kmt_reap_all(&s->core);
+	flush_all(s);
+	for (chunk = kmt_pool_trim(&s->core, keep, any); chunk; chunk = next) {
+		next = chunk->next;
+		discard(s, chunk);
+		nr++;
+	}
+	check_core(s);
+	return nr;
+}
+
+static void put(struct sim *s, unsigned long addr)
+{
+	assert_int_equal(sim_insert(s, KMT_VIRT, addr, 64, 1), 0);
+}
+
+static void drop(struct sim *s, unsigned long addr)
+{
+	assert_true(kmt_free(&s->core, KMT_VIRT, addr));
+}
+
+static void fill(struct sim *s)
+{
+	int i;
+
+	for (i = 0; i < NR; i++) {
+		host_cpu = i % HOST_CPUS;
+		put(s, AT(i));
+	}
+	host_cpu = 0;
+}
+
+/* What CPUs remember of all that is gone must not be looked at again. */
+static void test_all(void **state)
+{
+	struct sim *s = *state;
+	int round, i;
+
+	for (round = 0; round < 3; round++) {
+		fill(s);
+		assert_int_equal(trim(s, 0), 0);
+		for (i = 0; i < NR; i++) {
+			host_cpu = i % 3;
+			drop(s, AT(i));
+		}
+		host_cpu = 0;
+		assert_true(trim(s, 0) >= NR / 63);
+		assert_int_equal(s->nr_chunks, 0);
+		assert_int_equal(s->core.pool.cells, 0);
+		for (i = 0; i < NR; i++) {
+			host_cpu = i % HOST_CPUS;
+			assert_false(kmt_free(&s->core, KMT_VIRT, AT(i)));
+		}
+	}
+	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 3 * NR);
+	assert_int_equal(sim_events(s, KMT_EV_LOST_NOMEM), 0);
+}
+
+/* A chunk with one block in it stays, and so does the block. */
+static void test_some(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_object o;
+	unsigned int before;
+	int i, left = 0;
+
+	fill(s);
+	before = s->nr_chunks;
+	for (i = 0; i < NR; i++) {
+		if (i % 500 == 7)
+			left++;
+		else
+			drop(s, AT(i));
+	}
+	assert_true(trim(s, 0) >= before - left);
+	assert_in_range(s->nr_chunks, 1, left);
+	for (i = 7; i < NR; i += 500) {
+		assert_true(kmt_lookup(&s->core, KMT_VIRT, AT(i), &o));
+		drop(s, AT(i));
+	}
+	fill(s);
+	check_core(s);
+}
+
+static void test_keep(void **state)
+{
+	struct sim *s = *state;
+	unsigned int chunks;
+	int i;
+
+	fill(s);
+	for (i = 0; i < NR; i++)
+		drop(s, AT(i));
+	trim(s, 500);
+	assert_true(kmt_pool_free_cells(&s->core) >= 500);
+	chunks = s->nr_chunks;
+	assert_true(chunks < NR / 63 / 2);
+	assert_int_equal(trim(s, 10000), 0);
+	/* What may not go does not, and is of use as before. */
+	assert_null(kmt_pool_trim(&s->core, 0, none));
+	check_core(s);
+	assert_int_equal(s->nr_chunks, chunks);
+	s->chunks_left = 0;
+	for (i = 0; i < 500; i++)
+		put(s, AT(i));
+}
+
+/* An empty pool is nothing special, and neither are scan areas. */
+static void test_few(void **state)
+{
+	struct sim *s = *state;
+
+	assert_int_equal(trim(s, 0), 0);
+	put(s, AT(1));
+	assert_true(kmt_add_area(&s->core, AT(1), 16, GFP_KERNEL));
+	assert_int_equal(trim(s, 0), 0);
+	drop(s, AT(1));
+	assert_int_equal(trim(s, 1), 0);
+	assert_int_equal(trim(s, 0), 1);
+	put(s, AT(2));
+}
+
+/* A mark begins anew: what the last one came by may be gone. */
+static void test_mark(void **state)
+{
+	struct sim *s = *state;
+	int i;
+
+	for (i = 0; i < NR; i++)
+		sim_alloc(s, AT(i), 64);
+	sim_put(ROOT(0), AT(NR - 1));
+	sim_mark(s, ROOT(0), ROOT(64));
+	assert_false(sim_white(s, AT(NR - 1)));
+	for (i = 0; i < NR; i++)
+		sim_free(s, AT(i), 64);
+	assert_true(trim(s, 0) > 0);
+	sim_alloc(s, AT(5), 64);
+	sim_alloc(s, AT(9), 64);
+	sim_put(ROOT(0), AT(5));
+	sim_mark(s, ROOT(0), ROOT(64));
+	assert_false(sim_white(s, AT(5)));
+	assert_true(sim_white(s, AT(9)));
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_all),
+		T(test_some),
+		T(test_keep),
+		T(test_few),
+		T(test_mark),
+	};
+
+	return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
+}
