@@ -6,8 +6,8 @@
  * reference: that is all the mark knows. The rules below add memory that holds
  * references though nobody announces it, against false reports, and leave out
  * memory that holds addresses of the past or of somebody else, against missed
- * leaks. Each rule is stated here, and nowhere else; policy.sh among the
- * selftests has a test for each that fails when the rule is off. To see what a
+ * leaks. Each rule is stated here, and nowhere else; policy.sh and memory.sh
+ * among the selftests have a test for each that fails when the rule is off. To see what a
  * rule is good for, or to do without it, set its bit in the parameter
  * rules_off.
  *
@@ -24,6 +24,7 @@
 #include <linux/kthread.h>
 #include <linux/page-flags.h>
 #include <linux/sched.h>
+#include <linux/vmalloc.h>
 
 #include "compat.h"
 #include "glue.h"
@@ -42,6 +43,7 @@ enum kmt_rule {
 	KMT_RULE_INNER,
 	KMT_RULE_BYTES,
 	KMT_RULE_PERCPU,
+	KMT_RULE_VMAP_AREAS,
 	KMT_NR_RULES,
 };
 
@@ -205,6 +207,19 @@ static inline bool kmt_bytes_are_references(void)
 static inline bool kmt_percpu_is_root(void)
 {
 	return READ_ONCE(kmt_sweep_untracked) && kmt_rule(KMT_RULE_PERCPU);
+}
+
+/*
+ * VMAP_AREAS: the bounds of an area of vmalloc space are no references: each
+ * block begins where one area does, and often where another one ends. Areas
+ * that are tracked have scan areas that say so; of others this many bytes are
+ * left out, which is 0 for all other objects of slabs.
+ */
+static inline unsigned int kmt_bounds_in_slot(const char *cache)
+{
+	if (strcmp(cache, "vmap_area") || !kmt_rule(KMT_RULE_VMAP_AREAS))
+		return 0;
+	return offsetof(struct vmap_area, rb_node);
 }
 
 #endif /* _KMT_POLICY_H */

@@ -10,7 +10,7 @@
 #include <linux/mutex.h>
 
 #include "../slab.h"
-#include "glue.h"
+#include "policy.h"
 
 /* Slots of a slab of the highest order with the smallest objects. */
 #define KMT_SLOTS	((PAGE_SIZE << 3) / 8)
@@ -33,15 +33,28 @@ static struct kmem_cache *cache_of(struct slab *slab)
 	return NULL;
 }
 
+/**
+ * struct slots - the slots of a slab
+ * @nr: how many
+ * @size: bytes of each
+ * @skip: bytes of each, from its beginning, that are not read
+ */
+struct slots {
+	unsigned int nr;
+	unsigned int size;
+	unsigned int skip;
+};
+
 static void mark_slot(struct kmt_marker *m, unsigned long addr,
-		      unsigned long size)
+		      const struct slots *slots)
 {
+	const unsigned long size = slots->size;
 	struct kmt_object o;
 
 	/* With redzones the object begins a little behind its slot. */
 	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
 	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o))
-		kmt_mark_block(m, addr, addr + size);
+		kmt_mark_block(m, addr + slots->skip, addr + size);
 }
 
 /**
@@ -64,26 +77,27 @@ void kmt_unlock_slots(void)
 	mutex_unlock(&slab_mutex);
 }
 
-/* Notes the free slots of a slab; 0 if it is none any more. */
-static unsigned int list_slots(struct kmt_marker *m, struct slab *slab,
-			       unsigned long *map, unsigned int *size)
+/* Notes the free slots of a slab; it has none if it is none any more. */
+static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
+			       unsigned long *map)
 {
+	struct slots slots = {};
 	struct kmem_cache *cache;
-	unsigned int nr = 0;
 
 	bitmap_zero(map, KMT_SLOTS);
 	if (!m->still)
 		kmt_lock_slots();
 	cache = cache_of(slab);
 	if (cache && !(cache->flags & SLAB_NOLEAKTRACE)) {
-		nr = slab->objects;
-		*size = cache->size;
-		if (nr <= KMT_SLOTS)
+		slots.nr = slab->objects;
+		slots.size = cache->size;
+		slots.skip = kmt_bounds_in_slot(cache->name);
+		if (slots.nr <= KMT_SLOTS)
 			kmemtrack_free_slots(cache, slab, map);
 	}
 	if (!m->still)
 		kmt_unlock_slots();
-	return nr;
+	return slots;
 }
 
 /**
@@ -119,12 +133,11 @@ void kmt_mark_slots(struct kmt_marker *m, struct page *page)
 	unsigned long addr = (unsigned long)page_address(page);
 	unsigned long end = addr + page_size(page);
 	unsigned long *map = m->still ? *this_cpu_ptr(&still_slots) : free_slots;
-	unsigned int i, size = 0, nr;
+	struct slots slots = list_slots(m, (struct slab *)page, map);
+	unsigned int i;
 
-	nr = list_slots(m, (struct slab *)page, map, &size);
-	for (i = 0; i < nr && addr + size <= end && !m->stopped; i++) {
+	for (i = 0; i < slots.nr && addr + slots.size <= end && !m->stopped;
+	     i++, addr += slots.size)
 		if (i >= KMT_SLOTS || !test_bit(i, map))
-			mark_slot(m, addr, size);
-		addr += size;
-	}
+			mark_slot(m, addr, &slots);
 }

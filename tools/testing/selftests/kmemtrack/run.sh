@@ -3,7 +3,7 @@
 # Runs all tests, or those named, and numbers their results in one list.
 cd "$(dirname "$0")" || exit 2
 [ $# -gt 0 ] || set -- boot leaks snapshot holds moving records reading commands \
-	module policy switch
+	module policy switch memory
 
 for test; do
 	test=${test%.sh}

@@ -1,0 +1,105 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# What the detector takes for itself comes back: after a peak, and when off.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+
+FILES=8000
+
+# Blocks that come and go: their records stay, until somebody wants the memory.
+peak()
+{
+	mkdir -p "$T/many" &&
+		seq $FILES | (cd "$T/many" && xargs touch) || return
+	high=$(stat_of pool_bytes)
+	if [ "$(stat_of objects)" -lt $FILES ]; then
+		echo "objects: $(stat_of objects)"
+		return 1
+	fi
+	rm -r "$T/many"
+}
+
+# at_most <bytes>: the pool is no larger, soon
+at_most()
+{
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		[ "$(stat_of pool_bytes)" -gt "$1" ] || return 0
+		sleep 1
+	done
+	echo "pool_bytes $(stat_of pool_bytes), not $1"
+	return 1
+}
+
+short_of_memory()
+{
+	peak || return
+	echo 2 >/proc/sys/vm/drop_caches
+	at_most $((high / 4 * 3)) || return
+	# It is counted when it is free, after a grace period.
+	for i in 1 2 3 4 5; do
+		[ "$(stat_of pool_given_back_bytes)" = 0 ] || return 0
+		sleep 1
+	done
+	return 1
+}
+
+found()
+{
+	inject reap && inject "leak kmalloc-256 10" && inject "leak vmalloc 2" &&
+		inject "hold rbtree 20" || return
+	scan && truth && strays && judge
+}
+
+# While others allocate: two that fork and write, all the time
+busy()
+{
+	while [ -e "$T/busy" ]; do
+		ls -lR /sys/kernel/mm >"$T/busy.$1" 2>/dev/null
+	done
+}
+
+trimmed_under_load()
+{
+	touch "$T/busy"
+	first=
+	busy 1 &
+	busy 2 &
+	for round in 1 2 3 4 5 6 7 8; do
+		peak && echo 2 >/proc/sys/vm/drop_caches || break
+		first=${first:-$high}
+	done
+	rm "$T/busy"
+	wait
+	echo "pool_bytes $(stat_of pool_bytes), at its highest $first, then $high"
+	[ $round = 8 ] && at_most $first && [ "$high" -le $((first * 2)) ]
+}
+
+off_and_on()
+{
+	for round in 1 2 3 4 5; do
+		peak && put "$REPORT" off && at_most 131072 &&
+			put "$REPORT" on || return
+	done
+}
+
+# The rule VMAP_AREAS of policy.h: areas from before are used again by and by.
+hidden()
+{
+	put /sys/module/kmemtrack/parameters/rules_off 4096 || return
+	found >"$T/found"
+	rc=$?
+	put /sys/module/kmemtrack/parameters/rules_off 0 || return
+	[ "$rc" != 0 ] && grep "missed: .* vmalloc" "$T/found" || return
+	# Nothing else has changed.
+	scan && judge
+}
+
+check "after a peak: when memory is short" short_of_memory
+check "then leaks are found" thrice found
+check "under load" trimmed_under_load
+check "then leaks are found as well" thrice found
+check "off, five times" off_and_on
+check "on again: nothing was lost track of" eval '[ "$(stat_of lost_no_memory)" = 0 ]'
+check "VMAP_AREAS: without it, bounds of old areas hide leaks" thrice hidden
+check "VMAP_AREAS: they are no references" thrice found
+end
