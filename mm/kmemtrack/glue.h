@@ -218,6 +218,11 @@ void kmt_scan_every(unsigned int seconds);
 int kmt_execute(const struct kmt_command *cmd);
 
 /* print.c */
+struct kmt_log_name {
+	char text[2 * sizeof(long) + 3];
+};
+
+void kmt_log_name(struct kmt_log_name *name, unsigned long addr);
 void kmt_log_new(void);
 void kmt_log_as_kmemleak(unsigned long fresh);
 int kmt_log_address(unsigned long addr);

@@ -219,10 +219,13 @@ core_initcall(start_refill);
 
 static void print_side(const char *what, const struct kmt_object *o)
 {
+	struct kmt_log_name name;
+
 	if (!o)
 		return;
-	pr_warn("kmemtrack: %s block 0x%lx, %lu bytes, pid %d\n", what,
-		o->addr, o->size, o->pid);
+	kmt_log_name(&name, o->addr);
+	pr_warn("kmemtrack: %s block %s, %lu bytes, pid %d\n", what,
+		name.text, o->size, o->pid);
 	if (o->stack)
 		stack_depot_print(o->stack);
 }

@@ -205,6 +205,21 @@ void kmt_print_site(struct seq_file *seq, const struct kmt_report *report,
 	kmt_print_trace(seq, "    ", old->o.stack, old->o.born);
 }
 
+/**
+ * kmt_log_name - how the log names a block
+ * @name: filled in
+ * @addr: its address
+ *
+ * That is not its address where kptr_restrict keeps addresses from users.
+ */
+void kmt_log_name(struct kmt_log_name *name, unsigned long addr)
+{
+	if (READ_ONCE(kptr_restrict))
+		snprintf(name->text, sizeof(name->text), "0x%p", (void *)addr);
+	else
+		snprintf(name->text, sizeof(name->text), "0x%08lx", addr);
+}
+
 /* Of the backtrace: what programs use to tell leaks of one kind by. */
 static u32 trace_crc(u32 stack)
 {
@@ -222,6 +237,7 @@ static u32 trace_crc(u32 stack)
 void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 {
 	const struct kmt_object *o = &leak->o;
+	struct kmt_log_name name;
 	char cpu[24] = "";
 
 	if (kmt_space(o) == KMT_PERCPU)
@@ -237,7 +253,8 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 		seq_printf(seq, "  backtrace (crc %x):\n",
 			   trace_crc(o->stack));
 	} else {
-		pr_info("unreferenced object 0x%08lx (size %lu):\n", o->addr,
+		kmt_log_name(&name, o->addr);
+		pr_info("unreferenced object %s (size %lu):\n", name.text,
 			o->size);
 		pr_info("  comm \"%s\", pid %d, jiffies %lu\n",
 			kmt_comm(o->comm), o->pid, kmt_when(o->born));
@@ -286,13 +303,15 @@ void kmt_log_new(void)
  */
 int kmt_log_address(unsigned long addr)
 {
+	struct kmt_log_name name;
 	struct kmt_object o;
 
 	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) &&
 	    !kmt_lookup(&kmt_core, KMT_PERCPU, addr, &o) &&
 	    !kmt_lookup(&kmt_core, KMT_PHYS, addr, &o))
 		return -EINVAL;
-	pr_info("object 0x%08lx (size %lu):\n", o.addr, o.size);
+	kmt_log_name(&name, o.addr);
+	pr_info("object %s (size %lu):\n", name.text, o.size);
 	pr_info("  comm \"%s\", pid %d, jiffies %lu\n", kmt_comm(o.comm),
 		o.pid, kmt_when(o.born));
 	pr_info("  min_count = %d\n",

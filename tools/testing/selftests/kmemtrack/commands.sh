@@ -142,6 +142,25 @@ verbose()
 }
 check "verbose: leaks are in the log" thrice verbose
 
+# Where users may not see addresses the log has none of what was lost.
+restricted()
+{
+	start && taken "$REPORT" "verbose=on" && inject "leak cache 2" &&
+		put /proc/sys/kernel/kptr_restrict 1 || return
+	dmesg -c >/dev/null
+	scan && truth
+	echo "dump=$(awk '{ print $2; exit }' "$T/truth")" >"$REPORT"
+	rc=$?
+	taken "$REPORT" "verbose=off" &&
+		put /proc/sys/kernel/kptr_restrict 0 || return
+	dmesg >"$T/log"
+	[ $rc = 0 ] && grep -q 'unreferenced object 0x' "$T/log" &&
+		grep -q 'kmemleak: object 0x' "$T/log" || return
+	awk '{ print substr($2, 3) }' "$T/truth" >"$T/addresses"
+	! grep -iFf "$T/addresses" "$T/log"
+}
+check "verbose: no addresses where kptr_restrict forbids" thrice restricted
+
 scan_is_interruptible()
 {
 	taken "$REPORT" "min_age=60000${NL}confirm=wait" &&
