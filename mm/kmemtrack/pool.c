@@ -2,10 +2,10 @@
 /*
  * Cells for objects.
  *
- * Memory comes in chunks that are never given back while the tracker lives,
- * so a cell may be looked at without a reference count. A CPU takes and
- * returns cells from its own cache without a lock; caches and the global list
- * exchange them in batches.
+ * Memory comes in chunks that stay while anybody may look at them (trim.c), so
+ * a cell may be looked at without a reference count. A CPU takes and returns
+ * cells from its own cache without a lock; caches and the global list exchange
+ * them in batches.
  */
 #include "hot.h"
 

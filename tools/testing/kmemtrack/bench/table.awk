@@ -67,13 +67,18 @@ function read_figures(k,	line, part, file, v, n) {
 		derive(k, "par.scan_irq", v / 1000)
 }
 
-function commas(n,	s, out) {
-	s = sprintf("%d", n)
+# Some awks' integers end at 2^31.
+function commas(n,	s, out, sign) {
+	if (n < 0) {
+		sign = "-"
+		n = -n
+	}
+	s = sprintf("%.0f", int(n))
 	while (length(s) > 3) {
 		out = "," substr(s, length(s) - 2) out
 		s = substr(s, 1, length(s) - 3)
 	}
-	return s out
+	return sign s out
 }
 
 function number(v) {
@@ -81,7 +86,7 @@ function number(v) {
 		return "-"
 	if (v < 1000 && v != int(v))
 		return sprintf("%.1f", v)
-	return commas(v + 0.5)
+	return commas(v < 0 ? v - 0.5 : v + 0.5)
 }
 
 # A target as a plain number, or nothing if there is none (yet)
