@@ -141,6 +141,7 @@ static const struct kernel_param_ops max_pause_ops = {
 #define MODULE_PARAM_PREFIX "kmemtrack."
 
 module_param_named(verbose, kmt_tunables.verbose, bool, 0644);
+module_param_named(panic_on_leak, kmt_tunables.panic_on_leak, uint, 0644);
 module_param_named(min_age, kmt_tunables.min_age, uint, 0644);
 module_param_cb(confirm, &confirm_ops, NULL, 0644);
 module_param_cb(max_pause, &max_pause_ops, &kmt_tunables.max_pause, 0644);

@@ -45,6 +45,7 @@ enum kmt_state {
  * @snapshot: suspects are confirmed by a snapshot, else by waiting
  * @max_pause: microseconds that a snapshot may last, 0 never to take one
  * @verbose: each new leak is logged
+ * @panic_on_leak: new leaks of one scan that make the kernel panic, 0 for none
  * @rules_off: rules of policy.h that do not apply, a bit each
  */
 struct kmt_tunables {
@@ -56,6 +57,7 @@ struct kmt_tunables {
 	bool snapshot;
 	unsigned int max_pause;
 	bool verbose;
+	unsigned int panic_on_leak;
 	unsigned long rules_off;
 };
 

@@ -10,6 +10,7 @@
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
+#include <linux/panic.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
 
@@ -77,6 +78,22 @@ static void free_filter(struct kmt_filter *f)
 	kmt_own_free(f->bits, KMT_FILTER_ORDER);
 }
 
+/* What was found is in the log, and so in what a crash leaves behind. */
+static void log_leaks(const struct kmt_verdict *found)
+{
+	unsigned int limit = READ_ONCE(kmt_tunables.panic_on_leak);
+	bool fatal = limit && found->fresh >= limit;
+
+	pr_info("%lu new leaks, %lu in all (see /sys/kernel/debug/kmemtrack)\n",
+		found->fresh, found->leaks);
+	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
+		kmt_log_as_kmemleak(found->fresh);
+	if (kmt_tunables.verbose || fatal)
+		kmt_log_new();
+	if (fatal)
+		panic("kmemtrack: %lu new leaks\n", found->fresh);
+}
+
 static void conclude(struct kmt_scan *scan, u64 since)
 {
 	struct kmt_last_scan *last = &kmt_last_scan;
@@ -94,14 +111,8 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	last->expected_ns = scan->expected;
 	last->objects = kmt_used_cells() - READ_ONCE(kmt_core.aux.nr);
 	last->verdict = scan->verdict;
-	if (!scan->verdict.fresh)
-		return;
-	pr_info("%lu new leaks, %lu in all (see /sys/kernel/debug/kmemtrack)\n",
-		scan->verdict.fresh, scan->verdict.leaks);
-	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
-		kmt_log_as_kmemleak(scan->verdict.fresh);
-	if (kmt_tunables.verbose)
-		kmt_log_new();
+	if (scan->verdict.fresh)
+		log_leaks(&scan->verdict);
 }
 
 static void free_scan(struct kmt_scan *scan, unsigned int order)
