@@ -158,6 +158,7 @@ int kmt_switch_on(void);
 void kmt_switch_off(void);
 void kmt_note_early_use(void);
 void *kmt_early_chunk(size_t *bytes);
+void *kmt_late_chunk(size_t *bytes);
 
 /* memory.c: the tracker's own memory */
 void *kmt_own_alloc(gfp_t gfp, unsigned int order);

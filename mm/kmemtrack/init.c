@@ -121,6 +121,19 @@ static void *__init early_memblock(size_t bytes)
 					  NUMA_NO_NODE);
 }
 
+static unsigned int __init early_room(void)
+{
+	return ARRAY_SIZE(early_cells) - early_taken;
+}
+
+/* What early_pool= asks for beyond what is there at once. */
+static unsigned int __init early_wanted(void)
+{
+	if (early_extended || early_pool <= KMT_EARLY_MIN)
+		return 0;
+	return early_pool - KMT_EARLY_MIN;
+}
+
 /**
  * kmt_early_chunk - memory for the pool before the page allocator is up
  * @bytes: set to its size
@@ -132,14 +145,12 @@ static void *__init early_memblock(size_t bytes)
  */
 void *__init kmt_early_chunk(size_t *bytes)
 {
-	unsigned int room = ARRAY_SIZE(early_cells) - early_taken;
-	unsigned int want = early_pool > KMT_EARLY_MIN ?
-			    early_pool - KMT_EARLY_MIN : 0;
+	unsigned int want = early_wanted();
 	void *mem;
 
-	if (want && !early_extended) {
+	if (want) {
 		early_extended = true;
-		if (want < room)
+		if (want < early_room())
 			return take_early(want, bytes);
 		*bytes = (want + 1) * sizeof(early_cells[0]);
 		mem = early_memblock(*bytes);
@@ -149,9 +160,30 @@ void *__init kmt_early_chunk(size_t *bytes)
 	kmt_grown++;
 	*bytes = KMT_EARLY_CHUNK;
 	mem = early_memblock(*bytes);
-	if (!mem && room >= 2)
-		mem = take_early(room - 1, bytes);
+	if (!mem && early_room() >= 2)
+		mem = take_early(early_room() - 1, bytes);
 	return mem;
+}
+
+/**
+ * kmt_late_chunk - memory for the pool when the page allocator is just up
+ * @bytes: set to its size
+ *
+ * Return: memory of the array, as far as early_pool= allows; else NULL: it is
+ * to come from the page allocator, which is growth unless early_pool= asks for
+ * that many.
+ */
+void *__init kmt_late_chunk(size_t *bytes)
+{
+	unsigned int want = min(early_wanted(), early_room() - 1);
+
+	if (want && early_room() >= 2) {
+		early_extended = true;
+		return take_early(want, bytes);
+	}
+	if (kmt_core.pool.cells >= early_pool)
+		kmt_grown++;
+	return NULL;
 }
 
 /* The first hook that is called at all; one CPU, no task, no command line. */
@@ -313,6 +345,8 @@ void __init kmemtrack_init(void)
 		start_early();
 	kmt_note_early_use();
 	early_grown = kmt_grown;
+	/* The array is about to go. */
+	early_extended = true;
 	if (set_up() || leave_array()) {
 		failed = true;
 		want_on = false;

@@ -169,8 +169,11 @@ static void *__ref chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 	 */
 	if (!totalram_pages())
 		return kmt_early_chunk(bytes);
-	if (READ_ONCE(kmt_state) == KMT_EARLY)
-		kmt_grown++;
+	if (READ_ONCE(kmt_state) == KMT_EARLY) {
+		mem = kmt_late_chunk(bytes);
+		if (mem)
+			return mem;
+	}
 	if (gfpflags_allow_blocking(nested))
 		mem = kmt_own_alloc(nested, KMT_CHUNK_ORDER);
 	*bytes = PAGE_SIZE << KMT_CHUNK_ORDER;
