@@ -36,6 +36,7 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 	core->pool.nr_caches = nr_caches;
 	core->epoch = 1;
 	kmt_set_birth(core, false);
+	core->pool.least = ULONG_MAX;
 	raw_spin_lock_init(&core->pool.lock);
 	for (i = 0; i < nr_shards; i++)
 		init_tree(&shards[i]);

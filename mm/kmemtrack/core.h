@@ -73,11 +73,12 @@ struct kmt_cell_cache {
 
 /**
  * struct kmt_pool - where cells come from
- * @lock: guards @free, @nr_free, @chunks,  @nr_chunks,
+ * @lock: guards @free, @nr_free, @least, @chunks, @nr_chunks,
  *	@cells, @reap_in, @reap_at
  * @free: cells no CPU has cached
  * @nr_free: how many
  * @low: fill mark below which kmt_ops.low is called
+ * @least: the lowest @nr_free there was when cells were taken
  * @chunks: all memory of the pool
  * @nr_chunks: how many chunks
  * @cells: how many cells in all
@@ -91,6 +92,7 @@ struct kmt_pool {
 	struct kmt_object *free;
 	unsigned long nr_free;
 	unsigned long low;
+	unsigned long least;
 	struct kmt_chunk *chunks;
 	unsigned long nr_chunks;
 	unsigned long cells;

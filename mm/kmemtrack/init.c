@@ -277,6 +277,7 @@ static int __init set_up(void)
 	kmt_core.pool.caches = caches;
 	kmt_core.pool.nr_caches = nr_cpu_ids;
 	kmt_core.pool.low = KMT_RESERVE;
+	kmt_core.pool.least = ULONG_MAX;
 	return 0;
 }
 
@@ -369,6 +370,18 @@ void __init kmemtrack_init(void)
 	}
 }
 
+/* The first allocations may be ones that cannot wait. */
+static void fill_reserve(void)
+{
+	struct kmt_pool *pool = &kmt_core.pool;
+
+	while (READ_ONCE(pool->nr_free) < 2 * pool->low)
+		if (!kmt_pool_grow(&kmt_core, GFP_KERNEL))
+			break;
+	/* An empty pool while nothing was tracked does not count. */
+	WRITE_ONCE(pool->least, ULONG_MAX);
+}
+
 /**
  * kmt_switch_on - track what is allocated from now on
  *
@@ -394,6 +407,7 @@ int kmt_switch_on(void)
 	add_roots();
 	kmt_remember_cells();
 	kmt_traces_on();
+	fill_reserve();
 	WRITE_ONCE(kmt_state, KMT_ON);
 	static_branch_enable(&kmemtrack_key);
 	return 0;

@@ -37,6 +37,8 @@ struct kmt_object *kmt_cell_take(struct kmt_core *core,
 	nr = min_t(unsigned long, KMT_BATCH, pool->nr_free);
 	move_cells(&pool->free, &cache->free, nr);
 	pool->nr_free -= nr;
+	if (pool->nr_free < pool->least)
+		WRITE_ONCE(pool->least, pool->nr_free);
 	cache->nr = nr;
 	low = pool->nr_free < pool->low;
 	raw_spin_unlock(&pool->lock);

@@ -71,9 +71,11 @@ static void test_low_mark(void **state)
 	for (i = 0; i < 32; i++)
 		sim_insert(s, KMT_VIRT, BLOCK(i), 64, 1);
 	assert_int_equal(s->lows, 0);
+	assert_int_equal(s->core.pool.least, 99 - 32);
 	for (; i < 99; i++)
 		sim_insert(s, KMT_VIRT, BLOCK(i), 64, 1);
 	assert_true(s->lows > 0);
+	assert_int_equal(s->core.pool.least, 0);
 	assert_int_equal(sim_events(s, KMT_EV_LOST_NOMEM), 0);
 	check_core(s);
 	sim_delete(s);

@@ -100,6 +100,15 @@ check "under load" trimmed_under_load
 check "then leaks are found as well" thrice found
 check "off, five times" off_and_on
 check "on again: nothing was lost track of" eval '[ "$(stat_of lost_no_memory)" = 0 ]'
+# From the first allocation on there are records for those that cannot wait.
+reserve()
+{
+	low=$(stat_of pool_reserve_low)
+	least=$(stat_of pool_reserve_least)
+	echo "reserve: $least of $low at least"
+	[ "$low" -gt 0 ] && [ "$least" -gt 0 ] && [ "$least" -lt 1000000 ]
+}
+check "on again: the reserve was not used up" reserve
 check "VMAP_AREAS: without it, bounds of old areas hide leaks" thrice hidden
 check "VMAP_AREAS: they are no references" thrice found
 end
