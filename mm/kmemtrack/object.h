@@ -18,8 +18,9 @@
  *  - Objects of one tree never overlap, live or vacant; live objects of one
  *    space never do.
  *  - A free cell has neither flag nor size; node.rb_left links it in a free
- *    list, and node.rb_right is trim.c's. Who makes something else of it sets the flags before the size, if
- *    there are any, and the size last; a size goes before the flags do.
+ *    list, and node.rb_right is trim.c's. Who makes something else of it sets
+ *    the flags before the size, if there are any, and the size last; a size goes
+ *    before the flags do.
  */
 #ifndef _KMT_OBJECT_H
 #define _KMT_OBJECT_H
