@@ -188,7 +188,8 @@ static void refill(struct work_struct *work)
 {
 	const struct kmt_pool *pool = &kmt_core.pool;
 
-	while (READ_ONCE(pool->nr_free) < 2 * pool->low)
+	/* While nothing is tracked nothing is kept. */
+	while (kmt_tracking() && READ_ONCE(pool->nr_free) < 2 * pool->low)
 		if (!kmt_pool_extend(&kmt_core, GFP_KERNEL))
 			return;
 }

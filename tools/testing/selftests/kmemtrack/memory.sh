@@ -94,11 +94,27 @@ hidden()
 	scan && judge
 }
 
+# A hundred times, and what is lost after the last one is found.
+hundred_times()
+{
+	touch "$T/busy"
+	busy 1 &
+	busy 2 &
+	for round in $(seq 100); do
+		put "$REPORT" off && put "$REPORT" on || break
+	done
+	rm "$T/busy"
+	wait
+	[ $round = 100 ] && scan && ! grep . "$T/report"
+}
+
 check "after a peak: when memory is short" short_of_memory
 check "then leaks are found" thrice found
 check "under load" trimmed_under_load
 check "then leaks are found as well" thrice found
 check "off, five times" off_and_on
+check "a hundred times off and on under load: no false alarm" hundred_times
+check "then leaks are found, too" thrice found
 check "on again: nothing was lost track of" eval '[ "$(stat_of lost_no_memory)" = 0 ]'
 # From the first allocation on there are records for those that cannot wait.
 reserve()
