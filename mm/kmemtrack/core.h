@@ -105,6 +105,7 @@ struct kmt_pool {
 /* Events worth a counter; their names are in stats.c. */
 enum kmt_event {
 	KMT_EV_LOST_NOMEM,	/* no cell: the block is untracked */
+	KMT_EV_LOST_NOTE,	/* no cell: scan area or alias is not kept */
 	KMT_EV_LOST_NMI,	/* hook called from NMI: refused */
 	KMT_EV_OVERLAP,		/* insert over a live object */
 	KMT_EV_FREE_UNKNOWN,	/* free of a block that is not tracked */
@@ -242,8 +243,8 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 		    gfp_t gfp);
 void kmt_retire(struct kmt_core *core, struct kmt_tree *tree,
 		struct kmt_object *o, unsigned long flags);
-void kmt_free_part(struct kmt_core *core, enum kmt_space space,
-		   unsigned long addr, unsigned long size, gfp_t gfp);
+int kmt_free_part(struct kmt_core *core, enum kmt_space space,
+		  unsigned long addr, unsigned long size, gfp_t gfp);
 unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space);
 
 /* note.c: annotations */

@@ -4,9 +4,9 @@
  *
  * Locking order: kmt_scan_mutex -> kmt_walk_sem -> cpus_read_lock() ->
  * get_online_mems() -> slab_mutex -> the locks of core.h. Who walks over the
- * pool holds kmt_scan_mutex or reads under kmt_walk_sem. The hooks take only the last, and run
- * with interrupts on between them. While all CPUs are stopped (snapshot.c)
- * nobody holds a lock of core.h, and no other lock is taken.
+ * pool holds kmt_scan_mutex or reads under kmt_walk_sem. The hooks take only the
+ * last, and run with interrupts on between them. While all CPUs are stopped
+ * (snapshot.c) nobody holds a lock of core.h, and no other lock is taken.
  */
 #ifndef _KMT_GLUE_H
 #define _KMT_GLUE_H
@@ -184,6 +184,20 @@ extern atomic_long_t kmt_unwound;
 u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp);
 void kmt_traces_on(void);
 void kmt_traces_off(void);
+
+/* losses.c: what could not be recorded */
+extern atomic_long_t kmt_lost_atomic;
+extern atomic_long_t kmt_lost_early;
+extern atomic_long_t kmt_lost_traces;
+void kmt_note_lost(gfp_t gfp);
+#ifdef CONFIG_FAULT_INJECTION
+bool kmt_should_fail(size_t bytes);
+#else
+static inline bool kmt_should_fail(size_t bytes)
+{
+	return false;
+}
+#endif
 
 /* giveback.c: memory that is not needed any more */
 extern struct rw_semaphore kmt_walk_sem;

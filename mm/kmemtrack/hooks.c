@@ -62,10 +62,10 @@ static u8 to_min(int min_count)
 	return min(min_count, KMT_MIN_BLACK - 1);
 }
 
-static void note_untracked(int err)
+static void note_untracked(int err, gfp_t gfp)
 {
 	if (unlikely(err == -ENOMEM))
-		WRITE_ONCE(kmt_sweep_untracked, true);
+		kmt_note_lost(gfp);
 }
 
 /* In any context, at any time. */
@@ -80,7 +80,7 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 	/* There are no backtraces in early boot. */
 	kmt_origin(&origin, fp, caller, gfp);
 	note_untracked(kmt_insert(&kmt_core, space, addr, size, min, &origin,
-				  gfp));
+				  gfp), gfp);
 	if (READ_ONCE(kmt_state) == KMT_EARLY)
 		kmt_note_early_use();
 }
@@ -90,7 +90,7 @@ static noinline void track_afresh(unsigned long addr, size_t size,
 				  struct kmt_origin origin, gfp_t gfp)
 {
 	note_untracked(kmt_insert_slowly(&kmt_core, KMT_VIRT, addr, size, 1,
-					 &origin, gfp));
+					 &origin, gfp), gfp);
 }
 
 /*
@@ -193,7 +193,8 @@ void __kmemtrack_free_part(const void *ptr, size_t size)
 		return;
 	if (kmt_lookup(&kmt_core, KMT_ROOT, addr, &o))
 		space = KMT_ROOT;
-	kmt_free_part(&kmt_core, space, addr, size, GFP_NOWAIT);
+	note_untracked(kmt_free_part(&kmt_core, space, addr, size, GFP_NOWAIT),
+		       GFP_NOWAIT);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_free_part);
 
@@ -209,7 +210,8 @@ EXPORT_SYMBOL_GPL(__kmemtrack_free_percpu);
 void __kmemtrack_free_part_phys(phys_addr_t phys, size_t size)
 {
 	if (phys <= ULONG_MAX - size && admitted())
-		kmt_free_part(&kmt_core, KMT_PHYS, phys, size, GFP_NOWAIT);
+		note_untracked(kmt_free_part(&kmt_core, KMT_PHYS, phys, size,
+					     GFP_NOWAIT), GFP_NOWAIT);
 }
 EXPORT_SYMBOL(__kmemtrack_free_part_phys);
 

@@ -49,8 +49,10 @@ static void mark_pages(void *mem, unsigned int order, unsigned long private)
  */
 void *kmt_own_alloc(gfp_t gfp, unsigned int order)
 {
-	void *mem = (void *)__get_free_pages(gfp | __GFP_NOWARN, order);
+	void *mem = NULL;
 
+	if (!kmt_should_fail(PAGE_SIZE << order))
+		mem = (void *)__get_free_pages(gfp | __GFP_NOWARN, order);
 	if (mem)
 		mark_pages(mem, order, KMT_OWN_PAGE);
 	return mem;

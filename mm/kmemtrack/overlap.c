@@ -171,19 +171,19 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 }
 
 /* Tracks again what is left of @old at [@lo, @hi). */
-static void keep_part(struct kmt_core *core, const struct kmt_object *old,
-		      unsigned long lo, unsigned long hi, gfp_t gfp)
+static int keep_part(struct kmt_core *core, const struct kmt_object *old,
+		     unsigned long lo, unsigned long hi, gfp_t gfp)
 {
 	struct kmt_object part = *old;
 
 	if (lo >= hi)
-		return;
+		return 0;
 	part.addr = lo;
 	part.size = hi - lo;
 	/* Scan areas and aliases went with the whole: all of it is read. */
 	part.flags &= ~(KMT_LIVE | KMT_AREAS | KMT_ALIAS | KMT_WHOLE |
 			KMT_SCANNED);
-	kmt_insert_over(core, &part, gfp);
+	return kmt_insert_over(core, &part, gfp);
 }
 
 /**
@@ -197,30 +197,35 @@ static void keep_part(struct kmt_core *core, const struct kmt_object *old,
  * What is left before and after the part stays tracked.
  *
  * Context: any but NMI, no tracker lock held.
+ * Return: 0; -EINVAL if the range is none; -ENOMEM if there was no memory for
+ * the record of what is left: that is untracked then, see kmt_insert().
  */
-void kmt_free_part(struct kmt_core *core, enum kmt_space space,
-		   unsigned long addr, unsigned long size, gfp_t gfp)
+int kmt_free_part(struct kmt_core *core, enum kmt_space space,
+		  unsigned long addr, unsigned long size, gfp_t gfp)
 {
 	struct kmt_object old;
 	bool found = false;
+	int before, after, ret = 0;
 
 	if (!size)
-		return;
+		return 0;
 	if (addr + size < addr) {
 		kmt_report_event(core, KMT_EV_BAD_SIZE, NULL, NULL);
-		return;
+		return -EINVAL;
 	}
 	while (remove_overlap(core, space, addr, size, &old)) {
 		if (kmt_is_vacant(&old))
 			continue;
 		found = true;
-		keep_part(core, &old, old.addr, min(addr, old.addr + old.size),
-			  gfp);
-		keep_part(core, &old, max(addr + size, old.addr),
-			  old.addr + old.size, gfp);
+		before = keep_part(core, &old, old.addr,
+				   min(addr, old.addr + old.size), gfp);
+		after = keep_part(core, &old, max(addr + size, old.addr),
+				  old.addr + old.size, gfp);
+		ret = ret ?: before ?: after;
 	}
 	if (!found)
 		kmt_event(core, KMT_EV_FREE_UNKNOWN);
+	return ret;
 }
 
 /**

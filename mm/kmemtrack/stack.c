@@ -110,6 +110,8 @@ static noinline u32 save_trace(unsigned long fp, unsigned long caller,
 		skip = 0;
 	nr = min_t(unsigned int, nr - skip, CONFIG_KMEMTRACK_STACK_DEPTH);
 	handle = stack_depot_save(entries + skip, nr, gfp);
+	if (!handle)
+		atomic_long_inc(&kmt_lost_traces);
 	learn_trace(fp, entries + skip, nr, handle);
 	return handle;
 }

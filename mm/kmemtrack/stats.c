@@ -7,6 +7,7 @@
 
 static const char * const event_names[KMT_NR_EVENTS] = {
 	[KMT_EV_LOST_NOMEM]	= "lost_no_memory",
+	[KMT_EV_LOST_NOTE]	= "lost_annotations",
 	[KMT_EV_LOST_NMI]	= "lost_nmi",
 	[KMT_EV_OVERLAP]	= "overlapping_allocations",
 	[KMT_EV_FREE_UNKNOWN]	= "frees_of_unknown",
@@ -80,5 +81,8 @@ int kmt_stats_show(struct seq_file *seq, void *v)
 	for (i = 0; i < KMT_NR_EVENTS; i++)
 		show(seq, event_names[i],
 		     atomic_long_read(&kmt_core.events[i]));
+	show(seq, "lost_atomic", atomic_long_read(&kmt_lost_atomic));
+	show(seq, "lost_early", atomic_long_read(&kmt_lost_early));
+	show(seq, "lost_backtraces", atomic_long_read(&kmt_lost_traces));
 	return 0;
 }

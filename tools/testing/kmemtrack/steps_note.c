@@ -36,7 +36,7 @@ void step_alias(struct steps *t)
 		holder->alias = target->addr;
 	} else {
 		AGREE(!memory);
-		t->m.events[KMT_EV_LOST_NOMEM]++;
+		t->m.events[KMT_EV_LOST_NOTE]++;
 	}
 }
 
@@ -63,7 +63,7 @@ void step_area(struct steps *t)
 		t->m.events[KMT_EV_BAD_AREA]++;
 	} else {
 		AGREE(!memory);
-		t->m.events[KMT_EV_LOST_NOMEM]++;
+		t->m.events[KMT_EV_LOST_NOTE]++;
 		b->whole = true;
 	}
 }

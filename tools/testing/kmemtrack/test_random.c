@@ -51,7 +51,8 @@ static void test_random_heaps(void **state)
 		leaks += t.m.leaks;
 		indirect += t.m.indirect;
 		vague += t.m.vagues;
-		lost += t.m.events[KMT_EV_LOST_NOMEM];
+		lost += t.m.events[KMT_EV_LOST_NOMEM] +
+			t.m.events[KMT_EV_LOST_NOTE];
 		overflows += sim_events(t.m.s, KMT_EV_STACK_OVERFLOW);
 		steps_end(&t);
 	}
