@@ -11,6 +11,7 @@
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/panic.h>
+#include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
 
@@ -84,8 +85,8 @@ static void log_leaks(const struct kmt_verdict *found)
 	unsigned int limit = READ_ONCE(kmt_tunables.panic_on_leak);
 	bool fatal = limit && found->fresh >= limit;
 
-	pr_info("%lu new leaks, %lu in all (see /sys/kernel/debug/kmemtrack)\n",
-		found->fresh, found->leaks);
+	pr_info_ratelimited("%lu new leaks, %lu in all (see /sys/kernel/debug/kmemtrack)\n",
+			    found->fresh, found->leaks);
 	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
 		kmt_log_as_kmemleak(found->fresh);
 	if (kmt_tunables.verbose || fatal)
@@ -138,9 +139,11 @@ static int scan_locked(unsigned long frame)
 		kmt_page_map_alloc(&scan->roots.map);
 	scan->roots.scanner = current;
 	scan->roots.frame = frame;
+	kmt_trace_start();
 	ret = kmt_find_leaks(scan);
 	if (!ret)
 		conclude(scan, since);
+	kmt_trace_end(scan, ret, ktime_get_ns() - since);
 	kmt_page_map_free(&scan->roots.map);
 	free_filter(&scan->filter);
 	free_scan(scan, order);

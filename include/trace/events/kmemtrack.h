@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM kmemtrack
+
+#if !defined(_TRACE_KMEMTRACK_H) || defined(TRACE_HEADER_MULTI_READ)
+#define _TRACE_KMEMTRACK_H
+
+#include <linux/tracepoint.h>
+
+/* A scan begins; @nr counts the scans that came to an end before. */
+TRACE_EVENT(kmemtrack_scan_start,
+
+	TP_PROTO(unsigned long nr),
+
+	TP_ARGS(nr),
+
+	TP_STRUCT__entry(
+		__field(unsigned long, nr)
+	),
+
+	TP_fast_assign(
+		__entry->nr = nr;
+	),
+
+	TP_printk("scans=%lu", __entry->nr)
+);
+
+/*
+ * A scan has ended: with its verdict if @ret is 0, else with an error. Times
+ * are in nanoseconds.
+ */
+TRACE_EVENT(kmemtrack_scan_end,
+
+	TP_PROTO(int ret, unsigned long leaks, unsigned long fresh,
+		 u64 duration, u64 pause),
+
+	TP_ARGS(ret, leaks, fresh, duration, pause),
+
+	TP_STRUCT__entry(
+		__field(int, ret)
+		__field(unsigned long, leaks)
+		__field(unsigned long, fresh)
+		__field(u64, duration)
+		__field(u64, pause)
+	),
+
+	TP_fast_assign(
+		__entry->ret = ret;
+		__entry->leaks = leaks;
+		__entry->fresh = fresh;
+		__entry->duration = duration;
+		__entry->pause = pause;
+	),
+
+	TP_printk("ret=%d leaks=%lu new=%lu duration_ns=%llu pause_ns=%llu",
+		  __entry->ret, __entry->leaks, __entry->fresh,
+		  __entry->duration, __entry->pause)
+);
+
+/*
+ * A leak that no scan has found before. @site and @caller are the innermost
+ * frames of its backtrace, 0 if there is none.
+ */
+TRACE_EVENT(kmemtrack_leak,
+
+	TP_PROTO(unsigned long addr, size_t size, unsigned long site,
+		 unsigned long caller, const char *comm, pid_t pid,
+		 bool indirect),
+
+	TP_ARGS(addr, size, site, caller, comm, pid, indirect),
+
+	TP_STRUCT__entry(
+		__field(unsigned long, addr)
+		__field(size_t, size)
+		__field(unsigned long, site)
+		__field(unsigned long, caller)
+		__array(char, comm, TASK_COMM_LEN)
+		__field(pid_t, pid)
+		__field(bool, indirect)
+	),
+
+	TP_fast_assign(
+		__entry->addr = addr;
+		__entry->size = size;
+		__entry->site = site;
+		__entry->caller = caller;
+		strscpy(__entry->comm, comm, TASK_COMM_LEN);
+		__entry->pid = pid;
+		__entry->indirect = indirect;
+	),
+
+	TP_printk("ptr=%p size=%zu site=%pS caller=%pS comm=%s pid=%d indirect=%d",
+		  (void *)__entry->addr, __entry->size,
+		  (void *)__entry->site, (void *)__entry->caller,
+		  __entry->comm, __entry->pid, __entry->indirect)
+);
+
+#endif /* _TRACE_KMEMTRACK_H */
+
+#include <trace/define_trace.h>

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tracepoints, for those who watch many machines.
+ */
+#include <linux/stackdepot.h>
+
+#include "report.h"
+#include "scan.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/kmemtrack.h>
+
+static void trace_leak(const struct kmt_object *o)
+{
+	unsigned long *entries;
+	unsigned int nr = o->stack ? stack_depot_fetch(o->stack, &entries) : 0;
+
+	trace_kmemtrack_leak(o->addr, o->size, nr > 0 ? entries[0] : 0,
+			     nr > 1 ? entries[1] : 0, kmt_comm(o->comm), o->pid,
+			     o->flags & KMT_INDIRECT);
+}
+
+static void trace_leaks(void)
+{
+	struct kmt_report *report = kmt_report_open(KMT_NEW);
+	unsigned long i;
+
+	if (IS_ERR(report))
+		return;
+	for (i = 0; i < report->nr; i++)
+		trace_leak(&report->leaks[i].o);
+	kmt_report_close(report);
+}
+
+/**
+ * kmt_trace_start - a scan begins
+ *
+ * Context: kmt_scan_mutex held.
+ */
+void kmt_trace_start(void)
+{
+	trace_kmemtrack_scan_start(kmt_last_scan.nr);
+}
+
+/**
+ * kmt_trace_end - a scan has ended
+ * @scan: scan
+ * @ret: 0 if it has a verdict, else an error
+ * @duration: nanoseconds that it took
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ */
+void kmt_trace_end(const struct kmt_scan *scan, int ret, u64 duration)
+{
+	if (!ret && scan->verdict.fresh && trace_kmemtrack_leak_enabled())
+		trace_leaks();
+	trace_kmemtrack_scan_end(ret, scan->verdict.leaks, scan->verdict.fresh,
+				 duration, scan->pause);
+}

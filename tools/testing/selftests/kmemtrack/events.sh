@@ -1,0 +1,48 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Tracepoints: start and end of a scan, and each new leak once.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+
+TRACING=/sys/kernel/tracing
+[ -e $TRACING/trace ] || mount -t tracefs none $TRACING
+[ -d $TRACING/events/kmemtrack ] || skip_all "no tracepoints"
+
+traced()
+{
+	put $TRACING/trace "" && put $TRACING/events/kmemtrack/enable 1 || return
+	scan
+	rc=$?
+	put $TRACING/events/kmemtrack/enable 0 || return
+	grep -v '^#' $TRACING/trace >"$T/trace"
+	return $rc
+}
+
+# events <text>: how many there are
+events()
+{
+	grep -c ": kmemtrack_$1" "$T/trace"
+}
+
+leaks_are_told()
+{
+	start && inject "leak kmalloc-256 10" && inject "hold rbtree 5" &&
+		traced && truth || return
+	cat "$T/trace"
+	[ "$(events 'leak: .* size=256 site=[a-z_].* caller=[a-z_].* comm=tk/kmalloc-256 pid=[0-9]* indirect=0')" = 10 ] &&
+		[ "$(events 'scan_end: ret=0 leaks=10 new=10 duration_ns=[1-9]')" = 1 ] &&
+		[ "$(events 'scan_start: scans=[0-9]')" = 1 ] &&
+		[ "$(wc -l <"$T/trace")" = 12 ]
+}
+
+only_once()
+{
+	traced || return
+	cat "$T/trace"
+	[ "$(events leak:)" = 0 ] &&
+		[ "$(events 'scan_end: ret=0 leaks=10 new=0 ')" = 1 ]
+}
+
+check "a scan and ten leaks" thrice leaks_are_told
+check "a known leak is not told again" only_once
+end
