@@ -8,6 +8,7 @@
 
 #include <linux/fs.h>
 #include <linux/gfp.h>
+#include <linux/kasan.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 #include <linux/processor.h>
@@ -64,6 +65,21 @@ kmt_register_shrinker(const char *name,
 	return register_shrinker(&shrinker, "%s", name);
 }
 #endif
+
+/*
+ * KASAN keeps freed objects from being used again for a while; for SLUB they
+ * are not free yet. Its marks of them are known to nobody else.
+ */
+static inline bool kmt_in_quarantine(unsigned long object)
+{
+#ifdef CONFIG_KASAN_GENERIC
+	u8 mark = *(u8 *)kasan_mem_to_shadow((void *)object);
+
+	return mark == 0xfa || mark == 0xfb;
+#else
+	return false;
+#endif
+}
 
 /* Linear-map addresses, now and after memory hotplug. */
 static inline void kmt_linear_map(unsigned long *lo, unsigned long *hi)

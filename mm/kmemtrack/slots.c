@@ -10,6 +10,7 @@
 #include <linux/mutex.h>
 
 #include "../slab.h"
+#include "compat.h"
 #include "policy.h"
 
 /* Slots of a slab of the highest order with the smallest objects. */
@@ -37,11 +38,13 @@ static struct kmem_cache *cache_of(struct slab *slab)
  * struct slots - the slots of a slab
  * @nr: how many
  * @size: bytes of each
+ * @pad: bytes before its object
  * @skip: bytes of each, from its beginning, that are not read
  */
 struct slots {
 	unsigned int nr;
 	unsigned int size;
+	unsigned int pad;
 	unsigned int skip;
 };
 
@@ -52,7 +55,8 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 	struct kmt_object o;
 
 	/* With redzones the object begins a little behind its slot. */
-	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
+	if (!kmt_in_quarantine(addr + slots->pad) &&
+	    !kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
 	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o))
 		kmt_mark_block(m, addr + slots->skip, addr + size);
 }
@@ -91,6 +95,7 @@ static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 	if (cache && !(cache->flags & SLAB_NOLEAKTRACE)) {
 		slots.nr = slab->objects;
 		slots.size = cache->size;
+		slots.pad = cache->red_left_pad;
 		slots.skip = kmt_bounds_in_slot(cache->name);
 		if (slots.nr <= KMT_SLOTS)
 			kmemtrack_free_slots(cache, slab, map);
