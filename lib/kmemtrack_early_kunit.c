@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit test of kmemtrack: early boots that allocate far more blocks than this
+ * one. kmemtrack_test.early=<n> on the command line does so, before the page
+ * allocator is up.
+ */
+#include <kunit/test.h>
+#include <linux/init.h>
+#include <linux/kstrtox.h>
+#include <linux/memblock.h>
+
+#include "../mm/kmemtrack/glue.h"
+
+/* Every so many blocks are freed again, in early boot, too. */
+#define FREED	16
+
+static phys_addr_t *early;
+static unsigned int nr_early;
+
+static size_t early_size(unsigned int i)
+{
+	return 8 + i % 100;
+}
+
+static int __init allocate_early(char *str)
+{
+	unsigned int i, nr;
+
+	if (!str || kstrtouint(str, 0, &nr) || nr > 100000)
+		return 1;
+	early = memblock_alloc(nr * sizeof(*early), sizeof(*early));
+	if (!early)
+		return 1;
+	for (i = 0; i < nr; i++)
+		early[i] = memblock_phys_alloc(early_size(i), 8);
+	for (i = 0; i < nr; i += FREED)
+		memblock_phys_free(early[i], early_size(i));
+	nr_early = nr;
+	return 1;
+}
+__setup("kmemtrack_test.early=", allocate_early);
+
+static void early_blocks(struct kunit *test)
+{
+	unsigned int i, wrong = 0;
+
+	if (!nr_early)
+		kunit_skip(test, "no kmemtrack_test.early=");
+	if (!kmt_tracking())
+		kunit_skip(test, "not tracking");
+	for (i = 0; i < nr_early; i++) {
+		struct kmt_object o;
+		bool known = kmt_lookup(&kmt_core, KMT_PHYS, early[i], &o);
+
+		/* Who got its place is of another size. */
+		if (i % FREED == 0)
+			wrong += known && o.size == early_size(i);
+		else
+			wrong += !known || o.addr != early[i] ||
+				 o.size != early_size(i);
+	}
+	KUNIT_EXPECT_EQ(test, wrong, 0);
+	KUNIT_EXPECT_GE(test, READ_ONCE(kmt_core.wide[KMT_PHYS].nr),
+			nr_early - nr_early / FREED - 1);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&kmt_lost_early), 0);
+}
+
+static struct kunit_case early_cases[] = {
+	KUNIT_CASE(early_blocks),
+	{}
+};
+
+static struct kunit_suite early_suite = {
+	.name = "kmemtrack_early",
+	.test_cases = early_cases,
+};
+
+kunit_test_suite(early_suite);
