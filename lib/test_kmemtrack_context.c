@@ -271,6 +271,9 @@ static noinline int lose_reborn(const struct tk_kind *k)
 	int ret;
 
 	kmem_cache_free(tk_cache(TK_CACHE), (void *)~stale);
+	/* KASAN would keep it for long. */
+	if (IS_ENABLED(CONFIG_KASAN_GENERIC))
+		kmem_cache_shrink(tk_cache(TK_CACHE));
 	while (nr < ARRAY_SIZE(spare)) {
 		p = kmem_cache_zalloc(tk_cache(TK_CACHE), GFP_KERNEL);
 		if (!p || (unsigned long)p == ~stale)

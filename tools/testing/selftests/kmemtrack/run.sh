@@ -2,8 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0
 # Runs all tests, or those named, and numbers their results in one list.
 cd "$(dirname "$0")" || exit 2
-[ $# -gt 0 ] || set -- boot leaks snapshot holds moving records reading commands \
-	module policy switch memory
+if [ $# = 0 ]; then
+	set -- boot leaks snapshot holds moving records reading commands module \
+		policy switch memory
+	# Not every kernel can do these.
+	[ ! -d /sys/kernel/tracing ] || set -- "$@" events
+	[ ! -d /sys/kernel/debug/fail_kmemtrack ] || set -- "$@" faults
+fi
 
 for test; do
 	test=${test%.sh}

@@ -1,0 +1,153 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# There is no memory for records: blocks go untracked, and tracking goes on.
+# After that what is new and lost is found, and nothing else is reported.
+cd "$(dirname "$0")" && . ./lib.sh
+[ -d /sys/kernel/debug/fail_kmemtrack ] ||
+	skip_all "no fault injection in this kernel"
+begin module
+
+FILES=8000
+
+# fail <attribute> <percent> <interval>: from now on
+fail()
+{
+	F=$D/$1
+	[ ! -e "$F/ignore-gfp-wait" ] || put "$F/ignore-gfp-wait" N || return
+	put "$F/verbose" 0 && put "$F/space" 0 && put "$F/times" -1 &&
+		put "$F/interval" "$3" && put "$F/probability" "$2"
+}
+
+no_fail()
+{
+	put "$D/$1/probability" 0
+}
+
+# More blocks than there are records for
+peak()
+{
+	mkdir -p "$T/many" &&
+		seq $FILES | (cd "$T/many" && xargs touch) 2>/dev/null
+	rm -rf "$T/many"
+	echo 2 >/proc/sys/vm/drop_caches
+}
+
+# Nobody can find what was lost while nothing could be recorded; what is lost
+# from here on is found.
+found()
+{
+	start && inject "leak kmalloc-256 10" && inject "leak vmalloc 2" &&
+		inject "leak percpu 2" && inject "hold rbtree 20" || return
+	scan && truth && strays && judge
+}
+
+lost()
+{
+	stat_of lost_no_memory
+}
+
+# A scan may be refused memory, too; it reports nothing wrong then.
+scans_meanwhile()
+{
+	put "$REPORT" scan || [ "$ERR" = "Out of memory" ] ||
+		[ "$ERR" = "Cannot allocate memory" ] ||
+		{ echo "scan: $ERR"; return 1; }
+}
+
+some_fail()
+{
+	fail fail_kmemtrack "$1" "$2" || return
+	peak
+	scans_meanwhile
+	rc=$?
+	no_fail fail_kmemtrack
+	echo "lost: $(lost) blocks"
+	[ $rc = 0 ] && [ "$(stat_of tracking)" = 1 ]
+}
+
+all_fail()
+{
+	before=$(lost)
+	atomic=$(stat_of lost_atomic)
+	# Nothing is left of what was there before.
+	echo 2 >/proc/sys/vm/drop_caches
+	fail fail_kmemtrack 100 1 || return
+	until=$(($(date +%s) + 10))
+	while [ "$(date +%s)" -lt $until ]; do
+		peak
+		scans_meanwhile || break
+		inject "leak kmalloc-64 5" || break
+	done
+	rc=$?
+	no_fail fail_kmemtrack
+	after=$(lost)
+	echo "lost: $before, then $after blocks"
+	[ $rc = 0 ] && [ "$after" -gt "$before" ] &&
+		[ "$(stat_of lost_atomic)" -le $((atomic + after - before)) ] &&
+		[ "$(stat_of tracking)" = 1 ]
+}
+
+# Switched on while there is nothing to do that with: refused or done.
+on_meanwhile()
+{
+	put "$REPORT" off && fail fail_kmemtrack 100 1 || return
+	put "$REPORT" on
+	echo "on: ${ERR:-done}"
+	no_fail fail_kmemtrack
+	put "$REPORT" on && [ "$(stat_of tracking)" = 1 ]
+}
+
+# All page allocations of one process, whoever they are for. It must not fork.
+pages_fail()
+{
+	nr=$(seq 2000)
+	put "$D/fail_page_alloc/task-filter" Y &&
+		fail fail_page_alloc 20 1 || return
+	(
+		echo 1 >/proc/self/make-it-fail
+		for i in $nr; do
+			echo >"$T/page.$i"
+		done
+		echo scan >"$REPORT"
+	) 2>/dev/null
+	no_fail fail_page_alloc
+	for i in $nr; do
+		echo "$T/page.$i"
+	done | xargs rm -f
+	[ "$(stat_of tracking)" = 1 ]
+}
+
+# One process takes all memory until it is killed for that.
+out_of_memory()
+{
+	put /proc/sys/vm/overcommit_memory 1 && dmesg -c >/dev/null
+	echo -1000 >/proc/self/oom_score_adj
+	(echo 1000 >/proc/self/oom_score_adj; exec tail /dev/zero) &
+	hog=$!
+	while kill -0 $hog 2>/dev/null; do
+		ls -lR /sys/kernel/mm >/dev/null
+		[ "$1" != scan ] || scans_meanwhile || break
+	done
+	rc=$?
+	wait $hog
+	put /proc/sys/vm/overcommit_memory 0
+	dmesg | grep 'Out of memory: Killed process' &&
+		[ "$(stat_of tracking)" = 1 ]
+}
+
+check "leaks are found" thrice found
+check "every third allocation of the pool fails" some_fail 100 3
+check "then leaks are found, and nothing else" thrice found
+check "half of them fail" some_fail 50 1
+check "after half of them: leaks, and nothing else" thrice found
+check "all fail for ten seconds: blocks are lost and counted" all_fail
+check "after ten seconds: leaks, and nothing else" thrice found
+check "on without memory" on_meanwhile
+check "after that: leaks, and nothing else" thrice found
+check "a fifth of all pages that a process wants" pages_fail
+check "after failed pages: leaks, and nothing else" thrice found
+check "out of memory" out_of_memory
+check "after that as well: leaks, and nothing else" thrice found
+check "out of memory during scans" out_of_memory scan
+check "at last: leaks, and nothing else" thrice found
+end
