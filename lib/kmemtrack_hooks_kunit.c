@@ -90,6 +90,29 @@ static void cache_blocks(struct kunit *test)
 	kmem_cache_destroy(cache);
 }
 
+static long count_of(enum kmt_event ev)
+{
+	return atomic_long_read(&kmt_core.events[ev]);
+}
+
+/* What is freed that is not, or no longer, a block is told from the rest. */
+static void wrong_frees(struct kunit *test)
+{
+	char *p = kmalloc(100, GFP_KERNEL);
+	long inside = count_of(KMT_EV_FREE_INSIDE);
+	long twice = count_of(KMT_EV_FREE_TWICE);
+
+	expect_block(test, p, 100, 1);
+	kmemleak_free(p + 8);
+	KUNIT_EXPECT_EQ(test, count_of(KMT_EV_FREE_INSIDE), inside + 1);
+	expect_block(test, p, 100, 1);
+	kmemleak_free(p);
+	KUNIT_EXPECT_EQ(test, count_of(KMT_EV_FREE_TWICE), twice);
+	expect_gone(test, p);
+	kfree(p);
+	KUNIT_EXPECT_EQ(test, count_of(KMT_EV_FREE_TWICE), twice + 1);
+}
+
 static void mapped_blocks(struct kunit *test)
 {
 	void *p = vmalloc(100);
@@ -349,6 +372,7 @@ static void cleared_pages(struct kunit *test)
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(slab_blocks),
 	KUNIT_CASE(cache_blocks),
+	KUNIT_CASE(wrong_frees),
 	KUNIT_CASE(mapped_blocks),
 	KUNIT_CASE(percpu_blocks),
 	KUNIT_CASE(irq_blocks),

@@ -261,8 +261,13 @@ bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
 
 	if (likely(free_anywhere(core, space, addr)))
 		return true;
-	kmt_event(core, kmt_lookup(core, space, addr, &o) ?
-		  KMT_EV_FREE_INSIDE : KMT_EV_FREE_UNKNOWN);
+	if (kmt_lookup(core, space, addr, &o)) {
+		kmt_report_event(core, KMT_EV_FREE_INSIDE, &o, NULL);
+	} else {
+		kmt_event(core, KMT_EV_FREE_UNKNOWN);
+		if (kmt_lookup_vacant(core, space, addr, &o))
+			kmt_report_event(core, KMT_EV_FREE_TWICE, &o, NULL);
+	}
 	return false;
 }
 

@@ -109,6 +109,7 @@ enum kmt_event {
 	KMT_EV_LOST_NMI,	/* hook called from NMI: refused */
 	KMT_EV_OVERLAP,		/* insert over a live object */
 	KMT_EV_FREE_UNKNOWN,	/* free of a block that is not tracked */
+	KMT_EV_FREE_TWICE,	/* ... but was tracked: also counted as above */
 	KMT_EV_FREE_INSIDE,	/* free of an address inside a block */
 	KMT_EV_BAD_SIZE,	/* empty, or wraps around */
 	KMT_EV_BAD_AREA,	/* scan area outside its block */
@@ -294,6 +295,8 @@ unsigned long kmt_pool_free_cells(struct kmt_core *core);
 
 /* vacant.c: records of freed blocks */
 unsigned long kmt_vacant(struct kmt_core *core);
+bool kmt_lookup_vacant(struct kmt_core *core, enum kmt_space space,
+		       unsigned long addr, struct kmt_object *copy);
 bool kmt_reap(struct kmt_core *core, unsigned long least);
 void kmt_reap_all(struct kmt_core *core);
 

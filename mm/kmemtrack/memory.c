@@ -15,6 +15,7 @@
 #include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
 #include <linux/stackdepot.h>
+#include <linux/stacktrace.h>
 #include <linux/timekeeping.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
@@ -236,19 +237,36 @@ static void print_side(const char *what, const struct kmt_object *o)
 		stack_depot_print(o->stack);
 }
 
+/* Who is at it, if no new block tells. */
+static void print_here(void)
+{
+	unsigned long entries[CONFIG_KMEMTRACK_STACK_DEPTH];
+	unsigned int nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
+
+	pr_warn("kmemtrack: by \"%s\", pid %d\n", current->comm,
+		current->pid);
+	stack_trace_print(entries, nr, 0);
+}
+
 static void warn_event(struct kmt_core *core, enum kmt_event ev,
 		       const struct kmt_object *old,
 		       const struct kmt_object *new)
 {
+	static const char * const what[KMT_NR_EVENTS] = {
+		[KMT_EV_OVERLAP] = "a block was allocated where another one lives",
+		[KMT_EV_BAD_SIZE] = "a block of impossible size",
+		[KMT_EV_FREE_INSIDE] = "an address inside a block was freed",
+		[KMT_EV_FREE_TWICE] = "a block was freed twice",
+	};
 	static DEFINE_RATELIMIT_STATE(limit, 60 * HZ, 3);
 
 	if (!__ratelimit(&limit))
 		return;
-	pr_warn("kmemtrack: %s\n", ev == KMT_EV_OVERLAP ?
-		"a block was allocated where another one lives" :
-		"a block of impossible size");
+	pr_warn("kmemtrack: %s\n", what[ev]);
 	print_side("old", old);
 	print_side("new", new);
+	if (!new)
+		print_here();
 }
 
 static bool relax(struct kmt_marker *m)

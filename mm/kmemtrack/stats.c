@@ -11,6 +11,7 @@ static const char * const event_names[KMT_NR_EVENTS] = {
 	[KMT_EV_LOST_NMI]	= "lost_nmi",
 	[KMT_EV_OVERLAP]	= "overlapping_allocations",
 	[KMT_EV_FREE_UNKNOWN]	= "frees_of_unknown",
+	[KMT_EV_FREE_TWICE]	= "double_frees",
 	[KMT_EV_FREE_INSIDE]	= "frees_inside_block",
 	[KMT_EV_BAD_SIZE]	= "impossible_sizes",
 	[KMT_EV_BAD_AREA]	= "scan_areas_outside_block",

@@ -31,6 +31,36 @@ unsigned long kmt_vacant(struct kmt_core *core)
 	return max(nr, 0L);
 }
 
+/**
+ * kmt_lookup_vacant - copy what is known of a block that was freed
+ * @core: tracker
+ * @space: address space
+ * @addr: its first byte
+ * @copy: filled in when its record is still there
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether it is.
+ */
+bool kmt_lookup_vacant(struct kmt_core *core, enum kmt_space space,
+		       unsigned long addr, struct kmt_object *copy)
+{
+	struct kmt_tree *shard;
+	struct kmt_object *o;
+	unsigned long flags;
+
+	if (space != KMT_VIRT || !kmt_in(&core->linear, addr))
+		return false;
+	shard = kmt_shard_of(core, addr);
+	raw_spin_lock_irqsave(&shard->lock, flags);
+	o = kmt_tree_at(shard, addr);
+	if (o && !kmt_is_vacant(o))
+		o = NULL;
+	if (o)
+		*copy = *o;
+	raw_spin_unlock_irqrestore(&shard->lock, flags);
+	return o;
+}
+
 /* Some cells, and then others each time, all in turn. */
 static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 {

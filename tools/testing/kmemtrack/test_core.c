@@ -54,6 +54,9 @@ static void test_free_inside(void **state)
 	assert_false(kmt_free(&s->core, KMT_VIRT, BLOCK(1) + 8));
 	assert_false(kmt_free(&s->core, KMT_VIRT, SIM_LINEAR + REGION));
 	assert_int_equal(sim_events(s, KMT_EV_FREE_INSIDE), 2);
+	assert_int_equal(s->warned, 2);
+	assert_int_equal(s->warned_ev, KMT_EV_FREE_INSIDE);
+	assert_int_equal(s->warned_old.addr, SIM_LINEAR + REGION - 64);
 	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 0);
 	assert_true(sim_tracked(s, BLOCK(1) + 8));
 	assert_true(sim_tracked(s, SIM_LINEAR + REGION));

@@ -64,6 +64,12 @@ static void test_twice(void **state)
 	assert_false(kmt_free(&s->core, KMT_VIRT, BLOCK(1) + 8));
 	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 2);
 	assert_int_equal(sim_events(s, KMT_EV_FREE_INSIDE), 0);
+	/* The record tells which block that was. */
+	assert_int_equal(sim_events(s, KMT_EV_FREE_TWICE), 1);
+	assert_int_equal(s->warned, 1);
+	assert_int_equal(s->warned_ev, KMT_EV_FREE_TWICE);
+	assert_int_equal(s->warned_old.addr, BLOCK(1));
+	assert_int_equal(s->warned_old.size, 64);
 	assert_int_equal(kmt_vacant(&s->core), 1);
 	/* Over one that lives: that is counted as ever. */
 	put(s, BLOCK(1), 64);

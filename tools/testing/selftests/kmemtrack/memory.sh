@@ -125,6 +125,8 @@ reserve()
 	[ "$low" -gt 0 ] && [ "$least" -gt 0 ] && [ "$least" -lt 1000000 ]
 }
 check "on again: the reserve was not used up" reserve
+check "nothing seems to have been freed twice" \
+	eval '[ "$(stat_of double_frees)$(stat_of frees_inside_block)" = 00 ]'
 check "VMAP_AREAS: without it, bounds of old areas hide leaks" thrice hidden
 check "VMAP_AREAS: they are no references" thrice found
 end
