@@ -53,7 +53,7 @@ struct kmt_chunk {
 };
 
 /* Cells that a CPU remembers, by address. */
-#define KMT_HINTS_SHIFT	12
+#define KMT_HINTS_SHIFT	14
 #define KMT_HINTS	BIT(KMT_HINTS_SHIFT)
 
 /**
