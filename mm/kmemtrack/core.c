@@ -31,7 +31,7 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 
 	core->ops = ops;
 	core->shards = shards;
-	core->nr_shards = nr_shards;
+	core->last_shard = nr_shards - 1;
 	core->pool.caches = caches;
 	core->pool.nr_caches = nr_caches;
 	core->epoch = 1;
@@ -237,7 +237,7 @@ static bool free_anywhere(struct kmt_core *core, enum kmt_space space,
 
 	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
 		shard = kmt_shard_of(core, addr);
-		if (READ_ONCE(shard->nr) && free_in(core, shard, addr))
+		if (!kmt_is_bare(shard) && free_in(core, shard, addr))
 			return true;
 		if (!READ_ONCE(shard->wide))
 			return false;

@@ -27,15 +27,18 @@ struct kmt_marker;
 /**
  * struct kmt_tree - objects ordered by address, under one lock
  * @lock: guards the tree, the counters and the objects in it
- * @nr: live objects in @root, also read without the lock as a hint
+ * @nr: live objects in @root; not of a shard, where it would be counted with
+ *	each allocation and free
  * @wide: for a shard: objects of the wide tree that overlap its regions,
  *	under the lock of that wide tree
- * @root: the tree
+ * @root: the tree; whether it is empty is also looked at without the lock
  */
 struct kmt_tree {
 	raw_spinlock_t lock;
-	u32 nr;
-	u32 wide;
+	union {
+		u32 nr;
+		u32 wide;
+	};
 	struct rb_root root;
 };
 
@@ -164,12 +167,14 @@ static inline bool kmt_in(const struct kmt_range *r, unsigned long addr)
  * @pool: cells
  * @linear: addresses that go to the shards, by region
  * @shards: trees of regions, hashed by region number
- * @nr_shards: a power of two
+ * @last_shard: as many, less one; they are a power of two
  * @wide: per space: what is outside @linear, or crosses a region's border
  * @wide_range: hull of what was ever in the wide tree of a space; grows only
  * @aux: scan areas and aliases, by the address of their block
  * @skip: addresses no object of KMT_VIRT is in (the kernel image)
  * @epoch: number of the current or last mark
+ * @doubt: there may be blocks that the mark did not reach, or that had been
+ *	accused before; false only after a sweep that met none
  * @marking: a mark is under way: what is born now counts as reached
  * @birth: the state of a new block, but for its comm, if it is of KMT_VIRT and
  *	needs one reference
@@ -180,12 +185,13 @@ struct kmt_core {
 	struct kmt_pool pool;
 	struct kmt_range linear;
 	struct kmt_tree *shards;
-	u32 nr_shards;
+	u32 last_shard;
 	struct kmt_tree wide[KMT_NR_SPACES];
 	struct kmt_range wide_range[KMT_NR_SPACES];
 	struct kmt_tree aux;
 	struct kmt_range skip;
 	u16 epoch;
+	bool doubt;
 	bool marking;
 	u64 birth;
 	atomic_long_t events[KMT_NR_EVENTS];
@@ -268,6 +274,8 @@ void kmt_drop_aux(struct kmt_core *core, unsigned long owner);
 /* index.c: finding objects; the tree's lock is held */
 struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
 				  unsigned long size);
+struct kmt_object *kmt_next_wide(struct kmt_core *core, enum kmt_space space,
+				 unsigned long *pos);
 void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 		    int delta);
 struct kmt_object *kmt_lock_find(struct kmt_core *core, enum kmt_space space,

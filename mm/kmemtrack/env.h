@@ -8,6 +8,7 @@
 
 #include <linux/atomic.h>
 #include <linux/bug.h>
+#include <linux/compiler.h>
 #include <linux/cpumask.h>
 #include <linux/crc32.h>
 #include <linux/errno.h>

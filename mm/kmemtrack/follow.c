@@ -8,6 +8,7 @@
  * before: a list's members are each referred to by both of their neighbours.
  */
 #include "hot.h"
+#include "notes.h"
 #include "team.h"
 
 /*
@@ -86,76 +87,17 @@ static bool left_over(struct kmt_marker *m, const struct kmt_object *o)
 	       (m->exact_later || !points_into(m, o, &m->nap));
 }
 
-/**
- * struct kmt_notes - what is done with the words of a block
- * @m: marker
- * @self: the block
- * @lo: addresses that may have blocks
- * @span: bytes of them
- * @apart: per-CPU pointers are none of them
- * @top: where in the mark stack the next reference goes
- */
-struct kmt_notes {
-	struct kmt_marker *m;
-	struct kmt_range self;
-	unsigned long lo;
-	unsigned long span;
-	bool apart;
-	struct kmt_grey *top;
-};
-
-/* Puts @word on the mark stack if it may be a reference to another block. */
-static __always_inline void note_word(struct kmt_notes *n, unsigned long word)
-{
-	struct kmt_marker *m = n->m;
-
-	if (likely(word - n->lo >= n->span) &&
-	    !(n->apart && kmt_in(&m->percpu, word)))
-		return;
-	if (kmt_in(&n->self, word) || *kmt_place_of(m, word) == word)
-		return;
-	/* Per-CPU pointers look like addresses in the image. */
-	if (kmt_in(&m->core->skip, word) && !kmt_in(&m->percpu, word))
-		return;
-	*n->top++ = (struct kmt_grey){ NULL, word };
-}
-
-/* The words of [@pos, @end); false if they cannot be read. */
-static __always_inline bool note_words(struct kmt_notes *n, unsigned long pos,
-				       unsigned long end)
-{
-	unsigned long a, b, c, d;
-	unsigned int bad = 0;
-
-	for (; pos + 4 * sizeof(a) <= end; pos += 4 * sizeof(a)) {
-		kmt_env_four(pos, &a, &b, &c, &d, &bad);
-		note_word(n, a);
-		note_word(n, b);
-		note_word(n, c);
-		note_word(n, d);
-	}
-	for (; pos < end; pos += sizeof(a)) {
-		kmt_env_one(pos, &a, &bad);
-		note_word(n, a);
-	}
-	return !bad;
-}
-
 static __always_inline bool note_piece(struct kmt_marker *m,
 				       const struct kmt_range *self,
 				       unsigned long pos, unsigned long end,
 				       bool apart)
 {
-	struct kmt_notes n = {
-		.m = m,
-		.self = *self,
-		.lo = m->virt.lo,
-		.span = m->virt.hi - m->virt.lo,
-		.apart = apart,
-		.top = m->stack + m->depth,
-	};
+	struct kmt_notes n;
 
-	if (unlikely(!note_words(&n, pos, end)))
+	kmt_notes_begin(&n, m, apart);
+	n.self = self->lo;
+	n.bytes = self->hi - self->lo;
+	if (unlikely(!kmt_note_words(&n, pos, end)))
 		return false;
 	m->depth = n.top - m->stack;
 	m->words += (end - pos) / sizeof(long);
@@ -185,8 +127,8 @@ bool kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 {
 	if (!kmt_is_plain(m) || m->nap.hi || !has_room(m, end - pos))
 		return false;
-	return m->apart ? note_piece(m, self, pos, end, true) :
-			  note_piece(m, self, pos, end, false);
+	return kmt_notes_apart(m) ? note_piece(m, self, pos, end, true) :
+				    note_piece(m, self, pos, end, false);
 }
 
 /* Reads @o, whose tree is locked, if it is small; its references are noted. */
@@ -203,8 +145,7 @@ static __always_inline bool read_at_once(struct kmt_marker *m,
 	if (!kmt_is_plain(m) || o->size > KMT_STEP_WORDS * sizeof(long) ||
 	    !has_room(m, o->size))
 		return false;
-	if (m->apart ? !note_piece(m, &self, pos, end, true) :
-		       !note_piece(m, &self, pos, end, false))
+	if (!note_piece(m, &self, pos, end, true))
 		return false;
 	m->objects++;
 	m->budget -= KMT_STEP_WORDS / 4;
@@ -316,7 +257,7 @@ static __always_inline void follow(struct kmt_marker *m, unsigned long word)
 	}
 	outcome = refer(m, KMT_VIRT, word, &next);
 	if (outcome == KMT_USELESS && kmt_is_plain(m))
-		*kmt_place_of(m, word) = word;
+		m->useless[kmt_place_of(word)] = word;
 	if (unlikely(outcome == KMT_EXCESS))
 		pass_on(m, outcome, next, KMT_ALIAS_HOPS - 1);
 }
@@ -347,6 +288,8 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
  */
 void kmt_mark_follow(struct kmt_marker *m)
 {
+	if (kmt_is_plain(m) && !m->nap.hi)
+		kmt_mark_chase(m);
 	while (m->depth && !m->stack[m->depth - 1].o) {
 		unsigned long word;
 

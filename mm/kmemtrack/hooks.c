@@ -86,9 +86,14 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 }
 
 /* A record is needed that this CPU does not remember. */
-static noinline void track_afresh(unsigned long addr, size_t size,
-				  struct kmt_origin origin, gfp_t gfp)
+static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
+				  u32 stack, s32 pid, u32 born, u16 comm)
 {
+	/* In registers so far. */
+	const struct kmt_origin origin = {
+		.stack = stack, .pid = pid, .born = born, .comm = comm,
+	};
+
 	note_untracked(kmt_insert_slowly(&kmt_core, KMT_VIRT, addr, size, 1,
 					 &origin, gfp), gfp);
 }
@@ -111,7 +116,9 @@ void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 			done = kmt_occupy(&kmt_core, addr, size, &origin);
 			local_irq_restore(flags);
 			if (unlikely(!done))
-				track_afresh(addr, size, origin, gfp);
+				track_afresh(addr, size, gfp, origin.stack,
+					     origin.pid, origin.born,
+					     origin.comm);
 			return;
 		}
 		local_irq_restore(flags);

@@ -125,7 +125,14 @@ static __always_inline struct kmt_object **kmt_hint(struct kmt_object **hints,
 static __always_inline struct kmt_tree *kmt_shard_of(struct kmt_core *core,
 						     unsigned long addr)
 {
-	return &core->shards[(addr >> KMT_REGION_SHIFT) & (core->nr_shards - 1)];
+	return &core->shards[(addr >> KMT_REGION_SHIFT) & core->last_shard];
+}
+
+/* A hint, without the lock: nothing is in @shard, not even a vacant record. */
+static __always_inline bool kmt_is_bare(const struct kmt_tree *shard)
+{
+	/* What is just coming is no concern of who looks. */
+	return !data_race(shard->root.rb_node);
 }
 
 /* The tree in which a block belongs: a shard, or the wide tree of @space. */
@@ -268,7 +275,7 @@ kmt_lock_find_near(struct kmt_core *core, enum kmt_space space,
 	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
 		struct kmt_tree *shard = kmt_shard_of(core, addr);
 
-		if (READ_ONCE(shard->nr)) {
+		if (!kmt_is_bare(shard)) {
 			*treep = shard;
 			raw_spin_lock_irqsave(&shard->lock, *flags);
 			o = kmt_find_beside(near, addr);
@@ -349,7 +356,6 @@ static __always_inline void kmt_shard_enliven(struct kmt_tree *tree,
 					      struct kmt_object *o, u16 flags)
 {
 	lockdep_assert_held(&tree->lock);
-	WRITE_ONCE(tree->nr, tree->nr + 1);
 	/* Pairs with kmt_lock_object(): a live object shows its true address. */
 	smp_store_release(&o->flags, flags | KMT_LIVE);
 }
@@ -369,7 +375,6 @@ static __always_inline void kmt_tree_vacate(struct kmt_tree *tree,
 					    struct kmt_object *o)
 {
 	lockdep_assert_held(&tree->lock);
-	WRITE_ONCE(tree->nr, tree->nr - 1);
 	WRITE_ONCE(o->flags, 0);
 }
 

@@ -40,6 +40,32 @@ struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
 	return first;
 }
 
+/**
+ * kmt_next_wide - walk over the objects of a wide tree, in order
+ * @core: tracker
+ * @space: address space
+ * @pos: where to go on, 0 to begin with; moved behind what was found
+ *
+ * What comes and goes meanwhile may or may not be met.
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: a cell, to be checked under kmt_lock_object(); NULL at the end.
+ */
+struct kmt_object *kmt_next_wide(struct kmt_core *core, enum kmt_space space,
+				 unsigned long *pos)
+{
+	struct kmt_tree *tree = &core->wide[space];
+	struct kmt_object *o;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&tree->lock, flags);
+	o = kmt_tree_first(tree, *pos, ULONG_MAX - *pos);
+	if (o)
+		*pos = o->addr + o->size;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return o;
+}
+
 static void widen(struct kmt_range *r, const struct kmt_object *o)
 {
 	unsigned long end = o->addr + o->size;
@@ -61,9 +87,11 @@ static void widen(struct kmt_range *r, const struct kmt_object *o)
 void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 		    int delta)
 {
+	struct kmt_tree *tree = &core->wide[kmt_space(o)];
 	unsigned long region, last;
 
-	lockdep_assert_held(&core->wide[kmt_space(o)].lock);
+	lockdep_assert_held(&tree->lock);
+	WRITE_ONCE(tree->nr, tree->nr + delta);
 	if (delta > 0)
 		widen(&core->wide_range[kmt_space(o)], o);
 	if (kmt_space(o) != KMT_VIRT || !kmt_in(&core->linear, o->addr))
@@ -71,11 +99,9 @@ void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 	region = o->addr >> KMT_REGION_SHIFT;
 	last = (o->addr + o->size - 1) >> KMT_REGION_SHIFT;
 	/* Beyond one round every shard has it: no need to count it twice. */
-	if (last - region >= core->nr_shards)
-		last = region + core->nr_shards - 1;
+	last = min(last, region + core->last_shard);
 	for (; region <= last; region++) {
-		struct kmt_tree *shard =
-			&core->shards[region & (core->nr_shards - 1)];
+		struct kmt_tree *shard = &core->shards[region & core->last_shard];
 
 		WRITE_ONCE(shard->wide, shard->wide + delta);
 	}
@@ -192,20 +218,19 @@ void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
 {
 	struct kmt_tree *old = core->shards, *wide = &core->wide[KMT_VIRT];
 	struct rb_root was_wide = wide->root;
-	u32 i, nr_old = core->nr_shards;
+	u32 i, last_old = core->last_shard;
 
 	for (i = 0; i < nr_shards; i++)
 		raw_spin_lock_init(&shards[i].lock);
 	core->linear = *linear;
 	core->shards = shards;
-	core->nr_shards = nr_shards;
+	core->last_shard = nr_shards - 1;
 	wide->root = RB_ROOT;
 	wide->nr = 0;
 	core->wide_range[KMT_VIRT] = (struct kmt_range){};
 
-	for (i = 0; i < nr_old; i++) {
+	for (i = 0; i <= last_old; i++) {
 		rehash(core, &old[i].root);
-		old[i].nr = 0;
 		old[i].wide = 0;
 	}
 	rehash(core, &was_wide);

@@ -213,6 +213,7 @@ static void convict(struct kmt_core *core, struct kmt_object *o,
 void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 {
 	const u16 epoch = m->core->epoch;
+	const struct kmt_look look = kmt_look_innocent(epoch);
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
@@ -223,7 +224,7 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 		if (!kmt_go_on_in(m, chunk))
 			return;
 		kmt_for_each_in(chunk, o) {
-			if (likely(kmt_seems_innocent(o, epoch)))
+			if (kmt_seems_innocent(o, epoch, &look))
 				continue;
 			if (!kmt_go_on(m))
 				return;

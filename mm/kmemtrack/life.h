@@ -10,7 +10,10 @@
 
 #include "hot.h"
 
-/* Of a live object: where it is, and whether something hangs on it. */
+/*
+ * Of a live object: where it is, and whether something hangs on it. All in a
+ * row: so they are a constant of an instruction.
+ */
 #define KMT_PLAIN_MASK	(KMT_LIVE | KMT_SPACE_MASK | KMT_AREAS | KMT_ALIAS)
 #define KMT_PLAIN	(KMT_LIVE | KMT_VIRT)
 
@@ -59,7 +62,6 @@ static __always_inline bool kmt_occupy(struct kmt_core *core,
 		likely(!READ_ONCE(o->flags));
 	if (known) {
 		kmt_count_vacant(cache, -1);
-		WRITE_ONCE(shard->nr, shard->nr + 1);
 		o->stack = origin->stack;
 		o->pid = origin->pid;
 		o->born = origin->born;

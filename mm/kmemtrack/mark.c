@@ -306,9 +306,35 @@ void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
 	kmt_mark_drain(m);
 }
 
+/**
+ * kmt_mark_wide - read what was reached in the wide trees
+ * @m: marker
+ *
+ * Sections of the image, memory of memblock, data of modules: most of what a
+ * mark reaches follows from these. So a sweep of the pool finds little that is
+ * not read yet, and passes over the rest at one look each.
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_wide(struct kmt_marker *m)
+{
+	unsigned int space = KMT_NR_SPACES;
+	struct kmt_object *o;
+
+	while (space--) {
+		unsigned long pos = 0;
+
+		while (kmt_go_on(m) &&
+		       (o = kmt_next_wide(m->core, space, &pos)))
+			kmt_mark_object(m, o);
+	}
+}
+
 static bool to_be_read(const struct kmt_object *o, u16 epoch)
 {
-	if (kmt_seems_read(o, epoch, 0))
+	const struct kmt_look was_read = kmt_look_read(epoch, 0);
+
+	if (kmt_looks(o, &was_read))
 		return false;
 	/* An answer that is out of date is made good by claim(). */
 	return data_race((o->flags & KMT_LIVE) && kmt_reached(o, epoch));
@@ -325,12 +351,17 @@ static bool to_be_read(const struct kmt_object *o, u16 epoch)
 bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 {
 	const u16 epoch = m->core->epoch;
+	const struct kmt_look innocent = kmt_look_innocent(epoch);
 	struct kmt_object *o;
 	bool found = false;
 
 	if (!kmt_go_on_in(m, chunk))
 		return false;
 	kmt_for_each_in(chunk, o) {
+		if (likely(kmt_looks(o, &innocent)))
+			continue;
+		if (kmt_seems_white(o, epoch) || kmt_seems_accused(o))
+			WRITE_ONCE(m->core->doubt, true);
 		if (!to_be_read(o, epoch))
 			continue;
 		found = true;
@@ -345,21 +376,29 @@ bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
  *
  * Finds by a walk over the pool what is reached and has not been read: the
  * grey objects, what the mark stack had no room for, what was born during the
- * mark.
+ * mark. What is born while it walks may hold the last reference to a block that
+ * was not reached: then it walks again. If there is no such block that makes no
+ * difference.
  *
  * Context: no lock held.
  */
 void kmt_mark_sweep(struct kmt_marker *m)
 {
+	struct kmt_core *core = m->core;
 	struct kmt_chunk *chunk;
 	int rounds = 0;
 	bool found;
 
+	kmt_mark_wide(m);
 	do {
 		found = false;
+		WRITE_ONCE(core->doubt, false);
 		m->overflow = false;
-		kmt_for_each_chunk(m->core, chunk)
+		kmt_for_each_chunk(core, chunk)
 			found |= kmt_mark_chunk(m, chunk);
 	} while (!m->stopped &&
-		 (m->overflow || (found && ++rounds < KMT_SWEEPS)));
+		 (m->overflow ||
+		  (found && READ_ONCE(core->doubt) && ++rounds < KMT_SWEEPS)));
+	if (m->stopped)
+		WRITE_ONCE(core->doubt, true);
 }

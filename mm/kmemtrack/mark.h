@@ -28,7 +28,7 @@
 
 #include "core.h"
 
-#define KMT_STEP_WORDS	64
+#define KMT_STEP_WORDS	128
 
 /* What a reference that is not aligned itself is a multiple of. */
 #define KMT_ODD_ALIGN	4
@@ -238,6 +238,7 @@ void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
 void kmt_mark_drain(struct kmt_marker *m);
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o);
+void kmt_mark_wide(struct kmt_marker *m);
 bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk);
 void kmt_mark_sweep(struct kmt_marker *m);
 void kmt_mark_end(struct kmt_marker *m);
@@ -276,17 +277,17 @@ static __always_inline bool kmt_is_plain(const struct kmt_marker *m)
 	return !m->filter && m->useless;
 }
 
-/* Where @word is kept once it is useless. */
-static __always_inline unsigned long *kmt_place_of(struct kmt_marker *m,
-						   unsigned long word)
+/* Where in the table @word is kept once it is useless. */
+static __always_inline unsigned long kmt_place_of(unsigned long word)
 {
-	return &m->useless[((word ^ word >> 10) >> 3) % BIT(KMT_USELESS_SHIFT)];
+	return ((word ^ word >> KMT_USELESS_SHIFT) >> 3) %
+	       BIT(KMT_USELESS_SHIFT);
 }
 
 static __always_inline bool kmt_is_useless(struct kmt_marker *m,
 					   unsigned long word)
 {
-	return kmt_is_plain(m) && *kmt_place_of(m, word) == word;
+	return kmt_is_plain(m) && m->useless[kmt_place_of(word)] == word;
 }
 
 /* follow.c */
@@ -297,6 +298,9 @@ bool kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		   unsigned long addr);
+
+/* chase.c */
+void kmt_mark_chase(struct kmt_marker *m);
 
 /* What is known of @o in this mark, nothing at first; its tree is locked. */
 static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)
@@ -405,28 +409,56 @@ static inline bool kmt_seems_white(const struct kmt_object *o, u16 epoch)
 	return data_race((o->flags & KMT_LIVE) && !kmt_reached(o, epoch));
 }
 
-/* Live, read in this mark, and without @flags. */
-static inline bool kmt_seems_read(const struct kmt_object *o, u16 epoch,
-				  u16 flags)
-{
-	const u64 mask = kmt_state_of(0, KMT_LIVE | KMT_SCANNED | flags,
-				      0xffff, 0, 0);
+/**
+ * struct kmt_look - what to look for in kmt_object.state, in one go
+ * @mask: part of it
+ * @is: how that part is to be
+ */
+struct kmt_look {
+	u64 mask;
+	u64 is;
+};
 
-	/* To be looked at again with the lock. */
-	return (data_race(o->state) & mask) ==
-	       kmt_state_of(0, KMT_LIVE | KMT_SCANNED, epoch, 0, 0);
+/* Live, read in this mark, and without @flags. */
+static __always_inline struct kmt_look kmt_look_read(u16 epoch, u16 flags)
+{
+	struct kmt_look look = {
+		.mask = kmt_state_of(0, KMT_LIVE | KMT_SCANNED | flags, 0xffff,
+				     0, 0),
+		.is = kmt_state_of(0, KMT_LIVE | KMT_SCANNED, epoch, 0, 0),
+	};
+
+	/* Not to be put together anew for each object. */
+	OPTIMIZER_HIDE_VAR(look.mask);
+	OPTIMIZER_HIDE_VAR(look.is);
+	return look;
 }
 
-static inline bool kmt_seems_innocent(const struct kmt_object *o, u16 epoch)
+static __always_inline bool kmt_looks(const struct kmt_object *o,
+				      const struct kmt_look *look)
 {
-	const u16 accused = KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW;
+	/* To be looked at again with the lock. */
+	return (data_race(o->state) & look->mask) == look->is;
+}
 
+#define KMT_ACCUSED	(KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW)
+
+/* What most blocks are when a mark is through; see kmt_seems_innocent(). */
+static __always_inline struct kmt_look kmt_look_innocent(u16 epoch)
+{
+	return kmt_look_read(epoch, KMT_ACCUSED);
+}
+
+static __always_inline bool kmt_seems_innocent(const struct kmt_object *o,
+					       u16 epoch,
+					       const struct kmt_look *look)
+{
 	/* What was read was reached, so mostly one look is enough. */
-	if (kmt_seems_read(o, epoch, accused))
+	if (likely(kmt_looks(o, look)))
 		return true;
 	/* To be looked at again with the lock. */
 	return data_race(!(o->flags & KMT_LIVE) ||
-			 (!(o->flags & accused) && kmt_reached(o, epoch)));
+			 (!(o->flags & KMT_ACCUSED) && kmt_reached(o, epoch)));
 }
 
 static inline bool kmt_seems_accused(const struct kmt_object *o)
@@ -434,8 +466,7 @@ static inline bool kmt_seems_accused(const struct kmt_object *o)
 	/* To be looked at again with the lock. */
 	const u16 flags = data_race(o->flags);
 
-	return (flags & KMT_LIVE) &&
-	       (flags & (KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW));
+	return (flags & KMT_LIVE) && (flags & KMT_ACCUSED);
 }
 
 /* classify.c */

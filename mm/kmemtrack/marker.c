@@ -117,6 +117,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 	m->stopped = false;
 	if (m->useless)
 		memset(m->useless, 0, sizeof(*m->useless) << KMT_USELESS_SHIFT);
+	WRITE_ONCE(core->doubt, true);
 	WRITE_ONCE(core->epoch, epoch);
 	kmt_set_birth(core, true);
 }

@@ -47,8 +47,10 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 		return false;
 	o->min = min;
 	/* What was reached may not be now: what was read counts as reached. */
-	if (kmt_judged(o))
+	if (kmt_judged(o)) {
 		kmt_change_flags(o, 0, KMT_SCANNED);
+		WRITE_ONCE(core->doubt, true);
+	}
 	/* A black block stays black for good: its owner gave it up. */
 	if (!kmt_judged(o))
 		kmt_change_flags(o, 0, KMT_LEAK | KMT_NEW | KMT_INDIRECT |

@@ -44,10 +44,10 @@ enum kmt_space {
 
 #define KMT_SPACE_MASK	0x0003	/* enum kmt_space */
 #define KMT_LIVE	0x0004	/* in a tree */
-#define KMT_SCANNED	0x0008	/* contents read, if @epoch is the current one */
-#define KMT_NO_SCAN	0x0010	/* contents hold no references */
-#define KMT_AREAS	0x0020	/* only the scan areas hold references */
-#define KMT_ALIAS	0x0040	/* references in excess count for another block */
+#define KMT_AREAS	0x0008	/* only the scan areas hold references */
+#define KMT_ALIAS	0x0010	/* references in excess count for another block */
+#define KMT_SCANNED	0x0020	/* contents read, if @epoch is the current one */
+#define KMT_NO_SCAN	0x0040	/* contents hold no references */
 #define KMT_STACK	0x0080	/* a task's stack, read as one: its live part */
 #define KMT_TRANSIENT	0x0100	/* not to be suspected by the next scan */
 #define KMT_SUSPECT	0x0200	/* unreferenced in an earlier mark, @crc is valid */
@@ -137,6 +137,19 @@ static __always_inline u64 kmt_state_of(u16 comm, u16 flags, u16 epoch,
 	static_assert(offsetof(struct kmt_object, min) -
 		      offsetof(struct kmt_object, state) == 7);
 	return state.all;
+}
+
+/* Under the lock; who looks without it sees all of it on 64 bit, else halves. */
+static __always_inline void kmt_set_state(struct kmt_object *o, u64 state)
+{
+	const struct kmt_object from = { .state = state };
+
+	if (sizeof(long) == sizeof(state)) {
+		WRITE_ONCE(o->state, state);
+	} else {
+		WRITE_ONCE(o->half[1], from.half[1]);
+		WRITE_ONCE(o->half[0], from.half[0]);
+	}
 }
 
 /* Shows the flags of a block that is in place last of all. */

@@ -41,13 +41,10 @@ void kmt_retire(struct kmt_core *core, struct kmt_tree *tree,
 	u16 aux = o->flags & (KMT_AREAS | KMT_ALIAS);
 
 	lockdep_assert_held(&tree->lock);
-	if (kmt_is_vacant(o)) {
+	if (kmt_is_vacant(o))
 		kmt_count_vacant(kmt_cache_of(core), -1);
-	} else {
-		if (kmt_is_wide(core, tree))
-			kmt_count_wide(core, o, -1);
-		WRITE_ONCE(tree->nr, tree->nr - 1);
-	}
+	else if (kmt_is_wide(core, tree))
+		kmt_count_wide(core, o, -1);
 	rb_erase(&o->node, &tree->root);
 	kmt_cell_clear(o);
 	raw_spin_unlock(&tree->lock);

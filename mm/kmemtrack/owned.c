@@ -113,20 +113,7 @@ static __always_inline bool seems_mapped(const struct kmt_object *o)
 		is_vmalloc_or_module_addr((void *)addr));
 }
 
-static void own_chunk(struct kmt_marker *m, struct kmt_page_map *map,
-		      struct kmt_chunk *chunk)
-{
-	struct kmt_object *o = kmt_chunk_cells(chunk);
-	struct kmt_object *end = o + chunk->nr;
-
-	for (; o < end; o++)
-		if (seems_mapped(o))
-			own_block(map, o);
-	m->budget -= chunk->nr;
-	kmt_mark_relax(m);
-}
-
-/* What is mapped is outside the linear map: a short cut to it. */
+/* While nothing else runs trees do not change. */
 static void own_tree(struct kmt_page_map *map, const struct kmt_tree *tree)
 {
 	struct rb_node *node;
@@ -139,7 +126,7 @@ static void own_tree(struct kmt_page_map *map, const struct kmt_tree *tree)
 	}
 }
 
-/* While nothing else runs trees do not change. */
+/* What is mapped is in no shard. */
 static void own_blocks_still(struct kmt_marker *m, struct kmt_page_map *map)
 {
 	if (kmt_my_turn(m))
@@ -148,13 +135,21 @@ static void own_blocks_still(struct kmt_marker *m, struct kmt_page_map *map)
 		own_tree(map, &kmt_core.wide[KMT_PERCPU]);
 }
 
+static void own_space(struct kmt_marker *m, struct kmt_page_map *map,
+		      enum kmt_space space)
+{
+	unsigned long pos = 0;
+	struct kmt_object *o;
+
+	while (kmt_go_on(m) && (o = kmt_next_wide(&kmt_core, space, &pos)))
+		if (seems_mapped(o))
+			own_block(map, o);
+}
+
 static void own_blocks(struct kmt_marker *m, struct kmt_page_map *map)
 {
-	struct kmt_chunk *chunk = kmt_chunks(&kmt_core);
-
-	for (; chunk && !m->stopped; chunk = chunk->next)
-		if (kmt_my_turn(m))
-			own_chunk(m, map, chunk);
+	own_space(m, map, KMT_VIRT);
+	own_space(m, map, KMT_PERCPU);
 }
 
 /* A stack is a block, or pages: in both cases only its live part is read. */

@@ -71,6 +71,9 @@ bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
 		if (!read_piece(r, o, copy, pos, len))
 			return false;
 		r->m->budget -= len / sizeof(long);
+		/* What was noted makes room for what the next piece has. */
+		if (r->marks)
+			kmt_mark_follow(r->m);
 		if (kmt_mark_relax(r->m))
 			return false;
 		pos += len;

@@ -14,20 +14,24 @@
 #include "core.h"
 #include "trace.h"
 
-/* Traces that share a place, and places. */
-#define KMT_WAYS	2
-#define KMT_TRACE_ORDER	get_order(CONFIG_KMEMTRACK_STACK_DEPTH * SZ_2K)
-#define KMT_TRACE_SETS	((PAGE_SIZE << KMT_TRACE_ORDER) /		\
-			 sizeof(struct kmt_trace_set))
+/* Traces that share a place, and places: a power of two. */
+#define KMT_WAYS		3
+#define KMT_TRACE_SHIFT		6
+#define KMT_TRACE_SETS		BIT(KMT_TRACE_SHIFT)
+#define KMT_TRACE_ORDER							\
+	get_order(KMT_TRACE_SETS * sizeof(struct kmt_trace_set))
 
 /**
  * struct kmt_trace_set - traces with the same hash
- * @way: the traces
- * @turn: counts the traces that were kept: whose place is next
+ * @way: the traces, what was kept last first
+ * @size: of it all, a power of two: an address is found in one step
  */
 struct kmt_trace_set {
-	struct kmt_trace way[KMT_WAYS];
-	unsigned long turn;
+	union {
+		struct kmt_trace way[KMT_WAYS];
+		char size[roundup_pow_of_two(KMT_WAYS *
+					     sizeof(struct kmt_trace))];
+	};
 };
 
 /**
@@ -58,52 +62,70 @@ DECLARE_PER_CPU(struct kmt_recent, kmt_recent);
 #define KMT_COMM_NONE	0
 
 /*
- * Where the trace whose first record is at @fp may be kept; NULL if it is not.
- * What distinguishes call paths is who called the allocator, and how deep.
+ * The record after the one at @fp, of a stack that is there; false if that one
+ * is the last: a trace so short has no place in the table.
  */
-static __always_inline struct kmt_trace_set *
-kmt_find_set(struct kmt_trace_set *sets, unsigned long stack, unsigned long fp)
+static __always_inline bool kmt_second_record(unsigned long stack,
+					      unsigned long fp,
+					      struct kmt_record *second)
 {
-	unsigned long next;
-	u32 hash;
+	unsigned long next = kmt_record(fp).next;
 
-	if (unlikely(!sets))
-		return NULL;
-	next = kmt_record(fp).next;
 	if (unlikely(!kmt_on_stack(stack, stack + THREAD_SIZE, next)))
-		return NULL;
-	hash = hash_32(kmt_record(next).pc + fp - stack, 32);
-	return &sets[reciprocal_scale(hash, KMT_TRACE_SETS)];
+		return false;
+	*second = kmt_record(next);
+	return true;
 }
 
 /*
- * The trace whose first record is at @fp, if it was seen lately; else NULL.
- * Interrupts are off.
+ * Where a trace may be kept whose first record is @at bytes up the stack. What
+ * distinguishes call paths is who called the allocator, and how deep.
  */
-static __always_inline const struct kmt_trace *
-kmt_find_trace(struct kmt_trace_set *sets, unsigned long stack,
-	       unsigned long fp)
+static __always_inline struct kmt_trace_set *
+kmt_set_of(struct kmt_trace_set *sets, unsigned long at,
+	   const struct kmt_record *second)
 {
-	const struct kmt_trace_set *set = kmt_find_set(sets, stack, fp);
-	const struct kmt_trace *trace;
-	unsigned int way = 0;
+	unsigned long hash = second->pc + at;
 
-	if (unlikely(!set))
-		return NULL;
-	trace = set->way;
-	do {
-		/* 0, where no record can be, is a place without one. */
-		if (trace->at == fp - stack && kmt_trace_is(trace, stack, fp))
-			return trace;
-		trace++;
-	} while (++way < KMT_WAYS);
-	return NULL;
+	return &sets[((hash ^ hash >> 8) >> 2) % KMT_TRACE_SETS];
+}
+
+/* Whether @trace is on the stack now; sets its handle if it is. */
+static __always_inline bool kmt_recognise(const struct kmt_trace *trace,
+					  unsigned long stack, unsigned long fp,
+					  u32 *handle)
+{
+	/* 0, where no record can be, is a place without a trace. */
+	if (trace->at != fp - stack || !kmt_trace_is(trace, stack, fp))
+		return false;
+	*handle = trace->handle;
+	return true;
+}
+
+/*
+ * The handle of the trace whose first record is at @fp, if it was seen lately.
+ * Interrupts are off. No loop: that costs as much as a look.
+ */
+static __always_inline bool kmt_find_trace(struct kmt_trace_set *sets,
+					   unsigned long stack,
+					   unsigned long fp, u32 *handle)
+{
+	const struct kmt_trace_set *set;
+	struct kmt_record second;
+
+	if (unlikely(!sets) || !kmt_second_record(stack, fp, &second))
+		return false;
+	set = kmt_set_of(sets, fp - stack, &second);
+	static_assert(KMT_WAYS == 3);
+	return likely(kmt_recognise(&set->way[0], stack, fp, handle)) ||
+	       likely(kmt_recognise(&set->way[1], stack, fp, handle)) ||
+	       kmt_recognise(&set->way[2], stack, fp, handle);
 }
 
 static __always_inline bool kmt_same_name(const struct kmt_name *a,
 					  const struct kmt_name *b)
 {
-	return a->w[0] == b->w[0] && a->w[1] == b->w[1];
+	return !((a->w[0] ^ b->w[0]) | (a->w[1] ^ b->w[1]));
 }
 
 /* The name of the current task as it is now; others may be changing it. */
@@ -130,15 +152,12 @@ static __always_inline bool kmt_origin_recent(struct kmt_origin *origin,
 	unsigned long stack = (unsigned long)task_stack_page(current);
 	struct kmt_recent *recent = this_cpu_ptr(&kmt_recent);
 	struct kmt_name name = kmt_task_name();
-	const struct kmt_trace *trace;
 
 	if (unlikely(fp - stack >= THREAD_SIZE ||
 		     !kmt_same_name(&recent->name, &name)))
 		return false;
-	trace = kmt_find_trace(recent->sets, stack, fp);
-	if (unlikely(!trace))
+	if (unlikely(!kmt_find_trace(recent->sets, stack, fp, &origin->stack)))
 		return false;
-	origin->stack = trace->handle;
 	origin->born = jiffies;
 	origin->pid = current->pid;
 	origin->comm = recent->comm;

@@ -122,16 +122,19 @@ void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 {
 	struct kmt_core *core = m->core;
 	const u16 epoch = core->epoch;
+	const struct kmt_look look = kmt_look_innocent(epoch);
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
 	memset(v, 0, sizeof(*v));
 	kmt_filter_reset(f);
+	if (!READ_ONCE(core->doubt))
+		return;
 	kmt_for_each_chunk(core, chunk) {
 		if (!kmt_go_on_in(m, chunk))
 			return;
 		kmt_for_each_in(chunk, o) {
-			if (likely(kmt_seems_innocent(o, epoch)))
+			if (kmt_seems_innocent(o, epoch, &look))
 				continue;
 			if (!kmt_go_on(m))
 				return;
@@ -196,6 +199,7 @@ void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 		  struct kmt_verdict *v)
 {
 	const u16 epoch = m->core->epoch;
+	const struct kmt_look look = kmt_look_innocent(epoch);
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
@@ -205,7 +209,7 @@ void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 		if (!kmt_go_on_in(m, chunk))
 			return;
 		kmt_for_each_in(chunk, o) {
-			if (likely(kmt_seems_innocent(o, epoch)))
+			if (kmt_seems_innocent(o, epoch, &look))
 				continue;
 			if (!kmt_go_on(m))
 				return;

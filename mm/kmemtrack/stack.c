@@ -46,16 +46,14 @@ static unsigned long stack_of(unsigned long fp)
 /* The handle of the trace, if it was seen lately; else 0. */
 static u32 find_trace(unsigned long fp)
 {
-	const struct kmt_trace *trace = NULL;
 	unsigned long stack, flags;
-	u32 handle;
+	u32 handle = 0;
 
 	local_irq_save(flags);
 	stack = stack_of(fp);
 	if (likely(stack))
-		trace = kmt_find_trace(__this_cpu_read(kmt_recent.sets), stack,
-				       fp);
-	handle = trace ? trace->handle : 0;
+		kmt_find_trace(__this_cpu_read(kmt_recent.sets), stack, fp,
+			       &handle);
 	local_irq_restore(flags);
 	return handle;
 }
@@ -64,8 +62,9 @@ static u32 find_trace(unsigned long fp)
 static void learn_trace(unsigned long fp, unsigned long *entries,
 			unsigned int nr, u32 handle)
 {
-	struct kmt_trace_set *set;
 	unsigned long stack, flags, last;
+	struct kmt_trace_set *sets;
+	struct kmt_record second;
 	/*
 	 * The depot does so, too: what an interrupt came upon is left out. A
 	 * task that none has come upon need not look for that.
@@ -76,11 +75,14 @@ static void learn_trace(unsigned long fp, unsigned long *entries,
 		return;
 	local_irq_save(flags);
 	stack = stack_of(fp);
-	set = stack ? kmt_find_set(__this_cpu_read(kmt_recent.sets), stack,
-				   fp) : NULL;
-	if (set) {
-		struct kmt_trace *trace = &set->way[set->turn++ % KMT_WAYS];
+	sets = __this_cpu_read(kmt_recent.sets);
+	if (stack && sets && kmt_second_record(stack, fp, &second)) {
+		struct kmt_trace_set *set = kmt_set_of(sets, fp - stack,
+						       &second);
+		struct kmt_trace *trace = set->way;
 
+		/* What comes next is likely to be the same. */
+		memmove(trace + 1, trace, (KMT_WAYS - 1) * sizeof(*trace));
 		trace->handle = handle;
 		if (!kmt_trace_take(trace, stack, stack + THREAD_SIZE, last,
 				    fp, entries, kept, kept < nr))

@@ -43,8 +43,9 @@ static void show_pool(struct seq_file *seq)
 	show(seq, "pool_given_back_bytes",
 	     READ_ONCE(kmt_pages_given_back) * PAGE_SIZE);
 	show(seq, "object_bytes", sizeof(struct kmt_object));
-	show(seq, "shards", kmt_core.nr_shards);
-	show(seq, "shard_bytes", kmt_core.nr_shards * sizeof(struct kmt_tree));
+	show(seq, "shards", kmt_core.last_shard + 1UL);
+	show(seq, "shard_bytes",
+	     (kmt_core.last_shard + 1UL) * sizeof(struct kmt_tree));
 	show(seq, "traces_unwound", atomic_long_read(&kmt_unwound));
 }
 

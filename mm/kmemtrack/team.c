@@ -158,6 +158,8 @@ static void sweep(struct kmt_team *team, struct kmt_marker *m)
 {
 	struct kmt_chunk *chunk = team->chunks;
 
+	if (kmt_my_turn(m))
+		kmt_mark_wide(m);
 	for (; chunk && !m->stopped; chunk = chunk->next)
 		if (kmt_my_turn(m))
 			kmt_mark_chunk(m, chunk);

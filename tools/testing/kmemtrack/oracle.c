@@ -490,11 +490,7 @@ void oracle_compare(struct model *m)
 		AGREE(!(o.flags & KMT_ALIAS) == !b->aliased);
 		AGREE(!(o.flags & KMT_LEAK) == !b->leak);
 	}
-	for (i = 0; i < m->s->core.nr_shards; i++)
-		nr -= m->s->core.shards[i].nr;
-	for (i = 0; i < KMT_NR_SPACES; i++)
-		nr -= m->s->core.wide[i].nr;
-	AGREE(!nr);
+	AGREE(nr == check_core(m->s));
 	for (i = 0; i <= KMT_EV_NOTE_UNKNOWN; i++)
 		AGREE(i == KMT_EV_FREE_TWICE ||
 		      sim_events(m->s, i) == m->events[i]);

@@ -110,6 +110,7 @@ bool kmt_env_read(void *dst, unsigned long src, size_t len)
 	assert(len && len <= KMT_STEP_WORDS * sizeof(long));
 	assert(!((src | len) & (sizeof(long) - 1)));
 	assert(src / SIM_PAGE == (src + len - 1) / SIM_PAGE);
+	host_count_read(len / sizeof(long));
 	if (the_sim->on_read)
 		the_sim->on_read(the_sim, src, len);
 	if (!sim_mapped(src))

@@ -170,7 +170,7 @@ bool sim_snapshot(struct sim *s, unsigned long lo, unsigned long hi);
 void sim_put_late(struct sim *s, unsigned long addr, unsigned long word);
 
 /* check.c: every invariant of object.h and core.h; fails the test */
-void check_core(struct sim *s);
+unsigned long check_core(struct sim *s);
 
 /* A random number generator that is the same everywhere. */
 static inline u64 sim_random(u64 *state)

@@ -230,6 +230,34 @@ static void test_root_no_more(void **state)
 	assert_int_equal(s->v.accused, 1);
 }
 
+/*
+ * A lock is kept from one block of a region to the next, but not for long: who
+ * wants to allocate or free there waits.
+ */
+static void test_hold(void **state)
+{
+	struct sim *s = *state;
+	unsigned long size, i, nr;
+
+	for (size = 8; size <= 512; size *= 2) {
+		nr = 0x8000 / size;
+		for (i = 0; i < nr; i++) {
+			sim_alloc(s, SIM_LINEAR + i * size, size);
+			sim_put(SIM_LINEAR + i * size,
+				SIM_LINEAR + (i + 1) % nr * size);
+		}
+		sim_put(ROOT(0), SIM_LINEAR + size * (nr / 2));
+		host_words_held_max = 0;
+		mark(s);
+		for (i = 0; i < nr; i++)
+			assert_false(sim_white(s, SIM_LINEAR + i * size));
+		assert_in_range(host_words_held_max, 2 * size / sizeof(long),
+				512);
+		for (i = 0; i < nr; i++)
+			sim_free(s, SIM_LINEAR + i * size, size);
+	}
+}
+
 /* Without a table of useless words all is as with it. */
 static void test_no_table(void **state)
 {
@@ -255,6 +283,7 @@ int main(void)
 		T(test_useless_and_born),
 		cmocka_unit_test(test_stale_neighbour),
 		T(test_root_no_more),
+		T(test_hold),
 		T(test_no_table),
 	};
 

@@ -178,7 +178,7 @@ static void test_resize(void **state)
 	assert_true(sim_tracked(s, SIM_VMALLOC));
 	check_core(s);
 	s->core.shards = s->shards;
-	s->core.nr_shards = 1;
+	s->core.last_shard = 0;
 	memset(s->shards, 0, sizeof(s->shards));
 	free(table);
 }

@@ -368,7 +368,8 @@ static void test_stop(void **state)
 	unsigned long words;
 
 	for (i = 0; i < 20; i++)
-		sim_alloc_min(s, BLOCK(i), 1024, i & 1);
+		sim_alloc_min(s, BLOCK(i), 2 * KMT_STEP_WORDS * sizeof(long),
+			      i & 1);
 	s->fine = true;
 	s->on_relax = give_up;
 	s->priv = &left;

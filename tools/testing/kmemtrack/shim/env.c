@@ -15,6 +15,8 @@ void (*host_before_lock)(void);
 static __thread bool irqs_off;
 static __thread raw_spinlock_t *held[MAX_HELD];
 static __thread unsigned int nr_held;
+static __thread unsigned long words_held;
+__thread unsigned long host_words_held_max;
 
 bool host_irqs_off(void)
 {
@@ -66,6 +68,8 @@ bool host_trylock(raw_spinlock_t *lock)
 	if (__atomic_exchange_n(&lock->locked, 1, __ATOMIC_ACQUIRE))
 		return false;
 	__atomic_store_n(&lock->owner, (void *)&nr_held, __ATOMIC_RELAXED);
+	if (!nr_held)
+		words_held = 0;
 	held[nr_held++] = lock;
 	return true;
 }
@@ -82,6 +86,15 @@ void host_unlock(raw_spinlock_t *lock)
 	nr_held--;
 	__atomic_store_n(&lock->owner, NULL, __ATOMIC_RELAXED);
 	__atomic_store_n(&lock->locked, 0, __ATOMIC_RELEASE);
+}
+
+/* Words of memory that are read while a lock is held: who wants it waits. */
+void host_count_read(unsigned long words)
+{
+	if (nr_held)
+		words_held += words;
+	if (words_held > host_words_held_max)
+		host_words_held_max = words_held;
 }
 
 bool host_lock_held(const raw_spinlock_t *lock)

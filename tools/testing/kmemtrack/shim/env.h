@@ -47,6 +47,8 @@ typedef unsigned int gfp_t;
 #define __always_inline	inline __attribute__((always_inline))
 #endif
 
+#define OPTIMIZER_HIDE_VAR(var)	__asm__("" : "=r" (var) : "0" (var))
+
 #ifdef __SANITIZE_THREAD__
 /* Not recorded at all: a suppression needs the stack of both accesses. */
 void AnnotateIgnoreReadsBegin(const char *file, int line);
@@ -134,6 +136,9 @@ extern void (*host_before_lock)(void);
 
 bool host_irqs_off(void);
 unsigned int host_locks_held(void);
+/* The most words that this thread read under one lock; reset it to ask anew. */
+extern __thread unsigned long host_words_held_max;
+void host_count_read(unsigned long words);
 unsigned long host_irq_save(void);
 void host_irq_restore(unsigned long flags);
 int host_processor_id(void);

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Noting references: a piece of memory is read, and what may be references in
+ * it goes to the mark stack, to be followed later.
+ */
+#ifndef _KMT_NOTES_H
+#define _KMT_NOTES_H
+
+#include "mark.h"
+
+/**
+ * struct kmt_notes - what is done with the words of a piece
+ * @m: marker; all that is asked of it here stays the same meanwhile
+ * @useless: its table
+ * @self: first byte of the block that is read
+ * @bytes: its size; 0 if it is none
+ * @lo: addresses that may have blocks
+ * @span: bytes of them
+ * @skip_lo: of those, addresses in the image
+ * @skip_span: bytes of them
+ * @apart: per-CPU pointers are none of those, or not all of them are negative
+ * @top: where in the mark stack the next reference goes
+ */
+struct kmt_notes {
+	struct kmt_marker *m;
+	unsigned long *useless;
+	unsigned long self;
+	unsigned long bytes;
+	unsigned long lo;
+	unsigned long span;
+	unsigned long skip_lo;
+	unsigned long skip_span;
+	bool apart;
+	struct kmt_grey *top;
+};
+
+/* What kmt_notes_begin() is to be told. */
+static __always_inline bool kmt_notes_apart(const struct kmt_marker *m)
+{
+	return m->apart || (long)m->virt.lo >= 0;
+}
+
+/* @m is one of those that kmt_is_plain() is true of. */
+static __always_inline void kmt_notes_begin(struct kmt_notes *n,
+					    struct kmt_marker *m, bool apart)
+{
+	n->m = m;
+	n->useless = m->useless;
+	n->self = 0;
+	n->bytes = 0;
+	n->lo = m->virt.lo;
+	n->span = m->virt.hi - m->virt.lo;
+	n->skip_lo = m->core->skip.lo;
+	n->skip_span = m->core->skip.hi - m->core->skip.lo;
+	n->apart = apart;
+	n->top = m->stack + m->depth;
+}
+
+static __always_inline bool kmt_has_blocks(const struct kmt_notes *n,
+					   unsigned long word)
+{
+	return word - n->lo < n->span ||
+	       (n->apart && kmt_in(&n->m->percpu, word));
+}
+
+/*
+ * Puts @word on the mark stack if it may be a reference to another block. What
+ * is a reference was most often seen before, so that is asked for first.
+ */
+static __always_inline void kmt_note_word(struct kmt_notes *n,
+					  unsigned long word)
+{
+	if (n->apart ? !kmt_has_blocks(n, word) : (long)word >= 0)
+		return;
+	if (word - n->self < n->bytes ||
+	    n->useless[kmt_place_of(word)] == word)
+		return;
+	if (!n->apart && !kmt_has_blocks(n, word))
+		return;
+	/* Per-CPU pointers look like addresses in the image. */
+	if (word - n->skip_lo < n->skip_span && !kmt_in(&n->m->percpu, word))
+		return;
+	*n->top++ = (struct kmt_grey){ NULL, word };
+}
+
+/*
+ * The words of [@pos, @end); false if they cannot be read. Most are small
+ * numbers: four of them are passed over with one look at their signs.
+ */
+static __always_inline bool kmt_note_words(struct kmt_notes *n,
+					   unsigned long pos, unsigned long end)
+{
+	const unsigned long fours = end - 4 * sizeof(long);
+	unsigned long a, b, c, d;
+	unsigned int bad = 0;
+
+	while (pos <= fours) {
+		kmt_env_four(pos, &a, &b, &c, &d, &bad);
+		pos += 4 * sizeof(long);
+		if (!n->apart && likely((long)(a | b | c | d) >= 0))
+			continue;
+		kmt_note_word(n, a);
+		kmt_note_word(n, b);
+		kmt_note_word(n, c);
+		kmt_note_word(n, d);
+	}
+	for (; pos < end; pos += sizeof(long)) {
+		kmt_env_one(pos, &a, &bad);
+		kmt_note_word(n, a);
+	}
+	return !bad;
+}
+
+#endif /* _KMT_NOTES_H */
