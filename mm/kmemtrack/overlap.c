@@ -220,7 +220,8 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 				  old.addr + old.size, gfp);
 		ret = ret ?: before ?: after;
 	}
-	if (!found)
+	/* Memory that was reserved, but never allocated, is freed like this. */
+	if (!found && space != KMT_PHYS)
 		kmt_event(core, KMT_EV_FREE_UNKNOWN);
 	return ret;
 }

@@ -256,7 +256,7 @@ static void do_free_part(struct steps *t)
 	if (nr > 8)
 		return;
 	kmt_free_part(&t->m.s->core, near->space, lo, size, GFP_KERNEL);
-	t->m.events[KMT_EV_FREE_UNKNOWN] += !known;
+	t->m.events[KMT_EV_FREE_UNKNOWN] += !known && near->space != KMT_PHYS;
 	for (i = 0; i < MAX_BLOCKS; i++)
 		if (overlaps(&t->m.b[i], cut[0].space, lo, size))
 			forget(&t->m.b[i]);

@@ -43,6 +43,12 @@ static void test_unknown_free(void **state)
 	assert_false(kmt_free(&s->core, KMT_VIRT, BLOCK(1)));
 	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 7);
 	assert_int_equal(sim_events(s, KMT_EV_FREE_INSIDE), 0);
+	/* The initial ramdisk was reserved by memblock, not allocated. */
+	assert_int_equal(kmt_free_part(&s->core, KMT_PHYS, 0x48000000, 0x1000,
+				       GFP_KERNEL), 0);
+	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 7);
+	kmt_free_part(&s->core, KMT_VIRT, BLOCK(3), 64, GFP_KERNEL);
+	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 8);
 }
 
 static void test_free_inside(void **state)
