@@ -92,12 +92,14 @@ truth()
 
 # thrice <command...>: memory is read conservatively: a stale word that looks
 # like an address, on some stack, can hide a leak. That is luck; three times
-# in a row, each time with other memory, is not.
+# in a row, each time with other memory, is not. What RCU is about to free is
+# full of such words: on a busy host that takes longer, and is gone by the next.
 thrice()
 {
 	for attempt in 1 2 3; do
 		"$@" && return
 		echo "attempt $attempt failed"
+		sleep 1
 	done
 	return 1
 }
