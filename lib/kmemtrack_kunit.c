@@ -242,7 +242,7 @@ static void references(struct kunit *test)
 	kmt_mark_end(&e->m);
 }
 
-/* More than the mark stack holds, both broad and deep. */
+/* More large blocks than the mark stack holds, and a deep list. */
 static void many(struct kunit *test)
 {
 	const unsigned int nr = 4 * NR_GREY;
@@ -251,7 +251,6 @@ static void many(struct kunit *test)
 	unsigned int i, missed = 0;
 
 	KUNIT_ASSERT_EQ(test, track_as(e, index, nr * sizeof(*index), 1), 0);
-	/* Too large to be read at once: they wait on the stack. */
 	for (i = 0; i < nr; i++)
 		index[i] = tracked(test, KMT_STEP_WORDS * sizeof(long) + 32);
 	last = tracked(test, 32);
