@@ -13,6 +13,7 @@
 #include <linux/stackdepot.h>
 #include <linux/stacktrace.h>
 
+#include "../mm/kmemtrack/compat.h"
 #include "../mm/kmemtrack/glue.h"
 
 #define ROUNDS		3000
@@ -207,12 +208,18 @@ static void same_traces(struct kunit *test, u64 seed, gfp_t gfp,
 	tasklet_kill(&way->tasklet);
 }
 
-/* One way, many times: the unwinder is seldom asked. */
-static void few_unwound(struct kunit *test, gfp_t gfp,
+/* Traces that no CPU had in mind. */
+static long unknown_traces(void)
+{
+	return atomic_long_read(&kmt_walked) + atomic_long_read(&kmt_unwound);
+}
+
+/* One way, many times: it is known nearly always. */
+static void few_unknown(struct kunit *test, gfp_t gfp,
 			void (*go)(struct way *way))
 {
 	struct way *way = new_way(test, gfp);
-	long before = atomic_long_read(&kmt_unwound);
+	long before = unknown_traces();
 	unsigned int i;
 
 	for (i = 0; i < ROUNDS; i++) {
@@ -220,13 +227,23 @@ static void few_unwound(struct kunit *test, gfp_t gfp,
 		kfree(way->p);
 	}
 	tasklet_kill(&way->tasklet);
-	KUNIT_EXPECT_LT(test, atomic_long_read(&kmt_unwound) - before,
-			ROUNDS / 10);
+	KUNIT_EXPECT_LT(test, unknown_traces() - before, ROUNDS / 10);
 }
 
+/* Of a task the unwinder is not asked where there are frame records. */
 static void task_traces(struct kunit *test)
 {
+	long walked = atomic_long_read(&kmt_walked);
+	long unwound = atomic_long_read(&kmt_unwound);
+	unsigned long last;
+
 	same_traces(test, 1, GFP_KERNEL, walk);
+	walked = atomic_long_read(&kmt_walked) - walked;
+	unwound = atomic_long_read(&kmt_unwound) - unwound;
+	if (!kmt_last_record(&last))
+		KUNIT_EXPECT_EQ(test, walked, 0);
+	else if (kmt_true_returns())
+		KUNIT_EXPECT_GT(test, walked, 10 * unwound);
 }
 
 static void hardirq_traces(struct kunit *test)
@@ -241,12 +258,12 @@ static void softirq_traces(struct kunit *test)
 
 static void recognised(struct kunit *test)
 {
-	few_unwound(test, GFP_KERNEL, walk);
+	few_unknown(test, GFP_KERNEL, walk);
 }
 
 static void recognised_in_softirq(struct kunit *test)
 {
-	few_unwound(test, GFP_ATOMIC, run_tasklet_at_once);
+	few_unknown(test, GFP_ATOMIC, run_tasklet_at_once);
 }
 
 static int traces_init(struct kunit *test)

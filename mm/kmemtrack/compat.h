@@ -15,6 +15,7 @@
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
 #include <linux/shrinker.h>
+#include <linux/stackdepot.h>
 #include <linux/version.h>
 #include <linux/vmalloc.h>
 
@@ -136,6 +137,40 @@ static inline bool kmt_last_record(unsigned long *addr)
 	*addr = 0;
 	return false;
 #endif
+}
+
+/* Keeps a trace that was taken outside of interrupts, and has none in it. */
+static inline depot_stack_handle_t
+kmt_depot_save(unsigned long *entries, unsigned int nr, gfp_t gfp)
+{
+#ifdef STACK_DEPOT_FLAG_NO_IRQ
+	return stack_depot_save_flags(entries, nr, gfp,
+				      STACK_DEPOT_FLAG_CAN_ALLOC |
+				      STACK_DEPOT_FLAG_NO_IRQ);
+#else
+	return stack_depot_save(entries, nr, gfp);
+#endif
+}
+
+/*
+ * Whether the return addresses on the current task's stack are what they were:
+ * no tracer has put its own in place of one.
+ */
+static inline bool kmt_true_returns(void)
+{
+#ifdef CONFIG_FUNCTION_GRAPH_TRACER
+	if (current->ret_stack)
+		return false;
+#endif
+#ifdef CONFIG_KRETPROBES
+	if (current->kretprobe_instances.first)
+		return false;
+#endif
+#ifdef CONFIG_RETHOOK
+	if (current->rethooks.first)
+		return false;
+#endif
+	return true;
 }
 
 #if defined(CONFIG_ARM64)

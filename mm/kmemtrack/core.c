@@ -75,34 +75,6 @@ static int insert_anywhere(struct kmt_core *core, enum kmt_space space,
 	return kmt_insert_over(core, &new, gfp);
 }
 
-/* A record in @shard to be filled in: new, or vacant so far. */
-static struct kmt_object *place_object(struct kmt_core *core,
-				       struct kmt_cell_cache *cache,
-				       struct kmt_tree *shard,
-				       unsigned long addr, unsigned long size)
-{
-	struct rb_node **link, *parent;
-	struct kmt_object **hints, *o;
-
-	link = kmt_tree_place(shard, addr, size, &parent);
-	if (likely(link)) {
-		o = kmt_cell_get(core);
-		if (unlikely(!o))
-			return NULL;
-		kmt_cell_settle(o, KMT_VIRT, addr, size);
-		kmt_tree_link(shard, o, link, parent);
-	} else {
-		o = kmt_to_object(parent);
-		if (!kmt_is_vacant(o) || o->addr != addr || o->size != size)
-			return NULL;
-		kmt_count_vacant(cache, -1);
-	}
-	hints = READ_ONCE(cache->hints);
-	if (hints)
-		WRITE_ONCE(*kmt_hint(hints, addr), o);
-	return o;
-}
-
 /* What belongs in @shard; false if that is not so easy. */
 static bool insert_in(struct kmt_core *core, struct kmt_tree *shard,
 		      unsigned long addr, unsigned long size, u8 min,
@@ -112,7 +84,7 @@ static bool insert_in(struct kmt_core *core, struct kmt_tree *shard,
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&shard->lock, flags);
-	o = place_object(core, kmt_cache_of(core), shard, addr, size);
+	o = kmt_place(core, shard, addr, size);
 	if (likely(o)) {
 		fill(core, o, min, origin);
 		kmt_shard_enliven(shard, o, KMT_VIRT);
@@ -122,7 +94,7 @@ static bool insert_in(struct kmt_core *core, struct kmt_tree *shard,
 }
 
 /**
- * kmt_insert_slowly - track a block that kmt_occupy() does not know
+ * kmt_insert_slowly - track a block that kmt_settle() does not take
  * @core: tracker
  * @space: address space of @addr
  * @addr: first byte
@@ -138,15 +110,9 @@ int kmt_insert_slowly(struct kmt_core *core, enum kmt_space space,
 		      unsigned long addr, unsigned long size, u8 min,
 		      const struct kmt_origin *origin, gfp_t gfp)
 {
-	struct kmt_tree *shard;
-
-	if (space == KMT_VIRT && kmt_is_sharded(core, addr, size)) {
-		shard = kmt_shard_of(core, addr);
-		/* A hint that is often wrong, but never when it says no. */
-		if (likely(!READ_ONCE(shard->wide)) &&
-		    likely(insert_in(core, shard, addr, size, min, origin)))
-			return 0;
-	}
+	if (space == KMT_VIRT && kmt_is_sharded(core, addr, size) &&
+	    insert_in(core, kmt_shard_of(core, addr), addr, size, min, origin))
+		return 0;
 	return insert_anywhere(core, space, addr, size, min, origin, gfp);
 }
 
@@ -169,13 +135,16 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	       unsigned long size, u8 min, const struct kmt_origin *origin,
 	       gfp_t gfp)
 {
+	struct kmt_tree *shard;
 	unsigned long flags;
 	bool done = false;
 
 	if (space == KMT_VIRT && min == 1 &&
 	    kmt_is_sharded(core, addr, size)) {
 		local_irq_save(flags);
-		done = kmt_occupy(core, addr, size, origin);
+		done = kmt_occupy(core, addr, size, origin, &shard);
+		if (!done && shard)
+			done = kmt_settle(core, shard, addr, size, origin);
 		local_irq_restore(flags);
 	}
 	return likely(done) ? 0 :

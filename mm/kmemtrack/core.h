@@ -32,6 +32,10 @@ struct kmt_marker;
  * @wide: for a shard: objects of the wide tree that overlap its regions,
  *	under the lock of that wide tree
  * @root: the tree; whether it is empty is also looked at without the lock
+ * @last: what has the highest address in it, NULL if it is empty: slabs are
+ *	filled upwards, so that most new blocks come behind it
+ *
+ * Its size is a power of two but for debugging: found in one step.
  */
 struct kmt_tree {
 	raw_spinlock_t lock;
@@ -40,6 +44,10 @@ struct kmt_tree {
 		u32 wide;
 	};
 	struct rb_root root;
+	struct rb_node *last;
+#ifdef CONFIG_64BIT
+	unsigned long unused;
+#endif
 };
 
 /* Bytes of the linear map that share a shard (a region). */

@@ -176,11 +176,14 @@ extern unsigned long kmt_grown;
 /* origin.c: who allocates? */
 void kmt_origin(struct kmt_origin *origin, unsigned long fp,
 		unsigned long caller, gfp_t gfp);
+u16 kmt_task_comm(void);
 void kmt_comm_init(void);
 const char *kmt_comm(u16 handle);
 
 /* stack.c: backtraces */
+extern atomic_long_t kmt_walked;
 extern atomic_long_t kmt_unwound;
+u32 kmt_stack_find(unsigned long fp);
 u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp);
 void kmt_traces_on(void);
 void kmt_traces_off(void);

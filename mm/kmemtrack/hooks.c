@@ -68,6 +68,15 @@ static void note_untracked(int err, gfp_t gfp)
 		kmt_note_lost(gfp);
 }
 
+static void track_as(enum kmt_space space, unsigned long addr, size_t size,
+		     u8 min, gfp_t gfp, const struct kmt_origin *origin)
+{
+	note_untracked(kmt_insert(&kmt_core, space, addr, size, min, origin,
+				  gfp), gfp);
+	if (unlikely(READ_ONCE(kmt_state) == KMT_EARLY))
+		kmt_note_early_use();
+}
+
 /* In any context, at any time. */
 static noinline void track(enum kmt_space space, unsigned long addr,
 			   size_t size, u8 min, gfp_t gfp, unsigned long fp,
@@ -79,23 +88,43 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 		return;
 	/* There are no backtraces in early boot. */
 	kmt_origin(&origin, fp, caller, gfp);
-	note_untracked(kmt_insert(&kmt_core, space, addr, size, min, &origin,
-				  gfp), gfp);
-	if (READ_ONCE(kmt_state) == KMT_EARLY)
-		kmt_note_early_use();
+	track_as(space, addr, size, min, gfp, &origin);
 }
 
-/* A record is needed that this CPU does not remember. */
+/* By a task, along a path or under a name that this CPU does not remember. */
+static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
+				 u32 stack, unsigned long fp,
+				 unsigned long caller)
+{
+	struct kmt_origin origin;
+
+	if (!admitted())
+		return;
+	origin.stack = stack ? stack : kmt_stack_save(fp, caller, gfp);
+	origin.born = jiffies;
+	origin.pid = current->pid;
+	origin.comm = kmt_task_comm();
+	track_as(KMT_VIRT, addr, size, 1, gfp, &origin);
+}
+
+/*
+ * A record is needed that this CPU does not remember. Interrupts are off;
+ * @flags say how they were. @shard is locked, or NULL.
+ */
 static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
-				  u32 stack, s32 pid, u32 born, u16 comm)
+				  struct kmt_tree *shard, unsigned long flags,
+				  u32 stack, u32 born, u16 comm)
 {
 	/* In registers so far. */
 	const struct kmt_origin origin = {
-		.stack = stack, .pid = pid, .born = born, .comm = comm,
+		.stack = stack, .pid = current->pid, .born = born, .comm = comm,
 	};
+	bool done = shard && kmt_settle(&kmt_core, shard, addr, size, &origin);
 
-	note_untracked(kmt_insert_slowly(&kmt_core, KMT_VIRT, addr, size, 1,
-					 &origin, gfp), gfp);
+	local_irq_restore(flags);
+	if (unlikely(!done))
+		note_untracked(kmt_insert_slowly(&kmt_core, KMT_VIRT, addr,
+						 size, 1, &origin, gfp), gfp);
 }
 
 /*
@@ -107,21 +136,23 @@ void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 {
 	unsigned long addr = untagged(ptr), flags;
 	struct kmt_origin origin;
-	bool done;
+	struct kmt_tree *shard;
 
 	if (kmt_is_sharded(&kmt_core, addr, size) && likely(min_count == 1) &&
 	    likely(in_task())) {
 		local_irq_save(flags);
-		if (likely(kmt_origin_recent(&origin, frame_record()))) {
-			done = kmt_occupy(&kmt_core, addr, size, &origin);
+		if (unlikely(!kmt_origin_recent(&origin, frame_record()))) {
 			local_irq_restore(flags);
-			if (unlikely(!done))
-				track_afresh(addr, size, gfp, origin.stack,
-					     origin.pid, origin.born,
-					     origin.comm);
-			return;
+			track_newly(addr, size, gfp, origin.stack,
+				    frame_record(), _RET_IP_);
+		} else if (unlikely(!kmt_occupy(&kmt_core, addr, size, &origin,
+						&shard))) {
+			track_afresh(addr, size, gfp, shard, flags,
+				     origin.stack, origin.born, origin.comm);
+		} else {
+			local_irq_restore(flags);
 		}
-		local_irq_restore(flags);
+		return;
 	}
 	if (is_block(ptr) && size)
 		track(KMT_VIRT, addr, size, to_min(min_count), gfp,
@@ -224,10 +255,14 @@ EXPORT_SYMBOL(__kmemtrack_free_part_phys);
 
 void __kmemtrack_update_trace(const void *ptr)
 {
-	if (is_block(ptr) && admitted())
-		kmt_set_stack(&kmt_core, KMT_VIRT, untagged(ptr),
-			      kmt_stack_save(frame_record(), _RET_IP_,
-					     GFP_NOWAIT));
+	u32 stack;
+
+	if (!is_block(ptr) || !admitted())
+		return;
+	stack = kmt_stack_find(frame_record());
+	if (!stack)
+		stack = kmt_stack_save(frame_record(), _RET_IP_, GFP_NOWAIT);
+	kmt_set_stack(&kmt_core, KMT_VIRT, untagged(ptr), stack);
 }
 EXPORT_SYMBOL(__kmemtrack_update_trace);
 

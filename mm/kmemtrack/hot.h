@@ -50,14 +50,14 @@ kmt_pop_free(struct kmt_object **list)
 /**
  * kmt_cell_get - take a cell from this CPU's cache
  * @core: tracker
+ * @cache: this CPU's cache
  *
  * Context: interrupts off.
  * Return: a cell without flags, or NULL when cache and global list are empty.
  */
-static __always_inline struct kmt_object *kmt_cell_get(struct kmt_core *core)
+static __always_inline struct kmt_object *
+kmt_cell_get(struct kmt_core *core, struct kmt_cell_cache *cache)
 {
-	struct kmt_cell_cache *cache = kmt_cache_of(core);
-
 	if (unlikely(!cache->free))
 		return kmt_cell_take(core, cache);
 	cache->nr--;
@@ -304,32 +304,37 @@ static __always_inline struct rb_node **
 kmt_tree_place(struct kmt_tree *tree, unsigned long addr, unsigned long size,
 	       struct rb_node **parent)
 {
-	struct rb_node *node = tree->root.rb_node, *last = NULL;
-	struct rb_node **link = &tree->root.rb_node;
+	struct rb_node *node = tree->root.rb_node;
+	struct rb_node *before = tree->last, *after = NULL;
 
-	/* What comes before and what comes after are both on the way. */
+	lockdep_assert_held(&tree->lock);
+	if (likely(before && addr >= kmt_to_object(before)->addr))
+		node = NULL;
+	else
+		before = NULL;
+	/* Seldom is anything in the way: that is not asked at each step. */
 	while (node) {
-		const struct kmt_object *o = kmt_to_object(node);
-		unsigned long behind = addr - o->addr;
-
-		last = node;
-		if (addr < o->addr) {
-			if (unlikely(-behind < size))
-				goto taken;
-			link = &last->rb_left;
-			node = last->rb_left;
+		if (addr < kmt_to_object(node)->addr) {
+			after = node;
+			node = node->rb_left;
 		} else {
-			if (unlikely(behind < o->size))
-				goto taken;
-			link = &last->rb_right;
-			node = last->rb_right;
+			before = node;
+			node = node->rb_right;
 		}
 	}
-	*parent = last;
-	return link;
-taken:
-	*parent = last;
-	return NULL;
+	*parent = before;
+	if (before && addr - kmt_to_object(before)->addr <
+		      kmt_to_object(before)->size)
+		return NULL;
+	if (after && unlikely(kmt_to_object(after)->addr - addr < size)) {
+		*parent = after;
+		return NULL;
+	}
+	/* Of two that are side by side one has no child between them. */
+	if (before && !before->rb_right)
+		return &before->rb_right;
+	*parent = after;
+	return after ? &after->rb_left : &tree->root.rb_node;
 }
 
 /**
@@ -347,8 +352,20 @@ static __always_inline void kmt_tree_link(struct kmt_tree *tree,
 					  struct rb_node *parent)
 {
 	lockdep_assert_held(&tree->lock);
+	if (!parent || (parent == tree->last && link == &parent->rb_right))
+		tree->last = &o->node;
 	rb_link_node(&o->node, parent, link);
 	rb_insert_color(&o->node, &tree->root);
+}
+
+/* Takes @o, live or not, out of its tree, which is locked. */
+static __always_inline void kmt_tree_unlink(struct kmt_tree *tree,
+					    struct kmt_object *o)
+{
+	lockdep_assert_held(&tree->lock);
+	if (tree->last == &o->node)
+		tree->last = rb_prev(&o->node);
+	rb_erase(&o->node, &tree->root);
 }
 
 /* Makes the record of a block, which is in a shard, that of one that lives. */

@@ -226,11 +226,13 @@ void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
 	core->shards = shards;
 	core->last_shard = nr_shards - 1;
 	wide->root = RB_ROOT;
+	wide->last = NULL;
 	wide->nr = 0;
 	core->wide_range[KMT_VIRT] = (struct kmt_range){};
 
 	for (i = 0; i <= last_old; i++) {
 		rehash(core, &old[i].root);
+		old[i].last = NULL;
 		old[i].wide = 0;
 	}
 	rehash(core, &was_wide);

@@ -2,8 +2,9 @@
 /*
  * Birth and death of blocks, as nearly all of them go: a block is freed whose
  * record this CPU remembers, and allocated again in the same place. Inlined
- * into the hooks; that nothing is called here saves as much again. Whatever is
- * not so easy is left to core.c.
+ * into the hooks; that nothing is called here saves as much again. The first
+ * block in a place is inlined beside the hook. Whatever is not so easy is left
+ * to core.c.
  */
 #ifndef _KMT_LIFE_H
 #define _KMT_LIFE_H
@@ -28,29 +29,47 @@ static __always_inline bool kmt_is_sharded(struct kmt_core *core,
 	       likely(size - 1 <= (~addr & (region - 1)));
 }
 
+/* The record of a block that is in its place, and born now. */
+static __always_inline void kmt_bear(struct kmt_core *core,
+				     struct kmt_object *o,
+				     const struct kmt_origin *origin)
+{
+	o->stack = origin->stack;
+	o->pid = origin->pid;
+	o->born = origin->born;
+	o->crc = 0;
+	kmt_show_state(o, READ_ONCE(core->birth) +
+		       origin->comm * kmt_state_of(1, 0, 0, 0, 0));
+}
+
 /**
  * kmt_occupy - track a block that this CPU remembers a vacant record of
  * @core: tracker
  * @addr: first byte of a block that belongs in a shard
  * @size: bytes
  * @origin: who allocated it
+ * @locked: set to its shard if that is locked afterwards, for kmt_settle();
+ *	else to NULL
  *
  * It is to be a leak when nothing refers to it.
  *
  * Context: interrupts off, no tracker lock held.
- * Return: false, with nothing done, if it is not so easy.
+ * Return: false if it is not so easy; true if it is done, with nothing locked.
  */
 static __always_inline bool kmt_occupy(struct kmt_core *core,
 				       unsigned long addr, unsigned long size,
-				       const struct kmt_origin *origin)
+				       const struct kmt_origin *origin,
+				       struct kmt_tree **locked)
 {
 	struct kmt_tree *shard = kmt_shard_of(core, addr);
 	struct kmt_cell_cache *cache = kmt_cache_of(core);
 	struct kmt_object **hints = READ_ONCE(cache->hints), *o;
 	bool known;
 
+	*locked = NULL;
 	if (unlikely(!hints || !raw_spin_trylock(&shard->lock)))
 		return false;
+	*locked = shard;
 	o = READ_ONCE(*kmt_hint(hints, addr));
 	/*
 	 * The size comes last, the address it belongs to before: pairs with
@@ -60,17 +79,81 @@ static __always_inline bool kmt_occupy(struct kmt_core *core,
 	known = likely(o) && likely(smp_load_acquire(&o->size) == size) &&
 		likely(READ_ONCE(o->addr) == addr) &&
 		likely(!READ_ONCE(o->flags));
-	if (known) {
-		kmt_count_vacant(cache, -1);
-		o->stack = origin->stack;
-		o->pid = origin->pid;
-		o->born = origin->born;
-		o->crc = 0;
-		kmt_show_state(o, READ_ONCE(core->birth) +
-			       origin->comm * kmt_state_of(1, 0, 0, 0, 0));
-	}
+	if (unlikely(!known))
+		return false;
+	kmt_count_vacant(cache, -1);
+	kmt_bear(core, o, origin);
 	raw_spin_unlock(&shard->lock);
-	return known;
+	return true;
+}
+
+/**
+ * kmt_place - a record for a block in its shard
+ * @core: tracker
+ * @shard: the shard, locked
+ * @addr: first byte of the block
+ * @size: bytes
+ *
+ * This CPU remembers it from now on.
+ *
+ * Context: interrupts off.
+ * Return: a record to be filled in, new or vacant so far; NULL if there is no
+ * cell at hand, something is in the way, or other blocks than the shard's may
+ * be.
+ */
+static __always_inline struct kmt_object *kmt_place(struct kmt_core *core,
+						    struct kmt_tree *shard,
+						    unsigned long addr,
+						    unsigned long size)
+{
+	struct kmt_cell_cache *cache = kmt_cache_of(core);
+	struct rb_node **link, *parent;
+	struct kmt_object **hints, *o;
+
+	/* A hint that is often wrong, but never when it says no. */
+	if (unlikely(READ_ONCE(shard->wide)))
+		return NULL;
+	link = kmt_tree_place(shard, addr, size, &parent);
+	if (likely(link)) {
+		o = kmt_cell_get(core, cache);
+		if (unlikely(!o))
+			return NULL;
+		kmt_cell_settle(o, KMT_VIRT, addr, size);
+		kmt_tree_link(shard, o, link, parent);
+	} else {
+		o = kmt_to_object(parent);
+		if (!kmt_is_vacant(o) || o->addr != addr || o->size != size)
+			return NULL;
+		kmt_count_vacant(cache, -1);
+	}
+	hints = READ_ONCE(cache->hints);
+	if (likely(hints))
+		WRITE_ONCE(*kmt_hint(hints, addr), o);
+	return o;
+}
+
+/**
+ * kmt_settle - track a block that kmt_occupy() found no record of
+ * @core: tracker
+ * @shard: the shard that was left locked; not so any more afterwards
+ * @addr: first byte
+ * @size: bytes
+ * @origin: who allocated it
+ *
+ * Context: interrupts off.
+ * Return: false, with nothing done, if it is not so easy.
+ */
+static __always_inline bool kmt_settle(struct kmt_core *core,
+				       struct kmt_tree *shard,
+				       unsigned long addr, unsigned long size,
+				       const struct kmt_origin *origin)
+{
+	struct kmt_object *o = kmt_place(core, shard, addr, size);
+
+	if (likely(o))
+		kmt_bear(core, o, origin);
+	raw_spin_unlock(&shard->lock);
+	return o;
 }
 
 /**

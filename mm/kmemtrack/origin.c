@@ -119,20 +119,32 @@ static u16 irq_name(void)
 	return intern(&name);
 }
 
-/* The next allocation is likely to be by the same one. */
-static u16 task_name(void)
+/**
+ * kmt_task_comm - the name of the current task
+ *
+ * The next allocation is likely to be by the same one: this CPU remembers it.
+ *
+ * Context: task.
+ * Return: a handle for struct kmt_origin.
+ */
+u16 kmt_task_comm(void)
 {
 	struct kmt_name name = kmt_task_name();
-	u16 comm = intern(&name);
 	struct kmt_recent *recent;
 	unsigned long flags;
+	u16 comm;
 
-	if (comm == KMT_COMM_NONE)
-		return comm;
 	local_irq_save(flags);
 	recent = this_cpu_ptr(&kmt_recent);
-	recent->name = name;
-	recent->comm = comm;
+	if (kmt_same_name(&recent->name, &name)) {
+		comm = recent->comm;
+	} else {
+		comm = intern(&name);
+		if (comm != KMT_COMM_NONE) {
+			recent->name = name;
+			recent->comm = comm;
+		}
+	}
 	local_irq_restore(flags);
 	return comm;
 }
@@ -149,13 +161,15 @@ static u16 task_name(void)
 void kmt_origin(struct kmt_origin *origin, unsigned long fp,
 		unsigned long caller, gfp_t gfp)
 {
-	origin->stack = kmt_stack_save(fp, caller, gfp);
+	origin->stack = kmt_stack_find(fp);
+	if (!origin->stack)
+		origin->stack = kmt_stack_save(fp, caller, gfp);
 	origin->born = jiffies;
 	if (unlikely(in_hardirq() || in_serving_softirq())) {
 		origin->pid = 0;
 		origin->comm = irq_name();
 	} else {
 		origin->pid = current->pid;
-		origin->comm = task_name();
+		origin->comm = kmt_task_comm();
 	}
 }

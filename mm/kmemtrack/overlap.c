@@ -45,7 +45,7 @@ void kmt_retire(struct kmt_core *core, struct kmt_tree *tree,
 		kmt_count_vacant(kmt_cache_of(core), -1);
 	else if (kmt_is_wide(core, tree))
 		kmt_count_wide(core, o, -1);
-	rb_erase(&o->node, &tree->root);
+	kmt_tree_unlink(tree, o);
 	kmt_cell_clear(o);
 	raw_spin_unlock(&tree->lock);
 	kmt_cell_put(core, o);

@@ -11,11 +11,17 @@
 
 static_assert(sizeof(struct kmt_chunk) <= sizeof(struct kmt_object));
 
+/* The first @nr of a list that has as many, 1 at least, go before those of @to. */
 static void move_cells(struct kmt_object **from, struct kmt_object **to,
 		       unsigned int nr)
 {
-	while (nr--)
-		kmt_push_free(to, kmt_pop_free(from));
+	struct kmt_object *first = *from, *last = first;
+
+	while (--nr)
+		last = kmt_next_free(last);
+	*from = kmt_next_free(last);
+	last->node.rb_left = (struct rb_node *)*to;
+	*to = first;
 }
 
 /**
@@ -35,7 +41,8 @@ struct kmt_object *kmt_cell_take(struct kmt_core *core,
 
 	raw_spin_lock(&pool->lock);
 	nr = min_t(unsigned long, KMT_BATCH, pool->nr_free);
-	move_cells(&pool->free, &cache->free, nr);
+	if (likely(nr))
+		move_cells(&pool->free, &cache->free, nr);
 	pool->nr_free -= nr;
 	if (pool->nr_free < pool->least)
 		WRITE_ONCE(pool->least, pool->nr_free);
@@ -85,7 +92,7 @@ struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 
 	for (;;) {
 		local_irq_save(*flags);
-		o = kmt_cell_get(core);
+		o = kmt_cell_get(core, kmt_cache_of(core));
 		if (likely(o))
 			return o;
 		local_irq_restore(*flags);
@@ -107,18 +114,18 @@ struct kmt_chunk *kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes)
 {
 	struct kmt_pool *pool = &core->pool;
 	struct kmt_chunk *chunk = mem;
-	struct kmt_object *cells = kmt_chunk_cells(chunk), *list = NULL;
+	struct kmt_object *cells = kmt_chunk_cells(chunk);
 	u32 i, nr = bytes / sizeof(*cells) - 1;
 	unsigned long flags;
 
 	memset(mem, 0, bytes);
 	chunk->nr = nr;
-	for (i = nr; i-- > 0; )
-		kmt_push_free(&list, &cells[i]);
+	for (i = 1; i < nr; i++)
+		cells[i - 1].node.rb_left = &cells[i].node;
 
 	raw_spin_lock_irqsave(&pool->lock, flags);
 	cells[nr - 1].node.rb_left = (struct rb_node *)pool->free;
-	pool->free = list;
+	pool->free = cells;
 	pool->nr_free += nr;
 	WRITE_ONCE(pool->cells, pool->cells + nr);
 	pool->nr_chunks++;
@@ -197,6 +204,8 @@ static void move_object(struct kmt_core *core, struct kmt_object *from,
 
 	raw_spin_lock(&tree->lock);
 	*to = *from;
+	if (tree->last == &from->node)
+		tree->last = &to->node;
 	rb_replace_node(&from->node, &to->node, &tree->root);
 	kmt_cell_clear(from);
 	raw_spin_unlock(&tree->lock);

@@ -140,7 +140,8 @@ static __always_inline struct kmt_name kmt_task_name(void)
 /**
  * kmt_origin_recent - describe the current allocation if it is by a task and
  *		       in a way that this CPU saw last
- * @origin: filled in
+ * @origin: filled in; if it is not so, only @origin->stack is, with 0 if the
+ *	way is not known
  * @fp: frame record of the hook
  *
  * Context: task, interrupts off.
@@ -151,12 +152,14 @@ static __always_inline bool kmt_origin_recent(struct kmt_origin *origin,
 {
 	unsigned long stack = (unsigned long)task_stack_page(current);
 	struct kmt_recent *recent = this_cpu_ptr(&kmt_recent);
-	struct kmt_name name = kmt_task_name();
+	struct kmt_name name;
 
-	if (unlikely(fp - stack >= THREAD_SIZE ||
-		     !kmt_same_name(&recent->name, &name)))
+	origin->stack = 0;
+	if (unlikely(fp - stack >= THREAD_SIZE) ||
+	    unlikely(!kmt_find_trace(recent->sets, stack, fp, &origin->stack)))
 		return false;
-	if (unlikely(!kmt_find_trace(recent->sets, stack, fp, &origin->stack)))
+	name = kmt_task_name();
+	if (unlikely(!kmt_same_name(&recent->name, &name)))
 		return false;
 	origin->born = jiffies;
 	origin->pid = current->pid;

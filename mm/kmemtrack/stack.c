@@ -4,7 +4,8 @@
  *
  * The kernel's unwinder and its stack depot take more time than all the rest
  * of an allocation. Each CPU keeps the traces that it saw last, to recognise
- * them as trace.h says; the unwinder is asked for the others.
+ * them as trace.h says; others are read from the stack where that is safe to
+ * do, and the unwinder is asked for what remains.
  *
  * A table is used by its own CPU, with interrupts off.
  */
@@ -25,7 +26,8 @@
 DEFINE_PER_CPU(struct kmt_recent, kmt_recent);
 static DEFINE_PER_CPU(struct kmt_trace_set *, unused_sets);
 
-/* Traces that were not recognised. */
+/* Traces that were not recognised: read from the stack, or unwound. */
+atomic_long_t kmt_walked;
 atomic_long_t kmt_unwound;
 
 /* Whether CPUs are to have tables; under cpus_read_lock(). */
@@ -43,8 +45,14 @@ static unsigned long stack_of(unsigned long fp)
 	return 0;
 }
 
-/* The handle of the trace, if it was seen lately; else 0. */
-static u32 find_trace(unsigned long fp)
+/**
+ * kmt_stack_find - recognise the current backtrace
+ * @fp: frame record of the hook
+ *
+ * Context: any but NMI.
+ * Return: its handle if this CPU saw it lately, else 0.
+ */
+u32 kmt_stack_find(unsigned long fp)
 {
 	unsigned long stack, flags;
 	u32 handle = 0;
@@ -59,67 +67,81 @@ static u32 find_trace(unsigned long fp)
 }
 
 /* Keeps a trace for the next time. */
-static void learn_trace(unsigned long fp, unsigned long *entries,
-			unsigned int nr, u32 handle)
+static void learn_trace(unsigned long fp, unsigned int nr, u32 handle)
 {
-	unsigned long stack, flags, last;
-	struct kmt_trace_set *sets;
 	struct kmt_record second;
-	/*
-	 * The depot does so, too: what an interrupt came upon is left out. A
-	 * task that none has come upon need not look for that.
-	 */
-	unsigned int kept = in_task() ? nr : filter_irq_stacks(entries, nr);
+	struct kmt_trace_set *set;
+	unsigned long stack, flags;
 
-	if (!handle || !kmt_last_record(&last))
-		return;
 	local_irq_save(flags);
 	stack = stack_of(fp);
-	sets = __this_cpu_read(kmt_recent.sets);
-	if (stack && sets && kmt_second_record(stack, fp, &second)) {
-		struct kmt_trace_set *set = kmt_set_of(sets, fp - stack,
-						       &second);
-		struct kmt_trace *trace = set->way;
-
-		/* What comes next is likely to be the same. */
-		memmove(trace + 1, trace, (KMT_WAYS - 1) * sizeof(*trace));
-		trace->handle = handle;
-		if (!kmt_trace_take(trace, stack, stack + THREAD_SIZE, last,
-				    fp, entries, kept, kept < nr))
-			trace->at = 0;
+	set = __this_cpu_read(kmt_recent.sets);
+	if (stack && set && kmt_second_record(stack, fp, &second)) {
+		set = kmt_set_of(set, fp - stack, &second);
+		/*
+		 * What comes next is likely to be the same: it is first. What
+		 * was goes to one of the other places, as chance has it.
+		 */
+		static_assert(KMT_WAYS == 3);
+		if (set->way[0].at)
+			set->way[1 + (atomic_long_read(&kmt_walked) & 1)] =
+				set->way[0];
+		kmt_trace_learn(&set->way[0], stack, fp, nr, handle);
 	}
 	local_irq_restore(flags);
 }
 
-/* Asks the kernel's unwinder. */
-static noinline u32 save_trace(unsigned long fp, unsigned long caller,
-			       gfp_t gfp)
+/*
+ * Reads the trace of a task from its own stack, as the unwinder would. False
+ * where it cannot be known to come to the same.
+ */
+static bool walk_stack(struct kmt_walk *walk, unsigned long fp)
 {
-	unsigned long entries[CONFIG_KMEMTRACK_STACK_DEPTH + KMT_OWN_FRAMES];
-	unsigned int nr, skip;
+	unsigned long stack = (unsigned long)task_stack_page(current), last;
+
+	return in_task() && fp - stack < THREAD_SIZE &&
+	       kmt_true_returns() && kmt_last_record(&last) &&
+	       kmt_trace_walk(walk, stack, stack + THREAD_SIZE, last, fp,
+			      CONFIG_KMEMTRACK_STACK_DEPTH);
+}
+
+/* Asks the kernel's unwinder. Of what cannot be learned @walk has no frames. */
+static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
+			   unsigned long caller, gfp_t gfp)
+{
+	unsigned long all[CONFIG_KMEMTRACK_STACK_DEPTH + KMT_OWN_FRAMES];
+	unsigned long *entries = all, last, stack, flags;
+	unsigned int nr, skip, kept;
 	u32 handle;
 
-	/* The depot needs the page allocator. */
-	if (READ_ONCE(kmt_state) == KMT_EARLY)
-		return 0;
-	atomic_long_inc(&kmt_unwound);
-	nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
+	nr = stack_trace_save(all, ARRAY_SIZE(all), 1);
 	for (skip = 0; skip < min_t(unsigned int, nr, KMT_OWN_FRAMES); skip++)
-		if (entries[skip] == caller)
+		if (all[skip] == caller)
 			break;
 	/* Unwound in a way that does not show our caller: keep it all. */
 	if (skip == min_t(unsigned int, nr, KMT_OWN_FRAMES))
 		skip = 0;
+	entries += skip;
 	nr = min_t(unsigned int, nr - skip, CONFIG_KMEMTRACK_STACK_DEPTH);
-	handle = stack_depot_save(entries + skip, nr, gfp);
-	if (!handle)
-		atomic_long_inc(&kmt_lost_traces);
-	learn_trace(fp, entries + skip, nr, handle);
+	handle = stack_depot_save(entries, nr, gfp);
+	/*
+	 * The depot does so, too: what an interrupt came upon is left out. A
+	 * task that none has come upon need not look for that.
+	 */
+	kept = in_task() ? nr : filter_irq_stacks(entries, nr);
+	local_irq_save(flags);
+	stack = stack_of(fp);
+	if (!stack || !kmt_last_record(&last) ||
+	    !kmt_trace_check(walk, stack, stack + THREAD_SIZE, last, fp,
+			     entries, kept, kept < nr))
+		walk->nr = 0;
+	local_irq_restore(flags);
 	return handle;
 }
 
 /**
- * kmt_stack_save - keep the current backtrace
+ * kmt_stack_save - keep the current backtrace, which kmt_stack_find() does not
+ *		    know
  * @fp: frame record of the hook
  * @caller: return address of the hook; the frames above it are ours
  * @gfp: how memory may be got
@@ -129,11 +151,24 @@ static noinline u32 save_trace(unsigned long fp, unsigned long caller,
  */
 u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
 {
-	u32 handle = find_trace(fp);
+	struct kmt_walk walk __uninitialized;
+	u32 handle;
 
-	if (likely(handle))
-		return handle;
-	return save_trace(fp, caller, gfp);
+	/* The depot needs the page allocator. */
+	if (unlikely(READ_ONCE(kmt_state) == KMT_EARLY))
+		return 0;
+	if (likely(walk_stack(&walk, fp))) {
+		atomic_long_inc(&kmt_walked);
+		handle = kmt_depot_save(walk.pc, walk.nr, gfp);
+	} else {
+		atomic_long_inc(&kmt_unwound);
+		handle = unwind(&walk, fp, caller, gfp);
+	}
+	if (unlikely(!handle))
+		atomic_long_inc(&kmt_lost_traces);
+	else if (walk.nr)
+		learn_trace(fp, walk.nr, handle);
+	return handle;
 }
 
 /* Without memory for a table all traces of the CPU are the unwinder's. */

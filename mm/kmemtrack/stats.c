@@ -46,6 +46,7 @@ static void show_pool(struct seq_file *seq)
 	show(seq, "shards", kmt_core.last_shard + 1UL);
 	show(seq, "shard_bytes",
 	     (kmt_core.last_shard + 1UL) * sizeof(struct kmt_tree));
+	show(seq, "traces_walked", atomic_long_read(&kmt_walked));
 	show(seq, "traces_unwound", atomic_long_read(&kmt_unwound));
 }
 

@@ -1,32 +1,75 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Backtraces learned from the stack: see trace.h.
+ * Backtraces read and learned from the stack: see trace.h.
  */
 #include "trace.h"
 
-bool kmt_trace_take(struct kmt_trace *trace, unsigned long lo,
-		    unsigned long hi, unsigned long last, unsigned long fp,
-		    const unsigned long *entries, unsigned int nr, bool cut)
+bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
+		    unsigned long last, unsigned long fp, unsigned int max)
 {
-	struct kmt_frame *frame = trace->frames;
-	unsigned int i;
+	unsigned long top = hi - sizeof(struct kmt_record);
+	unsigned long odd = 0;
+	unsigned int nr = 0;
 
-	if (!nr || nr > CONFIG_KMEMTRACK_STACK_DEPTH || !kmt_on_stack(lo, hi, fp))
+	walk->nr = 0;
+	if (!max || !kmt_on_stack(lo, hi, fp))
 		return false;
-	trace->at = fp - lo;
-	for (i = 0; i < nr; i++, frame++) {
+	/* No record is above the last one; that is on another stack perhaps. */
+	if (last - lo < top - lo)
+		top = last;
+	do {
 		struct kmt_record r = kmt_record(fp);
 
-		/* Records go up: a walk that turned back would have no end. */
-		if (fp == last || r.pc != entries[i] || r.next <= fp ||
-		    !kmt_on_stack(lo, hi, r.next))
-			return false;
+		/*
+		 * Records go up and do not overlap: a walk that turned back
+		 * would have no end. Where a word must be aligned to be read,
+		 * each is asked for; else one question will do.
+		 */
+		if (r.next < fp + sizeof(r) || r.next > top ||
+		    !kmt_env_readable(r.next))
+			break;
+		odd |= r.next;
+		fp = r.next;
+		walk->pc[nr] = r.pc;
+	} while (++nr < max);
+	if (odd % sizeof(long) || (nr < max && fp != last))
+		return false;
+	walk->nr = nr;
+	return nr;
+}
+
+bool kmt_trace_check(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
+		     unsigned long last, unsigned long fp,
+		     const unsigned long *entries, unsigned int nr, bool cut)
+{
+	unsigned int i;
+
+	if (nr > CONFIG_KMEMTRACK_STACK_DEPTH ||
+	    !kmt_trace_walk(walk, lo, hi, last, fp, nr) || walk->nr != nr ||
+	    memcmp(walk->pc, entries, nr * sizeof(*entries)))
+		return false;
+	if (cut || nr == CONFIG_KMEMTRACK_STACK_DEPTH)
+		return true;
+	/* Did the unwinder stop here because there is no more? */
+	for (i = 0; i < nr; i++)
+		fp = kmt_record(fp).next;
+	return fp == last;
+}
+
+void kmt_trace_learn(struct kmt_trace *trace, unsigned long lo,
+		     unsigned long fp, unsigned int nr, u32 handle)
+{
+	struct kmt_frame *frame = trace->frames;
+
+	trace->handle = handle;
+	trace->at = fp - lo;
+	for (; nr; nr--, frame++) {
+		struct kmt_record r = kmt_record(fp);
+
 		frame->next = r.next - lo;
 		frame->pc = r.pc;
 		fp = r.next;
 	}
 	frame->next = KMT_NO_RECORD;
 	frame->pc = 0;
-	/* Did the unwinder stop here because there is no more? */
-	return cut || nr == CONFIG_KMEMTRACK_STACK_DEPTH || fp == last;
 }

@@ -10,9 +10,11 @@
  * the walk safe whatever the records hold, and no end needs to be looked for.
  * Two tasks at the same depth of theirs have the same trace.
  *
- * What a trace is remains for the kernel's unwinder to say: a trace is only
- * kept if the records give the very addresses that it gave. It knows of
- * return addresses that tracers have replaced, and where a stack ends.
+ * A trace that was not seen before is read from the records, too, where they
+ * can be nothing else but what the kernel's unwinder would go by: on the stack
+ * of a task, up to its end, with no return address replaced by a tracer. What
+ * other traces are is for the unwinder to say: they are only kept if the
+ * records give the very addresses that it gave.
  */
 #ifndef _KMT_TRACE_H
 #define _KMT_TRACE_H
@@ -95,8 +97,32 @@ static __always_inline bool kmt_trace_is(const struct kmt_trace *trace,
 }
 
 /**
- * kmt_trace_take - learn a trace from the stack
- * @trace: filled in, but for its handle
+ * struct kmt_walk - what a walk over the records of a stack found
+ * @nr: how many there are
+ * @pc: of each where its function returns to
+ */
+struct kmt_walk {
+	unsigned int nr;
+	unsigned long pc[CONFIG_KMEMTRACK_STACK_DEPTH];
+};
+
+/**
+ * kmt_trace_walk - read a trace from the stack
+ * @walk: filled in
+ * @lo: first byte of the stack
+ * @hi: one past its last
+ * @last: address of its last record, which leads nowhere
+ * @fp: address of the first record
+ * @max: frames to be read, CONFIG_KMEMTRACK_STACK_DEPTH at the most
+ *
+ * Return: whether the records lead on, up to the last one or to @max of them.
+ */
+bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
+		    unsigned long last, unsigned long fp, unsigned int max);
+
+/**
+ * kmt_trace_check - see whether the stack's records are the unwinder's trace
+ * @walk: filled in
  * @lo: first byte of the stack
  * @hi: one past its last
  * @last: address of its last record, which leads nowhere
@@ -105,11 +131,21 @@ static __always_inline bool kmt_trace_is(const struct kmt_trace *trace,
  * @nr: its length
  * @cut: it is to end there whatever follows
  *
- * Return: whether the stack's records are that trace, to its end or to as many
- * frames as are kept.
+ * Return: whether they are, to the end of it or to as many frames as are kept.
  */
-bool kmt_trace_take(struct kmt_trace *trace, unsigned long lo,
-		    unsigned long hi, unsigned long last, unsigned long fp,
-		    const unsigned long *entries, unsigned int nr, bool cut);
+bool kmt_trace_check(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
+		     unsigned long last, unsigned long fp,
+		     const unsigned long *entries, unsigned int nr, bool cut);
+
+/**
+ * kmt_trace_learn - keep a trace to recognise it
+ * @trace: filled in
+ * @lo: first byte of the stack that it was read from, where it still is
+ * @fp: address of the first record
+ * @nr: how many there are
+ * @handle: what it is known as
+ */
+void kmt_trace_learn(struct kmt_trace *trace, unsigned long lo,
+		     unsigned long fp, unsigned int nr, u32 handle);
 
 #endif /* _KMT_TRACE_H */

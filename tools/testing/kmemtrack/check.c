@@ -99,6 +99,7 @@ static void check_tree(struct sim *s, struct kmt_tree *tree, struct census *c)
 		nr++;
 	}
 	REQUIRE(!kmt_is_wide(&s->core, tree) || nr == tree->nr);
+	REQUIRE(tree->last == rb_last(&tree->root));
 	c->objects += nr;
 }
 

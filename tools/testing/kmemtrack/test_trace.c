@@ -42,11 +42,22 @@ static unsigned long build(struct stack *s, unsigned int first,
 	return addr_of(s, first);
 }
 
+/* Learned as @cut or complete, @nr frames according to the unwinder. */
+static bool take_as(struct stack *s, struct kmt_trace *trace, unsigned long fp,
+		    unsigned int nr, bool cut)
+{
+	struct kmt_walk walk;
+
+	if (!kmt_trace_check(&walk, addr_of(s, 0), addr_of(s, WORDS),
+			     addr_of(s, s->top), fp, s->entries, nr, cut))
+		return false;
+	kmt_trace_learn(trace, addr_of(s, 0), fp, nr, 7);
+	return trace->handle == 7;
+}
+
 static bool take(struct stack *s, struct kmt_trace *trace, unsigned long fp)
 {
-	return kmt_trace_take(trace, addr_of(s, 0), addr_of(s, WORDS),
-			      addr_of(s, s->top), fp, s->entries,
-			      s->nr < DEPTH ? s->nr : DEPTH, false);
+	return take_as(s, trace, fp, s->nr < DEPTH ? s->nr : DEPTH, false);
 }
 
 static bool is(struct stack *s, struct kmt_trace *trace, unsigned long fp)
@@ -135,9 +146,7 @@ static void test_unwinder_is_right(void **state)
 	s.nr = 0;
 	assert_false(take(&s, &trace, fp));
 	/* Cut off is as good as ended. */
-	assert_true(kmt_trace_take(&trace, addr_of(&s, 0), addr_of(&s, WORDS),
-				   addr_of(&s, s.top), fp, s.entries, 11,
-				   true));
+	assert_true(take_as(&s, &trace, fp, 11, true));
 	s.word[4 + 8 * 11 + 1]++;
 	assert_true(is(&s, &trace, fp));
 	s.word[4 + 8 * 10 + 1]++;
@@ -172,6 +181,62 @@ static void test_astray(void **state)
 	assert_true(take(&s, &trace, fp));
 }
 
+static bool walk_from(struct stack *s, struct kmt_walk *walk, unsigned long fp)
+{
+	memset(walk, 0x5a, sizeof(*walk));
+	return kmt_trace_walk(walk, addr_of(s, 0), addr_of(s, WORDS),
+			      addr_of(s, s->top), fp, DEPTH);
+}
+
+/* What is read is what is there, up to the end or as much as is kept. */
+static void test_walk(void **state)
+{
+	struct kmt_walk walk;
+	struct kmt_trace trace;
+	struct stack s;
+	unsigned int nr, kept;
+
+	for (nr = 1; nr < 2 * DEPTH; nr++) {
+		unsigned long fp = build(&s, 6, 4, nr);
+
+		kept = nr < DEPTH ? nr : DEPTH;
+		s.word[6 + 4 * (nr / 2) + 1] |= 0x4321UL << 48;
+		assert_true(walk_from(&s, &walk, fp));
+		assert_int_equal(walk.nr, kept);
+		assert_memory_equal(walk.pc, s.entries, kept * sizeof(long));
+		kmt_trace_learn(&trace, addr_of(&s, 0), fp, walk.nr, nr);
+		assert_int_equal(trace.handle, nr);
+		assert_true(is(&s, &trace, fp));
+	}
+}
+
+/* No trace is made of records that lead elsewhere, or of none. */
+static void test_walk_astray(void **state)
+{
+	static const long astray[] = {
+		-8, 0, 4, 8, 20, -4096, 8 * WORDS, 1L << 40
+	};
+	struct kmt_walk walk;
+	unsigned int i, at;
+	unsigned long fp;
+	struct stack s;
+
+	for (i = 0; i < ARRAY_SIZE(astray); i++) {
+		for (at = 0; at < 12; at++) {
+			fp = build(&s, 4, 8, 12);
+			s.word[4 + 8 * at] = addr_of(&s, 4 + 8 * at) +
+					     astray[i];
+			assert_false(walk_from(&s, &walk, fp));
+			assert_int_equal(walk.nr, 0);
+		}
+	}
+	fp = build(&s, 4, 8, 12);
+	assert_true(walk_from(&s, &walk, fp));
+	assert_false(walk_from(&s, &walk, addr_of(&s, s.top)));
+	assert_false(walk_from(&s, &walk, addr_of(&s, WORDS - 1)));
+	assert_false(walk_from(&s, &walk, addr_of(&s, 0) - 8));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,6 +245,8 @@ int main(void)
 		cmocka_unit_test(test_signed),
 		cmocka_unit_test(test_unwinder_is_right),
 		cmocka_unit_test(test_astray),
+		cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_walk_astray),
 	};
 
 	return cmocka_run_group_tests_name("trace", tests, NULL, NULL);

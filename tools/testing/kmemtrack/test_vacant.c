@@ -251,12 +251,15 @@ static void test_grows_little(void **state)
 static bool occupy(struct sim *s, unsigned long addr, unsigned long size)
 {
 	const struct kmt_origin origin = { .stack = 5, .pid = 6, .comm = 7 };
+	struct kmt_tree *shard;
 	unsigned long flags;
 	bool done;
 
 	assert_true(kmt_is_sharded(&s->core, addr, size));
 	local_irq_save(flags);
-	done = kmt_occupy(&s->core, addr, size, &origin);
+	done = kmt_occupy(&s->core, addr, size, &origin, &shard);
+	if (!done && shard)
+		raw_spin_unlock(&shard->lock);
 	local_irq_restore(flags);
 	return done;
 }
