@@ -68,15 +68,6 @@ static void note_untracked(int err, gfp_t gfp)
 		kmt_note_lost(gfp);
 }
 
-static void track_as(enum kmt_space space, unsigned long addr, size_t size,
-		     u8 min, gfp_t gfp, const struct kmt_origin *origin)
-{
-	note_untracked(kmt_insert(&kmt_core, space, addr, size, min, origin,
-				  gfp), gfp);
-	if (unlikely(READ_ONCE(kmt_state) == KMT_EARLY))
-		kmt_note_early_use();
-}
-
 /* In any context, at any time. */
 static noinline void track(enum kmt_space space, unsigned long addr,
 			   size_t size, u8 min, gfp_t gfp, unsigned long fp,
@@ -88,23 +79,10 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 		return;
 	/* There are no backtraces in early boot. */
 	kmt_origin(&origin, fp, caller, gfp);
-	track_as(space, addr, size, min, gfp, &origin);
-}
-
-/* By a task, along a path or under a name that this CPU does not remember. */
-static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
-				 u32 stack, unsigned long fp,
-				 unsigned long caller)
-{
-	struct kmt_origin origin;
-
-	if (!admitted())
-		return;
-	origin.stack = stack ? stack : kmt_stack_save(fp, caller, gfp);
-	origin.born = jiffies;
-	origin.pid = current->pid;
-	origin.comm = kmt_task_comm();
-	track_as(KMT_VIRT, addr, size, 1, gfp, &origin);
+	note_untracked(kmt_insert(&kmt_core, space, addr, size, min, &origin,
+				  gfp), gfp);
+	if (READ_ONCE(kmt_state) == KMT_EARLY)
+		kmt_note_early_use();
 }
 
 /*
@@ -125,6 +103,27 @@ static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
 	if (unlikely(!done))
 		note_untracked(kmt_insert_slowly(&kmt_core, KMT_VIRT, addr,
 						 size, 1, &origin, gfp), gfp);
+}
+
+/*
+ * Of a block that belongs in a shard, by a task, along a path or under a name
+ * that this CPU does not remember. There are no shards in early boot.
+ */
+static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
+				 u32 stack, unsigned long fp,
+				 unsigned long caller)
+{
+	struct kmt_tree *shard = kmt_shard_of(&kmt_core, addr);
+	unsigned long flags;
+	u16 comm;
+
+	if (!admitted())
+		return;
+	if (!stack)
+		stack = kmt_stack_save(fp, caller, gfp);
+	comm = kmt_task_comm();
+	raw_spin_lock_irqsave(&shard->lock, flags);
+	track_afresh(addr, size, gfp, shard, flags, stack, jiffies, comm);
 }
 
 /*

@@ -69,6 +69,7 @@ u32 kmt_stack_find(unsigned long fp)
 /* Keeps a trace for the next time. */
 static void learn_trace(unsigned long fp, unsigned int nr, u32 handle)
 {
+	const long walked = atomic_long_read(&kmt_walked);
 	struct kmt_record second;
 	struct kmt_trace_set *set;
 	unsigned long stack, flags;
@@ -84,8 +85,8 @@ static void learn_trace(unsigned long fp, unsigned int nr, u32 handle)
 		 */
 		static_assert(KMT_WAYS == 3);
 		if (set->way[0].at)
-			set->way[1 + (atomic_long_read(&kmt_walked) & 1)] =
-				set->way[0];
+			kmt_trace_copy(&set->way[1 + (walked & 1)],
+				       &set->way[0]);
 		kmt_trace_learn(&set->way[0], stack, fp, nr, handle);
 	}
 	local_irq_restore(flags);

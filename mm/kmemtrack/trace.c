@@ -55,21 +55,3 @@ bool kmt_trace_check(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 		fp = kmt_record(fp).next;
 	return fp == last;
 }
-
-void kmt_trace_learn(struct kmt_trace *trace, unsigned long lo,
-		     unsigned long fp, unsigned int nr, u32 handle)
-{
-	struct kmt_frame *frame = trace->frames;
-
-	trace->handle = handle;
-	trace->at = fp - lo;
-	for (; nr; nr--, frame++) {
-		struct kmt_record r = kmt_record(fp);
-
-		frame->next = r.next - lo;
-		frame->pc = r.pc;
-		fp = r.next;
-	}
-	frame->next = KMT_NO_RECORD;
-	frame->pc = 0;
-}

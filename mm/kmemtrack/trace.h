@@ -145,7 +145,45 @@ bool kmt_trace_check(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
  * @nr: how many there are
  * @handle: what it is known as
  */
-void kmt_trace_learn(struct kmt_trace *trace, unsigned long lo,
-		     unsigned long fp, unsigned int nr, u32 handle);
+static __always_inline void kmt_trace_learn(struct kmt_trace *trace,
+					    unsigned long lo, unsigned long fp,
+					    unsigned int nr, u32 handle)
+{
+	struct kmt_frame *frame = trace->frames;
+
+	trace->handle = handle;
+	trace->at = fp - lo;
+	for (; nr; nr--, frame++) {
+		struct kmt_record r = kmt_record(fp);
+
+		frame->next = r.next - lo;
+		frame->pc = r.pc;
+		fp = r.next;
+	}
+	frame->next = KMT_NO_RECORD;
+	frame->pc = 0;
+}
+
+/**
+ * kmt_trace_copy - keep a trace in another place
+ * @to: filled in
+ * @from: a trace with a handle
+ *
+ * What is behind its last frame is not copied.
+ */
+static __always_inline void kmt_trace_copy(struct kmt_trace *to,
+					   const struct kmt_trace *from)
+{
+	const void *frame = from->frames;
+	struct kmt_frame *end = to->frames;
+	struct kmt_frame f;
+
+	to->handle = from->handle;
+	to->at = from->at;
+	do {
+		frame = kmt_env_pop(frame, &f.next, &f.pc);
+		*end++ = f;
+	} while (f.next != KMT_NO_RECORD);
+}
 
 #endif /* _KMT_TRACE_H */

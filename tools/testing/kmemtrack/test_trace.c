@@ -191,8 +191,8 @@ static bool walk_from(struct stack *s, struct kmt_walk *walk, unsigned long fp)
 /* What is read is what is there, up to the end or as much as is kept. */
 static void test_walk(void **state)
 {
+	struct kmt_trace trace, copy;
 	struct kmt_walk walk;
-	struct kmt_trace trace;
 	struct stack s;
 	unsigned int nr, kept;
 
@@ -207,6 +207,14 @@ static void test_walk(void **state)
 		kmt_trace_learn(&trace, addr_of(&s, 0), fp, walk.nr, nr);
 		assert_int_equal(trace.handle, nr);
 		assert_true(is(&s, &trace, fp));
+		/* A copy has all of it. */
+		memset(&copy, 0xa5, sizeof(copy));
+		kmt_trace_copy(&copy, &trace);
+		assert_int_equal(copy.handle, nr);
+		assert_int_equal(copy.at, trace.at);
+		assert_true(is(&s, &copy, fp));
+		s.word[6 + 4 * (kept - 1) + 1] += 4;
+		assert_false(is(&s, &copy, fp));
 	}
 }
 
