@@ -183,7 +183,7 @@ const char *kmt_comm(u16 handle);
 /* stack.c: backtraces */
 extern atomic_long_t kmt_walked;
 extern atomic_long_t kmt_unwound;
-u32 kmt_stack_find(unsigned long fp);
+u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp);
 u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp);
 void kmt_traces_on(void);
 void kmt_traces_off(void);

@@ -120,7 +120,7 @@ static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
 	if (!admitted())
 		return;
 	if (!stack)
-		stack = kmt_stack_save(fp, caller, gfp);
+		stack = kmt_stack_save_new(fp, caller, gfp);
 	comm = kmt_task_comm();
 	raw_spin_lock_irqsave(&shard->lock, flags);
 	track_afresh(addr, size, gfp, shard, flags, stack, jiffies, comm);
@@ -254,14 +254,10 @@ EXPORT_SYMBOL(__kmemtrack_free_part_phys);
 
 void __kmemtrack_update_trace(const void *ptr)
 {
-	u32 stack;
-
-	if (!is_block(ptr) || !admitted())
-		return;
-	stack = kmt_stack_find(frame_record());
-	if (!stack)
-		stack = kmt_stack_save(frame_record(), _RET_IP_, GFP_NOWAIT);
-	kmt_set_stack(&kmt_core, KMT_VIRT, untagged(ptr), stack);
+	if (is_block(ptr) && admitted())
+		kmt_set_stack(&kmt_core, KMT_VIRT, untagged(ptr),
+			      kmt_stack_save(frame_record(), _RET_IP_,
+					     GFP_NOWAIT));
 }
 EXPORT_SYMBOL(__kmemtrack_update_trace);
 

@@ -161,9 +161,7 @@ u16 kmt_task_comm(void)
 void kmt_origin(struct kmt_origin *origin, unsigned long fp,
 		unsigned long caller, gfp_t gfp)
 {
-	origin->stack = kmt_stack_find(fp);
-	if (!origin->stack)
-		origin->stack = kmt_stack_save(fp, caller, gfp);
+	origin->stack = kmt_stack_save(fp, caller, gfp);
 	origin->born = jiffies;
 	if (unlikely(in_hardirq() || in_serving_softirq())) {
 		origin->pid = 0;

@@ -7,7 +7,6 @@
 #ifndef _KMT_RECENT_H
 #define _KMT_RECENT_H
 
-#include <linux/hash.h>
 #include <linux/percpu.h>
 #include <linux/sched/task_stack.h>
 
@@ -16,8 +15,7 @@
 
 /* Traces that share a place, and places: a power of two. */
 #define KMT_WAYS		3
-#define KMT_TRACE_SHIFT		6
-#define KMT_TRACE_SETS		BIT(KMT_TRACE_SHIFT)
+#define KMT_TRACE_SETS		64
 #define KMT_TRACE_ORDER							\
 	get_order(KMT_TRACE_SETS * sizeof(struct kmt_trace_set))
 

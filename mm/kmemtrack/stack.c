@@ -45,14 +45,8 @@ static unsigned long stack_of(unsigned long fp)
 	return 0;
 }
 
-/**
- * kmt_stack_find - recognise the current backtrace
- * @fp: frame record of the hook
- *
- * Context: any but NMI.
- * Return: its handle if this CPU saw it lately, else 0.
- */
-u32 kmt_stack_find(unsigned long fp)
+/* The handle of the trace, if this CPU saw it lately; else 0. */
+static u32 find_trace(unsigned long fp)
 {
 	unsigned long stack, flags;
 	u32 handle = 0;
@@ -141,8 +135,7 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
 }
 
 /**
- * kmt_stack_save - keep the current backtrace, which kmt_stack_find() does not
- *		    know
+ * kmt_stack_save_new - keep the current backtrace, which this CPU does not know
  * @fp: frame record of the hook
  * @caller: return address of the hook; the frames above it are ours
  * @gfp: how memory may be got
@@ -150,7 +143,7 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
  * Context: any but NMI.
  * Return: its handle, or 0.
  */
-u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
+u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp)
 {
 	struct kmt_walk walk __uninitialized;
 	u32 handle;
@@ -170,6 +163,24 @@ u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
 	else if (walk.nr)
 		learn_trace(fp, walk.nr, handle);
 	return handle;
+}
+
+/**
+ * kmt_stack_save - keep the current backtrace
+ * @fp: frame record of the hook
+ * @caller: return address of the hook; the frames above it are ours
+ * @gfp: how memory may be got
+ *
+ * Context: any but NMI.
+ * Return: its handle, or 0.
+ */
+u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
+{
+	u32 handle = find_trace(fp);
+
+	if (likely(handle))
+		return handle;
+	return kmt_stack_save_new(fp, caller, gfp);
 }
 
 /* Without memory for a table all traces of the CPU are the unwinder's. */

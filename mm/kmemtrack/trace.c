@@ -42,16 +42,10 @@ bool kmt_trace_check(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 		     unsigned long last, unsigned long fp,
 		     const unsigned long *entries, unsigned int nr, bool cut)
 {
-	unsigned int i;
+	/* If it did not cut it, the unwinder stopped where there is no more. */
+	unsigned int max = cut ? nr : CONFIG_KMEMTRACK_STACK_DEPTH;
 
-	if (nr > CONFIG_KMEMTRACK_STACK_DEPTH ||
-	    !kmt_trace_walk(walk, lo, hi, last, fp, nr) || walk->nr != nr ||
-	    memcmp(walk->pc, entries, nr * sizeof(*entries)))
-		return false;
-	if (cut || nr == CONFIG_KMEMTRACK_STACK_DEPTH)
-		return true;
-	/* Did the unwinder stop here because there is no more? */
-	for (i = 0; i < nr; i++)
-		fp = kmt_record(fp).next;
-	return fp == last;
+	return nr <= CONFIG_KMEMTRACK_STACK_DEPTH &&
+	       kmt_trace_walk(walk, lo, hi, last, fp, max) && walk->nr == nr &&
+	       !memcmp(walk->pc, entries, nr * sizeof(*entries));
 }

@@ -157,6 +157,16 @@ static void test_unwinder_is_right(void **state)
 	assert_true(take(&s, &trace, fp));
 }
 
+/* Twelve records, the one of @frame leading @offset bytes up from itself. */
+static unsigned long build_astray(struct stack *s, unsigned int frame,
+				  long offset)
+{
+	unsigned long fp = build(s, 4, 8, 12);
+
+	s->word[4 + 8 * frame] = addr_of(s, 4 + 8 * frame) + offset;
+	return fp;
+}
+
 /* Records that lead astray: no read goes there, and nothing is learned. */
 static void test_astray(void **state)
 {
@@ -168,9 +178,7 @@ static void test_astray(void **state)
 
 	for (i = 0; i < ARRAY_SIZE(astray); i++) {
 		for (at = 0; at < 11; at++) {
-			fp = build(&s, 4, 8, 12);
-			s.word[4 + 8 * at] = addr_of(&s, 4 + 8 * at) +
-					     astray[i];
+			fp = build_astray(&s, at, astray[i]);
 			assert_false(take(&s, &trace, fp));
 		}
 	}
@@ -231,9 +239,7 @@ static void test_walk_astray(void **state)
 
 	for (i = 0; i < ARRAY_SIZE(astray); i++) {
 		for (at = 0; at < 12; at++) {
-			fp = build(&s, 4, 8, 12);
-			s.word[4 + 8 * at] = addr_of(&s, 4 + 8 * at) +
-					     astray[i];
+			fp = build_astray(&s, at, astray[i]);
 			assert_false(walk_from(&s, &walk, fp));
 			assert_int_equal(walk.nr, 0);
 		}
