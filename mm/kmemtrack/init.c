@@ -408,8 +408,14 @@ int kmt_switch_on(void)
 	kmt_remember_cells();
 	kmt_traces_on();
 	fill_reserve();
-	WRITE_ONCE(kmt_state, KMT_ON);
+	/*
+	 * Hooks are switched on one by one: a block whose allocation is told
+	 * already could be freed where that is not told yet. So nothing is
+	 * tracked before each CPU executes all of them.
+	 */
 	static_branch_enable(&kmemtrack_key);
+	synchronize_rcu();
+	WRITE_ONCE(kmt_state, KMT_ON);
 	return 0;
 }
 
