@@ -149,6 +149,8 @@ static void irq_alloc(struct irq_work *work)
 {
 	struct irq_block *b = container_of(work, struct irq_block, work);
 
+	/* As the handlers of devices, which may allocate. */
+	lockdep_hardirq_threaded();
 	b->p = kmalloc(88, GFP_ATOMIC);
 	complete(&b->done);
 }

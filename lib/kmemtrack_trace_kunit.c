@@ -135,6 +135,8 @@ static void in_hard_interrupt(struct irq_work *work)
 {
 	struct way *way = container_of(work, struct way, work);
 
+	/* As the handlers of devices, which may allocate. */
+	lockdep_hardirq_threaded();
 	walk(way);
 	complete(&way->done);
 }

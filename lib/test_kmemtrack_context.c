@@ -9,6 +9,7 @@
 #include <linux/delay.h>
 #include <linux/interrupt.h>
 #include <linux/irq_work.h>
+#include <linux/irqflags.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/smp.h>
@@ -41,6 +42,9 @@ static noinline int leak_atomic_objects(const struct tk_kind *k,
 /* An interrupt's stack outlives it: leave nothing there. */
 static void run_job(void)
 {
+	/* As the handlers of devices, which may allocate. */
+	if (in_hardirq())
+		lockdep_hardirq_threaded();
 	job_ret = leak_atomic_objects(job_kind, job_count);
 	tk_wipe();
 	complete(&job_done);
