@@ -94,7 +94,8 @@ hidden()
 	rc=$?
 	put /sys/module/kmemtrack/parameters/rules_off 0 || return
 	[ "$rc" = 0 ] && truth || return 1
-	judge && return 1
+	judge >"$T/found"
+	grep "missed: .* vzalloc-8m" "$T/found" || return
 	# Nothing else has changed.
 	scan && judge && strays
 }
