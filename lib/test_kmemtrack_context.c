@@ -39,12 +39,17 @@ static noinline int leak_atomic_objects(const struct tk_kind *k,
 	return 0;
 }
 
+/* As the handlers of devices, which may allocate, if it is an interrupt. */
+static void enter_handler(void)
+{
+	if (in_hardirq())
+		lockdep_hardirq_threaded();
+}
+
 /* An interrupt's stack outlives it: leave nothing there. */
 static void run_job(void)
 {
-	/* As the handlers of devices, which may allocate. */
-	if (in_hardirq())
-		lockdep_hardirq_threaded();
+	enter_handler();
 	job_ret = leak_atomic_objects(job_kind, job_count);
 	tk_wipe();
 	complete(&job_done);
@@ -225,6 +230,7 @@ static int leak_dead_frame(const struct tk_kind *k, unsigned int n)
 
 static void on_littering_irq_work(struct irq_work *unused)
 {
+	enter_handler();
 	litter_stack(job_kind);
 	tk_wipe();
 	complete(&job_done);

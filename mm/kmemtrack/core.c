@@ -84,7 +84,7 @@ static bool insert_in(struct kmt_core *core, struct kmt_tree *shard,
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&shard->lock, flags);
-	o = kmt_place(core, shard, addr, size);
+	o = kmt_is_shut(core) ? NULL : kmt_place(core, shard, addr, size);
 	if (likely(o)) {
 		fill(core, o, min, origin);
 		kmt_shard_enliven(shard, o, KMT_VIRT);
@@ -127,9 +127,9 @@ int kmt_insert_slowly(struct kmt_core *core, enum kmt_space space,
  * @gfp: how memory for the record may be got
  *
  * Context: any but NMI, no tracker lock held.
- * Return: 0; -EINVAL if the range is none; -ENOMEM if there is no memory for
- * the record: the block is untracked then, and the owner is to treat it as a
- * root.
+ * Return: 0, also if the tracker is shut; -EINVAL if the range is none; -ENOMEM
+ * if there is no memory for the record: the block is untracked then, and the
+ * owner is to treat it as a root.
  */
 int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	       unsigned long size, u8 min, const struct kmt_origin *origin,
@@ -142,7 +142,8 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	if (space == KMT_VIRT && min == 1 &&
 	    kmt_is_sharded(core, addr, size)) {
 		local_irq_save(flags);
-		done = kmt_occupy(core, addr, size, origin, &shard);
+		done = kmt_is_shut(core) ||
+		       kmt_occupy(core, addr, size, origin, &shard);
 		if (!done && shard)
 			done = kmt_settle(core, shard, addr, size, origin);
 		local_irq_restore(flags);

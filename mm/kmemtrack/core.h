@@ -180,6 +180,9 @@ static inline bool kmt_in(const struct kmt_range *r, unsigned long addr)
  * @wide_range: hull of what was ever in the wide tree of a space; grows only
  * @aux: scan areas and aliases, by the address of their block
  * @skip: addresses no object of KMT_VIRT is in (the kernel image)
+ * @shut: blocks are not to be tracked; looked at with interrupts off, where
+ *	they would be. Who sets it and waits until nobody has them off who had
+ *	them off then knows that none is tracked from there on
  * @epoch: number of the current or last mark
  * @doubt: there may be blocks that the mark did not reach, or that had been
  *	accused before; false only after a sweep that met none
@@ -198,6 +201,7 @@ struct kmt_core {
 	struct kmt_range wide_range[KMT_NR_SPACES];
 	struct kmt_tree aux;
 	struct kmt_range skip;
+	bool shut;
 	u16 epoch;
 	bool doubt;
 	bool marking;

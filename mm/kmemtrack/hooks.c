@@ -7,6 +7,7 @@
 #include <linux/kasan.h>
 #include <linux/kmemtrack.h>
 #include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include <linux/vmalloc.h>
 
 #include "glue.h"
@@ -122,7 +123,12 @@ static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
 	if (!stack)
 		stack = kmt_stack_save_new(fp, caller, gfp);
 	comm = kmt_task_comm();
-	raw_spin_lock_irqsave(&shard->lock, flags);
+	local_irq_save(flags);
+	if (kmt_is_shut(&kmt_core)) {
+		local_irq_restore(flags);
+		return;
+	}
+	raw_spin_lock(&shard->lock);
 	track_afresh(addr, size, gfp, shard, flags, stack, jiffies, comm);
 }
 
@@ -226,12 +232,17 @@ void __kmemtrack_free_part(const void *ptr, size_t size)
 	enum kmt_space space = KMT_VIRT;
 	struct kmt_object o;
 
-	if (!is_block(ptr) || !admitted())
+	if (!is_block(ptr))
 		return;
-	if (kmt_lookup(&kmt_core, KMT_ROOT, addr, &o))
-		space = KMT_ROOT;
-	note_untracked(kmt_free_part(&kmt_core, space, addr, size, GFP_NOWAIT),
-		       GFP_NOWAIT);
+	/* What is left of a block is not to outlive the end of tracking. */
+	rcu_read_lock();
+	if (admitted()) {
+		if (kmt_lookup(&kmt_core, KMT_ROOT, addr, &o))
+			space = KMT_ROOT;
+		note_untracked(kmt_free_part(&kmt_core, space, addr, size,
+					     GFP_NOWAIT), GFP_NOWAIT);
+	}
+	rcu_read_unlock();
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_free_part);
 

@@ -82,6 +82,12 @@ static __always_inline void kmt_cell_put(struct kmt_core *core,
 		kmt_cell_give(core, cache);
 }
 
+/* Whether blocks are not to be tracked; interrupts are off. */
+static __always_inline bool kmt_is_shut(const struct kmt_core *core)
+{
+	return unlikely(READ_ONCE(core->shut));
+}
+
 /* Says what @o is to be the record of; it is in no tree yet. */
 static __always_inline void kmt_cell_settle(struct kmt_object *o, u16 flags,
 					    unsigned long addr,

@@ -364,6 +364,7 @@ void __init kmemtrack_init(void)
 		static_branch_enable(&kmemtrack_key);
 	} else {
 		kmt_state = KMT_OFF;
+		kmt_core.shut = true;
 		static_branch_disable(&kmemtrack_key);
 		forget();
 		kmt_sweep_untracked = true;
@@ -400,13 +401,10 @@ int kmt_switch_on(void)
 	if (failed)
 		return -ENOMEM;
 	WRITE_ONCE(kmt_sweep_untracked, true);
-	forget();
 	ret = furnish();
 	if (ret)
 		return ret;
-	add_roots();
 	kmt_remember_cells();
-	kmt_traces_on();
 	fill_reserve();
 	/*
 	 * Hooks are switched on one by one: a block whose allocation is told
@@ -416,6 +414,10 @@ int kmt_switch_on(void)
 	static_branch_enable(&kmemtrack_key);
 	synchronize_rcu();
 	WRITE_ONCE(kmt_state, KMT_ON);
+	/* What is tracked from here on is heard of when it is freed. */
+	smp_store_release(&kmt_core.shut, false);
+	kmt_traces_on();
+	add_roots();
 	return 0;
 }
 
@@ -430,11 +432,13 @@ void kmt_switch_off(void)
 	if (!kmt_tracking())
 		return;
 	WRITE_ONCE(kmt_state, KMT_OFF);
+	WRITE_ONCE(kmt_core.shut, true);
 	static_branch_disable(&kmemtrack_key);
 	/*
-	 * Hooks that were under way may still insert; each one either ends
-	 * within an RCU grace period or sleeps in the page allocator. What the
-	 * latter insert later is dropped when tracking starts again.
+	 * Hooks may be under way, preempted or asleep in the page allocator,
+	 * for as long as they like: what they are told of after this they do
+	 * not record. What is on sight, however, is recorded as long as there
+	 * is a table of traces.
 	 */
 	synchronize_rcu();
 	kmt_traces_off();

@@ -125,6 +125,26 @@ static void copy_rest(struct kmt_object *o, const struct kmt_object *new)
 	o->min = new->min;
 }
 
+/* Makes @o the record of @new; false if something is in its place. */
+static bool settle(struct kmt_core *core, struct kmt_object *o,
+		   const struct kmt_object *new)
+{
+	struct rb_node **link, *parent;
+	struct kmt_tree *tree;
+
+	tree = kmt_tree_of(core, kmt_space(new), new->addr, new->size);
+	raw_spin_lock(&tree->lock);
+	link = kmt_tree_place(tree, new->addr, new->size, &parent);
+	if (link) {
+		kmt_cell_settle(o, kmt_space(new), new->addr, new->size);
+		copy_rest(o, new);
+		kmt_tree_link(tree, o, link, parent);
+		kmt_tree_enliven(core, tree, o, new->flags);
+	}
+	raw_spin_unlock(&tree->lock);
+	return link;
+}
+
 /**
  * kmt_insert_over - track a block in the place of whatever seems to be there
  * @core: tracker
@@ -132,17 +152,15 @@ static void copy_rest(struct kmt_object *o, const struct kmt_object *new)
  * @gfp: how memory for the record may be got
  *
  * Context: any but NMI, no tracker lock held.
- * Return: 0, or -ENOMEM.
+ * Return: 0, also if the tracker is shut; or -ENOMEM.
  */
 int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 		    gfp_t gfp)
 {
-	struct rb_node **link, *parent;
 	struct kmt_object *o;
-	struct kmt_tree *tree;
 	unsigned long flags;
+	bool shut, done;
 
-	tree = kmt_tree_of(core, kmt_space(new), new->addr, new->size);
 	do {
 		/* Even where there is no cell: the block is no less new. */
 		evict(core, new);
@@ -151,19 +169,12 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 			kmt_event(core, KMT_EV_LOST_NOMEM);
 			return -ENOMEM;
 		}
-		raw_spin_lock(&tree->lock);
-		link = kmt_tree_place(tree, new->addr, new->size, &parent);
-		if (link) {
-			kmt_cell_settle(o, kmt_space(new), new->addr, new->size);
-			copy_rest(o, new);
-			kmt_tree_link(tree, o, link, parent);
-			kmt_tree_enliven(core, tree, o, new->flags);
-		}
-		raw_spin_unlock(&tree->lock);
-		if (!link)
+		shut = kmt_is_shut(core);
+		done = !shut && settle(core, o, new);
+		if (!done)
 			kmt_cell_put(core, o);
 		local_irq_restore(flags);
-	} while (!link);
+	} while (!done && !shut);
 	return 0;
 }
 

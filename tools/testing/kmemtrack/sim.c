@@ -168,6 +168,8 @@ static void *sim_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 	void *mem;
 
 	assert(!host_locks_held() && !host_irqs_off());
+	if (s->on_chunk)
+		s->on_chunk(s);
 	do {
 		if (!left)
 			return NULL;

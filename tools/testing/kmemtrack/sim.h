@@ -77,6 +77,8 @@ struct sim {
 	struct kmt_object warned_old;
 	struct kmt_object warned_new;
 
+	/* Called when the pool asks for memory. */
+	void (*on_chunk)(struct sim *s);
 	/* Called before each piece that is read, and between steps. */
 	void (*on_read)(struct sim *s, unsigned long src, size_t len);
 	bool (*on_relax)(struct sim *s);

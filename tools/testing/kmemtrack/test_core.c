@@ -338,6 +338,81 @@ static void test_drop_space(void **state)
 	check_core(s);
 }
 
+static void shut(struct sim *s)
+{
+	WRITE_ONCE(s->core.shut, true);
+}
+
+/* Nothing is tracked from now on, in whatever way it comes. */
+static void test_shut(void **state)
+{
+	static const struct shape shapes[] = {
+		{ BLOCK(1), 64 }, { BLOCK(1), 128 }, { BLOCK(2), 64 },
+		{ SIM_LINEAR + REGION - 64, 128 }, { SIM_VMALLOC, 0x4000 },
+	};
+	struct sim *s = *state;
+	unsigned int i;
+
+	/* Its record is left vacant, and remembered. */
+	sim_alloc(s, BLOCK(1), 64);
+	sim_free(s, BLOCK(1), 64);
+	shut(s);
+	for (i = 0; i < ARRAY_SIZE(shapes); i++) {
+		const struct shape *b = &shapes[i];
+
+		assert_int_equal(sim_insert(s, KMT_VIRT, b->addr, b->size, 1),
+				 0);
+		assert_false(sim_tracked(s, b->addr));
+		assert_int_equal(sim_insert(s, KMT_VIRT, b->addr, b->size, 0),
+				 0);
+		assert_false(sim_tracked(s, b->addr));
+	}
+	assert_int_equal(sim_insert(s, KMT_PERCPU, SIM_PERCPU, 64, 1), 0);
+	assert_int_equal(kmt_drop_space(&s->core, KMT_PERCPU), 0);
+	assert_int_equal(sim_events(s, KMT_EV_LOST_NOMEM), 0);
+	check_core(s);
+	s->core.shut = false;
+	for (i = 1; i < ARRAY_SIZE(shapes); i++)
+		sim_alloc(s, shapes[i].addr, shapes[i].size);
+	check_core(s);
+}
+
+/*
+ * Tracking ends while an allocation waits for memory for its record, and all is
+ * forgotten: it does not come with one after that.
+ */
+static void test_shut_meanwhile(void **state)
+{
+	static const enum kmt_space spaces[] = { KMT_VIRT, KMT_PERCPU };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(spaces); i++) {
+		struct sim *s = sim_new(1, 2, 16);
+		unsigned long addr = spaces[i] == KMT_VIRT ? BLOCK(1) :
+			SIM_PERCPU;
+
+		s->on_chunk = shut;
+		assert_int_equal(sim_insert(s, spaces[i], addr, 64, 1), 0);
+		assert_int_equal(kmt_drop_space(&s->core, spaces[i]), 0);
+		check_core(s);
+		/* Nor does what is left of one that was there. */
+		s->core.shut = false;
+		s->on_chunk = NULL;
+		assert_int_equal(sim_insert(s, spaces[i], addr, 64, 1), 0);
+		s->on_chunk = shut;
+		assert_int_equal(kmt_free_part(&s->core, spaces[i], addr + 16,
+					       16, GFP_KERNEL), 0);
+		kmt_drop_space(&s->core, spaces[i]);
+		s->core.shut = false;
+		s->on_chunk = NULL;
+		assert_int_equal(sim_insert(s, spaces[i], addr, 64, 1), 0);
+		assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 0);
+		check_core(s);
+		sim_delete(s);
+	}
+	(void)state;
+}
+
 /* Cells come back blank: nothing of the last block is left in the next. */
 static void test_reuse(void **state)
 {
@@ -374,6 +449,8 @@ int main(void)
 		T(test_free_part_spaces),
 		T(test_free_drops_aux),
 		T(test_drop_space),
+		T(test_shut),
+		cmocka_unit_test(test_shut_meanwhile),
 		T(test_reuse),
 	};
 

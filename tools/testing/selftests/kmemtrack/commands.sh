@@ -22,7 +22,7 @@ for cmd in scan scan=off scan=on scan=600 scan=0x20 scan=0 stack=off stack=on \
 done
 for cmd in on scan scan=off scan=on scan=100 scan=0 stack=off stack=on \
 	   pages=off pages=on clear confirm=wait confirm=snapshot \
-	   max_pause=0 max_pause=50000 min_age=1500 min_age=1000 \
+	   max_pause=0 "max_pause=$MAX_PAUSE" min_age=1500 min_age=1000 \
 	   verbose=on verbose=off; do
 	check "kmemtrack takes $cmd" taken "$REPORT" "$cmd"
 	check "kmemtrack takes $cmd and a newline" taken "$REPORT" "$cmd$NL"

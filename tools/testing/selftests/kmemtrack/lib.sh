@@ -9,6 +9,9 @@ INJECT=$D/test_kmemtrack
 KINDS=$D/test_kmemtrack_kinds
 T=${TMPDIR:-/tmp}/kmemtrack.$$
 
+# What it is, to be set again: kernels that check themselves are given more.
+MAX_PAUSE=$(cat /sys/module/kmemtrack/parameters/max_pause)
+
 tests=0
 failed=0
 attempt=1

@@ -72,5 +72,5 @@ verdict()
 for kind; do
 	check "ten scans, then lost: $kind" verdict "$kind"
 done
-put "$REPORT" max_pause=50000
+put "$REPORT" max_pause=$MAX_PAUSE
 end

@@ -171,5 +171,5 @@ put "$REPORT" off
 put "$REPORT" on
 rule PERCPU hold percpu-part "untracked per-CPU memory has references" \
 	"there is a false alarm"
-put "$REPORT" max_pause=50000
+put "$REPORT" max_pause=$MAX_PAUSE
 end

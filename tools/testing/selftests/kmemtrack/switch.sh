@@ -14,6 +14,7 @@ refused()
 	esac
 }
 
+overlaps=$(stat_of overlapping_allocations)
 inject "leak kmalloc-64 2"
 scan
 check "off" put "$REPORT" off
@@ -93,4 +94,7 @@ via_kmemleak()
 	put "$LEAKS" off && refused "$LEAKS" && put "$REPORT" on
 }
 check "off through kmemleak" via_kmemleak
+# What was told of after "off", or before all frees were told of, would.
+check "no record outlived its block" \
+	eval '[ "$(stat_of overlapping_allocations)" = "$overlaps" ]'
 end
