@@ -431,8 +431,9 @@ void kmt_switch_off(void)
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (!kmt_tracking())
 		return;
-	WRITE_ONCE(kmt_state, KMT_OFF);
 	WRITE_ONCE(kmt_core.shut, true);
+	/* Who hears of no free any more knows that it is shut. */
+	smp_store_release(&kmt_state, KMT_OFF);
 	static_branch_disable(&kmemtrack_key);
 	/*
 	 * Hooks may be under way, preempted or asleep in the page allocator,

@@ -162,6 +162,9 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 	bool shut, done;
 
 	do {
+		/* Of what was freed since, not all was told: it lives no more. */
+		if (READ_ONCE(core->shut))
+			return 0;
 		/* Even where there is no cell: the block is no less new. */
 		evict(core, new);
 		o = kmt_cell_alloc(core, gfp, &flags);

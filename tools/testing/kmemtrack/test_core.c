@@ -356,7 +356,11 @@ static void test_shut(void **state)
 	/* Its record is left vacant, and remembered. */
 	sim_alloc(s, BLOCK(1), 64);
 	sim_free(s, BLOCK(1), 64);
+	/* Its free may not have been told. */
+	sim_alloc(s, BLOCK(4), 64);
 	shut(s);
+	assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(4), 64, 1), 0);
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 0);
 	for (i = 0; i < ARRAY_SIZE(shapes); i++) {
 		const struct shape *b = &shapes[i];
 
