@@ -180,9 +180,10 @@ static inline bool kmt_in(const struct kmt_range *r, unsigned long addr)
  * @wide_range: hull of what was ever in the wide tree of a space; grows only
  * @aux: scan areas and aliases, by the address of their block
  * @skip: addresses no object of KMT_VIRT is in (the kernel image)
- * @shut: blocks are not to be tracked; looked at with interrupts off, where
- *	they would be. Who sets it and waits until nobody has them off who had
- *	them off then knows that none is tracked from there on
+ * @shut: kmt_insert() and what it calls track nothing. They look at it with
+ *	interrupts off, where the record would be made: once all that had them
+ *	off when it was set has ended, no record comes from there. Callers of
+ *	kmt_occupy() and kmt_settle() see to that themselves
  * @epoch: number of the current or last mark
  * @doubt: there may be blocks that the mark did not reach, or that had been
  *	accused before; false only after a sweep that met none

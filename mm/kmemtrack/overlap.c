@@ -159,7 +159,7 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 {
 	struct kmt_object *o;
 	unsigned long flags;
-	bool shut, done;
+	bool done;
 
 	do {
 		/* Of what was freed since, not all was told: it lives no more. */
@@ -172,12 +172,11 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 			kmt_event(core, KMT_EV_LOST_NOMEM);
 			return -ENOMEM;
 		}
-		shut = kmt_is_shut(core);
-		done = !shut && settle(core, o, new);
+		done = !kmt_is_shut(core) && settle(core, o, new);
 		if (!done)
 			kmt_cell_put(core, o);
 		local_irq_restore(flags);
-	} while (!done && !shut);
+	} while (!done);
 	return 0;
 }
 
