@@ -187,6 +187,12 @@ static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 #endif
 }
 
+/*
+ * Whether the last record on the stack of a task is that of the first function,
+ * returning to entry code; else it is one that entry code put above that.
+ */
+#define KMT_LAST_RETURNS	IS_ENABLED(CONFIG_X86)
+
 static inline u32 kmt_env_crc(u32 crc, const void *buf, size_t len)
 {
 	return crc32(crc, buf, len);

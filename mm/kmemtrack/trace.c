@@ -17,9 +17,12 @@ bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 	/* No record is above the last one; that is on another stack perhaps. */
 	if (last - lo < top - lo)
 		top = last;
-	do {
+	for (;;) {
 		struct kmt_record r = kmt_record(fp);
 
+		walk->pc[nr++] = r.pc;
+		if (nr == max || (KMT_LAST_RETURNS ? fp : r.next) == last)
+			break;
 		/*
 		 * Records go up and do not overlap: a walk that turned back
 		 * would have no end. Where a word must be aligned to be read,
@@ -27,15 +30,14 @@ bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 		 */
 		if (r.next < fp + sizeof(r) || r.next > top ||
 		    !kmt_env_readable(r.next))
-			break;
+			return false;
 		odd |= r.next;
 		fp = r.next;
-		walk->pc[nr] = r.pc;
-	} while (++nr < max);
-	if (odd % sizeof(long) || (nr < max && fp != last))
+	}
+	if (odd % sizeof(long))
 		return false;
 	walk->nr = nr;
-	return nr;
+	return true;
 }
 
 bool kmt_trace_check(struct kmt_walk *walk, unsigned long lo, unsigned long hi,

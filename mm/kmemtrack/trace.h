@@ -7,7 +7,9 @@
  * A trace that was taken at a depth of the stack is there again if every
  * record of it is: in the same place, returning to the same place.
  * So each record is known to be on the stack before it is read, which makes
- * the walk safe whatever the records hold, and no end needs to be looked for.
+ * the walk safe whatever the records hold, and no end needs to be looked for:
+ * of the last record it does not matter where it leads. What code a stack
+ * begins with is told by the address that is returned to there.
  * Two tasks at the same depth of theirs have the same trace.
  *
  * A trace that was not seen before is read from the records, too, where they
@@ -35,16 +37,16 @@ struct kmt_frame {
  * struct kmt_trace - a trace that was seen
  * @handle: what it is known as, 0 if there is none
  * @at: offset of its first record in the stack
- * @frames: its frames, at least one, and then one of KMT_NO_RECORD
+ * @frames: its frames, at least one; that of the last is KMT_LAST_FRAME
  */
 struct kmt_trace {
 	u32 handle;
 	u32 at;
-	struct kmt_frame frames[CONFIG_KMEMTRACK_STACK_DEPTH + 1];
+	struct kmt_frame frames[CONFIG_KMEMTRACK_STACK_DEPTH];
 };
 
-/* No record is there. */
-#define KMT_NO_RECORD	1UL
+/* Where the last frame of a trace leads; no record is there. */
+#define KMT_LAST_FRAME	2UL
 
 /* A record as it is on the stack. */
 struct kmt_record {
@@ -84,14 +86,14 @@ static __always_inline bool kmt_trace_is(const struct kmt_trace *trace,
 {
 	const void *frame = trace->frames;
 
-	/* The last frame equals none, so there is no need to count them. */
+	/* No record leads where the last frame does: no need to count them. */
 	for (;;) {
 		struct kmt_record r = kmt_record(fp);
 		struct kmt_frame f;
 
 		frame = kmt_env_pop(frame, &f.next, &f.pc);
 		if (r.next - stack != f.next || r.pc != f.pc)
-			return f.next == KMT_NO_RECORD;
+			return f.next == KMT_LAST_FRAME && r.pc == f.pc;
 		fp = r.next;
 	}
 }
@@ -111,7 +113,7 @@ struct kmt_walk {
  * @walk: filled in
  * @lo: first byte of the stack
  * @hi: one past its last
- * @last: address of its last record, which leads nowhere
+ * @last: address of its last record, see KMT_LAST_RETURNS
  * @fp: address of the first record
  * @max: frames to be read, CONFIG_KMEMTRACK_STACK_DEPTH at the most
  *
@@ -125,7 +127,7 @@ bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
  * @walk: filled in
  * @lo: first byte of the stack
  * @hi: one past its last
- * @last: address of its last record, which leads nowhere
+ * @last: address of its last record, see KMT_LAST_RETURNS
  * @fp: address of the first record
  * @entries: the trace, according to the unwinder
  * @nr: its length
@@ -142,7 +144,7 @@ bool kmt_trace_check(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
  * @trace: filled in
  * @lo: first byte of the stack that it was read from, where it still is
  * @fp: address of the first record
- * @nr: how many there are
+ * @nr: how many there are, at least one
  * @handle: what it is known as
  */
 static __always_inline void kmt_trace_learn(struct kmt_trace *trace,
@@ -150,18 +152,17 @@ static __always_inline void kmt_trace_learn(struct kmt_trace *trace,
 					    unsigned int nr, u32 handle)
 {
 	struct kmt_frame *frame = trace->frames;
+	struct kmt_record r = kmt_record(fp);
 
 	trace->handle = handle;
 	trace->at = fp - lo;
-	for (; nr; nr--, frame++) {
-		struct kmt_record r = kmt_record(fp);
-
+	for (; nr > 1; nr--, frame++) {
 		frame->next = r.next - lo;
 		frame->pc = r.pc;
-		fp = r.next;
+		r = kmt_record(r.next);
 	}
-	frame->next = KMT_NO_RECORD;
-	frame->pc = 0;
+	frame->next = KMT_LAST_FRAME;
+	frame->pc = r.pc;
 }
 
 /**
@@ -183,7 +184,7 @@ static __always_inline void kmt_trace_copy(struct kmt_trace *to,
 	do {
 		frame = kmt_env_pop(frame, &f.next, &f.pc);
 		*end++ = f;
-	} while (f.next != KMT_NO_RECORD);
+	} while (f.next != KMT_LAST_FRAME);
 }
 
 #endif /* _KMT_TRACE_H */

@@ -6,12 +6,12 @@
 #define WORDS	512
 #define DEPTH	CONFIG_KMEMTRACK_STACK_DEPTH
 
-/* A stack, and what the unwinder would say of it. */
+/* A stack with its last record, and what the unwinder would say of it. */
 struct stack {
 	unsigned long word[WORDS];
 	unsigned long entries[WORDS];
 	unsigned int nr;
-	unsigned int top;
+	unsigned int last;
 };
 
 static unsigned long addr_of(struct stack *s, unsigned int word)
@@ -24,7 +24,10 @@ static unsigned long pc_of(unsigned int frame)
 	return 0x800010000 + 64 * frame;
 }
 
-/* @nr records, each @words above the last; the one after them is the end. */
+/*
+ * @nr records, each @words above the last. The one after them is the end, or
+ * the last of them is and leads to what is no record.
+ */
 static unsigned long build(struct stack *s, unsigned int first,
 			   unsigned int words, unsigned int nr)
 {
@@ -38,7 +41,11 @@ static unsigned long build(struct stack *s, unsigned int first,
 		at += words;
 	}
 	s->nr = nr;
-	s->top = at;
+	s->last = at;
+	if (kmt_last_returns) {
+		s->last = at - words;
+		s->word[s->last] = nr % 2 ? addr_of(s, at) + 1 : 0;
+	}
 	return addr_of(s, first);
 }
 
@@ -49,7 +56,7 @@ static bool take_as(struct stack *s, struct kmt_trace *trace, unsigned long fp,
 	struct kmt_walk walk;
 
 	if (!kmt_trace_check(&walk, addr_of(s, 0), addr_of(s, WORDS),
-			     addr_of(s, s->top), fp, s->entries, nr, cut))
+			     addr_of(s, s->last), fp, s->entries, nr, cut))
 		return false;
 	kmt_trace_learn(trace, addr_of(s, 0), fp, nr, 7);
 	return trace->handle == 7;
@@ -98,12 +105,18 @@ static void test_other(void **state)
 		next[1] += 4;
 		assert_false(is(&s, &trace, fp));
 		next[1] -= 4;
+		assert_true(is(&s, &trace, fp));
+		/* Where the last one leads is no part of the trace. */
+		if (i == 11)
+			break;
 		/* What is not as it was is not followed, wherever it leads. */
 		*next = 8;
 		assert_false(is(&s, &trace, fp));
 		*next = was + 16;
 		assert_false(is(&s, &trace, fp));
 		*next = fp;
+		assert_false(is(&s, &trace, fp));
+		*next = addr_of(&s, 0) + KMT_LAST_FRAME;
 		assert_false(is(&s, &trace, fp));
 		*next = was;
 		assert_true(is(&s, &trace, fp));
@@ -143,6 +156,7 @@ static void test_unwinder_is_right(void **state)
 	/* It went on where the stack ends. */
 	s.nr = 13;
 	assert_false(take(&s, &trace, fp));
+	assert_false(take_as(&s, &trace, fp, 13, true));
 	s.nr = 0;
 	assert_false(take(&s, &trace, fp));
 	/* Cut off is as good as ended. */
@@ -155,6 +169,12 @@ static void test_unwinder_is_right(void **state)
 	s.word[4 + 8 * 10 + 1]--;
 	s.nr = 12;
 	assert_true(take(&s, &trace, fp));
+	/* Whatever follows: the stack of whom an interrupt came upon. */
+	s.word[4 + 8 * 10] = addr_of(&s, WORDS) + 0x12340;
+	assert_false(take_as(&s, &trace, fp, 12, true));
+	assert_true(take_as(&s, &trace, fp, 11, true));
+	s.word[4 + 8 * 10] += 0x5670;
+	assert_true(is(&s, &trace, fp));
 }
 
 /* Twelve records, the one of @frame leading @offset bytes up from itself. */
@@ -193,7 +213,7 @@ static bool walk_from(struct stack *s, struct kmt_walk *walk, unsigned long fp)
 {
 	memset(walk, 0x5a, sizeof(*walk));
 	return kmt_trace_walk(walk, addr_of(s, 0), addr_of(s, WORDS),
-			      addr_of(s, s->top), fp, DEPTH);
+			      addr_of(s, s->last), fp, DEPTH);
 }
 
 /* What is read is what is there, up to the end or as much as is kept. */
@@ -238,7 +258,7 @@ static void test_walk_astray(void **state)
 	struct stack s;
 
 	for (i = 0; i < ARRAY_SIZE(astray); i++) {
-		for (at = 0; at < 12; at++) {
+		for (at = 0; at < 12 - kmt_last_returns; at++) {
 			fp = build_astray(&s, at, astray[i]);
 			assert_false(walk_from(&s, &walk, fp));
 			assert_int_equal(walk.nr, 0);
@@ -246,9 +266,21 @@ static void test_walk_astray(void **state)
 	}
 	fp = build(&s, 4, 8, 12);
 	assert_true(walk_from(&s, &walk, fp));
-	assert_false(walk_from(&s, &walk, addr_of(&s, s.top)));
+	assert_false(walk_from(&s, &walk, addr_of(&s, 4 + 8 * 12)));
 	assert_false(walk_from(&s, &walk, addr_of(&s, WORDS - 1)));
 	assert_false(walk_from(&s, &walk, addr_of(&s, 0) - 8));
+}
+
+static int entry_code_has_the_last(void **state)
+{
+	kmt_last_returns = false;
+	return 0;
+}
+
+static int first_function_has_the_last(void **state)
+{
+	kmt_last_returns = true;
+	return 0;
 }
 
 int main(void)
@@ -263,5 +295,8 @@ int main(void)
 		cmocka_unit_test(test_walk_astray),
 	};
 
-	return cmocka_run_group_tests_name("trace", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("trace", tests,
+					   entry_code_has_the_last, NULL) +
+	       cmocka_run_group_tests_name("trace: last returns", tests,
+					   first_function_has_the_last, NULL);
 }

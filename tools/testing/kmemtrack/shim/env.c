@@ -10,6 +10,7 @@
 /* Locks a thread holds at a time: a tree, the auxiliaries, the pool. */
 #define MAX_HELD	3
 
+bool kmt_last_returns;
 __thread int host_cpu;
 void (*host_before_lock)(void);
 static __thread bool irqs_off;

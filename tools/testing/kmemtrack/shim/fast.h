@@ -7,6 +7,7 @@
 #define FAST_H
 
 #define HOST_CPUS	2
+#define KMT_LAST_RETURNS	false
 
 extern __thread int host_cpu;
 
