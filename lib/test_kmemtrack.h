@@ -131,6 +131,10 @@ void tk_lost(const struct tk_kind *k);
 /* main */
 struct kmem_cache *tk_cache(enum tk_how how);
 
+/* unwound: what the kernel's unwinder says */
+void tk_unwind(void);
+struct dentry *tk_unwound_file(void);
+
 /* slot: threads that sleep or run until they are stopped */
 int tk_thread_start(const struct tk_kind *k, int (*fn)(void *));
 void tk_thread_ready(void);

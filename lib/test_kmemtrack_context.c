@@ -173,8 +173,9 @@ static int leak_thread(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-static int leak_caller(const struct tk_kind *k, unsigned int n)
+static noinline int leak_caller(const struct tk_kind *k, unsigned int n)
 {
+	tk_unwind();
 	while (n--)
 		if (!tk_make(k, k->size, TK_LEAKED))
 			return -ENOMEM;

@@ -17,7 +17,7 @@
  *	reap			free everything, the leaks too
  *
  * test_kmemtrack_kinds beside it has a line "leak <kind>" or "hold <kind>"
- * for each kind.
+ * for each kind.  test_kmemtrack_unwound has the backtrace of the last "caller".
  */
 #include <linux/completion.h>
 #include <linux/debugfs.h>
@@ -35,7 +35,7 @@
 /* One command or reader of the truth at a time. */
 DEFINE_MUTEX(tk_mutex);
 static struct kmem_cache *caches[TK_NR_CACHES];
-static struct dentry *files[2];
+static struct dentry *files[3];
 
 /* Kind number @nr of all tables, or NULL. */
 static const struct tk_kind *nth_kind(unsigned int nr)
@@ -355,6 +355,7 @@ static int __init test_kmemtrack_init(void)
 				       &truth_fops);
 	files[1] = debugfs_create_file("test_kmemtrack_kinds", 0400, NULL,
 				       NULL, &kinds_fops);
+	files[2] = tk_unwound_file();
 	return 0;
 }
 module_init(test_kmemtrack_init);
@@ -362,9 +363,10 @@ module_init(test_kmemtrack_init);
 static void __exit test_kmemtrack_exit(void)
 {
 	struct job job = { .verb = UNLOAD };
+	unsigned int i;
 
-	debugfs_remove(files[0]);
-	debugfs_remove(files[1]);
+	for (i = 0; i < ARRAY_SIZE(files); i++)
+		debugfs_remove(files[i]);
 	run(&job);
 	free_fillers();
 	rcu_barrier();

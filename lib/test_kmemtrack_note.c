@@ -3,6 +3,7 @@
  * Leak injector: what the annotations of <linux/kmemleak.h> say. Most kinds
  * come with a control: an object that only lacks the annotation, and leaks.
  */
+#include <linux/io.h>
 #include <linux/kmemleak.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>

@@ -21,7 +21,7 @@ grammar()
 	/^unreferenced object 0x[0-9a-f]+ \(size [0-9]+\):$/ {
 		if (NR > 1 && state != "frames")
 			fail("the last record is cut short")
-		if (length($3) < 11)
+		if (length($3) < 10)
 			fail("fewer than 8 digits")
 		state = "comm"; n++; next
 	}
@@ -123,6 +123,35 @@ task()
 		grep -E "comm \"busybox_kmt\" pid $(cat "$T/pid")\$" "$REPORT"
 }
 check "name and number of a process that is gone" thrice task
+
+# after <pattern>: the frames behind the one of that name, line by line
+after()
+{
+	awk -v name="$1" '
+	/^    [A-Za-z0-9_.]+\+0x/ { if (show) print; show = show || $1 ~ name; next }
+	{ show = 0 }'
+}
+
+# The way from user space, walked the first time and recognised from then on.
+# Of a long backtrace only the innermost frames are kept.
+system_call()
+{
+	start && inject leak caller && inject leak caller 3 &&
+		inject leak caller && scan && truth || return
+	after '^leak_caller[.+]' <"$INJECT"_unwound >"$T/unwound"
+	for nr in 1 2 3 4 5; do
+		of caller | awk -v nr=$nr '/^unref/ { n++ } n == nr' |
+			after '^leak_caller[.+]' >"$T/walked"
+		lines=$(wc -l <"$T/walked")
+		echo "$nr: $lines frames of $(wc -l <"$T/unwound")"
+		[ "$lines" -gt 4 ] || return
+		[ "$(of caller | awk -v nr=$nr '/^unref/ { n++ }
+			n == nr && /^    [A-Za-z_].*\+0x/' | wc -l)" = 16 ] ||
+			[ "$lines" = "$(wc -l <"$T/unwound")" ] || return
+		head -n "$lines" "$T/unwound" | diff "$T/walked" - || return
+	done
+}
+check "the backtrace of a system call is the unwinder's" thrice system_call
 
 grouped()
 {
