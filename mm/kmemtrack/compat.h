@@ -133,6 +133,10 @@ static inline bool kmt_last_record(unsigned long *addr)
 #if defined(CONFIG_ARM64)
 	*addr = (unsigned long)task_pt_regs(current)->stackframe;
 	return true;
+#elif defined(CONFIG_X86_64) && defined(CONFIG_UNWINDER_FRAME_POINTER)
+	/* Right below the registers that entry code saved. */
+	*addr = (unsigned long)task_pt_regs(current) - 2 * sizeof(long);
+	return true;
 #else
 	*addr = 0;
 	return false;
@@ -175,6 +179,13 @@ static inline bool kmt_true_returns(void)
 
 #if defined(CONFIG_ARM64)
 DECLARE_PER_CPU(unsigned long *, irq_stack_ptr);
+#elif defined(CONFIG_X86_64) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define kmt_hardirq_stack_ptr(cpu)	per_cpu(hardirq_stack_ptr, cpu)
+#elif defined(CONFIG_X86_64)
+#define kmt_hardirq_stack_ptr(cpu)	per_cpu(pcpu_hot.hardirq_stack_ptr, cpu)
+#endif
+#if defined(CONFIG_X86_64)
+DECLARE_PER_CPU_PAGE_ALIGNED(struct irq_stack, irq_stack_backing_store);
 #endif
 
 /*
@@ -187,9 +198,26 @@ static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 	*lo = (unsigned long)per_cpu(irq_stack_ptr, cpu);
 	*hi = *lo + IRQ_STACK_SIZE;
 	return *lo;
+#elif defined(CONFIG_X86_64)
+	/* The last word is left free. */
+	*hi = (unsigned long)kmt_hardirq_stack_ptr(cpu) + sizeof(long);
+	*lo = *hi - IRQ_STACK_SIZE;
+	return *hi != sizeof(long);
 #else
 	*lo = *hi = 0;
 	return false;
+#endif
+}
+
+/* The per-CPU section's part that is that stack, wherever it is mapped to. */
+static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
+					unsigned long *hi)
+{
+#if defined(CONFIG_X86_64)
+	*lo = (unsigned long)per_cpu_ptr(&irq_stack_backing_store, cpu);
+	*hi = *lo + IRQ_STACK_SIZE;
+#else
+	kmt_irq_stack(cpu, lo, hi);
 #endif
 }
 

@@ -26,8 +26,10 @@
 #include <linux/types.h>
 #include <linux/uaccess.h>
 #include <asm/page.h>
-#ifdef CONFIG_ARM64
+#if defined(CONFIG_ARM64)
 #include <asm/asm-extable.h>
+#elif defined(CONFIG_X86_64)
+#include <asm/asm.h>
 #endif
 
 /*
@@ -69,6 +71,43 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 		     : "r" (addr));
 }
 
+#define KMT_READS_WORDS
+#elif defined(CONFIG_X86_64)
+/* A fault at @insn sets [bad] and goes on at 9. */
+#define KMT_MAY_FAULT(insn)						\
+	_ASM_EXTABLE_TYPE_REG(insn, 9b, EX_TYPE_EFAULT_REG, "%[bad]")
+
+static __always_inline void kmt_env_one(unsigned long addr, unsigned long *a,
+					unsigned int *bad)
+{
+	asm volatile("1: movq (%2), %0\n"
+		     "9:\n"
+		     KMT_MAY_FAULT(1b)
+		     : "=r" (*a), [bad] "+r" (*bad) : "r" (addr));
+}
+
+static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
+					 unsigned long *b, unsigned long *c,
+					 unsigned long *d, unsigned int *bad)
+{
+	asm volatile("1: movq (%5), %0\n"
+		     "2: movq 8(%5), %1\n"
+		     "3: movq 16(%5), %2\n"
+		     "4: movq 24(%5), %3\n"
+		     "9:\n"
+		     KMT_MAY_FAULT(1b)
+		     KMT_MAY_FAULT(2b)
+		     KMT_MAY_FAULT(3b)
+		     KMT_MAY_FAULT(4b)
+		     : "=&r" (*a), "=&r" (*b), "=&r" (*c), "=&r" (*d),
+		       [bad] "+r" (*bad)
+		     : "r" (addr));
+}
+
+#define KMT_READS_WORDS
+#endif
+
+#ifdef KMT_READS_WORDS
 /* Copies @len bytes of kernel memory that may be gone; false if it is. */
 static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 {

@@ -77,7 +77,7 @@ static void mark_percpu(struct kmt_marker *m)
 	if (!IS_ENABLED(CONFIG_SMP))
 		return;
 	for_each_possible_cpu(cpu) {
-		unsigned long off = per_cpu_offset(cpu), lo = 0, hi = 0;
+		unsigned long off = per_cpu_offset(cpu), lo, hi;
 		unsigned long end = (unsigned long)__per_cpu_end;
 
 		if (!kmt_my_turn(m))
@@ -86,6 +86,7 @@ static void mark_percpu(struct kmt_marker *m)
 			end = first_chunk_end();
 		if (kmt_irq_stack(cpu, &lo, &hi) && kmt_irq_stack_is_root())
 			kmt_mark_block(m, lo, hi);
+		kmt_irq_stack_memory(cpu, &lo, &hi);
 		mark_around(m, (unsigned long)__per_cpu_start + off, end + off,
 			    lo, hi);
 	}
