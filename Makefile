@@ -60,7 +60,7 @@ packages:
 
 #: make clean, make distclean  what was built; also the sources and BusyBox
 clean:
-	rm -rf build/arm64-* build/lint-* build/test build/demo build/run
+	rm -rf build/arm64-* build/x86_64-* build/lint-* build/test build/demo build/run
 
 distclean: clean
-	rm -rf build/linux-* build/src build/stage-* build/busybox
+	rm -rf build/linux-* build/src build/stage-* build/busybox*

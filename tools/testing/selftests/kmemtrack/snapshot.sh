@@ -7,9 +7,11 @@ begin module
 
 PARAM=/sys/module/kmemtrack/parameters
 
+# Whether something is not tracked, since tracking was off before, is of no
+# account here.
 head_line()
 {
-	sed -n 1p "$REPORT"
+	sed -n '1{s/, untracked memory$//;p}' "$REPORT"
 }
 
 head_says()
