@@ -21,6 +21,7 @@
 /**
  * struct kmt_chase - references that are followed
  * @n: what is done with the words of the blocks they lead to
+ * @shared: others take part in the mark
  * @lo: addresses that go to shards, and have no per-CPU pointer among them
  * @span: bytes of them
  * @shards: as in the core
@@ -39,6 +40,7 @@
  */
 struct kmt_chase {
 	struct kmt_notes n;
+	bool shared;
 	unsigned long lo;
 	unsigned long span;
 	struct kmt_tree *shards;
@@ -68,11 +70,12 @@ static __always_inline void set_range(struct kmt_chase *c,
 }
 
 static __always_inline void begin(struct kmt_chase *c, struct kmt_marker *m,
-				  bool apart)
+				  bool apart, bool shared)
 {
 	struct kmt_core *core = m->core;
 
 	kmt_notes_begin(&c->n, m, apart);
+	c->shared = shared;
 	set_range(c, &core->linear, &m->percpu);
 	c->shards = core->shards;
 	c->mask = core->last_shard;
@@ -144,6 +147,8 @@ static __always_inline bool grab(struct kmt_chase *c, struct kmt_tree *shard,
 	let_go(c);
 	if (kmt_is_bare(shard))
 		return false;
+	if (c->shared)
+		kmt_team_polite(c->n.m, &shard->lock);
 	raw_spin_lock_irqsave(&shard->lock, c->flags);
 	c->held = shard;
 	give(c);
@@ -275,12 +280,13 @@ static __always_inline bool rest(struct kmt_chase *c)
 	return !kmt_mark_relax(c->n.m);
 }
 
-static __always_inline void chase(struct kmt_marker *m, bool apart)
+/* Made for each case, so that what is not wanted costs nothing. */
+static __always_inline void chase(struct kmt_marker *m, bool apart, bool shared)
 {
 	const struct kmt_grey *bottom = m->stack;
 	struct kmt_chase c;
 
-	begin(&c, m, apart);
+	begin(&c, m, apart, shared);
 	while (c.n.top != bottom && !c.n.top[-1].o) {
 		unsigned long word;
 
@@ -308,7 +314,9 @@ static __always_inline void chase(struct kmt_marker *m, bool apart)
 void kmt_mark_chase(struct kmt_marker *m)
 {
 	if (kmt_notes_apart(m))
-		chase(m, true);
+		chase(m, true, true);
+	else if (m->team)
+		chase(m, false, true);
 	else
-		chase(m, false);
+		chase(m, false, false);
 }

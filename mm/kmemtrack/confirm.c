@@ -30,8 +30,13 @@ static void mark(struct kmt_scan *scan)
 	kmt_mark_begin(&scan->m);
 	get_online_mems();
 	fill_map(scan);
-	/* Before others come to help: their stacks are no roots. */
+	/*
+	 * Before others come to help: their stacks are no roots. But nearly all
+	 * that there is follows from one stack or another: that is for them.
+	 */
+	scan->m.later = true;
 	kmt_mark_stacks(&scan->m, &scan->roots);
+	scan->m.later = false;
 	kmt_mark_with_help(scan);
 	put_online_mems();
 	kmt_mark_sweep(&scan->m);

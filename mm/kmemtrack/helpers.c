@@ -61,6 +61,7 @@ static void take_part(struct kmt_help *help, struct kmt_marker *m)
 {
 	if (!kmt_team_join(&help->team, m))
 		return;
+	kmt_mark_drain(m);
 	kmt_mark_memory(m, help->roots);
 	kmt_team_work(m);
 }
@@ -173,7 +174,7 @@ static void dismiss(struct kmt_helper *helper, struct kmt_marker *m)
 
 /**
  * kmt_mark_with_help - mark from all roots but the stacks of tasks
- * @scan: scan; its mark has begun
+ * @scan: scan; its mark has begun, what stacks lead to is on its mark stack
  *
  * What follows from the roots is marked when it returns, but for what
  * kmt_mark_sweep() is for.
@@ -189,6 +190,7 @@ void kmt_mark_with_help(struct kmt_scan *scan)
 		help = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY,
 				     KMT_HELP_ORDER);
 	if (!help) {
+		kmt_mark_drain(&scan->m);
 		kmt_mark_memory(&scan->m, &scan->roots);
 		return;
 	}

@@ -7,6 +7,13 @@
 /* Sweeps for blocks that were born meanwhile; overflow has as many as needed. */
 #define KMT_SWEEPS	4
 
+/* After a root was read; only half of the stack is for references. */
+static void go_on(struct kmt_marker *m)
+{
+	if (!m->later || m->depth > m->max / 2)
+		kmt_mark_drain(m);
+}
+
 /**
  * kmt_mark_word - a root holds this word
  * @m: marker
@@ -35,7 +42,7 @@ void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 		kmt_sift(m, words, nr);
 	while (!m->filter && nr--)
 		kmt_mark_word(m, *words++);
-	kmt_mark_drain(m);
+	go_on(m);
 }
 
 /* Looks at the words from @at on, at @words; @from is the block they are in. */
@@ -223,7 +230,7 @@ static void mark_range(struct kmt_marker *m, unsigned long start,
 	for (; pos < end && !kmt_mark_relax(m); pos += len) {
 		len = kmt_piece(pos, end, sizeof(m->buf));
 		if (kmt_mark_piece(m, &nothing, pos, pos + len))
-			kmt_mark_drain(m);
+			go_on(m);
 		else if (kmt_env_read(m->buf, pos, len))
 			look(m, m->buf, len / sizeof(long), pos, NULL);
 		else
@@ -278,7 +285,7 @@ void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		mark_range_still(m, start, end);
 	else
 		mark_range(m, start, end);
-	kmt_mark_drain(m);
+	go_on(m);
 }
 
 /**
@@ -303,7 +310,7 @@ void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
 	else
 		mark_range(m, start, stack->hi);
 	m->nap = (struct kmt_range){};
-	kmt_mark_drain(m);
+	go_on(m);
 }
 
 /**

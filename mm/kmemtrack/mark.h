@@ -86,6 +86,7 @@ struct kmt_filter {
  * @bytes: they are looked for at addresses that are no multiple of a word
  * @still: nothing else runs: memory is read in place
  * @exact_later: a recheck follows, and what is in doubt is left to it
+ * @later: what roots lead to stays on the mark stack until half of it is full
  * @sums: blocks were summed up: those that did not change need no look
  * @summing: words are summed up, and not followed
  * @found: a word may be a reference to a suspect, while @summing
@@ -126,6 +127,7 @@ struct kmt_marker {
 	bool bytes;
 	bool still;
 	bool exact_later;
+	bool later;
 	bool sums;
 	bool summing;
 	bool found;

@@ -6,7 +6,8 @@
  * that lock before it gives the memory back, so what is read belongs to the
  * block, and interrupts are never off for more than one piece.
  */
-#include "mark.h"
+#include "hot.h"
+#include "team.h"
 
 /* Copies [@pos, @pos + @len) if @o still is the block @copy was taken of. */
 static bool read_piece(struct kmt_reader *r, struct kmt_object *o,
@@ -18,6 +19,11 @@ static bool read_piece(struct kmt_reader *r, struct kmt_object *o,
 	unsigned long flags;
 	bool same, noted = false, ok = false;
 
+	if (unlikely(r->m->team)) {
+		tree = kmt_tree_of(core, kmt_space(copy), copy->addr,
+				   copy->size);
+		kmt_team_polite(r->m, &tree->lock);
+	}
 	tree = kmt_lock_object(core, o, &flags);
 	if (!tree)
 		return false;

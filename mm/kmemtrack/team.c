@@ -85,6 +85,31 @@ void kmt_team_put(struct kmt_marker *m)
 	m->stack[m->depth - 1] = top;
 }
 
+/**
+ * kmt_team_await - let another marker be done with a lock
+ * @m: marker with a team
+ * @lock: lock that is held
+ *
+ * A marker holds a lock for microseconds. But if its CPU is one of a guest that
+ * has to wait for its turn itself, the lock is not free before that; who spins
+ * meanwhile takes from its time.
+ *
+ * Context: no lock held, may sleep.
+ */
+void kmt_team_await(struct kmt_marker *m, raw_spinlock_t *lock)
+{
+	unsigned int nr;
+
+	for (nr = 0; raw_spin_is_locked(lock); nr++) {
+		if (nr < KMT_LOCK_LOOKS)
+			cpu_relax();
+		else if (nr < KMT_LOCK_LOOKS + KMT_LOCK_NAPS)
+			m->core->ops->wait(m, nr - KMT_LOCK_LOOKS);
+		else
+			return;
+	}
+}
+
 /* Whether there is something to do; if not, will there be? */
 static bool has_work(const struct kmt_team *team)
 {

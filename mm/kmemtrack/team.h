@@ -26,6 +26,10 @@
 /* Of a large block, what is read at once: a power of two, a page at least. */
 #define KMT_TEAM_PART	65536UL
 
+/* How often to look whether a lock is free, and how often to sleep then. */
+#define KMT_LOCK_LOOKS	4000
+#define KMT_LOCK_NAPS	8
+
 /* Who has so many entries on its mark stack can spare some for the box. */
 #define KMT_BOX_SPARE	128
 
@@ -57,15 +61,36 @@ void kmt_team_init(struct kmt_team *team, struct kmt_core *core);
 bool kmt_team_join(struct kmt_team *team, struct kmt_marker *m);
 void kmt_team_work(struct kmt_marker *m);
 void kmt_team_put(struct kmt_marker *m);
+void kmt_team_await(struct kmt_marker *m, raw_spinlock_t *lock);
+
+/**
+ * kmt_team_polite - before a lock is taken that another marker may hold
+ * @m: marker
+ * @lock: lock
+ *
+ * Context: no lock held.
+ */
+static __always_inline void kmt_team_polite(struct kmt_marker *m,
+					    raw_spinlock_t *lock)
+{
+	if (unlikely(m->team) && raw_spin_is_locked(lock))
+		kmt_team_await(m, lock);
+}
 
 /*
  * How many entries there should be in the box, to be taken by others. Who has
- * little gives only what somebody waits for: two that go on from the same place
- * are in each other's way.
+ * little gives only what somebody waits for, and nothing that leads to where it
+ * will be itself: two that go on from the same place are in each other's way.
  */
-static inline u32 kmt_team_wants(const struct kmt_team *team, u32 depth)
+static inline u32 kmt_team_wants(const struct kmt_marker *m)
 {
-	return depth >= KMT_BOX_SPARE ? KMT_BOX_MOVE : READ_ONCE(team->idle);
+	const unsigned long bottom = m->stack[0].addr;
+	const unsigned long top = m->stack[m->depth - 1].addr;
+
+	if (m->depth >= KMT_BOX_SPARE)
+		return KMT_BOX_MOVE;
+	return (bottom ^ top) >> KMT_REGION_SHIFT ?
+	       READ_ONCE(m->team->idle) : 0;
 }
 
 /**
@@ -77,7 +102,7 @@ static inline u32 kmt_team_wants(const struct kmt_team *team, u32 depth)
 static __always_inline void kmt_team_share(struct kmt_marker *m)
 {
 	if (unlikely(m->team) && m->depth > 1 &&
-	    READ_ONCE(m->team->nr) < kmt_team_wants(m->team, m->depth))
+	    READ_ONCE(m->team->nr) < kmt_team_wants(m))
 		kmt_team_put(m);
 }
 

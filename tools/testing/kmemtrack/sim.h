@@ -85,6 +85,8 @@ struct sim {
 	void *priv;
 	/* Relax as often as possible. */
 	bool fine;
+	/* Roots are read first, and what they lead to is followed then. */
+	bool later;
 
 	/* What a test has to say of the time. */
 	u32 now;

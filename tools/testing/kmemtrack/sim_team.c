@@ -24,7 +24,8 @@ static void *help(void *arg)
 
 	if (!kmt_team_join(h->team, &h->m))
 		return NULL;
-	sim_roots(h->s, &h->m, h->lo, h->hi);
+	if (!h->s->later)
+		sim_roots(h->s, &h->m, h->lo, h->hi);
 	kmt_team_work(&h->m);
 	__atomic_fetch_add(&h->s->helped, !!h->m.objects, __ATOMIC_RELAXED);
 	return NULL;
@@ -61,8 +62,12 @@ void sim_mark_roots(struct sim *s, unsigned long lo, unsigned long hi)
 	struct kmt_team *team;
 	unsigned int i;
 
-	if (!s->helpers) {
+	s->m.later = s->later;
+	if (s->later || !s->helpers)
 		sim_roots(s, &s->m, lo, hi);
+	s->m.later = false;
+	if (!s->helpers) {
+		kmt_mark_drain(&s->m);
 		return;
 	}
 	assert(s->helpers <= SIM_HELPERS);
@@ -82,7 +87,8 @@ void sim_mark_roots(struct sim *s, unsigned long lo, unsigned long hi)
 		if (pthread_create(&h->thread, NULL, help, h))
 			abort();
 	}
-	sim_roots(s, &s->m, lo, hi);
+	if (!s->later)
+		sim_roots(s, &s->m, lo, hi);
 	kmt_team_work(&s->m);
 	for (i = 0; i < s->helpers; i++)
 		dismiss(&helpers[i]);

@@ -383,6 +383,7 @@ void step(struct steps *t)
 		t->m.s->helpers = 0;
 		if (!t->src.fuzzed && !pick(&t->src, 6))
 			t->m.s->helpers = 1 + pick(&t->src, SIM_HELPERS);
+		t->m.s->later = pick(&t->src, 2);
 		if (pick(&t->src, 3))
 			snapshot(t);
 		else

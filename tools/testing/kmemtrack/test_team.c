@@ -91,7 +91,8 @@ static void run(unsigned int nr, unsigned int stack, unsigned int helpers)
 		struct sim *s = new_nodes(nr + 50, stack, helpers);
 
 		plants[i](s, nr);
-		for (round = 0; round < 5; round++) {
+		for (round = 0; round < 6; round++) {
+			s->later = round % 2;
 			mark(s);
 			check_reached(s, nr, nr + 50);
 		}
@@ -117,15 +118,16 @@ static void test_small_mark_stack(void **state)
 	run(300, 7, 3);
 }
 
-/* Helpers do some of the work, however it is found. */
+/* Helpers do some of the work, however it is found, and whoever reads roots. */
 static void test_help(void **state)
 {
 	unsigned int i, round;
 
-	for (i = 0; i < ARRAY_SIZE(plants); i++) {
+	for (i = 0; i < 2 * ARRAY_SIZE(plants); i++) {
 		struct sim *s = new_nodes(NODES, 256, 2);
 
-		plants[i](s, NODES);
+		s->later = i % 2;
+		plants[i / 2](s, NODES);
 		for (round = 0; !s->helped && round < 1000; round++)
 			mark(s);
 		assert_true(s->helped);
@@ -146,6 +148,7 @@ static void test_counts(void **state)
 	for (i = 0; i < 64 * 6; i++)
 		sim_put(ROOT(i), NODE(i % 64));
 	for (round = 0; round < 200; round++) {
+		s->later = round % 2;
 		sim_mark(s, ROOT(0), ROOT(64 * 6));
 		kmt_mark_end(&s->m);
 		for (i = 0; i < 200; i++)
@@ -172,6 +175,7 @@ static void test_give_up(void **state)
 	s->fine = true;
 	for (steps = 0; steps < 4000; steps += 1 + steps / 3) {
 		s->on_relax = give_up;
+		s->later = steps % 2;
 		steps_left = steps;
 		sim_mark(s, ROOT(0), ROOT(64));
 		assert_true(s->m.stopped || steps_left > 0);
@@ -184,6 +188,47 @@ static void test_give_up(void **state)
 	sim_delete(s);
 }
 
+/* What roots lead to waits until all are read, as long as there is room. */
+static void test_later(void **state)
+{
+	const struct kmt_range stack = { ROOT(8), ROOT(16) };
+	struct sim *s = sim_new(63, 1000, 512);
+	unsigned long words[64];
+	unsigned int i;
+
+	for (i = 0; i < 200; i++)
+		sim_alloc(s, BLOCK(i), 64);
+	sim_put(ROOT(0), BLOCK(0));
+	sim_put(BLOCK(0), BLOCK(1));
+	sim_put(BLOCK(1), BLOCK(2));
+	sim_put(ROOT(9), BLOCK(3));
+	sim_put(BLOCK(3) + 8, BLOCK(4));
+	s->now += 1000;
+	kmt_mark_begin(&s->m);
+	s->m.later = true;
+	kmt_mark_block(&s->m, ROOT(0), ROOT(4));
+	kmt_mark_nap(&s->m, &stack, ROOT(8), s->now);
+	kmt_mark_words(&s->m, (unsigned long[]){ BLOCK(5) }, 1);
+	assert_in_range(s->m.depth, 1, 256);
+	assert_true(sim_white(s, BLOCK(1)));
+	assert_true(sim_white(s, BLOCK(4)));
+	/* More than there is room for. */
+	for (i = 0; i < 64 * 20; i++) {
+		words[i % 64] = BLOCK(10 + i % 190);
+		if (i % 64 == 63)
+			kmt_mark_words(&s->m, words, 64);
+		assert_in_range(s->m.depth, 0, 256 + 64);
+	}
+	s->m.later = false;
+	kmt_mark_drain(&s->m);
+	assert_int_equal(s->m.depth, 0);
+	for (i = 0; i < 200; i++)
+		assert_int_equal(sim_white(s, BLOCK(i)), i > 5 && i < 10);
+	assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
+	kmt_mark_end(&s->m);
+	sim_delete(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -192,6 +237,7 @@ int main(void)
 		cmocka_unit_test(test_help),
 		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_give_up),
+		cmocka_unit_test(test_later),
 	};
 
 	return cmocka_run_group_tests_name("team", tests, NULL, NULL);

@@ -75,6 +75,11 @@ bool host_trylock(raw_spinlock_t *lock)
 	return true;
 }
 
+bool host_is_locked(raw_spinlock_t *lock)
+{
+	return __atomic_load_n(&lock->locked, __ATOMIC_RELAXED);
+}
+
 void host_lock(raw_spinlock_t *lock)
 {
 	while (!host_trylock(lock))

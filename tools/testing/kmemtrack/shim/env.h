@@ -124,6 +124,8 @@ static inline long atomic_long_read(const atomic_long_t *v)
 #define WARN_ON_ONCE(c)	({ bool _c = (c); assert(!_c); _c; })
 #define WARN_ON(c)	WARN_ON_ONCE(c)
 
+#define cpu_relax()	__atomic_signal_fence(__ATOMIC_SEQ_CST)
+
 #ifdef HOST_FAST
 #include "fast.h"
 #else
@@ -161,18 +163,30 @@ typedef struct {
 void host_lock_init(raw_spinlock_t *lock);
 void host_lock(raw_spinlock_t *lock);
 bool host_trylock(raw_spinlock_t *lock);
+bool host_is_locked(raw_spinlock_t *lock);
 void host_unlock(raw_spinlock_t *lock);
 bool host_lock_held(const raw_spinlock_t *lock);
 
 #define raw_spin_lock_init(l)	host_lock_init(l)
 #define raw_spin_lock(l)	host_lock(l)
 #define raw_spin_trylock(l)	host_trylock(l)
+#define raw_spin_is_locked(l)	host_is_locked(l)
 #define raw_spin_unlock(l)	host_unlock(l)
 #define raw_spin_lock_irqsave(l, f)					\
 	do {								\
 		(f) = host_irq_save();					\
 		host_lock(l);						\
 	} while (0)
+#define raw_spin_trylock_irqsave(l, f)					\
+	({								\
+		bool _locked;						\
+									\
+		(f) = host_irq_save();					\
+		_locked = host_trylock(l);				\
+		if (!_locked)						\
+			host_irq_restore(f);				\
+		_locked;						\
+	})
 #define raw_spin_unlock_irqrestore(l, f)				\
 	do {								\
 		host_unlock(l);						\

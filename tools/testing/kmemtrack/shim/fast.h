@@ -39,6 +39,11 @@ static inline bool raw_spin_trylock(raw_spinlock_t *l)
 	       !__atomic_exchange_n(&l->locked, 1, __ATOMIC_ACQUIRE);
 }
 
+static inline bool raw_spin_is_locked(raw_spinlock_t *l)
+{
+	return __atomic_load_n(&l->locked, __ATOMIC_RELAXED);
+}
+
 static inline void raw_spin_unlock(raw_spinlock_t *l)
 {
 	__atomic_store_n(&l->locked, 0, __ATOMIC_RELEASE);
@@ -49,6 +54,7 @@ static inline void raw_spin_unlock(raw_spinlock_t *l)
 		(f) = 0;						\
 		raw_spin_lock(l);					\
 	} while (0)
+#define raw_spin_trylock_irqsave(l, f)	((f) = 0, raw_spin_trylock(l))
 #define raw_spin_unlock_irqrestore(l, f)				\
 	do {								\
 		raw_spin_unlock(l);					\
