@@ -8,7 +8,7 @@
 #define KMT_SWEEPS	4
 
 /* After a root was read; only half of the stack is for references. */
-static void go_on(struct kmt_marker *m)
+static void follow_up(struct kmt_marker *m)
 {
 	if (!m->later || m->depth > m->max / 2)
 		kmt_mark_drain(m);
@@ -42,7 +42,7 @@ void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 		kmt_sift(m, words, nr);
 	while (!m->filter && nr--)
 		kmt_mark_word(m, *words++);
-	go_on(m);
+	follow_up(m);
 }
 
 /* Looks at the words from @at on, at @words; @from is the block they are in. */
@@ -230,7 +230,7 @@ static void mark_range(struct kmt_marker *m, unsigned long start,
 	for (; pos < end && !kmt_mark_relax(m); pos += len) {
 		len = kmt_piece(pos, end, sizeof(m->buf));
 		if (kmt_mark_piece(m, &nothing, pos, pos + len))
-			go_on(m);
+			follow_up(m);
 		else if (kmt_env_read(m->buf, pos, len))
 			look(m, m->buf, len / sizeof(long), pos, NULL);
 		else
@@ -285,7 +285,7 @@ void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		mark_range_still(m, start, end);
 	else
 		mark_range(m, start, end);
-	go_on(m);
+	follow_up(m);
 }
 
 /**
@@ -310,7 +310,7 @@ void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
 	else
 		mark_range(m, start, stack->hi);
 	m->nap = (struct kmt_range){};
-	go_on(m);
+	follow_up(m);
 }
 
 /**
