@@ -9,6 +9,22 @@
 #include "hot.h"
 #include "team.h"
 
+/*
+ * Where words in @o point to if they refer to @o itself, as empty lists do:
+ * references to no other block. Of a holder those in excess count for another
+ * block, its own, too.
+ */
+static struct kmt_range self_of(const struct kmt_object *o)
+{
+	unsigned long lo = o->addr;
+
+	if (o->flags & KMT_ALIAS)
+		return (struct kmt_range){};
+	if (kmt_space(o) == KMT_PHYS)
+		lo = kmt_env_phys(lo);
+	return (struct kmt_range){ lo, lo + o->size };
+}
+
 /* Copies [@pos, @pos + @len) if @o still is the block @copy was taken of. */
 static bool read_piece(struct kmt_reader *r, struct kmt_object *o,
 		       const struct kmt_object *copy, unsigned long pos,
@@ -30,11 +46,8 @@ static bool read_piece(struct kmt_reader *r, struct kmt_object *o,
 	same = o->addr == copy->addr && o->size == copy->size &&
 	       o->born == copy->born && kmt_space(o) == kmt_space(copy);
 	if (same && r->marks) {
-		struct kmt_range self = { o->addr, o->addr + o->size };
+		const struct kmt_range self = self_of(o);
 
-		/* Those in excess count for another block, its own, too. */
-		if (o->flags & KMT_ALIAS)
-			self.hi = self.lo;
 		noted = kmt_mark_piece(r->m, &self, pos, pos + len);
 	}
 	if (same && !noted)
