@@ -12,9 +12,10 @@ fi
 
 for test; do
 	test=${test%.sh}
+	start=$(date +%s)
 	echo "begin $test"
 	sh "./$test.sh" 2>&1 | sed 's/^/| /'
-	echo "end $test"
+	echo "end $test $(($(date +%s) - start))"
 done | awk '
 BEGIN { print "KTAP version 1" }
 function result(verdict, what) {
@@ -26,6 +27,7 @@ function result(verdict, what) {
 /^end / {
 	if (planned != seen)
 		result("not ok", "did not come to its end")
+	print "# " test ": " $3 " s"
 	fflush()
 	next
 }
