@@ -267,6 +267,15 @@ static __always_inline bool follow_easily(struct kmt_chase *c,
 	return true;
 }
 
+/* Half of the mark stack is for references; half of that is much. */
+static __always_inline void make_room(struct kmt_marker *m)
+{
+	if (unlikely(m->depth > m->max / 4))
+		kmt_mark_thin(m);
+	else
+		m->dense = false;
+}
+
 /*
  * Lets others run, and gives them what they want if they share the mark; false
  * if it is to be given up.
@@ -274,6 +283,7 @@ static __always_inline bool follow_easily(struct kmt_chase *c,
 static __always_inline bool rest(struct kmt_chase *c)
 {
 	settle(c);
+	make_room(c->n.m);
 	kmt_team_share(c->n.m);
 	resume(c);
 	give(c);
@@ -290,8 +300,11 @@ static __always_inline void chase(struct kmt_marker *m, bool apart, bool shared)
 	while (c.n.top != bottom && !c.n.top[-1].o) {
 		unsigned long word;
 
-		if (unlikely(c.left <= 0) && !rest(&c))
-			break;
+		if (unlikely(c.left <= 0)) {
+			if (!rest(&c))
+				break;
+			continue;
+		}
 		word = (--c.n.top)->addr;
 		if (likely(follow_easily(&c, word)))
 			continue;

@@ -95,11 +95,16 @@ static inline void kmt_linear_map(unsigned long *lo, unsigned long *hi)
 #endif
 }
 
-/* Where there is no page, there is none up to the next multiple of this. */
+/*
+ * Where there is no page, there is none up to the next multiple of the first;
+ * where there is one, there are pages up to the next multiple of the second.
+ */
 #ifdef CONFIG_SPARSEMEM
 #define KMT_HOLE_PAGES	PAGES_PER_SECTION
+#define KMT_PAGES_ALIKE	min(pageblock_nr_pages, PAGES_PER_SUBSECTION)
 #else
 #define KMT_HOLE_PAGES	1UL
+#define KMT_PAGES_ALIKE	pageblock_nr_pages
 #endif
 
 /* Pages of each entry in the @index-th list of free pages of a CPU, as order. */

@@ -111,24 +111,41 @@ static __always_inline bool has_room(const struct kmt_marker *m,
 	return m->depth + bytes / sizeof(long) <= m->max / 2;
 }
 
-/**
- * kmt_mark_piece - note what may be references in a piece of memory
- * @m: marker
- * @self: the block it is in, whose tree is locked; or what is a root
- * @pos: first byte, at the address of a word
- * @end: one past the last
- *
- * They are on the mark stack then.
- *
- * Return: false if it is to be looked at word by word, or cannot be read.
- */
-bool kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
-		    unsigned long pos, unsigned long end)
+/* The same; false if it is to be looked at word by word, or cannot be read. */
+static bool try_piece(struct kmt_marker *m, const struct kmt_range *self,
+		      unsigned long pos, unsigned long end)
 {
-	if (!kmt_is_plain(m) || m->nap.hi || !has_room(m, end - pos))
+	if (!has_room(m, end - pos))
 		return false;
 	return kmt_notes_apart(m) ? note_piece(m, self, pos, end, true) :
 				    note_piece(m, self, pos, end, false);
+}
+
+/**
+ * kmt_mark_piece - note what may be references in a piece of memory
+ * @m: marker
+ * @self: where its own references point to, which are left out
+ * @pos: first byte, at the address of a word
+ * @end: one past the last there is
+ *
+ * They are on the mark stack then.
+ *
+ * Context: interrupts may be off, and the lock of a tree held: as many words as
+ *	are noted here take some microseconds.
+ * Return: bytes from @pos on that are done; 0 if they are to be looked at word
+ *	by word, or cannot be read.
+ */
+unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
+			     unsigned long pos, unsigned long end)
+{
+	unsigned long len = kmt_piece(pos, end, KMT_NOTE_WORDS * sizeof(long));
+
+	if (!kmt_is_plain(m) || m->nap.hi)
+		return 0;
+	if (try_piece(m, self, pos, pos + len))
+		return len;
+	len = kmt_piece(pos, end, KMT_STEP_WORDS * sizeof(long));
+	return try_piece(m, self, pos, pos + len) ? len : 0;
 }
 
 /* Reads @o, whose tree is locked, if it is small; its references are noted. */

@@ -219,6 +219,19 @@ void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o)
 	kmt_mark_drain(m);
 }
 
+/* Looks at a piece of a root word by word; returns how long it was. */
+static unsigned long copy_piece(struct kmt_marker *m, unsigned long pos,
+				unsigned long end)
+{
+	unsigned long len = kmt_piece(pos, end, sizeof(m->buf));
+
+	if (kmt_env_read(m->buf, pos, len))
+		look(m, m->buf, len / sizeof(long), pos, NULL);
+	else
+		kmt_event(m->core, KMT_EV_FAULT);
+	return len;
+}
+
 static void mark_range(struct kmt_marker *m, unsigned long start,
 		       unsigned long end)
 {
@@ -228,13 +241,11 @@ static void mark_range(struct kmt_marker *m, unsigned long start,
 
 	end = ALIGN_DOWN(end, sizeof(long));
 	for (; pos < end && !kmt_mark_relax(m); pos += len) {
-		len = kmt_piece(pos, end, sizeof(m->buf));
-		if (kmt_mark_piece(m, &nothing, pos, pos + len))
+		len = kmt_mark_piece(m, &nothing, pos, end);
+		if (len)
 			follow_up(m);
-		else if (kmt_env_read(m->buf, pos, len))
-			look(m, m->buf, len / sizeof(long), pos, NULL);
 		else
-			kmt_event(m->core, KMT_EV_FAULT);
+			len = copy_piece(m, pos, end);
 		m->budget -= len / sizeof(long);
 	}
 }

@@ -13,10 +13,10 @@
  *	(judgement: kmt_suspect() or kmt_revive() + kmt_judge())
  *	kmt_mark_end();
  *
- * Memory is read in pieces of KMT_STEP_WORDS, in a way that survives a fault; a
- * block under the lock of its tree, which its free takes too: a piece is never
- * read from a block that was freed. A block that is no more than a piece is read
- * when it is reached (follow.c).
+ * Memory is read in pieces of KMT_STEP_WORDS or KMT_NOTE_WORDS, in a way that
+ * survives a fault; a block under the lock of its tree, which its free takes
+ * too: a piece is never read from a block that was freed. A block of no more
+ * than KMT_STEP_WORDS is read when it is reached (follow.c).
  *
  * A mark that runs beside everything else proves nothing of a block it did not
  * reach. Two ways lead from such a suspect to a leak: more marks (judge.c), or
@@ -29,6 +29,9 @@
 #include "core.h"
 
 #define KMT_STEP_WORDS	128
+
+/* The same where references are only noted, without a copy: a page at most. */
+#define KMT_NOTE_WORDS	512
 
 /* What a reference that is not aligned itself is a multiple of. */
 #define KMT_ODD_ALIGN	4
@@ -105,6 +108,7 @@ struct kmt_filter {
  * @near: object that was found last; others that are found are often beside it
  * @depth: how many are on @stack
  * @max: how many it can hold; beyond, a sweep of the pool finds them
+ * @dense: kmt_mark_thin() is of no use for now
  * @overflow: some did not fit
  * @stopped: the mark was given up; it proves nothing
  * @virt: hull of all addresses of KMT_VIRT when the mark began
@@ -144,6 +148,7 @@ struct kmt_marker {
 	struct kmt_object *near;
 	u32 depth;
 	u32 max;
+	bool dense;
 	bool overflow;
 	bool stopped;
 	struct kmt_range virt;
@@ -292,11 +297,14 @@ static __always_inline bool kmt_is_useless(struct kmt_marker *m,
 	return kmt_is_plain(m) && m->useless[kmt_place_of(word)] == word;
 }
 
+/* thin.c */
+void kmt_mark_thin(struct kmt_marker *m);
+
 /* follow.c */
 void kmt_mark_hit(struct kmt_marker *m, unsigned long word);
 void kmt_mark_follow(struct kmt_marker *m);
-bool kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
-		    unsigned long pos, unsigned long end);
+unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
+			     unsigned long pos, unsigned long end);
 bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		   unsigned long addr);

@@ -146,21 +146,32 @@ static unsigned long walk_page(struct kmt_page_walk *w, struct page *page,
 	return 1;
 }
 
+/* Pages from @pfn on that are there, all of them; returns where to go on. */
+static unsigned long walk_pages(struct kmt_page_walk *w, struct zone *zone,
+				unsigned long pfn, unsigned long end)
+{
+	while (pfn < end && !w->m->stopped) {
+		struct page *page = pfn_to_page(pfn);
+
+		w->m->budget -= 4;
+		kmt_mark_relax(w->m);
+		pfn += page_zone(page) == zone ? walk_page(w, page, pfn) : 1;
+	}
+	return pfn;
+}
+
 static void walk_unit(struct kmt_page_walk *w, struct zone *zone,
 		      unsigned long pfn, unsigned long end)
 {
 	w->block_end = 0;
 	while (pfn < end && !w->m->stopped) {
-		struct page *page = pfn_to_online_page(pfn);
-
-		w->m->budget -= 4;
-		kmt_mark_relax(w->m);
-		if (!page) {
-			/* A hole is as long as its section, at least. */
+		/* A hole is as long as its section, at least. */
+		if (pfn_to_online_page(pfn))
+			pfn = walk_pages(w, zone, pfn,
+					 min(end, ALIGN(pfn + 1,
+							KMT_PAGES_ALIKE)));
+		else
 			pfn = ALIGN(pfn + 1, KMT_HOLE_PAGES);
-			continue;
-		}
-		pfn += page_zone(page) == zone ? walk_page(w, page, pfn) : 1;
 	}
 }
 

@@ -9,6 +9,12 @@
 #include "hot.h"
 #include "team.h"
 
+static bool is_same(const struct kmt_object *o, const struct kmt_object *copy)
+{
+	return o->addr == copy->addr && o->size == copy->size &&
+	       o->born == copy->born && kmt_space(o) == kmt_space(copy);
+}
+
 /*
  * Where words in @o point to if they refer to @o itself, as empty lists do:
  * references to no other block. Of a holder those in excess count for another
@@ -25,15 +31,18 @@ static struct kmt_range self_of(const struct kmt_object *o)
 	return (struct kmt_range){ lo, lo + o->size };
 }
 
-/* Copies [@pos, @pos + @len) if @o still is the block @copy was taken of. */
-static bool read_piece(struct kmt_reader *r, struct kmt_object *o,
-		       const struct kmt_object *copy, unsigned long pos,
-		       unsigned long len)
+/*
+ * Reads the next piece of [@pos, @end) if @o still is the block @copy was taken
+ * of; returns how long it was, 0 if @o is another one.
+ */
+static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
+				const struct kmt_object *copy,
+				unsigned long pos, unsigned long end)
 {
 	struct kmt_core *core = r->m->core;
+	unsigned long flags, noted = 0, len = 0;
 	struct kmt_tree *tree;
-	unsigned long flags;
-	bool same, noted = false, ok = false;
+	bool ok = false;
 
 	if (unlikely(r->m->team)) {
 		tree = kmt_tree_of(core, kmt_space(copy), copy->addr,
@@ -42,24 +51,25 @@ static bool read_piece(struct kmt_reader *r, struct kmt_object *o,
 	}
 	tree = kmt_lock_object(core, o, &flags);
 	if (!tree)
-		return false;
-	same = o->addr == copy->addr && o->size == copy->size &&
-	       o->born == copy->born && kmt_space(o) == kmt_space(copy);
-	if (same && r->marks) {
+		return 0;
+	if (is_same(o, copy)) {
 		const struct kmt_range self = self_of(o);
 
-		noted = kmt_mark_piece(r->m, &self, pos, pos + len);
+		/* A piece does not cross a page: it is there or it is not. */
+		len = kmt_piece(pos, end, sizeof(r->m->buf));
+		if (r->marks)
+			noted = kmt_mark_piece(r->m, &self, pos, end);
+		if (!noted)
+			ok = kmt_env_read(r->m->buf, pos, len);
 	}
-	if (same && !noted)
-		ok = kmt_env_read(r->m->buf, pos, len);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 
 	r->at = pos;
 	if (ok)
 		r->words(r, len / sizeof(long));
-	else if (same && !noted)
+	else if (len && !noted)
 		kmt_event(core, KMT_EV_FAULT);
-	return same;
+	return noted ?: len;
 }
 
 /**
@@ -79,15 +89,13 @@ bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
 		    const struct kmt_object *copy, unsigned long start,
 		    unsigned long end)
 {
-	const unsigned long step = KMT_STEP_WORDS * sizeof(long);
 	unsigned long pos = ALIGN(start, sizeof(long));
 
 	end = ALIGN_DOWN(end, sizeof(long));
 	while (pos < end) {
-		/* A piece does not cross a page: it is there or it is not. */
-		unsigned long len = kmt_piece(pos, end, step);
+		unsigned long len = read_piece(r, o, copy, pos, end);
 
-		if (!read_piece(r, o, copy, pos, len))
+		if (!len)
 			return false;
 		r->m->budget -= len / sizeof(long);
 		/* What was noted makes room for what the next piece has. */

@@ -258,6 +258,41 @@ static void test_hold(void **state)
 	}
 }
 
+#define MEMBER(n)	(SIM_LINEAR + 32ul * ((n) % MEMBERS))
+#define MEMBERS		6000
+#define ARRAY		(SIM_LINEAR + 0x100000)
+
+/*
+ * A long list, each of whose members refers to one of its neighbours twice,
+ * needs no more room than another one; no matter how it is come upon.
+ */
+static void test_double_list(void **state)
+{
+	unsigned int way, i;
+
+	for (way = 0; way < 4; way++) {
+		struct sim *s = sim_new(1100, 6, 4096);
+
+		sim_alloc(s, ARRAY, 8 * MEMBERS);
+		for (i = 0; i < MEMBERS; i++) {
+			const unsigned long next = MEMBER(i + 1);
+			const unsigned long last = MEMBER(i + MEMBERS - 1);
+
+			sim_alloc(s, MEMBER(i), 32);
+			sim_put(MEMBER(i), next);
+			sim_put(MEMBER(i) + 8, last);
+			sim_put(MEMBER(i) + 16, way & 1 ? next : last);
+			sim_put(ARRAY + 8 * i, MEMBER(i));
+		}
+		sim_put(ROOT(0), way & 2 ? ARRAY : MEMBER(MEMBERS / 2));
+		mark(s);
+		for (i = 0; i < MEMBERS; i++)
+			assert_false(sim_white(s, MEMBER(i)));
+		assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
+		sim_delete(s);
+	}
+}
+
 /* Without a table of useless words all is as with it. */
 static void test_no_table(void **state)
 {
@@ -284,6 +319,7 @@ int main(void)
 		cmocka_unit_test(test_stale_neighbour),
 		T(test_root_no_more),
 		T(test_hold),
+		cmocka_unit_test(test_double_list),
 		T(test_no_table),
 	};
 
