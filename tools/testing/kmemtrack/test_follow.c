@@ -2,6 +2,9 @@
 /* Following references: what is read at once, and what need not be followed. */
 #include "sim.h"
 
+/* Apart from other blocks */
+#define ARRAY		(SIM_LINEAR + 0x100000)
+
 static void mark(struct sim *s)
 {
 	sim_mark(s, ROOT(0), ROOT(64));
@@ -256,11 +259,18 @@ static void test_hold(void **state)
 		for (i = 0; i < nr; i++)
 			sim_free(s, SIM_LINEAR + i * size, size);
 	}
+	/* Nor while a large block is read, be it full of references. */
+	sim_alloc(s, ARRAY, 0x8000);
+	for (i = 0; i < 0x8000; i += 8)
+		sim_put(ARRAY + i, ARRAY + 0x8000 + i);
+	sim_put(ROOT(0), ARRAY);
+	host_words_held_max = 0;
+	mark(s);
+	assert_in_range(host_words_held_max, 64, 256);
 }
 
 #define MEMBER(n)	(SIM_LINEAR + 32ul * ((n) % MEMBERS))
 #define MEMBERS		6000
-#define ARRAY		(SIM_LINEAR + 0x100000)
 
 /*
  * A long list, each of whose members refers to one of its neighbours twice,
