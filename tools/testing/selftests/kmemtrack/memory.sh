@@ -4,12 +4,14 @@
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-FILES=8000
+# Each is two records at least; without them there are some 15,000.
+FILES=6000
 before=$(overlaps)
 
 # Blocks that come and go: their records stay, until somebody wants the memory.
 peak()
 {
+	began=$(date +%s)
 	mkdir -p "$T/many" &&
 		seq $FILES | (cd "$T/many" && xargs touch) || return
 	high=$(stat_of pool_bytes)
@@ -18,6 +20,18 @@ peak()
 		return 1
 	fi
 	rm -r "$T/many"
+	took=$(($(date +%s) - began))
+}
+
+# rounds <number>: a quarter of them where each takes long, as in a kernel that
+# checks itself
+rounds()
+{
+	if [ "$took" -gt 10 ]; then
+		seq $((($1 + 3) / 4))
+	else
+		seq "$1"
+	fi
 }
 
 # at_most <bytes>: the pool is no larger, soon
@@ -65,19 +79,20 @@ trimmed_under_load()
 	first=
 	busy 1 &
 	busy 2 &
-	for round in 1 2 3 4 5 6 7 8; do
-		peak && echo 2 >/proc/sys/vm/drop_caches || break
+	rc=0
+	for round in $(rounds 8); do
+		peak && echo 2 >/proc/sys/vm/drop_caches || { rc=1; break; }
 		first=${first:-$high}
 	done
 	rm "$T/busy"
 	wait
 	echo "pool_bytes $(stat_of pool_bytes), at its highest $first, then $high"
-	[ $round = 8 ] && at_most $first && [ "$high" -le $((first * 2)) ]
+	[ $rc = 0 ] && at_most $first && [ "$high" -le $((first * 2)) ]
 }
 
 off_and_on()
 {
-	for round in 1 2 3 4 5; do
+	for round in $(rounds 5); do
 		peak && put "$REPORT" off && at_most 131072 &&
 			put "$REPORT" on || return
 	done
@@ -119,7 +134,7 @@ check "after a peak: when memory is short" short_of_memory
 check "then leaks are found" thrice found
 check "under load" trimmed_under_load
 check "then leaks are found as well" thrice found
-check "off, five times" off_and_on
+check "off, several times" off_and_on
 check "a hundred times off and on under load: no false alarm" hundred_times
 check "then leaks are found, too" thrice found
 check "on again: nothing was lost track of" eval '[ "$(stat_of lost_no_memory)" = 0 ]'
