@@ -331,6 +331,9 @@ static int churn_thread(void *data)
 		steps[k->where](round++);
 		if (!(round & 1023))
 			usleep_range(20, 40);
+		else if (!(round & 15))
+			/* A lock may take a turn of the host to be handed on. */
+			cond_resched();
 	}
 	tk_wipe();
 	return 0;
