@@ -111,7 +111,7 @@ static __always_inline bool has_room(const struct kmt_marker *m,
 	return m->depth + bytes / sizeof(long) <= m->max / 2;
 }
 
-/* The same; false if it is to be looked at word by word, or cannot be read. */
+/* Notes one piece; false if there is no room for it, or it cannot be read. */
 static bool try_piece(struct kmt_marker *m, const struct kmt_range *self,
 		      unsigned long pos, unsigned long end)
 {
@@ -144,6 +144,7 @@ unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 		return 0;
 	if (try_piece(m, self, pos, pos + len))
 		return len;
+	/* A stack made while memory was short may have room for no more. */
 	len = kmt_piece(pos, end, KMT_STEP_WORDS * sizeof(long));
 	return try_piece(m, self, pos, pos + len) ? len : 0;
 }

@@ -163,13 +163,14 @@ static unsigned long walk_pages(struct kmt_page_walk *w, struct zone *zone,
 static void walk_unit(struct kmt_page_walk *w, struct zone *zone,
 		      unsigned long pfn, unsigned long end)
 {
+	unsigned long next;
+
 	w->block_end = 0;
 	while (pfn < end && !w->m->stopped) {
+		next = pfn + kmt_piece(pfn, end, KMT_PAGES_ALIKE);
 		/* A hole is as long as its section, at least. */
 		if (pfn_to_online_page(pfn))
-			pfn = walk_pages(w, zone, pfn,
-					 min(end, ALIGN(pfn + 1,
-							KMT_PAGES_ALIKE)));
+			pfn = walk_pages(w, zone, pfn, next);
 		else
 			pfn = ALIGN(pfn + 1, KMT_HOLE_PAGES);
 	}
@@ -181,8 +182,7 @@ static void walk_zone(struct kmt_page_walk *w, struct zone *zone)
 	unsigned long next;
 
 	for (; pfn < end && !w->m->stopped; pfn = next) {
-		next = min(end, ALIGN_DOWN(pfn, KMT_UNIT_PAGES) +
-				KMT_UNIT_PAGES);
+		next = pfn + kmt_piece(pfn, end, KMT_UNIT_PAGES);
 		if (kmt_my_turn(w->m))
 			walk_unit(w, zone, pfn, next);
 	}

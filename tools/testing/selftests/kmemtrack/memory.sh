@@ -6,6 +6,7 @@ begin module
 
 # Each is two records at least; without them there are some 15,000.
 FILES=6000
+took=0
 before=$(overlaps)
 
 # Blocks that come and go: their records stay, until somebody wants the memory.
