@@ -363,7 +363,7 @@ const struct tk_kind tk_leak_kinds[] = {
 	{ "vmalloc", leak_vmalloc, .size = 64, .count = 2 },
 	{ "vmalloc-100k", leak_vmalloc, .size = 100 << 10 },
 	{ "vzalloc-8m", leak_vzalloc, .size = 8 << 20 },
-	{ "percpu", leak_percpu, .size = 64, .count = 2 },
+	{ "percpu", leak_percpu, .size = 64, .count = 4 },
 	{ "percpu-pointer", leak_percpu_pointer },
 	{ "vmalloc-array", leak_vmalloc_array, .count = 20 },
 	{ "vmalloc-chain", leak_vmalloc_chain, .size = 9000, .count = 2 },

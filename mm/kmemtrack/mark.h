@@ -39,6 +39,13 @@
 /* What a reference that is not aligned itself is a multiple of. */
 #define KMT_ODD_ALIGN	4
 
+/*
+ * Less than that is a number, or a per-CPU pointer where these begin at zero.
+ * Two halves of numbers are such a pointer all the time; so what is not aligned
+ * itself is no reference if it is less.
+ */
+#define KMT_ODD_MIN	BIT(4 * sizeof(long))
+
 /* How far references in excess are passed on. */
 #define KMT_ALIAS_HOPS	4
 
@@ -70,6 +77,7 @@ struct kmt_grey {
 /**
  * struct kmt_filter - which words may refer to a suspect?
  * @hull: of all suspects, whatever their space
+ * @odd_hull: of those that are not below KMT_ODD_MIN
  * @bits: a bit for each place with a suspect in it, hashed; NULL for all places
  * @mask: number of bits - 1; a power of two - 1, 63 at least
  * @pages: KMT_FILTER_PAGES bytes, each set if there is a suspect in one of the
@@ -77,6 +85,7 @@ struct kmt_grey {
  */
 struct kmt_filter {
 	struct kmt_range hull;
+	struct kmt_range odd_hull;
 	unsigned long *bits;
 	unsigned long mask;
 	u8 *pages;

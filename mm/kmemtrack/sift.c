@@ -23,6 +23,7 @@
 void kmt_filter_reset(struct kmt_filter *f)
 {
 	f->hull = (struct kmt_range){};
+	f->odd_hull = (struct kmt_range){};
 	if (f->bits)
 		memset(f->bits, 0, (f->mask + 1) / 8);
 	if (f->pages)
@@ -67,6 +68,15 @@ static void set_pages(struct kmt_filter *f, unsigned long first,
 		f->pages[first % KMT_FILTER_PAGES] = 1;
 }
 
+static void widen(struct kmt_range *hull, unsigned long addr,
+		  unsigned long size)
+{
+	if (!hull->hi)
+		hull->lo = addr;
+	hull->lo = min(hull->lo, addr);
+	hull->hi = max(hull->hi, addr + size);
+}
+
 /**
  * kmt_filter_add - let references to a block pass
  * @f: filter
@@ -79,10 +89,9 @@ void kmt_filter_add(struct kmt_filter *f, unsigned long addr,
 	unsigned long grain = size > PAGE_SIZE ? PAGE_SIZE : KMT_GRAIN;
 	unsigned long last = addr + size - 1;
 
-	if (!f->hull.hi)
-		f->hull.lo = addr;
-	f->hull.lo = min(f->hull.lo, addr);
-	f->hull.hi = max(f->hull.hi, addr + size);
+	widen(&f->hull, addr, size);
+	if (addr >= KMT_ODD_MIN)
+		widen(&f->odd_hull, addr, size);
 	if (f->bits)
 		set_bits(f, addr / grain, last / grain);
 	if (f->pages)
@@ -251,7 +260,7 @@ static __always_inline bool may_begin(unsigned long a, unsigned long b,
 static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 				   unsigned long b)
 {
-	const struct kmt_range hull = m->filter->hull;
+	const struct kmt_range hull = m->filter->odd_hull;
 	unsigned int shift;
 
 	for (shift = 8; shift < KMT_BITS_PER_LONG; shift += 8) {
@@ -269,19 +278,22 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
  * @nr: how many words, not 0
  * @at: address of the first one
  *
- * References that are aligned are none here.
+ * References that are aligned are none here, nor is what is less than
+ * KMT_ODD_MIN.
  *
  * Context: no lock held.
  */
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at)
 {
-	const struct kmt_range *hull = &m->filter->hull;
+	const struct kmt_range *hull = &m->filter->odd_hull;
 	const unsigned long top = byte_of_all(hull, sizeof(long) - 1);
 	const unsigned long next = byte_of_all(hull, sizeof(long) - 2);
 	unsigned int i = m->seam_end == at ? 0 : 1;
 	unsigned long a = i ? words[0] : m->seam;
 
+	if (!hull->hi)
+		return;
 	for (; i < nr; i++) {
 		unsigned long b = words[i];
 

@@ -54,7 +54,7 @@ static void range_words(const struct kmt_range *r,
 
 /*
  * Where words at odd addresses are: in two words that can be read. They refer to
- * a multiple of four.
+ * a multiple of four, and to nothing that looks like half a word.
  */
 static void range_bytes(const struct kmt_range *r,
 			void (*fn)(void *arg, unsigned long word), void *arg)
@@ -68,7 +68,7 @@ static void range_bytes(const struct kmt_range *r,
 			unsigned long word = sim_get(at) >> shift |
 					     sim_get(at + 8) << (64 - shift);
 
-			if (word % 4 == 0)
+			if (word % 4 == 0 && word >> 32)
 				fn(arg, word);
 		}
 	}

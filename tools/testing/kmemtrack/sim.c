@@ -131,7 +131,7 @@ const unsigned long *kmt_env_map(unsigned long addr)
 
 unsigned long kmt_env_percpu(unsigned long ptr, int cpu)
 {
-	return ptr - SIM_PERCPU + SIM_COPIES + cpu * SIM_PERCPU_LEN;
+	return ptr % SIM_PERCPU_LEN + SIM_COPIES + cpu * SIM_PERCPU_LEN;
 }
 
 unsigned long kmt_env_phys(unsigned long phys)

@@ -26,8 +26,12 @@
 #define SIM_VMALLOC_LEN	(1ul << 20)
 #define SIM_IMAGE	0xffff800008000000ul
 #define SIM_IMAGE_LEN	(1ul << 16)
-/* Per-CPU pointers, and where the copies of the CPUs are. */
-#define SIM_PERCPU	0x0000600000000000ul
+/*
+ * Per-CPU pointers: of the first chunk they are small numbers, as on x86-64.
+ * Copies of the CPUs: in a row, whichever chunk it is.
+ */
+#define SIM_PERCPU	0x0000000000020000ul
+#define SIM_PERCPU_FAR	0x0000600000000000ul
 #define SIM_PERCPU_LEN	(1ul << 16)
 #define SIM_COPIES	0xffff900000000000ul
 /* Physical memory: the linear map. */

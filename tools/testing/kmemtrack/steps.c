@@ -109,7 +109,9 @@ static void pick_place(struct steps *t, struct block *n)
 		n->size = SIM_PAGE * (1 + pick(src, 3));
 	} else if (kind < 14) {
 		n->space = KMT_PERCPU;
-		n->addr = SIM_PERCPU + 8 * pick(src, 256);
+		n->addr = pick(src, 2) ? SIM_PERCPU :
+					 SIM_PERCPU_FAR + 0x2000;
+		n->addr += 8 * pick(src, 256);
 		n->size = 8 + pick(src, 64);
 	} else if (kind < 15) {
 		n->space = KMT_PHYS;

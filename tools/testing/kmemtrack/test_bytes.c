@@ -221,6 +221,44 @@ static void test_not_needed(void **state)
 	assert_int_equal(s->v.leaks, 0);
 }
 
+/* Whether a word at @at that refers to the per-CPU block at @addr counts. */
+static bool percpu_counts(struct sim *s, unsigned long addr, unsigned long at)
+{
+	bool counts;
+
+	assert_false(sim_insert(s, KMT_PERCPU, addr, 64, 1));
+	put_bytes(at, addr + 4);
+	scan(s);
+	counts = !(sim_object(s, KMT_PERCPU, addr).flags & KMT_LEAK);
+	wipe(at);
+	assert_true(kmt_free(&s->core, KMT_PERCPU, addr));
+	return counts;
+}
+
+/*
+ * Per-CPU pointers may be small numbers. Two halves beside each other look like
+ * that all the time, a word that is one does not; others count in any case.
+ */
+static void test_numbers(void **state)
+{
+	unsigned long above = ALIGN(KMT_ODD_MIN, SIM_PERCPU_LEN) + 0x100;
+	struct sim *s = *state;
+	unsigned int i;
+
+	for (i = 0; i < 8; i++) {
+		assert_int_equal(percpu_counts(s, SIM_PERCPU, ROOT(9) + i), !i);
+		assert_int_equal(percpu_counts(s, SIM_PERCPU, ROOT(63) + i),
+				 !i);
+		assert_true(percpu_counts(s, SIM_PERCPU_FAR, ROOT(9) + i));
+		assert_true(percpu_counts(s, above, ROOT(63) + i));
+	}
+	/* Beside others, which odd references count for. */
+	sim_alloc(s, OBJECT, 64);
+	put_bytes(ROOT(70) + 3, OBJECT);
+	assert_false(percpu_counts(s, SIM_PERCPU, ROOT(9) + 4));
+	assert_false(sim_leak(s, OBJECT));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
 
 int main(void)
@@ -232,6 +270,7 @@ int main(void)
 		cmocka_unit_test(test_counts),
 		T(test_old_leak),
 		T(test_not_needed),
+		T(test_numbers),
 	};
 
 	return cmocka_run_group_tests_name("bytes", tests, NULL, NULL);

@@ -112,6 +112,17 @@ check "per-CPU contents are of a CPU" \
 check "sizes are those asked for, or of the slab object" \
 	has vmalloc-100k '^unreferenced object 0x[0-9a-f]+ \(size 102400\):$'
 
+# Per-CPU pointers are small numbers on x86-64: a few are hidden by others, but
+# not by half of one number beside half of another.
+numbers()
+{
+	start && inject leak percpu 128 && scan && truth || return
+	n=$(of percpu | grep -c ^unref)
+	echo "$n of 128"
+	[ "$n" -ge 115 ]
+}
+check "numbers hide few per-CPU leaks" numbers
+
 # A process with a name of its own
 task()
 {
