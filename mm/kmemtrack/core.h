@@ -169,6 +169,22 @@ static inline bool kmt_in(const struct kmt_range *r, unsigned long addr)
 	return addr - r->lo < r->hi - r->lo;
 }
 
+/*
+ * Makes @r a hull of what it was, nothing if it was all zero, and of @size bytes
+ * at @addr. Who reads it meanwhile, unlocked, sees too much rather than too
+ * little.
+ */
+static inline void kmt_widen(struct kmt_range *r, unsigned long addr,
+			     unsigned long size)
+{
+	bool empty = !r->hi;
+
+	if (addr + size > r->hi)
+		WRITE_ONCE(r->hi, addr + size);
+	if (addr < r->lo || empty)
+		WRITE_ONCE(r->lo, addr);
+}
+
 /**
  * struct kmt_core - one tracker
  * @ops: the owner's services

@@ -66,16 +66,6 @@ struct kmt_object *kmt_next_wide(struct kmt_core *core, enum kmt_space space,
 	return o;
 }
 
-static void widen(struct kmt_range *r, const struct kmt_object *o)
-{
-	unsigned long end = o->addr + o->size;
-
-	if (end > r->hi || r->lo == r->hi)
-		WRITE_ONCE(r->hi, end);
-	if (o->addr < r->lo || !r->lo)
-		WRITE_ONCE(r->lo, o->addr);
-}
-
 /**
  * kmt_count_wide - an object comes into a wide tree, or leaves it
  * @core: tracker
@@ -93,7 +83,7 @@ void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 	lockdep_assert_held(&tree->lock);
 	WRITE_ONCE(tree->nr, tree->nr + delta);
 	if (delta > 0)
-		widen(&core->wide_range[kmt_space(o)], o);
+		kmt_widen(&core->wide_range[kmt_space(o)], o->addr, o->size);
 	if (kmt_space(o) != KMT_VIRT || !kmt_in(&core->linear, o->addr))
 		return;
 	region = o->addr >> KMT_REGION_SHIFT;

@@ -68,15 +68,6 @@ static void set_pages(struct kmt_filter *f, unsigned long first,
 		f->pages[first % KMT_FILTER_PAGES] = 1;
 }
 
-static void widen(struct kmt_range *hull, unsigned long addr,
-		  unsigned long size)
-{
-	if (!hull->hi)
-		hull->lo = addr;
-	hull->lo = min(hull->lo, addr);
-	hull->hi = max(hull->hi, addr + size);
-}
-
 /**
  * kmt_filter_add - let references to a block pass
  * @f: filter
@@ -89,9 +80,9 @@ void kmt_filter_add(struct kmt_filter *f, unsigned long addr,
 	unsigned long grain = size > PAGE_SIZE ? PAGE_SIZE : KMT_GRAIN;
 	unsigned long last = addr + size - 1;
 
-	widen(&f->hull, addr, size);
+	kmt_widen(&f->hull, addr, size);
 	if (addr >= KMT_ODD_MIN)
-		widen(&f->odd_hull, addr, size);
+		kmt_widen(&f->odd_hull, addr, size);
 	if (f->bits)
 		set_bits(f, addr / grain, last / grain);
 	if (f->pages)
