@@ -44,7 +44,7 @@ static unsigned long memory_end(const struct block *b)
 /* Puts a word at @at or, now and then, at an odd address behind it. */
 static void put(struct steps *t, unsigned long at, unsigned long end)
 {
-	unsigned long word = pick_word(t), odd = pick(&t->src, 80);
+	unsigned long word = pick_word(t), odd = pick(&t->src, 40);
 
 	if (at + 8 > end)
 		return;
