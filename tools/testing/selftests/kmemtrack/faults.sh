@@ -7,7 +7,7 @@ cd "$(dirname "$0")" && . ./lib.sh
 	skip_all "no fault injection in this kernel"
 begin module
 
-FILES=8000
+FILES=4000
 
 # fail <attribute> <percent> <interval>: from now on
 fail()
