@@ -57,6 +57,8 @@ function read_figures(k,	line, part, file, v, n) {
 	}
 	if ((v = rounds(k, "par.idle", "avg", 0)) != "")
 		derive(k, "par.idle_avg", v / 1000)
+	if ((v = rounds(k, "par.busy", "avg", 0)) != "")
+		derive(k, "par.busy_avg", v / 1000)
 	if ((v = rounds(k, "par.scan", "avg", 0)) != "")
 		derive(k, "par.scan_avg", v / 1000)
 	if ((v = rounds(k, "par.scan", "wall", 0)) != "")
