@@ -65,6 +65,8 @@ function read_figures(k,	line, part, file, v, n) {
 		derive(k, "par.scan_wall", v / 1000)
 	if ((v = rounds(k, "par.idle", "irq_worst", 1)) != "")
 		derive(k, "par.idle_irq", v / 1000)
+	if ((v = rounds(k, "par.busy", "irq_worst", 1)) != "")
+		derive(k, "par.busy_irq", v / 1000)
 	if ((v = rounds(k, "par.scan", "irq_worst", 1)) != "")
 		derive(k, "par.scan_irq", v / 1000)
 }
