@@ -26,7 +26,14 @@ function derive(k, name, value) {
 		fig[k, name] = value
 }
 
-function read_figures(k,	line, part, file, v, n) {
+# What took so many nanoseconds in each of some rounds
+function in_us(k, name, prefix, what, best,	ns) {
+	ns = rounds(k, prefix, what, best)
+	if (ns != "")
+		derive(k, name, ns / 1000)
+}
+
+function read_figures(k,	line, part, file, v) {
 	file = dir "/" k ".fig"
 	while ((getline line < file) > 0) {
 		split(line, part, " ")
@@ -47,28 +54,19 @@ function read_figures(k,	line, part, file, v, n) {
 	if (k == "none" && (k, "cost.hot.pair") in fig)
 		derive(k, "cost.off.pair", fig[k, "cost.hot.pair"])
 	for (v = 1; v <= 4; v *= 2) {
-		if ((n = rounds(k, "cpus" v ".scan", "wall", 1)) != "")
-			derive(k, "cpus.scan" v, n / 1000)
-		if ((n = rounds(k, "cpus" v ".big", "wall", 1)) != "")
-			derive(k, "cpus.big" v, n / 1000)
+		in_us(k, "cpus.scan" v, "cpus" v ".scan", "wall", 1)
+		in_us(k, "cpus.big" v, "cpus" v ".big", "wall", 1)
 		if ((k, "cpus" v ".cpus_stats.pause_ns") in fig)
 			derive(k, "cpus.pause" v,
 			       fig[k, "cpus" v ".cpus_stats.pause_ns"] / 1000)
 	}
-	if ((v = rounds(k, "par.idle", "avg", 0)) != "")
-		derive(k, "par.idle_avg", v / 1000)
-	if ((v = rounds(k, "par.busy", "avg", 0)) != "")
-		derive(k, "par.busy_avg", v / 1000)
-	if ((v = rounds(k, "par.scan", "avg", 0)) != "")
-		derive(k, "par.scan_avg", v / 1000)
-	if ((v = rounds(k, "par.scan", "wall", 0)) != "")
-		derive(k, "par.scan_wall", v / 1000)
-	if ((v = rounds(k, "par.idle", "irq_worst", 1)) != "")
-		derive(k, "par.idle_irq", v / 1000)
-	if ((v = rounds(k, "par.busy", "irq_worst", 1)) != "")
-		derive(k, "par.busy_irq", v / 1000)
-	if ((v = rounds(k, "par.scan", "irq_worst", 1)) != "")
-		derive(k, "par.scan_irq", v / 1000)
+	in_us(k, "par.idle_avg", "par.idle", "avg", 0)
+	in_us(k, "par.busy_avg", "par.busy", "avg", 0)
+	in_us(k, "par.scan_avg", "par.scan", "avg", 0)
+	in_us(k, "par.scan_wall", "par.scan", "wall", 0)
+	in_us(k, "par.idle_irq", "par.idle", "irq_worst", 1)
+	in_us(k, "par.busy_irq", "par.busy", "irq_worst", 1)
+	in_us(k, "par.scan_irq", "par.scan", "irq_worst", 1)
 }
 
 # Some awks' integers end at 2^31.
