@@ -7,6 +7,7 @@
  * are summed; only a suspect that a later mark finds unreferenced again, its
  * contents unchanged, and that is old enough, is a leak.
  */
+#include "glance.h"
 #include "mark.h"
 
 static void sum_words(struct kmt_reader *r, unsigned int nr)

@@ -2,6 +2,7 @@
 /*
  * Marking: which blocks do the roots lead to?
  */
+#include "glance.h"
 #include "team.h"
 
 /* Sweeps for blocks that were born meanwhile; overflow has as many as needed. */

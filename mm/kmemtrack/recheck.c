@@ -27,6 +27,7 @@
  * references that are aligned, and kmt_recheck_bytes() in all blocks for the
  * others.
  */
+#include "glance.h"
 #include "mark.h"
 
 /* Names @o a suspect, none of whose references are known. */
