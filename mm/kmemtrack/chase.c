@@ -297,7 +297,7 @@ static __always_inline void chase(struct kmt_marker *m, bool apart, bool shared)
 	struct kmt_chase c;
 
 	begin(&c, m, apart, shared);
-	while (c.n.top != bottom && !c.n.top[-1].o) {
+	while (c.n.top != bottom) {
 		unsigned long word;
 
 		if (unlikely(c.left <= 0)) {
@@ -316,11 +316,10 @@ static __always_inline void chase(struct kmt_marker *m, bool apart, bool shared)
 }
 
 /**
- * kmt_mark_chase - follow the references on top of the mark stack
+ * kmt_mark_chase - follow the references on the mark stack
  * @m: marker that kmt_is_plain() is true of, and that reads no stack
  *
- * Up to the first block that is to be read, or all of them; or until the mark
- * is given up.
+ * All of them, or until the mark is given up.
  *
  * Context: no lock held.
  */

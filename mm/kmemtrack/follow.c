@@ -35,18 +35,18 @@ enum kmt_outcome {
  * @o: its cell, or that + KMT_GREY_PART
  * @addr: see struct kmt_grey
  *
- * If there is no room a sweep will find it.
+ * If there is no room a sweep will find it, unless it is a part of one.
  */
 void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		   unsigned long addr)
 {
-	if (m->depth == m->max) {
+	if (!kmt_room_for_blocks(m)) {
 		if (!m->overflow)
 			kmt_event(m->core, KMT_EV_STACK_OVERFLOW);
 		m->overflow = true;
 		return;
 	}
-	m->stack[m->depth++] = (struct kmt_grey){ o, addr };
+	m->stack[m->max - ++m->blocks] = (struct kmt_grey){ o, addr };
 }
 
 /* Whether @o holds a word that points into @r; yes if that is not known. */
@@ -104,7 +104,7 @@ static __always_inline bool note_piece(struct kmt_marker *m,
 	return true;
 }
 
-/* Half of the stack is for blocks that wait, and need less of it. */
+/* Half of the stack is for references. */
 static __always_inline bool has_room(const struct kmt_marker *m,
 				     unsigned long bytes)
 {
@@ -297,10 +297,11 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
 }
 
 /**
- * kmt_mark_follow - follow the references on top of the mark stack
+ * kmt_mark_follow - follow the references on the mark stack
  * @m: marker
  *
- * Up to the first block that is to be read, or all of them.
+ * All of them, and those they lead to, unless the mark is given up. Blocks that
+ * are not read at once wait.
  *
  * Context: no lock held.
  */
@@ -308,7 +309,7 @@ void kmt_mark_follow(struct kmt_marker *m)
 {
 	if (kmt_is_plain(m) && !m->nap.hi)
 		kmt_mark_chase(m);
-	while (m->depth && !m->stack[m->depth - 1].o) {
+	while (m->depth) {
 		unsigned long word;
 
 		kmt_team_share(m);

@@ -8,10 +8,10 @@
 /* Sweeps for blocks that were born meanwhile; overflow has as many as needed. */
 #define KMT_SWEEPS	4
 
-/* After a root was read; only half of the stack is for references. */
+/* After a root was read. */
 static void follow_up(struct kmt_marker *m)
 {
-	if (!m->later || m->depth > m->max / 2)
+	if (!m->later || m->depth + m->blocks > m->max / 4)
 		kmt_mark_drain(m);
 }
 
@@ -85,7 +85,7 @@ static bool split(struct kmt_marker *m, struct kmt_object *o,
 
 	if (!m->team || copy->size < 2 * KMT_TEAM_PART ||
 	    !kmt_is_plainly_read(copy) ||
-	    copy->size / KMT_TEAM_PART + 2 > m->max - m->depth)
+	    copy->size / KMT_TEAM_PART + 2 > kmt_room_for_blocks(m))
 		return false;
 	for (; pos < end; pos = ALIGN_DOWN(pos, KMT_TEAM_PART) + KMT_TEAM_PART)
 		kmt_mark_push(m, (void *)o + KMT_GREY_PART, pos);
@@ -169,16 +169,15 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
  */
 void kmt_mark_drain(struct kmt_marker *m)
 {
-	while (m->depth) {
+	while (m->depth + m->blocks) {
 		struct kmt_grey *g;
 
 		kmt_team_share(m);
-		g = &m->stack[m->depth - 1];
-		if (!g->o) {
+		if (m->depth) {
 			kmt_mark_follow(m);
 			continue;
 		}
-		m->depth--;
+		g = &m->stack[m->max - m->blocks--];
 		scan(m, g->o, g->addr);
 	}
 }

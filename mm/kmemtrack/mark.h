@@ -101,7 +101,7 @@ struct kmt_filter {
  * @bytes: they are looked for at addresses that are no multiple of a word
  * @still: nothing else runs: memory is read in place
  * @exact_later: a recheck follows, and what is in doubt is left to it
- * @later: what roots lead to stays on the mark stack until half of it is full
+ * @later: what roots lead to stays on the mark stack until there is much of it
  * @sums: blocks were summed up: those that did not change need no look
  * @summing: words are summed up, and not followed
  * @found: a word may be a reference to a suspect, while @summing
@@ -114,12 +114,15 @@ struct kmt_filter {
  * @mapped: page that is known to be there, while @still
  * @shift: from its address to where it can be read
  * @deadline: time at which the owner gives it up
- * @stack: objects to be read, references to be followed
+ * @stack: references to be followed, from the start; from the end on objects to
+ *	be read, which wait until no reference is left
  * @useless: words that need no further look in this mark, 2^KMT_USELESS_SHIFT;
  *	NULL if nothing is remembered
  * @near: object that was found last; others that are found are often beside it
- * @depth: how many are on @stack
- * @max: how many it can hold; beyond, a sweep of the pool finds them
+ * @depth: how many references are on @stack: half of @max, at the most
+ * @blocks: how many objects; half of @max, beyond that a sweep of the pool finds
+ *	them
+ * @max: how many it can hold, of both
  * @dense: kmt_mark_thin() is of no use for now
  * @overflow: some did not fit
  * @stopped: the mark was given up; it proves nothing
@@ -159,6 +162,7 @@ struct kmt_marker {
 	unsigned long *useless;
 	struct kmt_object *near;
 	u32 depth;
+	u32 blocks;
 	u32 max;
 	bool dense;
 	bool overflow;
@@ -311,6 +315,12 @@ static __always_inline bool kmt_is_useless(struct kmt_marker *m,
 
 /* thin.c */
 void kmt_mark_thin(struct kmt_marker *m);
+
+/* Of blocks to be read: the other half of the mark stack, if it is odd more. */
+static inline u32 kmt_room_for_blocks(const struct kmt_marker *m)
+{
+	return min(m->max - m->max / 2, m->max - m->depth) - m->blocks;
+}
 
 /* follow.c */
 void kmt_mark_hit(struct kmt_marker *m, unsigned long word);

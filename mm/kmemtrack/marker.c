@@ -113,6 +113,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 	m->percpu.hi = READ_ONCE(core->wide_range[KMT_PERCPU].hi);
 	m->apart = m->percpu.lo < m->virt.lo || m->percpu.hi > m->virt.hi;
 	m->depth = 0;
+	m->blocks = 0;
 	m->dense = false;
 	m->near = NULL;
 	m->stopped = false;

@@ -371,7 +371,7 @@ static void recheck_object(struct kmt_marker *m, struct kmt_object *o)
 		read_block(m, o);
 		m->bytes = false;
 	}
-	if (unlikely(m->depth))
+	if (unlikely(m->depth + m->blocks))
 		kmt_mark_drain(m);
 }
 

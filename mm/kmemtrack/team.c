@@ -49,14 +49,16 @@ bool kmt_team_join(struct kmt_team *team, struct kmt_marker *m)
 	return true;
 }
 
-/* Moves entries from the bottom of a mark stack: most depends on those. */
-static u32 put(struct kmt_team *team, const struct kmt_marker *m)
+/* Moves @nr entries of a mark stack, or as many as there is room for. */
+static u32 put(struct kmt_team *team, const struct kmt_grey *from, u32 nr)
 {
-	u32 nr = min3(m->depth / 2, (u32)KMT_BOX_MOVE, KMT_BOX - team->nr);
+	unsigned long flags;
 
-	lockdep_assert_held(&team->lock);
-	memcpy(&team->box[team->nr], m->stack, nr * sizeof(*m->stack));
+	raw_spin_lock_irqsave(&team->lock, flags);
+	nr = min3(nr, (u32)KMT_BOX_MOVE, KMT_BOX - team->nr);
+	memcpy(&team->box[team->nr], from, nr * sizeof(*from));
 	WRITE_ONCE(team->nr, team->nr + nr);
+	raw_spin_unlock_irqrestore(&team->lock, flags);
 	return nr;
 }
 
@@ -64,20 +66,24 @@ static u32 put(struct kmt_team *team, const struct kmt_marker *m)
  * kmt_team_put - give to others what they can do
  * @m: marker with a team and at least two entries on its mark stack
  *
- * The entry on top stays there; those below it take the places at the bottom.
+ * Blocks, and parts of them, if it has any. Or references from the bottom, as
+ * most depends on those: the one on top stays there; those below it take the
+ * places at the bottom.
  *
  * Context: no lock held.
  */
 void kmt_team_put(struct kmt_marker *m)
 {
-	struct kmt_team *team = m->team;
-	struct kmt_grey top = m->stack[m->depth - 1];
-	unsigned long flags;
+	struct kmt_grey top;
 	u32 nr, from;
 
-	raw_spin_lock_irqsave(&team->lock, flags);
-	nr = put(team, m);
-	raw_spin_unlock_irqrestore(&team->lock, flags);
+	if (m->blocks) {
+		m->blocks -= put(m->team, &m->stack[m->max - m->blocks],
+				 (m->blocks + !!m->depth) / 2);
+		return;
+	}
+	top = m->stack[m->depth - 1];
+	nr = put(m->team, m->stack, m->depth / 2);
 	m->depth -= nr;
 	from = max(nr, m->depth - 1);
 	memcpy(m->stack, &m->stack[from],
@@ -136,10 +142,21 @@ static void await_work(struct kmt_team *team, struct kmt_marker *m)
 /* How much of it a marker takes; the lock is held. */
 static u32 share(const struct kmt_team *team, const struct kmt_marker *m)
 {
-	u32 most = min_t(u32, KMT_BOX_MOVE, m->max);
+	u32 most = min_t(u32, KMT_BOX_MOVE, kmt_room_for_blocks(m));
 
 	lockdep_assert_held(&team->lock);
 	return min(most, (team->nr + 3) / 4);
+}
+
+/* Puts entries of the box on a mark stack that is empty. */
+static void unpack(struct kmt_marker *m, const struct kmt_grey *box, u32 nr)
+{
+	for (; nr--; box++) {
+		if (box->o)
+			kmt_mark_push(m, box->o, box->addr);
+		else
+			m->stack[m->depth++] = *box;
+	}
 }
 
 /*
@@ -155,7 +172,7 @@ static u32 take(struct kmt_team *team, struct kmt_marker *m, bool *idle)
 	if (!team->over && !m->stopped)
 		nr = share(team, m);
 	WRITE_ONCE(team->nr, team->nr - nr);
-	memcpy(m->stack, &team->box[team->nr], nr * sizeof(*m->stack));
+	unpack(m, &team->box[team->nr], nr);
 	WRITE_ONCE(team->idle, team->idle - *idle + !nr);
 	*idle = !nr;
 	if (m->stopped || team->idle == team->members)
@@ -170,8 +187,7 @@ static bool get_work(struct kmt_team *team, struct kmt_marker *m)
 	bool idle = false;
 
 	for (;;) {
-		m->depth = take(team, m, &idle);
-		if (m->depth)
+		if (take(team, m, &idle))
 			return true;
 		if (m->stopped || READ_ONCE(team->over))
 			return false;

@@ -84,13 +84,13 @@ static __always_inline void kmt_team_polite(struct kmt_marker *m,
  */
 static inline u32 kmt_team_wants(const struct kmt_marker *m)
 {
-	const unsigned long bottom = m->stack[0].addr;
-	const unsigned long top = m->stack[m->depth - 1].addr;
-
-	if (m->depth >= KMT_BOX_SPARE)
+	if (m->depth + m->blocks >= KMT_BOX_SPARE)
 		return KMT_BOX_MOVE;
-	return (bottom ^ top) >> KMT_REGION_SHIFT ?
-	       READ_ONCE(m->team->idle) : 0;
+	/* A block is somewhere else. */
+	if (m->blocks)
+		return READ_ONCE(m->team->idle);
+	return (m->stack[0].addr ^ m->stack[m->depth - 1].addr) >>
+	       KMT_REGION_SHIFT ? READ_ONCE(m->team->idle) : 0;
 }
 
 /**
@@ -101,7 +101,7 @@ static inline u32 kmt_team_wants(const struct kmt_marker *m)
  */
 static __always_inline void kmt_team_share(struct kmt_marker *m)
 {
-	if (unlikely(m->team) && m->depth > 1 &&
+	if (unlikely(m->team) && m->depth + m->blocks > 1 &&
 	    READ_ONCE(m->team->nr) < kmt_team_wants(m))
 		kmt_team_put(m);
 }

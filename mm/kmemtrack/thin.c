@@ -51,7 +51,7 @@ void kmt_mark_thin(struct kmt_marker *m)
 		const struct kmt_grey g = m->stack[i];
 
 		m->budget -= KMT_STEP_WORDS / 8;
-		if (g.o || kmt_mark_relax(m) || !leads_to_nothing_new(m, g.addr))
+		if (kmt_mark_relax(m) || !leads_to_nothing_new(m, g.addr))
 			m->stack[kept++] = g;
 	}
 	m->depth = kept;

@@ -303,6 +303,51 @@ static void test_double_list(void **state)
 	}
 }
 
+/* Members of a list, and as many blocks that they refer to. */
+#define LIST		2000
+
+/*
+ * Large blocks that are come upon while many references wait are read no
+ * otherwise than others: their words are not looked up one by one.
+ */
+static void test_large_in_list(void **state)
+{
+	const unsigned long second = ARRAY + 0x10000;
+	unsigned long locks[2];
+	unsigned int way, i;
+
+	for (way = 0; way < 2; way++) {
+		struct sim *s = sim_new(1100, 6, 4096);
+
+		sim_alloc(s, ARRAY, 16 * LIST);
+		sim_alloc(s, second, 16 * LIST);
+		for (i = 0; i < 2 * LIST; i++) {
+			sim_alloc(s, MEMBER(i), 32);
+			sim_put(ARRAY + 8 * i, MEMBER(i));
+			sim_put(second + 8 * i, MEMBER(i));
+		}
+		/* As many that hang on the list as there is room for. */
+		for (i = 0; i < LIST; i++) {
+			sim_put(MEMBER(i), MEMBER(LIST + i));
+			sim_put(MEMBER(i) + 8, MEMBER(i + 1));
+		}
+		sim_put(MEMBER(LIST - 1) + 8, way ? ARRAY : 0);
+		sim_put(MEMBER(LIST - 1) + 16, way ? second : 0);
+		sim_put(ROOT(0), MEMBER(0));
+		sim_put(ROOT(1), way ? 0 : ARRAY);
+		sim_put(ROOT(2), way ? 0 : second);
+		host_locks_taken = 0;
+		mark(s);
+		locks[way] = host_locks_taken;
+		for (i = 0; i < 2 * LIST; i++)
+			assert_false(sim_white(s, MEMBER(i)));
+		assert_false(sim_white(s, ARRAY));
+		assert_false(sim_white(s, second));
+		sim_delete(s);
+	}
+	assert_in_range(locks[1], 1, locks[0] + LIST / 4);
+}
+
 /* Without a table of useless words all is as with it. */
 static void test_no_table(void **state)
 {
@@ -330,6 +375,7 @@ int main(void)
 		T(test_root_no_more),
 		T(test_hold),
 		cmocka_unit_test(test_double_list),
+		cmocka_unit_test(test_large_in_list),
 		T(test_no_table),
 	};
 

@@ -18,6 +18,7 @@ static __thread raw_spinlock_t *held[MAX_HELD];
 static __thread unsigned int nr_held;
 static __thread unsigned long words_held;
 __thread unsigned long host_words_held_max;
+__thread unsigned long host_locks_taken;
 
 bool host_irqs_off(void)
 {
@@ -72,6 +73,7 @@ bool host_trylock(raw_spinlock_t *lock)
 	if (!nr_held)
 		words_held = 0;
 	held[nr_held++] = lock;
+	host_locks_taken++;
 	return true;
 }
 

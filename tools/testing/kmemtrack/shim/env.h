@@ -140,6 +140,8 @@ bool host_irqs_off(void);
 unsigned int host_locks_held(void);
 /* The most words that this thread read under one lock; reset it to ask anew. */
 extern __thread unsigned long host_words_held_max;
+/* How often it took one. */
+extern __thread unsigned long host_locks_taken;
 void host_count_read(unsigned long words);
 unsigned long host_irq_save(void);
 void host_irq_restore(unsigned long flags);
