@@ -313,6 +313,9 @@ enum {
 	CHURN_PACKED,
 };
 
+/* While somebody scans half of the time is for these, and not nearly all. */
+#define CHURN_NICE	5
+
 static int churn_thread(void *data)
 {
 	static void (* const steps[])(unsigned long) = {
@@ -326,6 +329,7 @@ static int churn_thread(void *data)
 	const struct tk_kind *k = data;
 	unsigned long round = 0;
 
+	set_user_nice(current, CHURN_NICE);
 	tk_thread_ready();
 	while (!kthread_should_stop()) {
 		steps[k->where](round++);
