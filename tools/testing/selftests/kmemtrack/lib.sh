@@ -61,6 +61,17 @@ stale_code()
 	grep -qw kmt_stale_code /proc/cmdline
 }
 
+# rounds <number>: as many, or a quarter where each takes long, in a kernel that
+# checks its locks
+rounds()
+{
+	if [ -e /proc/lockdep ]; then
+		seq $((($1 + 3) / 4))
+	else
+		seq "$1"
+	fi
+}
+
 # Switched while others ran; there, once more while nobody does.
 quiet_code()
 {

@@ -76,7 +76,7 @@ storm()
 	) &
 	pid=$!
 	rc=0
-	for i in $(seq 200); do
+	for i in $(rounds 200); do
 		put "$REPORT" off || rc=1
 		put "$LEAKS" clear || rc=1
 		put "$REPORT" on || rc=1
@@ -86,7 +86,7 @@ storm()
 	put "$REPORT" min_age=1000 && quiet_code || rc=1
 	return $rc
 }
-check "off and clear 200 times while others scan" storm
+check "off and clear, again and again, while others scan" storm
 check "and it still finds leaks" fresh
 
 via_kmemleak()
