@@ -33,7 +33,8 @@
  * @plain_mask: what of the state is compared with @plain
  * @reached: its state when it was reached and read, but for comm
  * @limit: on top of the mark stack there is room for a block up to here
- * @left: words and references to go until @held is let go
+ * @left: words and references to go until @held is let go, and others get
+ *	their turn
  * @given: those there were since the marker was told, with what is @left
  * @refs: references followed since then
  * @again: of those, how many led to a block that was reached before
@@ -138,7 +139,11 @@ static __always_inline void give(struct kmt_chase *c)
 	c->left = KMT_CHASE_HOLD;
 }
 
-/* Locks @shard, that of @word; false if there is nothing in it. */
+/*
+ * Locks @shard, that of @word; false if there is nothing in it. There is no more
+ * @left for that: references that lead to another region each time, as those of
+ * a tree do, are followed without end otherwise.
+ */
 static __always_inline bool grab(struct kmt_chase *c, struct kmt_tree *shard,
 				 unsigned long word)
 {
@@ -151,7 +156,6 @@ static __always_inline bool grab(struct kmt_chase *c, struct kmt_tree *shard,
 		kmt_team_polite(c->n.m, &shard->lock);
 	raw_spin_lock_irqsave(&shard->lock, c->flags);
 	c->held = shard;
-	give(c);
 	if (c->near && !kmt_is_near(c->near, word))
 		c->near = NULL;
 	return true;

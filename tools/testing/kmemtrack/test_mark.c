@@ -418,6 +418,30 @@ static void test_bounded(void **state)
 	assert_in_range(max_words, 1, 8192);
 }
 
+/* As far from the one before as regions are large */
+#define FAR(n)	(SIM_LINEAR + (n) % 64 * 0x10000ul + (n) / 64 * 64)
+#define FAR_NR	4096
+
+/* Nor if each reference leads to another region than the one before. */
+static void test_bounded_far(void **state)
+{
+	struct sim *s = sim_new(1100, 4, 256);
+	unsigned int i;
+
+	for (i = 0; i < FAR_NR; i++) {
+		sim_alloc(s, FAR(i), 64);
+		sim_put(FAR(i), FAR((i + 1) % FAR_NR));
+	}
+	sim_put(ROOT(0), FAR(0));
+	max_words = last_words = 0;
+	s->on_relax = watch;
+	mark(s);
+	for (i = 0; i < FAR_NR; i++)
+		assert_false(sim_white(s, FAR(i)));
+	assert_in_range(max_words, 1, 8192);
+	sim_delete(s);
+}
+
 /* References in excess are passed on from block to block, but not for ever. */
 static void test_hops(void **state)
 {
@@ -460,6 +484,7 @@ int main(void)
 		cmocka_unit_test(test_epoch_wrap),
 		T(test_stop),
 		T(test_bounded),
+		cmocka_unit_test(test_bounded_far),
 		T(test_hops),
 	};
 
