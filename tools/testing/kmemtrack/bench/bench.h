@@ -20,11 +20,14 @@ void bench_figure(const char *row, const char *what, u64 centi);
 int bench_pair(const char *row);
 int bench_sites(const char *row);
 int bench_batch(const char *row);
-int bench_live(unsigned long count);
-int bench_big(bool on);
 int bench_load_start(unsigned int cpu);
 int bench_load_stop(const char *row);
 void bench_pair_exit(void);
+
+int bench_live(unsigned long count);
+int bench_big(bool on);
+int bench_tree(void);
+void bench_live_exit(void);
 
 int bench_leak(void);
 

@@ -7,6 +7,7 @@
  *   batch <row>        1,000 allocations, then their 1,000 frees
  *   live <count>       keep <count> objects alive, all on one list
  *   big <0|1>          a 4 MiB and a 16 MiB block full of references to those
+ *   tree 1             what is alive hangs on a tree instead
  *   begin <row>        start a stretch which user space runs ...
  *   end <row>          ... and print its length, idle time apart
  *   irq <period ns>    arm a pinned timer on every CPU
@@ -118,6 +119,8 @@ static int run_command(char *line)
 		return bench_load_stop(arg);
 	if (!strcmp(verb, "leak"))
 		return bench_leak();
+	if (!strcmp(verb, "tree"))
+		return bench_tree();
 	if (number && !strcmp(verb, "live"))
 		return bench_live(value);
 	if (number && !strcmp(verb, "big"))
@@ -158,6 +161,7 @@ static void __exit bench_exit(void)
 {
 	remove_proc_entry("kmt_bench", NULL);
 	bench_pair_exit();
+	bench_live_exit();
 	bench_irq_stop(NULL);
 }
 

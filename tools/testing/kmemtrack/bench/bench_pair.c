@@ -8,13 +8,11 @@
 #include <linux/kernel.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
-#include <linux/list.h>
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/stacktrace.h>
-#include <linux/vmalloc.h>
 
 #include "bench.h"
 
@@ -22,31 +20,13 @@
 #define BENCH_ROUNDS	41	/* odd, so that the median is one of them */
 #define BENCH_PAIRS	256	/* in a round */
 #define BENCH_BATCH	1000
-#define BENCH_BIG_SLAB	(4UL << 20)
-#define BENCH_BIG_VMALLOC (16UL << 20)
-
-/*
- * What is kept alive looks like a common kernel object: on a list, holding a
- * reference to an older object, with a list head of its own which is empty
- * (two pointers to itself), a table of functions, and numbers for the rest.
- */
-struct bench_live {
-	struct list_head list;
-	struct list_head children;
-	struct bench_live *older;
-	void (*release)(void);
-	u64 number[(BENCH_SIZE - 6 * sizeof(void *)) / sizeof(u64)];
-};
 
 /* A variable, as in most callers: a constant would pick the cache for free */
 static unsigned int size = BENCH_SIZE;
 module_param(size, uint, 0444);
 MODULE_PARM_DESC(size, "bytes of an object whose allocation is timed");
 
-static LIST_HEAD(live);
-static unsigned long live_count;
 static void *batch[BENCH_BATCH];
-static void *big_slab, *big_vmalloc;
 
 static struct task_struct *load_task;
 static u64 load_ns, load_pairs, load_worst;
@@ -214,84 +194,6 @@ int bench_batch(const char *row)
 	return measure_and_print(row, batch_round, "alloc", "free");
 }
 
-static struct bench_live *live_new(void)
-{
-	struct bench_live *obj = kzalloc(sizeof(*obj), GFP_KERNEL);
-	int i;
-
-	if (!obj)
-		return NULL;
-	INIT_LIST_HEAD(&obj->children);
-	if (!list_empty(&live))
-		obj->older = list_first_entry(&live, struct bench_live, list);
-	if (obj->older && obj->older->older && live_count % 4)
-		obj->older = obj->older->older;
-	obj->release = bench_pair_exit;
-	for (i = 0; i < ARRAY_SIZE(obj->number); i++)
-		obj->number[i] = live_count * i;
-	return obj;
-}
-
-int bench_live(unsigned long count)
-{
-	struct bench_live *obj;
-
-	while (live_count > count) {
-		obj = list_first_entry(&live, struct bench_live, list);
-		list_del(&obj->list);
-		kfree(obj);
-		live_count--;
-		cond_resched();
-	}
-	while (live_count < count) {
-		obj = live_new();
-		if (!obj)
-			return -ENOMEM;
-		list_add(&obj->list, &live);
-		live_count++;
-		cond_resched();
-	}
-	return 0;
-}
-
-/* Fill [@from, @from + @bytes) with nothing but references to live objects. */
-static void fill_dense(void *from, size_t bytes)
-{
-	struct bench_live *obj = NULL;
-	void **word = from;
-	size_t i;
-
-	for (i = 0; i < bytes / sizeof(*word); i++) {
-		if (!obj || list_is_last(&obj->list, &live))
-			obj = list_first_entry(&live, struct bench_live, list);
-		else
-			obj = list_next_entry(obj, list);
-		word[i] = obj;
-		if (!(i % 4096))
-			cond_resched();
-	}
-}
-
-/* The largest blocks the allocators hand out, dense with references. */
-int bench_big(bool on)
-{
-	if (on && (big_slab || list_empty(&live)))
-		return -EINVAL;
-	kfree(big_slab);
-	vfree(big_vmalloc);
-	big_slab = NULL;
-	big_vmalloc = NULL;
-	if (!on)
-		return 0;
-	big_slab = kmalloc(BENCH_BIG_SLAB, GFP_KERNEL);
-	big_vmalloc = vmalloc(BENCH_BIG_VMALLOC);
-	if (!big_slab || !big_vmalloc)
-		return -ENOMEM;
-	fill_dense(big_slab, BENCH_BIG_SLAB);
-	fill_dense(big_vmalloc, BENCH_BIG_VMALLOC);
-	return 0;
-}
-
 static int load_thread(void *unused)
 {
 	u64 start, now, took;
@@ -352,6 +254,4 @@ int bench_load_stop(const char *row)
 void bench_pair_exit(void)
 {
 	bench_load_stop(NULL);
-	bench_big(false);
-	bench_live(0);
 }

@@ -56,6 +56,7 @@ function read_figures(k,	line, part, file, v) {
 	for (v = 1; v <= 4; v *= 2) {
 		in_us(k, "cpus.scan" v, "cpus" v ".scan", "wall", 1)
 		in_us(k, "cpus.big" v, "cpus" v ".big", "wall", 1)
+		in_us(k, "cpus.tree" v, "cpus" v ".tree", "wall", 1)
 		if ((k, "cpus" v ".cpus_stats.pause_ns") in fig)
 			derive(k, "cpus.pause" v,
 			       fig[k, "cpus" v ".cpus_stats.pause_ns"] / 1000)
