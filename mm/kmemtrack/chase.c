@@ -14,7 +14,10 @@
 #include "notes.h"
 #include "team.h"
 
-/* Work under one lock; a reference counts as so many words beside those read. */
+/*
+ * Work under one lock, and from one rest to the next; a reference counts as so
+ * many words beside those read.
+ */
 #define KMT_CHASE_HOLD	384
 #define KMT_CHASE_STEP	8
 
@@ -35,7 +38,7 @@
  * @limit: on top of the mark stack there is room for a block up to here
  * @left: words and references to go until @held is let go, and others get
  *	their turn
- * @given: those there were since the marker was told, with what is @left
+ * @given: what was @left after the last rest; 0 once the marker was told
  * @refs: references followed since then
  * @again: of those, how many led to a block that was reached before
  */
@@ -131,12 +134,6 @@ static __always_inline void resume(struct kmt_chase *c)
 {
 	c->n.top = c->n.m->stack + c->n.m->depth;
 	c->near = c->n.m->near;
-}
-
-static __always_inline void give(struct kmt_chase *c)
-{
-	c->given += KMT_CHASE_HOLD - c->left;
-	c->left = KMT_CHASE_HOLD;
 }
 
 /*
@@ -290,7 +287,8 @@ static __always_inline bool rest(struct kmt_chase *c)
 	make_room(c->n.m);
 	kmt_team_share(c->n.m);
 	resume(c);
-	give(c);
+	c->left = KMT_CHASE_HOLD;
+	c->given = KMT_CHASE_HOLD;
 	return !kmt_mark_relax(c->n.m);
 }
 

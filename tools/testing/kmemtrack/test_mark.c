@@ -405,17 +405,22 @@ static bool watch(struct sim *s)
 	return false;
 }
 
+static void mark_watched(struct sim *s)
+{
+	max_words = last_words = 0;
+	s->on_relax = watch;
+	sim_mark(s, SIM_IMAGE, SIM_IMAGE + SIM_IMAGE_LEN);
+	kmt_mark_end(&s->m);
+	assert_in_range(max_words, 1, 8192);
+}
+
 static void test_bounded(void **state)
 {
 	struct sim *s = *state;
 
 	sim_alloc_min(s, SIM_VMALLOC, 0x40000, 0);
 	sim_alloc_min(s, SIM_LINEAR, 0x40000, 0);
-	max_words = last_words = 0;
-	s->on_relax = watch;
-	sim_mark(s, SIM_IMAGE, SIM_IMAGE + SIM_IMAGE_LEN);
-	kmt_mark_end(&s->m);
-	assert_in_range(max_words, 1, 8192);
+	mark_watched(s);
 }
 
 /* As far from the one before as regions are large */
@@ -433,12 +438,9 @@ static void test_bounded_far(void **state)
 		sim_put(FAR(i), FAR((i + 1) % FAR_NR));
 	}
 	sim_put(ROOT(0), FAR(0));
-	max_words = last_words = 0;
-	s->on_relax = watch;
-	mark(s);
+	mark_watched(s);
 	for (i = 0; i < FAR_NR; i++)
 		assert_false(sim_white(s, FAR(i)));
-	assert_in_range(max_words, 1, 8192);
 	sim_delete(s);
 }
 
