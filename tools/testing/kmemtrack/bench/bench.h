@@ -22,7 +22,6 @@ int bench_sites(const char *row);
 int bench_batch(const char *row);
 int bench_load_start(unsigned int cpu);
 int bench_load_stop(const char *row);
-void bench_pair_exit(void);
 
 int bench_live(unsigned long count);
 int bench_big(bool on);

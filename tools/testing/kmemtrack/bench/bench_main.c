@@ -160,7 +160,7 @@ static int __init bench_init(void)
 static void __exit bench_exit(void)
 {
 	remove_proc_entry("kmt_bench", NULL);
-	bench_pair_exit();
+	bench_load_stop(NULL);
 	bench_live_exit();
 	bench_irq_stop(NULL);
 }

@@ -250,8 +250,3 @@ int bench_load_stop(const char *row)
 	bench_figure(row, "count", load_pairs * 100);
 	return 0;
 }
-
-void bench_pair_exit(void)
-{
-	bench_load_stop(NULL);
-}
