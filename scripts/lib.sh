@@ -22,6 +22,14 @@ die()
 	exit 1
 }
 
+# one_at_a_time <name>: whoever comes second waits until this script has ended
+one_at_a_time()
+{
+	mkdir -p "$BUILD"
+	exec 9>"$BUILD/.$1"
+	flock 9
+}
+
 # load_config <name>: sets arch, cross, image, version, fragments, kin.
 load_config()
 {
