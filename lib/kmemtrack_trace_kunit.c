@@ -224,6 +224,8 @@ static void few_unknown(struct kunit *test, gfp_t gfp,
 	long before = unknown_traces();
 	unsigned int i;
 
+	if (!KMT_FRAME_RECORDS)
+		kunit_skip(test, "no frame records: all traces are unwound");
 	for (i = 0; i < ROUNDS; i++) {
 		go(way);
 		kfree(way->p);
@@ -237,12 +239,11 @@ static void task_traces(struct kunit *test)
 {
 	long walked = atomic_long_read(&kmt_walked);
 	long unwound = atomic_long_read(&kmt_unwound);
-	unsigned long last;
 
 	same_traces(test, 1, GFP_KERNEL, walk);
 	walked = atomic_long_read(&kmt_walked) - walked;
 	unwound = atomic_long_read(&kmt_unwound) - unwound;
-	if (!kmt_last_record(&last))
+	if (!KMT_FRAME_RECORDS)
 		KUNIT_EXPECT_EQ(test, walked, 0);
 	else if (kmt_true_returns())
 		KUNIT_EXPECT_GT(test, walked, 10 * unwound);

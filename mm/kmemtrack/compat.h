@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Differences between the kernels this builds on, and the little that depends
- * on the architecture. Nothing else asks for either.
+ * Differences between the kernels this builds on. Those between architectures
+ * are in arch/.
  */
 #ifndef _KMT_COMPAT_H
 #define _KMT_COMPAT_H
@@ -86,13 +86,7 @@ static inline bool kmt_in_quarantine(unsigned long object)
 static inline void kmt_linear_map(unsigned long *lo, unsigned long *hi)
 {
 	*lo = PAGE_OFFSET;
-#if defined(CONFIG_ARM64)
-	*hi = PAGE_END;
-#elif defined(CONFIG_X86_64)
-	*hi = VMALLOC_START;
-#else
-	*hi = (unsigned long)high_memory;
-#endif
+	*hi = KMT_LINEAR_END;
 }
 
 /*
@@ -115,37 +109,6 @@ static inline unsigned int kmt_pcp_order(unsigned int index)
 		return HPAGE_PMD_ORDER;
 #endif
 	return index / MIGRATE_PCPTYPES;
-}
-
-/* Stack pointer of a task that does not run; 0 if it cannot be told. */
-static inline unsigned long kmt_saved_sp(struct task_struct *task)
-{
-#if defined(CONFIG_ARM64) || defined(CONFIG_ARM)
-	return thread_saved_sp(task);
-#elif defined(CONFIG_X86)
-	return task->thread.sp;
-#else
-	return 0;
-#endif
-}
-
-/*
- * Where the current task's trace ends: the address of its last frame record.
- * False where functions leave no records as trace.h wants them.
- */
-static inline bool kmt_last_record(unsigned long *addr)
-{
-#if defined(CONFIG_ARM64)
-	*addr = (unsigned long)task_pt_regs(current)->stackframe;
-	return true;
-#elif defined(CONFIG_X86_64) && defined(CONFIG_UNWINDER_FRAME_POINTER)
-	/* Right below the registers that entry code saved. */
-	*addr = (unsigned long)task_pt_regs(current) - 2 * sizeof(long);
-	return true;
-#else
-	*addr = 0;
-	return false;
-#endif
 }
 
 /* Keeps a trace that was taken outside of interrupts, and has none in it. */
@@ -180,50 +143,6 @@ static inline bool kmt_true_returns(void)
 		return false;
 #endif
 	return true;
-}
-
-#if defined(CONFIG_ARM64)
-DECLARE_PER_CPU(unsigned long *, irq_stack_ptr);
-#elif defined(CONFIG_X86_64) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
-#define kmt_hardirq_stack_ptr(cpu)	per_cpu(hardirq_stack_ptr, cpu)
-#elif defined(CONFIG_X86_64)
-#define kmt_hardirq_stack_ptr(cpu)	per_cpu(pcpu_hot.hardirq_stack_ptr, cpu)
-#endif
-#if defined(CONFIG_X86_64)
-DECLARE_PER_CPU_PAGE_ALIGNED(struct irq_stack, irq_stack_backing_store);
-#endif
-
-/*
- * The stack on which @cpu takes interrupts. What is on it is dead, but for the
- * time of an interrupt.
- */
-static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
-{
-#if defined(CONFIG_ARM64)
-	*lo = (unsigned long)per_cpu(irq_stack_ptr, cpu);
-	*hi = *lo + IRQ_STACK_SIZE;
-	return *lo;
-#elif defined(CONFIG_X86_64)
-	/* The last word is left free. */
-	*hi = (unsigned long)kmt_hardirq_stack_ptr(cpu) + sizeof(long);
-	*lo = *hi - IRQ_STACK_SIZE;
-	return *hi != sizeof(long);
-#else
-	*lo = *hi = 0;
-	return false;
-#endif
-}
-
-/* The per-CPU section's part that is that stack, wherever it is mapped to. */
-static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
-					unsigned long *hi)
-{
-#if defined(CONFIG_X86_64)
-	*lo = (unsigned long)per_cpu_ptr(&irq_stack_backing_store, cpu);
-	*hi = *lo + IRQ_STACK_SIZE;
-#else
-	kmt_irq_stack(cpu, lo, hi);
-#endif
 }
 
 #endif /* _KMT_COMPAT_H */

@@ -14,6 +14,10 @@
 #include "life.h"
 #include "recent.h"
 
+/* On one CPU a per-CPU pointer is the address of the only copy. */
+#define KMT_PERCPU_SPACE						\
+	(IS_ENABLED(CONFIG_SMP) ? KMT_PERCPU : KMT_VIRT)
+
 /* Two references: the one of the area itself, and one that somebody keeps. */
 #define KMT_VMALLOC_REFS	2
 
@@ -170,7 +174,7 @@ void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
 	const void *p = (__force const void *)ptr;
 
 	if (is_block(p) && size)
-		track(KMT_PERCPU, (unsigned long)p, size, 1, gfp,
+		track(KMT_PERCPU_SPACE, (unsigned long)p, size, 1, gfp,
 		      frame_record(), _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc_percpu);
@@ -251,7 +255,7 @@ void __kmemtrack_free_percpu(const void __percpu *ptr)
 	const void *p = (__force const void *)ptr;
 
 	if (is_block(p) && admitted())
-		kmt_free(&kmt_core, KMT_PERCPU, (unsigned long)p);
+		kmt_free(&kmt_core, KMT_PERCPU_SPACE, (unsigned long)p);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_free_percpu);
 
@@ -299,8 +303,8 @@ void __kmemtrack_ignore_percpu(const void __percpu *ptr)
 	const void *p = (__force const void *)ptr;
 
 	if (is_block(p) && admitted())
-		kmt_set_min(&kmt_core, KMT_PERCPU, (unsigned long)p,
-			    KMT_MIN_BLACK);
+		kmt_set_min(&kmt_core, KMT_PERCPU_SPACE,
+			    (unsigned long)p, KMT_MIN_BLACK);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_ignore_percpu);
 

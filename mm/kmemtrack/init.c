@@ -312,6 +312,8 @@ static void add_root(const char *start, const char *end)
 
 static void add_roots(void)
 {
+	unsigned long lo, hi;
+
 	if (kmt_core.wide[KMT_ROOT].nr)
 		return;
 	add_root(_sdata, _edata);
@@ -319,9 +321,14 @@ static void add_roots(void)
 	/* In some architectures it is part of the data section. */
 	if (!memory_contains(_sdata, _edata, __start_ro_after_init, 1))
 		add_root(__start_ro_after_init, __end_ro_after_init);
-	/* The stack of the boot CPU's idle task: see skip_idle_stacks(). */
+	/*
+	 * Stacks in the image: that of the boot CPU's idle task, and of
+	 * interrupts if they have one there.
+	 */
 	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)init_task.stack,
 		      THREAD_SIZE, GFP_KERNEL);
+	if (kmt_irq_stack(0, &lo, &hi) && kmt_in(&kmt_core.skip, lo))
+		kmt_free_part(&kmt_core, KMT_ROOT, lo, hi - lo, GFP_KERNEL);
 	/* The core knows addresses of blocks; that is no reference. */
 	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)&kmt_core,
 		      sizeof(kmt_core), GFP_KERNEL);

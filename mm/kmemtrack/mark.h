@@ -44,7 +44,7 @@
  * Two halves of numbers are such a pointer all the time; so what is not aligned
  * itself is no reference if it is less.
  */
-#define KMT_ODD_MIN	BIT(4 * sizeof(long))
+#define KMT_ODD_MIN	KMT_NUMBERS_END
 
 /* How far references in excess are passed on. */
 #define KMT_ALIAS_HOPS	4

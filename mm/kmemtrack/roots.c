@@ -30,21 +30,6 @@ void kmemtrack_stack(const void *stack)
 		kmt_not_a_block((unsigned long)stack);
 }
 
-/* [@lo, @hi) without [@hole_lo, @hole_hi) */
-static void mark_around(struct kmt_marker *m, unsigned long lo,
-			unsigned long hi, unsigned long hole_lo,
-			unsigned long hole_hi)
-{
-	if (hole_lo >= hi || hole_hi <= lo) {
-		kmt_mark_block(m, lo, hi);
-		return;
-	}
-	if (lo < hole_lo)
-		kmt_mark_block(m, lo, hole_lo);
-	if (hole_hi < hi)
-		kmt_mark_block(m, hole_hi, hi);
-}
-
 /**
  * kmt_not_a_block - from now on a stack is read as one
  * @stack: its address
@@ -61,6 +46,22 @@ void kmt_not_a_block(unsigned long stack)
 		kmt_set_flags(&kmt_core, KMT_VIRT, stack, KMT_STACK);
 }
 
+#ifdef CONFIG_SMP
+/* [@lo, @hi) without [@hole_lo, @hole_hi) */
+static void mark_around(struct kmt_marker *m, unsigned long lo,
+			unsigned long hi, unsigned long hole_lo,
+			unsigned long hole_hi)
+{
+	if (hole_lo >= hi || hole_hi <= lo) {
+		kmt_mark_block(m, lo, hi);
+		return;
+	}
+	if (lo < hole_lo)
+		kmt_mark_block(m, lo, hole_lo);
+	if (hole_hi < hi)
+		kmt_mark_block(m, hole_hi, hi);
+}
+
 /* One past what the first chunk has for a CPU, as an address like the others. */
 static unsigned long first_chunk_end(void)
 {
@@ -69,26 +70,39 @@ static unsigned long first_chunk_end(void)
 	       PFN_PHYS(pcpu_first_chunk->nr_pages);
 }
 
-/* On one CPU the section is part of the data section. */
+/* The section's copy for a CPU; with what is behind it if that is a root. */
+static void mark_first_chunk(struct kmt_marker *m, int cpu)
+{
+	unsigned long off = per_cpu_offset(cpu), lo, hi;
+	unsigned long end = (unsigned long)__per_cpu_end;
+
+	if (kmt_percpu_is_root())
+		end = first_chunk_end();
+	kmt_irq_stack_memory(cpu, &lo, &hi);
+	mark_around(m, (unsigned long)__per_cpu_start + off, end + off, lo, hi);
+}
+#else
+/* The section is part of the data section; the chunk is memblock's. */
+static void mark_first_chunk(struct kmt_marker *m, int cpu)
+{
+	unsigned long lo = (unsigned long)pcpu_first_chunk->base_addr;
+
+	if (kmt_percpu_is_root())
+		kmt_mark_block(m, lo, lo + PFN_PHYS(pcpu_first_chunk->nr_pages));
+}
+#endif
+
 static void mark_percpu(struct kmt_marker *m)
 {
+	unsigned long lo, hi;
 	int cpu;
 
-	if (!IS_ENABLED(CONFIG_SMP))
-		return;
 	for_each_possible_cpu(cpu) {
-		unsigned long off = per_cpu_offset(cpu), lo, hi;
-		unsigned long end = (unsigned long)__per_cpu_end;
-
 		if (!kmt_my_turn(m))
 			continue;
-		if (kmt_percpu_is_root())
-			end = first_chunk_end();
 		if (kmt_irq_stack(cpu, &lo, &hi) && kmt_irq_stack_is_root())
 			kmt_mark_block(m, lo, hi);
-		kmt_irq_stack_memory(cpu, &lo, &hi);
-		mark_around(m, (unsigned long)__per_cpu_start + off, end + off,
-			    lo, hi);
+		mark_first_chunk(m, cpu);
 	}
 }
 

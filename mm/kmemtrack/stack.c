@@ -92,11 +92,12 @@ static void learn_trace(unsigned long fp, unsigned int nr, u32 handle)
  */
 static bool walk_stack(struct kmt_walk *walk, unsigned long fp)
 {
-	unsigned long stack = (unsigned long)task_stack_page(current), last;
+	unsigned long stack = (unsigned long)task_stack_page(current);
 
-	return in_task() && fp - stack < THREAD_SIZE &&
-	       kmt_true_returns() && kmt_last_record(&last) &&
-	       kmt_trace_walk(walk, stack, stack + THREAD_SIZE, last, fp,
+	return KMT_FRAME_RECORDS && in_task() && fp - stack < THREAD_SIZE &&
+	       kmt_true_returns() &&
+	       kmt_trace_walk(walk, stack, stack + THREAD_SIZE,
+			      kmt_last_record(), fp,
 			      CONFIG_KMEMTRACK_STACK_DEPTH);
 }
 
@@ -105,7 +106,7 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
 			   unsigned long caller, gfp_t gfp)
 {
 	unsigned long all[CONFIG_KMEMTRACK_STACK_DEPTH + KMT_OWN_FRAMES];
-	unsigned long *entries = all, last, stack, flags;
+	unsigned long *entries = all, stack, flags;
 	unsigned int nr, skip, kept;
 	u32 handle;
 
@@ -126,9 +127,9 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
 	kept = in_task() ? nr : filter_irq_stacks(entries, nr);
 	local_irq_save(flags);
 	stack = stack_of(fp);
-	if (!stack || !kmt_last_record(&last) ||
-	    !kmt_trace_check(walk, stack, stack + THREAD_SIZE, last, fp,
-			     entries, kept, kept < nr))
+	if (!KMT_FRAME_RECORDS || !stack ||
+	    !kmt_trace_check(walk, stack, stack + THREAD_SIZE,
+			     kmt_last_record(), fp, entries, kept, kept < nr))
 		walk->nr = 0;
 	local_irq_restore(flags);
 	return handle;
@@ -183,13 +184,16 @@ u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
 	return kmt_stack_save_new(fp, caller, gfp);
 }
 
-/* Without memory for a table all traces of the CPU are the unwinder's. */
+/*
+ * Without memory for a table, or frame records, all traces of the CPU are the
+ * unwinder's.
+ */
 static int give_table(unsigned int cpu)
 {
 	struct kmt_trace_set **sets = per_cpu_ptr(&kmt_recent.sets, cpu);
 	gfp_t gfp = GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY;
 
-	if (wanted && !*sets)
+	if (KMT_FRAME_RECORDS && wanted && !*sets)
 		WRITE_ONCE(*sets, kmt_own_alloc(gfp, KMT_TRACE_ORDER));
 	return 0;
 }

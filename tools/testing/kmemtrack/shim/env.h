@@ -273,6 +273,9 @@ static inline void kmt_env_four(unsigned long addr, unsigned long *a,
 	kmt_env_one(addr + 3 * sizeof(*a), d, bad);
 }
 
+/* As on most architectures of 64 bits: see mm/kmemtrack/arch/generic.h. */
+#define KMT_NUMBERS_END	BIT(4 * sizeof(long))
+
 #ifndef HOST_FAST
 /* Tests look at both kinds of stacks. */
 extern bool kmt_last_returns;

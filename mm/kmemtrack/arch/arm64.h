@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * arm64: reads that survive a fault, frame records, the stack of interrupts.
+ * Each header in this directory defines the same names; generic.h has the
+ * default of each that a header leaves out.
+ */
+#ifndef _KMT_ARCH_ARM64_H
+#define _KMT_ARCH_ARM64_H
+
+#include <linux/percpu.h>
+#include <linux/processor.h>
+#include <linux/sched/task_stack.h>
+#include <asm/asm-extable.h>
+#include <asm/pointer_auth.h>
+
+#ifndef CONFIG_KASAN_HW_TAGS
+/* A fault at @insn sets [bad] and goes on at 9. */
+#define KMT_MAY_FAULT(insn)						\
+	__ASM_EXTABLE_RAW(insn, "9b",					\
+			  __stringify(EX_TYPE_KACCESS_ERR_ZERO),	\
+			  "(.L__gpr_num_%w[bad] << "			\
+			  __stringify(EX_DATA_REG_ERR_SHIFT)		\
+			  " | .L__gpr_num_wzr << "			\
+			  __stringify(EX_DATA_REG_ZERO_SHIFT) ")")
+
+static __always_inline void kmt_env_one(unsigned long addr, unsigned long *a,
+					unsigned int *bad)
+{
+	asm volatile("1: ldr %0, [%2]\n"
+		     "9:\n"
+		     __DEFINE_ASM_GPR_NUMS
+		     KMT_MAY_FAULT("1b")
+		     : "=r" (*a), [bad] "+r" (*bad) : "r" (addr));
+}
+
+static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
+					 unsigned long *b, unsigned long *c,
+					 unsigned long *d, unsigned int *bad)
+{
+	asm volatile("1: ldp %0, %1, [%5]\n"
+		     "2: ldp %2, %3, [%5, #16]\n"
+		     "9:\n"
+		     __DEFINE_ASM_GPR_NUMS
+		     KMT_MAY_FAULT("1b")
+		     KMT_MAY_FAULT("2b")
+		     : "=&r" (*a), "=&r" (*b), "=&r" (*c), "=&r" (*d),
+		       [bad] "+r" (*bad)
+		     : "r" (addr));
+}
+
+#define KMT_READS_WORDS
+#endif /* !CONFIG_KASAN_HW_TAGS */
+
+/* Two words that lie side by side, in one load: compilers part the two. */
+static __always_inline void kmt_env_two(const void *p, unsigned long *first,
+					unsigned long *second)
+{
+	const unsigned long *word = p;
+
+	asm("ldp %0, %1, [%2]" : "=r" (*first), "=r" (*second)
+	    : "r" (word), "m" (word[0]), "m" (word[1]));
+}
+
+#define kmt_env_two	kmt_env_two
+
+/* The same, and where the next two are. */
+static __always_inline const void *kmt_env_pop(const void *p,
+					       unsigned long *first,
+					       unsigned long *second)
+{
+	const unsigned long *word = p;
+
+	asm("ldp %0, %1, [%2], #16" : "=&r" (*first), "=&r" (*second), "+r" (p)
+	    : "m" (word[0]), "m" (word[1]));
+	return p;
+}
+
+#define kmt_env_pop	kmt_env_pop
+
+/* A return address as it is on the stack, without its signature if it has one. */
+static __always_inline unsigned long kmt_env_strip(unsigned long pc)
+{
+	return ptrauth_strip_kernel_insn_pac(pc);
+}
+
+#define kmt_env_strip	kmt_env_strip
+
+#define KMT_LINEAR_END		PAGE_END
+#define KMT_FRAME_RECORDS	1
+
+/* The address of the last frame record on the current task's stack. */
+static inline unsigned long kmt_last_record(void)
+{
+	return (unsigned long)task_pt_regs(current)->stackframe;
+}
+
+#define kmt_last_record	kmt_last_record
+
+#define kmt_saved_sp(task)	thread_saved_sp(task)
+
+DECLARE_PER_CPU(unsigned long *, irq_stack_ptr);
+
+/* The stack on which @cpu takes interrupts. */
+static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
+{
+	*lo = (unsigned long)per_cpu(irq_stack_ptr, cpu);
+	*hi = *lo + IRQ_STACK_SIZE;
+	return *lo;
+}
+
+#define kmt_irq_stack	kmt_irq_stack
+
+#endif /* _KMT_ARCH_ARM64_H */

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What an architecture's header leaves out: right everywhere, at some cost.
+ */
+#ifndef _KMT_ARCH_GENERIC_H
+#define _KMT_ARCH_GENERIC_H
+
+#include <linux/mm.h>
+#include <linux/sched.h>
+
+/* Two words that lie side by side. */
+#ifndef kmt_env_two
+static __always_inline void kmt_env_two(const void *p, unsigned long *first,
+					unsigned long *second)
+{
+	const unsigned long *word = p;
+
+	*first = word[0];
+	*second = word[1];
+}
+#endif
+
+/* The same, and where the next two are. */
+#ifndef kmt_env_pop
+static __always_inline const void *kmt_env_pop(const void *p,
+					       unsigned long *first,
+					       unsigned long *second)
+{
+	const unsigned long *word = p;
+
+	*first = word[0];
+	*second = word[1];
+	return word + 2;
+}
+#endif
+
+/* A return address as it is on the stack, without its signature if it has one. */
+#ifndef kmt_env_strip
+static __always_inline unsigned long kmt_env_strip(unsigned long pc)
+{
+	return pc;
+}
+#endif
+
+/*
+ * Set if the last record on the stack of a task is that of the first function,
+ * returning to entry code; else it is one that entry code put above that.
+ */
+#ifndef KMT_LAST_RETURNS
+#define KMT_LAST_RETURNS	0
+#endif
+
+/*
+ * Less than that is a number, or a per-CPU pointer where these begin at zero:
+ * no address of a block.
+ */
+#ifndef KMT_NUMBERS_END
+#define KMT_NUMBERS_END		BIT(4 * sizeof(long))
+#endif
+
+/* One past the linear map, now and after memory hotplug. */
+#ifndef KMT_LINEAR_END
+#define KMT_LINEAR_END		((unsigned long)high_memory)
+#endif
+
+/*
+ * KMT_FRAME_RECORDS: functions leave frame records on the stack as trace.h
+ * wants them, and kmt_last_record() is the address of the last one of the
+ * current task. Without them traces are unwound, each time.
+ */
+#ifndef KMT_FRAME_RECORDS
+#define KMT_FRAME_RECORDS	0
+
+static inline unsigned long kmt_last_record(void)
+{
+	return 0;
+}
+#endif
+
+/* Stack pointer of a task that does not run; 0 if it cannot be told. */
+#ifndef kmt_saved_sp
+#ifdef CONFIG_ARM
+#define kmt_saved_sp(task)	thread_saved_sp(task)
+#else
+#define kmt_saved_sp(task)	0UL
+#endif
+#endif
+
+/*
+ * The stack on which @cpu takes interrupts. What is on it is dead, but for the
+ * time of an interrupt.
+ */
+#ifndef kmt_irq_stack
+static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
+{
+	*lo = 0;
+	*hi = 0;
+	return false;
+}
+#endif
+
+/* The memory that is that stack, wherever it is mapped to. */
+#ifndef kmt_irq_stack_memory
+static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
+					unsigned long *hi)
+{
+	kmt_irq_stack(cpu, lo, hi);
+}
+#endif
+
+#endif /* _KMT_ARCH_GENERIC_H */

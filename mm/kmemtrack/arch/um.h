@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * User-mode Linux. The kernel is a process of the host; a wrong read ends it,
+ * nothing is mended by an exception table. So it is asked first whether memory
+ * outside of the linear map is there.
+ */
+#ifndef _KMT_ARCH_UM_H
+#define _KMT_ARCH_UM_H
+
+#include <linux/mm.h>
+#include <linux/sched/task_stack.h>
+#include <linux/vmalloc.h>
+#include <asm/sections.h>
+#include <as-layout.h>
+
+/*
+ * Whether the page of @addr can be read. The linear map has the image, a gap up
+ * to the heap of the process, and memory. What is in vmalloc space has an entry
+ * in the page table from before its block is tracked until after that is freed;
+ * the kernel tells the host of it when the first access faults.
+ */
+static __always_inline bool kmt_arch_mapped(unsigned long addr)
+{
+	if (likely(addr - uml_reserved <
+		   (unsigned long)high_memory - uml_reserved))
+		return true;
+	if (is_vmalloc_or_module_addr((void *)addr))
+		return vmalloc_to_page((void *)addr);
+	return addr >= (unsigned long)_text && addr < (unsigned long)_end;
+}
+
+static __always_inline void kmt_env_one(unsigned long addr, unsigned long *a,
+					unsigned int *bad)
+{
+	if (likely(kmt_arch_mapped(addr))) {
+		*a = READ_ONCE_NOCHECK(*(unsigned long *)addr);
+	} else {
+		*a = 0;
+		*bad = 1;
+	}
+}
+
+/* The four do not cross the border of a page. */
+static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
+					 unsigned long *b, unsigned long *c,
+					 unsigned long *d, unsigned int *bad)
+{
+	const unsigned long *from = (const unsigned long *)addr;
+
+	if (likely(kmt_arch_mapped(addr))) {
+		*a = READ_ONCE_NOCHECK(from[0]);
+		*b = READ_ONCE_NOCHECK(from[1]);
+		*c = READ_ONCE_NOCHECK(from[2]);
+		*d = READ_ONCE_NOCHECK(from[3]);
+	} else {
+		*a = 0;
+		*b = 0;
+		*c = 0;
+		*d = 0;
+		*bad = 1;
+	}
+}
+
+#define KMT_READS_WORDS
+
+/* Kernel addresses begin right behind those of a program's image. */
+#define KMT_NUMBERS_END		BIT(16)
+
+#ifdef CONFIG_FRAME_POINTER
+#define KMT_FRAME_RECORDS	1
+
+/*
+ * A new task jumps to its first function, with the stack pointer one word below
+ * the end of the stack: that function saves the frame pointer below that word.
+ */
+static inline unsigned long kmt_last_record(void)
+{
+	return (unsigned long)task_stack_page(current) + THREAD_SIZE -
+	       2 * sizeof(long);
+}
+
+#define kmt_last_record	kmt_last_record
+#endif
+
+#define kmt_saved_sp(task)	KSTK_ESP(task)
+
+extern union thread_union cpu0_irqstack;
+
+/* The stack of the host's signals, which are the interrupts. */
+static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
+{
+	*lo = (unsigned long)&cpu0_irqstack;
+	*hi = *lo + THREAD_SIZE;
+	return true;
+}
+
+#define kmt_irq_stack	kmt_irq_stack
+
+#endif /* _KMT_ARCH_UM_H */

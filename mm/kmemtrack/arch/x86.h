@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * x86: reads that survive a fault, frame records, the stack of interrupts.
+ */
+#ifndef _KMT_ARCH_X86_H
+#define _KMT_ARCH_X86_H
+
+#include <linux/percpu.h>
+#include <linux/sched/task_stack.h>
+#include <linux/version.h>
+#include <asm/asm.h>
+#include <asm/processor.h>
+
+#ifdef CONFIG_X86_64
+/* A fault at @insn sets [bad] and goes on at 9. */
+#define KMT_MAY_FAULT(insn)						\
+	_ASM_EXTABLE_TYPE_REG(insn, 9b, EX_TYPE_EFAULT_REG, "%[bad]")
+
+static __always_inline void kmt_env_one(unsigned long addr, unsigned long *a,
+					unsigned int *bad)
+{
+	asm volatile("1: movq (%2), %0\n"
+		     "9:\n"
+		     KMT_MAY_FAULT(1b)
+		     : "=r" (*a), [bad] "+r" (*bad) : "r" (addr));
+}
+
+static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
+					 unsigned long *b, unsigned long *c,
+					 unsigned long *d, unsigned int *bad)
+{
+	asm volatile("1: movq (%5), %0\n"
+		     "2: movq 8(%5), %1\n"
+		     "3: movq 16(%5), %2\n"
+		     "4: movq 24(%5), %3\n"
+		     "9:\n"
+		     KMT_MAY_FAULT(1b)
+		     KMT_MAY_FAULT(2b)
+		     KMT_MAY_FAULT(3b)
+		     KMT_MAY_FAULT(4b)
+		     : "=&r" (*a), "=&r" (*b), "=&r" (*c), "=&r" (*d),
+		       [bad] "+r" (*bad)
+		     : "r" (addr));
+}
+
+#define KMT_READS_WORDS
+#define KMT_LINEAR_END		VMALLOC_START
+#endif /* CONFIG_X86_64 */
+
+/*
+ * The last record on the stack of a task is that of the first function, which
+ * returns to entry code.
+ */
+#define KMT_LAST_RETURNS	1
+
+#if defined(CONFIG_X86_64) && defined(CONFIG_UNWINDER_FRAME_POINTER)
+#define KMT_FRAME_RECORDS	1
+
+/* Right below the registers that entry code saved. */
+static inline unsigned long kmt_last_record(void)
+{
+	return (unsigned long)task_pt_regs(current) - 2 * sizeof(long);
+}
+
+#define kmt_last_record	kmt_last_record
+#endif
+
+#define kmt_saved_sp(task)	((task)->thread.sp)
+
+#ifdef CONFIG_X86_64
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define kmt_hardirq_stack_ptr(cpu)	per_cpu(hardirq_stack_ptr, cpu)
+#else
+#define kmt_hardirq_stack_ptr(cpu)	per_cpu(pcpu_hot.hardirq_stack_ptr, cpu)
+#endif
+DECLARE_PER_CPU_PAGE_ALIGNED(struct irq_stack, irq_stack_backing_store);
+
+/* The stack on which @cpu takes interrupts. */
+static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
+{
+	/* The last word is left free. */
+	*hi = (unsigned long)kmt_hardirq_stack_ptr(cpu) + sizeof(long);
+	*lo = *hi - IRQ_STACK_SIZE;
+	return *hi != sizeof(long);
+}
+
+#define kmt_irq_stack	kmt_irq_stack
+
+/* It is mapped from the per-CPU section. */
+static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
+					unsigned long *hi)
+{
+	*lo = (unsigned long)per_cpu_ptr(&irq_stack_backing_store, cpu);
+	*hi = *lo + IRQ_STACK_SIZE;
+}
+
+#define kmt_irq_stack_memory	kmt_irq_stack_memory
+#endif /* CONFIG_X86_64 */
+
+#endif /* _KMT_ARCH_X86_H */
