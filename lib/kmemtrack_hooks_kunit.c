@@ -132,11 +132,11 @@ static void percpu_blocks(struct kunit *test)
 	struct kmt_object o;
 
 	KUNIT_ASSERT_TRUE(test, !!p);
-	KUNIT_ASSERT_TRUE(test, find(KMT_PERCPU, (__force void *)p, &o));
+	KUNIT_ASSERT_TRUE(test, find(KMT_PERCPU_SPACE, (__force void *)p, &o));
 	KUNIT_EXPECT_GE(test, o.size, 72);
 	KUNIT_EXPECT_NE(test, o.stack, 0);
 	free_percpu(p);
-	KUNIT_EXPECT_FALSE(test, find(KMT_PERCPU, (__force void *)p, &o));
+	KUNIT_EXPECT_FALSE(test, find(KMT_PERCPU_SPACE, (__force void *)p, &o));
 }
 
 struct irq_block {

@@ -147,6 +147,10 @@ extern struct kmt_last_scan kmt_last_scan;	/* under kmt_scan_mutex */
 extern struct mutex kmt_scan_mutex;
 extern bool kmt_sweep_untracked;
 
+/* On one CPU a per-CPU pointer is the address of the only copy. */
+#define KMT_PERCPU_SPACE						\
+	(IS_ENABLED(CONFIG_SMP) ? KMT_PERCPU : KMT_VIRT)
+
 static inline bool kmt_tracking(void)
 {
 	return READ_ONCE(kmt_state) == KMT_ON;
@@ -214,7 +218,15 @@ bool kmt_is_helper(const struct task_struct *task);
 void kmt_helpers_leave(void);
 
 /* modsym.c: names of code that is gone */
+#ifdef CONFIG_MODULES
 bool kmt_gone_name(unsigned long pc, u32 born, char *buf, size_t len);
+#else
+static inline bool kmt_gone_name(unsigned long pc, u32 born, char *buf,
+				 size_t len)
+{
+	return false;
+}
+#endif
 
 /* roots.c, owned.c, pages.c, slots.c */
 void kmt_not_a_block(unsigned long stack);

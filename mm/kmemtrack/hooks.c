@@ -14,10 +14,6 @@
 #include "life.h"
 #include "recent.h"
 
-/* On one CPU a per-CPU pointer is the address of the only copy. */
-#define KMT_PERCPU_SPACE						\
-	(IS_ENABLED(CONFIG_SMP) ? KMT_PERCPU : KMT_VIRT)
-
 /* Two references: the one of the area itself, and one that somebody keeps. */
 #define KMT_VMALLOC_REFS	2
 

@@ -20,8 +20,11 @@
 #include "glue.h"
 #include "recent.h"
 
-/* Frames of ours that may be on top of a backtrace. */
-#define KMT_OWN_FRAMES	6
+/*
+ * Frames of ours that may be on top of a backtrace; where stack_trace_save()
+ * leaves none out, those of the unwinder are there, too.
+ */
+#define KMT_OWN_FRAMES	12
 
 DEFINE_PER_CPU(struct kmt_recent, kmt_recent);
 static DEFINE_PER_CPU(struct kmt_trace_set *, unused_sets);
