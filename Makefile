@@ -2,6 +2,7 @@
 # Thin: each target is a script. CONFIG names a file in configs/.
 
 CONFIG ?= arm64-virt-6.12
+ARCH ?= arm64
 VERSION ?= 6.12
 
 .PHONY: help source kernel run shell test check host kunit selftest \
@@ -10,13 +11,13 @@ VERSION ?= 6.12
 help:
 	@sed -n 's/^#: //p' Makefile
 
-#: make run                    the demonstration: build, boot, leak, scan, report
+#: make run [ARCH=um]          the demonstration: build, boot, leak, scan, report
 run: packages
-	@scripts/run-demo
+	@scripts/run-demo $(ARCH)
 
-#: make shell                  the same, and then a shell in the guest
+#: make shell [ARCH=um]        the same, and then a shell in the guest
 shell: packages
-	@scripts/run-demo -s
+	@scripts/run-demo -s $(ARCH)
 
 #: make kernel [CONFIG=name]   build/<name>, an O= directory; names: configs/*.conf
 kernel: packages
