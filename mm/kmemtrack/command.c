@@ -4,10 +4,7 @@
  */
 #include "command.h"
 
-static const struct {
-	const char *word;
-	struct kmt_command cmd;
-} words[] = {
+const struct kmt_command_word kmt_command_words[] = {
 	{ "on",			{ KMT_CMD_ON } },
 	{ "off",		{ KMT_CMD_OFF } },
 	{ "scan",		{ KMT_CMD_SCAN } },
@@ -22,17 +19,15 @@ static const struct {
 	{ "confirm=wait",	{ KMT_CMD_SNAPSHOT, 0 } },
 	{ "verbose=on",		{ KMT_CMD_VERBOSE, 1 } },
 	{ "verbose=off",	{ KMT_CMD_VERBOSE, 0 } },
+	{ }
 };
 
-static const struct {
-	const char *key;
-	enum kmt_verb verb;
-	unsigned long max;
-} numbers[] = {
+const struct kmt_command_number kmt_command_numbers[] = {
 	{ "scan=",	KMT_CMD_SCAN_EVERY,	INT_MAX / 1000 },
 	{ "min_age=",	KMT_CMD_MIN_AGE,	INT_MAX / 1000 },
 	{ "max_pause=",	KMT_CMD_MAX_PAUSE,	KMT_PAUSE_MAX },
 	{ "dump=",	KMT_CMD_DUMP,		ULONG_MAX },
+	{ }
 };
 
 static bool is_blank(char c)
@@ -69,7 +64,8 @@ static int parse_number(const char *text, unsigned long max,
 int kmt_parse(const char *line, size_t len, struct kmt_command *cmd)
 {
 	char text[KMT_COMMAND_MAX + 1];
-	unsigned int i;
+	const struct kmt_command_number *number;
+	const struct kmt_command_word *word;
 
 	while (len && is_blank(line[len - 1]))
 		len--;
@@ -82,23 +78,23 @@ int kmt_parse(const char *line, size_t len, struct kmt_command *cmd)
 	memcpy(text, line, len);
 	text[len] = '\0';
 
-	for (i = 0; i < ARRAY_SIZE(words); i++) {
-		if (!strcmp(text, words[i].word)) {
-			*cmd = words[i].cmd;
+	for (word = kmt_command_words; word->word; word++) {
+		if (!strcmp(text, word->word)) {
+			*cmd = word->cmd;
 			return 0;
 		}
 	}
-	for (i = 0; i < ARRAY_SIZE(numbers); i++) {
-		size_t n = strlen(numbers[i].key);
+	for (number = kmt_command_numbers; number->key; number++) {
+		size_t n = strlen(number->key);
 		unsigned long v;
 		int ret;
 
-		if (strncmp(text, numbers[i].key, n))
+		if (strncmp(text, number->key, n))
 			continue;
-		ret = parse_number(text + n, numbers[i].max, &v);
+		ret = parse_number(text + n, number->max, &v);
 		if (ret)
 			return ret;
-		cmd->verb = numbers[i].verb;
+		cmd->verb = number->verb;
 		cmd->arg = v;
 		return 0;
 	}

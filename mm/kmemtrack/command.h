@@ -48,11 +48,37 @@ struct kmt_command {
 	unsigned long arg;
 };
 
+/**
+ * struct kmt_command_word - a command that is one word
+ * @word: all of its text; NULL in the entry that ends the table
+ * @cmd: what it stands for
+ */
+struct kmt_command_word {
+	const char *word;
+	struct kmt_command cmd;
+};
+
+/**
+ * struct kmt_command_number - a command that ends with a number
+ * @key: its text up to the number; NULL in the entry that ends the table
+ * @verb: what to do with the number
+ * @max: the largest number that is allowed
+ */
+struct kmt_command_number {
+	const char *key;
+	enum kmt_verb verb;
+	unsigned long max;
+};
+
 /* Nobody wants a machine to stand still for longer, in microseconds. */
 #define KMT_PAUSE_MAX	10000000UL
 
 /* Longest command, without its newline. */
 #define KMT_COMMAND_MAX	63
+
+/* All commands; the tests go through them, too. */
+extern const struct kmt_command_word kmt_command_words[];
+extern const struct kmt_command_number kmt_command_numbers[];
 
 int kmt_parse(const char *line, size_t len, struct kmt_command *cmd);
 

@@ -17,8 +17,8 @@ struct census {
 	unsigned long in_use;
 	unsigned long blank;
 	u32 wide[16 * SIM_SHARDS];
-	const struct kmt_object **virt;
-	unsigned long nr_virt;
+	const struct kmt_object **live;
+	unsigned long nr_live;
 };
 
 static void check_flags(const struct kmt_object *o)
@@ -87,8 +87,7 @@ static void check_tree(struct sim *s, struct kmt_tree *tree, struct census *c)
 			REQUIRE(has_aux(s, o, KMT_AREAS));
 		if (o->flags & KMT_ALIAS)
 			REQUIRE(has_aux(s, o, KMT_ALIAS));
-		if (space == KMT_VIRT)
-			c->virt[c->nr_virt++] = o;
+		c->live[c->nr_live++] = o;
 		if (tree == &s->core.wide[space]) {
 			REQUIRE(o->addr >= s->core.wide_range[space].lo);
 			REQUIRE(o->addr + o->size <=
@@ -175,23 +174,28 @@ static void check_pool(struct sim *s, struct census *c)
 	REQUIRE(free + c->objects + c->aux + c->vacant == pool->cells);
 }
 
-static int by_addr(const void *a, const void *b)
+static int by_place(const void *a, const void *b)
 {
 	const struct kmt_object *x = *(const struct kmt_object **)a;
 	const struct kmt_object *y = *(const struct kmt_object **)b;
 
+	if (kmt_space(x) != kmt_space(y))
+		return kmt_space(x) < kmt_space(y) ? -1 : 1;
 	return x->addr < y->addr ? -1 : x->addr > y->addr;
 }
 
-/* Shards and wide tree together: objects of one space never overlap. */
+/* All trees together: live objects of one space never overlap. */
 static void check_overlap(struct census *c)
 {
 	unsigned long i;
 
-	qsort(c->virt, c->nr_virt, sizeof(*c->virt), by_addr);
-	for (i = 1; i < c->nr_virt; i++)
-		REQUIRE(c->virt[i - 1]->addr + c->virt[i - 1]->size <=
-			c->virt[i]->addr);
+	qsort(c->live, c->nr_live, sizeof(*c->live), by_place);
+	for (i = 1; i < c->nr_live; i++) {
+		const struct kmt_object *o = c->live[i - 1];
+
+		REQUIRE(kmt_space(o) != kmt_space(c->live[i]) ||
+			o->addr + o->size <= c->live[i]->addr);
+	}
 }
 
 unsigned long check_core(struct sim *s)
@@ -199,7 +203,7 @@ unsigned long check_core(struct sim *s)
 	struct census c = {};
 	u32 i;
 
-	c.virt = calloc(s->core.pool.cells + 1, sizeof(*c.virt));
+	c.live = calloc(s->core.pool.cells + 1, sizeof(*c.live));
 	for (i = 0; i <= s->core.last_shard; i++)
 		check_tree(s, &s->core.shards[i], &c);
 	for (i = 0; i < KMT_NR_SPACES; i++)
@@ -209,6 +213,6 @@ unsigned long check_core(struct sim *s)
 	check_aux(s, &c);
 	check_pool(s, &c);
 	check_overlap(&c);
-	free(c.virt);
+	free(c.live);
 	return c.objects;
 }

@@ -1,39 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Any text to the command parser; a second, slower one says what is right. */
+/*
+ * Any text to the command parser, and any text behind each of its commands. A
+ * second, slower parser says what is right; it has the commands from the table
+ * of the first one, whose entries test_command.c checks one by one.
+ */
 #include "sim.h"
 #include "command.h"
 #include "fuzz.h"
-
-static const struct {
-	const char *word;
-	struct kmt_command cmd;
-} words[] = {
-	{ "on", { KMT_CMD_ON, 0 } },
-	{ "off", { KMT_CMD_OFF, 0 } },
-	{ "scan", { KMT_CMD_SCAN, 0 } },
-	{ "scan=on", { KMT_CMD_SCAN_ON, 0 } },
-	{ "scan=off", { KMT_CMD_SCAN_OFF, 0 } },
-	{ "stack=on", { KMT_CMD_STACK, 1 } },
-	{ "stack=off", { KMT_CMD_STACK, 0 } },
-	{ "pages=on", { KMT_CMD_PAGES, 1 } },
-	{ "pages=off", { KMT_CMD_PAGES, 0 } },
-	{ "clear", { KMT_CMD_CLEAR, 0 } },
-	{ "confirm=snapshot", { KMT_CMD_SNAPSHOT, 1 } },
-	{ "confirm=wait", { KMT_CMD_SNAPSHOT, 0 } },
-	{ "verbose=on", { KMT_CMD_VERBOSE, 1 } },
-	{ "verbose=off", { KMT_CMD_VERBOSE, 0 } },
-};
-
-static const struct {
-	const char *key;
-	enum kmt_verb verb;
-	unsigned long max;
-} keys[] = {
-	{ "scan=", KMT_CMD_SCAN_EVERY, 2147483 },
-	{ "min_age=", KMT_CMD_MIN_AGE, 2147483 },
-	{ "max_pause=", KMT_CMD_MAX_PAUSE, 10000000 },
-	{ "dump=", KMT_CMD_DUMP, ULONG_MAX },
-};
 
 static int digit_of(char c, unsigned int base)
 {
@@ -44,8 +17,8 @@ static int digit_of(char c, unsigned int base)
 	return d < base ? d : -1;
 }
 
-static bool number(const char *s, size_t len, unsigned long max,
-		   unsigned long *value)
+static bool number_in(const char *s, size_t len, unsigned long max,
+		      unsigned long *value)
 {
 	unsigned int base = 10;
 	unsigned long v = 0;
@@ -78,7 +51,8 @@ static bool blank(char c)
 
 static bool expect(const char *s, size_t len, struct kmt_command *cmd)
 {
-	unsigned int i;
+	const struct kmt_command_number *number;
+	const struct kmt_command_word *word;
 
 	for (; len && blank(s[0]); len--)
 		s++;
@@ -86,34 +60,76 @@ static bool expect(const char *s, size_t len, struct kmt_command *cmd)
 		len--;
 	if (len > KMT_COMMAND_MAX)
 		return false;
-	for (i = 0; i < ARRAY_SIZE(words); i++) {
-		if (len == strlen(words[i].word) &&
-		    !memcmp(s, words[i].word, len)) {
-			*cmd = words[i].cmd;
+	for (word = kmt_command_words; word->word; word++) {
+		if (len == strlen(word->word) &&
+		    !memcmp(s, word->word, len)) {
+			*cmd = word->cmd;
 			return true;
 		}
 	}
-	for (i = 0; i < ARRAY_SIZE(keys); i++) {
-		size_t n = strlen(keys[i].key);
+	for (number = kmt_command_numbers; number->key; number++) {
+		size_t n = strlen(number->key);
 
-		if (len <= n || memcmp(s, keys[i].key, n))
+		if (len <= n || memcmp(s, number->key, n))
 			continue;
-		cmd->verb = keys[i].verb;
-		return number(s + n, len - n, keys[i].max, &cmd->arg);
+		cmd->verb = number->verb;
+		return number_in(s + n, len - n, number->max, &cmd->arg);
 	}
 	return false;
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+static void check(const char *text, size_t len)
 {
 	struct kmt_command cmd = { .verb = 99, .arg = 99 }, right = {};
-	int ret = kmt_parse((const char *)data, size, &cmd);
+	int ret = kmt_parse(text, len, &cmd);
 
-	if (expect((const char *)data, size, &right)) {
+	if (expect(text, len, &right)) {
 		assert(!ret && cmd.verb == right.verb && cmd.arg == right.arg);
 	} else {
 		assert(ret == -EINVAL || ret == -ERANGE);
 		assert(cmd.verb == 99 && cmd.arg == 99);
+	}
+}
+
+/* The input behind the text of a command, in a buffer of just that size. */
+static void check_behind(const char *command, const u8 *data, size_t size)
+{
+	size_t len = strlen(command);
+	char *text = malloc(len + size);
+
+	assert(text);
+	memcpy(text, command, len);
+	memcpy(text + len, data, size);
+	check(text, len + size);
+	free(text);
+}
+
+/* A number near the largest one; the input says which, and how it is written. */
+static void check_limit(const struct kmt_command_number *number, u8 which,
+			u8 form)
+{
+	static const char * const forms[] = { "%s%lu", "%s0x%lx", "%s0%lo" };
+	unsigned long value = number->max + which - 128;
+	char text[2 * KMT_COMMAND_MAX];
+	int len;
+
+	len = snprintf(text, sizeof(text), forms[form % ARRAY_SIZE(forms)],
+		       number->key, value);
+	check(text, len);
+}
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+	const struct kmt_command_number *number;
+	const struct kmt_command_word *word;
+
+	check((const char *)data, size);
+	for (word = kmt_command_words; word->word; word++)
+		check_behind(word->word, data, size);
+	for (number = kmt_command_numbers; number->key; number++) {
+		check_behind(number->key, data, size);
+		if (size >= 2)
+			check_limit(number, data[0], data[1]);
 	}
 	return 0;
 }

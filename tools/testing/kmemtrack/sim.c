@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <pthread.h>
 #include <sched.h>
 
 #include "sim.h"
@@ -198,15 +199,20 @@ static void sim_low(struct kmt_core *core)
 static void sim_warn(struct kmt_core *core, enum kmt_event ev,
 		     const struct kmt_object *old, const struct kmt_object *new)
 {
+	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 	struct sim *s = container_of(core, struct sim, core);
 
 	assert(!host_locks_held() && !host_irqs_off());
+	pthread_mutex_lock(&one_at_a_time);
 	s->warned++;
 	s->warned_ev = ev;
 	if (old)
 		s->warned_old = *old;
 	if (new)
 		s->warned_new = *new;
+	if (s->on_warn)
+		s->on_warn(s, ev, old, new);
+	pthread_mutex_unlock(&one_at_a_time);
 }
 
 static bool sim_relax(struct kmt_marker *m)
@@ -311,11 +317,16 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 
 void sim_delete(struct sim *s)
 {
+	const unsigned long overlaps = sim_events(s, KMT_EV_OVERLAP);
+	const unsigned long expected = s->overlaps;
+
 	while (s->nr_chunks)
 		free(s->chunks[--s->nr_chunks]);
 	free(s->stack);
 	free(s);
 	the_sim = NULL;
+	/* Each test says how many blocks it inserts over others. */
+	assert_int_equal(overlaps, expected);
 }
 
 int sim_setup(void **state)

@@ -81,6 +81,13 @@ struct sim {
 	struct kmt_object warned_old;
 	struct kmt_object warned_new;
 
+	/* Called with each warning. */
+	void (*on_warn)(struct sim *s, enum kmt_event ev,
+			const struct kmt_object *old,
+			const struct kmt_object *new);
+	/* Blocks that a test inserts others over; sim_delete() compares it. */
+	unsigned long overlaps;
+
 	/* Called when the pool asks for memory. */
 	void (*on_chunk)(struct sim *s);
 	/* Called before each piece that is read, and between steps. */

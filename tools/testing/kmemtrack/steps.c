@@ -45,6 +45,28 @@ struct block *pick_block(struct steps *t)
 	return &t->m.b[i];
 }
 
+/* Chunks that the tracker surely searches for the record of a freed block. */
+#define FEW_CHUNKS	32
+
+/* Whether there is a cell for a new record, where this CPU may take it from. */
+enum answer may_get_cell(struct steps *t)
+{
+	struct sim *s = t->m.s;
+
+	if (s->chunks_left || s->core.pool.nr_free || s->caches[host_cpu].nr)
+		return YES;
+	if (!kmt_vacant(&s->core))
+		return NO;
+	return s->nr_chunks <= FEW_CHUNKS ? YES : OPEN;
+}
+
+void check_cell(struct steps *t, enum answer expected, bool got)
+{
+	t->m.cells++;
+	t->m.open_cells += expected == OPEN;
+	AGREE(expected == OPEN || got == (expected == YES));
+}
+
 static struct block *unused_block(struct steps *t)
 {
 	unsigned int i;
@@ -53,31 +75,6 @@ static struct block *unused_block(struct steps *t)
 		if (!t->m.b[i].used)
 			return &t->m.b[i];
 	return NULL;
-}
-
-/* Memory of a block, as far as whole words of it go. */
-
-static void set_owner(const struct block *b, bool owned)
-{
-	unsigned long lo = ALIGN(b->addr, 8);
-	unsigned long hi = ALIGN_DOWN(b->addr + b->size, 8);
-
-	if (b->space == KMT_PERCPU || b->space == KMT_ROOT || lo >= hi)
-		return;
-	if (b->space == KMT_PHYS) {
-		lo = kmt_env_phys(lo);
-		hi = kmt_env_phys(hi);
-	}
-	if (owned)
-		sim_own(lo, hi - lo);
-	else
-		sim_disown(lo, hi - lo);
-}
-
-static void forget(struct block *b)
-{
-	set_owner(b, false);
-	memset(b, 0, sizeof(*b));
 }
 
 static bool overlaps(const struct block *b, enum kmt_space space,
@@ -134,45 +131,93 @@ u8 pick_min(struct steps *t, enum kmt_space space)
 	return mins[pick(&t->src, ARRAY_SIZE(mins))];
 }
 
+/* The tracker says what makes way: once each block that is in the way. */
+static void note_eviction(struct sim *s, enum kmt_event ev,
+			  const struct kmt_object *old,
+			  const struct kmt_object *new)
+{
+	struct block *b = oracle_find(s->priv, kmt_space(new), old->addr);
+
+	AGREE(ev == KMT_EV_OVERLAP && kmt_space(old) == kmt_space(new));
+	AGREE(b && b->addr == old->addr && b->size == old->size);
+	AGREE(overlaps(b, kmt_space(new), new->addr, new->size));
+	AGREE(!b->evicted);
+	b->evicted = true;
+}
+
+/* Tells the tracker of @place; returns whether there was a cell for it. */
+static bool insert(struct steps *t, const struct block *place,
+		   unsigned int in_the_way)
+{
+	struct sim *s = t->m.s;
+	enum answer cell = in_the_way ? YES : may_get_cell(t);
+	int ret;
+
+	s->on_warn = note_eviction;
+	ret = sim_insert(s, place->space, place->addr, place->size, place->min);
+	s->on_warn = NULL;
+	AGREE(!ret || ret == -ENOMEM);
+	check_cell(t, cell, !ret);
+	return !ret;
+}
+
+/* What @place overlaps was freed without the tracker's being told. */
+static void make_room(struct steps *t, const struct block *place)
+{
+	unsigned int i;
+
+	for (i = 0; i < MAX_BLOCKS; i++) {
+		struct block *b = &t->m.b[i];
+
+		if (!overlaps(b, place->space, place->addr, place->size))
+			continue;
+		AGREE(b->evicted == !b->lost);
+		t->m.events[KMT_EV_OVERLAP] += b->evicted;
+		block_forget(b);
+	}
+}
+
+static void add_block(struct steps *t, const struct block *place, bool lost)
+{
+	struct block *n = unused_block(t);
+
+	AGREE(n);
+	*n = *place;
+	n->used = true;
+	n->lost = lost;
+	t->m.events[KMT_EV_LOST_NOMEM] += lost;
+	if (!lost && n->space == KMT_VIRT)
+		kmt_widen(&t->m.ever, n->addr, n->size);
+	block_own(n, true);
+}
+
 static void do_alloc(struct steps *t)
 {
-	struct block place = {}, *n;
-	struct sim *s = t->m.s;
-	unsigned int i, old = 0;
-	bool memory = s->chunks_left;
-	int ret;
+	unsigned int i, nr = 0, old = 0;
+	struct block place = {};
+	bool known;
 
 	pick_place(t, &place);
 	place.min = pick_min(t, place.space);
-	place.born = s->now;
-	place.count = t->m.marking ? KMT_COUNT_MAX : 0;
+	place.born = t->m.s->now;
+	place.fate[FEWEST].count = t->m.marking ? KMT_COUNT_MAX : 0;
+	place.fate[MOST].count = place.fate[FEWEST].count;
 	for (i = 0; i < MAX_BLOCKS; i++) {
 		struct block *b = &t->m.b[i];
 
 		if (!overlaps(b, place.space, place.addr, place.size))
 			continue;
+		nr++;
 		old += !b->lost;
 		/* Mostly an allocator hands out only what is free. */
 		if (pick(&t->src, 8))
 			return;
 	}
-	for (i = 0; i < MAX_BLOCKS; i++)
-		if (overlaps(&t->m.b[i], place.space, place.addr, place.size))
-			forget(&t->m.b[i]);
-	n = unused_block(t);
-	if (!n)
-		n = &t->m.b[0];
-	if (n->used)
+	if (!nr && !unused_block(t))
 		return;
-
-	ret = sim_insert(s, place.space, place.addr, place.size, place.min);
-	AGREE(!ret || (ret == -ENOMEM && !memory));
-	*n = place;
-	n->used = true;
-	n->lost = ret;
-	t->m.events[KMT_EV_OVERLAP] += old;
-	t->m.events[KMT_EV_LOST_NOMEM] += n->lost;
-	set_owner(n, true);
+	known = insert(t, &place, old);
+	make_room(t, &place);
+	add_block(t, &place, !known);
 }
 
 static void do_free(struct steps *t)
@@ -185,7 +230,7 @@ static void do_free(struct steps *t)
 	known = kmt_free(&t->m.s->core, b->space, b->addr);
 	AGREE(known == !b->lost);
 	t->m.events[KMT_EV_FREE_UNKNOWN] += !known;
-	forget(b);
+	block_forget(b);
 }
 
 /* Frees at a random place: inside a block, or where none is. */
@@ -201,12 +246,13 @@ static void do_bad_free(struct steps *t)
 	t->m.events[b ? KMT_EV_FREE_INSIDE : KMT_EV_FREE_UNKNOWN]++;
 }
 
-/* What is left of @old at [@lo, @hi); lost if the tracker found no cell. */
+/* What is left of @old at [@lo, @hi); @cell says whether it has a record. */
 static void add_part(struct steps *t, const struct block *old,
-		     unsigned long lo, unsigned long hi)
+		     unsigned long lo, unsigned long hi, enum answer cell)
 {
 	struct block *n = unused_block(t);
 	struct kmt_object o;
+	bool known;
 
 	if (lo >= hi)
 		return;
@@ -217,17 +263,26 @@ static void add_part(struct steps *t, const struct block *old,
 	n->nr_areas = 0;
 	n->whole = false;
 	n->aliased = false;
-	set_owner(n, true);
+	block_own(n, true);
 	if (n->lost)
 		return;
-	if (kmt_lookup(&t->m.s->core, n->space, lo, &o))
+	known = kmt_lookup(&t->m.s->core, n->space, lo, &o);
+	check_cell(t, cell, known);
+	if (known)
 		return;
-	AGREE(!t->m.s->chunks_left);
 	t->m.events[KMT_EV_LOST_NOMEM]++;
 	n->lost = true;
-	n->leak = false;
-	n->fresh = false;
-	n->suspect = false;
+	block_pardon(n);
+}
+
+/* One part gets the cell of @old, the other one that of a note if it had any. */
+static void add_parts(struct steps *t, const struct block *old,
+		      unsigned long lo, unsigned long hi, enum answer cell)
+{
+	if (old->addr >= lo || old->nr_areas || old->aliased)
+		cell = YES;
+	add_part(t, old, old->addr, lo, YES);
+	add_part(t, old, hi, old->addr + old->size, cell);
 }
 
 static void do_free_part(struct steps *t)
@@ -236,6 +291,7 @@ static void do_free_part(struct steps *t)
 	struct source *src = &t->src;
 	unsigned int i, nr = 0, known = 0;
 	unsigned long lo, size;
+	enum answer cell;
 
 	if (!near)
 		return;
@@ -257,15 +313,14 @@ static void do_free_part(struct steps *t)
 	}
 	if (nr > 8)
 		return;
+	cell = may_get_cell(t);
 	kmt_free_part(&t->m.s->core, near->space, lo, size, GFP_KERNEL);
 	t->m.events[KMT_EV_FREE_UNKNOWN] += !known && near->space != KMT_PHYS;
 	for (i = 0; i < MAX_BLOCKS; i++)
 		if (overlaps(&t->m.b[i], cut[0].space, lo, size))
-			forget(&t->m.b[i]);
-	for (i = 0; i < nr; i++) {
-		add_part(t, &cut[i], cut[i].addr, lo);
-		add_part(t, &cut[i], lo + size, cut[i].addr + cut[i].size);
-	}
+			block_forget(&t->m.b[i]);
+	for (i = 0; i < nr; i++)
+		add_parts(t, &cut[i], lo, lo + size, cell);
 }
 
 static void do_clear(struct steps *t)
@@ -275,12 +330,10 @@ static void do_clear(struct steps *t)
 	for (i = 0; i < MAX_BLOCKS; i++) {
 		struct block *b = &t->m.b[i];
 
-		if (!b->used || b->lost || !b->leak)
+		if (!b->used || b->lost || !b->fate[FEWEST].leak)
 			continue;
 		b->min = KMT_MIN_GREY;
-		b->leak = false;
-		b->fresh = false;
-		b->suspect = false;
+		block_pardon(b);
 		nr++;
 	}
 	AGREE(kmt_clear(&t->m.s->core) == nr);
@@ -358,8 +411,7 @@ static void during(void *arg, enum sim_phase phase)
 			do_small_step(t);
 		else
 			do_moving_step(t);
-	if (phase != SIM_ACCUSED)
-		check_core(t->m.s);
+	check_core(t->m.s);
 }
 
 static void snapshot(struct steps *t)
@@ -411,6 +463,7 @@ void steps_begin(struct steps *t)
 			 stacks[pick(src, ARRAY_SIZE(stacks))]);
 	t->m.s->priv = &t->m;
 	t->m.s->more_roots = oracle_more_roots;
+	t->m.ever = t->m.s->core.linear;
 }
 
 void steps_end(struct steps *t)
@@ -428,5 +481,6 @@ void steps_end(struct steps *t)
 	check_core(s);
 	AGREE(kmt_pool_free_cells(&s->core) + kmt_vacant(&s->core) ==
 	      s->core.pool.cells);
+	s->overlaps = t->m.events[KMT_EV_OVERLAP];
 	sim_delete(s);
 }

@@ -19,11 +19,22 @@ struct steps {
 	unsigned int nr;
 };
 
+/* What is expected, if that can be told. */
+enum answer {
+	NO,
+	YES,
+	OPEN,
+};
+
 /* A number below @n. */
 u32 pick(struct source *src, u32 n);
 
 struct block *pick_block(struct steps *t);
 u8 pick_min(struct steps *t, enum kmt_space space);
+
+/* For a record; @got is what came of it. */
+enum answer may_get_cell(struct steps *t);
+void check_cell(struct steps *t, enum answer expected, bool got);
 
 /* steps_note.c */
 void step_alias(struct steps *t);

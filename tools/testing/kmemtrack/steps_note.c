@@ -23,19 +23,21 @@ static bool chained(struct steps *t, const struct block *holder,
 void step_alias(struct steps *t)
 {
 	struct block *holder = pick_block(t), *target = pick_block(t);
+	enum answer cell = may_get_cell(t);
 	unsigned long at;
-	bool memory = t->m.s->chunks_left;
+	bool done;
 
 	if (!holder || holder->space != KMT_VIRT || holder->lost ||
 	    target->space != KMT_VIRT || holder == target ||
 	    holder->aliased || chained(t, holder, target->addr))
 		return;
 	at = holder->addr + pick(&t->src, min(holder->size, 60000ul));
-	if (kmt_add_alias(&t->m.s->core, at, target->addr, GFP_KERNEL)) {
+	done = kmt_add_alias(&t->m.s->core, at, target->addr, GFP_KERNEL);
+	check_cell(t, cell, done);
+	if (done) {
 		holder->aliased = true;
 		holder->alias = target->addr;
 	} else {
-		AGREE(!memory);
 		t->m.events[KMT_EV_LOST_NOTE]++;
 	}
 }
@@ -43,8 +45,9 @@ void step_alias(struct steps *t)
 void step_area(struct steps *t)
 {
 	struct block *b = pick_block(t);
+	enum answer cell = may_get_cell(t);
 	unsigned long at, size, left;
-	bool memory = t->m.s->chunks_left;
+	bool done, had_cell;
 
 	if (!b || b->space != KMT_VIRT || b->lost || b->nr_areas == MAX_AREAS)
 		return;
@@ -53,16 +56,18 @@ void step_area(struct steps *t)
 	left = b->addr + b->size - at;
 	if (!pick(&t->src, 4))
 		size = SIZE_MAX;
-	if (kmt_add_area(&t->m.s->core, at, size, GFP_KERNEL)) {
+	done = kmt_add_area(&t->m.s->core, at, size, GFP_KERNEL);
+	/* Whether there is a cell comes first, whatever the area is. */
+	had_cell = sim_events(t->m.s, KMT_EV_LOST_NOTE) ==
+		   t->m.events[KMT_EV_LOST_NOTE];
+	check_cell(t, cell, had_cell);
+	AGREE(done == (had_cell && (size <= left || size == SIZE_MAX)));
+	if (done) {
 		size = size == SIZE_MAX ? left : size;
-		AGREE(size <= left);
 		b->areas[b->nr_areas++] = (struct kmt_range){ at, at + size };
-	} else if (size != SIZE_MAX && size > left &&
-		   sim_events(t->m.s, KMT_EV_BAD_AREA) >
-		   t->m.events[KMT_EV_BAD_AREA]) {
+	} else if (had_cell) {
 		t->m.events[KMT_EV_BAD_AREA]++;
 	} else {
-		AGREE(!memory);
 		t->m.events[KMT_EV_LOST_NOTE]++;
 		b->whole = true;
 	}
@@ -77,7 +82,8 @@ static void note_flags(struct steps *t, struct block *b, unsigned long at)
 	AGREE(known == !b->lost);
 	b->no_scan |= flag == KMT_NO_SCAN;
 	b->stack |= flag == KMT_STACK;
-	b->transient |= flag == KMT_TRANSIENT;
+	b->fate[FEWEST].transient |= flag == KMT_TRANSIENT;
+	b->fate[MOST].transient |= flag == KMT_TRANSIENT;
 }
 
 void step_note(struct steps *t)
@@ -95,9 +101,6 @@ void step_note(struct steps *t)
 	}
 	b->min = pick_min(t, b->space);
 	AGREE(kmt_set_min(&t->m.s->core, b->space, at, b->min) == !b->lost);
-	if (!block_judged(b)) {
-		b->suspect = false;
-		b->leak = false;
-		b->fresh = false;
-	}
+	if (!block_judged(b))
+		block_pardon(b);
 }

@@ -28,6 +28,7 @@ static const struct good good[] = {
 	{ "confirm=wait",	KMT_CMD_SNAPSHOT, 0 },
 	{ "min_age=0",		KMT_CMD_MIN_AGE, 0 },
 	{ "min_age=1000",	KMT_CMD_MIN_AGE, 1000 },
+	{ "min_age=2147483",	KMT_CMD_MIN_AGE, 2147483 },
 	{ "max_pause=0",	KMT_CMD_MAX_PAUSE, 0 },
 	{ "max_pause=50000",	KMT_CMD_MAX_PAUSE, 50000 },
 	{ "max_pause=10000000",	KMT_CMD_MAX_PAUSE, 10000000 },
@@ -127,15 +128,12 @@ static void test_bad(void **state)
 /* The number commands take any number; @text is none of them with one. */
 static bool is_number(const char *text, size_t len)
 {
-	static const char * const keys[] = {
-		"scan=", "min_age=", "max_pause=", "dump=",
-	};
-	unsigned int i;
+	const struct kmt_command_number *number;
 
-	for (i = 0; i < ARRAY_SIZE(keys); i++) {
-		size_t n = strlen(keys[i]);
+	for (number = kmt_command_numbers; number->key; number++) {
+		size_t n = strlen(number->key);
 
-		if (len > n && !memcmp(text, keys[i], n) &&
+		if (len > n && !memcmp(text, number->key, n) &&
 		    text[n] >= '0' && text[n] <= '9')
 			return true;
 	}
@@ -223,9 +221,50 @@ static void test_length(void **state)
 	check_refused("scan", 0, -EINVAL);
 }
 
+/* Whether @good has @text, or if @text is a key, its command with @arg. */
+static bool is_in_good(const char *text, bool key, enum kmt_verb verb,
+		       unsigned long arg)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(good); i++)
+		if (!strncmp(good[i].text, text, strlen(text)) &&
+		    (key || !strcmp(good[i].text, text)) &&
+		    good[i].verb == verb && good[i].arg == arg)
+			return true;
+	return false;
+}
+
+static bool is_in_large(const char *key)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(large); i++)
+		if (!strncmp(large[i], key, strlen(key)))
+			return true;
+	return false;
+}
+
+/* What the parser knows is in the lists above: with its largest number. */
+static void test_table(void **state)
+{
+	const struct kmt_command_number *number;
+	const struct kmt_command_word *word;
+
+	for (word = kmt_command_words; word->word; word++)
+		if (!is_in_good(word->word, false, word->cmd.verb,
+				word->cmd.arg))
+			fail_msg("no test of: %s", word->word);
+	for (number = kmt_command_numbers; number->key; number++)
+		if (!is_in_good(number->key, true, number->verb,
+				number->max) || !is_in_large(number->key))
+			fail_msg("no test of: %s", number->key);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_neighbours),

@@ -30,6 +30,7 @@ static void test_all_words(void **state)
 		}
 		sim_free(s, BLOCK(1), size);
 	}
+	sim_free(s, BLOCK(2), 16);
 }
 
 /* As many references as there are words; room for them or not. */

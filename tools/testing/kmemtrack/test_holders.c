@@ -117,6 +117,66 @@ static void test_spared(void **state)
 	assert_int_equal(s->v.leaks, 2);
 }
 
+/* All that refers to one that was spared is in excess. */
+static void test_spared_passes(void **state)
+{
+	unsigned int refs, min;
+
+	for (refs = 0; refs < 3; refs++) {
+		for (min = 1; min < 4; min++) {
+			struct sim *s = sim_new(4, 10, 2);
+			unsigned int k;
+
+			sim_alloc_min(s, HOLDER, 64, 3);
+			sim_alloc_min(s, TARGET, 64, min);
+			kmt_add_alias(&s->core, HOLDER, TARGET, GFP_KERNEL);
+			kmt_set_flags(&s->core, KMT_VIRT, HOLDER,
+				      KMT_TRANSIENT);
+			for (k = 0; k < refs; k++)
+				sim_put(ROOT(k), HOLDER);
+			scan(s);
+			assert_false(sim_leak(s, HOLDER));
+			assert_int_equal(sim_leak(s, TARGET), refs < min);
+			sim_delete(s);
+		}
+	}
+	(void)state;
+}
+
+static unsigned int refs_to_born;
+
+static void bear_holder(struct sim *s)
+{
+	unsigned int k;
+
+	sim_alloc_min(s, HOLDER, 64, 3);
+	kmt_add_alias(&s->core, HOLDER, TARGET, GFP_KERNEL);
+	for (k = 0; k < refs_to_born; k++)
+		sim_put(ROOT(k), HOLDER);
+}
+
+/* The same of one that was born during the mark. */
+static void test_born(void **state)
+{
+	unsigned int min;
+
+	for (refs_to_born = 0; refs_to_born < 3; refs_to_born++) {
+		for (min = 1; min < 4; min++) {
+			struct sim *s = sim_new(4, 10, 2);
+
+			sim_alloc_min(s, TARGET, 64, min);
+			s->then = bear_holder;
+			scan(s);
+			assert_int_equal(s->accused, 1);
+			assert_false(sim_leak(s, HOLDER));
+			assert_int_equal(sim_leak(s, TARGET),
+					 refs_to_born < min);
+			sim_delete(s);
+		}
+	}
+	(void)state;
+}
+
 static void raise_min(struct sim *s)
 {
 	kmt_set_min(&s->core, KMT_VIRT, HOLDER, 2);
@@ -147,6 +207,8 @@ int main(void)
 		cmocka_unit_test(test_unjudged),
 		T(test_bytes),
 		T(test_spared),
+		cmocka_unit_test(test_spared_passes),
+		cmocka_unit_test(test_born),
 		T(test_raised),
 	};
 

@@ -5,7 +5,8 @@
  * Each worker has slots of its own in regions that all of them share, so that
  * the trees' locks are contended. A block is referred to by its slot's root
  * word from before its pointer can be lost until it is freed, so that the
- * marker may never report one.
+ * marker may never report one. In the last test workers insert over each other's
+ * blocks.
  */
 #include <pthread.h>
 #include <time.h>
@@ -321,6 +322,65 @@ static void test_help(void **state)
 	run(15, 100, 2, 3, 5000);
 }
 
+/* Places in which all workers insert and free, whatever the others do. */
+#define PLACES		64
+
+static void *contend(void *arg)
+{
+	struct job *job = arg;
+	struct sim *s = job->s;
+	unsigned long n;
+
+	host_cpu = job->worker;
+	for (n = 0; n < job->steps; n++) {
+		u64 what = sim_random(&job->rng);
+		unsigned long addr = SIM_LINEAR + 32 * (what % PLACES);
+		unsigned long size = 16 + (what >> 8) % 200;
+
+		/* Half of them around a border, some in the wide tree. */
+		if (what >> 16 & 1)
+			addr += (1ul << KMT_REGION_SHIFT) - 16 * PLACES;
+		if (what >> 17 & 1) {
+			if (kmt_free(&s->core, KMT_VIRT, addr))
+				__atomic_fetch_add(&freed, 1, __ATOMIC_RELAXED);
+		} else if (!sim_insert(s, KMT_VIRT, addr, size, 1)) {
+			__atomic_fetch_add(&inserted, 1, __ATOMIC_RELAXED);
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Several CPUs insert over each other's blocks. Which ones make way depends on
+ * who comes first, but each one that is not freed and not there any more has to
+ * be counted once.
+ */
+static void test_overlap(void **state)
+{
+	struct sim *s = sim_new(63, 100, 64);
+	pthread_t threads[WORKERS];
+	struct job jobs[WORKERS];
+	u64 seed = time(NULL);
+	int w;
+
+	printf("seed %lu\n", (unsigned long)seed);
+	inserted = 0;
+	freed = 0;
+	for (w = 0; w < WORKERS; w++) {
+		jobs[w] = (struct job){ s, w, seed * 10 + w, 20000 };
+		assert_int_equal(pthread_create(&threads[w], NULL, contend,
+						&jobs[w]), 0);
+	}
+	for (w = 0; w < WORKERS; w++)
+		pthread_join(threads[w], NULL);
+	s->overlaps = inserted - freed - check_core(s);
+	printf("%lu blocks, %lu freed, %lu made way\n", inserted, freed,
+	       s->overlaps);
+	assert_in_range(s->overlaps, inserted / 10, inserted);
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), s->overlaps);
+	sim_delete(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_small_mark_stack),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_overlap),
 	};
 
 	return cmocka_run_group_tests_name("threads", tests, NULL, NULL);

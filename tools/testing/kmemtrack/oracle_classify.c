@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Classification: what leads to what, by brute force. */
+#include "oracle.h"
+
+struct edges {
+	struct model *m;
+	struct block *from;
+	bool to[MAX_BLOCKS][MAX_BLOCKS];
+};
+
+/*
+ * Classification starts from the leaks that were reported. If that was not
+ * decided for a block, the tracker's flag says whether it took part.
+ */
+static bool is_leak(struct model *m, const struct block *b)
+{
+	if (b->open)
+		return oracle_look(m, b).flags & KMT_LEAK;
+	return b->fate[FEWEST].leak;
+}
+
+static void add_edge(struct edges *e, enum kmt_space space, unsigned long word)
+{
+	struct block *b = oracle_find(e->m, space, word);
+
+	if (b && is_leak(e->m, b))
+		e->to[e->from - e->m->b][b - e->m->b] = true;
+}
+
+static void edge_word(void *arg, unsigned long word)
+{
+	add_edge(arg, KMT_PERCPU, word);
+	if (word - SIM_IMAGE >= SIM_IMAGE_LEN)
+		add_edge(arg, KMT_VIRT, word);
+}
+
+static void close_edges(struct edges *e)
+{
+	unsigned int i, j, k;
+
+	for (k = 0; k < MAX_BLOCKS; k++)
+		for (i = 0; i < MAX_BLOCKS; i++)
+			for (j = 0; e->to[i][k] && j < MAX_BLOCKS; j++)
+				e->to[i][j] |= e->to[k][j];
+}
+
+/* Of blocks that nothing but each other leads to exactly one is direct. */
+static void check_source(struct model *m, struct edges *e, unsigned int i)
+{
+	unsigned int j, direct = 0;
+	bool source = true;
+
+	for (j = 0; j < MAX_BLOCKS; j++)
+		if (j != i && e->to[j][i] && !e->to[i][j])
+			source = false;
+	for (j = 0; j < MAX_BLOCKS; j++) {
+		if (j != i && !(e->to[i][j] && e->to[j][i]))
+			continue;
+		if (!(oracle_look(m, &m->b[j]).flags & KMT_INDIRECT))
+			direct++;
+	}
+	AGREE(direct == (source ? 1 : 0));
+}
+
+void oracle_classify(struct model *m)
+{
+	static struct edges e;
+	struct block *b = NULL;
+	bool any = false;
+
+	memset(&e, 0, sizeof(e));
+	e.m = m;
+	while ((b = oracle_each(m, b))) {
+		if (!is_leak(m, b))
+			continue;
+		any = true;
+		e.from = b;
+		if (!b->no_scan)
+			oracle_words(b, edge_word, &e);
+	}
+	if (!any)
+		return;
+	close_edges(&e);
+	while ((b = oracle_each(m, b)))
+		if (is_leak(m, b)) {
+			m->indirect += !!(oracle_look(m, b).flags & KMT_INDIRECT);
+			check_source(m, &e, b - m->b);
+		}
+}

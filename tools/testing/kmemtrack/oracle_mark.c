@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Marking as the oracle does it: each word is compared with all blocks. */
+#include "oracle.h"
+
+static const struct kmt_range roots = { ROOT(0), ROOT(ROOT_WORDS) };
+
+/* The word at @shift bits behind @at; both words can be read. */
+static unsigned long word_across(unsigned long at, unsigned int shift)
+{
+	return sim_get(at) >> shift | sim_get(at + 8) << (64 - shift);
+}
+
+/*
+ * Words at odd addresses refer to a multiple of four, and to nothing that looks
+ * like half a word.
+ */
+static void words_across(unsigned long at,
+			 void (*fn)(void *arg, unsigned long word), void *arg)
+{
+	unsigned int shift;
+
+	if (!sim_mapped(at) || !sim_mapped(at + 8))
+		return;
+	for (shift = 8; shift < 64; shift += 8) {
+		unsigned long word = word_across(at, shift);
+
+		if (word % 4 == 0 && word >> 32)
+			fn(arg, word);
+	}
+}
+
+static void range_bytes(const struct kmt_range *r,
+			void (*fn)(void *arg, unsigned long word), void *arg)
+{
+	unsigned long at;
+
+	for (at = ALIGN(r->lo, 8); at + 16 <= r->hi; at += 8)
+		words_across(at, fn, arg);
+}
+
+static void block_bytes(const struct block *b,
+			void (*fn)(void *arg, unsigned long word), void *arg)
+{
+	struct kmt_range ranges[MAX_RANGES];
+	unsigned int i, nr = block_ranges(b, ranges);
+
+	for (i = 0; i < nr; i++)
+		range_bytes(&ranges[i], fn, arg);
+}
+
+void oracle_reach(struct model *m, struct block *b)
+{
+	struct fate *f = &b->fate[m->bound];
+
+	if (f->reached)
+		return;
+	f->reached = true;
+	m->todo[m->nr_todo++] = b;
+}
+
+static bool refer(struct model *m, enum kmt_space space, unsigned long *word)
+{
+	struct block *b = oracle_find(m, space, *word);
+	struct fate *f;
+
+	if (!b)
+		return false;
+	f = &b->fate[m->bound];
+	if (m->sift && !f->suspect && !b->aliased)
+		return false;
+	/*
+	 * References to a reported block are not looked for then. They are found
+	 * only if a suspect lies where the filter cannot tell the two apart.
+	 */
+	if (m->bytes && f->leak && m->bound == FEWEST)
+		return false;
+	if (f->count < KMT_COUNT_MAX)
+		f->count++;
+	if (block_judged(b) && f->count >= b->min && (!m->sift || f->suspect))
+		oracle_reach(m, b);
+	if (!b->aliased || (block_judged(b) && f->count <= b->min))
+		return false;
+	*word = b->alias;
+	return true;
+}
+
+static void mark_word(void *arg, unsigned long word)
+{
+	struct model *m = arg;
+	unsigned long w = word;
+	int hops = 4;
+
+	if (!word)
+		return;
+	refer(m, KMT_PERCPU, &w);
+	/* What was born outside of the hull since is not referred to yet. */
+	if (word - SIM_IMAGE < SIM_IMAGE_LEN || !kmt_in(&m->hull, word))
+		return;
+	while (hops-- && refer(m, KMT_VIRT, &word))
+		;
+}
+
+/* Whether @b is searched at all addresses while nothing else runs. */
+static bool is_summed(const struct block *b)
+{
+	return !b->lost && b->space != KMT_ROOT && b->space != KMT_PHYS;
+}
+
+/*
+ * Whether no word of @b was looked at before this pass. That is so for
+ * suspects; if it is not decided that @b is one, it counts for MOST only.
+ */
+static bool is_fresh(const struct model *m, const struct block *b)
+{
+	bool always = b->fate[FEWEST].suspect && b->fate[MOST].suspect;
+	bool ever = b->fate[FEWEST].suspect || b->fate[MOST].suspect;
+
+	return m->bound == FEWEST ? always : ever;
+}
+
+static void read_block(struct model *m, const struct block *b)
+{
+	bool fresh = is_fresh(m, b);
+
+	/* The pass for odd addresses looks at words of fresh blocks only. */
+	if (!m->bytes || fresh)
+		oracle_words(b, mark_word, m);
+	if (m->sums ? is_summed(b) != m->bytes || fresh : m->bytes)
+		block_bytes(b, mark_word, m);
+}
+
+void oracle_follow(struct model *m)
+{
+	while (m->nr_todo) {
+		struct block *b = m->todo[--m->nr_todo];
+
+		if (block_read(b))
+			read_block(m, b);
+	}
+}
+
+static void read_roots(struct model *m)
+{
+	struct block *b = NULL;
+	unsigned long at;
+
+	for (at = roots.lo; !m->bytes && at < roots.hi; at += 8)
+		mark_word(m, sim_get(at));
+	if (m->bytes)
+		range_bytes(&roots, mark_word, m);
+	while ((b = oracle_each(m, b)))
+		if (b->lost)
+			read_block(m, b);
+}
+
+void oracle_mark(struct model *m)
+{
+	struct block *b = NULL;
+
+	while ((b = oracle_each(m, b))) {
+		b->fate[FEWEST].count = 0;
+		b->fate[FEWEST].reached = false;
+	}
+	m->hull = m->ever;
+	m->bound = FEWEST;
+	read_roots(m);
+	while ((b = oracle_each(m, b)))
+		if (!b->lost && !block_judged(b))
+			oracle_reach(m, b);
+	oracle_follow(m);
+	/* The sum of references to each block is the same in any order. */
+	while ((b = oracle_each(m, b))) {
+		b->fate[MOST].count = b->fate[FEWEST].count;
+		b->fate[MOST].reached = b->fate[FEWEST].reached;
+	}
+}
+
+/* Each word counts as often as it may be met; how often that is, is open. */
+static void mark_seam(void *arg, unsigned long word)
+{
+	unsigned int i;
+
+	for (i = 0; i < KMT_COUNT_MAX; i++)
+		mark_word(arg, word);
+}
+
+/* What lies across two ranges counts if they are read one after the other. */
+static void read_seam(struct model *m, const struct kmt_range *a,
+		      const struct kmt_range *b)
+{
+	unsigned long last = ALIGN_DOWN(a->hi, 8) - 8;
+
+	if (last + 8 == ALIGN(b->lo, 8) && last >= a->lo && last + 16 <= b->hi)
+		words_across(last, mark_seam, m);
+}
+
+static void read_seams(struct model *m)
+{
+	static struct kmt_range ranges[MAX_BLOCKS * MAX_RANGES + 1];
+	struct block *b = NULL;
+	unsigned int nr = 0, i, k;
+
+	ranges[nr++] = roots;
+	while ((b = oracle_each(m, b)))
+		if (b->lost || block_read(b))
+			nr += block_ranges(b, ranges + nr);
+	for (i = 0; i < nr; i++)
+		for (k = 0; k < nr; k++)
+			if (i != k)
+				read_seam(m, &ranges[i], &ranges[k]);
+}
+
+void oracle_read_others(struct model *m)
+{
+	struct block *b = NULL;
+
+	m->sift = true;
+	read_roots(m);
+	if (m->bound == MOST && (m->bytes || m->sums))
+		read_seams(m);
+	while ((b = oracle_each(m, b)))
+		if (!b->lost && !b->fate[m->bound].suspect && block_read(b))
+			read_block(m, b);
+	oracle_follow(m);
+	m->sift = false;
+}
+
+/* The tracker's turn: lost blocks are roots, as their owner would have it. */
+
+void oracle_more_roots(struct sim *s, struct kmt_marker *m)
+{
+	struct kmt_range ranges[MAX_RANGES];
+	struct model *model = s->priv;
+	struct block *b = NULL;
+
+	while ((b = oracle_each(model, b))) {
+		unsigned int i, nr = b->lost ? block_ranges(b, ranges) : 0;
+
+		for (i = 0; i < nr; i++)
+			if (kmt_my_turn(m))
+				kmt_mark_block(m, ranges[i].lo, ranges[i].hi);
+	}
+}
+
+/*
+ * Once a block has enough references the tracker need not count more, unless
+ * these count for another block. It may pass over those to a root altogether.
+ */
+static unsigned int least_count(const struct block *b)
+{
+	const struct fate *f = &b->fate[FEWEST];
+
+	if (!f->reached || b->aliased)
+		return f->count;
+	return block_judged(b) ? b->min : 0;
+}
+
+void oracle_compare_mark(struct model *m)
+{
+	const u16 epoch = m->s->core.epoch;
+	struct block *b = NULL;
+
+	while ((b = oracle_each(m, b))) {
+		struct fate *f = b->fate;
+		struct kmt_object o;
+
+		if (b->lost)
+			continue;
+		o = oracle_look(m, b);
+		kmt_enter_epoch(&o, epoch);
+		AGREE(kmt_reached(&o, epoch) == f[FEWEST].reached);
+		f[FEWEST].count = least_count(b);
+		AGREE(o.count >= f[FEWEST].count && o.count <= f[MOST].count);
+		m->counts++;
+		m->open_counts += f[FEWEST].count != f[MOST].count;
+	}
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A scan of two marks, and what both ways to scan have in common: verdicts. */
+#include "oracle.h"
+
+static void crc_word(void *arg, unsigned long word)
+{
+	u32 *crc = arg;
+
+	*crc = kmt_env_crc(*crc, &word, sizeof(word));
+}
+
+static u32 sum(const struct block *b)
+{
+	u32 crc = 0;
+
+	oracle_words(b, crc_word, &crc);
+	return crc;
+}
+
+static void begin_mark(struct model *m)
+{
+	oracle_mark(m);
+	sim_mark(m->s, ROOT(0), ROOT(ROOT_WORDS));
+	oracle_compare_mark(m);
+}
+
+/* After a mark of its own, which reaches the same whatever the order. */
+static void suspect(struct fate *f)
+{
+	if (f->reached) {
+		fate_acquit(f);
+	} else if (f->transient) {
+		f->suspect = false;
+		f->transient = false;
+	} else {
+		f->suspect = true;
+	}
+}
+
+static void suspect_all(struct model *m)
+{
+	struct kmt_verdict v = {};
+	struct block *b = NULL;
+
+	while ((b = oracle_each(m, b))) {
+		struct fate *f = &b->fate[FEWEST];
+
+		if (b->lost)
+			continue;
+		suspect(f);
+		suspect(&b->fate[MOST]);
+		if (!f->suspect)
+			continue;
+		b->crc = sum(b);
+		/* Nobody has to wait for what is a leak already. */
+		if (f->leak)
+			continue;
+		v.youngest = max(v.youngest, b->born);
+		v.suspects++;
+	}
+	kmt_suspect(&m->s->m, &m->s->v);
+	AGREE(m->s->v.suspects == v.suspects);
+	AGREE(m->s->v.youngest == v.youngest);
+}
+
+static bool is_doubtful(struct model *m, const struct block *b, u32 min_age)
+{
+	return !b->fate[m->bound].suspect || b->crc != sum(b) ||
+	       m->s->now - b->born < min_age;
+}
+
+/*
+ * A holder that is revived passes on all references from then on. Those that
+ * were found before it was its turn may be needed by the holder itself.
+ */
+static void revive(struct model *m, u32 min_age)
+{
+	struct block *b = NULL;
+
+	while ((b = oracle_each(m, b))) {
+		struct fate *f = &b->fate[m->bound];
+
+		if (b->lost || f->reached || !is_doubtful(m, b, min_age))
+			continue;
+		if (m->bound == MOST)
+			f->count = KMT_COUNT_MAX;
+		oracle_reach(m, b);
+	}
+	oracle_follow(m);
+}
+
+static void convict(struct fate *f)
+{
+	if (f->reached) {
+		fate_acquit(f);
+	} else if (f->suspect) {
+		f->fresh = !f->leak;
+		f->leak = true;
+	}
+}
+
+static bool fits(const struct kmt_object *o, const struct fate *f)
+{
+	return !(o->flags & KMT_LEAK) == !f->leak &&
+	       !(o->flags & KMT_NEW) == !f->fresh &&
+	       !(o->flags & KMT_SUSPECT) == !f->suspect &&
+	       !(o->flags & KMT_TRANSIENT) == !f->transient;
+}
+
+static bool same_verdict(const struct fate *a, const struct fate *b)
+{
+	return a->leak == b->leak && a->fresh == b->fresh &&
+	       a->suspect == b->suspect && a->transient == b->transient;
+}
+
+static void check_verdict(struct model *m, struct block *b,
+			  const struct kmt_object *o)
+{
+	const struct fate *few = &b->fate[FEWEST], *most = &b->fate[MOST];
+
+	/* The bounds must not cross. */
+	AGREE(few->reached <= most->reached);
+	b->open = !same_verdict(few, most);
+	AGREE(fits(o, few) || (b->open && fits(o, most)));
+	m->verdicts += few->leak;
+	m->open += b->open;
+}
+
+void oracle_judge(struct model *m)
+{
+	const struct kmt_verdict *v = &m->s->v;
+	unsigned long leaks = 0, bytes = 0, fresh = 0;
+	struct block *b = NULL;
+
+	while ((b = oracle_each(m, b))) {
+		struct kmt_object o;
+
+		if (b->lost)
+			continue;
+		o = oracle_look(m, b);
+		convict(&b->fate[FEWEST]);
+		convict(&b->fate[MOST]);
+		check_verdict(m, b, &o);
+		/* The sums have to be those of the single verdicts, anyhow. */
+		leaks += !!(o.flags & KMT_LEAK);
+		bytes += o.flags & KMT_LEAK ? b->size : 0;
+		fresh += !!(o.flags & KMT_NEW);
+	}
+	AGREE(v->leaks == leaks);
+	AGREE(v->leak_bytes == bytes);
+	AGREE(v->fresh == fresh);
+	m->leaks += leaks;
+}
+
+void oracle_drop_open(struct model *m)
+{
+	struct block *b = NULL;
+
+	while ((b = oracle_each(m, b))) {
+		if (!b->open)
+			continue;
+		AGREE(kmt_free(&m->s->core, b->space, b->addr));
+		block_forget(b);
+	}
+}
+
+void oracle_scan(struct model *m, u32 min_age, void (*between)(void *arg),
+		 void *arg)
+{
+	struct sim *s = m->s;
+
+	begin_mark(m);
+	suspect_all(m);
+	kmt_mark_end(&s->m);
+	check_core(s);
+	between(arg);
+	begin_mark(m);
+	for_each_bound(m)
+		revive(m, min_age);
+	kmt_revive(&s->m, s->now, min_age);
+	kmt_judge(&s->m, &s->v);
+	oracle_judge(m);
+	kmt_classify(&s->m);
+	oracle_classify(m);
+	kmt_mark_end(&s->m);
+	oracle_drop_open(m);
+	m->scans++;
+}
