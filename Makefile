@@ -5,7 +5,7 @@ CONFIG ?= arm64-virt-6.12
 ARCH ?= arm64
 VERSION ?= 6.12
 
-.PHONY: help source kernel run shell test check host kunit selftest \
+.PHONY: help source kernel run shell test test-all check host kunit selftest \
 	bench install uninstall packages clean distclean
 
 help:
@@ -27,6 +27,10 @@ kernel: packages
 test: packages
 	@scripts/run-tests
 
+#: make test-all               that, and what is too long for each time
+test-all: packages
+	@scripts/run-tests --all
+
 #: make check                  style and host tests, the inner loop
 check: packages
 	@scripts/run-tests lint host
@@ -35,9 +39,9 @@ check: packages
 host:
 	@scripts/run-tests host
 
-#: make kunit, make selftest   the suites that run in a guest
+#: make kunit, make selftest   the suites that run in a guest of User-mode Linux
 kunit selftest: packages
-	@scripts/run-tests $@
+	@scripts/run-tests um-$@
 
 #: make bench                  costs of none, kmemleak and kmemtrack side by side
 bench: packages
@@ -61,7 +65,8 @@ packages:
 
 #: make clean, make distclean  what was built; also the sources and BusyBox
 clean:
-	rm -rf build/arm64-* build/x86_64-* build/lint-* build/test build/demo build/run
+	rm -rf build/arm64-* build/x86_64-* build/um-* build/kunit build/lint-* \
+		build/test build/demo build/run
 
 distclean: clean
 	rm -rf build/linux-* build/src build/stage-* build/busybox*

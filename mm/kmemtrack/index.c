@@ -172,6 +172,61 @@ bool kmt_lookup(struct kmt_core *core, enum kmt_space space,
 	return true;
 }
 
+/* The part of [@addr, @end) that the first live object of @tree there covers. */
+static bool first_live(struct kmt_tree *tree, unsigned long addr,
+		       unsigned long end, struct kmt_range *found)
+{
+	unsigned long flags;
+	struct kmt_object *o = NULL;
+
+	raw_spin_lock_irqsave(&tree->lock, flags);
+	while (addr < end) {
+		o = kmt_tree_first(tree, addr, end - addr);
+		if (!o || !kmt_is_vacant(o))
+			break;
+		addr = o->addr + o->size;
+		o = NULL;
+	}
+	if (o) {
+		found->lo = max(addr, o->addr);
+		found->hi = min(end, o->addr + o->size);
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return o;
+}
+
+/**
+ * kmt_first_block - find the first block of KMT_VIRT in a part of a region
+ * @core: tracker
+ * @addr: first byte of the part
+ * @end: one past its last; in the same region if it is in the linear map
+ * @found: set to what of the part belongs to that block
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether there is one.
+ */
+bool kmt_first_block(struct kmt_core *core, unsigned long addr,
+		     unsigned long end, struct kmt_range *found)
+{
+	struct kmt_tree *wide = &core->wide[KMT_VIRT];
+	struct kmt_range other;
+	bool any = false;
+
+	if (kmt_in(&core->linear, addr)) {
+		struct kmt_tree *shard = kmt_shard_of(core, addr);
+
+		if (!kmt_is_bare(shard))
+			any = first_live(shard, addr, end, found);
+		if (!READ_ONCE(shard->wide))
+			return any;
+	}
+	if (!first_live(wide, addr, end, &other))
+		return any;
+	if (!any || other.lo < found->lo)
+		*found = other;
+	return true;
+}
+
 /* Moves what is in @from to where it belongs now. */
 static void rehash(struct kmt_core *core, struct rb_root *from)
 {

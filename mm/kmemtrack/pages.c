@@ -40,18 +40,24 @@ struct kmt_page_walk {
 	bool inner;
 };
 
+/* Blocks in the page are read if they are reached; the rest is a root. */
 static void mark_content(struct kmt_page_walk *w, struct page *page,
 			 unsigned long pfn)
 {
-	unsigned long addr;
-	struct kmt_object o;
+	struct kmt_range block;
+	unsigned long pos, end;
 
 	if (PageHighMem(page) || kmt_page_owned(w->map, pfn))
 		return;
-	addr = (unsigned long)page_address(page);
-	if (kmt_lookup(&kmt_core, KMT_VIRT, addr, &o))
-		return;
-	kmt_mark_block(w->m, addr, addr + PAGE_SIZE);
+	pos = (unsigned long)page_address(page);
+	end = pos + PAGE_SIZE;
+	while (pos < end && kmt_first_block(&kmt_core, pos, end, &block)) {
+		if (pos < block.lo)
+			kmt_mark_block(w->m, pos, block.lo);
+		pos = block.hi;
+	}
+	if (pos < end)
+		kmt_mark_block(w->m, pos, end);
 }
 
 /*

@@ -146,6 +146,46 @@ static void test_tree_first(void **state)
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
+/* What of [@addr, @end) the first block there covers; nothing if @hi is 0. */
+static void check_first(struct sim *s, unsigned long addr, unsigned long end,
+			unsigned long lo, unsigned long hi)
+{
+	struct kmt_range found = {};
+
+	assert_int_equal(kmt_first_block(&s->core, addr, end, &found), hi != 0);
+	assert_int_equal(found.lo, lo);
+	assert_int_equal(found.hi, hi);
+}
+
+static void test_first_block(void **state)
+{
+	struct sim *s = *state;
+	unsigned long page = SIM_LINEAR + 5 * REGION, end = page + 0x1000;
+
+	check_first(s, page, end, 0, 0);
+	/* A block that begins before the page, one inside, one beyond its end. */
+	sim_alloc(s, page - 64, 64);
+	check_first(s, page, end, 0, 0);
+	sim_alloc(s, page + 0x100, 0x40);
+	sim_alloc(s, page + 0xf00, 0x400);
+	check_first(s, page, end, page + 0x100, page + 0x140);
+	check_first(s, page + 0x120, end, page + 0x120, page + 0x140);
+	check_first(s, page + 0x140, end, page + 0xf00, end);
+	check_first(s, end, page + 0x1200, end, page + 0x1200);
+	/* The record of a freed block that stays in the shard is none. */
+	sim_free(s, page + 0x100, 0x40);
+	check_first(s, page, end, page + 0xf00, end);
+	/* A block of the wide tree, before one of the shard and behind it. */
+	sim_free(s, page + 0xf00, 0x400);
+	sim_free(s, page - 64, 64);
+	sim_alloc(s, page - 64, 128);
+	sim_alloc(s, page + 0x200, 8);
+	check_first(s, page, end, page, page + 64);
+	check_first(s, page + 64, end, page + 0x200, page + 0x208);
+	sim_free(s, page - 64, 128);
+	sim_free(s, page + 0x200, 8);
+}
+
 static void test_resize(void **state)
 {
 	struct sim *s = *state;
@@ -308,6 +348,7 @@ int main(void)
 		T(test_shared_shard),
 		T(test_spaces_apart),
 		T(test_tree_first),
+		T(test_first_block),
 		T(test_resize),
 		T(test_resize_from_wide),
 		T(test_lock_object),
