@@ -310,6 +310,14 @@ static void add_root(const char *start, const char *end)
 			   end - start, KMT_MIN_GREY, &origin, GFP_KERNEL);
 }
 
+/* Takes [@start, @end) out of the data section if that is where it is. */
+static void drop_root(const char *start, const char *end)
+{
+	if (start < end && start >= _sdata && end <= _edata)
+		kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)start,
+			      end - start, GFP_KERNEL);
+}
+
 static void add_roots(void)
 {
 	unsigned long lo, hi;
@@ -321,6 +329,12 @@ static void add_roots(void)
 	/* In some architectures it is part of the data section. */
 	if (!memory_contains(_sdata, _edata, __start_ro_after_init, 1))
 		add_root(__start_ro_after_init, __end_ro_after_init);
+	/*
+	 * In some it has read-only data, too, which is text and numbers; but
+	 * for what is written by initcalls.
+	 */
+	drop_root(__start_rodata, __start_ro_after_init);
+	drop_root(__end_ro_after_init, __end_rodata);
 	/*
 	 * Stacks in the image: that of the boot CPU's idle task, and of
 	 * interrupts if they have one there.

@@ -40,11 +40,11 @@
 #define KMT_ODD_ALIGN	4
 
 /*
- * Less than that is a number, or a per-CPU pointer where these begin at zero.
- * Two halves of numbers are such a pointer all the time; so what is not aligned
- * itself is no reference if it is less.
+ * Less than that may be a number: bytes that lie beside each other make one
+ * everywhere. So a word that is not aligned, not even to half a word, is only a
+ * reference if a block begins there; below KMT_NUMBERS_END it is none at all.
  */
-#define KMT_ODD_MIN	KMT_NUMBERS_END
+#define KMT_ODD_MIN	BIT(4 * sizeof(long))
 
 /* How far references in excess are passed on. */
 #define KMT_ALIAS_HOPS	4
@@ -77,7 +77,7 @@ struct kmt_grey {
 /**
  * struct kmt_filter - which words may refer to a suspect?
  * @hull: of all suspects, whatever their space
- * @odd_hull: of those that are not below KMT_ODD_MIN
+ * @odd_hull: of those that are not below KMT_NUMBERS_END
  * @bits: a bit for each place with a suspect in it, hashed; NULL for all places
  * @mask: number of bits - 1; a power of two - 1, 63 at least
  * @pages: KMT_FILTER_PAGES bytes, each set if there is a suspect in one of the

@@ -81,7 +81,7 @@ void kmt_filter_add(struct kmt_filter *f, unsigned long addr,
 	unsigned long last = addr + size - 1;
 
 	kmt_widen(&f->hull, addr, size);
-	if (addr >= KMT_ODD_MIN)
+	if (addr >= KMT_NUMBERS_END)
 		kmt_widen(&f->odd_hull, addr, size);
 	if (f->bits)
 		set_bits(f, addr / grain, last / grain);
@@ -243,6 +243,14 @@ static __always_inline bool may_begin(unsigned long a, unsigned long b,
 #endif
 }
 
+/* Whether a block begins at @addr. */
+static bool is_start(struct kmt_core *core, unsigned long addr)
+{
+	struct kmt_object o;
+
+	return kmt_lookup(core, KMT_VIRT, addr, &o) && o.addr == addr;
+}
+
 /*
  * Packed structures refer to blocks and to structures in them. Bytes of numbers
  * that happen to lie beside each other refer to anything, most often to what
@@ -257,7 +265,10 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 	for (shift = 8; shift < KMT_BITS_PER_LONG; shift += 8) {
 		unsigned long word = straddle(a, b, shift);
 
-		if (unlikely(kmt_in(&hull, word)) && !(word % KMT_ODD_ALIGN))
+		if (likely(!kmt_in(&hull, word)) || word % KMT_ODD_ALIGN)
+			continue;
+		if (word >= KMT_ODD_MIN || shift == KMT_BITS_PER_LONG / 2 ||
+		    is_start(m->core, word))
 			kmt_sift_try(m, word);
 	}
 }
@@ -269,8 +280,8 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
  * @nr: how many words, not 0
  * @at: address of the first one
  *
- * References that are aligned are none here, nor is what is less than
- * KMT_ODD_MIN.
+ * References that are aligned are none here; what is small is looked at in
+ * fewer places, see KMT_ODD_MIN.
  *
  * Context: no lock held.
  */
