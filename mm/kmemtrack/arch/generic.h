@@ -82,7 +82,10 @@ static inline unsigned long kmt_last_record(void)
 #ifdef CONFIG_ARM
 #define kmt_saved_sp(task)	thread_saved_sp(task)
 #else
-#define kmt_saved_sp(task)	0UL
+static inline unsigned long kmt_saved_sp(struct task_struct *task)
+{
+	return 0;
+}
 #endif
 #endif
 
