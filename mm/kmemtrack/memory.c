@@ -140,13 +140,12 @@ void *kmt_own_vzalloc(size_t bytes)
 /**
  * kmt_own_vfree - free a buffer of kmt_own_vzalloc(), wiped
  * @mem: its address, or NULL
+ * @bytes: its size; what is behind that in its last page was never written
  */
-void kmt_own_vfree(void *mem)
+void kmt_own_vfree(void *mem, size_t bytes)
 {
-	struct vm_struct *area = mem ? find_vm_area(mem) : NULL;
-
-	if (area)
-		memset(mem, 0, get_vm_area_size(area));
+	if (mem)
+		memset(mem, 0, bytes);
 	vfree(mem);
 }
 

@@ -275,6 +275,11 @@ void kmt_page_map_clear(struct kmt_page_map *map)
 		bitmap_zero(map->bits, map->hi - map->lo);
 }
 
+static size_t map_bytes(const struct kmt_page_map *map)
+{
+	return BITS_TO_LONGS(map->hi - map->lo) * sizeof(long);
+}
+
 /**
  * kmt_page_map_alloc - make an empty map of all pages there are
  * @map: zeroed
@@ -293,8 +298,7 @@ void kmt_page_map_alloc(struct kmt_page_map *map)
 		map->lo = min(map->lo, zone->zone_start_pfn);
 		map->hi = max(map->hi, zone_end_pfn(zone));
 	}
-	map->bits = kmt_own_vzalloc(BITS_TO_LONGS(map->hi - map->lo) *
-				    sizeof(long));
+	map->bits = kmt_own_vzalloc(map_bytes(map));
 }
 
 /**
@@ -303,6 +307,6 @@ void kmt_page_map_alloc(struct kmt_page_map *map)
  */
 void kmt_page_map_free(struct kmt_page_map *map)
 {
-	kmt_own_vfree(map->bits);
+	kmt_own_vfree(map->bits, map_bytes(map));
 	map->bits = NULL;
 }

@@ -147,5 +147,5 @@ struct kmt_report *kmt_report_open(u16 wanted)
  */
 void kmt_report_close(struct kmt_report *report)
 {
-	kmt_own_vfree(report);
+	kmt_own_vfree(report, struct_size(report, leaks, report->max));
 }
