@@ -219,8 +219,15 @@ void kmt_helpers_leave(void);
 
 /* modsym.c: names of code that is gone */
 #ifdef CONFIG_MODULES
+void kmt_note_module_trace(u32 handle, const unsigned long *pc,
+			   unsigned int nr);
 bool kmt_gone_name(unsigned long pc, u32 born, char *buf, size_t len);
 #else
+static inline void kmt_note_module_trace(u32 handle, const unsigned long *pc,
+					 unsigned int nr)
+{
+}
+
 static inline bool kmt_gone_name(unsigned long pc, u32 born, char *buf,
 				 size_t len)
 {

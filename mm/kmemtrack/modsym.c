@@ -10,6 +10,8 @@
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
+#include <linux/bitops.h>
+#include <linux/hash.h>
 #include <linux/hashtable.h>
 #include <linux/init.h>
 #include <linux/kallsyms.h>
@@ -29,6 +31,65 @@
 
 /* Backtraces that were looked at last, not to look at them again. */
 #define KMT_SEEN_BITS	6
+
+/*
+ * Traces with an address of a module in them, and the pages of these addresses,
+ * a bit each, by their hash. Bits are set when a trace is taken that no CPU
+ * knows, and stay: a module in whose pages nobody was seen to allocate goes
+ * without a look at any block, and of others few blocks are looked at.
+ */
+#define KMT_MODULE_TRACE_BITS	16
+#define KMT_MODULE_PAGE_BITS	12
+static DECLARE_BITMAP(module_traces, BIT(KMT_MODULE_TRACE_BITS));
+static DECLARE_BITMAP(module_pages, BIT(KMT_MODULE_PAGE_BITS));
+
+static unsigned int trace_bit(u32 handle)
+{
+	return hash_32(handle, KMT_MODULE_TRACE_BITS);
+}
+
+static unsigned int page_bit(unsigned long pc)
+{
+	return hash_long(pc >> PAGE_SHIFT, KMT_MODULE_PAGE_BITS);
+}
+
+static void set_once(unsigned int bit, unsigned long *bits)
+{
+	if (!test_bit(bit, bits))
+		set_bit(bit, bits);
+}
+
+/**
+ * kmt_note_module_trace - note whether modules are in a trace that is new
+ * @handle: of the trace
+ * @pc: its addresses
+ * @nr: how many
+ *
+ * Context: any but NMI.
+ */
+void kmt_note_module_trace(u32 handle, const unsigned long *pc, unsigned int nr)
+{
+	while (nr--) {
+		if (likely(core_kernel_text(pc[nr])))
+			continue;
+		set_once(page_bit(pc[nr]), module_pages);
+		set_once(trace_bit(handle), module_traces);
+	}
+}
+
+/* Whether traces may have addresses of @mod. */
+static bool was_traced(const struct module *mod)
+{
+	for_class_mod_mem_type(type, text) {
+		const struct module_memory *mem = &mod->mem[type];
+		unsigned long pc = (unsigned long)mem->base & PAGE_MASK;
+
+		for (; pc < (unsigned long)mem->base + mem->size; pc += PAGE_SIZE)
+			if (test_bit(page_bit(pc), module_pages))
+				return true;
+	}
+	return false;
+}
 
 struct gone_name {
 	struct hlist_node node;
@@ -128,6 +189,16 @@ static bool look_again(struct seen *seen, u32 stack, u32 born)
 	return true;
 }
 
+static bool may_have_module(const struct kmt_object *o)
+{
+	/* keep_names() reads both again under the lock of the tree. */
+	const u16 flags = data_race(o->flags);
+	/* The same. */
+	const u32 stack = data_race(o->stack);
+
+	return (flags & KMT_LIVE) && test_bit(trace_bit(stack), module_traces);
+}
+
 static void keep_names(const struct module *mod)
 {
 	struct seen seen[1 << KMT_SEEN_BITS] = {};
@@ -142,6 +213,8 @@ static void keep_names(const struct module *mod)
 
 		if (!(++i % 1024))
 			cond_resched();
+		if (!may_have_module(o))
+			continue;
 		tree = kmt_lock_object(&kmt_core, o, &flags);
 		if (!tree)
 			continue;
@@ -156,7 +229,7 @@ static void keep_names(const struct module *mod)
 static int module_event(struct notifier_block *nb, unsigned long event,
 			void *data)
 {
-	if (event != MODULE_STATE_GOING || !kmt_tracking())
+	if (event != MODULE_STATE_GOING || !kmt_tracking() || !was_traced(data))
 		return NOTIFY_DONE;
 	down_read(&kmt_walk_sem);
 	mutex_lock(&gone_mutex);

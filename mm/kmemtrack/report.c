@@ -143,9 +143,11 @@ struct kmt_report *kmt_report_open(u16 wanted)
 
 /**
  * kmt_report_close - free a report
- * @report: from kmt_report_open()
+ * @report: from kmt_report_open(), or NULL
  */
 void kmt_report_close(struct kmt_report *report)
 {
+	if (!report)
+		return;
 	kmt_own_vfree(report, struct_size(report, leaks, report->max));
 }
