@@ -267,8 +267,9 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 
 		if (likely(!kmt_in(&hull, word)) || word % KMT_ODD_ALIGN)
 			continue;
+		/* While words are summed up the lock of a tree may be held. */
 		if (word >= KMT_ODD_MIN || shift == KMT_BITS_PER_LONG / 2 ||
-		    is_start(m->core, word))
+		    m->summing || is_start(m->core, word))
 			kmt_sift_try(m, word);
 	}
 }
@@ -283,7 +284,7 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
  * References that are aligned are none here; what is small is looked at in
  * fewer places, see KMT_ODD_MIN.
  *
- * Context: no lock held.
+ * Context: no lock held, unless the marker is summing.
  */
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at)
