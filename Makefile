@@ -6,7 +6,7 @@ ARCH ?= arm64
 VERSION ?= 6.12
 
 .PHONY: help source kernel run shell test test-all check host kunit selftest \
-	bench install uninstall packages clean distclean
+	bench bench-native install uninstall packages clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -51,6 +51,14 @@ bench: packages
 	@scripts/build-kernel arm64-virt-6.12
 	@BUSYBOX=$(CURDIR)/build/busybox/busybox tools/testing/kmemtrack/bench/run
 	@$(MAKE) -s -C tools/testing/kmemtrack bench
+	@$(MAKE) -s bench-native
+
+#: make bench-native           of these costs, nanoseconds on User-mode Linux alone
+bench-native: packages
+	@scripts/build-kernel um-none-6.12
+	@scripts/build-kernel um-kmemleak-6.12
+	@scripts/build-kernel um-6.12
+	@tools/testing/kmemtrack/bench/run --native $(BENCH)
 
 #: make install KDIR=tree      overlay and patches into another tree; uninstall too
 install uninstall:

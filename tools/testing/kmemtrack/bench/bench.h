@@ -17,6 +17,20 @@
 /* Print a figure; @centi is in hundredths, so that 194.06 stays 194.06. */
 void bench_figure(const char *row, const char *what, u64 centi);
 
+u64 bench_clock(void);
+u64 bench_clock_ended(void);
+void bench_fine_init(void);
+u64 bench_fine_start(void);
+u64 bench_fine_since(u64 start);
+
+/*
+ * Run @fn, which fills in one or two figures, in many rounds at a fixed depth
+ * of the stack, and print the median, mean, least and largest of each.
+ */
+typedef void (*bench_fn)(u64 *figure);
+int bench_measure(const char *row, bench_fn fn, const char *first,
+		  const char *second);
+
 int bench_pair(const char *row);
 int bench_sites(const char *row);
 int bench_batch(const char *row);
@@ -29,6 +43,14 @@ int bench_tree(void);
 void bench_live_exit(void);
 
 int bench_leak(void);
+
+int bench_many_sites(const char *row);
+int bench_loop(const char *row);
+int bench_cold(const char *row);
+int bench_spread(const char *row);
+int bench_lose(unsigned int count);
+
+int bench_op(const char *name);
 
 int bench_irq_start(unsigned int period_ns);
 int bench_irq_stop(const char *row);

@@ -4,6 +4,10 @@
  *
  *   pair <row>         kmalloc + kfree pairs from one call site
  *   sites <row>        the same from 16 call sites in turn
+ *   many <row>         the same from 1,000 call sites in turn
+ *   loop <row>         1,000 turns of a loop that does nothing in memory
+ *   cold <row>         one pair at a time, with nothing of it in any cache
+ *   spread <row>       pairs all over more objects than a cache has room for
  *   batch <row>        1,000 allocations, then their 1,000 frees
  *   live <count>       keep <count> objects alive, all on one list
  *   big <0|1>          a 4 MiB and a 16 MiB block full of references to those
@@ -15,6 +19,8 @@
  *   load <cpu>         a thread on <cpu> which does nothing but pairs
  *   loadend <row>      stop it, print its average and its worst pair
  *   leak <row>         lose memory in 15 ways
+ *   lose <count>       lose <count> blocks, and log nothing
+ *   op <name>          an operation that allocates: see bench_op.c
  *   clock <row>        time which passed before the kernel's clock started
  */
 #include <linux/ktime.h>
@@ -34,6 +40,7 @@
 #include "bench.h"
 
 static u64 stretch_ns;
+static u64 stretch_clock;
 static u64 stretch_idle_us;
 
 void bench_figure(const char *row, const char *what, u64 centi)
@@ -59,17 +66,20 @@ static int stretch_begin(void)
 {
 	stretch_idle_us = idle_us();
 	stretch_ns = ktime_get_ns();
+	stretch_clock = bench_clock();
 	return 0;
 }
 
 static int stretch_end(const char *row)
 {
+	u64 clock = bench_clock() - stretch_clock;
 	u64 wall = ktime_get_ns() - stretch_ns;
 	u64 idle = (idle_us() - stretch_idle_us) * NSEC_PER_USEC;
 	u64 all = wall * num_online_cpus();
 
 	bench_figure(row, "wall", wall * 100);
-	bench_figure(row, "busy", (all > idle ? all - idle : 0) * 100);
+	bench_figure(row, "busy", (IS_ENABLED(CONFIG_UML) ? clock :
+				   all > idle ? all - idle : 0) * 100);
 	return 0;
 }
 
@@ -105,6 +115,16 @@ static int run_command(char *line)
 		return bench_pair(arg);
 	if (!strcmp(verb, "sites"))
 		return bench_sites(arg);
+	if (!strcmp(verb, "many"))
+		return bench_many_sites(arg);
+	if (!strcmp(verb, "loop"))
+		return bench_loop(arg);
+	if (!strcmp(verb, "cold"))
+		return bench_cold(arg);
+	if (!strcmp(verb, "spread"))
+		return bench_spread(arg);
+	if (!strcmp(verb, "op"))
+		return bench_op(arg);
 	if (!strcmp(verb, "batch"))
 		return bench_batch(arg);
 	if (!strcmp(verb, "clock"))
@@ -123,6 +143,8 @@ static int run_command(char *line)
 		return bench_tree();
 	if (number && !strcmp(verb, "live"))
 		return bench_live(value);
+	if (number && !strcmp(verb, "lose"))
+		return bench_lose(value);
 	if (number && !strcmp(verb, "big"))
 		return bench_big(value);
 	if (number && !strcmp(verb, "irq"))
@@ -147,14 +169,28 @@ static ssize_t bench_write(struct file *file, const char __user *buf,
 	return err ? err : len;
 }
 
+/* For programs: the clock, and the CPU time of the guest's ended processes */
+static ssize_t bench_read(struct file *file, char __user *buf, size_t len,
+			  loff_t *ppos)
+{
+	char line[48];
+	int n = scnprintf(line, sizeof(line), "%llu %llu\n", bench_clock(),
+			  bench_clock_ended());
+
+	if (len < n)
+		return -EINVAL;
+	return copy_to_user(buf, line, n) ? -EFAULT : n;
+}
+
 static const struct proc_ops bench_ops = {
+	.proc_read	= bench_read,
 	.proc_write	= bench_write,
 	.proc_lseek	= noop_llseek,
 };
 
 static int __init bench_init(void)
 {
-	return proc_create("kmt_bench", 0200, NULL, &bench_ops) ? 0 : -ENOMEM;
+	return proc_create("kmt_bench", 0600, NULL, &bench_ops) ? 0 : -ENOMEM;
 }
 
 static void __exit bench_exit(void)
