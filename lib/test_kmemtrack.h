@@ -92,8 +92,8 @@ struct tk_node {
 	unsigned long tail[4];
 };
 
-#define TK_MAX		4096	/* objects at a time */
-#define TK_MAX_THREADS	8
+#define TK_MAX		(1 << 17) /* objects at a time */
+#define TK_MAX_THREADS	64
 
 /* Tables of kinds; the last entry has no name. */
 extern const struct tk_kind tk_leak_kinds[];
@@ -119,6 +119,7 @@ extern struct mutex tk_mutex;
 extern const struct seq_operations tk_truth_ops;
 
 /* truth: under tk_mutex, but for what is called by the kinds */
+void tk_next_batch(void);
 void tk_note(const struct tk_kind *k, const void *p, size_t size,
 	     enum tk_how how, enum tk_state state);
 void *tk_object(const struct tk_kind *k, enum tk_state state, unsigned int nr);

@@ -314,7 +314,7 @@ enum {
 };
 
 /* While somebody scans half of the time is for these, and not nearly all. */
-#define CHURN_NICE	5
+#define CHURN_NICE	10
 
 static int churn_thread(void *data)
 {

@@ -30,7 +30,7 @@ static noinline int leak_atomic_objects(const struct tk_kind *k,
 					unsigned int n)
 {
 	while (n--) {
-		void *p = kmalloc(k->size, GFP_ATOMIC);
+		void *p = kzalloc(k->size, GFP_ATOMIC);
 
 		if (!p)
 			return -ENOMEM;
@@ -184,9 +184,10 @@ static noinline int leak_caller(const struct tk_kind *k, unsigned int n)
 
 /*
  * Leaves @p in dead frames, all over them, of more bytes than tk_wipe() wipes:
- * what later calls get to is wiped then, but not what is beyond.
+ * what later calls get to is wiped then, but not what is beyond. User-mode Linux
+ * has a signal frame of the host on the same stack of 16 KiB.
  */
-#define LITTER_DEPTH	18
+#define LITTER_DEPTH	(IS_ENABLED(CONFIG_UML) ? 10 : 18)
 
 static noinline void litter(void *p, unsigned int depth)
 {
@@ -214,19 +215,39 @@ static noinline void litter_stack(const struct tk_kind *k)
 	litter(p, LITTER_DEPTH);
 }
 
+/*
+ * The frames in which the thread sleeps later have words that are not written,
+ * with KASAN above all: they are to be where nothing was littered.
+ */
+static noinline void litter_below(const struct tk_kind *k)
+{
+	unsigned long pad[1024 / sizeof(long)];
+
+	memset(pad, 0, sizeof(pad));
+	barrier_data(pad);
+	litter_stack(k);
+	barrier_data(pad);
+}
+
 static int littering_thread(void *data)
 {
-	litter_stack(data);
+	litter_below(data);
 	tk_wipe();
 	tk_thread_ready();
 	tk_thread_sleep();
 	return 0;
 }
 
-/* A trace below the stack pointer of a task that sleeps. */
+/* Traces below the stack pointers of tasks that sleep. */
 static int leak_dead_frame(const struct tk_kind *k, unsigned int n)
 {
-	return tk_thread_start(k, littering_thread) ?: job_ret;
+	int ret = 0;
+
+	if (n > TK_MAX_THREADS)
+		return -EINVAL;
+	while (n-- && !ret)
+		ret = tk_thread_start(k, littering_thread) ?: job_ret;
+	return ret;
 }
 
 static void on_littering_irq_work(struct irq_work *unused)
@@ -250,14 +271,15 @@ static int leak_irq_stack(const struct tk_kind *k, unsigned int n)
 	return job_ret;
 }
 
-/* The address of what was freed, inverted, while it is on a stack. */
-static unsigned long stale;
+/* The addresses of what was freed, inverted, while they are on stacks. */
+static unsigned long stale[TK_MAX_THREADS];
+static unsigned int nr_stale;
 
 static noinline void sleep_on_stale_word(void)
 {
 	unsigned long place[4] = {};
 
-	place[2] = ~stale;
+	place[2] = ~stale[nr_stale];
 	barrier_data(place);
 	tk_thread_ready();
 	tk_thread_sleep();
@@ -271,48 +293,69 @@ static int stale_word_thread(void *unused)
 	return 0;
 }
 
+static bool is_stale(const void *p)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_stale; i++)
+		if ((unsigned long)p == ~stale[i])
+			return true;
+	return false;
+}
+
 /*
- * Frees what is at the stale address, and allocates from the same cache until
- * that is given out again.
+ * Frees what is at the stale addresses, and allocates from the same cache until
+ * those are given out again.
  */
 static noinline int lose_reborn(const struct tk_kind *k)
 {
-	void *spare[64], *p = NULL;
-	unsigned int nr = 0;
-	int ret;
+	static void *spare[8 * TK_MAX_THREADS];
+	unsigned int i, nr = 0, reborn = 0;
 
-	kmem_cache_free(tk_cache(TK_CACHE), (void *)~stale);
-	/* KASAN would keep it for long. */
+	for (i = 0; i < nr_stale; i++)
+		kmem_cache_free(tk_cache(TK_CACHE), (void *)~stale[i]);
+	/* KASAN would keep them for long. */
 	if (IS_ENABLED(CONFIG_KASAN_GENERIC))
 		kmem_cache_shrink(tk_cache(TK_CACHE));
-	while (nr < ARRAY_SIZE(spare)) {
-		p = kmem_cache_zalloc(tk_cache(TK_CACHE), GFP_KERNEL);
-		if (!p || (unsigned long)p == ~stale)
+	while (reborn < nr_stale && nr < ARRAY_SIZE(spare)) {
+		void *p = kmem_cache_zalloc(tk_cache(TK_CACHE), GFP_KERNEL);
+
+		if (!p)
 			break;
-		spare[nr++] = p;
+		if (is_stale(p)) {
+			tk_note(k, p, sizeof(struct tk_node), TK_CACHE,
+				TK_LEAKED);
+			reborn++;
+		} else {
+			spare[nr++] = p;
+		}
 	}
-	ret = p && (unsigned long)p == ~stale ? 0 : -EAGAIN;
-	if (!ret)
-		tk_note(k, p, sizeof(struct tk_node), TK_CACHE, TK_LEAKED);
-	while (nr)
-		kmem_cache_free(tk_cache(TK_CACHE), spare[--nr]);
-	return ret;
+	i = nr;
+	while (i)
+		kmem_cache_free(tk_cache(TK_CACHE), spare[--i]);
+	memset(spare, 0, sizeof(spare));
+	barrier_data(spare);
+	return reborn ? 0 : -EAGAIN;
 }
 
-/* A trace in use on the stack of a task that slept when this was allocated. */
+/* Traces in use on the stacks of tasks that slept when this was allocated. */
 static int leak_stale_frame(const struct tk_kind *k, unsigned int n)
 {
 	int ret;
 
+	if (n > TK_MAX_THREADS)
+		return -EINVAL;
 	/* What one CPU frees may not be what another one gets. */
 	set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id()));
-	stale = ~(unsigned long)kmem_cache_zalloc(tk_cache(TK_CACHE),
-						  GFP_KERNEL);
-	if (!~stale)
-		return -ENOMEM;
-	ret = tk_thread_start(k, stale_word_thread);
-	if (ret)
-		return ret;
+	for (nr_stale = 0; nr_stale < n; nr_stale++) {
+		stale[nr_stale] = ~(unsigned long)
+			kmem_cache_zalloc(tk_cache(TK_CACHE), GFP_KERNEL);
+		if (!~stale[nr_stale])
+			return -ENOMEM;
+		ret = tk_thread_start(k, stale_word_thread);
+		if (ret)
+			return ret;
+	}
 	/* Longer than what clocks may differ by. */
 	msleep(300);
 	return lose_reborn(k);
@@ -327,31 +370,42 @@ static noinline void fill_with(void **q, size_t size, void *p)
 	barrier_data(q);
 }
 
-/* A trace in memory that was freed. */
+/* Traces in memory that was freed. */
 static int leak_freed_block(const struct tk_kind *k, unsigned int n)
 {
-	void *p = tk_make(k, k->size, TK_LEAKED), *q;
+	static void *q[64];
+	unsigned int i, nr;
 
-	q = kmem_cache_alloc(tk_cache(TK_CACHE), GFP_KERNEL);
-	if (!p || !q)
-		return -ENOMEM;
-	fill_with(q, sizeof(struct tk_node), p);
-	kmem_cache_free(tk_cache(TK_CACHE), q);
+	for (nr = 0; nr < min_t(unsigned int, n, ARRAY_SIZE(q)); nr++) {
+		void *p = tk_make(k, k->size, TK_LEAKED);
+
+		q[nr] = kmem_cache_alloc(tk_cache(TK_CACHE), GFP_KERNEL);
+		if (!p || !q[nr])
+			return -ENOMEM;
+		fill_with(q[nr], sizeof(struct tk_node), p);
+	}
+	for (i = 0; i < nr; i++)
+		kmem_cache_free(tk_cache(TK_CACHE), q[i]);
+	memset(q, 0, sizeof(q));
+	barrier_data(q);
 	return 0;
 }
 
 static int leak_freed_vmalloc(const struct tk_kind *k, unsigned int n)
 {
-	void *p = tk_make(k, k->size, TK_LEAKED), *q = vmalloc(4 * PAGE_SIZE);
+	while (n--) {
+		void *p = tk_make(k, k->size, TK_LEAKED);
+		void *q = vmalloc(4 * PAGE_SIZE);
 
-	if (!p || !q)
-		return -ENOMEM;
-	fill_with(q, 4 * PAGE_SIZE, p);
-	vfree(q);
+		if (!p || !q)
+			return -ENOMEM;
+		fill_with(q, 4 * PAGE_SIZE, p);
+		vfree(q);
+	}
 	return 0;
 }
 
-/* Pages in use whose neighbours are free. */
+/* Pages in use whose neighbours are free, and what is lost with each. */
 static struct page *partners[16];
 
 static void free_partners(const struct tk_kind *k)
@@ -366,20 +420,28 @@ static void free_partners(const struct tk_kind *k)
 
 static int leak_freed_page(const struct tk_kind *k, unsigned int n)
 {
-	void *p = tk_make(k, k->size, TK_LEAKED);
+	void *p[ARRAY_SIZE(partners)];
 	unsigned int i;
 
+	n = min_t(unsigned int, n, ARRAY_SIZE(p));
+	for (i = 0; i < n; i++) {
+		p[i] = tk_make(k, k->size, TK_LEAKED);
+		if (!p[i])
+			return -ENOMEM;
+	}
 	for (i = 0; i < ARRAY_SIZE(partners); i++) {
 		partners[i] = alloc_pages(GFP_KERNEL | __GFP_ZERO, 1);
-		if (!p || !partners[i])
+		if (!partners[i])
 			return -ENOMEM;
 		split_page(partners[i], 1);
 	}
 	/* All at the same time: the CPU keeps them, and gives out few. */
 	for (i = 0; i < ARRAY_SIZE(partners); i++) {
-		fill_with(page_address(partners[i] + 1), PAGE_SIZE, p);
+		fill_with(page_address(partners[i] + 1), PAGE_SIZE, p[i % n]);
 		__free_page(partners[i] + 1);
 	}
+	memset(p, 0, sizeof(p));
+	barrier_data(p);
 	return 0;
 }
 

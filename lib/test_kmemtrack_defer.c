@@ -127,6 +127,12 @@ static void on_stuck_work(struct work_struct *unused)
 
 static DECLARE_WORK(stuck_work, on_stuck_work);
 
+/*
+ * What a worker did last may stay in its frame for as long as it is idle: that is
+ * to be no object.
+ */
+static DECLARE_WORK(last_work, on_work);
+
 static int hold_work(const struct tk_kind *k, unsigned int n)
 {
 	queue = alloc_ordered_workqueue("tk_queue", 0);
@@ -149,6 +155,7 @@ static void lose_work(const struct tk_kind *k)
 {
 	if (!queue)
 		return;
+	queue_work(queue, &last_work);
 	complete(&unstick);
 	destroy_workqueue(queue);
 	queue = NULL;

@@ -10,11 +10,17 @@
 
 #include "test_kmemtrack.h"
 
-static int note_or_fail(const struct tk_kind *k, const void *p, size_t size,
+/*
+ * What was in the block before may be addresses of others: clear it, so that
+ * none of those that are lost leads to another.
+ */
+static int note_or_fail(const struct tk_kind *k, void *p, size_t size,
 			enum tk_how how)
 {
 	if (!p)
 		return -ENOMEM;
+	if (how != TK_PERCPU)
+		memset(p, 0, size);
 	tk_note(k, p, size, how, TK_LEAKED);
 	return 0;
 }
@@ -53,14 +59,18 @@ static int leak_cache(const struct tk_kind *k, unsigned int n)
 static int leak_bulk(const struct tk_kind *k, unsigned int n)
 {
 	void *p[16];
-	unsigned int i, nr = min_t(unsigned int, n, ARRAY_SIZE(p));
+	unsigned int i, nr;
 
-	if (kmem_cache_alloc_bulk(tk_cache(TK_CACHE), GFP_KERNEL, nr, p) != nr)
-		return -ENOMEM;
-	for (i = 0; i < nr; i++)
-		tk_note(k, p[i], sizeof(struct tk_node), TK_CACHE, TK_LEAKED);
-	memset(p, 0, sizeof(p));
-	barrier_data(p);
+	for (; n; n -= nr) {
+		nr = min_t(unsigned int, n, ARRAY_SIZE(p));
+		if (kmem_cache_alloc_bulk(tk_cache(TK_CACHE), GFP_KERNEL, nr,
+					  p) != nr)
+			return -ENOMEM;
+		for (i = 0; i < nr; i++)
+			note_or_fail(k, p[i], sizeof(struct tk_node), TK_CACHE);
+		memset(p, 0, sizeof(p));
+		barrier_data(p);
+	}
 	return 0;
 }
 
@@ -82,23 +92,29 @@ static int leak_krealloc(const struct tk_kind *k, unsigned int n)
 static int leak_kmemdup(const struct tk_kind *k, unsigned int n)
 {
 	static const char text[48] = "duplicated by kmemdup";
-	int ret = 0;
+	void *p;
 
-	while (n-- && !ret)
-		ret = note_or_fail(k, kmemdup(text, sizeof(text), GFP_KERNEL),
-				   sizeof(text), TK_KFREE);
-	return ret;
+	while (n--) {
+		p = kmemdup(text, sizeof(text), GFP_KERNEL);
+		if (!p)
+			return -ENOMEM;
+		tk_note(k, p, sizeof(text), TK_KFREE, TK_LEAKED);
+	}
+	return 0;
 }
 
 static int leak_kstrdup(const struct tk_kind *k, unsigned int n)
 {
 	static const char text[] = "duplicated by kstrdup";
-	int ret = 0;
+	void *p;
 
-	while (n-- && !ret)
-		ret = note_or_fail(k, kstrdup(text, GFP_KERNEL), sizeof(text),
-				   TK_KFREE);
-	return ret;
+	while (n--) {
+		p = kstrdup(text, GFP_KERNEL);
+		if (!p)
+			return -ENOMEM;
+		tk_note(k, p, sizeof(text), TK_KFREE, TK_LEAKED);
+	}
+	return 0;
 }
 
 static int leak_vmalloc(const struct tk_kind *k, unsigned int n)
@@ -308,7 +324,7 @@ static int leak_updated(const struct tk_kind *k, unsigned int n)
 static int leak_part(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
-		char *p = kmalloc(4096, GFP_KERNEL);
+		char *p = kzalloc(4096, GFP_KERNEL);
 
 		if (!p)
 			return -ENOMEM;
@@ -362,6 +378,7 @@ const struct tk_kind tk_leak_kinds[] = {
 	{ "kstrdup", leak_kstrdup },
 	{ "vmalloc", leak_vmalloc, .size = 64, .count = 2 },
 	{ "vmalloc-100k", leak_vmalloc, .size = 100 << 10 },
+	{ "vzalloc-256k", leak_vzalloc, .size = 256 << 10 },
 	{ "vzalloc-8m", leak_vzalloc, .size = 8 << 20 },
 	{ "percpu", leak_percpu, .size = 64, .count = 4 },
 	{ "percpu-pointer", leak_percpu_pointer },

@@ -5,8 +5,11 @@
  *
  *	# echo leak kmalloc-64 3 > /sys/kernel/debug/test_kmemtrack
  *	# cat /sys/kernel/debug/test_kmemtrack
- *	leaked 0xffff000003a1c000 64 kmalloc-64
+ *	leaked 0xffff000003a1c000 64 kmalloc-64 1
  *	...
+ *
+ * which is a state, an address, the size that was asked for, a kind, and the
+ * number of the command that made the object.
  *
  * Commands, one a write:
  *
@@ -113,24 +116,37 @@ static void end_all(void)
  * first to be allocated again. Such blocks would seem to be referenced: take
  * them out of circulation. They are held, and freed with the module.
  */
-#define NR_FILLERS	8192
 #define FILL		32
 
-static void *fillers[NR_FILLERS];
-static unsigned int nr_fillers;
+struct filler {
+	struct filler *next;
+	char rest[64 - sizeof(void *)];
+};
+
+static struct filler *fillers;
 
 static void fill(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < FILL && nr_fillers < NR_FILLERS; i++)
-		fillers[nr_fillers++] = kzalloc(64, GFP_KERNEL);
+	for (i = 0; i < FILL; i++) {
+		struct filler *f = kzalloc(sizeof(*f), GFP_KERNEL);
+
+		if (!f)
+			return;
+		f->next = fillers;
+		fillers = f;
+	}
 }
 
 static void free_fillers(void)
 {
-	while (nr_fillers)
-		kfree(fillers[--nr_fillers]);
+	while (fillers) {
+		struct filler *f = fillers;
+
+		fillers = f->next;
+		kfree(f);
+	}
 }
 
 static noinline int execute(struct job *job)
@@ -144,6 +160,7 @@ static noinline int execute(struct job *job)
 		fallthrough;
 	case LEAK:
 		fill();
+		tk_next_batch();
 		if (k->end)
 			k->end(k);
 		return k->make(k, job->count);

@@ -115,7 +115,8 @@ static void put(int where, unsigned int nr, unsigned long value)
 		WRITE_ONCE(slots[where][nr], value);
 		break;
 	case AT_STATIC_PERCPU:
-		per_cpu(static_percpu, nr) = value;
+		/* On one CPU it is a variable that nobody reads. */
+		WRITE_ONCE(per_cpu(static_percpu, nr), value);
 		break;
 	case AT_PERCPU:
 		*per_cpu_ptr(percpu, nr) = value;
@@ -297,7 +298,7 @@ static void lose_block(const struct tk_kind *k)
 static struct {
 	const struct tk_kind *kind;
 	struct task_struct *task;
-} threads[2 * TK_MAX_THREADS];
+} threads[3 * TK_MAX_THREADS];
 static DECLARE_COMPLETION(thread_ready);
 
 /**

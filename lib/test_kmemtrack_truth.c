@@ -30,6 +30,7 @@
  * @size: that was asked for
  * @how: enum tk_how
  * @state: enum tk_state
+ * @batch: number of the command that made it
  */
 struct truth {
 	const struct tk_kind *kind;
@@ -38,10 +39,19 @@ struct truth {
 	u32 size;
 	u8 how;
 	u8 state;
+	u16 batch;
 };
 
 static struct truth truths[TK_MAX];
+static unsigned int next_truth;		/* under truth_lock */
+static u16 batch;
 static DEFINE_RAW_SPINLOCK(truth_lock);
+
+/* What is noted from now on was made by another command than before. */
+void tk_next_batch(void)
+{
+	batch++;
+}
 
 /**
  * tk_note - note what is true of a new object
@@ -57,19 +67,23 @@ noinline void tk_note(const struct tk_kind *k, const void *p, size_t size,
 		      enum tk_how how, enum tk_state state)
 {
 	unsigned long addr = (unsigned long)p, flags;
+	unsigned int left = TK_MAX;
 	struct truth *t;
 
 	raw_spin_lock_irqsave(&truth_lock, flags);
-	for (t = truths; t < truths + TK_MAX; t++)
-		if (!t->kind)
-			break;
-	if (!WARN_ONCE(t == truths + TK_MAX, "too many objects\n")) {
+	/* The entry behind the last one is free, if few were freed before. */
+	do {
+		t = &truths[next_truth];
+		next_truth = (next_truth + 1) % TK_MAX;
+	} while (t->kind && --left);
+	if (!WARN_ONCE(!left, "too many objects\n")) {
 		t->kind = k;
 		t->lo = (u32)(addr & HALF_MASK) ^ KEY;
 		t->hi = (u32)(addr >> HALF) ^ KEY;
 		t->size = size;
 		t->how = how;
 		t->state = state;
+		t->batch = batch;
 	}
 	raw_spin_unlock_irqrestore(&truth_lock, flags);
 }
@@ -273,7 +287,7 @@ static int truth_show(struct seq_file *seq, void *v)
 	else if (hi)
 		seq_printf(seq, "%x", hi);
 	seq_printf(seq, "%0*x", HALF / 4, READ_ONCE(t->lo) ^ KEY);
-	seq_printf(seq, " %u %s\n", t->size, t->kind->name);
+	seq_printf(seq, " %u %s %u\n", t->size, t->kind->name, t->batch);
 	return 0;
 }
 

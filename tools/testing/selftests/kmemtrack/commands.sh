@@ -34,15 +34,12 @@ put "$REPORT" scan=off
 # State that a command could change
 state()
 {
-	cat "$LEAKS"
-	for s in scans tracking scan_period_s min_age_ms max_pause_us; do
-		stat_of $s
-	done
-	cat /sys/module/kmemleak/parameters/verbose
-	cat /sys/module/kmemtrack/parameters/confirm
+	cat "$LEAKS" /sys/module/kmemleak/parameters/verbose \
+		/sys/module/kmemtrack/parameters/confirm
+	grep -wE 'scans|tracking|scan_period_s|min_age_ms|max_pause_us' "$STATS"
 }
 
-inject "leak cache-ctor 2"
+inject "leak cache-ctor 20"
 scan
 state >"$T/state"
 
@@ -59,7 +56,7 @@ refused()
 	*) return 1 ;;
 	esac
 	state >"$T/now"
-	diff "$T/state" "$T/now"
+	cmp "$T/state" "$T/now" || diff "$T/state" "$T/now"
 }
 invalid="Invalid argument"
 range="$invalid,Numerical result out of range,Math result not representable,Result not representable"
@@ -101,51 +98,67 @@ dumps()
 check "kmemleak dumps an address to the log" dumps "$LEAKS"
 check "kmemtrack dumps an address to the log" dumps "$REPORT"
 
-# What was reported when it was cleared never comes back.
+none_again()
+{
+	scan && ! grep -Ff "$T/cleared" "$T/report"
+}
+
+# What was reported when it was cleared never comes back; what was missed until
+# then may.
 cleared()
 {
-	start && inject "leak cache-ctor 2" && scan || return
-	[ "$(records)" = 2 ] || { echo "no leaks"; return 1; }
+	start && inject "leak cache-ctor 100" && scan && truth && judge &&
+		few_missed blocks || return
+	grep '^unref' "$T/report" >"$T/cleared"
 	taken "$1" clear || return
 	! grep . "$LEAKS" || return
-	scan && ! grep . "$T/report" && scan && ! grep . "$T/report" || return
-	inject "leak cache-ctor 2" && scan || return
-	[ "$(records)" = 2 ] || { echo "new ones are not found"; return 1; }
+	none_again && none_again || return
+	next_round && inject "leak cache-ctor 100" && none_again && truth &&
+		judge && few_missed blocks
 }
-check "kmemleak clears for good, and only what was there" thrice cleared "$LEAKS"
-check "kmemtrack clears for good, and only what was there" thrice cleared "$REPORT"
+check "kmemleak clears for good, and only what was there" cleared "$LEAKS"
+check "kmemtrack clears for good, and only what was there" cleared "$REPORT"
 
 log_line()
 {
-	start && inject "leak cache 3" || return
-	dmesg -c >/dev/null
-	scan || return
-	dmesg
-	dmesg | grep -qE 'kmemleak: 3 new suspected memory leaks \(see /sys/kernel/debug/kmemleak\)$' || return
-	# Known ones are not new.
-	dmesg -c >/dev/null
-	scan && ! dmesg | grep 'new suspected memory leaks'
+	start && inject "leak cache 100" || return
+	for i in 1 2 3; do
+		dmesg -c >/dev/null
+		scan || return
+		dmesg
+		new=$(new_records)
+		# Known ones are not new; one that was missed before is.
+		dmesg | grep 'new suspected memory leaks' >"$T/log"
+		[ $new != 0 ] || [ ! -s "$T/log" ] || return
+		[ $new = 0 ] ||
+			grep -qE "kmemleak: $new new suspected memory leaks \(see /sys/kernel/debug/kmemleak\)\$" "$T/log" ||
+			return
+	done
+	truth && judge && few_missed blocks
 }
-check "the log says how many new leaks there are, once" thrice log_line
+check "the log says how many new leaks there are, once" log_line
 
 verbose()
 {
-	start && taken "$REPORT" "verbose=on" && inject "leak cache 2" ||
+	start && taken "$REPORT" "verbose=on" && inject "leak cache 20" ||
 		return
 	dmesg -c >/dev/null
 	scan
 	taken "$REPORT" "verbose=off" || return
 	dmesg
-	dmesg | grep -q 'kmemleak: unreferenced object 0x' &&
+	# One object, and the number of the others of the same site
+	more=$(dmesg | sed -n 's/.* and \([0-9]*\) more object(s) with .*/\1/p')
+	[ "$(records)" = $((more + 1)) ] &&
+		dmesg | grep -q 'kmemleak: unreferenced object 0x' &&
 		dmesg | grep -qE 'kmemleak: +backtrace \(crc [0-9a-f]+\):' &&
 		dmesg | grep -q 'leak_cache.*\[test_kmemtrack\]'
 }
-check "verbose: leaks are in the log" thrice verbose
+check "verbose: leaks are in the log" verbose
 
 # Where users may not see addresses the log has none of what was lost.
 restricted()
 {
-	start && taken "$REPORT" "verbose=on" && inject "leak cache 2" &&
+	start && taken "$REPORT" "verbose=on" && inject "leak cache 20" &&
 		put /proc/sys/kernel/kptr_restrict 1 || return
 	dmesg -c >/dev/null
 	scan && truth
@@ -159,7 +172,7 @@ restricted()
 	awk '{ print substr($2, 3) }' "$T/truth" >"$T/addresses"
 	! grep -iFf "$T/addresses" "$T/log"
 }
-check "verbose: no addresses where kptr_restrict forbids" thrice restricted
+check "verbose: no addresses where kptr_restrict forbids" restricted
 
 scan_is_interruptible()
 {
@@ -167,14 +180,18 @@ scan_is_interruptible()
 		inject "leak kmalloc-32" || return
 	echo scan >"$REPORT" 2>/dev/null &
 	pid=$!
-	sleep 2
-	kill -TERM $pid
-	for i in 1 2 3 4 5 6 7 8 9 10; do
-		kill -0 $pid 2>/dev/null || break
-		sleep 1
+	# It sleeps when it waits for the leak to grow old.
+	for i in $(seq 300); do
+		grep -q '^State:.S' /proc/$pid/status && break
+		usleep 100000
 	done
-	! kill -0 $pid 2>/dev/null
-	rc=$?
+	kill -TERM $pid && rc=0 || rc=1
+	# Sooner than the leak is old
+	for i in $(seq 300); do
+		kill -0 $pid 2>/dev/null || break
+		usleep 100000
+	done
+	! kill -0 $pid 2>/dev/null || rc=1
 	taken "$REPORT" "min_age=1000${NL}confirm=snapshot" || return
 	return $rc
 }

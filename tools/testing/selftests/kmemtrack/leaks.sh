@@ -5,57 +5,174 @@
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-found()
+[ $# -gt 0 ] || set -- $(sed -n 's/^leak //p' "$KINDS")
+ROUNDS=8
+
+# Kinds whose blocks lead to each other
+linked()
 {
-	# By a process that is gone when memory is looked at
-	start && (inject "leak $1") && scan && truth || return
-	leaked=$(count leaked)
-	[ "$leaked" -gt 0 ] || { echo "nothing was leaked"; return 1; }
-	judge "$1" && strays || return
-	[ "$(total)" = "$(records)" ] && return
-	echo "$(records) records, and the grouped report says:"
-	cat "$REPORT"
+	case $1 in
+	percpu-pointer|vmalloc-array|vmalloc-chain|list|hlist|rbtree|chain|cycle|self|interior)
+		return 0 ;;
+	esac
 	return 1
 }
 
-[ $# -gt 0 ] || set -- $(sed -n 's/^leak //p' "$KINDS")
+# lose <round> <kind>: many blocks; fewer where each is large, or where only the
+# last one leaves a trace
+lose()
+{
+	case $2 in
+	vzalloc-8m|irq-stack)
+		inject "leak $2" ;;
+	kmalloc-1m|kmalloc-128k|vzalloc-256k|vmalloc-100k)
+		inject "leak $2 5" ;;
+	stale-frame)
+		# It sleeps.
+		[ $(($1 % 4)) != 1 ] || inject "leak $2 24" ;;
+	new-thread)
+		inject "leak $2" && inject "leak $2" && inject "leak $2" ;;
+	*)
+		if linked "$2"; then
+			inject "leak $2" && inject "leak $2" &&
+				inject "leak $2"
+		else
+			inject "leak $2 12"
+		fi ;;
+	esac
+}
+
+sums_agree()
+{
+	[ "$(total)" = "$(records)" ] && return
+	echo "$(records) records, and the grouped report says:"
+	sed -n 1p "$REPORT"
+	return 1
+}
+
+start >"$T/errors"
+for i in $(seq $ROUNDS); do
+	next_round
+	# By a process that is gone when memory is looked at
+	(
+		for kind; do
+			lose "$i" "$kind" >>"$T/lose.$kind"
+		done
+	)
+	scan && truth && sums_agree
+	judge >>"$T/judged"
+	strays
+done >>"$T/errors" 2>&1
+
+only_leaks()
+{
+	cat "$T/errors"
+	[ ! -s "$T/errors" ] && ! grep 'false alarm' "$T/judged"
+}
+check "$ROUNDS scans: nothing else is reported" only_leaks
+
+verdict()
+{
+	if [ -s "$T/lose.$1" ]; then
+		cat "$T/lose.$1"
+		return 1
+	fi
+	grep "^missed: .* $1 [0-9]*\$" "$T/judged"
+	# What hides one block of a new thread may hide the others.
+	if linked "$1" || [ "$1" = new-thread ]; then
+		few_missed batches "$1"
+	else
+		few_missed blocks "$1"
+	fi
+}
+
 for kind; do
-	check "leak: $kind" thrice found "$kind"
+	# What is 8 MiB large seems to be referenced more often than not where
+	# addresses are numbers of 32 bits: times, pieces of text.
+	if [ "$kind-$UM" = vzalloc-8m-1 ]; then
+		skip "leak: $kind" "numbers of 32 bits look like its address"
+		continue
+	fi
+	if [ "$kind-$KASAN" = dead-frame-1 ]; then
+		skip "leak: $kind" "frames with KASAN differ"
+		continue
+	fi
+	# What per-CPU memory leads to lives from then on.
+	if [ "$kind" = percpu-pointer ] &&
+	   [ "$(stat_of untracked_slabs_are_roots)" = 1 ]; then
+		skip "leak: $kind" "tracking was off before"
+		continue
+	fi
+	check "leak: $kind" verdict "$kind"
 done
 
 # What is freed after all is a leak no more.
 gone()
 {
-	start && inject "leak kmalloc-64 5" && scan && truth && judge || return
-	[ "$(records)" -ge 5 ] && inject reap && cat "$LEAKS" >"$T/report" &&
-		! grep . "$T/report" && [ "$(total)" = 0 ]
+	start && inject "leak kmalloc-64 100" && scan && truth && judge &&
+		few_missed blocks && inject reap &&
+		cat "$LEAKS" >"$T/report" && ! grep . "$T/report" &&
+		[ "$(total)" = 0 ]
 }
-check "freed leaks leave the report" thrice gone
+check "freed leaks leave the report" gone
 
 # Objects lost at one place are one record with a count.
 grouped()
 {
-	start && inject "leak kzalloc 7" && scan || return
+	start && inject "leak kzalloc 50" && scan && truth && judge &&
+		few_missed blocks || return
 	cat "$REPORT"
-	grep -q '^kmemtrack 1: 7 leaks, 7168 bytes, 1 sites; ' "$REPORT" &&
-		grep -q '^leak: 7 objects, 7168 bytes (7 direct, 0 indirect)' \
+	n=$(records)
+	bytes=$((n * 1024))
+	grep -q "^kmemtrack 1: $n leaks, $bytes bytes, 1 sites; " "$REPORT" &&
+		grep -q "^leak: $n objects, $bytes bytes ($n direct, 0 indirect)" \
 			"$REPORT" &&
 		[ "$(grep -c '^leak: ' "$REPORT")" = 1 ]
 }
-check "leaks of one site are one record" thrice grouped
+check "leaks of one site are one record" grouped
 
-# indirect <kind> <count> <direct> <indirect>: of a chain, one object is to blame
+# indirect <kind> <count>: of a chain, the first object is to blame for those
+# behind it. If one of them is missed then so are those behind that one.
 indirect()
 {
-	start && inject "leak $1 $2" && scan || return
+	start || return
+	for i in $(seq 20); do
+		inject "leak $1 $2" || return
+	done
+	scan && truth && judge && few_missed batches || return
 	cat "$REPORT"
-	awk -v direct="$3" -v indirect="$4" '
-	/^leak: / { gsub(/[(,]/, " "); for (i = 1; i < NF; i++) {
-			if ($(i + 1) == "direct") d += $i
-			if ($(i + 1) ~ /^indirect/) n += $i } }
-	     END { exit !(d == direct && n == indirect) }' "$REPORT"
+	awk '
+	FILENAME == ARGV[1] {
+		if ($1 == "unreferenced") {
+			sub(/:$/, "", $3)
+			reported[$3] = 1
+		}
+		next
+	}
+	FILENAME == ARGV[2] {
+		if ($2 in reported) {
+			n++
+			chains += !($5 in seen)
+			seen[$5] = 1
+		}
+		next
+	}
+	/^leak: / {
+		gsub(/[(,]/, " ")
+		for (i = 1; i < NF; i++) {
+			if ($(i + 1) == "direct")
+				direct += $i
+			if ($(i + 1) ~ /^indirect/)
+				indirect += $i
+		}
+	}
+	END {
+		print n, "blocks of", chains, "chains:", direct + 0, "direct,",
+			indirect + 0, "indirect"
+		exit !(chains && direct == chains && indirect == n - chains)
+	}' "$T/report" "$T/truth" "$REPORT"
 }
-check "of a chain of four, one leak is direct" thrice indirect chain 4 1 3
+check "of a chain of four, one leak is direct" indirect chain 4
 check "of a lost vmalloc block and what it leads to, one is direct" \
-	thrice indirect vmalloc-chain 2 1 2
+	indirect vmalloc-chain 2
 end

@@ -3,7 +3,7 @@
 # Runs all tests, or those named, and numbers their results in one list.
 cd "$(dirname "$0")" || exit 2
 if [ $# = 0 ]; then
-	set -- boot leaks snapshot holds moving records reading commands module \
+	set -- boot rate leaks snapshot holds moving records reading commands module \
 		policy switch memory
 	# Not every kernel can do these.
 	[ ! -d /sys/kernel/tracing ] || set -- "$@" events
@@ -43,6 +43,15 @@ function result(verdict, what) {
 	fflush()
 	next
 }
+/^# comparisons: / { comparisons += $3; most = $5; next }
 /^# / { print "# " test ": " substr($0, 3); next }
 { print "# " test ": " $0 }
-END { print "1.." n; exit bad }'
+END {
+	# What is allowed by chance in each depends on how many there are.
+	print "# " comparisons + 0 " comparisons with what chance allows"
+	test = "run"
+	if (comparisons > most + 0)
+		result("not ok", "more than " most " comparisons")
+	print "1.." n
+	exit bad
+}'
