@@ -79,10 +79,8 @@ CHECKED=
 #	vmalloc, 256 KiB 1	800	0.001
 #	per-CPU, 64	32	16000	0.002		the first 4 of 2000
 #
-# Blocks of 4 KiB that fill 200 MB are hidden more often when much of sysfs was
-# read before: its hashes are numbers of 31 bits, and 427 to 525 of 50000 were
-# missed then. Of a thread that was just made the last request is left over: one
-# block of 12 is missed on arm64 (8 of 96), on User-mode Linux 4 of 96.
+# Of a thread that was just made the last request is left over: one block of 12
+# is missed on arm64 (8 of 96).
 #
 # rate() rounds up. Where there are few misses they are not independent: live
 # blocks next to those that were lost may have a pointer of the slab allocator to
@@ -111,8 +109,8 @@ function rate(size, kind,   p) {
 		p = 0.03
 	} else {
 		p = size <= 64 ? 0.0005 : size <= 2048 ? 0.001 : \
-		    size <= 4096 ? 0.012 : size <= 8192 ? 0.015 : \
-		    size <= 102400 ? 0.02 : size <= 131072 ? 0.04 : \
+		    size <= 4096 ? 0.0017 : size <= 8192 ? 0.0065 : \
+		    size <= 102400 ? 0.01 : size <= 131072 ? 0.04 : \
 		    size <= 262144 ? 0.03 : size <= 1048576 ? 0.35 : 0.6
 	}
 	return untracked ? p + 0.03 : p
