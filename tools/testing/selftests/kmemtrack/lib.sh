@@ -101,10 +101,11 @@ COMPARISONS=250
 CHANCE='
 # rate(size, kind): p of a block
 function rate(size, kind,   p) {
-	if (kind == "new-thread" && !um && by == "blocks") {
-		p = 0.15
+	if (kind == "new-thread" && !um) {
+		p = 0.12
 	} else if (!um) {
-		p = kind ~ /^percpu/ ? 0.02 : size > 8192 ? 0.1 : 0.002
+		p = kind ~ /^percpu/ ? 0.02 : \
+		    kind ~ /^kmalloc/ && size > 8192 ? 0.1 : 0.001
 	} else if (kind == "vmalloc" && size <= 4096) {
 		p = 0.03
 	} else {
