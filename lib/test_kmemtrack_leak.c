@@ -11,8 +11,8 @@
 #include "test_kmemtrack.h"
 
 /*
- * What was in the block before may be addresses of others: clear it, so that
- * none of those that are lost leads to another.
+ * The block may still hold addresses of other blocks from an earlier use. It is
+ * cleared, so that no lost block leads to another one.
  */
 static int note_or_fail(const struct tk_kind *k, void *p, size_t size,
 			enum tk_how how)

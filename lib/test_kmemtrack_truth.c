@@ -47,7 +47,7 @@ static unsigned int next_truth;		/* under truth_lock */
 static u16 batch;
 static DEFINE_RAW_SPINLOCK(truth_lock);
 
-/* What is noted from now on was made by another command than before. */
+/* A new command begins: the objects that it makes are noted as one batch. */
 void tk_next_batch(void)
 {
 	batch++;

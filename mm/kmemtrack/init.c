@@ -335,14 +335,12 @@ static void add_roots(void)
 	 */
 	drop_root(__start_rodata, __start_ro_after_init);
 	drop_root(__end_ro_after_init, __end_rodata);
-	/*
-	 * Stacks in the image: that of the boot CPU's idle task, and of
-	 * interrupts if they have one there.
-	 */
+	/* The stack of interrupts, where that is in the image. */
+	if (kmt_irq_stack(0, &lo, &hi))
+		drop_root((const char *)lo, (const char *)hi);
+	/* The stack of the boot CPU's idle task. */
 	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)init_task.stack,
 		      THREAD_SIZE, GFP_KERNEL);
-	if (kmt_irq_stack(0, &lo, &hi) && kmt_in(&kmt_core.skip, lo))
-		kmt_free_part(&kmt_core, KMT_ROOT, lo, hi - lo, GFP_KERNEL);
 	/* The core knows addresses of blocks; that is no reference. */
 	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)&kmt_core,
 		      sizeof(kmt_core), GFP_KERNEL);

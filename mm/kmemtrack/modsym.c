@@ -60,21 +60,26 @@ static void set_once(unsigned int bit, unsigned long *bits)
 }
 
 /**
- * kmt_note_module_trace - note whether modules are in a trace that is new
+ * kmt_note_module_trace - note whether a trace leads through modules
  * @handle: of the trace
  * @pc: its addresses
  * @nr: how many
  *
- * Context: any but NMI.
+ * Context: any but NMI; called for each trace that this CPU does not know.
  */
 void kmt_note_module_trace(u32 handle, const unsigned long *pc, unsigned int nr)
 {
+	unsigned long page = 0;
+
 	while (nr--) {
-		if (likely(core_kernel_text(pc[nr])))
+		if (likely(core_kernel_text(pc[nr])) ||
+		    pc[nr] >> PAGE_SHIFT == page)
 			continue;
+		page = pc[nr] >> PAGE_SHIFT;
 		set_once(page_bit(pc[nr]), module_pages);
-		set_once(trace_bit(handle), module_traces);
 	}
+	if (page)
+		set_once(trace_bit(handle), module_traces);
 }
 
 /* Whether traces may have addresses of @mod. */

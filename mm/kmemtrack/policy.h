@@ -194,6 +194,8 @@ static inline bool kmt_inner_is_root(const struct kmt_marker *m,
  * beside everything else, and again in blocks that changed since when nothing
  * else runs. The latter have to be a multiple of KMT_ODD_ALIGN: many numbers,
  * such as -1, look like the end of an address if they lie beside each other.
+ * Where addresses are below KMT_ODD_MIN, a word that is not aligned to half a
+ * word must also be the first byte of a block.
  */
 static inline bool kmt_bytes_are_references(void)
 {
@@ -203,6 +205,8 @@ static inline bool kmt_bytes_are_references(void)
 /*
  * PERCPU: the pages of per-CPU memory are roots where blocks of it may live
  * that are not tracked, as is what is behind the sections in the first chunk.
+ * On one CPU the pages of all later chunks are roots with or without this rule:
+ * they come straight from the page allocator and bear no sign of their use.
  */
 static inline bool kmt_percpu_is_root(void)
 {

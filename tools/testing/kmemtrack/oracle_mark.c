@@ -93,7 +93,7 @@ static void mark_word(void *arg, unsigned long word)
 	if (!word)
 		return;
 	refer(m, KMT_PERCPU, &w);
-	/* What was born outside of the hull since is not referred to yet. */
+	/* The mark took its hull at the start: it ignores blocks born outside of it. */
 	if (word - SIM_IMAGE < SIM_IMAGE_LEN || !kmt_in(&m->hull, word))
 		return;
 	while (hops-- && refer(m, KMT_VIRT, &word))
@@ -184,7 +184,10 @@ static void mark_seam(void *arg, unsigned long word)
 		mark_word(arg, word);
 }
 
-/* What lies across two ranges counts if they are read one after the other. */
+/*
+ * A reference that lies across two ranges counts if the tracker reads one right
+ * after the other.
+ */
 static void read_seam(struct model *m, const struct kmt_range *a,
 		      const struct kmt_range *b)
 {

@@ -246,7 +246,10 @@ static void do_bad_free(struct steps *t)
 	t->m.events[b ? KMT_EV_FREE_INSIDE : KMT_EV_FREE_UNKNOWN]++;
 }
 
-/* What is left of @old at [@lo, @hi); @cell says whether it has a record. */
+/*
+ * Adds the part [@lo, @hi) that a partial free leaves of @old; @cell says whether
+ * the tracker had a cell to record it.
+ */
 static void add_part(struct steps *t, const struct block *old,
 		     unsigned long lo, unsigned long hi, enum answer cell)
 {

@@ -19,7 +19,7 @@ struct steps {
 	unsigned int nr;
 };
 
-/* What is expected, if that can be told. */
+/* What a step expects of the tracker; OPEN if the model cannot decide. */
 enum answer {
 	NO,
 	YES,

@@ -25,7 +25,7 @@ static unsigned long from_env(const char *name, unsigned long otherwise)
 	return value ? strtoul(value, NULL, 0) : otherwise;
 }
 
-/* Of all heaps. */
+/* Totals over all random heaps of a run. */
 struct sums {
 	unsigned long scans;
 	unsigned long snapshots;

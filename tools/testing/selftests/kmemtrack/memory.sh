@@ -75,7 +75,7 @@ trimmed_under_load()
 		busy "$i" &
 	done
 	rc=0
-	for round in $(rounds 8); do
+	for round in $(rounds 4); do
 		peak && echo 2 >/proc/sys/vm/drop_caches || { rc=1; break; }
 		first=${first:-$high}
 	done
@@ -87,7 +87,7 @@ trimmed_under_load()
 
 off_and_on()
 {
-	for round in $(rounds 5); do
+	for round in $(rounds 3); do
 		peak && put "$REPORT" off && at_most 131072 &&
 			put "$REPORT" on || return
 	done
