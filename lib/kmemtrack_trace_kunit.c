@@ -5,8 +5,8 @@
  */
 #include <kunit/test.h>
 #include <linux/completion.h>
+#include <linux/hrtimer.h>
 #include <linux/interrupt.h>
-#include <linux/irq_work.h>
 #include <linux/kallsyms.h>
 #include <linux/prandom.h>
 #include <linux/slab.h>
@@ -28,7 +28,7 @@
  * @nr: how many
  * @p: the block
  * @done: it was allocated
- * @work: for hard interrupts
+ * @timer: for hard interrupts
  * @tasklet: for soft interrupts
  */
 struct way {
@@ -39,7 +39,7 @@ struct way {
 	unsigned int nr;
 	void *p;
 	struct completion done;
-	struct irq_work work;
+	struct hrtimer timer;
 	struct tasklet_struct tasklet;
 };
 
@@ -135,14 +135,15 @@ static void choose(struct way *way, struct rnd_state *rnd)
 	way->p = NULL;
 }
 
-static void in_hard_interrupt(struct irq_work *work)
+static enum hrtimer_restart in_hard_interrupt(struct hrtimer *timer)
 {
-	struct way *way = container_of(work, struct way, work);
+	struct way *way = container_of(timer, struct way, timer);
 
 	/* As the handlers of devices, which may allocate. */
 	lockdep_hardirq_threaded();
 	walk(way);
 	complete(&way->done);
+	return HRTIMER_NORESTART;
 }
 
 static void in_soft_interrupt(struct tasklet_struct *tasklet)
@@ -153,12 +154,13 @@ static void in_soft_interrupt(struct tasklet_struct *tasklet)
 	complete(&way->done);
 }
 
-static void run_irq_work(struct way *way)
+/* By a timer: an irq_work waits for the next tick where no CPU interrupts itself. */
+static void run_in_hard_interrupt(struct way *way)
 {
 	init_completion(&way->done);
-	irq_work_queue(&way->work);
+	hrtimer_start(&way->timer, 0, HRTIMER_MODE_REL_HARD);
 	wait_for_completion(&way->done);
-	irq_work_sync(&way->work);
+	hrtimer_cancel(&way->timer);
 }
 
 /* On the stack of interrupts, or on that of ksoftirqd. */
@@ -191,7 +193,8 @@ static struct way *new_way(struct kunit *test, gfp_t gfp)
 	KUNIT_ASSERT_NOT_NULL(test, way);
 	way->gfp = gfp;
 	way->levels = 3;
-	way->work = IRQ_WORK_INIT_HARD(in_hard_interrupt);
+	hrtimer_init(&way->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
+	way->timer.function = in_hard_interrupt;
 	tasklet_setup(&way->tasklet, in_soft_interrupt);
 	return way;
 }
@@ -255,7 +258,7 @@ static void task_traces(struct kunit *test)
 
 static void hardirq_traces(struct kunit *test)
 {
-	same_traces(test, 2, GFP_ATOMIC, run_irq_work);
+	same_traces(test, 2, GFP_ATOMIC, run_in_hard_interrupt);
 }
 
 static void softirq_traces(struct kunit *test)
