@@ -40,6 +40,7 @@ int bench_load_stop(const char *row);
 int bench_live(unsigned long count);
 int bench_big(bool on);
 int bench_tree(void);
+int bench_shuffle(void);
 void bench_live_exit(void);
 
 int bench_leak(void);

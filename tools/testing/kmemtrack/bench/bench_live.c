@@ -5,6 +5,7 @@
 #include <linux/kernel.h>
 #include <linux/list.h>
 #include <linux/mm.h>
+#include <linux/prandom.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -141,6 +142,40 @@ int bench_tree(void)
 	tree = &all[0]->list;
 	INIT_LIST_HEAD(&live);
 	live_count = 0;
+	kvfree(all);
+	return 0;
+}
+
+/*
+ * Put the list in random order, and let each object refer to another one at
+ * random: caches and hardware prefetch then help a scan least. The order is the
+ * same in all kernels.
+ */
+int bench_shuffle(void)
+{
+	struct bench_live *obj, **all;
+	struct rnd_state rnd;
+	unsigned long i, n = 0;
+
+	if (!live_count)
+		return -EINVAL;
+	all = kvmalloc_array(live_count, sizeof(*all), GFP_KERNEL);
+	if (!all)
+		return -ENOMEM;
+	list_for_each_entry(obj, &live, list)
+		all[n++] = obj;
+	prandom_seed_state(&rnd, 1);
+	for (i = n - 1; i; i--) {
+		unsigned long other = prandom_u32_state(&rnd) % (i + 1);
+
+		swap(all[i], all[other]);
+	}
+	INIT_LIST_HEAD(&live);
+	for (i = 0; i < n; i++) {
+		list_add_tail(&all[i]->list, &live);
+		all[i]->older = all[prandom_u32_state(&rnd) % n];
+		cond_resched();
+	}
 	kvfree(all);
 	return 0;
 }

@@ -12,6 +12,7 @@
  *   live <count>       keep <count> objects alive, all on one list
  *   big <0|1>          a 4 MiB and a 16 MiB block full of references to those
  *   tree 1             what is alive hangs on a tree instead
+ *   shuffle 1          what is alive is on the list in random order
  *   begin <row>        start a stretch which user space runs ...
  *   end <row>          ... and print its length, idle time apart
  *   irq <period ns>    arm a pinned timer on every CPU
@@ -141,6 +142,8 @@ static int run_command(char *line)
 		return bench_leak();
 	if (!strcmp(verb, "tree"))
 		return bench_tree();
+	if (!strcmp(verb, "shuffle"))
+		return bench_shuffle();
 	if (number && !strcmp(verb, "live"))
 		return bench_live(value);
 	if (number && !strcmp(verb, "lose"))
