@@ -271,96 +271,6 @@ static int leak_irq_stack(const struct tk_kind *k, unsigned int n)
 	return job_ret;
 }
 
-/* The addresses of what was freed, inverted, while they are on stacks. */
-static unsigned long stale[TK_MAX_THREADS];
-static unsigned int nr_stale;
-
-static noinline void sleep_on_stale_word(void)
-{
-	unsigned long place[4] = {};
-
-	place[2] = ~stale[nr_stale];
-	barrier_data(place);
-	tk_thread_ready();
-	tk_thread_sleep();
-	barrier_data(place);
-}
-
-static int stale_word_thread(void *unused)
-{
-	sleep_on_stale_word();
-	tk_wipe();
-	return 0;
-}
-
-static bool is_stale(const void *p)
-{
-	unsigned int i;
-
-	for (i = 0; i < nr_stale; i++)
-		if ((unsigned long)p == ~stale[i])
-			return true;
-	return false;
-}
-
-/*
- * Frees what is at the stale addresses, and allocates from the same cache until
- * those are given out again.
- */
-static noinline int lose_reborn(const struct tk_kind *k)
-{
-	static void *spare[8 * TK_MAX_THREADS];
-	unsigned int i, nr = 0, reborn = 0;
-
-	for (i = 0; i < nr_stale; i++)
-		kmem_cache_free(tk_cache(TK_CACHE), (void *)~stale[i]);
-	/* KASAN would keep them for long. */
-	if (IS_ENABLED(CONFIG_KASAN_GENERIC))
-		kmem_cache_shrink(tk_cache(TK_CACHE));
-	while (reborn < nr_stale && nr < ARRAY_SIZE(spare)) {
-		void *p = kmem_cache_zalloc(tk_cache(TK_CACHE), GFP_KERNEL);
-
-		if (!p)
-			break;
-		if (is_stale(p)) {
-			tk_note(k, p, sizeof(struct tk_node), TK_CACHE,
-				TK_LEAKED);
-			reborn++;
-		} else {
-			spare[nr++] = p;
-		}
-	}
-	i = nr;
-	while (i)
-		kmem_cache_free(tk_cache(TK_CACHE), spare[--i]);
-	memset(spare, 0, sizeof(spare));
-	barrier_data(spare);
-	return reborn ? 0 : -EAGAIN;
-}
-
-/* Traces in use on the stacks of tasks that slept when this was allocated. */
-static int leak_stale_frame(const struct tk_kind *k, unsigned int n)
-{
-	int ret;
-
-	if (n > TK_MAX_THREADS)
-		return -EINVAL;
-	/* What one CPU frees may not be what another one gets. */
-	set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id()));
-	for (nr_stale = 0; nr_stale < n; nr_stale++) {
-		stale[nr_stale] = ~(unsigned long)
-			kmem_cache_zalloc(tk_cache(TK_CACHE), GFP_KERNEL);
-		if (!~stale[nr_stale])
-			return -ENOMEM;
-		ret = tk_thread_start(k, stale_word_thread);
-		if (ret)
-			return ret;
-	}
-	/* Longer than what clocks may differ by. */
-	msleep(300);
-	return lose_reborn(k);
-}
-
 static noinline void fill_with(void **q, size_t size, void *p)
 {
 	unsigned int i;
@@ -477,7 +387,6 @@ const struct tk_kind tk_context_kinds[] = {
 	{ "caller", leak_caller, .size = 160, .flags = TK_CALLER },
 	{ "dead-frame", leak_dead_frame, .size = 176, .end = tk_threads_stop },
 	{ "irq-stack", leak_irq_stack, .size = 184 },
-	{ "stale-frame", leak_stale_frame, .end = tk_threads_stop },
 	{ "freed-block", leak_freed_block, .size = 168 },
 	{ "freed-page", leak_freed_page, .size = 168, .end = free_partners },
 	{ "freed-vmalloc", leak_freed_vmalloc, .size = 168 },

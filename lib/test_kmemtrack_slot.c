@@ -30,6 +30,7 @@ enum {
 	AT_PACKED,
 	AT_PACKED_ROOT,
 	AT_PAGE_PRIVATE,
+	AT_REPLY,
 	NR_AT,
 };
 
@@ -40,6 +41,9 @@ static DEFINE_PER_CPU(unsigned long, static_percpu);
 static unsigned long __percpu *percpu;
 static unsigned long *memory[NR_AT];
 static struct page *private_page;
+
+/* Where replies go to: on the stack of a thread that sleeps. */
+static unsigned long *replies;
 
 /* Places that are not aligned. */
 #define PACKED_STEP	(2 * sizeof(long))
@@ -69,7 +73,35 @@ static unsigned long *in_pages(int where, unsigned int nr)
 	       (1 + nr % (pages - 1)) * PAGE_SIZE / sizeof(long);
 }
 
-static bool prepare(int where)
+static noinline void wait_for_replies(void)
+{
+	unsigned long reply[MAX_SLOTS] = {};
+
+	WRITE_ONCE(replies, reply);
+	tk_thread_ready();
+	tk_thread_sleep();
+	WRITE_ONCE(replies, NULL);
+	barrier_data(reply);
+	memzero_explicit(reply, sizeof(reply));
+}
+
+static int requesting_thread(void *unused)
+{
+	wait_for_replies();
+	tk_wipe();
+	return 0;
+}
+
+/* A request was made long before anybody replies. */
+static bool make_request(const struct tk_kind *k)
+{
+	if (tk_thread_start(k, requesting_thread))
+		return false;
+	msleep(300);
+	return true;
+}
+
+static bool prepare(const struct tk_kind *k, int where)
 {
 	switch (where) {
 	case AT_PERCPU:
@@ -100,6 +132,8 @@ static bool prepare(int where)
 	case AT_PAGE_PRIVATE:
 		private_page = alloc_page(GFP_KERNEL);
 		return private_page;
+	case AT_REPLY:
+		return make_request(k);
 	default:
 		return true;
 	}
@@ -137,6 +171,9 @@ static void put(int where, unsigned int nr, unsigned long value)
 	case AT_PACKED_ROOT:
 		packed(packed_root, nr)->word = value;
 		break;
+	case AT_REPLY:
+		WRITE_ONCE(replies[nr], value);
+		break;
 	case AT_PAGE_PRIVATE:
 		set_page_private(private_page, value);
 		break;
@@ -161,7 +198,7 @@ static int hold_slot(const struct tk_kind *k, unsigned int n)
 	size_t offset = 0;
 	unsigned int i;
 
-	if (!prepare(k->where))
+	if (!prepare(k, k->where))
 		return -ENOMEM;
 	if (k->where == AT_INTERIOR)
 		offset = k->size / 2;
@@ -188,6 +225,8 @@ static void lose_slot(const struct tk_kind *k)
 		return;
 	if (k->where == AT_PAGE_PRIVATE && !private_page)
 		return;
+	if (k->where == AT_REPLY && !replies)
+		return;
 	for (i = 0; i < n; i++)
 		put(k->where, i, 0);
 	switch (k->where) {
@@ -211,6 +250,9 @@ static void lose_slot(const struct tk_kind *k)
 		break;
 	case AT_EXACT_PAGE:
 		free_pages_exact(memory[k->where], EXACT_SIZE);
+		break;
+	case AT_REPLY:
+		tk_threads_stop(k);
 		break;
 	case AT_PAGE_PRIVATE:
 		__free_page(private_page);
@@ -461,6 +503,7 @@ const struct tk_kind tk_slot_kinds[] = {
 	SLOT("packed-root", AT_PACKED_ROOT, 7),
 	{ "packed-chain", hold_packed_chain, lose_packed_chain, 96, 5 },
 	SLOT("page-private", AT_PAGE_PRIVATE, 1),
+	SLOT("reply", AT_REPLY, 8),
 	{ "percpu-area", hold_percpu_area, lose_percpu_area, 64 },
 	{ "vmalloc", hold_block, lose_block, 20 << 10, 1, BLOCK_VMALLOC },
 	{ "krealloc", hold_block, lose_block, 400, 1, BLOCK_KREALLOC },

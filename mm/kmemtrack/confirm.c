@@ -182,9 +182,7 @@ static int find_by_snapshot(struct kmt_scan *scan)
 	int ret;
 
 	scan->roots.exact_later = true;
-	scan->m.exact_later = true;
 	mark(scan);
-	scan->m.exact_later = false;
 	kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
 	scan->suspects = scan->verdict.suspects;
 	words = scan->m.words - words;

@@ -11,12 +11,6 @@
 #include "notes.h"
 #include "team.h"
 
-/*
- * Larger blocks are not searched for a pointer back: too long under a lock,
- * unless nothing else runs.
- */
-#define KMT_PEEK_MAX	2048
-
 /**
  * enum kmt_outcome - what came of a reference
  * @KMT_USELESS: others to the same address make no difference in this mark
@@ -47,44 +41,6 @@ void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		return;
 	}
 	m->stack[m->max - ++m->blocks] = (struct kmt_grey){ o, addr };
-}
-
-/* Whether @o holds a word that points into @r; yes if that is not known. */
-static bool points_into(struct kmt_marker *m, const struct kmt_object *o,
-			const struct kmt_range *r)
-{
-	const unsigned long step = sizeof(m->peek);
-	unsigned long pos = ALIGN(o->addr, sizeof(long));
-	unsigned long end = ALIGN_DOWN(o->addr + o->size, sizeof(long));
-	unsigned int i;
-
-	if (o->size > KMT_PEEK_MAX && !m->still)
-		return true;
-	while (pos < end) {
-		unsigned long len = kmt_piece(pos, end, step);
-
-		if (!kmt_env_read(m->peek, pos, len))
-			return true;
-		for (i = 0; i < len / sizeof(long); i++)
-			if (kmt_in(r, m->peek[i]))
-				return true;
-		pos += len;
-	}
-	return false;
-}
-
-/*
- * A task that has been asleep since before a block was born cannot have put a
- * reference to it on its stack: what looks like one is left over from what was
- * in that place before. Others may have linked the block to a list whose head
- * is on the stack; then the block points back. To see that can be left to a
- * recheck.
- */
-static bool left_over(struct kmt_marker *m, const struct kmt_object *o)
-{
-	return kmt_space(o) == KMT_VIRT &&
-	       (s32)(o->born - m->since) > 0 &&
-	       (m->exact_later || !points_into(m, o, &m->nap));
 }
 
 static __always_inline bool note_piece(struct kmt_marker *m,
@@ -140,7 +96,7 @@ unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 {
 	unsigned long len = kmt_piece(pos, end, KMT_NOTE_WORDS * sizeof(long));
 
-	if (!kmt_is_plain(m) || m->nap.hi)
+	if (!kmt_is_plain(m))
 		return 0;
 	if (try_piece(m, self, pos, pos + len))
 		return len;
@@ -211,8 +167,7 @@ static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 	if (!o)
 		return KMT_USELESS;
 	m->near = o;
-	if (unlikely(m->filter && !(o->flags & (KMT_SUSPECT | KMT_ALIAS))) ||
-	    (unlikely(m->nap.hi) && left_over(m, o))) {
+	if (unlikely(m->filter && !(o->flags & (KMT_SUSPECT | KMT_ALIAS)))) {
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		return KMT_COUNTED;
 	}
@@ -307,7 +262,7 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
  */
 void kmt_mark_follow(struct kmt_marker *m)
 {
-	if (kmt_is_plain(m) && !m->nap.hi)
+	if (kmt_is_plain(m))
 		kmt_mark_chase(m);
 	while (m->depth) {
 		unsigned long word;

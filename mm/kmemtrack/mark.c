@@ -300,31 +300,6 @@ void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 }
 
 /**
- * kmt_mark_nap - read the stack of a task that sleeps as a root
- * @m: marker
- * @stack: all of the stack
- * @start: first byte of its live part
- * @since: low 32 bits of jiffies after which the task did not run
- *
- * Left out is what looks like a reference to a block that is younger than
- * that, unless the block refers to the stack.
- *
- * Context: no lock held.
- */
-void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
-		  unsigned long start, u32 since)
-{
-	m->nap = *stack;
-	m->since = since;
-	if (m->still)
-		mark_range_still(m, start, stack->hi);
-	else
-		mark_range(m, start, stack->hi);
-	m->nap = (struct kmt_range){};
-	follow_up(m);
-}
-
-/**
  * kmt_mark_wide - read what was reached in the wide trees
  * @m: marker
  *

@@ -100,7 +100,6 @@ struct kmt_filter {
  * @filter: only references to suspects are looked for, NULL for all
  * @bytes: they are looked for at addresses that are no multiple of a word
  * @still: nothing else runs: memory is read in place
- * @exact_later: a recheck follows, and what is in doubt is left to it
  * @later: what roots lead to stays on the mark stack until there is much of it
  * @sums: blocks were summed up: those that did not change need no look
  * @summing: words are summed up, and not followed
@@ -129,8 +128,6 @@ struct kmt_filter {
  * @virt: hull of all addresses of KMT_VIRT when the mark began
  * @percpu: hull of all addresses of KMT_PERCPU when the mark began
  * @apart: it is not all in @virt
- * @nap: the stack being read, of a task that sleeps; empty if it is none
- * @since: low 32 bits of jiffies after which that task did not run
  * @seam: last word that was read, for what lies across two pieces
  * @seam_end: the address behind it
  * @budget: words to go until kmt_ops.relax() is called
@@ -138,14 +135,12 @@ struct kmt_filter {
  * @hits: references found
  * @objects: objects read
  * @buf: the piece being looked at
- * @peek: a piece of a block that the piece being looked at refers to
  */
 struct kmt_marker {
 	struct kmt_core *core;
 	const struct kmt_filter *filter;
 	bool bytes;
 	bool still;
-	bool exact_later;
 	bool later;
 	bool sums;
 	bool summing;
@@ -170,8 +165,6 @@ struct kmt_marker {
 	struct kmt_range virt;
 	struct kmt_range percpu;
 	bool apart;
-	struct kmt_range nap;
-	u32 since;
 	unsigned long seam;
 	unsigned long seam_end;
 	long budget;
@@ -179,7 +172,6 @@ struct kmt_marker {
 	unsigned long hits;
 	unsigned long objects;
 	unsigned long buf[KMT_STEP_WORDS];
-	unsigned long peek[KMT_STEP_WORDS];
 };
 
 /**
@@ -256,8 +248,6 @@ void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr);
 void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		    unsigned long end);
-void kmt_mark_nap(struct kmt_marker *m, const struct kmt_range *stack,
-		  unsigned long start, u32 since);
 void kmt_mark_drain(struct kmt_marker *m);
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o);

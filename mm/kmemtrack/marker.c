@@ -62,7 +62,6 @@ void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
 	m->virt = of->virt;
 	m->percpu = of->percpu;
 	m->apart = of->apart;
-	m->exact_later = of->exact_later;
 	m->useless = useless;
 }
 

@@ -12,10 +12,8 @@
  * rules_off.
  *
  * Rules of the core, which the kernel has no part in: what is born during a
- * mark counts as reached (kmt_insert()), kmemleak_transient_leak() spares a
- * block once (accuse_white() in recheck.c, note_suspect() in judge.c), and how
- * a word on the stack of a sleeper is told from what is left over there
- * (left_over() in mark.c).
+ * mark counts as reached (kmt_insert()), and kmemleak_transient_leak() spares a
+ * block once (accuse_white() in recheck.c, note_suspect() in judge.c).
  */
 #ifndef _KMT_POLICY_H
 #define _KMT_POLICY_H
@@ -32,8 +30,7 @@
 /* Bits of rules_off; they stay, new ones are added behind. */
 enum kmt_rule {
 	KMT_RULE_FRAMES,
-	KMT_RULE_NAPS,
-	KMT_RULE_KTHREADD,
+	KMT_RULE_KTHREADD = 2,	/* bit 1 is not used any more */
 	KMT_RULE_IRQ_STACKS,
 	KMT_RULE_FOREIGN,
 	KMT_RULE_PIPES,
@@ -73,18 +70,6 @@ static inline unsigned long kmt_stack_from(struct task_struct *task,
 	else if (!task_curr(task))
 		sp = kmt_saved_sp(task);
 	return kmt_in(stack, sp) ? sp : stack->lo;
-}
-
-/*
- * NAPS: a task that has been asleep since before a block was born has no
- * reference to it, unless somebody else linked the block to something on the
- * task's stack: then the block points there, or what it is behind is a callback
- * of RCU with which the task waits. In use or not, frames have words that were
- * never written, with what was in that place before.
- */
-static inline bool kmt_stack_naps(void)
-{
-	return kmt_rule(KMT_RULE_NAPS);
 }
 
 /*

@@ -9,8 +9,6 @@
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/rcupdate.h>
-#include <linux/rcupdate_wait.h>
-#include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
@@ -106,68 +104,9 @@ static void mark_percpu(struct kmt_marker *m)
 	}
 }
 
-/* What clocks may differ by: ticks, and a 256th of the time that is measured. */
-#define KMT_CLOCK_SLACK	4
-
-/*
- * When a sleeping task ran last, in jiffies; false if that cannot be told. The
- * clock is the run queue's: it stands still in interrupts or while another
- * guest runs if the kernel accounts for those.
- */
-static bool asleep_since(struct task_struct *task, u32 *since)
-{
-	u64 now = local_clock(), ran = READ_ONCE(task->se.exec_start);
-	unsigned long ticks;
-
-	if (IS_ENABLED(CONFIG_IRQ_TIME_ACCOUNTING) ||
-	    IS_ENABLED(CONFIG_PARAVIRT_TIME_ACCOUNTING))
-		return false;
-	if (READ_ONCE(task->on_rq) || !ran || now < ran)
-		return false;
-	ticks = nsecs_to_jiffies(now - ran);
-	*since = (u32)jiffies - ticks + ticks / 256 + KMT_CLOCK_SLACK;
-	return true;
-}
-
 static unsigned long switches(struct task_struct *task)
 {
 	return READ_ONCE(task->nvcsw) + READ_ONCE(task->nivcsw);
-}
-
-/*
- * Who waits for a grace period has a callback on its stack, on a list with one
- * link only: others are queued behind it, and know nothing of what is before
- * them.
- */
-static void mark_rcu_wait(struct kmt_marker *m, unsigned long lo,
-			  unsigned long hi)
-{
-	const struct callback_head *head;
-	unsigned long next;
-
-	for (head = (void *)lo; head + 1 <= (struct callback_head *)hi;
-	     head = (void *)head + sizeof(long)) {
-		if (likely(READ_ONCE_NOCHECK(head->func) != wakeme_after_rcu))
-			continue;
-		next = (unsigned long)READ_ONCE_NOCHECK(head->next);
-		kmt_mark_words(m, &next, 1);
-	}
-}
-
-/* A task that is switched out, since when if that is known. */
-static void mark_asleep(struct kmt_marker *m, struct task_struct *task,
-			const struct kmt_range *stack,
-			const struct kmt_roots *roots)
-{
-	unsigned long from = kmt_stack_from(task, stack, roots);
-	u32 since;
-
-	if (!kmt_stack_naps() || !asleep_since(task, &since)) {
-		kmt_mark_block(m, from, stack->hi);
-		return;
-	}
-	kmt_mark_nap(m, stack, from, since);
-	mark_rcu_wait(m, ALIGN(from, sizeof(long)), stack->hi);
 }
 
 static void mark_live(struct kmt_marker *m, struct task_struct *task,
@@ -179,7 +118,7 @@ static void mark_live(struct kmt_marker *m, struct task_struct *task,
 	if (task == roots->scanner)
 		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
 	else if (!task_curr(task))
-		mark_asleep(m, task, stack, roots);
+		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
 	/*
 	 * The rest is on a CPU: while nothing else runs with the stopper that
 	 * holds it; else it is read then, or all of it now. It was asleep when

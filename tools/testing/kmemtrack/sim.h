@@ -117,7 +117,6 @@ struct sim {
 	unsigned int markers;
 	unsigned int still_stack;
 	bool parallel;
-	bool exact_later;
 	/* Blocks are summed up beforehand. */
 	bool sums;
 	void (*on_phase)(struct sim *s, enum sim_phase phase);

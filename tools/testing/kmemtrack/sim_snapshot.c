@@ -207,10 +207,8 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
  */
 bool sim_snapshot(struct sim *s, unsigned long lo, unsigned long hi)
 {
-	s->m.exact_later = s->exact_later;
 	s->m.sums = false;
 	sim_mark(s, lo, hi);
-	s->m.exact_later = false;
 	phase(s, SIM_MARKED);
 	return sim_confirm(s, lo, hi);
 }

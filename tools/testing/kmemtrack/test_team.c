@@ -191,7 +191,6 @@ static void test_give_up(void **state)
 /* What roots lead to waits until all are read, as long as there is room. */
 static void test_later(void **state)
 {
-	const struct kmt_range stack = { ROOT(8), ROOT(16) };
 	struct sim *s = sim_new(63, 1000, 512);
 	unsigned long words[64];
 	unsigned int i;
@@ -207,7 +206,7 @@ static void test_later(void **state)
 	kmt_mark_begin(&s->m);
 	s->m.later = true;
 	kmt_mark_block(&s->m, ROOT(0), ROOT(4));
-	kmt_mark_nap(&s->m, &stack, ROOT(8), s->now);
+	kmt_mark_block(&s->m, ROOT(8), ROOT(12));
 	kmt_mark_words(&s->m, (unsigned long[]){ BLOCK(5) }, 1);
 	assert_in_range(s->m.depth, 1, 256);
 	assert_true(sim_white(s, BLOCK(1)));

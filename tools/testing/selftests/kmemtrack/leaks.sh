@@ -27,9 +27,6 @@ lose()
 		inject "leak $2" ;;
 	kmalloc-1m|kmalloc-128k|vzalloc-256k|vmalloc-100k)
 		inject "leak $2 5" ;;
-	stale-frame)
-		# It sleeps.
-		[ $(($1 % 4)) != 1 ] || inject "leak $2 24" ;;
 	new-thread)
 		inject "leak $2" && inject "leak $2" && inject "leak $2" ;;
 	*)

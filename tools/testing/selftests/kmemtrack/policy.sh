@@ -11,8 +11,8 @@ cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 PARAM=/sys/module/kmemtrack/parameters
-# In the order of their bits
-RULES="FRAMES NAPS KTHREADD IRQ_STACKS FOREIGN PIPES MAPPED OWN STRUCT_PAGES
+# In the order of their bits; one has no rule any more
+RULES="FRAMES - KTHREADD IRQ_STACKS FOREIGN PIPES MAPPED OWN STRUCT_PAGES
 	INNER BYTES PERCPU"
 
 # Snapshots only, however slow the machine
@@ -173,8 +173,6 @@ units=blocks
 trace=quiet
 rule FRAMES "a dead frame is no reference" "one hides a leak" \
 	1 leak dead-frame 20
-rule NAPS "nor is a word older than the block" "one hides a leak" \
-	1 leak stale-frame 20
 # One block at a time seems to be referenced.
 units=batches
 # Elsewhere than on User-mode Linux so many are hidden anyway that more are needed
