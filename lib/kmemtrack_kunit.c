@@ -351,7 +351,7 @@ static void verdicts(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, is_leak(e, tail));
 	KUNIT_EXPECT_TRUE(test, is_leak(e, busy));
 	/* What was cleared stays away. */
-	KUNIT_EXPECT_EQ(test, kmt_clear(&e->core), 2);
+	KUNIT_EXPECT_EQ(test, kmt_clear(&e->m, jiffies), 2);
 	suspect(e);
 	judge(e);
 	KUNIT_EXPECT_EQ(test, e->v.leaks, 0);

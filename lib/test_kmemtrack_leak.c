@@ -349,6 +349,23 @@ static int leak_page(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
+/* Leads to blocks that were freed: what is allocated next may be in their place. */
+static int leak_dangling(const struct tk_kind *k, unsigned int n)
+{
+	void **pointers = kcalloc(n, sizeof(*pointers), GFP_KERNEL);
+	unsigned int i;
+
+	if (!pointers)
+		return -ENOMEM;
+	for (i = 0; i < n; i++)
+		pointers[i] = kmem_cache_alloc(tk_cache(TK_CACHE), GFP_KERNEL);
+	for (i = 0; i < n; i++)
+		if (pointers[i])
+			kmem_cache_free(tk_cache(TK_CACHE), pointers[i]);
+	tk_note(k, pointers, n * sizeof(*pointers), TK_KFREE, TK_LEAKED);
+	return 0;
+}
+
 #define KMALLOC(bytes)							\
 	{ "kmalloc-" #bytes, leak_kmalloc, .size = (bytes), .count = 2 }
 
@@ -396,5 +413,6 @@ const struct tk_kind tk_leak_kinds[] = {
 	{ "updated", leak_updated, .size = 88 },
 	{ "part", leak_part },
 	{ "page", leak_page },
+	{ "dangling", leak_dangling, .count = 20 },
 	{}
 };

@@ -18,6 +18,7 @@
  *	drop <kind>		lose the references to what is held
  *	free			free what is held
  *	reap			free everything, the leaks too
+ *	reclaim <address>	kfree() what an instance that was unloaded left
  *
  * test_kmemtrack_kinds beside it has a line "leak <kind>" or "hold <kind>"
  * for each kind.  test_kmemtrack_unwound has the backtrace of the last "caller".
@@ -62,16 +63,17 @@ struct kmem_cache *tk_cache(enum tk_how how)
 	return caches[how - TK_CACHE];
 }
 
-enum verb { LEAK, HOLD, DROP, FREE, REAP, UNLOAD, NR_VERBS };
+enum verb { LEAK, HOLD, DROP, FREE, REAP, RECLAIM, UNLOAD, NR_VERBS };
 
 static const char * const verbs[NR_VERBS] = {
-	"leak", "hold", "drop", "free", "reap", "unload",
+	"leak", "hold", "drop", "free", "reap", "reclaim", "unload",
 };
 
 struct job {
 	enum verb verb;
 	const struct tk_kind *kind;
 	unsigned int count;
+	unsigned long addr;
 	int ret;
 	struct completion done;
 };
@@ -174,6 +176,9 @@ static noinline int execute(struct job *job)
 		end_all();
 		tk_free(NULL, TK_ALL);
 		return 0;
+	case RECLAIM:
+		kfree((void *)job->addr);
+		return 0;
 	case UNLOAD:
 		free_held(true);
 		end_all();
@@ -260,6 +265,8 @@ static int parse(char *text, struct job *job)
 			break;
 	if (job->verb == UNLOAD)
 		return -EINVAL;
+	if (job->verb == RECLAIM)
+		return name && !count ? kstrtoul(name, 0, &job->addr) : -EINVAL;
 	if (job->verb >= FREE)
 		return name ? -EINVAL : 0;
 	job->kind = name ? find_kind(name, job->verb != LEAK) : NULL;

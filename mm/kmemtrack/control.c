@@ -5,6 +5,7 @@
 #include <linux/module.h>
 
 #include "glue.h"
+#include "mark.h"
 
 #define KMT_DEFAULT_PERIOD	CONFIG_KMEMTRACK_SCAN_PERIOD
 
@@ -26,9 +27,20 @@ static int switch_off(void)
 	return 0;
 }
 
+/* Under kmt_scan_mutex; empty but for that time, so that it refers to nothing. */
+static struct kmt_marker clear_marker;
+
 static int clear(void)
 {
-	kmt_clear(&kmt_core);
+	struct kmt_grey stack;
+	unsigned long nr;
+
+	kmt_marker_init(&clear_marker, &kmt_core, &stack, 1);
+	nr = kmt_clear(&clear_marker, jiffies);
+	memset(&clear_marker, 0, sizeof(clear_marker));
+	/* What is born from now on is to be younger. */
+	if (nr)
+		schedule_timeout_uninterruptible(1);
 	return 0;
 }
 

@@ -114,7 +114,8 @@ static __always_inline bool read_at_once(struct kmt_marker *m,
 	unsigned long end = ALIGN_DOWN(self.hi, sizeof(long));
 
 	/* Of a holder its own references count, too. */
-	if ((o->flags & KMT_ALIAS) || !kmt_is_plainly_read(o))
+	if ((o->flags & KMT_ALIAS) || !kmt_is_plainly_read(o) ||
+	    kmt_is_cleared(o))
 		return false;
 	if (!kmt_is_plain(m) || o->size > KMT_STEP_WORDS * sizeof(long) ||
 	    !has_room(m, o->size))
@@ -167,7 +168,8 @@ static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 	if (!o)
 		return KMT_USELESS;
 	m->near = o;
-	if (unlikely(m->filter && !(o->flags & (KMT_SUSPECT | KMT_ALIAS)))) {
+	if (unlikely(m->filter && !(o->flags & (KMT_SUSPECT | KMT_ALIAS))) ||
+	    unlikely(m->dated && kmt_is_younger(o->born, m->date))) {
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		return KMT_COUNTED;
 	}

@@ -60,7 +60,7 @@ static u8 to_min(int min_count)
 {
 	if (min_count < 0)
 		return KMT_MIN_BLACK;
-	return min(min_count, KMT_MIN_BLACK - 1);
+	return min(min_count, KMT_MIN_MAX);
 }
 
 static void note_untracked(int err, gfp_t gfp)

@@ -237,35 +237,58 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 	}
 }
 
+/* Clears @o; false if it is no leak, or not any more. */
+static bool clear_leak(struct kmt_marker *m, struct kmt_object *o, u32 now)
+{
+	struct kmt_object copy;
+	struct kmt_tree *tree;
+	unsigned long flags;
+	bool leak;
+	u32 crc;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return false;
+	copy = *o;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	if (!(copy.flags & KMT_LEAK))
+		return false;
+	crc = kmt_sum_object(m, o, &copy);
+	tree = relock(m->core, o, &copy, &flags);
+	if (!tree)
+		return false;
+	leak = o->flags & KMT_LEAK;
+	if (leak) {
+		o->min = KMT_MIN_CLEARED;
+		o->crc = crc;
+		o->born = now;
+		kmt_change_flags(o, 0, KMT_SUSPECT | KMT_LEAK | KMT_NEW |
+				 KMT_INDIRECT | KMT_COVERED);
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return leak;
+}
+
 /**
- * kmt_clear - make everything that is reported now a root
- * @core: tracker
+ * kmt_clear - never report again what is reported now
+ * @m: marker, for its buffer and its budget
+ * @now: low 32 bits of jiffies
+ *
+ * The blocks are read by later marks, in case they are used after all. As long
+ * as their contents stay what they are, they refer to nothing that is born later
+ * than @now.
  *
  * Context: no lock held, no mark under way.
  * Return: how many blocks that were.
  */
-unsigned long kmt_clear(struct kmt_core *core)
+unsigned long kmt_clear(struct kmt_marker *m, u32 now)
 {
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 	unsigned long nr = 0;
 
-	kmt_for_each_cell(core, chunk, o) {
-		struct kmt_tree *tree;
-		unsigned long flags;
-
-		if (!kmt_seems_accused(o))
-			continue;
-		tree = kmt_lock_object(core, o, &flags);
-		if (!tree)
-			continue;
-		if (o->flags & KMT_LEAK) {
-			o->min = KMT_MIN_GREY;
-			kmt_change_flags(o, 0, KMT_SUSPECT | KMT_LEAK |
-					 KMT_NEW | KMT_INDIRECT | KMT_COVERED);
+	kmt_for_each_cell(m->core, chunk, o)
+		if (kmt_seems_accused(o) && clear_leak(m, o, now))
 			nr++;
-		}
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
-	}
 	return nr;
 }

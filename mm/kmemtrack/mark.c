@@ -11,7 +11,8 @@
 /* After a root was read. */
 static void follow_up(struct kmt_marker *m)
 {
-	if (!m->later || m->depth + m->blocks > m->max / 4)
+	/* Other blocks have another date, or none. */
+	if (!m->dated && (!m->later || m->depth + m->blocks > m->max / 4))
 		kmt_mark_drain(m);
 }
 
@@ -77,6 +78,64 @@ static void mark_words(struct kmt_reader *r, unsigned int nr)
 	look(r->m, r->m->buf, nr, r->at, r->from);
 }
 
+static void sum_words(struct kmt_reader *r, unsigned int nr)
+{
+	r->m->words += nr;
+	r->m->sum = kmt_sum(r->m->buf, nr, r->m->sum);
+}
+
+/**
+ * kmt_sum_object - sum up the contents of a block
+ * @m: marker, for its buffer
+ * @o: cell of the block
+ * @copy: what the cell held when the block was chosen
+ *
+ * Context: no lock held.
+ * Return: the checksum, never 0.
+ */
+u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
+		   const struct kmt_object *copy)
+{
+	struct kmt_reader r = { .words = sum_words, .m = m };
+
+	m->sum = 0;
+	kmt_read_object(&r, o, copy);
+	return kmt_sum_end(m->sum);
+}
+
+/* Makes a block a root that was cleared and has changed since. */
+static void make_grey(struct kmt_marker *m, struct kmt_object *o)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	if (kmt_is_cleared(o))
+		o->min = KMT_MIN_GREY;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+/*
+ * Reads a block that was cleared. If its contents are what they were then, no
+ * word in it can be a reference to a younger block: what looks like one points
+ * to what was in that place before. If they are not, somebody uses the block: it
+ * was no leak, and is a root from now on.
+ */
+static void read_cleared(struct kmt_marker *m, struct kmt_object *o,
+			 const struct kmt_object *copy)
+{
+	struct kmt_reader r = { .words = mark_words, .m = m, .from = o };
+
+	m->date = copy->born;
+	m->dated = kmt_sum_object(m, o, copy) == copy->crc;
+	kmt_read_object(&r, o, copy);
+	if (!m->dated && !m->filter)
+		make_grey(m, o);
+	m->dated = false;
+}
+
 /* Puts the parts of a large block on the mark stack if others may help. */
 static bool split(struct kmt_marker *m, struct kmt_object *o,
 		  const struct kmt_object *copy)
@@ -127,7 +186,9 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 	kmt_change_flags(o, KMT_SCANNED, 0);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	m->objects++;
-	if (!split(m, o, &copy))
+	if (unlikely(kmt_is_cleared(&copy)))
+		read_cleared(m, o, &copy);
+	else if (!split(m, o, &copy))
 		kmt_read_object(&r, o, &copy);
 }
 
@@ -214,7 +275,9 @@ void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o)
 		return;
 	copy = *o;
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	if (kmt_reached(&copy, m->core->epoch) && kmt_is_read(&copy))
+	if (unlikely(kmt_is_cleared(&copy)) && kmt_is_read(&copy))
+		read_cleared(m, o, &copy);
+	else if (kmt_reached(&copy, m->core->epoch) && kmt_is_read(&copy))
 		kmt_read_object(&r, o, &copy);
 	kmt_mark_drain(m);
 }

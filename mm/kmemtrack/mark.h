@@ -104,6 +104,8 @@ struct kmt_filter {
  * @sums: blocks were summed up: those that did not change need no look
  * @summing: words are summed up, and not followed
  * @found: a word may be a reference to a suspect, while @summing
+ * @dated: references to blocks that are younger than @date do not count
+ * @date: low 32 bits of jiffies
  * @sum: of the words so far
  * @team: others that share the mark; NULL if there are none
  * @turns: units of work that were taken by one of several markers; NULL if
@@ -145,6 +147,8 @@ struct kmt_marker {
 	bool sums;
 	bool summing;
 	bool found;
+	bool dated;
+	u32 date;
 	u64 sum;
 	struct kmt_team *team;
 	atomic_long_t *turns;
@@ -251,6 +255,8 @@ void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 void kmt_mark_drain(struct kmt_marker *m);
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o);
+u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
+		   const struct kmt_object *copy);
 void kmt_mark_wide(struct kmt_marker *m);
 bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk);
 void kmt_mark_sweep(struct kmt_marker *m);
@@ -423,7 +429,7 @@ void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age);
 void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_acquit(struct kmt_core *core, struct kmt_object *o);
-unsigned long kmt_clear(struct kmt_core *core);
+unsigned long kmt_clear(struct kmt_marker *m, u32 now);
 
 /* classify.c */
 void kmt_classify(struct kmt_marker *m);

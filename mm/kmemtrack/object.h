@@ -61,6 +61,8 @@ enum kmt_space {
 /* Values of kmt_object.min with a meaning of their own. */
 #define KMT_MIN_GREY	0	/* a root: read, never reported */
 #define KMT_MIN_BLACK	0xff	/* ignored: not read, never reported */
+#define KMT_MIN_CLEARED	0xfe	/* was reported, and cleared: never again */
+#define KMT_MIN_MAX	0xfd	/* most references that a block can need */
 
 #define KMT_COUNT_MAX	0xff
 
@@ -73,9 +75,10 @@ enum kmt_space {
  * @pid: of the allocating task
  * @start: in an auxiliary cell, the first byte of the scan area or the
  *	address of the block that gets the references in excess
- * @born: low 32 bits of jiffies at the allocation
+ * @born: low 32 bits of jiffies at the allocation; of a block that was cleared,
+ *	at that
  * @crc: checksum of the contents when it was suspected, or when nothing in it
- *	referred to a suspect; 0 if neither
+ *	referred to a suspect; of a block that was cleared, at that; else 0
  * @comm: handle of the allocating task's name
  * @flags: KMT_*
  * @epoch: mark in which @count and KMT_SCANNED are valid
@@ -175,7 +178,20 @@ static inline enum kmt_space kmt_space(const struct kmt_object *o)
 /* Whether a reference count decides the fate of this block. */
 static inline bool kmt_judged(const struct kmt_object *o)
 {
-	return o->min != KMT_MIN_GREY && o->min != KMT_MIN_BLACK;
+	static_assert(KMT_MIN_GREY == 0);
+	return (u8)(o->min - 1) < KMT_MIN_MAX;
+}
+
+/* Whether it was reported and then cleared, and had not changed when last read. */
+static inline bool kmt_is_cleared(const struct kmt_object *o)
+{
+	return o->min == KMT_MIN_CLEARED;
+}
+
+/* Whether a block that was born at @born is younger than @date; both in jiffies. */
+static inline bool kmt_is_younger(u32 born, u32 date)
+{
+	return (s32)(born - date) > 0;
 }
 
 /* Whether mark @epoch got to this block. */

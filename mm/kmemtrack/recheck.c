@@ -299,7 +299,8 @@ static void sum_block(struct kmt_marker *m, struct kmt_object *o)
 		return;
 	m->sum = 0;
 	m->found = false;
-	if (to_be_reread(o) && !sum_small(m, o))
+	/* The checksum of a block that was cleared is kept. */
+	if (to_be_reread(o) && !kmt_is_cleared(o) && !sum_small(m, o))
 		sum_large(m, o, tree, flags);
 	else
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -363,14 +364,20 @@ static bool is_section(const struct kmt_object *o)
 static void recheck_object(struct kmt_marker *m, struct kmt_object *o)
 {
 	m->objects++;
-	if (m->sums && likely(is_unchanged(m, o)))
+	if (unlikely(kmt_is_cleared(o))) {
+		/* As in read_cleared(). */
+		m->dated = is_unchanged(m, o);
+		m->date = o->born;
+	} else if (m->sums && likely(is_unchanged(m, o))) {
 		return;
+	}
 	read_block(m, o);
 	if (m->sums && !is_section(o)) {
 		m->bytes = true;
 		read_block(m, o);
 		m->bytes = false;
 	}
+	m->dated = false;
 	if (unlikely(m->depth + m->blocks))
 		kmt_mark_drain(m);
 }

@@ -19,7 +19,8 @@ void oracle_fail(const char *file, int line, const char *what)
 
 bool block_judged(const struct block *b)
 {
-	return b->min != KMT_MIN_GREY && b->min != KMT_MIN_BLACK;
+	return b->min != KMT_MIN_GREY && b->min != KMT_MIN_BLACK &&
+	       b->min != KMT_MIN_CLEARED;
 }
 
 struct block *oracle_find(struct model *m, enum kmt_space space,
@@ -131,6 +132,21 @@ void oracle_words(const struct block *b,
 
 	for (i = 0; i < nr; i++)
 		range_words(&ranges[i], fn, arg);
+}
+
+static void sum_word(void *arg, unsigned long word)
+{
+	u32 *sum = arg;
+
+	*sum = kmt_env_crc(*sum, &word, sizeof(word));
+}
+
+u32 block_sum(const struct block *b)
+{
+	u32 sum = 0;
+
+	oracle_words(b, sum_word, &sum);
+	return sum;
 }
 
 struct kmt_object oracle_look(struct model *m, const struct block *b)

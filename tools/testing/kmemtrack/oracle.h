@@ -57,6 +57,8 @@ struct block {
 	bool aliased;
 	unsigned long alias;
 	u32 crc;
+	/* Of what was in it when it was cleared. */
+	u32 cleared;
 	/* Outside of scans both are the same, but for the counts. */
 	struct fate fate[NR_BOUNDS];
 };
@@ -71,6 +73,9 @@ struct model {
 	/* Only references to suspects count, and those at odd addresses, too. */
 	bool sift;
 	bool bytes;
+	/* Only references to what is not younger than that count. */
+	bool dated;
+	u32 date;
 	/* Blocks were summed up: they are searched at all addresses at once. */
 	bool sums;
 	/* A mark is under way: what is born counts as reached. */
@@ -125,6 +130,8 @@ bool block_read(const struct block *b);
 /* It is neither suspect nor reported, whatever was said of it. */
 void block_pardon(struct block *b);
 void fate_acquit(struct fate *f);
+/* Of all its words; those that are zero in front make no difference. */
+u32 block_sum(const struct block *b);
 unsigned int block_ranges(const struct block *b, struct kmt_range *ranges);
 /* Its memory may be read, or not any more. */
 void block_own(const struct block *b, bool owned);

@@ -68,6 +68,8 @@ static bool refer(struct model *m, enum kmt_space space, unsigned long *word)
 	f = &b->fate[m->bound];
 	if (m->sift && !f->suspect && !b->aliased)
 		return false;
+	if (m->dated && (s32)(b->born - m->date) > 0)
+		return false;
 	/*
 	 * References to a reported block are not looked for then. They are found
 	 * only if a suspect lies where the filter cannot tell the two apart.
@@ -122,11 +124,16 @@ static void read_block(struct model *m, const struct block *b)
 {
 	bool fresh = is_fresh(m, b);
 
+	/* What has not changed since cannot refer to what was born since. */
+	m->dated = !b->lost && b->min == KMT_MIN_CLEARED &&
+		   b->cleared == block_sum(b);
+	m->date = b->born;
 	/* The pass for odd addresses looks at words of fresh blocks only. */
 	if (!m->bytes || fresh)
 		oracle_words(b, mark_word, m);
 	if (m->sums ? is_summed(b) != m->bytes || fresh : m->bytes)
 		block_bytes(b, mark_word, m);
+	m->dated = false;
 }
 
 void oracle_follow(struct model *m)
@@ -160,6 +167,9 @@ void oracle_mark(struct model *m)
 	while ((b = oracle_each(m, b))) {
 		b->fate[FEWEST].count = 0;
 		b->fate[FEWEST].reached = false;
+		if (b->min == KMT_MIN_CLEARED && block_read(b) &&
+		    b->cleared != block_sum(b))
+			b->min = KMT_MIN_GREY;
 	}
 	m->hull = m->ever;
 	m->bound = FEWEST;

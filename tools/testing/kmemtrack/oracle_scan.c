@@ -2,21 +2,6 @@
 /* A scan of two marks, and what both ways to scan have in common: verdicts. */
 #include "oracle.h"
 
-static void crc_word(void *arg, unsigned long word)
-{
-	u32 *crc = arg;
-
-	*crc = kmt_env_crc(*crc, &word, sizeof(word));
-}
-
-static u32 sum(const struct block *b)
-{
-	u32 crc = 0;
-
-	oracle_words(b, crc_word, &crc);
-	return crc;
-}
-
 static void begin_mark(struct model *m)
 {
 	oracle_mark(m);
@@ -51,7 +36,7 @@ static void suspect_all(struct model *m)
 		suspect(&b->fate[MOST]);
 		if (!f->suspect)
 			continue;
-		b->crc = sum(b);
+		b->crc = block_sum(b);
 		/* Nobody has to wait for what is a leak already. */
 		if (f->leak)
 			continue;
@@ -65,7 +50,7 @@ static void suspect_all(struct model *m)
 
 static bool is_doubtful(struct model *m, const struct block *b, u32 min_age)
 {
-	return !b->fate[m->bound].suspect || b->crc != sum(b) ||
+	return !b->fate[m->bound].suspect || b->crc != block_sum(b) ||
 	       m->s->now - b->born < min_age;
 }
 

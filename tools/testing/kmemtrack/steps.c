@@ -335,11 +335,13 @@ static void do_clear(struct steps *t)
 
 		if (!b->used || b->lost || !b->fate[FEWEST].leak)
 			continue;
-		b->min = KMT_MIN_GREY;
+		b->min = KMT_MIN_CLEARED;
+		b->born = t->m.s->now;
+		b->cleared = block_sum(b);
 		block_pardon(b);
 		nr++;
 	}
-	AGREE(kmt_clear(&t->m.s->core) == nr);
+	AGREE(kmt_clear(&t->m.s->m, t->m.s->now) == nr);
 }
 
 /* What may happen at any time: memory comes, goes and changes. */

@@ -88,7 +88,7 @@ static void test_bytes(void **state)
 	sim_put(ROOT(2), HOLDER);
 	scan(s);
 	assert_true(sim_leak(s, TARGET));
-	assert_int_equal(kmt_clear(&s->core), 1);
+	assert_int_equal(kmt_clear(&s->m, s->now), 1);
 	kmt_set_min(&s->core, KMT_VIRT, TARGET, 1);
 	memcpy((char *)sim_host(ROOT(8)) + 3, &word, 8);
 	scan(s);

@@ -240,11 +240,11 @@ static void test_clear(void **state)
 		sim_alloc(s, BLOCK(i), 64);
 	sim_put(BLOCK(0), BLOCK(9));
 	first(s);
-	assert_int_equal(kmt_clear(&s->core), 0);
+	assert_int_equal(kmt_clear(&s->m, s->now), 0);
 	second(s, 0);
 	assert_int_equal(s->v.leaks, 10);
 	sim_alloc(s, BLOCK(10), 64);
-	assert_int_equal(kmt_clear(&s->core), 10);
+	assert_int_equal(kmt_clear(&s->m, s->now), 10);
 	check_core(s);
 	for (i = 0; i < 10; i++)
 		assert_false(sim_leak(s, BLOCK(i)));
@@ -252,11 +252,75 @@ static void test_clear(void **state)
 	second(s, 0);
 	assert_int_equal(s->v.leaks, 1);
 	assert_true(sim_leak(s, BLOCK(10)));
-	/* They are roots now. */
+	/* Somebody uses one of them: it is a root now. */
 	sim_put(BLOCK(4), BLOCK(10));
 	first(s);
 	second(s, 0);
 	assert_int_equal(s->v.leaks, 0);
+}
+
+/*
+ * A block that was cleared, and did not change, refers to what is older only: a
+ * younger block is where an older one was.
+ */
+static void test_cleared_holder(void **state)
+{
+	const unsigned long holders[] = { BLOCK(0), SIM_VMALLOC };
+	unsigned int i, wait;
+
+	for (i = 0; i < ARRAY_SIZE(holders); i++) {
+		for (wait = 0; wait < 2; wait++) {
+			struct sim *s = sim_new(100, 1000, 512);
+
+			sim_alloc(s, holders[i], 64);
+			sim_alloc(s, BLOCK(2), 64);
+			sim_put(ROOT(0), BLOCK(2));
+			sim_put(holders[i] + 8, BLOCK(1));
+			sim_put(holders[i] + 16, BLOCK(2));
+			sim_scan(s, ROOT(0), ROOT(8));
+			assert_int_equal(s->v.leaks, 1);
+			assert_int_equal(kmt_clear(&s->m, s->now), 1);
+			s->now++;
+			sim_alloc(s, BLOCK(1), 64);
+			sim_put(ROOT(0), 0);
+			if (wait) {
+				first(s);
+				second(s, 0);
+			} else {
+				assert_true(sim_snapshot(s, ROOT(0), ROOT(8)));
+			}
+			assert_int_equal(s->v.leaks, 1);
+			assert_true(sim_leak(s, BLOCK(1)));
+			/* That it holds them is told from a change. */
+			sim_put(holders[i] + 24, 1);
+			if (wait) {
+				first(s);
+				second(s, 0);
+			} else {
+				assert_true(sim_snapshot(s, ROOT(0), ROOT(8)));
+			}
+			assert_int_equal(s->v.leaks, 0);
+			sim_delete(s);
+		}
+	}
+}
+
+/* It changes while nothing but the snapshot is left to see it. */
+static void test_cleared_late(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(0), 64);
+	sim_scan(s, ROOT(0), ROOT(8));
+	assert_int_equal(kmt_clear(&s->m, s->now), 1);
+	s->now++;
+	sim_alloc(s, BLOCK(1), 64);
+	sim_alloc(s, BLOCK(2), 64);
+	s->late_phase = SIM_ACCUSED;
+	sim_put_late(s, BLOCK(0) + 8, BLOCK(1));
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(8)));
+	assert_int_equal(s->v.leaks, 1);
+	assert_true(sim_leak(s, BLOCK(2)));
 }
 
 /* An old suspicion does not count: the marks of one scan belong together. */
@@ -288,6 +352,8 @@ int main(void)
 		T(test_born_between),
 		T(test_unreadable),
 		T(test_clear),
+		cmocka_unit_test(test_cleared_holder),
+		T(test_cleared_late),
 		T(test_stale_suspicion),
 	};
 

@@ -79,7 +79,7 @@ static int setup(void **state)
 	struct sim *s = sim_new(63, 2, 4);
 	struct kmt_verdict v;
 
-	sim_alloc_min(s, SIM_LINEAR, SIM_LINEAR_LEN, KMT_MIN_BLACK - 1);
+	sim_alloc_min(s, SIM_LINEAR, SIM_LINEAR_LEN, KMT_MIN_MAX);
 	sim_mark(s, ROOT(0), ROOT(1));
 	kmt_accuse(&s->m, &s->filter, &v);
 	assert_int_equal(v.suspects, 1);

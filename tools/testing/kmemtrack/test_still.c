@@ -31,7 +31,7 @@ static void test_each_word(void **state)
 		o = sim_object(s, KMT_VIRT, OBJECT);
 		assert_int_equal(o.count, inside);
 		sim_put(SIM_VMALLOC + at, 0);
-		kmt_clear(&s->core);
+		kmt_clear(&s->m, s->now);
 		kmt_set_min(&s->core, KMT_VIRT, OBJECT, 200);
 	}
 }

@@ -202,7 +202,7 @@ static void scan_once(struct sim *s)
 {
 	sim_scan(s, ROOT(0), ROOT(WORKERS * SLOTS));
 	assert(!s->v.leaks);
-	assert(!kmt_clear(&s->core));
+	assert(!kmt_clear(&s->m, s->now));
 	__atomic_fetch_add(&scans, 1, __ATOMIC_RELAXED);
 }
 
