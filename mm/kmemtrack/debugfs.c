@@ -82,16 +82,22 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 }
 
 /**
- * kmt_report_refresh - see to it that a read sees the present
+ * kmt_report_start - for both files: begin to print, and wait for a scan
  * @seq: file whose private data is the report
  * @pos: where reading starts; a report that is being read stays as it is
  *
- * Return: the report, or an error pointer if there is none at all.
+ * Until kmt_report_stop() there is no scan: whoever copies or prints the report
+ * has addresses of leaks in registers and on the stack, which are no references.
+ *
+ * Context: may sleep as long as a scan takes.
+ * Return: the report, or an error pointer: -EINTR if the task is being killed.
  */
-struct kmt_report *kmt_report_refresh(struct seq_file *seq, loff_t pos)
+struct kmt_report *kmt_report_start(struct seq_file *seq, loff_t pos)
 {
 	struct kmt_report *report;
 
+	if (mutex_lock_killable(&kmt_scan_mutex))
+		return ERR_PTR(-EINTR);
 	if (pos && seq->private)
 		return seq->private;
 	report = kmt_report_open(KMT_LEAK);
@@ -102,7 +108,17 @@ struct kmt_report *kmt_report_refresh(struct seq_file *seq, loff_t pos)
 	return report;
 }
 
-/* For both files: frees what kmt_report_refresh() made. */
+/**
+ * kmt_report_stop - let scans go on
+ * @v: what the file's start function or the last next function returned
+ */
+void kmt_report_stop(const void *v)
+{
+	if (v != ERR_PTR(-EINTR))
+		mutex_unlock(&kmt_scan_mutex);
+}
+
+/* For both files: frees what kmt_report_start() made. */
 int kmt_file_release(struct inode *inode, struct file *file)
 {
 	struct seq_file *seq = file->private_data;
@@ -117,7 +133,7 @@ int kmt_file_release(struct inode *inode, struct file *file)
  */
 static void *site_start(struct seq_file *seq, loff_t *pos)
 {
-	struct kmt_report *report = kmt_report_refresh(seq, *pos);
+	struct kmt_report *report = kmt_report_start(seq, *pos);
 
 	if (IS_ERR(report))
 		return report;
@@ -134,6 +150,7 @@ static void *site_next(struct seq_file *seq, void *v, loff_t *pos)
 
 static void site_stop(struct seq_file *seq, void *v)
 {
+	kmt_report_stop(v);
 }
 
 static int site_show(struct seq_file *seq, void *v)

@@ -12,7 +12,7 @@
 
 static void *record_start(struct seq_file *seq, loff_t *pos)
 {
-	struct kmt_report *report = kmt_report_refresh(seq, *pos);
+	struct kmt_report *report = kmt_report_start(seq, *pos);
 
 	if (IS_ERR(report))
 		return report;
@@ -29,6 +29,7 @@ static void *record_next(struct seq_file *seq, void *v, loff_t *pos)
 
 static void record_stop(struct seq_file *seq, void *v)
 {
+	kmt_report_stop(v);
 }
 
 static int record_show(struct seq_file *seq, void *v)

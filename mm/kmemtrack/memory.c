@@ -123,9 +123,22 @@ void kmemtrack_split_page(struct page *page, unsigned long nr)
 		set_page_private(page + nr, 0);
 }
 
+/* Marks the pages behind a buffer of vzalloc(). */
+static void mark_vpages(const void *mem, unsigned long private)
+{
+	const struct vm_struct *area = find_vm_area(mem);
+	unsigned int i;
+
+	for (i = 0; area && i < area->nr_pages; i++)
+		set_page_private(area->pages[i], private);
+}
+
 /**
  * kmt_own_vzalloc - a large buffer that is never scanned or reported
  * @bytes: size
+ *
+ * A scan that is under way has filled its map of pages: those of the buffer bear
+ * the mark of the tracker, as all of its pages do.
  *
  * Return: zeroed memory, or NULL.
  */
@@ -134,6 +147,8 @@ void *kmt_own_vzalloc(size_t bytes)
 	void *mem = vzalloc(bytes);
 
 	kmemtrack_ignore(mem);
+	if (mem)
+		mark_vpages(mem, KMT_OWN_PAGE);
 	return mem;
 }
 
@@ -144,8 +159,10 @@ void *kmt_own_vzalloc(size_t bytes)
  */
 void kmt_own_vfree(void *mem, size_t bytes)
 {
-	if (mem)
+	if (mem) {
 		memset(mem, 0, bytes);
+		mark_vpages(mem, 0);
+	}
 	vfree(mem);
 }
 

@@ -119,13 +119,16 @@ static void count_sites(struct kmt_report *report)
  * kmt_report_open - copy what is reported
  * @wanted: KMT_LEAK for all, KMT_NEW for what the last scan found
  *
- * Context: may sleep.
+ * Context: kmt_scan_mutex held, may sleep.
  * Return: a report for kmt_report_close(), or an error pointer.
  */
 struct kmt_report *kmt_report_open(u16 wanted)
 {
 	struct kmt_report *report;
-	unsigned long max = count_leaks(wanted);
+	unsigned long max;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	max = count_leaks(wanted);
 
 	/* The copy holds addresses of leaks, and is no reference to them. */
 	report = kmt_own_vzalloc(struct_size(report, leaks, max));

@@ -41,7 +41,8 @@ unsigned long kmt_site_length(const struct kmt_report *report,
 			      unsigned long first);
 
 /* debugfs.c: shared by the files that show a report */
-struct kmt_report *kmt_report_refresh(struct seq_file *seq, loff_t pos);
+struct kmt_report *kmt_report_start(struct seq_file *seq, loff_t pos);
+void kmt_report_stop(const void *v);
 int kmt_file_release(struct inode *inode, struct file *file);
 
 /* print.c */
