@@ -371,6 +371,38 @@ static void cleared_pages(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, used, 0);
 }
 
+/* Memory without a record is a root until none is left. */
+static void untracked_ends(struct kunit *test)
+{
+	unsigned int i;
+
+	kmt_note_untracked();
+	KUNIT_EXPECT_TRUE(test, kmt_sweep_untracked);
+	KUNIT_EXPECT_TRUE(test, kmt_untracked_percpu);
+	/* An object has no record while it is being allocated. */
+	for (i = 0; i < 5 && (kmt_sweep_untracked || kmt_untracked_percpu); i++)
+		KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_FALSE(test, kmt_sweep_untracked);
+	KUNIT_EXPECT_FALSE(test, kmt_untracked_percpu);
+}
+
+/* Buffers of the tracker are no roots, whenever they were allocated. */
+static void own_pages(struct kunit *test)
+{
+	char *mem = kmt_own_vzalloc(3 * PAGE_SIZE);
+	struct page *page[3];
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, mem);
+	for (i = 0; i < 3; i++) {
+		page[i] = vmalloc_to_page(mem + i * PAGE_SIZE);
+		KUNIT_EXPECT_TRUE(test, kmt_own_page(page[i]));
+	}
+	kmt_own_vfree(mem, 3 * PAGE_SIZE);
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_FALSE(test, kmt_own_page(page[i]));
+}
+
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(slab_blocks),
 	KUNIT_CASE(cache_blocks),
@@ -384,6 +416,8 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE_SLOW(stale_pages),
 	KUNIT_CASE(depot_pages),
 	KUNIT_CASE(cleared_pages),
+	KUNIT_CASE_SLOW(untracked_ends),
+	KUNIT_CASE(own_pages),
 	{}
 };
 

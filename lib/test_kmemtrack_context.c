@@ -12,6 +12,7 @@
 #include <linux/irqflags.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/timer.h>
@@ -315,6 +316,28 @@ static int leak_freed_vmalloc(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
+/* In per-CPU memory that was freed; what is beside it is in use. */
+static int leak_freed_percpu(const struct tk_kind *k, unsigned int n)
+{
+	void __percpu *q[16];
+	unsigned int i;
+	int cpu;
+
+	n = min_t(unsigned int, n, ARRAY_SIZE(q));
+	for (i = 0; i < n; i++)
+		q[i] = __alloc_percpu(64, 8);
+	for (i = 0; i < n; i++) {
+		void *p = tk_make(k, k->size, TK_LEAKED);
+
+		if (!p || !q[i])
+			return -ENOMEM;
+		for_each_possible_cpu(cpu)
+			fill_with(per_cpu_ptr(q[i], cpu), 64, p);
+		free_percpu(q[i]);
+	}
+	return 0;
+}
+
 /* Pages in use whose neighbours are free, and what is lost with each. */
 static struct page *partners[16];
 
@@ -390,6 +413,7 @@ const struct tk_kind tk_context_kinds[] = {
 	{ "freed-block", leak_freed_block, .size = 168 },
 	{ "freed-page", leak_freed_page, .size = 168, .end = free_partners },
 	{ "freed-vmalloc", leak_freed_vmalloc, .size = 168 },
+	{ "freed-percpu", leak_freed_percpu, .size = 168 },
 	{ "new-thread", leak_after_thread, .size = 64, .count = 4,
 	  .flags = TK_CALLER },
 	{}

@@ -21,12 +21,16 @@
 
 static void fill_map(struct kmt_scan *scan)
 {
+	kmt_percpu_map_fill(&scan->roots.percpu);
 	kmt_page_map_clear(&scan->roots.map);
-	kmt_page_map_fill(&scan->m, &scan->roots.map);
+	kmt_page_map_fill(&scan->m, &scan->roots);
 }
 
 static void mark(struct kmt_scan *scan)
 {
+	const struct kmt_percpu_map *percpu = &scan->roots.percpu;
+	long before = kmt_begin_untracked();
+
 	kmt_mark_begin(&scan->m);
 	get_online_mems();
 	fill_map(scan);
@@ -39,6 +43,8 @@ static void mark(struct kmt_scan *scan)
 	scan->m.later = false;
 	kmt_mark_with_help(scan);
 	put_online_mems();
+	if (!scan->m.stopped)
+		kmt_end_untracked(before, percpu->nr_areas || percpu->whole);
 	kmt_mark_sweep(&scan->m);
 	scan->marks++;
 }

@@ -314,8 +314,9 @@ struct kmt_tree *kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 				 unsigned long *flags);
 bool kmt_lookup(struct kmt_core *core, enum kmt_space space,
 		unsigned long addr, struct kmt_object *copy);
-bool kmt_first_block(struct kmt_core *core, unsigned long addr,
-		     unsigned long end, struct kmt_range *found);
+bool kmt_first_block(struct kmt_core *core, enum kmt_space space,
+		     unsigned long addr, unsigned long end,
+		     struct kmt_range *found);
 void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
 		      struct kmt_tree *shards, u32 nr_shards);
 

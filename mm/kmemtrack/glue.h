@@ -127,14 +127,39 @@ static inline bool kmt_page_owned(const struct kmt_page_map *map,
 }
 
 /**
+ * struct kmt_percpu_map - per-CPU memory
+ * @chunks: of each chunk, the per-CPU pointers into it
+ * @nr_chunks: how many
+ * @max_chunks: room for them
+ * @areas: in the chunks, what is in use without a record, as per-CPU pointers:
+ *	roots
+ * @nr_areas: how many
+ * @max_areas: room for them
+ * @full: there were more areas than that
+ * @whole: this is not known, and all that is in chunks is a root
+ */
+struct kmt_percpu_map {
+	struct kmt_range *chunks;
+	unsigned int nr_chunks;
+	unsigned int max_chunks;
+	struct kmt_range *areas;
+	unsigned int nr_areas;
+	unsigned int max_areas;
+	bool full;
+	bool whole;
+};
+
+/**
  * struct kmt_roots - what of the roots is to be read
  * @map: pages that are none
+ * @percpu: per-CPU memory, as it was before memory was read
  * @scanner: the task that scans
  * @frame: address in its stack; what is below is the scanner's
  * @exact_later: a snapshot follows: what cannot be told exactly is left to it
  */
 struct kmt_roots {
 	struct kmt_page_map map;
+	struct kmt_percpu_map percpu;
 	struct task_struct *scanner;
 	unsigned long frame;
 	bool exact_later;
@@ -146,6 +171,7 @@ extern struct kmt_tunables kmt_tunables;
 extern struct kmt_last_scan kmt_last_scan;	/* under kmt_scan_mutex */
 extern struct mutex kmt_scan_mutex;
 extern bool kmt_sweep_untracked;
+extern bool kmt_untracked_percpu;
 
 /* On one CPU a per-CPU pointer is the address of the only copy. */
 #define KMT_PERCPU_SPACE						\
@@ -196,6 +222,10 @@ void kmt_traces_off(void);
 extern atomic_long_t kmt_lost_atomic;
 extern atomic_long_t kmt_lost_early;
 extern atomic_long_t kmt_lost_traces;
+void kmt_note_untracked(void);
+void kmt_see_untracked(void);
+long kmt_begin_untracked(void);
+void kmt_end_untracked(long before, bool percpu);
 void kmt_note_lost(gfp_t gfp);
 #ifdef CONFIG_FAULT_INJECTION
 bool kmt_should_fail(size_t bytes);
@@ -241,7 +271,10 @@ void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_page_map_alloc(struct kmt_page_map *map);
 void kmt_page_map_clear(struct kmt_page_map *map);
-void kmt_page_map_fill(struct kmt_marker *m, struct kmt_page_map *map);
+void kmt_percpu_map_fill(struct kmt_percpu_map *p);
+void kmt_percpu_map_free(struct kmt_percpu_map *p);
+void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p);
+void kmt_page_map_fill(struct kmt_marker *m, struct kmt_roots *roots);
 void kmt_page_map_free(struct kmt_page_map *map);
 void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_mark_slab(struct kmt_marker *m, struct page *page);

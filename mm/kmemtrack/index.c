@@ -196,8 +196,9 @@ static bool first_live(struct kmt_tree *tree, unsigned long addr,
 }
 
 /**
- * kmt_first_block - find the first block of KMT_VIRT in a part of a region
+ * kmt_first_block - find the first block in a part of a region
  * @core: tracker
+ * @space: address space
  * @addr: first byte of the part
  * @end: one past its last; in the same region if it is in the linear map
  * @found: set to what of the part belongs to that block
@@ -205,14 +206,15 @@ static bool first_live(struct kmt_tree *tree, unsigned long addr,
  * Context: any but NMI, no tracker lock held.
  * Return: whether there is one.
  */
-bool kmt_first_block(struct kmt_core *core, unsigned long addr,
-		     unsigned long end, struct kmt_range *found)
+bool kmt_first_block(struct kmt_core *core, enum kmt_space space,
+		     unsigned long addr, unsigned long end,
+		     struct kmt_range *found)
 {
-	struct kmt_tree *wide = &core->wide[KMT_VIRT];
+	struct kmt_tree *wide = &core->wide[space];
 	struct kmt_range other;
 	bool any = false;
 
-	if (kmt_in(&core->linear, addr)) {
+	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
 		struct kmt_tree *shard = kmt_shard_of(core, addr);
 
 		if (!kmt_is_bare(shard))

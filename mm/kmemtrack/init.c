@@ -49,12 +49,6 @@ EXPORT_SYMBOL(kmemtrack_key);
 struct kmt_core kmt_core;
 enum kmt_state kmt_state;
 
-/*
- * Set when blocks may live that are not tracked: all slab memory without a
- * record is a root from then on.
- */
-bool kmt_sweep_untracked;
-
 /* Two chunks at the most: what is there at once, and what is then asked for. */
 static struct kmt_object early_cells[CONFIG_KMEMTRACK_EARLY_POOL_SIZE + 2]
 	__initdata __aligned(sizeof(struct kmt_object));
@@ -386,7 +380,7 @@ void __init kmemtrack_init(void)
 		kmt_core.shut = true;
 		static_branch_disable(&kmemtrack_key);
 		forget();
-		kmt_sweep_untracked = true;
+		kmt_note_untracked();
 	}
 }
 
@@ -419,7 +413,7 @@ int kmt_switch_on(void)
 		return 0;
 	if (failed)
 		return -ENOMEM;
-	WRITE_ONCE(kmt_sweep_untracked, true);
+	kmt_note_untracked();
 	ret = furnish();
 	if (ret)
 		return ret;

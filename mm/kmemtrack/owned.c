@@ -7,7 +7,7 @@
  * free. All of it is beside page flags: what these tell is
  * not noted here.
  */
-#include <linux/bitmap.h>
+#include <linux/bitops.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/sched/signal.h>
@@ -37,21 +37,11 @@ static void own_vmalloc(struct kmt_page_map *map, unsigned long addr,
 		own(map, vmalloc_to_pfn((void *)addr));
 }
 
-/* Where @cpu's copy of a block is mapped, if it is in vmalloc space. */
-static bool mapped_at(const struct kmt_object *o, int cpu, unsigned long *addr)
-{
-	if (kmt_space(o) == KMT_PERCPU)
-		*addr = kmt_env_percpu(o->addr, cpu);
-	else
-		*addr = o->addr;
-	return is_vmalloc_or_module_addr((void *)*addr);
-}
-
 /*
  * A block in vmalloc space has a mapping as long as it is tracked: its free
  * takes the lock before it takes the mapping away.
  */
-static void own_copy(struct kmt_page_map *map, struct kmt_object *o, int cpu)
+static void own_block(struct kmt_page_map *map, struct kmt_object *o)
 {
 	unsigned long pos = 0, start = 0, flags;
 
@@ -62,7 +52,9 @@ static void own_copy(struct kmt_page_map *map, struct kmt_object *o, int cpu)
 
 		if (!tree)
 			return;
-		mapped = mapped_at(o, cpu, &addr);
+		addr = o->addr;
+		mapped = kmt_space(o) == KMT_VIRT &&
+			 is_vmalloc_or_module_addr((void *)addr);
 		end = addr + o->size;
 		addr = ALIGN_DOWN(addr, PAGE_SIZE);
 		if (!pos) {
@@ -80,44 +72,24 @@ static void own_copy(struct kmt_page_map *map, struct kmt_object *o, int cpu)
 	}
 }
 
-static void own_block(struct kmt_page_map *map, struct kmt_object *o)
-{
-	int cpu;
-
-	switch (READ_ONCE(o->flags) & (KMT_LIVE | KMT_SPACE_MASK)) {
-	case KMT_LIVE | KMT_VIRT:
-		own_copy(map, o, 0);
-		break;
-	case KMT_LIVE | KMT_PERCPU:
-		if (kmt_percpu_is_root())
-			break;
-		for_each_possible_cpu(cpu)
-			own_copy(map, o, cpu);
-		break;
-	}
-}
-
 /* Linear-map blocks, the many, have no page to be noted. */
 static __always_inline bool seems_mapped(const struct kmt_object *o)
 {
-	/* own_copy() looks again, locked. */
+	/* own_block() looks again, locked. */
 	const unsigned long addr = data_race(o->addr);
-	u16 flags;
 
-	if (likely(kmt_in(&kmt_core.linear, addr)))
-		return false;
-	/* The same. */
-	flags = data_race(o->flags) & (KMT_LIVE | KMT_SPACE_MASK);
-	return flags == (KMT_LIVE | KMT_PERCPU) ||
-	       (flags == (KMT_LIVE | KMT_VIRT) &&
-		is_vmalloc_or_module_addr((void *)addr));
+	return !kmt_in(&kmt_core.linear, addr) &&
+	       is_vmalloc_or_module_addr((void *)addr);
 }
 
 /* While nothing else runs trees do not change. */
-static void own_tree(struct kmt_page_map *map, const struct kmt_tree *tree)
+static void own_blocks_still(struct kmt_marker *m, struct kmt_page_map *map)
 {
+	const struct kmt_tree *tree = &kmt_core.wide[KMT_VIRT];
 	struct rb_node *node;
 
+	if (!kmt_my_turn(m))
+		return;
 	for (node = rb_first(&tree->root); node; node = rb_next(node)) {
 		struct kmt_object *o = rb_entry(node, struct kmt_object, node);
 
@@ -126,30 +98,39 @@ static void own_tree(struct kmt_page_map *map, const struct kmt_tree *tree)
 	}
 }
 
-/* What is mapped is in no shard. */
-static void own_blocks_still(struct kmt_marker *m, struct kmt_page_map *map)
-{
-	if (kmt_my_turn(m))
-		own_tree(map, &kmt_core.wide[KMT_VIRT]);
-	if (kmt_my_turn(m))
-		own_tree(map, &kmt_core.wide[KMT_PERCPU]);
-}
-
-static void own_space(struct kmt_marker *m, struct kmt_page_map *map,
-		      enum kmt_space space)
+static void own_blocks(struct kmt_marker *m, struct kmt_page_map *map)
 {
 	unsigned long pos = 0;
 	struct kmt_object *o;
 
-	while (kmt_go_on(m) && (o = kmt_next_wide(&kmt_core, space, &pos)))
+	while (kmt_go_on(m) &&
+	       (o = kmt_next_wide(&kmt_core, KMT_VIRT, &pos)))
 		if (seems_mapped(o))
 			own_block(map, o);
 }
 
-static void own_blocks(struct kmt_marker *m, struct kmt_page_map *map)
+/* Of per-CPU chunks, for each CPU; see root_percpu.c. */
+static void own_percpu(struct kmt_marker *m, struct kmt_page_map *map,
+		       const struct kmt_percpu_map *percpu)
 {
-	own_space(m, map, KMT_VIRT);
-	own_space(m, map, KMT_PERCPU);
+	unsigned long addr, pos;
+	unsigned int i;
+	int cpu;
+
+	for (i = 0; i < percpu->nr_chunks; i++) {
+		if (!kmt_my_turn(m))
+			continue;
+		for_each_possible_cpu(cpu) {
+			for (pos = percpu->chunks[i].lo;
+			     pos < percpu->chunks[i].hi; pos += PAGE_SIZE) {
+				addr = kmt_env_percpu(pos, cpu);
+				if (is_vmalloc_addr((void *)addr))
+					own_vmalloc(map, addr, addr + PAGE_SIZE);
+				else
+					own(map, PHYS_PFN(__pa(addr)));
+			}
+		}
+	}
 }
 
 /* A stack is a block, or pages: in both cases only its live part is read. */
@@ -245,24 +226,32 @@ static void own_free_pages(struct kmt_marker *m, struct kmt_page_map *map)
 /**
  * kmt_page_map_fill - note whose contents are no roots
  * @m: marker; several of them may share the work while nothing else runs
- * @map: map, all zeroes
+ * @roots: its map is all zeroes
  *
  * From then on stacks are known for stacks.
  *
  * Context: may sleep, unless nothing else runs.
  */
-void kmt_page_map_fill(struct kmt_marker *m, struct kmt_page_map *map)
+void kmt_page_map_fill(struct kmt_marker *m, struct kmt_roots *roots)
 {
+	struct kmt_page_map *map = &roots->map;
+
 	own_stacks(m, map);
 	if (!map->bits)
 		return;
-	if (kmt_mapped_is_root())
-		;
-	else if (m->still)
-		own_blocks_still(m, map);
-	else
-		own_blocks(m, map);
+	if (!kmt_mapped_is_root()) {
+		if (m->still)
+			own_blocks_still(m, map);
+		else
+			own_blocks(m, map);
+		own_percpu(m, map, &roots->percpu);
+	}
 	own_free_pages(m, map);
+}
+
+static size_t map_bytes(const struct kmt_page_map *map)
+{
+	return BITS_TO_LONGS(map->hi - map->lo) * sizeof(long);
 }
 
 /**
@@ -271,13 +260,9 @@ void kmt_page_map_fill(struct kmt_marker *m, struct kmt_page_map *map)
  */
 void kmt_page_map_clear(struct kmt_page_map *map)
 {
+	/* bitmap_zero() takes no more than 2^32 - 1 bits: 16 TiB. */
 	if (map->bits)
-		bitmap_zero(map->bits, map->hi - map->lo);
-}
-
-static size_t map_bytes(const struct kmt_page_map *map)
-{
-	return BITS_TO_LONGS(map->hi - map->lo) * sizeof(long);
+		memset(map->bits, 0, map_bytes(map));
 }
 
 /**

@@ -51,7 +51,8 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 		return;
 	pos = (unsigned long)page_address(page);
 	end = pos + PAGE_SIZE;
-	while (pos < end && kmt_first_block(&kmt_core, pos, end, &block)) {
+	while (pos < end &&
+	       kmt_first_block(&kmt_core, KMT_VIRT, pos, end, &block)) {
 		if (pos < block.lo)
 			kmt_mark_block(w->m, pos, block.lo);
 		pos = block.hi;

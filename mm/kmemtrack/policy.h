@@ -188,14 +188,13 @@ static inline bool kmt_bytes_are_references(void)
 }
 
 /*
- * PERCPU: the pages of per-CPU memory are roots where blocks of it may live
- * that are not tracked, as is what is behind the sections in the first chunk.
- * On one CPU the pages of all later chunks are roots with or without this rule:
- * they come straight from the page allocator and bear no sign of their use.
+ * PERCPU: where blocks of per-CPU memory may live that are not tracked, what the
+ * maps of its chunks say is in use is a root if it has no record. Otherwise only
+ * the sections are roots; the pages of chunks never are.
  */
 static inline bool kmt_percpu_is_root(void)
 {
-	return READ_ONCE(kmt_sweep_untracked) && kmt_rule(KMT_RULE_PERCPU);
+	return READ_ONCE(kmt_untracked_percpu) && kmt_rule(KMT_RULE_PERCPU);
 }
 
 /*

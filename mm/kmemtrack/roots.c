@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Roots that are no tracked blocks: per-CPU sections, task stacks, pages.
+ * Roots that are no tracked blocks: task stacks, and what others know.
  */
 #include <linux/kmemtrack.h>
 #include <linux/mm.h>
-#include <linux/percpu.h>
-#include <linux/pfn.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/rcupdate.h>
@@ -14,7 +12,6 @@
 #include <linux/sched/task_stack.h>
 #include <asm/sections.h>
 
-#include "../percpu-internal.h"
 #include "policy.h"
 
 void kmemtrack_stack(const void *stack)
@@ -42,66 +39,6 @@ void kmt_not_a_block(unsigned long stack)
 	if (kmt_lookup(&kmt_core, KMT_VIRT, stack, &o) &&
 	    !(o.flags & KMT_STACK))
 		kmt_set_flags(&kmt_core, KMT_VIRT, stack, KMT_STACK);
-}
-
-#ifdef CONFIG_SMP
-/* [@lo, @hi) without [@hole_lo, @hole_hi) */
-static void mark_around(struct kmt_marker *m, unsigned long lo,
-			unsigned long hi, unsigned long hole_lo,
-			unsigned long hole_hi)
-{
-	if (hole_lo >= hi || hole_hi <= lo) {
-		kmt_mark_block(m, lo, hi);
-		return;
-	}
-	if (lo < hole_lo)
-		kmt_mark_block(m, lo, hole_lo);
-	if (hole_hi < hi)
-		kmt_mark_block(m, hole_hi, hi);
-}
-
-/* One past what the first chunk has for a CPU, as an address like the others. */
-static unsigned long first_chunk_end(void)
-{
-	return (unsigned long)__per_cpu_start +
-	       (pcpu_first_chunk->base_addr - pcpu_base_addr) +
-	       PFN_PHYS(pcpu_first_chunk->nr_pages);
-}
-
-/* The section's copy for a CPU; with what is behind it if that is a root. */
-static void mark_first_chunk(struct kmt_marker *m, int cpu)
-{
-	unsigned long off = per_cpu_offset(cpu), lo, hi;
-	unsigned long end = (unsigned long)__per_cpu_end;
-
-	if (kmt_percpu_is_root())
-		end = first_chunk_end();
-	kmt_irq_stack_memory(cpu, &lo, &hi);
-	mark_around(m, (unsigned long)__per_cpu_start + off, end + off, lo, hi);
-}
-#else
-/* The section is part of the data section; the chunk is memblock's. */
-static void mark_first_chunk(struct kmt_marker *m, int cpu)
-{
-	unsigned long lo = (unsigned long)pcpu_first_chunk->base_addr;
-
-	if (kmt_percpu_is_root())
-		kmt_mark_block(m, lo, lo + PFN_PHYS(pcpu_first_chunk->nr_pages));
-}
-#endif
-
-static void mark_percpu(struct kmt_marker *m)
-{
-	unsigned long lo, hi;
-	int cpu;
-
-	for_each_possible_cpu(cpu) {
-		if (!kmt_my_turn(m))
-			continue;
-		if (kmt_irq_stack(cpu, &lo, &hi) && kmt_irq_stack_is_root())
-			kmt_mark_block(m, lo, hi);
-		mark_first_chunk(m, cpu);
-	}
 }
 
 static unsigned long switches(struct task_struct *task)
@@ -213,6 +150,6 @@ void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
  */
 void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots)
 {
-	mark_percpu(m);
+	kmt_mark_percpu(m, &roots->percpu);
 	kmt_mark_pages(m, roots);
 }

@@ -144,6 +144,7 @@ static int scan_locked(unsigned long frame)
 	if (!ret)
 		conclude(scan, since);
 	kmt_trace_end(scan, ret, ktime_get_ns() - since);
+	kmt_percpu_map_free(&scan->roots.percpu);
 	kmt_page_map_free(&scan->roots.map);
 	free_filter(&scan->filter);
 	free_scan(scan, order);

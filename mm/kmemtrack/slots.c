@@ -57,8 +57,10 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 	/* With redzones the object begins a little behind its slot. */
 	if (!kmt_in_quarantine(addr + slots->pad) &&
 	    !kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
-	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o))
+	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o)) {
+		kmt_see_untracked();
 		kmt_mark_block(m, addr + slots->skip, addr + size);
+	}
 }
 
 /**
@@ -81,6 +83,16 @@ void kmt_unlock_slots(void)
 	mutex_unlock(&slab_mutex);
 }
 
+/*
+ * Whether objects of @cache may be roots. Those of kmem_cache_node link slabs, and
+ * refer to no block; the first one of each node is made before there are hooks.
+ */
+static bool may_be_roots(const struct kmem_cache *cache)
+{
+	return !(cache->flags & SLAB_NOLEAKTRACE) &&
+	       strcmp(cache->name, "kmem_cache_node");
+}
+
 /* Notes the free slots of a slab; it has none if it is none any more. */
 static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 			       unsigned long *map)
@@ -92,7 +104,7 @@ static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 	if (!m->still)
 		kmt_lock_slots();
 	cache = cache_of(slab);
-	if (cache && !(cache->flags & SLAB_NOLEAKTRACE)) {
+	if (cache && may_be_roots(cache)) {
 		slots.nr = slab->objects;
 		slots.size = cache->size;
 		slots.pad = cache->red_left_pad;

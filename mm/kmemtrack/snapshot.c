@@ -96,7 +96,7 @@ static int look(void *arg)
 	m->deadline = now + kmt_tunables.max_pause * (u64)NSEC_PER_USEC;
 
 	kmt_take_turns(m, &stop->fill_turns);
-	kmt_page_map_fill(m, &roots->map);
+	kmt_page_map_fill(m, roots);
 	await_others(&stop->filling);
 
 	kmt_take_turns(m, &stop->turns);

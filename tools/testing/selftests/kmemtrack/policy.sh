@@ -153,11 +153,6 @@ rule()
 			"frames with KASAN differ"
 		return
 	fi
-	# Pages of per-CPU memory are read like any others there.
-	if [ "$tested-$ONE_CPU" = PERCPU-1 ]; then
-		skip "$tested: without it, $otherwise" "a kernel for one CPU"
-		return
-	fi
 	# What comes while nothing runs is handled on another stack there.
 	if [ "$tested-$UM" = IRQ_STACKS-1 ]; then
 		skip "$tested: without it, $otherwise" \

@@ -48,6 +48,18 @@ fresh()
 }
 check "most of what is lost then is found, and nothing else" fresh
 
+# Per-CPU memory is read now, but what is free in it is not.
+freed_percpu()
+{
+	start || return
+	for i in 1 2 3 4 5 6; do
+		next_round && inject "leak freed-percpu 8" && scan && truth &&
+			judge && strays || return
+	done
+	few_missed blocks
+}
+check "an address in freed per-CPU memory hides nothing" freed_percpu
+
 ten_times()
 {
 	inject reap

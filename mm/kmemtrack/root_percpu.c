@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Roots in per-CPU memory: the sections of the image, and what was allocated
+ * while nobody watched.
+ *
+ * Chunks of per-CPU memory are mapped in vmalloc space, or belong to memblock;
+ * their pages bear no sign of what is in use. What is comes from the chunks' own
+ * maps. It is copied before memory is read: while nothing else runs the lock of
+ * the maps cannot be had.
+ */
+#include <linux/bitmap.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/pfn.h>
+#include <asm/sections.h>
+
+#include "../percpu-internal.h"
+#include "policy.h"
+
+/* Areas for which there is room at first, and at the most. */
+#define KMT_AREAS_MIN	1024
+#define KMT_AREAS_MAX	BIT(20)
+
+/* Chunks that may come between their being counted and their being copied. */
+#define KMT_CHUNKS_MORE	16
+
+#ifdef CONFIG_SMP
+/* The per-CPU pointer to what is at @addr for the CPU with the first unit. */
+static unsigned long pointer_to(const void *addr)
+{
+	return (unsigned long)addr - (unsigned long)pcpu_base_addr +
+	       (unsigned long)__per_cpu_start;
+}
+#else
+static unsigned long pointer_to(const void *addr)
+{
+	return (unsigned long)addr;
+}
+#endif
+
+static void add_chunk(struct kmt_percpu_map *p, const struct pcpu_chunk *chunk)
+{
+	unsigned long lo = pointer_to(chunk->base_addr);
+
+	if (p->nr_chunks < p->max_chunks)
+		p->chunks[p->nr_chunks] = (struct kmt_range){
+			lo, lo + PFN_PHYS(chunk->nr_pages)
+		};
+	p->nr_chunks++;
+}
+
+/* Notes all chunks, or counts those for which there is no room. */
+static void list_chunks(struct kmt_percpu_map *p)
+{
+	const struct pcpu_chunk *chunk;
+	unsigned long flags;
+	int slot;
+
+	p->nr_chunks = 0;
+	spin_lock_irqsave(&pcpu_lock, flags);
+	for (slot = 0; slot < pcpu_nr_slots; slot++)
+		list_for_each_entry(chunk, &pcpu_chunk_lists[slot], list)
+			add_chunk(p, chunk);
+	if (pcpu_reserved_chunk)
+		add_chunk(p, pcpu_reserved_chunk);
+	spin_unlock_irqrestore(&pcpu_lock, flags);
+}
+
+static size_t chunk_bytes(const struct kmt_percpu_map *p)
+{
+	return p->max_chunks * sizeof(p->chunks[0]);
+}
+
+static size_t area_bytes(const struct kmt_percpu_map *p)
+{
+	return p->max_areas * sizeof(p->areas[0]);
+}
+
+static bool copy_chunks(struct kmt_percpu_map *p)
+{
+	list_chunks(p);
+	p->max_chunks = p->nr_chunks + KMT_CHUNKS_MORE;
+	p->chunks = kmt_own_vzalloc(chunk_bytes(p));
+	if (!p->chunks)
+		return false;
+	list_chunks(p);
+	/* Those that are too many were allocated just now. */
+	p->nr_chunks = min(p->nr_chunks, p->max_chunks);
+	return true;
+}
+
+/* The chunk that begins at a per-CPU pointer; pcpu_lock is held. */
+static const struct pcpu_chunk *find_chunk(unsigned long lo)
+{
+	const struct pcpu_chunk *chunk;
+	int slot;
+
+	lockdep_assert_held(&pcpu_lock);
+	for (slot = 0; slot < pcpu_nr_slots; slot++)
+		list_for_each_entry(chunk, &pcpu_chunk_lists[slot], list)
+			if (pointer_to(chunk->base_addr) == lo)
+				return chunk;
+	chunk = pcpu_reserved_chunk;
+	return chunk && pointer_to(chunk->base_addr) == lo ? chunk : NULL;
+}
+
+/*
+ * Copies which units of PCPU_MIN_ALLOC_SIZE are in use; none if the chunk is
+ * gone. What the chunk's map has before and behind its memory is left out.
+ */
+static void copy_map(const struct kmt_range *range, unsigned long *map)
+{
+	unsigned int nr = (range->hi - range->lo) / PCPU_MIN_ALLOC_SIZE;
+	const struct pcpu_chunk *chunk;
+	unsigned long flags;
+
+	bitmap_zero(map, nr);
+	spin_lock_irqsave(&pcpu_lock, flags);
+	chunk = find_chunk(range->lo);
+	if (chunk && PFN_PHYS(chunk->nr_pages) == range->hi - range->lo) {
+		unsigned int before = chunk->start_offset / PCPU_MIN_ALLOC_SIZE;
+		unsigned int behind = chunk->end_offset / PCPU_MIN_ALLOC_SIZE;
+
+		bitmap_copy(map, chunk->alloc_map, nr);
+		bitmap_clear(map, 0, before);
+		bitmap_clear(map, nr - behind, behind);
+	}
+	spin_unlock_irqrestore(&pcpu_lock, flags);
+}
+
+static void add_area(struct kmt_percpu_map *p, unsigned long lo,
+		     unsigned long hi)
+{
+	struct kmt_range *last = p->nr_areas ? &p->areas[p->nr_areas - 1] : NULL;
+
+	if (last && last->hi == lo) {
+		last->hi = hi;
+		return;
+	}
+	if (p->nr_areas == p->max_areas) {
+		p->full = true;
+		return;
+	}
+	p->areas[p->nr_areas++] = (struct kmt_range){ lo, hi };
+}
+
+/* Adds what of [@pos, @end), which is in use, has no record. */
+static void add_untracked(struct kmt_percpu_map *p, unsigned long pos,
+			  unsigned long end)
+{
+	struct kmt_range block;
+
+	while (pos < end) {
+		unsigned long next = pos + kmt_piece(pos, end, PAGE_SIZE);
+
+		while (pos < next && kmt_first_block(&kmt_core, KMT_PERCPU_SPACE,
+						     pos, next, &block)) {
+			if (pos < block.lo)
+				add_area(p, pos, block.lo);
+			pos = block.hi;
+		}
+		if (pos < next)
+			add_area(p, pos, next);
+		pos = next;
+	}
+}
+
+static void add_areas(struct kmt_percpu_map *p, const struct kmt_range *chunk,
+		      unsigned long *map)
+{
+	unsigned int nr = (chunk->hi - chunk->lo) / PCPU_MIN_ALLOC_SIZE;
+	unsigned int first, end;
+
+	copy_map(chunk, map);
+	for_each_set_bitrange(first, end, map, nr)
+		add_untracked(p, chunk->lo + first * PCPU_MIN_ALLOC_SIZE,
+			      chunk->lo + end * PCPU_MIN_ALLOC_SIZE);
+	cond_resched();
+}
+
+/* Room for the map of any chunk. */
+static size_t map_bytes(const struct kmt_percpu_map *p)
+{
+	unsigned long most = 0;
+	unsigned int i;
+
+	for (i = 0; i < p->nr_chunks; i++)
+		most = max(most, p->chunks[i].hi - p->chunks[i].lo);
+	return BITS_TO_LONGS(most / PCPU_MIN_ALLOC_SIZE) * sizeof(long);
+}
+
+static void free_areas(struct kmt_percpu_map *p)
+{
+	kmt_own_vfree(p->areas, area_bytes(p));
+	p->areas = NULL;
+	p->nr_areas = 0;
+}
+
+static bool copy_areas(struct kmt_percpu_map *p)
+{
+	const size_t bytes = map_bytes(p);
+	unsigned long *map = kmt_own_vzalloc(bytes);
+	unsigned int i;
+
+	p->full = true;
+	for (p->max_areas = KMT_AREAS_MIN; map && p->full &&
+	     p->max_areas <= KMT_AREAS_MAX; p->max_areas *= 2) {
+		free_areas(p);
+		p->areas = kmt_own_vzalloc(area_bytes(p));
+		if (!p->areas)
+			break;
+		p->full = false;
+		for (i = 0; i < p->nr_chunks; i++)
+			add_areas(p, &p->chunks[i], map);
+		if (!p->full)
+			break;
+	}
+	kmt_own_vfree(map, bytes);
+	return !p->full;
+}
+
+/**
+ * kmt_percpu_map_free - give back what kmt_percpu_map_fill() took
+ * @p: map
+ */
+void kmt_percpu_map_free(struct kmt_percpu_map *p)
+{
+	free_areas(p);
+	kmt_own_vfree(p->chunks, chunk_bytes(p));
+	memset(p, 0, sizeof(*p));
+}
+
+/**
+ * kmt_percpu_map_fill - note which per-CPU memory there is, and what is a root
+ * @p: map, zeroed or from before
+ *
+ * Without memory for it all that is in per-CPU chunks is a root: stale words may
+ * hide leaks then, but none is made up.
+ *
+ * Context: may sleep.
+ */
+void kmt_percpu_map_fill(struct kmt_percpu_map *p)
+{
+	kmt_percpu_map_free(p);
+	if (copy_chunks(p) && (!kmt_percpu_is_root() || copy_areas(p)))
+		return;
+	kmt_percpu_map_free(p);
+	p->whole = kmt_percpu_is_root();
+}
+
+#ifdef CONFIG_SMP
+/* [@lo, @hi) without [@hole_lo, @hole_hi) */
+static void mark_around(struct kmt_marker *m, unsigned long lo,
+			unsigned long hi, unsigned long hole_lo,
+			unsigned long hole_hi)
+{
+	if (hole_lo >= hi || hole_hi <= lo) {
+		kmt_mark_block(m, lo, hi);
+		return;
+	}
+	if (lo < hole_lo)
+		kmt_mark_block(m, lo, hole_lo);
+	if (hole_hi < hi)
+		kmt_mark_block(m, hole_hi, hi);
+}
+
+/* The section's copy for a CPU; with all that is behind it if @whole. */
+static void mark_section(struct kmt_marker *m, int cpu, bool whole)
+{
+	unsigned long off = per_cpu_offset(cpu), lo, hi;
+	unsigned long end = (unsigned long)__per_cpu_end;
+
+	if (whole)
+		end = pointer_to(pcpu_first_chunk->base_addr) +
+		      PFN_PHYS(pcpu_first_chunk->nr_pages);
+	kmt_irq_stack_memory(cpu, &lo, &hi);
+	mark_around(m, (unsigned long)__per_cpu_start + off, end + off, lo, hi);
+}
+#else
+/* The section is part of the data section; the chunk is memblock's. */
+static void mark_section(struct kmt_marker *m, int cpu, bool whole)
+{
+	unsigned long lo = (unsigned long)pcpu_first_chunk->base_addr;
+
+	if (whole)
+		kmt_mark_block(m, lo, lo + PFN_PHYS(pcpu_first_chunk->nr_pages));
+}
+#endif
+
+/**
+ * kmt_mark_percpu - mark from per-CPU memory that is no tracked block
+ * @m: marker; several of them may share the work
+ * @p: which of it is in use
+ *
+ * Context: may sleep, unless nothing else runs.
+ */
+void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p)
+{
+	unsigned long lo, hi;
+	unsigned int i;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		if (!kmt_my_turn(m))
+			continue;
+		if (kmt_irq_stack(cpu, &lo, &hi) && kmt_irq_stack_is_root())
+			kmt_mark_block(m, lo, hi);
+		mark_section(m, cpu, p->whole);
+	}
+	for (i = 0; i < p->nr_areas && !m->stopped; i++) {
+		const struct kmt_range *area = &p->areas[i];
+
+		if (!kmt_my_turn(m))
+			continue;
+		for_each_possible_cpu(cpu) {
+			lo = kmt_env_percpu(area->lo, cpu);
+			kmt_mark_block(m, lo, lo + area->hi - area->lo);
+		}
+	}
+}
