@@ -136,6 +136,10 @@ struct kmem_cache *tk_cache(enum tk_how how);
 void tk_unwind(void);
 struct dentry *tk_unwound_file(void);
 
+/* slot: a table that lives as long as the module */
+int tk_slot_init(void);
+void tk_slot_exit(void);
+
 /* slot: threads that sleep or run until they are stopped */
 int tk_thread_start(const struct tk_kind *k, int (*fn)(void *));
 void tk_thread_ready(void);

@@ -375,6 +375,11 @@ static int __init test_kmemtrack_init(void)
 
 	if (ret)
 		return ret;
+	ret = tk_slot_init();
+	if (ret) {
+		destroy_caches();
+		return ret;
+	}
 	files[0] = debugfs_create_file("test_kmemtrack", 0600, NULL, NULL,
 				       &truth_fops);
 	files[1] = debugfs_create_file("test_kmemtrack_kinds", 0400, NULL,
@@ -393,6 +398,7 @@ static void __exit test_kmemtrack_exit(void)
 		debugfs_remove(files[i]);
 	run(&job);
 	free_fillers();
+	tk_slot_exit();
 	rcu_barrier();
 	destroy_caches();
 }

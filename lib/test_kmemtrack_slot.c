@@ -3,8 +3,10 @@
  * Leak injector: what is held by a single pointer, by where that pointer is;
  * on stacks and in registers too.
  */
+#include <linux/cache.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/init.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
@@ -31,6 +33,7 @@ enum {
 	AT_PACKED_ROOT,
 	AT_PAGE_PRIVATE,
 	AT_REPLY,
+	AT_RO_TABLE,
 	NR_AT,
 };
 
@@ -44,6 +47,8 @@ static struct page *private_page;
 
 /* Where replies go to: on the stack of a thread that sleeps. */
 static unsigned long *replies;
+/* Known to data that is written by the init function only. */
+static unsigned long *ro_table __ro_after_init;
 
 /* Places that are not aligned. */
 #define PACKED_STEP	(2 * sizeof(long))
@@ -99,6 +104,18 @@ static bool make_request(const struct tk_kind *k)
 		return false;
 	msleep(300);
 	return true;
+}
+
+/* The table of "ro-after-init". */
+int __init tk_slot_init(void)
+{
+	ro_table = kcalloc(MAX_SLOTS, sizeof(*ro_table), GFP_KERNEL);
+	return ro_table ? 0 : -ENOMEM;
+}
+
+void tk_slot_exit(void)
+{
+	kfree(ro_table);
 }
 
 static bool prepare(const struct tk_kind *k, int where)
@@ -176,6 +193,9 @@ static void put(int where, unsigned int nr, unsigned long value)
 		break;
 	case AT_PAGE_PRIVATE:
 		set_page_private(private_page, value);
+		break;
+	case AT_RO_TABLE:
+		WRITE_ONCE(ro_table[nr], value);
 		break;
 	}
 }
@@ -504,6 +524,7 @@ const struct tk_kind tk_slot_kinds[] = {
 	{ "packed-chain", hold_packed_chain, lose_packed_chain, 96, 5 },
 	SLOT("page-private", AT_PAGE_PRIVATE, 1),
 	SLOT("reply", AT_REPLY, 8),
+	SLOT("ro-after-init", AT_RO_TABLE, 4),
 	{ "percpu-area", hold_percpu_area, lose_percpu_area, 64 },
 	{ "vmalloc", hold_block, lose_block, 20 << 10, 1, BLOCK_VMALLOC },
 	{ "krealloc", hold_block, lose_block, 400, 1, BLOCK_KREALLOC },
