@@ -325,9 +325,9 @@ static void lose_packed_chain(const struct tk_kind *k)
 }
 
 /* What vmalloc() and krealloc() gave, and a block that was moved. */
-static void *blocks[3];
+static void *blocks[4];
 
-enum { BLOCK_VMALLOC, BLOCK_KREALLOC, BLOCK_IN_PLACE };
+enum { BLOCK_VMALLOC, BLOCK_KREALLOC, BLOCK_IN_PLACE, BLOCK_LARGE };
 
 static int hold_block(const struct tk_kind *k, unsigned int n)
 {
@@ -349,6 +349,30 @@ static int hold_block(const struct tk_kind *k, unsigned int n)
 		TK_HELD);
 	WRITE_ONCE(blocks[k->where], p);
 	return 0;
+}
+
+/* Larger than any object of a slab, and what krealloc() can make of it in place. */
+#define LARGE_FROM	(2 * PAGE_SIZE + PAGE_SIZE / 4)
+#define LARGE_TO	(4 * PAGE_SIZE)
+
+/*
+ * What a large block grew by is part of it: the only reference to the block is
+ * one to its last word, and that word holds another block.
+ */
+static int hold_grown(const struct tk_kind *k, unsigned int n)
+{
+	unsigned long *p = kzalloc(LARGE_FROM, GFP_KERNEL), *q, *last;
+
+	q = p ? krealloc(p, LARGE_TO, GFP_KERNEL | __GFP_ZERO) : NULL;
+	if (!q || q != p) {
+		kfree(q ?: p);
+		return q ? -EINVAL : -ENOMEM;
+	}
+	tk_note(k, p, LARGE_TO, TK_KFREE, TK_HELD);
+	last = p + LARGE_TO / sizeof(long) - 1;
+	*last = (unsigned long)tk_make(k, 96, TK_HELD);
+	WRITE_ONCE(blocks[k->where], last);
+	return *last ? 0 : -ENOMEM;
 }
 
 static void lose_block(const struct tk_kind *k)
@@ -529,6 +553,7 @@ const struct tk_kind tk_slot_kinds[] = {
 	{ "vmalloc", hold_block, lose_block, 20 << 10, 1, BLOCK_VMALLOC },
 	{ "krealloc", hold_block, lose_block, 400, 1, BLOCK_KREALLOC },
 	{ "krealloc-in-place", hold_block, lose_block, 90, 1, BLOCK_IN_PLACE },
+	{ "krealloc-large", hold_grown, lose_block, .where = BLOCK_LARGE },
 	{ "stack", hold_thread, tk_threads_stop, 96, 2, ON_STACK },
 	{ "register", hold_thread, tk_threads_stop, 96, 2, IN_REGISTER },
 	{ "wait-queue", hold_thread, tk_threads_stop, 0, 2, ON_WAIT_QUEUE },

@@ -75,7 +75,7 @@ verdict()
 	kfree-rcu|notrace) return 0 ;;
 	esac
 	case $1 in
-	list|hlist|rbtree|cache|cache-*|mempool|packed-chain|call-*)
+	list|hlist|rbtree|cache|cache-*|mempool|packed-chain|call-*|krealloc-large)
 		# They lead to each other.
 		few_missed batches "$1" ;;
 	*)	few_missed blocks "$1" ;;
