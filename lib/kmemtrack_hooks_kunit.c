@@ -17,8 +17,9 @@
 
 static bool find(enum kmt_space space, const void *p, struct kmt_object *o)
 {
-	return kmt_lookup(&kmt_core, space, (unsigned long)p, o) &&
-	       o->addr == (unsigned long)p;
+	const unsigned long addr = kmt_untag((unsigned long)p);
+
+	return kmt_lookup(&kmt_core, space, addr, o) && o->addr == addr;
 }
 
 /* Expects a block of at least @size bytes that the current task allocated. */

@@ -280,6 +280,9 @@ static int truth_show(struct seq_file *seq, void *v)
 	const struct truth *t = v;
 	u32 hi = READ_ONCE(t->hi) ^ KEY;
 
+	/* An address without KASAN's tag, as reports have it. */
+	if (IS_ENABLED(CONFIG_KASAN_SW_TAGS) || IS_ENABLED(CONFIG_KASAN_HW_TAGS))
+		hi = sign_extend32(hi, HALF - 9);
 	seq_printf(seq, "%s 0x", states[t->state]);
 	/* The same digits as "0x%08lx" of the whole. */
 	if (HALF == 16)

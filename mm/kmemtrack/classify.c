@@ -68,11 +68,12 @@ static void touch_words(struct kmt_reader *r, unsigned int nr)
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		if (kmt_in(&m->virt, m->buf[i]) &&
-		    !kmt_in(&m->core->skip, m->buf[i]))
-			touch(r, KMT_VIRT, m->buf[i]);
-		if (kmt_in(&m->percpu, m->buf[i]))
-			touch(r, KMT_PERCPU, m->buf[i]);
+		const unsigned long word = kmt_untag(m->buf[i]);
+
+		if (kmt_in(&m->virt, word) && !kmt_in(&m->core->skip, word))
+			touch(r, KMT_VIRT, word);
+		if (kmt_in(&m->percpu, word))
+			touch(r, KMT_PERCPU, word);
 	}
 }
 

@@ -27,6 +27,9 @@
 #include <linux/types.h>
 #include <linux/uaccess.h>
 #include <asm/page.h>
+#if defined(CONFIG_KASAN_SW_TAGS) || defined(CONFIG_KASAN_HW_TAGS)
+#include <linux/kasan.h>
+#endif
 
 #if defined(CONFIG_UML)
 #include "arch/um.h"
@@ -36,6 +39,30 @@
 #include "arch/x86.h"
 #endif
 #include "arch/generic.h"
+
+/*
+ * Tag-based KASAN keeps a tag in the top byte of a pointer; another pointer to
+ * the same block may have none. The tracker knows addresses without tags only:
+ * the hooks untag what they are given, and a word from memory is untagged where
+ * it is compared with addresses. In other kernels the top byte is part of the
+ * address.
+ */
+#if defined(CONFIG_KASAN_SW_TAGS) || defined(CONFIG_KASAN_HW_TAGS)
+#define KMT_TAGS	true
+
+/* What @word is as an address; the same for a word without a tag. */
+static __always_inline unsigned long kmt_untag(unsigned long word)
+{
+	return (unsigned long)kasan_reset_tag((const void *)word);
+}
+#else
+#define KMT_TAGS	false
+
+static __always_inline unsigned long kmt_untag(unsigned long word)
+{
+	return word;
+}
+#endif
 
 /*
  * kmt_env_one(), kmt_env_four(): one word, or four in a row, of kernel memory

@@ -240,7 +240,7 @@ static __always_inline void follow(struct kmt_marker *m, unsigned long word)
 /**
  * kmt_mark_hit - follow a word that may be a reference
  * @m: marker
- * @word: in one of the ranges that have blocks, or suspects
+ * @word: untagged, in one of the ranges that have blocks, or suspects
  *
  * Context: no lock held.
  */

@@ -4,7 +4,6 @@
  */
 #include <linux/export.h>
 #include <linux/gfp.h>
-#include <linux/kasan.h>
 #include <linux/kmemtrack.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
@@ -53,7 +52,13 @@ static bool is_block(const void *ptr)
 
 static unsigned long untagged(const void *ptr)
 {
-	return (unsigned long)kasan_reset_tag(ptr);
+	return kmt_untag((unsigned long)ptr);
+}
+
+/* Chunks in vmalloc space have a tag, which stays in their pointers' top byte. */
+static unsigned long untagged_percpu(const void __percpu *ptr)
+{
+	return kmt_untag((__force unsigned long)ptr);
 }
 
 static u8 to_min(int min_count)
@@ -170,7 +175,7 @@ void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
 	const void *p = (__force const void *)ptr;
 
 	if (is_block(p) && size)
-		track(KMT_PERCPU_SPACE, (unsigned long)p, size, 1, gfp,
+		track(KMT_PERCPU_SPACE, untagged_percpu(ptr), size, 1, gfp,
 		      frame_record(), _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc_percpu);
@@ -251,7 +256,7 @@ void __kmemtrack_free_percpu(const void __percpu *ptr)
 	const void *p = (__force const void *)ptr;
 
 	if (is_block(p) && admitted())
-		kmt_free(&kmt_core, KMT_PERCPU_SPACE, (unsigned long)p);
+		kmt_free(&kmt_core, KMT_PERCPU_SPACE, untagged_percpu(ptr));
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_free_percpu);
 
@@ -299,8 +304,8 @@ void __kmemtrack_ignore_percpu(const void __percpu *ptr)
 	const void *p = (__force const void *)ptr;
 
 	if (is_block(p) && admitted())
-		kmt_set_min(&kmt_core, KMT_PERCPU_SPACE,
-			    (unsigned long)p, KMT_MIN_BLACK);
+		kmt_set_min(&kmt_core, KMT_PERCPU_SPACE, untagged_percpu(ptr),
+			    KMT_MIN_BLACK);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_ignore_percpu);
 

@@ -25,6 +25,7 @@ static void follow_up(struct kmt_marker *m)
  */
 void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 {
+	word = kmt_untag(word);
 	if (kmt_in(&m->virt, word) || kmt_in(&m->percpu, word))
 		kmt_mark_hit(m, word);
 }
@@ -59,10 +60,12 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 	if (!m->filter) {
 		const struct kmt_range virt = m->virt, percpu = m->percpu;
 
-		for (i = 0; i < nr; i++)
-			if (kmt_in(&virt, words[i]) ||
-			    kmt_in(&percpu, words[i]))
-				kmt_mark_hit(m, words[i]);
+		for (i = 0; i < nr; i++) {
+			const unsigned long word = kmt_untag(words[i]);
+
+			if (kmt_in(&virt, word) || kmt_in(&percpu, word))
+				kmt_mark_hit(m, word);
+		}
 		return;
 	}
 	/* Words of what was a suspect until now were never looked at. */

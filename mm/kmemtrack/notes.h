@@ -64,7 +64,7 @@ static __always_inline bool kmt_has_blocks(const struct kmt_notes *n,
 }
 
 /*
- * Puts @word on the mark stack if it may be a reference to another block. What
+ * Puts @word, untagged, on the mark stack if it may be a reference to another block. What
  * is a reference was most often seen before, so that is asked for first.
  */
 static __always_inline void kmt_note_word(struct kmt_notes *n,
@@ -102,6 +102,10 @@ static __always_inline bool kmt_note_words(struct kmt_notes *n,
 	while (pos <= fours) {
 		kmt_env_four(pos, &a, &b, &c, &d, &bad);
 		pos += 4 * sizeof(long);
+		a = kmt_untag(a);
+		b = kmt_untag(b);
+		c = kmt_untag(c);
+		d = kmt_untag(d);
 		if (!n->apart && likely((long)(a | b | c | d) >= 0))
 			continue;
 		kmt_note_word(n, a);
@@ -111,7 +115,7 @@ static __always_inline bool kmt_note_words(struct kmt_notes *n,
 	}
 	for (; pos < end; pos += sizeof(long)) {
 		kmt_env_one(pos, &a, &bad);
-		kmt_note_word(n, a);
+		kmt_note_word(n, kmt_untag(a));
 	}
 	return !bad;
 }

@@ -49,7 +49,7 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 
 	if (PageHighMem(page) || kmt_page_owned(w->map, pfn))
 		return;
-	pos = (unsigned long)page_address(page);
+	pos = kmt_untag((unsigned long)page_address(page));
 	end = pos + PAGE_SIZE;
 	while (pos < end &&
 	       kmt_first_block(&kmt_core, KMT_VIRT, pos, end, &block)) {

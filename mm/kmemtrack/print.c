@@ -297,7 +297,7 @@ void kmt_log_new(void)
 
 /**
  * kmt_log_address - log what is known of an address
- * @addr: an address in a block
+ * @addr: an address in a block, with or without KASAN's tag
  *
  * Return: 0; -EINVAL if it lies in no tracked block.
  */
@@ -306,6 +306,7 @@ int kmt_log_address(unsigned long addr)
 	struct kmt_log_name name;
 	struct kmt_object o;
 
+	addr = kmt_untag(addr);
 	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) &&
 	    !kmt_lookup(&kmt_core, KMT_PERCPU, addr, &o) &&
 	    !kmt_lookup(&kmt_core, KMT_PHYS, addr, &o))

@@ -22,7 +22,7 @@ void kmemtrack_stack(const void *stack)
 	if (page && !PageSlab(compound_head(page)))
 		kmt_set_stack_page(page);
 	else if (kmt_tracking())
-		kmt_not_a_block((unsigned long)stack);
+		kmt_not_a_block(kmt_untag((unsigned long)stack));
 }
 
 /**

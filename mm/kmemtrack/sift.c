@@ -99,7 +99,7 @@ static bool has_bit(const struct kmt_filter *f, unsigned long place)
 /**
  * kmt_sift_try - follow a word if it may refer to a suspect
  * @m: marker with a filter
- * @word: word
+ * @word: word, with its tag if it has one
  *
  * Context: no lock held.
  */
@@ -107,6 +107,7 @@ void kmt_sift_try(struct kmt_marker *m, unsigned long word)
 {
 	const struct kmt_filter *f = m->filter;
 
+	word = kmt_untag(word);
 	if (!kmt_in(&f->hull, word))
 		return;
 	if (f->bits && !has_bit(f, word / KMT_GRAIN) &&
@@ -118,7 +119,7 @@ void kmt_sift_try(struct kmt_marker *m, unsigned long word)
 		kmt_mark_hit(m, word);
 }
 
-/* Whether one of four words may refer to a suspect. */
+/* Whether one of four words may refer to a suspect; no tag is looked at. */
 static __always_inline unsigned int any_of_4(const u8 *pages,
 					     const unsigned long *words)
 {
@@ -133,7 +134,7 @@ static const unsigned long *next_in_hull(const struct kmt_range *hull,
 					 const unsigned long *words,
 					 const unsigned long *end)
 {
-	while (words < end && likely(!kmt_in(hull, *words)))
+	while (words < end && likely(!kmt_in(hull, kmt_untag(*words))))
 		words++;
 	return words;
 }
@@ -224,11 +225,13 @@ static unsigned long byte_of_all(const struct kmt_range *hull, unsigned int nr)
 /*
  * Whether a word across @a and @b begins as all addresses do: with @top, then
  * @next; 0 if they do not all. Few words have the one, and but for those that
- * are aligned hardly any has both.
+ * are aligned hardly any has both. A tag stands in the place of @top.
  */
 static __always_inline bool may_begin(unsigned long a, unsigned long b,
 				      unsigned long top, unsigned long next)
 {
+	if (KMT_TAGS)
+		return !next || (same_bytes(a, next) | same_bytes(b, next));
 #ifdef __BIG_ENDIAN
 	return !top || same_bytes(a, top) & ~0UL << 8;
 #else
@@ -263,7 +266,7 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 	unsigned int shift;
 
 	for (shift = 8; shift < KMT_BITS_PER_LONG; shift += 8) {
-		unsigned long word = straddle(a, b, shift);
+		unsigned long word = kmt_untag(straddle(a, b, shift));
 
 		if (likely(!kmt_in(&hull, word)) || word % KMT_ODD_ALIGN)
 			continue;

@@ -147,7 +147,7 @@ void kmt_mark_slab(struct kmt_marker *m, struct page *page)
  */
 void kmt_mark_slots(struct kmt_marker *m, struct page *page)
 {
-	unsigned long addr = (unsigned long)page_address(page);
+	unsigned long addr = kmt_untag((unsigned long)page_address(page));
 	unsigned long end = addr + page_size(page);
 	unsigned long *map = m->still ? *this_cpu_ptr(&still_slots) : free_slots;
 	struct slots slots = list_slots(m, (struct slab *)page, map);

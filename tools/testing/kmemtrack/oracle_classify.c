@@ -29,6 +29,7 @@ static void add_edge(struct edges *e, enum kmt_space space, unsigned long word)
 
 static void edge_word(void *arg, unsigned long word)
 {
+	word = kmt_untag(word);
 	add_edge(arg, KMT_PERCPU, word);
 	if (word - SIM_IMAGE >= SIM_IMAGE_LEN)
 		add_edge(arg, KMT_VIRT, word);

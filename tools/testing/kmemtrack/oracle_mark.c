@@ -22,7 +22,7 @@ static void words_across(unsigned long at,
 	if (!sim_mapped(at) || !sim_mapped(at + 8))
 		return;
 	for (shift = 8; shift < 64; shift += 8) {
-		unsigned long word = word_across(at, shift);
+		unsigned long word = kmt_untag(word_across(at, shift));
 
 		if (word % 4 == 0 && word >> 32)
 			fn(arg, word);
@@ -89,9 +89,10 @@ static bool refer(struct model *m, enum kmt_space space, unsigned long *word)
 static void mark_word(void *arg, unsigned long word)
 {
 	struct model *m = arg;
-	unsigned long w = word;
+	unsigned long w = kmt_untag(word);
 	int hops = 4;
 
+	word = w;
 	if (!word)
 		return;
 	refer(m, KMT_PERCPU, &w);

@@ -28,6 +28,16 @@ static unsigned long pick_word(struct steps *t)
 	}
 }
 
+/* With any tag, if this machine has tags, or without one. */
+static unsigned long pick_tagged(struct steps *t)
+{
+	unsigned long word = pick_word(t);
+
+	if (host_tags && pick(&t->src, 4))
+		word ^= (unsigned long)pick(&t->src, 256) << 56;
+	return word;
+}
+
 /* One past the last byte that can be written in @b. */
 static unsigned long memory_end(const struct block *b)
 {
@@ -44,7 +54,7 @@ static unsigned long memory_end(const struct block *b)
 /* Puts a word at @at or, now and then, at an odd address behind it. */
 static void put(struct steps *t, unsigned long at, unsigned long end)
 {
-	unsigned long word = pick_word(t), odd = pick(&t->src, 40);
+	unsigned long word = pick_tagged(t), odd = pick(&t->src, 40);
 
 	if (at + 8 > end)
 		return;

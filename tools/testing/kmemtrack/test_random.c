@@ -95,7 +95,7 @@ static bool mostly_decided(const struct sums *sums)
 	return ok;
 }
 
-static void test_random_heaps(void **state)
+static void random_heaps(void)
 {
 	unsigned long seed = from_env("KMT_SEED", time(NULL));
 	unsigned long rounds = from_env("KMT_ROUNDS", 1000), i;
@@ -133,10 +133,24 @@ static void test_random_heaps(void **state)
 	}
 }
 
+static void test_random_heaps(void **state)
+{
+	random_heaps();
+}
+
+/* The same where references have tags. */
+static void test_tagged(void **state)
+{
+	host_tags = true;
+	random_heaps();
+	host_tags = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_heaps),
+		cmocka_unit_test(test_tagged),
 	};
 
 	return cmocka_run_group_tests_name("random", tests, NULL, NULL);

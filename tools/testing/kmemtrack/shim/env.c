@@ -11,6 +11,7 @@
 #define MAX_HELD	3
 
 bool kmt_last_returns;
+bool host_tags;
 __thread int host_cpu;
 void (*host_before_lock)(void);
 static __thread bool irqs_off;

@@ -227,6 +227,22 @@ unsigned long kmt_env_percpu(unsigned long ptr, int cpu);
 unsigned long kmt_env_phys(unsigned long phys);
 #endif
 
+/*
+ * Tags in the top byte of words, as of tag-based KASAN on arm64, for a test that
+ * wants them: bit 55 says what the byte is without a tag.
+ */
+#ifdef HOST_FAST
+#define KMT_TAGS	false
+#else
+extern bool host_tags;
+#define KMT_TAGS	host_tags
+#endif
+
+static inline unsigned long kmt_untag(unsigned long word)
+{
+	return KMT_TAGS ? (unsigned long)((long)(word << 8) >> 8) : word;
+}
+
 static inline u32 hash_32(u32 val, unsigned int bits)
 {
 	return val * 0x61C88647 >> (32 - bits);
