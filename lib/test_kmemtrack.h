@@ -102,6 +102,7 @@ extern const struct tk_kind tk_slot_kinds[];
 extern const struct tk_kind tk_container_kinds[];
 extern const struct tk_kind tk_defer_kinds[];
 extern const struct tk_kind tk_note_kinds[];
+extern const struct tk_kind tk_kfence_kinds[];
 
 /**
  * enum tk_which - some of the objects

@@ -47,6 +47,7 @@ static const struct tk_kind *nth_kind(unsigned int nr)
 	static const struct tk_kind * const tables[] = {
 		tk_leak_kinds, tk_context_kinds, tk_slot_kinds,
 		tk_container_kinds, tk_defer_kinds, tk_note_kinds,
+		tk_kfence_kinds,
 	};
 	const struct tk_kind *k;
 	unsigned int i;

@@ -156,10 +156,12 @@ struct kmt_percpu_map {
  * @scanner: the task that scans
  * @frame: address in its stack; what is below is the scanner's
  * @exact_later: a snapshot follows: what cannot be told exactly is left to it
+ * @kfence: KFENCE's records, which are no roots; may be empty
  */
 struct kmt_roots {
 	struct kmt_page_map map;
 	struct kmt_percpu_map percpu;
+	struct kmt_range kfence;
 	struct task_struct *scanner;
 	unsigned long frame;
 	bool exact_later;
@@ -281,6 +283,20 @@ void kmt_mark_slab(struct kmt_marker *m, struct page *page);
 void kmt_mark_slots(struct kmt_marker *m, struct page *page);
 void kmt_lock_slots(void);
 void kmt_unlock_slots(void);
+
+/* kfence.c */
+#ifdef CONFIG_KFENCE
+void kmt_kfence_begin(struct kmt_range *none);
+void kmt_mark_kfence(struct kmt_marker *m);
+#else
+static inline void kmt_kfence_begin(struct kmt_range *none)
+{
+}
+
+static inline void kmt_mark_kfence(struct kmt_marker *m)
+{
+}
+#endif
 
 /* scan.c */
 int kmt_scan(void);

@@ -25,6 +25,7 @@
  * struct kmt_page_walk - a walk over all pages
  * @m: marker
  * @map: pages that are no roots though they look it
+ * @kfence: the same
  * @block_end: up to where pages may belong to an allocation that bear no sign
  *	of it
  * @reserved: memory of memblock is not tracked, so it is a root here
@@ -34,6 +35,7 @@
 struct kmt_page_walk {
 	struct kmt_marker *m;
 	const struct kmt_page_map *map;
+	struct kmt_range kfence;
 	unsigned long block_end;
 	bool reserved;
 	bool structs;
@@ -51,6 +53,8 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 		return;
 	pos = kmt_untag((unsigned long)page_address(page));
 	end = pos + PAGE_SIZE;
+	if (kmt_in(&w->kfence, pos))
+		return;
 	while (pos < end &&
 	       kmt_first_block(&kmt_core, KMT_VIRT, pos, end, &block)) {
 		if (pos < block.lo)
@@ -207,6 +211,7 @@ void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 	struct kmt_page_walk w = {
 		.m = m,
 		.map = &roots->map,
+		.kfence = roots->kfence,
 		.reserved = !READ_ONCE(kmt_core.wide[KMT_PHYS].nr),
 		.structs = kmt_struct_page_is_root(),
 		.inner = kmt_inner_is_root(m, roots),

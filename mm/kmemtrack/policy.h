@@ -6,10 +6,10 @@
  * reference: that is all the mark knows. The rules below add memory that holds
  * references though nobody announces it, against false reports, and leave out
  * memory that holds addresses of the past or of somebody else, against missed
- * leaks. Each rule is stated here, and nowhere else; policy.sh and memory.sh
- * among the selftests have a test for each that fails when the rule is off. To see what a
- * rule is good for, or to do without it, set its bit in the parameter
- * rules_off.
+ * leaks. Each rule is stated here, and nowhere else; policy.sh, memory.sh and
+ * kfence.sh among the selftests have a test for each that fails when the rule
+ * is off. To see what a rule is good for, or to do without it, set its bit in
+ * the parameter rules_off.
  *
  * Rules of the core, which the kernel has no part in: what is born during a
  * mark counts as reached (kmt_insert()), and kmemleak_transient_leak() spares a
@@ -41,6 +41,7 @@ enum kmt_rule {
 	KMT_RULE_BYTES,
 	KMT_RULE_PERCPU,
 	KMT_RULE_VMAP_AREAS,
+	KMT_RULE_KFENCE,
 	KMT_NR_RULES,
 };
 
@@ -208,6 +209,17 @@ static inline unsigned int kmt_bounds_in_slot(const char *cache)
 	if (strcmp(cache, "vmap_area") || !kmt_rule(KMT_RULE_VMAP_AREAS))
 		return 0;
 	return offsetof(struct vmap_area, rb_node);
+}
+
+/*
+ * KFENCE: the records that KFENCE keeps of the objects in its pool are no roots,
+ * they have the address of each. What is in them beside that is read: the next
+ * one of RCU's callbacks, where RCU is about to free the object, and the memory
+ * cgroup that is charged for it.
+ */
+static inline bool kmt_kfence_is_root(void)
+{
+	return !kmt_rule(KMT_RULE_KFENCE);
 }
 
 #endif /* _KMT_POLICY_H */

@@ -151,5 +151,7 @@ void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	kmt_mark_percpu(m, &roots->percpu);
+	if (kmt_my_turn(m))
+		kmt_mark_kfence(m);
 	kmt_mark_pages(m, roots);
 }

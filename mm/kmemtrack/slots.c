@@ -6,6 +6,7 @@
  * A slot is a root unless it is free or its object is tracked.
  */
 #include <linux/bitmap.h>
+#include <linux/kfence.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 
@@ -61,6 +62,15 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 		kmt_see_untracked();
 		kmt_mark_block(m, addr + slots->skip, addr + size);
 	}
+}
+
+/* One object in the page at @addr, at either end; none if it cannot be read. */
+static void mark_kfence_page(struct kmt_marker *m, unsigned long addr)
+{
+	struct kmt_range tracked;
+
+	if (!kmt_first_block(&kmt_core, addr, addr + PAGE_SIZE, &tracked))
+		kmt_mark_block(m, addr, addr + PAGE_SIZE);
 }
 
 /**
@@ -153,6 +163,11 @@ void kmt_mark_slots(struct kmt_marker *m, struct page *page)
 	struct slots slots = list_slots(m, (struct slab *)page, map);
 	unsigned int i;
 
+	if (is_kfence_address((void *)addr)) {
+		if (slots.nr)
+			mark_kfence_page(m, addr);
+		return;
+	}
 	for (i = 0; i < slots.nr && addr + slots.size <= end && !m->stopped;
 	     i++, addr += slots.size)
 		if (i >= KMT_SLOTS || !test_bit(i, map))

@@ -5,7 +5,7 @@ cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 # Leaks of every kind, and so many of some that there are records of each
-sed -n 's/^leak //p' "$KINDS" | while read -r kind; do
+sed -n "s/^leak //p" "$KINDS" | grep -vx kfence | while read -r kind; do
 	inject "leak $kind"
 done
 for kind in kmalloc-8 kmalloc-64 kmemdup cache-bulk vmalloc vmalloc-100k percpu \

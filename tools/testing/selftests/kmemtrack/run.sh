@@ -8,6 +8,7 @@ if [ $# = 0 ]; then
 	# Not every kernel can do these.
 	[ ! -d /sys/kernel/tracing ] || set -- "$@" events
 	[ ! -d /sys/kernel/debug/fail_kmemtrack ] || set -- "$@" faults
+	[ ! -d /sys/module/kfence ] || set -- "$@" kfence
 fi
 
 for test; do

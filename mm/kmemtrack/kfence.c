@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KFENCE's memory.
+ *
+ * KFENCE serves some allocations of slab objects from a pool of its own, one
+ * object in every second page, at the beginning or at the end of the page. The
+ * allocators tell the hooks of these objects as of any others. The page of a
+ * freed object cannot be read.
+ *
+ * For each object there is a record, struct kfence_metadata, that keeps the
+ * address of the object for as long as the object lives, and after that. The
+ * records come from memblock, or from the page allocator if KFENCE is switched
+ * on after boot. They are no root (policy.h), whichever it is, and the pool is
+ * none either. Both are looked up anew in each scan: KFENCE may have been
+ * switched on since, or while nothing was tracked.
+ */
+#include <linux/mm.h>
+
+#include "../kfence/kfence.h"
+#include "policy.h"
+
+static struct kfence_metadata *records(void)
+{
+	/* Pairs with the release in kfence_init_pool(). */
+	return smp_load_acquire(&kfence_metadata);
+}
+
+/* Memory of memblock that begins at @start. */
+static void set_phys(const void *start, u8 min)
+{
+	const unsigned long phys = __pa(start);
+	struct kmt_object o;
+
+	if (kmt_lookup(&kmt_core, KMT_PHYS, phys, &o) && o.addr == phys &&
+	    o.min != min)
+		kmt_set_min(&kmt_core, KMT_PHYS, phys, min);
+}
+
+/**
+ * kmt_kfence_begin - find KFENCE's memory before a scan
+ * @none: set to the pages that are no roots; empty if there are none
+ *
+ * Context: kmt_scan_mutex held.
+ */
+void kmt_kfence_begin(struct kmt_range *none)
+{
+	const bool root = kmt_kfence_is_root();
+	const struct kfence_metadata *first = records();
+
+	*none = (struct kmt_range){};
+	if (!first)
+		return;
+	set_phys(__kfence_pool, KMT_MIN_BLACK);
+	set_phys(first, root ? KMT_MIN_GREY : KMT_MIN_BLACK);
+	if (root)
+		return;
+	none->lo = kmt_untag((unsigned long)first);
+	none->hi = none->lo + KFENCE_METADATA_SIZE;
+}
+
+/*
+ * An object that RCU is about to free has its callback in the record, and
+ * other callbacks are queued behind that one. At other times the link there is
+ * left over.
+ */
+static void mark_record(struct kmt_marker *m, const struct kfence_metadata *r)
+{
+	unsigned long words[] = {
+		0,
+#ifdef CONFIG_MEMCG
+		(unsigned long)READ_ONCE(r->obj_exts.objcg),
+#endif
+	};
+
+	if (READ_ONCE(r->state) == KFENCE_OBJECT_RCU_FREEING)
+		words[0] = (unsigned long)READ_ONCE(r->rcu_head.next);
+	kmt_mark_words(m, words, ARRAY_SIZE(words));
+}
+
+/**
+ * kmt_mark_kfence - mark from what in KFENCE's records is a reference
+ * @m: marker
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_kfence(struct kmt_marker *m)
+{
+	const struct kfence_metadata *r = records();
+	unsigned int i;
+
+	for (i = 0; r && i < CONFIG_KFENCE_NUM_OBJECTS && kmt_go_on(m); i++)
+		mark_record(m, r + i);
+}

@@ -1,0 +1,78 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Objects that KFENCE serves from its pool: KFENCE's records of them are no
+# references, the objects themselves are read like any others.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+
+INTERVAL=/sys/module/kfence/parameters/sample_interval
+RULES=/sys/module/kmemtrack/parameters/rules_off
+ROUNDS=3
+
+# Where it was 0 at boot, KFENCE takes its memory from the page allocator now.
+was=$(cat $INTERVAL)
+put $INTERVAL 1
+
+# lose <rules_off>: as many rounds, judged
+lose()
+{
+	start || return
+	for i in $(seq $ROUNDS); do
+		next_round && (inject "leak kfence") && truth &&
+			put $RULES "$1" || return
+		scan
+		rc=$?
+		put $RULES 0
+		[ $rc = 0 ] && judge && strays || return
+	done
+	[ "$(count leaked)" = 40 ]
+}
+
+found()
+{
+	lose 0 && few_missed blocks
+}
+
+# What is in the objects lives with them.
+hidden()
+{
+	lose 8192 && ! few_missed blocks
+}
+
+# What the objects lead to is held with them, and then lost.
+held()
+{
+	start || return
+	for i in $(seq $ROUNDS); do
+		next_round && (inject "hold kfence") && truth || return
+		[ "$(count held)" = 20 ] && scan && false_alarms && strays &&
+			(inject "drop kfence") && scan && truth && judge &&
+			strays || return
+	done
+	few_missed blocks
+}
+
+# The objects that are not tracked are made here.
+off_and_on()
+{
+	put "$REPORT" off && (inject "hold kfence-untracked") &&
+		put "$REPORT" on && quiet_code
+}
+
+held_untracked()
+{
+	start && (inject "hold kfence-untracked") && truth || return
+	[ "$(count held)" = 20 ] && scan && false_alarms && strays &&
+		(inject "drop kfence-untracked") && scan && truth && judge &&
+		strays && few_missed blocks
+}
+
+check "KFENCE: leaks in its pool are found" found
+check "KFENCE: without it, its records hide them" hidden
+check "objects in its pool are read" held
+check "off and on again" off_and_on
+check "then leaks in its pool are found as well" found
+check "and its objects are read" held
+check "also those that are not tracked" held_untracked
+put $INTERVAL "$was"
+end
