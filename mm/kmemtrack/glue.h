@@ -251,19 +251,19 @@ void kmt_helpers_leave(void);
 
 /* modsym.c: names of code that is gone */
 #ifdef CONFIG_MODULES
-void kmt_note_module_trace(u32 handle, const unsigned long *pc,
+bool kmt_note_module_trace(u32 handle, const unsigned long *pc,
 			   unsigned int nr);
-bool kmt_gone_name(unsigned long pc, u32 born, char *buf, size_t len);
+const char *kmt_gone_name(unsigned long pc);
 #else
-static inline void kmt_note_module_trace(u32 handle, const unsigned long *pc,
+static inline bool kmt_note_module_trace(u32 handle, const unsigned long *pc,
 					 unsigned int nr)
 {
+	return true;
 }
 
-static inline bool kmt_gone_name(unsigned long pc, u32 born, char *buf,
-				 size_t len)
+static inline const char *kmt_gone_name(unsigned long pc)
 {
-	return false;
+	return NULL;
 }
 #endif
 

@@ -2,11 +2,20 @@
 /*
  * Names of code that is gone.
  *
- * A leak is often found when the module that made it is unloaded already, and
- * an address in its backtrace says nothing then. So when a module goes, the
- * names of those of its addresses that are in backtraces of living blocks are
- * kept. The place may be loaded with another module later: a name is valid for
- * backtraces from before it went, and the earliest such name is the right one.
+ * An address in a backtrace says nothing once the module that it lay in is
+ * unloaded, or, if it lay in __init text, once the module is initialised: the
+ * place is used again. So when code goes, module_event() gives the blocks whose
+ * backtraces lead through it other backtraces, in which a number stands for
+ * each such address (GONE_PC). The number is that of a name: symbol, offset,
+ * size and module. So an address in a backtrace is always that of code which is
+ * still there, and two modules that were at the same place one after the other
+ * have different backtraces.
+ *
+ * The same name has the same number, so that a module which leaks each time it
+ * is loaded needs no more room, and its leaks are of one site.
+ *
+ * Not covered: __init text that is still run by an async_schedule()d function
+ * after the module is MODULE_STATE_LIVE.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
@@ -18,19 +27,32 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/notifier.h>
+#include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
+#include <linux/stringhash.h>
+#include <linux/xarray.h>
 
+#include "compat.h"
 #include "glue.h"
 
 #define KMT_GONE_BITS	8
 
-/* Beyond this the names are not kept: frames are addresses again. */
-#define KMT_GONE_MAX	16384
+/* Beyond this many names, code that goes is shown without one. */
+#define KMT_GONE_MAX	16383
 
-/* Backtraces that were looked at last, not to look at them again. */
+/*
+ * Number @id in a backtrace. No code is in the last 16 KiB of addresses; 32-bit
+ * Arm has its vectors below them.
+ */
+#define GONE_PC(id)	(ULONG_MAX - (id))
+
+/* Backtraces that were replaced last, not to look at them again. */
 #define KMT_SEEN_BITS	6
+
+/* Modules at a time that are known to allocate while they are initialised. */
+#define KMT_INIT_MAX	16
 
 /*
  * Traces with an address of a module in them, and the pages of these addresses,
@@ -59,6 +81,57 @@ static void set_once(unsigned int bit, unsigned long *bits)
 		set_bit(bit, bits);
 }
 
+/*
+ * Modules whose __init text is in a trace, until they are initialised. If there
+ * were ever more, all blocks are looked at for each that is initialised.
+ */
+static struct module *initialising[KMT_INIT_MAX];
+static bool more_initialising;
+
+static void note_init(struct module *mod)
+{
+	unsigned int i;
+
+	for (i = 0; i < KMT_INIT_MAX; i++) {
+		struct module *old = READ_ONCE(initialising[i]);
+
+		if (!old)
+			old = cmpxchg(&initialising[i], NULL, mod);
+		if (!old || old == mod)
+			return;
+	}
+	WRITE_ONCE(more_initialising, true);
+}
+
+/* Whether traces may have addresses of @mod's __init text; forgets it. */
+static bool was_initialising(struct module *mod)
+{
+	bool found = READ_ONCE(more_initialising);
+	unsigned int i;
+
+	/* Several, if two CPUs noted it at a time and found different places. */
+	for (i = 0; i < KMT_INIT_MAX; i++)
+		if (READ_ONCE(initialising[i]) == mod &&
+		    cmpxchg(&initialising[i], mod, NULL) == mod)
+			found = true;
+	return found;
+}
+
+/* Notes @pc if it is in __init text of a module that still needs it. */
+static bool in_init_text(unsigned long pc)
+{
+	struct module *mod;
+	bool found;
+
+	preempt_disable();
+	mod = __module_address(pc);
+	found = mod && within_module_init(pc, mod);
+	if (found)
+		note_init(mod);
+	preempt_enable();
+	return found;
+}
+
 /**
  * kmt_note_module_trace - note whether a trace leads through modules
  * @handle: of the trace
@@ -66,20 +139,27 @@ static void set_once(unsigned int bit, unsigned long *bits)
  * @nr: how many
  *
  * Context: any but NMI; called for each trace that this CPU does not know.
+ * Return: whether the trace may be recognised later: not if it leads through
+ *	__init text, since each module that is initialised is to be noted.
  */
-void kmt_note_module_trace(u32 handle, const unsigned long *pc, unsigned int nr)
+bool kmt_note_module_trace(u32 handle, const unsigned long *pc, unsigned int nr)
 {
 	unsigned long page = 0;
+	bool init = false;
 
 	while (nr--) {
-		if (likely(core_kernel_text(pc[nr])) ||
-		    pc[nr] >> PAGE_SHIFT == page)
+		if (likely(core_kernel_text(pc[nr])))
+			continue;
+		if (!init)
+			init = in_init_text(pc[nr]);
+		if (pc[nr] >> PAGE_SHIFT == page)
 			continue;
 		page = pc[nr] >> PAGE_SHIFT;
 		set_once(page_bit(pc[nr]), module_pages);
 	}
 	if (page)
 		set_once(trace_bit(handle), module_traces);
+	return !init;
 }
 
 /* Whether traces may have addresses of @mod. */
@@ -98,105 +178,108 @@ static bool was_traced(const struct module *mod)
 
 struct gone_name {
 	struct hlist_node node;
-	unsigned long pc;
-	u32 when;
-	char name[];
+	u32 id;
+	char text[];
 };
 
+/* Names are never freed: backtraces in the stack depot are not, either. */
 static DEFINE_HASHTABLE(gone_names, KMT_GONE_BITS);
-static unsigned int nr_gone;
+static DEFINE_XARRAY_ALLOC1(gone_ids);
 static DEFINE_MUTEX(gone_mutex);
 
-static struct gone_name *find_gone(unsigned long pc, u32 born)
+/**
+ * kmt_gone_name - the name that stands in a backtrace for code that is gone
+ * @pc: address in a backtrace
+ *
+ * Context: any but NMI.
+ * Return: a string that stays; NULL if @pc is the address of code.
+ */
+const char *kmt_gone_name(unsigned long pc)
 {
-	struct gone_name *g, *best = NULL;
+	const struct gone_name *g;
 
-	lockdep_assert_held(&gone_mutex);
-	hash_for_each_possible(gone_names, g, node, pc) {
-		if (g->pc != pc || (s32)(g->when - born) < 0)
-			continue;
-		if (!best || (s32)(g->when - best->when) < 0)
-			best = g;
-	}
-	return best;
+	if (likely(pc < GONE_PC(KMT_GONE_MAX)))
+		return NULL;
+	g = xa_load(&gone_ids, ULONG_MAX - pc);
+	return g ? g->text : "(module code that is gone)";
 }
 
-/**
- * kmt_gone_name - the name of an address of a module that is gone
- * @pc: address in a backtrace
- * @born: when the backtrace was taken, low 32 bits of jiffies
- * @buf: set to the name
- * @len: size of @buf
- *
- * Context: may sleep.
- * Return: false if it is the address of something that is still there.
- */
-bool kmt_gone_name(unsigned long pc, u32 born, char *buf, size_t len)
+static struct gone_name *new_name(const char *text, u32 hash)
 {
+	size_t size = strlen(text) + 1;
 	struct gone_name *g;
 
-	mutex_lock(&gone_mutex);
-	g = find_gone(pc, born);
-	if (g)
-		strscpy(buf, g->name, len);
-	mutex_unlock(&gone_mutex);
+	lockdep_assert_held(&gone_mutex);
+	g = kmalloc(struct_size(g, text, size), GFP_KERNEL | __GFP_NOWARN);
+	if (!g)
+		return NULL;
+	memcpy(g->text, text, size);
+	if (xa_alloc(&gone_ids, &g->id, g, XA_LIMIT(1, KMT_GONE_MAX),
+		     GFP_KERNEL | __GFP_NOWARN)) {
+		kfree(g);
+		return NULL;
+	}
+	hash_add(gone_names, &g->node, hash);
 	return g;
 }
 
-static void keep_name(unsigned long pc, u32 born)
+/* What stands for @pc, in a module that is about to go. */
+static unsigned long gone_pc(unsigned long pc)
 {
 	char text[KSYM_SYMBOL_LEN];
 	struct gone_name *g;
+	u32 hash;
 	int len;
 
 	lockdep_assert_held(&gone_mutex);
-	if (nr_gone >= KMT_GONE_MAX || find_gone(pc, born))
-		return;
 	len = snprintf(text, sizeof(text), "%pS", (void *)pc);
-	g = kmalloc(sizeof(*g) + len + 1, GFP_KERNEL);
-	if (!g)
-		return;
-	g->pc = pc;
-	g->when = jiffies;
-	memcpy(g->name, text, len + 1);
-	hash_add(gone_names, &g->node, pc);
-	nr_gone++;
+	hash = full_name_hash(NULL, text, min_t(int, len, sizeof(text) - 1));
+	hash_for_each_possible(gone_names, g, node, hash)
+		if (!strcmp(g->text, text))
+			return GONE_PC(g->id);
+	g = new_name(text, hash);
+	return GONE_PC(g ? g->id : 0);
 }
 
-static void keep_trace(const struct module *mod, u32 stack, u32 born)
-{
-	unsigned long *entries;
-	unsigned int i, nr = stack_depot_fetch(stack, &entries);
-
-	for (i = 0; i < nr; i++)
-		if (within_module(entries[i], mod))
-			keep_name(entries[i], born);
-}
-
-/* The latest birth at which a backtrace was looked at. */
-struct seen {
+/* A backtrace, and what it was replaced with. */
+struct replaced {
 	u32 stack;
-	u32 born;
+	u32 with;
 };
 
 /*
- * What was kept for a block will do for an older one with the same backtrace;
- * a younger one may be of the time after a former module went from here.
+ * The backtrace that is to be in place of @stack when @mod goes, or its __init
+ * text: 0 if there is no memory for it, since the addresses would be taken for
+ * those of other code.
  */
-static bool look_again(struct seen *seen, u32 stack, u32 born)
+static u32 without_module(const struct module *mod, bool init, u32 stack)
 {
-	struct seen *s = &seen[hash_32(stack, KMT_SEEN_BITS)];
+	unsigned long pc[CONFIG_KMEMTRACK_STACK_DEPTH], *entries;
+	unsigned int i, nr = stack_depot_fetch(stack, &entries);
+	bool gone = false;
 
-	if (!stack || (s->stack == stack && (s32)(s->born - born) >= 0))
-		return false;
-	s->stack = stack;
-	s->born = born;
-	return true;
+	nr = min_t(unsigned int, nr, ARRAY_SIZE(pc));
+	for (i = 0; i < nr; i++) {
+		pc[i] = entries[i];
+		if (init ? within_module_init(pc[i], mod) :
+			   within_module(pc[i], mod)) {
+			pc[i] = gone_pc(pc[i]);
+			gone = true;
+		}
+	}
+	if (!gone)
+		return stack;
+	stack = kmt_depot_save(pc, nr, GFP_KERNEL | __GFP_NOWARN);
+	if (stack) /* It may lead through other modules, too. */
+		set_once(trace_bit(stack), module_traces);
+	else
+		atomic_long_inc(&kmt_lost_traces);
+	return stack;
 }
 
 static bool may_have_module(const struct kmt_object *o)
 {
-	/* keep_names() reads both again under the lock of the tree. */
+	/* replace_traces() reads both again under the lock of the tree. */
 	const u16 flags = data_race(o->flags);
 	/* The same. */
 	const u32 stack = data_race(o->stack);
@@ -204,43 +287,79 @@ static bool may_have_module(const struct kmt_object *o)
 	return (flags & KMT_LIVE) && test_bit(trace_bit(stack), module_traces);
 }
 
-static void keep_names(const struct module *mod)
+static void set_stack(struct kmt_object *o, u32 stack, u32 with)
 {
-	struct seen seen[1 << KMT_SEEN_BITS] = {};
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(&kmt_core, o, &flags);
+	if (!tree)
+		return;
+	/* If it is another block by now, the same code has allocated it. */
+	if (o->stack == stack)
+		o->stack = with;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+static void replace_trace(const struct module *mod, bool init,
+			  struct kmt_object *o, struct replaced *seen)
+{
+	struct kmt_tree *tree;
+	struct replaced *r;
+	unsigned long flags;
+	u32 stack;
+
+	tree = kmt_lock_object(&kmt_core, o, &flags);
+	if (!tree)
+		return;
+	stack = o->stack;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	if (!stack)
+		return;
+	r = &seen[hash_32(stack, KMT_SEEN_BITS)];
+	if (r->stack != stack) {
+		r->with = without_module(mod, init, stack);
+		r->stack = stack;
+	}
+	if (r->with != stack)
+		set_stack(o, stack, r->with);
+}
+
+/* Before @mod goes, or its __init text. */
+static void replace_traces(const struct module *mod, bool init)
+{
+	struct replaced seen[1 << KMT_SEEN_BITS] = {};
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 	unsigned int i = 0;
 
+	down_read(&kmt_walk_sem);
+	mutex_lock(&gone_mutex);
 	kmt_for_each_cell(&kmt_core, chunk, o) {
-		struct kmt_tree *tree;
-		unsigned long flags;
-		u32 stack, born;
-
 		if (!(++i % 1024))
 			cond_resched();
-		if (!may_have_module(o))
-			continue;
-		tree = kmt_lock_object(&kmt_core, o, &flags);
-		if (!tree)
-			continue;
-		stack = o->stack;
-		born = o->born;
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
-		if (look_again(seen, stack, born))
-			keep_trace(mod, stack, born);
+		if (may_have_module(o))
+			replace_trace(mod, init, o, seen);
 	}
+	mutex_unlock(&gone_mutex);
+	up_read(&kmt_walk_sem);
 }
 
+/*
+ * A module that fails to be initialised goes without having been live. Leaks
+ * are shown after `off`, too, so it does not matter whether blocks are tracked
+ * now.
+ */
 static int module_event(struct notifier_block *nb, unsigned long event,
 			void *data)
 {
-	if (event != MODULE_STATE_GOING || !kmt_tracking() || !was_traced(data))
+	bool init;
+
+	if (event != MODULE_STATE_LIVE && event != MODULE_STATE_GOING)
 		return NOTIFY_DONE;
-	down_read(&kmt_walk_sem);
-	mutex_lock(&gone_mutex);
-	keep_names(data);
-	mutex_unlock(&gone_mutex);
-	up_read(&kmt_walk_sem);
+	init = was_initialising(data);
+	if (event == MODULE_STATE_GOING ? was_traced(data) : init)
+		replace_traces(data, event == MODULE_STATE_LIVE);
 	return NOTIFY_DONE;
 }
 
@@ -254,4 +373,5 @@ static int __init watch_modules(void)
 {
 	return register_module_notifier(&module_nb);
 }
-late_initcall(watch_modules);
+/* Before the initramfs is there, from which modules may be loaded. */
+core_initcall(watch_modules);

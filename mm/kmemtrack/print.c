@@ -25,20 +25,18 @@
 #define KMT_ROW		16
 
 static void print_frame(struct seq_file *seq, const char *indent,
-			unsigned long pc, u32 born)
+			unsigned long pc)
 {
-	char gone[KSYM_SYMBOL_LEN];
+	const char *gone = kmt_gone_name(pc);
 
-	if (kmt_gone_name(pc, born, gone, sizeof(gone))) {
-		if (seq)
-			seq_printf(seq, "%s%s\n", indent, gone);
-		else
-			pr_info("%s%s\n", indent, gone);
-	} else if (seq) {
+	if (gone && seq)
+		seq_printf(seq, "%s%s\n", indent, gone);
+	else if (gone)
+		pr_info("%s%s\n", indent, gone);
+	else if (seq)
 		seq_printf(seq, "%s%pS\n", indent, (void *)pc);
-	} else {
+	else
 		pr_info("%s%pS\n", indent, (void *)pc);
-	}
 }
 
 /**
@@ -46,17 +44,15 @@ static void print_frame(struct seq_file *seq, const char *indent,
  * @seq: where to, NULL for the log
  * @indent: before each line
  * @stack: its handle
- * @born: when it was taken, for the names of code that is gone
  */
-void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack,
-		     u32 born)
+void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack)
 {
 	unsigned long *entries;
 	unsigned int i, nr;
 
 	nr = stack ? stack_depot_fetch(stack, &entries) : 0;
 	for (i = 0; i < nr; i++)
-		print_frame(seq, indent, entries[i], born);
+		print_frame(seq, indent, entries[i]);
 }
 
 /**
@@ -202,7 +198,7 @@ void kmt_print_site(struct seq_file *seq, const struct kmt_report *report,
 	seq_printf(seq, "  hex dump (first %u bytes):\n", old->dumped);
 	kmt_print_dump(seq, "    ", old);
 	seq_puts(seq, "  backtrace:\n");
-	kmt_print_trace(seq, "    ", old->o.stack, old->o.born);
+	kmt_print_trace(seq, "    ", old->o.stack);
 }
 
 /**
@@ -260,7 +256,7 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 			kmt_comm(o->comm), o->pid, kmt_when(o->born));
 		pr_info("  backtrace (crc %x):\n", trace_crc(o->stack));
 	}
-	kmt_print_trace(seq, "    ", o->stack, o->born);
+	kmt_print_trace(seq, "    ", o->stack);
 }
 
 /**
@@ -321,6 +317,6 @@ int kmt_log_address(unsigned long addr)
 	pr_info("  flags = 0x%x\n", o.flags);
 	pr_info("  checksum = %u\n", o.crc);
 	pr_info("  backtrace:\n");
-	kmt_print_trace(NULL, "    ", o.stack, o.born);
+	kmt_print_trace(NULL, "    ", o.stack);
 	return 0;
 }

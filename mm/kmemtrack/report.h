@@ -52,7 +52,6 @@ void kmt_print_site(struct seq_file *seq, const struct kmt_report *report,
 		    unsigned long first);
 void kmt_print_dump(struct seq_file *seq, const char *indent,
 		    const struct kmt_leak *leak);
-void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack,
-		     u32 born);
+void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack);
 
 #endif /* _KMT_REPORT_H */

@@ -125,4 +125,106 @@ reclaim()
 	put "$REPORT" scan && ! grep . "$LEAKS"
 }
 check "what was left behind is freed" reclaim
+
+# Twins are modules with the same code at the same offsets. Each loses 8 blocks
+# when it is initialised and 8 when it is told to.
+twin()
+{
+	insmod "./test_kmemtrack_twin_$1.ko" 2>/dev/null ||
+		modprobe "test_kmemtrack_twin_$1" 2>/dev/null ||
+		{ echo "twin $1 does not load"; return 1; }
+	cat "/sys/module/test_kmemtrack_twin_$1/sections/.text" >>"$T/places.$1"
+}
+
+# leaks_of <file> <function> <twin>: lines with a frame of that function of a twin
+leaks_of()
+{
+	grep -cE "^    $2\\+0x[0-9a-f]+/0x[0-9a-f]+ \\[test_kmemtrack_$3\\]\$" "$1"
+}
+
+# shown <function> <twin> <blocks>: so many are lost, and few of them missed
+shown()
+{
+	n=$(leaks_of "$T/report" "$1" "$2")
+	echo "$1: $n of $3 blocks"
+	[ "$n" -le "$3" ] && [ $((n * 2)) -ge "$3" ]
+}
+
+no_numbers()
+{
+	! grep -E '^    (0x|\()' "$T/report"
+}
+
+init_text()
+{
+	start && twin a && scan || return
+	cat "$T/report"
+	shown twin_a_leak_init twin_a 8 && shown twin_a_begin twin_a 8 &&
+		no_numbers || return
+	# Others get the memory.
+	for i in 1 2 3; do
+		twin b && rmmod test_kmemtrack_twin_b || return
+	done
+	twin b && scan || return
+	cat "$T/report"
+	shown twin_a_leak_init twin_a 8 && shown twin_b_leak_init twin_b 32 &&
+		shown twin_b_begin twin_b 32 && no_numbers
+}
+check "functions of __init text keep their names" init_text
+rmmod test_kmemtrack_twin_a 2>/dev/null
+rmmod test_kmemtrack_twin_b 2>/dev/null
+
+# use_twin <twin>: loaded, told to leak, and removed
+use_twin()
+{
+	twin "$1" && put "/sys/module/test_kmemtrack_twin_$1/parameters/leak" 1 &&
+		rmmod "test_kmemtrack_twin_$1"
+}
+
+# Memory that was freed lazily is used again when the next twin but one comes:
+# of three, the first and the last are at the same place.
+twins()
+{
+	put "$REPORT" clear
+	rm -f "$T"/places.*
+	for i in 1 2 3; do
+		use_twin a && use_twin a && use_twin b || return
+	done
+	scan && cat "$REPORT" >"$T/grouped"
+}
+
+same_place()
+{
+	sort -u "$T/places.a" >"$T/places"
+	sort -u "$T/places.b" | grep -qxFf "$T/places" -
+}
+
+told_apart()
+{
+	cat "$T/grouped"
+	for f in leak leak_init begin; do
+		shown twin_a_$f twin_a 48 && shown twin_b_$f twin_b 24 || return
+	done
+	no_numbers
+}
+
+# Also those that were loaded several times have each function in one record.
+one_site()
+{
+	for twin in a b; do
+		n=$(leaks_of "$T/grouped" "twin_${twin}_leak" "twin_$twin")
+		[ "$n" = 1 ] || { echo "twin $twin: $n"; return 1; }
+	done
+}
+
+if ! twins >"$T/why"; then
+	diag "$(cat "$T/why")"
+	result 1 "modules with the same code"
+elif same_place; then
+	check "modules at the same place have their own names" told_apart
+	check "a module that was loaded again has the same site" one_site
+else
+	skip "modules at the same place have their own names" "no such place"
+	skip "a module that was loaded again has the same site" "no such place"
+fi
 end

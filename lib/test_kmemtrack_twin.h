@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Two modules with the same code at the same offsets, in functions of different
+ * names. Each leaks TWIN_BLOCKS blocks from __init text, and as many from other
+ * text each time that its parameter "leak" is written.
+ *
+ * TWIN is the prefix of their functions. module_init() and module_exit() take no
+ * macros: who includes this calls them.
+ */
+#include <linux/init.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#define TWIN_NAME__(twin, name)	twin ## _ ## name
+#define TWIN_NAME_(twin, name)	TWIN_NAME__(twin, name)
+#define TWIN_NAME(name)		TWIN_NAME_(TWIN, name)
+
+#define TWIN_SIZE		192
+#define TWIN_BLOCKS		8
+
+/* Returns whether there was memory; that is not a pointer to it. */
+static noinline bool TWIN_NAME(leak)(void)
+{
+	return kzalloc(TWIN_SIZE, GFP_KERNEL);
+}
+
+static noinline bool __init TWIN_NAME(leak_init)(void)
+{
+	return kzalloc(TWIN_SIZE, GFP_KERNEL);
+}
+
+static int TWIN_NAME(set)(const char *val, const struct kernel_param *kp)
+{
+	unsigned int i;
+
+	for (i = 0; i < TWIN_BLOCKS; i++)
+		if (!TWIN_NAME(leak)())
+			return -ENOMEM;
+	return 0;
+}
+
+static const struct kernel_param_ops TWIN_NAME(ops) = {
+	.set = TWIN_NAME(set),
+};
+
+module_param_cb(leak, &TWIN_NAME(ops), NULL, 0200);
+
+/* What was freed lazily may be used again from here on. */
+static int __init TWIN_NAME(begin)(void)
+{
+	unsigned int i;
+
+	vm_unmap_aliases();
+	for (i = 0; i < TWIN_BLOCKS; i++)
+		if (!TWIN_NAME(leak_init)())
+			return -ENOMEM;
+	return 0;
+}
+
+static void __exit TWIN_NAME(end)(void)
+{
+}
+
+MODULE_DESCRIPTION("Leaks at the same offsets as its twin");
+MODULE_LICENSE("GPL");
