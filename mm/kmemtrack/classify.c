@@ -2,15 +2,56 @@
 /*
  * Which leaks are worth looking at first?
  *
- * One lost pointer often loses a whole structure. A leak that another leak
- * refers to is indirect: mending the other one will most likely mend it. In a
- * ring that nothing outside leads to, one block stands for the ring.
+ * One lost pointer often loses a whole structure. A leak that another leak leads
+ * to is indirect: mending the other one will most likely mend it. Of leaks that
+ * lead to each other, and that no other leak leads to, the one that was
+ * allocated first is direct: it is what the others were made for.
  *
- * Two walks find these blocks: the first begins at each leak that no earlier
- * one led to; the second, in the opposite order, begins only where the first
- * did. What it meets there again is indirect, what is left leads to all else.
+ * Two walks find the direct leaks. The first goes from the oldest leak to the
+ * youngest and covers what each leads to; it begins anew only at a leak that
+ * none before has led to, and so at the oldest of each group of leaks that lead
+ * to each other and that nothing else leads to. The second goes the other way,
+ * only over the leaks at which the first began: of those, what a later one leads
+ * to is indirect, too. Each walk reads a leak once.
  */
 #include "mark.h"
+
+/**
+ * struct kmt_rank - a leak, in the order of their allocation
+ * @o: its cell
+ * @key: less is older; of the same age, larger
+ */
+struct kmt_rank {
+	struct kmt_object *o;
+	u64 key;
+};
+
+#define KMT_DIGITS	256
+
+/**
+ * struct kmt_leaks - all leaks
+ * @m: marker
+ * @rank: leaks in order
+ * @other: as much room again, to sort; later the leaks to be read
+ * @count: of each digit, to sort
+ * @nr: how many there are
+ * @max: room for how many
+ * @depth: how many are to be read
+ */
+struct kmt_leaks {
+	struct kmt_marker *m;
+	struct kmt_rank *rank;
+	struct kmt_rank *other;
+	unsigned long *count;
+	unsigned long nr;
+	unsigned long max;
+	unsigned long depth;
+};
+
+struct leak_reader {
+	struct kmt_reader r;
+	struct kmt_leaks *leaks;
+};
 
 static bool seems_leak(const struct kmt_object *o)
 {
@@ -38,25 +79,21 @@ static bool change_leak(struct kmt_core *core, struct kmt_object *o, u16 set,
 }
 
 /* The leak that @word refers to is indirect, and so is what it leads to. */
-static void touch(struct kmt_reader *r, enum kmt_space space,
+static void touch(struct leak_reader *lr, enum kmt_space space,
 		  unsigned long word)
 {
-	struct kmt_marker *m = r->m;
+	struct kmt_leaks *leaks = lr->leaks;
 	struct kmt_tree *tree;
 	unsigned long flags;
 	struct kmt_object *o;
 
-	o = kmt_lock_find(m->core, space, word, &tree, &flags);
+	o = kmt_lock_find(leaks->m->core, space, word, &tree, &flags);
 	if (!o)
 		return;
-	if ((o->flags & KMT_LEAK) && o != r->from) {
-		if (!(o->flags & KMT_COVERED)) {
-			if (m->depth < m->max)
-				m->stack[m->depth++] =
-					(struct kmt_grey){ o, o->addr };
-			else
-				m->overflow = true;
-		}
+	if ((o->flags & KMT_LEAK) && o != lr->r.from) {
+		/* Each is covered once in a walk: there is room for it. */
+		if (!(o->flags & KMT_COVERED) && leaks->depth < leaks->max)
+			leaks->other[leaks->depth++].o = o;
 		kmt_change_flags(o, KMT_INDIRECT | KMT_COVERED, 0);
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -64,6 +101,7 @@ static void touch(struct kmt_reader *r, enum kmt_space space,
 
 static void touch_words(struct kmt_reader *r, unsigned int nr)
 {
+	struct leak_reader *lr = container_of(r, struct leak_reader, r);
 	struct kmt_marker *m = r->m;
 	unsigned int i;
 
@@ -71,123 +109,181 @@ static void touch_words(struct kmt_reader *r, unsigned int nr)
 		const unsigned long word = kmt_untag(m->buf[i]);
 
 		if (kmt_in(&m->virt, word) && !kmt_in(&m->core->skip, word))
-			touch(r, KMT_VIRT, word);
+			touch(lr, KMT_VIRT, word);
 		if (kmt_in(&m->percpu, word))
-			touch(r, KMT_PERCPU, word);
+			touch(lr, KMT_PERCPU, word);
 	}
 }
 
 /* Reads a covered leak, once in a walk. */
-static void read_leak(struct kmt_marker *m, struct kmt_object *o,
+static void read_leak(struct kmt_leaks *leaks, struct kmt_object *o,
 		      struct kmt_object *head)
 {
-	struct kmt_reader r = { .words = touch_words, .m = m, .from = head };
+	struct kmt_marker *m = leaks->m;
+	struct leak_reader lr = {
+		.r = { .words = touch_words, .m = m, .from = head },
+		.leaks = leaks,
+	};
 	struct kmt_object copy;
 
 	if (!change_leak(m->core, o, KMT_SCANNED, 0, &copy) ||
 	    (copy.flags & KMT_SCANNED))
 		return;
 	if (copy.min != KMT_MIN_BLACK && !(copy.flags & KMT_NO_SCAN))
-		kmt_read_object(&r, o, &copy);
-}
-
-static void drain_leaks(struct kmt_marker *m, struct kmt_object *head)
-{
-	while (m->depth && !m->stopped)
-		read_leak(m, m->stack[--m->depth].o, head);
-	m->depth = 0;
+		kmt_read_object(&lr.r, o, &copy);
 }
 
 /* Covers all that @head leads to. @head itself stays what it is. */
-static void cover(struct kmt_marker *m, struct kmt_object *head)
+static void cover(struct kmt_leaks *leaks, struct kmt_object *head)
 {
-	struct kmt_object *o, copy;
-	struct kmt_chunk *chunk;
+	struct kmt_object copy;
 
-	if (!change_leak(m->core, head, KMT_COVERED, 0, &copy))
+	if (!change_leak(leaks->m->core, head, KMT_COVERED, 0, &copy))
 		return;
-	read_leak(m, head, head);
-	drain_leaks(m, head);
-	while (m->overflow && !m->stopped) {
-		m->overflow = false;
-		kmt_for_each_cell(m->core, chunk, o) {
-			if (!seems_leak(o) ||
-			    (READ_ONCE(o->flags) &
-			     (KMT_COVERED | KMT_SCANNED)) != KMT_COVERED)
-				continue;
-			read_leak(m, o, head);
-			drain_leaks(m, head);
-		}
-	}
+	read_leak(leaks, head, head);
+	while (leaks->depth && kmt_go_on(leaks->m))
+		read_leak(leaks, leaks->other[--leaks->depth].o, head);
 }
 
-static void reset_leaks(struct kmt_marker *m, u16 clear)
+static void reset_leaks(struct kmt_leaks *leaks)
 {
-	struct kmt_core *core = m->core;
+	struct kmt_object copy;
+	unsigned long i;
+
+	for (i = 0; i < leaks->nr && kmt_go_on(leaks->m); i++)
+		change_leak(leaks->m->core, leaks->rank[i].o, 0,
+			    KMT_COVERED | KMT_SCANNED, &copy);
+}
+
+static void cover_forward(struct kmt_leaks *leaks)
+{
+	unsigned long i;
+
+	for (i = 0; i < leaks->nr && kmt_go_on(leaks->m); i++)
+		if (!(READ_ONCE(leaks->rank[i].o->flags) & KMT_COVERED))
+			cover(leaks, leaks->rank[i].o);
+}
+
+static void cover_backward(struct kmt_leaks *leaks)
+{
+	unsigned long i = leaks->nr;
+
+	while (i-- && kmt_go_on(leaks->m))
+		if (!(READ_ONCE(leaks->rank[i].o->flags) &
+		      (KMT_INDIRECT | KMT_COVERED)))
+			cover(leaks, leaks->rank[i].o);
+}
+
+/* The first are the oldest, then the largest: a part is often made at once. */
+static u64 order(const struct kmt_object *o, u32 now)
+{
+	const u32 size = min_t(unsigned long, o->size, U32_MAX);
+
+	return (u64)(u32)~(now - o->born) << 32 | (u32)~size;
+}
+
+static void collect_leaks(struct kmt_leaks *leaks, u32 now)
+{
+	struct kmt_core *core = leaks->m->core;
 	struct kmt_object *o, copy;
 	struct kmt_chunk *chunk;
 
-	kmt_for_each_cell(core, chunk, o)
-		if (kmt_go_on(m) && seems_leak(o))
-			change_leak(core, o, 0, clear | KMT_COVERED |
-				    KMT_SCANNED, &copy);
+	kmt_for_each_cell(core, chunk, o) {
+		if (!kmt_go_on(leaks->m))
+			return;
+		if (!seems_leak(o) ||
+		    !change_leak(core, o, 0, KMT_INDIRECT | KMT_COVERED |
+				 KMT_SCANNED, &copy) ||
+		    leaks->nr == leaks->max)
+			continue;
+		leaks->rank[leaks->nr++] = (struct kmt_rank){
+			o, order(&copy, now)
+		};
+	}
 }
 
-static void cover_forward(struct kmt_marker *m)
+static unsigned int digit(const struct kmt_rank *r, unsigned int shift)
+{
+	return r->key >> shift & (KMT_DIGITS - 1);
+}
+
+/* By one digit; what has the same one stays in order. */
+static void sort_digit(struct kmt_leaks *leaks, unsigned int shift)
+{
+	unsigned long i, n, sum = 0, *count = leaks->count;
+	const struct kmt_rank *r = leaks->rank;
+
+	memset(count, 0, KMT_DIGITS * sizeof(*count));
+	for (i = 0; i < leaks->nr && kmt_go_on(leaks->m); i++)
+		count[digit(&r[i], shift)]++;
+	if (leaks->m->stopped || count[digit(&r[0], shift)] == leaks->nr)
+		return;
+	for (i = 0; i < KMT_DIGITS; i++) {
+		n = count[i];
+		count[i] = sum;
+		sum += n;
+	}
+	for (i = 0; i < leaks->nr && kmt_go_on(leaks->m); i++)
+		leaks->other[count[digit(&r[i], shift)]++] = r[i];
+	swap(leaks->rank, leaks->other);
+}
+
+static void sort_leaks(struct kmt_leaks *leaks)
+{
+	unsigned int shift;
+
+	for (shift = 0; shift < 64 && leaks->nr && !leaks->m->stopped;
+	     shift += 8)
+		sort_digit(leaks, shift);
+}
+
+static unsigned long count_leaks(struct kmt_marker *m)
 {
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
+	unsigned long nr = 0;
 
-	kmt_for_each_cell(m->core, chunk, o)
-		if (kmt_go_on(m) && seems_leak(o) &&
-		    !(READ_ONCE(o->flags) & KMT_COVERED))
-			cover(m, o);
-}
-
-/* The chunk that kmt_for_each_cell() visits before @next, NULL for the end. */
-static struct kmt_chunk *chunk_before(struct kmt_core *core,
-				      struct kmt_chunk *next)
-{
-	struct kmt_chunk *chunk = kmt_chunks(core);
-
-	if (chunk == next)
-		return NULL;
-	while (chunk->next != next)
-		chunk = chunk->next;
-	return chunk;
-}
-
-static void cover_backward(struct kmt_marker *m)
-{
-	struct kmt_chunk *chunk = NULL;
-	struct kmt_object *o;
-
-	while ((chunk = chunk_before(m->core, chunk))) {
-		struct kmt_object *cells = kmt_chunk_cells(chunk);
-		u32 i = chunk->nr;
-
-		while (i--) {
-			o = &cells[i];
-			if (kmt_go_on(m) && seems_leak(o) &&
-			    !(READ_ONCE(o->flags) &
-			      (KMT_INDIRECT | KMT_COVERED)))
-				cover(m, o);
-		}
+	kmt_for_each_cell(m->core, chunk, o) {
+		if (!kmt_go_on(m))
+			return 0;
+		nr += seems_leak(o);
 	}
+	return nr;
 }
 
 /**
  * kmt_classify - tell direct leaks from indirect ones
- * @m: marker, after kmt_judge()
+ * @m: marker, after kmt_judge(), with the present time in @m->now
  *
- * Context: no lock held.
+ * Takes time in proportion to the cells of the pool and to the size of the
+ * leaks, and memory in proportion to the number of leaks; without that memory
+ * all leaks are direct.
+ *
+ * Context: no lock held; may sleep.
  */
 void kmt_classify(struct kmt_marker *m)
 {
-	m->depth = 0;
-	m->overflow = false;
-	reset_leaks(m, KMT_INDIRECT);
-	cover_forward(m);
-	reset_leaks(m, 0);
-	cover_backward(m);
+	const struct kmt_ops *ops = m->core->ops;
+	struct kmt_leaks leaks = { .m = m, .max = count_leaks(m) };
+	size_t bytes = 2 * leaks.max * sizeof(*leaks.rank) +
+		       KMT_DIGITS * sizeof(*leaks.count);
+	void *table;
+
+	if (!leaks.max)
+		return;
+	table = ops->table_alloc ? ops->table_alloc(m->core, bytes) : NULL;
+	if (table) {
+		leaks.rank = table;
+		leaks.other = leaks.rank + leaks.max;
+		leaks.count = (unsigned long *)(leaks.other + leaks.max);
+	} else {
+		leaks.max = 0;
+	}
+	collect_leaks(&leaks, m->now);
+	sort_leaks(&leaks);
+	cover_forward(&leaks);
+	reset_leaks(&leaks);
+	cover_backward(&leaks);
+	if (table)
+		ops->table_free(m->core, table, bytes);
 }

@@ -143,6 +143,10 @@ enum kmt_event {
  * @wait: called with no lock held by a marker that has nothing to do until
  *	another one of its team has something for it, for the first time or
  *	after it did so @before times; returns soon
+ * @table_alloc: called with no lock held for a table of @bytes bytes that lives
+ *	for a part of a scan; may fail, and nobody waits for others to be killed;
+ *	NULL if there are no tables
+ * @table_free: frees it
  */
 struct kmt_ops {
 	void *(*chunk_alloc)(struct kmt_core *core, gfp_t gfp, size_t *bytes);
@@ -152,6 +156,8 @@ struct kmt_ops {
 		     const struct kmt_object *new);
 	bool (*relax)(struct kmt_marker *m);
 	void (*wait)(struct kmt_marker *m, unsigned int before);
+	void *(*table_alloc)(struct kmt_core *core, size_t bytes);
+	void (*table_free)(struct kmt_core *core, void *table, size_t bytes);
 };
 
 /**

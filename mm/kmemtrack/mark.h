@@ -130,6 +130,7 @@ struct kmt_filter {
  * @virt: hull of all addresses of KMT_VIRT when the mark began
  * @percpu: hull of all addresses of KMT_PERCPU when the mark began
  * @apart: it is not all in @virt
+ * @now: low 32 bits of jiffies when the leaks are classified
  * @seam: last word that was read, for what lies across two pieces
  * @seam_end: the address behind it
  * @budget: words to go until kmt_ops.relax() is called
@@ -169,6 +170,7 @@ struct kmt_marker {
 	struct kmt_range virt;
 	struct kmt_range percpu;
 	bool apart;
+	u32 now;
 	unsigned long seam;
 	unsigned long seam_end;
 	long budget;

@@ -305,10 +305,26 @@ static void wait(struct kmt_marker *m, unsigned int before)
 	usleep_range(us, 2 * us);
 }
 
+static void *table_alloc(struct kmt_core *core, size_t bytes)
+{
+	void *mem = __vmalloc(bytes, GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY |
+			      __GFP_NOWARN);
+
+	kmemtrack_ignore(mem);
+	return mem;
+}
+
+static void table_free(struct kmt_core *core, void *table, size_t bytes)
+{
+	kmt_own_vfree(table, bytes);
+}
+
 const struct kmt_ops kmt_kernel_ops = {
 	.chunk_alloc	= chunk_alloc,
 	.low		= pool_low,
 	.warn		= warn_event,
 	.relax		= relax,
 	.wait		= wait,
+	.table_alloc	= table_alloc,
+	.table_free	= table_free,
 };

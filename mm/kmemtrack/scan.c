@@ -99,8 +99,10 @@ static void conclude(struct kmt_scan *scan, u64 since)
 {
 	struct kmt_last_scan *last = &kmt_last_scan;
 
-	if (scan->verdict.leaks)
+	if (scan->verdict.leaks) {
+		scan->m.now = jiffies;
 		kmt_classify(&scan->m);
+	}
 	last->nr++;
 	last->ms = div_u64(ktime_get_ns() - since, NSEC_PER_MSEC);
 	last->busy_ms = div_u64(scan->busy, NSEC_PER_MSEC);

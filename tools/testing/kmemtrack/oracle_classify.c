@@ -45,10 +45,22 @@ static void close_edges(struct edges *e)
 				e->to[i][j] |= e->to[k][j];
 }
 
-/* Of blocks that nothing but each other leads to exactly one is direct. */
+/* Whether @a was there before @b; of the same age, whether it is larger. */
+static bool goes_before(struct model *m, const struct block *a,
+			const struct block *b)
+{
+	const u32 age_a = m->s->now - a->born, age_b = m->s->now - b->born;
+
+	return age_a > age_b || (age_a == age_b && a->size > b->size);
+}
+
+/*
+ * Of blocks that nothing but each other leads to exactly one is direct: the
+ * first one.
+ */
 static void check_source(struct model *m, struct edges *e, unsigned int i)
 {
-	unsigned int j, direct = 0;
+	unsigned int j, direct = 0, first = i, which = i;
 	bool source = true;
 
 	for (j = 0; j < MAX_BLOCKS; j++)
@@ -57,10 +69,15 @@ static void check_source(struct model *m, struct edges *e, unsigned int i)
 	for (j = 0; j < MAX_BLOCKS; j++) {
 		if (j != i && !(e->to[i][j] && e->to[j][i]))
 			continue;
-		if (!(oracle_look(m, &m->b[j]).flags & KMT_INDIRECT))
+		if (goes_before(m, &m->b[j], &m->b[first]))
+			first = j;
+		if (!(oracle_look(m, &m->b[j]).flags & KMT_INDIRECT)) {
 			direct++;
+			which = j;
+		}
 	}
 	AGREE(direct == (source ? 1 : 0));
+	AGREE(!source || !goes_before(m, &m->b[first], &m->b[which]));
 }
 
 void oracle_classify(struct model *m)

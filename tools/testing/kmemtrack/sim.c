@@ -231,12 +231,34 @@ static void sim_wait(struct kmt_marker *m, unsigned int before)
 	sched_yield();
 }
 
+static void *sim_table_alloc(struct kmt_core *core, size_t bytes)
+{
+	struct sim *s = container_of(core, struct sim, core);
+
+	assert(!host_locks_held() && !host_irqs_off());
+	if (s->no_tables)
+		return NULL;
+	s->tables++;
+	return malloc(bytes);
+}
+
+static void sim_table_free(struct kmt_core *core, void *table, size_t bytes)
+{
+	struct sim *s = container_of(core, struct sim, core);
+
+	assert(!host_locks_held() && !host_irqs_off());
+	s->tables--;
+	free(table);
+}
+
 static const struct kmt_ops sim_ops = {
 	.chunk_alloc	= sim_chunk_alloc,
 	.low		= sim_low,
 	.warn		= sim_warn,
 	.relax		= sim_relax,
 	.wait		= sim_wait,
+	.table_alloc	= sim_table_alloc,
+	.table_free	= sim_table_free,
 };
 
 static void init_segment(struct segment *seg)
@@ -414,6 +436,7 @@ void sim_scan(struct sim *s, unsigned long lo, unsigned long hi)
 	sim_mark(s, lo, hi);
 	kmt_revive(&s->m, s->now, 1000);
 	kmt_judge(&s->m, &s->v);
+	s->m.now = s->now;
 	kmt_classify(&s->m);
 	kmt_mark_end(&s->m);
 }

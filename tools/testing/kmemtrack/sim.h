@@ -101,6 +101,9 @@ struct sim {
 
 	/* What a test has to say of the time. */
 	u32 now;
+	/* Tables of the tracker: none are given; how many it has. */
+	bool no_tables;
+	int tables;
 
 	/* Roots beside the usual ones; asks kmt_my_turn() for each unit. */
 	void (*more_roots)(struct sim *s, struct kmt_marker *m);

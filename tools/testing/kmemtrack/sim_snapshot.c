@@ -192,6 +192,7 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
 		phase(s, SIM_SORTED);
 	}
 	kmt_judge(&s->m, &s->v);
+	s->m.now = s->now;
 	kmt_classify(&s->m);
 	kmt_mark_end(&s->m);
 	return !s->m.stopped;

@@ -178,6 +178,163 @@ static void test_ring_to_ring(void **state)
 	}
 }
 
+/* Block number @i is the @order[i]-th to be allocated. */
+static void alloc_in_order(struct sim *s, unsigned int nr,
+			   const unsigned int *order)
+{
+	unsigned int i, turn;
+
+	for (turn = 0; turn < nr; turn++)
+		for (i = 0; i < nr; i++)
+			if (order[i] == turn) {
+				sim_alloc(s, BLOCK(i), 128);
+				s->now += 3;
+			}
+}
+
+/* In a ring the first to be allocated is direct, across a wrap of the clock. */
+static void test_oldest_of_ring(void **state)
+{
+	const u32 clocks[] = { 10000, 0 - 9u, S32_MAX - 9 };
+	unsigned int i, first, k, order[8];
+
+	for (k = 0; k < ARRAY_SIZE(clocks); k++) {
+		for (first = 0; first < 8; first++) {
+			struct sim *s = sim_new(511, 10, 256);
+
+			s->now = clocks[k];
+			for (i = 0; i < 8; i++)
+				order[i] = (8 + i * 3 - first * 3) % 8;
+			alloc_in_order(s, 8, order);
+			for (i = 0; i < 8; i++)
+				link_blocks(i, 1, (i + 1) % 8);
+			leak_all(s, 8);
+			assert_int_equal(count_direct(s, 0, 8), 1);
+			assert_false(sim_indirect(s, BLOCK(first)));
+			sim_delete(s);
+		}
+	}
+}
+
+/*
+ * Parents and children that refer to each other, of which parents come first;
+ * all children also lead to the same leak, which is older than all of them.
+ */
+static void test_parents(void **state)
+{
+	const unsigned int order[] = { 1, 6, 2, 5, 4, 3, 0 };
+	unsigned int parent, i;
+	struct sim *s = sim_new(511, 10, 256);
+
+	alloc_in_order(s, 7, order);
+	for (i = 0; i < 6; i += 2) {
+		link_blocks(i, 1, i + 1);
+		link_blocks(i + 1, 2, i);
+		link_blocks(i + 1, 3, 6);
+	}
+	leak_all(s, 7);
+	for (i = 0; i < 6; i++) {
+		parent = order[i] < order[i ^ 1] ? i : i ^ 1;
+		assert_int_equal(sim_indirect(s, BLOCK(i)), i != parent);
+	}
+	assert_true(sim_indirect(s, BLOCK(6)));
+	sim_delete(s);
+}
+
+/* An older ring that a younger one leads to has nothing direct. */
+static void test_younger_ring_leads(void **state)
+{
+	const unsigned int order[] = { 0, 1, 2, 5, 4, 3 };
+	struct sim *s = sim_new(511, 10, 256);
+	unsigned int i;
+
+	alloc_in_order(s, 6, order);
+	for (i = 0; i < 6; i++)
+		link_blocks(i, 1, i / 3 * 3 + (i + 1) % 3);
+	link_blocks(4, 2, 1);
+	leak_all(s, 6);
+	for (i = 0; i < 6; i++)
+		assert_int_equal(sim_indirect(s, BLOCK(i)), i != 5);
+	sim_delete(s);
+}
+
+/* Of the same age, the larger one is what the other is a part of. */
+static void test_larger_of_same_age(void **state)
+{
+	struct sim *s = sim_new(511, 10, 256);
+	unsigned int i;
+
+	for (i = 0; i < 4; i++)
+		sim_alloc(s, BLOCK(i), i == 1 || i == 2 ? 192 : 128);
+	for (i = 0; i < 4; i++)
+		link_blocks(i, 1, i ^ 1);
+	leak_all(s, 4);
+	assert_true(sim_indirect(s, BLOCK(0)));
+	assert_false(sim_indirect(s, BLOCK(1)));
+	assert_false(sim_indirect(s, BLOCK(2)));
+	assert_true(sim_indirect(s, BLOCK(3)));
+	sim_delete(s);
+}
+
+/* Without memory to find out, nothing is said to hang on something else. */
+static void test_no_table(void **state)
+{
+	struct sim *s = sim_new(511, 10, 256);
+	unsigned int i;
+
+	alloc_blocks(s, 10, false);
+	for (i = 0; i < 9; i++)
+		link_blocks(i, 0, i + 1);
+	leak_all(s, 10);
+	assert_int_equal(count_direct(s, 0, 10), 1);
+	s->no_tables = true;
+	leak_all(s, 10);
+	assert_int_equal(count_direct(s, 0, 10), 10);
+	s->no_tables = false;
+	leak_all(s, 10);
+	assert_int_equal(count_direct(s, 0, 10), 1);
+	assert_int_equal(s->tables, 0);
+	sim_delete(s);
+}
+
+static bool give_up(struct sim *s)
+{
+	return s->priv && !--*(unsigned int *)s->priv;
+}
+
+/* Given up after any number of steps, it lets go of its table. */
+static void test_given_up(void **state)
+{
+	unsigned int i, steps, left;
+
+	for (steps = 1; steps < 2000; steps++) {
+		struct sim *s = sim_new(31, 1, 256);
+
+		alloc_blocks(s, 20, false);
+		for (i = 0; i < 20; i++)
+			link_blocks(i, 1, (i + 1) % 20);
+		leak_all(s, 20);
+		left = steps;
+		s->fine = true;
+		s->priv = &left;
+		s->on_relax = give_up;
+		s->m.stopped = false;
+		s->m.budget = 0;
+		kmt_classify(&s->m);
+		assert_int_equal(s->tables, 0);
+		i = s->m.stopped;
+		s->on_relax = NULL;
+		s->m.stopped = false;
+		s->fine = false;
+		leak_all(s, 20);
+		assert_int_equal(count_direct(s, 0, 20), 1);
+		sim_delete(s);
+		if (!i)
+			return;
+	}
+	fail_msg("it never comes to its end");
+}
+
 /* What is not read does not lead anywhere. */
 static void test_no_scan(void **state)
 {
@@ -226,6 +383,12 @@ int main(void)
 		cmocka_unit_test(test_led_ring),
 		cmocka_unit_test(test_wide_ring),
 		cmocka_unit_test(test_ring_to_ring),
+		cmocka_unit_test(test_oldest_of_ring),
+		cmocka_unit_test(test_parents),
+		cmocka_unit_test(test_younger_ring_leads),
+		cmocka_unit_test(test_larger_of_same_age),
+		cmocka_unit_test(test_no_table),
+		cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_no_scan),
 		cmocka_unit_test(test_percpu),
 	};

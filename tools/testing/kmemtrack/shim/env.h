@@ -76,6 +76,10 @@ void AnnotateIgnoreReadsEnd(const char *file, int line);
 #define container_of(ptr, type, member) \
 	((type *)((char *)(ptr) - offsetof(type, member)))
 
+#define U32_MAX		((u32)~0U)
+#define S32_MAX		((s32)(U32_MAX >> 1))
+#define swap(a, b)	\
+	do { __typeof__(a) _t = (a); (a) = (b); (b) = _t; } while (0)
 #define min(a, b)	({ __typeof__(a) _a = (a); __typeof__(b) _b = (b); \
 			   _a < _b ? _a : _b; })
 #define max(a, b)	({ __typeof__(a) _a = (a); __typeof__(b) _b = (b); \
