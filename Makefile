@@ -6,7 +6,7 @@ ARCH ?= arm64
 VERSION ?= 6.12
 
 .PHONY: help source kernel run shell test test-all check host kunit selftest \
-	bench bench-native install uninstall packages clean distclean
+	bench bench-native install uninstall check-tree packages clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -31,9 +31,9 @@ test: packages
 test-all: packages
 	@scripts/run-tests --all
 
-#: make check                  style and host tests, the inner loop
+#: make check                  style, host tests and installation, the inner loop
 check: packages
-	@scripts/run-tests lint host
+	@scripts/run-tests lint host install
 
 #: make host                   host tests alone: no kernel tree needed
 host:
@@ -61,8 +61,10 @@ bench-native: packages
 	@tools/testing/kmemtrack/bench/run --native $(BENCH)
 
 #: make install KDIR=tree      overlay and patches into another tree; uninstall too
-install uninstall:
-	@scripts/install-tree $@ "$(KDIR)" $(VERSION)
+#: make check-tree KDIR=tree   would they fit, and if not, why
+install uninstall check-tree:
+	@scripts/install-tree $(@:check-tree=check) "$(KDIR)" \
+		$(if $(filter file,$(origin VERSION)),,$(VERSION))
 
 #: make source                 the patched tree, build/linux-6.12
 source: packages
