@@ -33,7 +33,7 @@ test-all: packages
 
 #: make check                  style, host tests and installation, the inner loop
 check: packages
-	@scripts/run-tests lint host install
+	@scripts/run-tests lint host install config
 
 #: make host                   host tests alone: no kernel tree needed
 host:

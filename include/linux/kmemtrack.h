@@ -20,7 +20,7 @@ struct vm_struct;
 
 #ifdef CONFIG_KMEMTRACK
 
-#ifdef CONFIG_KMEMTRACK_DEFAULT_OFF
+#ifdef CONFIG_DEBUG_KMEMLEAK_DEFAULT_OFF
 DECLARE_STATIC_KEY_FALSE(kmemtrack_key);
 #else
 DECLARE_STATIC_KEY_TRUE(kmemtrack_key);

@@ -37,7 +37,7 @@
 /* Cells kept in reserve for allocations that cannot wait. */
 #define KMT_RESERVE	512
 
-#ifdef CONFIG_KMEMTRACK_DEFAULT_OFF
+#ifdef CONFIG_DEBUG_KMEMLEAK_DEFAULT_OFF
 DEFINE_STATIC_KEY_FALSE(kmemtrack_key);
 static bool want_on __initdata;
 #else
