@@ -2,7 +2,6 @@
 /*
  * From a mark to a verdict: confirmation by a snapshot, or by waiting.
  */
-#include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/memory_hotplug.h>
 #include <linux/sched/signal.h>
@@ -93,10 +92,15 @@ static void sum_up(struct kmt_scan *scan)
 
 static int nap(unsigned int ms)
 {
-	schedule_timeout_interruptible(msecs_to_jiffies(ms));
-	if (current->flags & PF_KTHREAD)
-		return kthread_should_stop() ? -EINTR : 0;
-	return signal_pending(current) ? -EINTR : 0;
+	long left = msecs_to_jiffies(ms);
+
+	while (left > 0 && !kmt_scan_cancelled()) {
+		/* The freezer does not end this sleep: it is a short one. */
+		long part = min(left, HZ / 4L);
+
+		left -= part - schedule_timeout_killable(part);
+	}
+	return kmt_scan_cancelled() ? -EINTR : 0;
 }
 
 /* A mark after the first one; the last one decides. */
@@ -214,7 +218,7 @@ static int find_by_snapshot(struct kmt_scan *scan)
  * @scan: scan, prepared
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: 0; -EINTR if it was given up.
+ * Return: 0; -EINTR if it was given up: see kmt_scan_cancelled().
  */
 int kmt_find_leaks(struct kmt_scan *scan)
 {

@@ -11,7 +11,7 @@
 
 static int locked(int (*action)(void))
 {
-	int ret = mutex_lock_interruptible(&kmt_scan_mutex);
+	int ret = mutex_lock_killable(&kmt_scan_mutex);
 
 	if (ret)
 		return -EINTR;
@@ -67,8 +67,9 @@ static bool needs_tracking(enum kmt_verb verb)
  * @cmd: command
  *
  * Context: may sleep.
- * Return: 0; -EPERM for what cannot be done while off; -EINTR after a signal;
- * -EINVAL for an unknown address; -ENOMEM.
+ * Return: 0; -EPERM for what cannot be done while off; -EINTR if the task is
+ * killed; -ERESTARTNOINTR if it is frozen during a scan; -EINVAL for an unknown
+ * address; -ENOMEM.
  */
 int kmt_execute(const struct kmt_command *cmd)
 {

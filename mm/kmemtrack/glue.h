@@ -300,6 +300,7 @@ static inline void kmt_mark_kfence(struct kmt_marker *m)
 
 /* scan.c */
 int kmt_scan(void);
+bool kmt_scan_cancelled(void);
 void kmt_scan_every(unsigned int seconds);
 
 /* control.c */

@@ -10,10 +10,8 @@
 #include <linux/irq_work.h>
 #include <linux/kasan.h>
 #include <linux/kmemtrack.h>
-#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/ratelimit.h>
-#include <linux/sched/signal.h>
 #include <linux/stackdepot.h>
 #include <linux/stacktrace.h>
 #include <linux/timekeeping.h>
@@ -290,11 +288,7 @@ static bool relax(struct kmt_marker *m)
 	if (m->still)
 		return ktime_get_mono_fast_ns() > m->deadline;
 	cond_resched_tasks_rcu_qs();
-	if (!kmt_tracking())
-		return true;
-	if (current->flags & PF_KTHREAD)
-		return kthread_should_stop();
-	return signal_pending(current);
+	return !kmt_tracking() || kmt_scan_cancelled();
 }
 
 /* Not for long at first: what there will be to do may be little. */

@@ -155,23 +155,47 @@ static int scan_locked(unsigned long frame)
 }
 
 /**
+ * kmt_scan_cancelled - is the current task to give up its scan?
+ *
+ * A signal that has a handler does not end a scan: most programs that ask for
+ * one take any error for a failure. A task that is being killed gives up, and
+ * one that the freezer waits for, which sends a user task a signal, too.
+ *
+ * Context: any task.
+ */
+bool kmt_scan_cancelled(void)
+{
+	if (current->flags & PF_KTHREAD)
+		return kthread_should_stop() || freezing(current);
+	if (!signal_pending(current))
+		return false;
+	return fatal_signal_pending(current) || freezing(current);
+}
+
+/**
  * kmt_scan - find leaks
  *
  * Returns when the answer is there; a second one waits for its turn.
  *
  * Context: may sleep for the time of some marks, and for kmt_tunables.min_age
  * if that is what confirms suspects.
- * Return: 0; -EINTR after a signal; -EPERM while nothing is tracked; -ENOMEM.
+ * Return: 0; -EINTR if the task is killed, or is a kernel thread that is frozen
+ * or stopped; -ERESTARTNOINTR if it is a user task that is frozen: the system
+ * call starts again when it is thawed; -EPERM while nothing is tracked; -ENOMEM.
  */
 noinline int kmt_scan(void)
 {
 	int ret;
 
-	ret = mutex_lock_interruptible(&kmt_scan_mutex);
+	ret = mutex_lock_killable(&kmt_scan_mutex);
 	if (ret)
 		return -EINTR;
 	ret = scan_locked((unsigned long)__builtin_frame_address(0));
 	mutex_unlock(&kmt_scan_mutex);
+	/* The signal of the freezer stays pending until the task is thawed. */
+	if (ret == -EINTR && signal_pending(current) &&
+	    !fatal_signal_pending(current))
+		ret = -ERESTARTNOINTR;
 	return ret;
 }
 
