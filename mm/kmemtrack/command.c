@@ -41,7 +41,9 @@ static int parse_number(const char *text, unsigned long max,
 	unsigned long v;
 	int ret;
 
-	/* Signs and blanks, which the kernel's parser may take, are none. */
+	/* kmemleak takes a plus sign, too. Blanks and a minus sign are errors. */
+	if (*text == '+')
+		text++;
 	if (*text < '0' || *text > '9')
 		return -EINVAL;
 	ret = kstrtoul(text, 0, &v);
@@ -99,4 +101,67 @@ int kmt_parse(const char *line, size_t len, struct kmt_command *cmd)
 		return 0;
 	}
 	return -EINVAL;
+}
+
+static bool is_blank_line(const char *text, size_t len)
+{
+	while (len && is_blank(text[len - 1]))
+		len--;
+	return !len;
+}
+
+static bool is_padding(char c)
+{
+	return !c || is_blank(c);
+}
+
+/**
+ * kmt_is_padding - is there nothing but blanks and NUL bytes?
+ * @text: text, not necessarily terminated
+ * @len: its length
+ *
+ * Some programs write a buffer of fixed size with a command at its beginning.
+ */
+bool kmt_is_padding(const char *text, size_t len)
+{
+	while (len && is_padding(text[len - 1]))
+		len--;
+	return !len;
+}
+
+/**
+ * kmt_parse_lines - parse commands, one a line
+ * @text: text, not necessarily terminated
+ * @len: its length; padding may follow the last command
+ * @cmds: set to the commands; undefined on failure
+ * @max: room in @cmds
+ *
+ * Lines of blanks are skipped, but there must be a command.
+ *
+ * Return: how many commands; -EINVAL if a line is no command, or if there are
+ * none or too many; -ERANGE if a number is too large.
+ */
+int kmt_parse_lines(const char *text, size_t len, struct kmt_command *cmds,
+		    int max)
+{
+	int ret, nr = 0;
+
+	while (len && is_padding(text[len - 1]))
+		len--;
+	while (len) {
+		const char *end = memchr(text, '\n', len);
+		size_t line = end ? end - text : len;
+
+		if (!is_blank_line(text, line)) {
+			if (nr == max)
+				return -EINVAL;
+			ret = kmt_parse(text, line, &cmds[nr++]);
+			if (ret)
+				return ret;
+		}
+		line += !!end;
+		text += line;
+		len -= line;
+	}
+	return nr ?: -EINVAL;
 }

@@ -5,6 +5,7 @@
 #include <linux/debugfs.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -12,45 +13,46 @@
 #include "compat.h"
 #include "report.h"
 
-/* Several commands fit in one write, one on a line. */
+/*
+ * Several commands fit in one write, one on a line, in its first bytes. Any
+ * number of blanks and NUL bytes may follow.
+ */
 #define KMT_WRITE_MAX	1024
 #define KMT_COMMANDS	16
 
-/* Parses all lines of @text; returns how many commands they are. */
-static int parse_lines(const char *text, size_t len, struct kmt_command *cmds)
+/* Whether @buf has only padding; pieces of it are copied to @text. */
+static int check_padding(const char __user *buf, size_t len, char *text)
 {
-	int nr = 0;
-
 	while (len) {
-		const char *end = memchr(text, '\n', len);
-		size_t line = end ? end - text : len;
-		int ret = nr < KMT_COMMANDS ?
-			  kmt_parse(text, line, &cmds[nr]) : -EINVAL;
+		size_t part = min_t(size_t, len, KMT_WRITE_MAX);
 
-		if (ret)
-			return ret;
-		nr++;
-		line += !!end;
-		text += line;
-		len -= line;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (copy_from_user(text, buf, part))
+			return -EFAULT;
+		if (!kmt_is_padding(text, part))
+			return -EINVAL;
+		buf += part;
+		len -= part;
+		cond_resched();
 	}
-	return nr;
+	return 0;
 }
 
 static int copy_commands(const char __user *buf, size_t len,
 			 struct kmt_command *cmds)
 {
+	size_t head = min_t(size_t, len, KMT_WRITE_MAX);
 	char *text;
-	int ret;
+	int ret, nr;
 
-	if (!len || len > KMT_WRITE_MAX)
-		return -EINVAL;
-	text = memdup_user(buf, len);
+	text = memdup_user(buf, head);
 	if (IS_ERR(text))
 		return PTR_ERR(text);
-	ret = parse_lines(text, len, cmds);
+	nr = kmt_parse_lines(text, head, cmds, KMT_COMMANDS);
+	ret = nr < 0 ? nr : check_padding(buf + head, len - head, text);
 	kfree(text);
-	return ret;
+	return ret ?: nr;
 }
 
 /**

@@ -24,6 +24,10 @@ static bool number_in(const char *s, size_t len, unsigned long max,
 	unsigned long v = 0;
 	size_t i = 0;
 
+	if (len && s[0] == '+') {
+		s++;
+		len--;
+	}
 	if (len > 2 && s[0] == '0' && (s[1] == 'x' || s[1] == 'X') &&
 	    digit_of(s[2], 16) >= 0) {
 		base = 16;
@@ -78,10 +82,53 @@ static bool expect(const char *s, size_t len, struct kmt_command *cmd)
 	return false;
 }
 
+#define ROOM	3
+
+/* The same of all lines of a text. */
+static int expect_lines(const char *s, size_t len, struct kmt_command *right)
+{
+	size_t at, from = 0;
+	int nr = 0;
+
+	while (len && (!s[len - 1] || blank(s[len - 1])))
+		len--;
+	for (at = 0; at <= len; at++) {
+		size_t i = from;
+
+		if (at < len && s[at] != '\n')
+			continue;
+		while (i < at && blank(s[i]))
+			i++;
+		if (i < at && (nr == ROOM ||
+			       !expect(s + from, at - from, &right[nr++])))
+			return -1;
+		from = at + 1;
+	}
+	return nr;
+}
+
+static void check_lines(const char *text, size_t len)
+{
+	struct kmt_command cmds[ROOM] = {}, right[ROOM] = {};
+	int i, ret = kmt_parse_lines(text, len, cmds, ROOM);
+	int nr = expect_lines(text, len, right);
+
+	if (nr <= 0) {
+		assert(ret == -EINVAL || ret == -ERANGE);
+		return;
+	}
+	assert(ret == nr);
+	for (i = 0; i < nr; i++)
+		assert(cmds[i].verb == right[i].verb &&
+		       cmds[i].arg == right[i].arg);
+}
+
 static void check(const char *text, size_t len)
 {
 	struct kmt_command cmd = { .verb = 99, .arg = 99 }, right = {};
 	int ret = kmt_parse(text, len, &cmd);
+
+	check_lines(text, len);
 
 	if (expect(text, len, &right)) {
 		assert(!ret && cmd.verb == right.verb && cmd.arg == right.arg);

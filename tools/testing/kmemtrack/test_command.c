@@ -18,6 +18,7 @@ static const struct good good[] = {
 	{ "scan=0",		KMT_CMD_SCAN_EVERY, 0 },
 	{ "scan=600",		KMT_CMD_SCAN_EVERY, 600 },
 	{ "scan=0x10",		KMT_CMD_SCAN_EVERY, 16 },
+	{ "scan=+5",		KMT_CMD_SCAN_EVERY, 5 },
 	{ "scan=2147483",	KMT_CMD_SCAN_EVERY, 2147483 },
 	{ "stack=on",		KMT_CMD_STACK, 1 },
 	{ "stack=off",		KMT_CMD_STACK, 0 },
@@ -42,7 +43,8 @@ static const struct good good[] = {
 
 static const char * const bad[] = {
 	"", " ", "\n", "\t\040\n", "o", "onn", "ON", "on off", "on\non", "scanfoo",
-	"scan foo", "sca", "scan=", "scan=-1", "scan=+1", "scan= 1", "scan=1x",
+	"scan foo", "sca", "scan=", "scan=-1", "scan=+", "scan=++1", "scan=+-1",
+	"scan=-+1", "scan=+ 1", "scan=+on", "scan= 1", "scan=1x",
 	"scan=1 2", "scan=0x", "scan=08", "scan=onoff", "scan=ON", "scan =on",
 	"scan=0x1g", "scan=\xff", "stack", "stack=", "stack=1", "stack=onn",
 	"clearx", "clear=", "confirm", "confirm=", "confirm=waits", "confirm=snap",
@@ -133,9 +135,12 @@ static bool is_number(const char *text, size_t len)
 	for (number = kmt_command_numbers; number->key; number++) {
 		size_t n = strlen(number->key);
 
-		if (len > n && !memcmp(text, number->key, n) &&
-		    text[n] >= '0' && text[n] <= '9')
-			return true;
+		if (len > n && !memcmp(text, number->key, n)) {
+			if (text[n] == '+' && len > n + 1)
+				n++;
+			if (text[n] >= '0' && text[n] <= '9')
+				return true;
+		}
 	}
 	return false;
 }
@@ -221,6 +226,55 @@ static void test_length(void **state)
 	check_refused("scan", 0, -EINVAL);
 }
 
+struct lines {
+	const char *text;
+	size_t len;
+	int nr;
+};
+
+#define LINES(text, nr)	{ text, sizeof(text) - 1, nr }
+
+static const struct lines lines[] = {
+	LINES("scan", 1), LINES("scan\n", 1), LINES("scan\n\n", 1),
+	LINES("\n\nscan", 1), LINES("scan\0", 1), LINES("scan\0\0\0", 1),
+	LINES("scan\n\0", 1), LINES("scan\0\n", 1), LINES("scan \0 \0", 1),
+	LINES("clear\nscan", 2), LINES("clear\n\nscan\n", 2),
+	LINES(" clear\040\n \t\n scan \r\n\0", 2),
+	LINES("on\non\non", 3), LINES("on\non\non\n\n\0", 3),
+	LINES("", -EINVAL), LINES("\n", -EINVAL), LINES("\n\040\n", -EINVAL),
+	LINES("\0", -EINVAL), LINES(" \0\n", -EINVAL),
+	LINES("\0scan", -EINVAL), LINES("\nscan\0clear", -EINVAL),
+	LINES("scan\0\nclear", -EINVAL), LINES("\0\nscan", -EINVAL),
+	LINES("scan\0x", -EINVAL), LINES("scan\nfoo", -EINVAL),
+	LINES("foo\nscan", -EINVAL), LINES("scan\n=\n", -EINVAL),
+	LINES("scan\nscan=4294967296", -ERANGE),
+	/* One more than there is room for. */
+	LINES("on\non\non\non", -EINVAL),
+};
+
+/* Several commands, and what some programs write behind the last one. */
+static void test_lines(void **state)
+{
+	struct kmt_command cmds[3];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(lines); i++) {
+		const struct lines *l = &lines[i];
+		char *copy = malloc(l->len ? l->len : 1);
+		int nr;
+
+		memcpy(copy, l->text, l->len);
+		nr = kmt_parse_lines(copy, l->len, cmds, ARRAY_SIZE(cmds));
+		if (nr != l->nr)
+			fail_msg("entry %u: %d, not %d", i, nr, l->nr);
+		if (nr == 2) {
+			assert_int_equal(cmds[0].verb, KMT_CMD_CLEAR);
+			assert_int_equal(cmds[1].verb, KMT_CMD_SCAN);
+		}
+		free(copy);
+	}
+}
+
 /* Whether @good has @text, or if @text is a key, its command with @arg. */
 static bool is_in_good(const char *text, bool key, enum kmt_verb verb,
 		       unsigned long arg)
@@ -269,6 +323,7 @@ int main(void)
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_neighbours),
 		cmocka_unit_test(test_length),
+		cmocka_unit_test(test_lines),
 	};
 
 	return cmocka_run_group_tests_name("command", tests, NULL, NULL);

@@ -27,6 +27,35 @@ for cmd in on scan scan=off scan=on scan=100 scan=0 stack=off stack=on \
 	check "kmemtrack takes $cmd" taken "$REPORT" "$cmd"
 	check "kmemtrack takes $cmd and a newline" taken "$REPORT" "$cmd$NL"
 done
+
+# padded <file> <command> <bytes> <byte>: a command, and so many of the byte, an
+# octal number, in one write
+padded()
+{
+	{
+		printf %s "$2"
+		head -c "$3" /dev/zero | tr '\0' "\\$4"
+	} >"$T/padded"
+	dd if="$T/padded" of="$1" bs=1M 2>"$T/err" && return
+	cat "$T/err"
+	return 1
+}
+
+for file in "$LEAKS" "$REPORT"; do
+	name=${file##*/}
+	check "$name takes scan=+5" taken "$file" scan=+5
+	check "... as five seconds" eval '[ "$(stat_of scan_period_s)" = 5 ]'
+	put "$file" scan=off
+	check "$name takes empty lines" taken "$file" "$NL${NL}scan$NL$NL"
+	for n in 1 59 4092 100000; do
+		check "$name takes a scan and $n NUL bytes" \
+			padded "$file" scan $n 000
+		check "$name takes a scan and $n blanks" \
+			padded "$file" scan $n 040
+		check "$name takes a scan and $n newlines" \
+			padded "$file" scan $n 012
+	done
+done
 check "several commands, one a line" \
 	taken "$REPORT" "scan=on${NL}stack=on${NL}scan=off$NL"
 put "$REPORT" scan=off
@@ -58,6 +87,17 @@ refused()
 	state >"$T/now"
 	cmp "$T/state" "$T/now" || diff "$T/state" "$T/now"
 }
+
+# refused_raw <file> <text>: the same of a text with escapes for printf
+refused_raw()
+{
+	printf "$2" >"$T/raw"
+	! dd if="$T/raw" of="$1" bs=1M 2>"$T/err" || return
+	cat "$T/err"
+	grep -q "$invalid" "$T/err" || return
+	state >"$T/now"
+	cmp "$T/state" "$T/now" || diff "$T/state" "$T/now"
+}
 invalid="Invalid argument"
 range="$invalid,Numerical result out of range,Math result not representable,Result not representable"
 for file in "$LEAKS" "$REPORT"; do
@@ -79,8 +119,17 @@ for file in "$LEAKS" "$REPORT"; do
 		"$file" max_pause=10000001 "$range"
 	check "$name refuses an overlong write" refused "$file" \
 		"$(head -c 5000 /dev/zero | tr '\0' s)" "$invalid"
-	check "$name refuses a command in blanks of 5000 bytes" refused "$file" \
-		"scan$(head -c 5000 /dev/zero | tr '\0' ' ')" "$invalid"
+	for cmd in scan=+ scan=++1 scan=+-1 scan=+on; do
+		check "$name refuses '$cmd'" refused "$file" "$cmd" "$invalid"
+	done
+	check "$name refuses a command behind blanks of 5000 bytes" refused \
+		"$file" "$(head -c 5000 /dev/zero | tr '\0' ' ')scan" "$invalid"
+	check "$name refuses a command before and behind them" refused "$file" \
+		"scan=7$(head -c 5000 /dev/zero | tr '\0' ' ')x" "$invalid"
+	check "$name refuses a NUL byte and a command" refused_raw "$file" \
+		'\000scan=7'
+	check "$name refuses a NUL byte between commands" refused_raw "$file" \
+		'scan=7\000clear'
 	check "$name refuses a line that is none among others" refused "$file" \
 		"clear${NL}foo$NL" "$invalid"
 done
