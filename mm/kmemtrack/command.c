@@ -23,10 +23,15 @@ const struct kmt_command_word kmt_command_words[] = {
 };
 
 const struct kmt_command_number kmt_command_numbers[] = {
-	{ "scan=",	KMT_CMD_SCAN_EVERY,	INT_MAX / 1000 },
-	{ "min_age=",	KMT_CMD_MIN_AGE,	INT_MAX / 1000 },
-	{ "max_pause=",	KMT_CMD_MAX_PAUSE,	KMT_PAUSE_MAX },
-	{ "dump=",	KMT_CMD_DUMP,		ULONG_MAX },
+	{ "scan=",	    KMT_CMD_SCAN_EVERY,	INT_MAX / 1000,	-ERANGE },
+	{ "min_age=",	    KMT_CMD_MIN_AGE,	INT_MAX / 1000,	-ERANGE },
+	{ "max_pause=",	    KMT_CMD_MAX_PAUSE,	KMT_PAUSE_MAX,	-ERANGE },
+	{ "dump=",	    KMT_CMD_DUMP,	ULONG_MAX,	-ERANGE },
+	{ "panic_on_leak=", KMT_CMD_PANIC,	UINT_MAX,	-ERANGE },
+	/* Bits that do not exist, rather than a number out of range. */
+	{ "rules_off=",	    KMT_CMD_RULES_OFF,	KMT_RULES,	-EINVAL },
+	{ "first_scan=",    KMT_CMD_FIRST_SCAN,	INT_MAX / 1000,	-ERANGE, true },
+	{ "early_pool=",    KMT_CMD_EARLY_POOL,	1000000,	-ERANGE, true },
 	{ }
 };
 
@@ -35,8 +40,8 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-static int parse_number(const char *text, unsigned long max,
-			unsigned long *value)
+static int parse_number(const struct kmt_command_number *number,
+			const char *text, unsigned long *value)
 {
 	unsigned long v;
 	int ret;
@@ -47,23 +52,16 @@ static int parse_number(const char *text, unsigned long max,
 	if (*text < '0' || *text > '9')
 		return -EINVAL;
 	ret = kstrtoul(text, 0, &v);
+	if (ret == -ERANGE || (!ret && v > number->max))
+		return number->error;
 	if (ret)
 		return ret;
-	if (v > max)
-		return -ERANGE;
 	*value = v;
 	return 0;
 }
 
-/**
- * kmt_parse - parse a command
- * @line: text, not necessarily terminated
- * @len: its length; blanks and line ends around the command are allowed
- * @cmd: set on success only
- *
- * Return: 0; -EINVAL if it is no command; -ERANGE if its number is too large.
- */
-int kmt_parse(const char *line, size_t len, struct kmt_command *cmd)
+static int parse(const char *line, size_t len, struct kmt_command *cmd,
+		 bool boot)
 {
 	char text[KMT_COMMAND_MAX + 1];
 	const struct kmt_command_number *number;
@@ -91,9 +89,9 @@ int kmt_parse(const char *line, size_t len, struct kmt_command *cmd)
 		unsigned long v;
 		int ret;
 
-		if (strncmp(text, number->key, n))
+		if (strncmp(text, number->key, n) || (number->boot && !boot))
 			continue;
-		ret = parse_number(text + n, number->max, &v);
+		ret = parse_number(number, text + n, &v);
 		if (ret)
 			return ret;
 		cmd->verb = number->verb;
@@ -101,6 +99,32 @@ int kmt_parse(const char *line, size_t len, struct kmt_command *cmd)
 		return 0;
 	}
 	return -EINVAL;
+}
+
+/**
+ * kmt_parse - parse a command
+ * @line: text, not necessarily terminated
+ * @len: its length; blanks and line ends around the command are allowed
+ * @cmd: set on success only
+ *
+ * Return: 0; -EINVAL if it is no command; -ERANGE if its number is too large.
+ */
+int kmt_parse(const char *line, size_t len, struct kmt_command *cmd)
+{
+	return parse(line, len, cmd, false);
+}
+
+/**
+ * kmt_parse_parameter - parse what a parameter is set to
+ * @line: the key of a command, and the value
+ * @len: its length
+ * @cmd: set on success only
+ *
+ * Return: as kmt_parse(), which knows fewer keys.
+ */
+int kmt_parse_parameter(const char *line, size_t len, struct kmt_command *cmd)
+{
+	return parse(line, len, cmd, true);
 }
 
 static bool is_blank_line(const char *text, size_t len)

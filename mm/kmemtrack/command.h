@@ -5,7 +5,7 @@
 #include "env.h"
 
 /**
- * enum kmt_verb - the commands of the debugfs files
+ * enum kmt_verb - the commands of the debugfs files, and what else can be set
  * @KMT_CMD_ON: track from now on
  * @KMT_CMD_OFF: stop tracking and forget
  * @KMT_CMD_SCAN: scan now
@@ -20,6 +20,10 @@
  * @KMT_CMD_MAX_PAUSE: microseconds that a snapshot may last
  * @KMT_CMD_DUMP: log what is known of an address
  * @KMT_CMD_VERBOSE: log each new leak, or not
+ * @KMT_CMD_PANIC: new leaks of one scan that make the kernel panic; 0 for none
+ * @KMT_CMD_RULES_OFF: rules of policy.h that do not apply
+ * @KMT_CMD_FIRST_SCAN: seconds from boot to the first regular scan
+ * @KMT_CMD_EARLY_POOL: records for early boot
  */
 enum kmt_verb {
 	KMT_CMD_ON,
@@ -36,6 +40,10 @@ enum kmt_verb {
 	KMT_CMD_MAX_PAUSE,
 	KMT_CMD_DUMP,
 	KMT_CMD_VERBOSE,
+	KMT_CMD_PANIC,
+	KMT_CMD_RULES_OFF,
+	KMT_CMD_FIRST_SCAN,
+	KMT_CMD_EARLY_POOL,
 };
 
 /**
@@ -63,24 +71,35 @@ struct kmt_command_word {
  * @key: its text up to the number; NULL in the entry that ends the table
  * @verb: what to do with the number
  * @max: the largest number that is allowed
+ * @error: of a larger one
+ * @boot: no command, but a parameter that is read at boot
  */
 struct kmt_command_number {
 	const char *key;
 	enum kmt_verb verb;
 	unsigned long max;
+	int error;
+	bool boot;
 };
 
 /* Nobody wants a machine to stand still for longer, in microseconds. */
 #define KMT_PAUSE_MAX	10000000UL
 
+/* All rules of policy.h. */
+#define KMT_RULES	0x1fffUL
+
 /* Longest command, without its newline. */
 #define KMT_COMMAND_MAX	63
 
-/* All commands; the tests go through them, too. */
+/*
+ * All commands, which are also what parameters of the kernel and of sysfs can be
+ * set to. The tests go through them, too.
+ */
 extern const struct kmt_command_word kmt_command_words[];
 extern const struct kmt_command_number kmt_command_numbers[];
 
 int kmt_parse(const char *line, size_t len, struct kmt_command *cmd);
+int kmt_parse_parameter(const char *line, size_t len, struct kmt_command *cmd);
 int kmt_parse_lines(const char *text, size_t len, struct kmt_command *cmds,
 		    int max);
 bool kmt_is_padding(const char *text, size_t len);

@@ -2,12 +2,8 @@
 /*
  * What the commands do.
  */
-#include <linux/module.h>
-
 #include "glue.h"
 #include "mark.h"
-
-#define KMT_DEFAULT_PERIOD	CONFIG_KMEMTRACK_SCAN_PERIOD
 
 static int locked(int (*action)(void))
 {
@@ -44,11 +40,6 @@ static int clear(void)
 	return 0;
 }
 
-static unsigned int usual_period(void)
-{
-	return kmt_tunables.scan_period ?: KMT_DEFAULT_PERIOD;
-}
-
 /* What makes sense only while blocks are tracked. */
 static bool needs_tracking(enum kmt_verb verb)
 {
@@ -59,6 +50,56 @@ static bool needs_tracking(enum kmt_verb verb)
 		return false;
 	default:
 		return true;
+	}
+}
+
+/**
+ * kmt_set - set what a command or a parameter says
+ * @cmd: one that sets something; others do nothing
+ *
+ * Context: any task.
+ */
+void kmt_set(const struct kmt_command *cmd)
+{
+	switch (cmd->verb) {
+	case KMT_CMD_SCAN_ON:
+		kmt_scan_regularly();
+		break;
+	case KMT_CMD_SCAN_OFF:
+		kmt_scan_every(0);
+		break;
+	case KMT_CMD_SCAN_EVERY:
+		kmt_scan_every(cmd->arg);
+		break;
+	case KMT_CMD_FIRST_SCAN:
+		WRITE_ONCE(kmt_tunables.first_scan, cmd->arg);
+		break;
+	case KMT_CMD_STACK:
+		WRITE_ONCE(kmt_tunables.stacks, cmd->arg);
+		break;
+	case KMT_CMD_PAGES:
+		WRITE_ONCE(kmt_tunables.pages, cmd->arg);
+		break;
+	case KMT_CMD_SNAPSHOT:
+		WRITE_ONCE(kmt_tunables.snapshot, cmd->arg);
+		break;
+	case KMT_CMD_MIN_AGE:
+		WRITE_ONCE(kmt_tunables.min_age, cmd->arg);
+		break;
+	case KMT_CMD_MAX_PAUSE:
+		WRITE_ONCE(kmt_tunables.max_pause, cmd->arg);
+		break;
+	case KMT_CMD_VERBOSE:
+		WRITE_ONCE(kmt_tunables.verbose, cmd->arg);
+		break;
+	case KMT_CMD_PANIC:
+		WRITE_ONCE(kmt_tunables.panic_on_leak, cmd->arg);
+		break;
+	case KMT_CMD_RULES_OFF:
+		WRITE_ONCE(kmt_tunables.rules_off, cmd->arg);
+		break;
+	default:
+		break;
 	}
 }
 
@@ -83,83 +124,12 @@ int kmt_execute(const struct kmt_command *cmd)
 		return locked(switch_off);
 	case KMT_CMD_SCAN:
 		return kmt_scan();
-	case KMT_CMD_SCAN_ON:
-		kmt_scan_every(usual_period());
-		return 0;
-	case KMT_CMD_SCAN_OFF:
-		kmt_scan_every(0);
-		return 0;
-	case KMT_CMD_SCAN_EVERY:
-		kmt_scan_every(cmd->arg);
-		return 0;
-	case KMT_CMD_STACK:
-		WRITE_ONCE(kmt_tunables.stacks, cmd->arg);
-		return 0;
-	case KMT_CMD_PAGES:
-		WRITE_ONCE(kmt_tunables.pages, cmd->arg);
-		return 0;
 	case KMT_CMD_CLEAR:
 		return locked(clear);
-	case KMT_CMD_SNAPSHOT:
-		WRITE_ONCE(kmt_tunables.snapshot, cmd->arg);
-		return 0;
-	case KMT_CMD_MIN_AGE:
-		WRITE_ONCE(kmt_tunables.min_age, cmd->arg);
-		return 0;
-	case KMT_CMD_MAX_PAUSE:
-		WRITE_ONCE(kmt_tunables.max_pause, cmd->arg);
-		return 0;
 	case KMT_CMD_DUMP:
 		return kmt_log_address(cmd->arg);
-	case KMT_CMD_VERBOSE:
-		WRITE_ONCE(kmt_tunables.verbose, cmd->arg);
+	default:
+		kmt_set(cmd);
 		return 0;
 	}
-	return -EINVAL;
 }
-
-static int set_confirm(const char *val, const struct kernel_param *kp)
-{
-	if (sysfs_streq(val, "snapshot"))
-		WRITE_ONCE(kmt_tunables.snapshot, true);
-	else if (sysfs_streq(val, "wait"))
-		WRITE_ONCE(kmt_tunables.snapshot, false);
-	else
-		return -EINVAL;
-	return 0;
-}
-
-static int get_confirm(char *buffer, const struct kernel_param *kp)
-{
-	return sysfs_emit(buffer, "%s\n", kmt_tunables.snapshot ? "snapshot" :
-			  "wait");
-}
-
-static const struct kernel_param_ops confirm_ops = {
-	.set = set_confirm,
-	.get = get_confirm,
-};
-
-static int set_max_pause(const char *val, const struct kernel_param *kp)
-{
-	return param_set_uint_minmax(val, kp, 0, KMT_PAUSE_MAX);
-}
-
-static const struct kernel_param_ops max_pause_ops = {
-	.set = set_max_pause,
-	.get = param_get_uint,
-};
-
-#undef MODULE_PARAM_PREFIX
-#define MODULE_PARAM_PREFIX "kmemtrack."
-
-module_param_named(verbose, kmt_tunables.verbose, bool, 0644);
-module_param_named(panic_on_leak, kmt_tunables.panic_on_leak, uint, 0644);
-module_param_named(min_age, kmt_tunables.min_age, uint, 0644);
-module_param_cb(confirm, &confirm_ops, NULL, 0644);
-module_param_cb(max_pause, &max_pause_ops, &kmt_tunables.max_pause, 0644);
-module_param_named(scan_period, kmt_tunables.scan_period, uint, 0444);
-module_param_named(first_scan, kmt_tunables.first_scan, uint, 0444);
-module_param_named(stacks, kmt_tunables.stacks, bool, 0644);
-module_param_named(rules_off, kmt_tunables.rules_off, ulong, 0644);
-module_param_named(pages, kmt_tunables.pages, bool, 0644);

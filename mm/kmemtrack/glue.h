@@ -58,7 +58,7 @@ struct kmt_tunables {
 	unsigned int max_pause;
 	bool verbose;
 	unsigned int panic_on_leak;
-	unsigned long rules_off;
+	unsigned int rules_off;
 };
 
 /**
@@ -302,9 +302,17 @@ static inline void kmt_mark_kfence(struct kmt_marker *m)
 int kmt_scan(void);
 bool kmt_scan_cancelled(void);
 void kmt_scan_every(unsigned int seconds);
+void kmt_scan_regularly(void);
 
 /* control.c */
 int kmt_execute(const struct kmt_command *cmd);
+void kmt_set(const struct kmt_command *cmd);
+
+/* param.c */
+extern const struct kernel_param_ops kmt_switch_ops;
+extern struct kmt_param kmt_verbose_param;
+int kmt_parse_boot(const char *name, const char *key, const char *val,
+		   struct kmt_command *cmd);
 
 /* print.c */
 struct kmt_log_name {

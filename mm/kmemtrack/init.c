@@ -63,36 +63,39 @@ static unsigned long early_used;
 static unsigned long early_grown;
 static bool failed;
 
-static int __init parse_switch(char *str)
+static int __init parse_switch(const char *name, const char *str)
 {
-	if (!str)
-		return -EINVAL;
-	if (!strcmp(str, "on"))
-		want_on = true;
-	else if (!strcmp(str, "off"))
-		want_on = false;
-	else
-		return -EINVAL;
-	return 0;
+	struct kmt_command cmd;
+	int ret = kmt_parse_boot(name, "", str, &cmd);
+
+	if (!ret)
+		want_on = cmd.verb == KMT_CMD_ON;
+	return ret;
 }
-early_param("kmemtrack", parse_switch);
+
+static int __init parse_kmemtrack(char *str)
+{
+	return parse_switch("kmemtrack", str);
+}
+early_param("kmemtrack", parse_kmemtrack);
 
 #ifdef CONFIG_KMEMTRACK_KMEMLEAK_COMPAT
 static int __init parse_kmemleak(char *str)
 {
-	return parse_switch(str);
+	return parse_switch("kmemleak", str);
 }
 early_param("kmemleak", parse_kmemleak);
 #endif
 
 static int __init parse_early_pool(char *str)
 {
-	unsigned int nr;
+	struct kmt_command cmd;
+	int ret = kmt_parse_boot("kmemtrack.early_pool", "early_pool=", str,
+				 &cmd);
 
-	if (!str || kstrtouint(str, 0, &nr) || nr > 1000000)
-		return -EINVAL;
-	early_pool = nr;
-	return 0;
+	if (!ret)
+		early_pool = cmd.arg;
+	return ret;
 }
 early_param("kmemtrack.early_pool", parse_early_pool);
 

@@ -63,4 +63,4 @@ const struct file_operations kmt_kmemleak_fops = {
 #undef MODULE_PARAM_PREFIX
 #define MODULE_PARAM_PREFIX "kmemleak."
 
-module_param_named(verbose, kmt_tunables.verbose, bool, 0600);
+module_param_cb(verbose, &kmt_switch_ops, &kmt_verbose_param, 0600);

@@ -45,6 +45,8 @@ enum kmt_rule {
 	KMT_NR_RULES,
 };
 
+static_assert(BIT(KMT_NR_RULES) - 1 == KMT_RULES);
+
 static inline bool kmt_rule(enum kmt_rule rule)
 {
 	return !(READ_ONCE(kmt_tunables.rules_off) & BIT(rule));

@@ -201,47 +201,86 @@ noinline int kmt_scan(void)
 
 static struct task_struct *scan_thread;
 
-/* Seconds to wait before the next scan; 0 for ever. */
-static unsigned int next_wait(bool first)
-{
-	unsigned int period = READ_ONCE(kmt_tunables.scan_period);
+/* What "scan=on" goes back to: the last period that was not 0. */
+static unsigned int usual_period = CONFIG_KMEMTRACK_SCAN_PERIOD;
 
-	return first && period ? READ_ONCE(kmt_tunables.first_scan) : period;
+/* The period was set: it begins anew. */
+static bool period_set;
+
+static long period_left(void)
+{
+	unsigned long period = READ_ONCE(kmt_tunables.scan_period);
+
+	return period ? period * HZ : MAX_SCHEDULE_TIMEOUT;
+}
+
+/* @left: jiffies until the next scan; returns how many there are to go. */
+static long wait_for_scan(long left)
+{
+	set_current_state(TASK_INTERRUPTIBLE);
+	if (!kthread_should_stop() && !READ_ONCE(period_set))
+		left = schedule_timeout(left);
+	__set_current_state(TASK_RUNNING);
+	try_to_freeze();
+	return xchg(&period_set, false) ? period_left() : left;
+}
+
+/* What only memory of the boot refers to, which is no root, is not lost yet. */
+static bool has_booted(void)
+{
+	return system_state >= SYSTEM_RUNNING;
 }
 
 static int scan_loop(void *unused)
 {
-	bool first = true;
+	long left = MAX_SCHEDULE_TIMEOUT;
 
 	set_user_nice(current, 10);
 	set_freezable();
+	if (kmt_tunables.scan_period)
+		left = kmt_tunables.first_scan * (long)HZ;
 	while (!kthread_should_stop()) {
-		unsigned int wait = next_wait(first);
-		long left = MAX_SCHEDULE_TIMEOUT;
-
-		set_current_state(TASK_INTERRUPTIBLE);
-		if (wait)
-			left = msecs_to_jiffies(wait * MSEC_PER_SEC);
-		left = kthread_should_stop() ? 0 : schedule_timeout(left);
-		__set_current_state(TASK_RUNNING);
-		try_to_freeze();
-		if (left || !wait)
-			continue;	/* woken: the period has changed */
-		first = false;
-		kmt_scan();
+		left = wait_for_scan(left);
+		if (left)
+			continue;
+		if (!has_booted())
+			left = HZ / 10;
+		else if (kmt_scan() != -EINTR)
+			left = period_left();
 	}
 	return 0;
 }
 
 /**
  * kmt_scan_every - scan regularly
- * @seconds: the time between scans, 0 not to scan
+ * @seconds: the time from now to the next scan, and between scans; 0 not to scan
+ *
+ * Before the scan thread is there, first_scan says when it begins.
+ *
+ * Context: any task.
  */
 void kmt_scan_every(unsigned int seconds)
 {
 	WRITE_ONCE(kmt_tunables.scan_period, seconds);
-	if (scan_thread)
-		wake_up_process(scan_thread);
+	if (seconds)
+		WRITE_ONCE(usual_period, seconds);
+	if (!scan_thread)
+		return;
+	WRITE_ONCE(period_set, true);
+	wake_up_process(scan_thread);
+}
+
+/**
+ * kmt_scan_regularly - scan regularly, with the period that there was last
+ *
+ * Does nothing if that is so already.
+ *
+ * Context: any task.
+ */
+void kmt_scan_regularly(void)
+{
+	if (!READ_ONCE(kmt_tunables.scan_period))
+		kmt_scan_every(READ_ONCE(usual_period));
 }
 
 static int __init start_scanning(void)

@@ -74,7 +74,7 @@ static bool expect(const char *s, size_t len, struct kmt_command *cmd)
 	for (number = kmt_command_numbers; number->key; number++) {
 		size_t n = strlen(number->key);
 
-		if (len <= n || memcmp(s, number->key, n))
+		if (len <= n || memcmp(s, number->key, n) || number->boot)
 			continue;
 		cmd->verb = number->verb;
 		return number_in(s + n, len - n, number->max, &cmd->arg);

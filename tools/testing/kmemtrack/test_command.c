@@ -39,6 +39,18 @@ static const struct good good[] = {
 	{ "dump=4711",		KMT_CMD_DUMP, 4711 },
 	{ "verbose=on",		KMT_CMD_VERBOSE, 1 },
 	{ "verbose=off",	KMT_CMD_VERBOSE, 0 },
+	{ "panic_on_leak=0",	KMT_CMD_PANIC, 0 },
+	{ "panic_on_leak=4294967295", KMT_CMD_PANIC, 4294967295ul },
+	{ "rules_off=0",	KMT_CMD_RULES_OFF, 0 },
+	{ "rules_off=0x1fff",	KMT_CMD_RULES_OFF, 0x1fff },
+};
+
+/* What is no command, but a parameter. */
+static const struct good good_at_boot[] = {
+	{ "first_scan=0",	KMT_CMD_FIRST_SCAN, 0 },
+	{ "first_scan=2147483",	KMT_CMD_FIRST_SCAN, 2147483 },
+	{ "early_pool=0",	KMT_CMD_EARLY_POOL, 0 },
+	{ "early_pool=1000000",	KMT_CMD_EARLY_POOL, 1000000 },
 };
 
 static const char * const bad[] = {
@@ -53,12 +65,22 @@ static const char * const bad[] = {
 	"min_age=", "min_age=on", "min_age=1ms", "dump", "dump=", "dump=x",
 	"dump=ffff000003a1c000", "dump=0x1 0x2", "dump=--1", "verbose",
 	"verbose=2", "pages=maybe", "help", "=on", "=", "scan=1\n2",
+	"panic_on_leak", "panic_on_leak=", "panic_on_leak=on", "rules_off",
+	"rules_off=", "rules_off=NAPS", "rules_off=0x2000", "rules_off=8192",
+	"rules_off=99999999999999999999999", "first_scan=1", "early_pool=1",
 	"dump=0x10000000000000000000000000000000000000000000000000000000000000",
 };
 
 static const char * const large[] = {
 	"scan=2147484", "scan=4294967296", "scan=99999999999999999999999",
-	"min_age=2147484", "max_pause=10000001", "max_pause=4294967296", "dump=0x10000000000000000",
+	"scan=4294968", "min_age=2147484", "max_pause=10000001",
+	"max_pause=4294967296", "dump=0x10000000000000000",
+	"panic_on_leak=4294967296",
+};
+
+static const char * const large_at_boot[] = {
+	"first_scan=2147484", "first_scan=99999999999999999999999",
+	"early_pool=1000001",
 };
 
 /* An exact buffer: one byte too many that is read is found. */
@@ -127,6 +149,44 @@ static void test_bad(void **state)
 		check_refused(large[i], strlen(large[i]), -ERANGE);
 }
 
+/* All commands, and some more, are what parameters are set to. */
+static void test_parameters(void **state)
+{
+	struct kmt_command cmd;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(good); i++) {
+		const char *text = good[i].text;
+
+		assert_int_equal(kmt_parse_parameter(text, strlen(text), &cmd),
+				 0);
+		assert_int_equal(cmd.verb, good[i].verb);
+		assert_int_equal(cmd.arg, good[i].arg);
+	}
+	for (i = 0; i < ARRAY_SIZE(good_at_boot); i++) {
+		const char *text = good_at_boot[i].text;
+
+		check_refused(text, strlen(text), -EINVAL);
+		assert_int_equal(kmt_parse_parameter(text, strlen(text), &cmd),
+				 0);
+		assert_int_equal(cmd.verb, good_at_boot[i].verb);
+		assert_int_equal(cmd.arg, good_at_boot[i].arg);
+	}
+	cmd = (struct kmt_command){ .verb = 99, .arg = 99 };
+	for (i = 0; i < ARRAY_SIZE(large_at_boot); i++) {
+		const char *text = large_at_boot[i];
+
+		assert_int_equal(kmt_parse_parameter(text, strlen(text), &cmd),
+				 -ERANGE);
+	}
+	assert_int_equal(kmt_parse_parameter("first_scan=x", 12, &cmd),
+			 -EINVAL);
+	assert_int_equal(kmt_parse_parameter("rules_off=0x2000", 16, &cmd),
+			 -EINVAL);
+	assert_int_equal(cmd.verb, 99);
+	assert_int_equal(cmd.arg, 99);
+}
+
 /* The number commands take any number; @text is none of them with one. */
 static bool is_number(const char *text, size_t len)
 {
@@ -135,6 +195,8 @@ static bool is_number(const char *text, size_t len)
 	for (number = kmt_command_numbers; number->key; number++) {
 		size_t n = strlen(number->key);
 
+		if (number->boot)
+			continue;
 		if (len > n && !memcmp(text, number->key, n)) {
 			if (text[n] == '+' && len > n + 1)
 				n++;
@@ -275,43 +337,56 @@ static void test_lines(void **state)
 	}
 }
 
-/* Whether @good has @text, or if @text is a key, its command with @arg. */
-static bool is_in_good(const char *text, bool key, enum kmt_verb verb,
-		       unsigned long arg)
+/* Whether @list has @text, or if @text is a key, its command with @arg. */
+static bool is_in(const struct good *list, unsigned int nr, const char *text,
+		  bool key, enum kmt_verb verb, unsigned long arg)
 {
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(good); i++)
-		if (!strncmp(good[i].text, text, strlen(text)) &&
-		    (key || !strcmp(good[i].text, text)) &&
-		    good[i].verb == verb && good[i].arg == arg)
+	for (i = 0; i < nr; i++)
+		if (!strncmp(list[i].text, text, strlen(text)) &&
+		    (key || !strcmp(list[i].text, text)) &&
+		    list[i].verb == verb && list[i].arg == arg)
 			return true;
 	return false;
 }
 
-static bool is_in_large(const char *key)
+static bool has_key(const char * const *list, unsigned int nr, const char *key)
 {
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(large); i++)
-		if (!strncmp(large[i], key, strlen(key)))
+	for (i = 0; i < nr; i++)
+		if (!strncmp(list[i], key, strlen(key)))
 			return true;
 	return false;
 }
 
-/* What the parser knows is in the lists above: with its largest number. */
+/* With its largest number, and with a larger one. */
+static bool is_tested(const struct kmt_command_number *n)
+{
+	if (n->boot)
+		return is_in(good_at_boot, ARRAY_SIZE(good_at_boot), n->key,
+			     true, n->verb, n->max) &&
+		       has_key(large_at_boot, ARRAY_SIZE(large_at_boot),
+			       n->key);
+	return is_in(good, ARRAY_SIZE(good), n->key, true, n->verb, n->max) &&
+	       (n->error == -ERANGE ?
+		has_key(large, ARRAY_SIZE(large), n->key) :
+		has_key(bad, ARRAY_SIZE(bad), n->key));
+}
+
+/* What the parser knows is in the lists above. */
 static void test_table(void **state)
 {
 	const struct kmt_command_number *number;
 	const struct kmt_command_word *word;
 
 	for (word = kmt_command_words; word->word; word++)
-		if (!is_in_good(word->word, false, word->cmd.verb,
-				word->cmd.arg))
+		if (!is_in(good, ARRAY_SIZE(good), word->word, false,
+			   word->cmd.verb, word->cmd.arg))
 			fail_msg("no test of: %s", word->word);
 	for (number = kmt_command_numbers; number->key; number++)
-		if (!is_in_good(number->key, true, number->verb,
-				number->max) || !is_in_large(number->key))
+		if (!is_tested(number))
 			fail_msg("no test of: %s", number->key);
 }
 
@@ -324,6 +399,7 @@ int main(void)
 		cmocka_unit_test(test_neighbours),
 		cmocka_unit_test(test_length),
 		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_parameters),
 	};
 
 	return cmocka_run_group_tests_name("command", tests, NULL, NULL);

@@ -60,11 +60,13 @@ check "several commands, one a line" \
 	taken "$REPORT" "scan=on${NL}stack=on${NL}scan=off$NL"
 put "$REPORT" scan=off
 
+PARAMS=/sys/module/kmemtrack/parameters
+
 # State that a command could change
 state()
 {
-	cat "$LEAKS" /sys/module/kmemleak/parameters/verbose \
-		/sys/module/kmemtrack/parameters/confirm
+	cat "$LEAKS" /sys/module/kmemleak/parameters/verbose
+	grep . $PARAMS/*
 	grep -wE 'scans|tracking|scan_period_s|min_age_ms|max_pause_us' "$STATS"
 }
 
@@ -133,6 +135,91 @@ for file in "$LEAKS" "$REPORT"; do
 	check "$name refuses a line that is none among others" refused "$file" \
 		"clear${NL}foo$NL" "$invalid"
 done
+
+# param_refused <name> <value> <errors>: by sysfs, and the log says what is valid
+param_refused()
+{
+	dmesg -c >/dev/null
+	refused "$PARAMS/$1" "$2" "$3" || return
+	dmesg | grep "kmemtrack: kmemtrack\.$1=.* valid: "
+}
+
+for param in "verbose 2" "verbose onn" "stacks maybe" "pages offf" \
+	     "confirm snap" "confirm on" "min_age -1" "min_age 1ms" \
+	     "max_pause 1ms" "max_pause +-1" "panic_on_leak x" \
+	     "rules_off 0x2000" "rules_off 99999999999999999999" \
+	     "rules_off NAPS" "scan_period 1x" "scan_period offf"; do
+	set -- $param
+	check "parameter $1 refuses '$2'" param_refused $1 $2 "$invalid"
+done
+for param in "min_age 2147484" "min_age 4294967295" "max_pause 10000001" \
+	     "panic_on_leak 4294967296" "scan_period 2147484" \
+	     "scan_period 4294968"; do
+	set -- $param
+	check "parameter $1 refuses $2: too large" param_refused $1 $2 \
+		"Numerical result out of range,Math result not representable,Result not representable"
+done
+# The same of commands
+for cmd in panic_on_leak=x rules_off=0x2000 rules_off=NAPS first_scan=0 \
+	   early_pool=0; do
+	check "no command: '$cmd'" refused "$REPORT" "$cmd" "$invalid"
+done
+for cmd in min_age=2147484 max_pause=10000001 panic_on_leak=4294967296 \
+	   scan=2147484 scan=4294968; do
+	check "no command: '$cmd': too large" refused "$REPORT" "$cmd" \
+		"Numerical result out of range,Math result not representable,Result not representable"
+done
+
+# param_takes <name> <value> <shown>
+param_takes()
+{
+	old_value=$(cat $PARAMS/$1)
+	put $PARAMS/$1 "$2" || { echo "$ERR"; return 1; }
+	new_value=$(cat $PARAMS/$1)
+	echo "$old_value -> $new_value"
+	put $PARAMS/$1 "$old_value" && [ "$new_value" = "$3" ]
+}
+
+for param in "verbose on Y" "verbose 1 Y" "verbose 0 N" "stacks off N" \
+	     "stacks Yes Y" "pages n N" "confirm wait wait" \
+	     "confirm snapshot snapshot" "min_age +5 5" \
+	     "min_age 2147483 2147483" "max_pause 0 0" \
+	     "panic_on_leak 4294967295 4294967295" "rules_off 0x1fff 8191" \
+	     "scan_period 2147483 2147483" "scan_period off 0"; do
+	set -- $param
+	check "parameter $1 takes $2" param_takes $1 $2 $3
+done
+
+# scans_within <ms>: a scan that nobody asks for
+scans_within()
+{
+	before=$(stat_of scans)
+	for i in $(seq $(($1 / 100))); do
+		[ "$(stat_of scans)" = "$before" ] || return 0
+		usleep 100000
+	done
+	return 1
+}
+
+# However long ago the boot was, and whether or not a regular scan was made
+period_counts()
+{
+	taken "$REPORT" scan=off && ! scans_within 1500 &&
+		taken "$REPORT" scan=2 && ! scans_within 1000 &&
+		scans_within 20000 && scans_within 20000 &&
+		taken "$REPORT" scan=off && ! scans_within 3000
+}
+check "scan=2: the next scan comes in two seconds, not at once" period_counts
+
+same_period()
+{
+	taken "$REPORT" "scan=77${NL}scan=on" &&
+		[ "$(stat_of scan_period_s)" = 77 ] &&
+		taken "$REPORT" "scan=off${NL}scan=on" &&
+		[ "$(stat_of scan_period_s)" = 77 ] &&
+		taken "$REPORT" scan=off
+}
+check "scan=on goes on with the period that was set" same_period
 
 dumps()
 {
