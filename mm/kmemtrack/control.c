@@ -2,8 +2,14 @@
 /*
  * What the commands do.
  */
-#include "glue.h"
+#define pr_fmt(fmt) "kmemtrack: " fmt
+
+#include <linux/printk.h>
+#include <linux/sched.h>
+#include <linux/string.h>
+
 #include "mark.h"
+#include "report.h"
 
 static int locked(int (*action)(void))
 {
@@ -18,9 +24,26 @@ static int locked(int (*action)(void))
 
 static int switch_off(void)
 {
+	if (!kmt_tracking())
+		return 0;
+	kmt_report_keep();
 	kmt_switch_off();
 	kmt_helpers_leave();
 	return 0;
+}
+
+static int switch_on(void)
+{
+	int ret = 0;
+
+	if (!kmt_tracking()) {
+		ret = kmt_switch_on();
+		if (!ret) {
+			kmt_last_scan.made = false;
+			kmt_report_drop();
+		}
+	}
+	return ret;
 }
 
 /* Under kmt_scan_mutex; empty but for that time, so that it refers to nothing. */
@@ -37,6 +60,22 @@ static int clear(void)
 	/* What is born from now on is to be younger. */
 	if (nr)
 		schedule_timeout_uninterruptible(1);
+	kmt_report_drop();
+	return 0;
+}
+
+/* Whoever reads of a report that is empty can see in the log why that is. */
+static int switch_to(bool on)
+{
+	bool was = kmt_tracking();
+	int ret = locked(on ? switch_on : switch_off);
+
+	if (ret || was == on)
+		return ret;
+	pr_info_ratelimited("tracking switched %s by \"%*pE\", pid %d\n",
+			    on ? "on" : "off",
+			    (int)strnlen(current->comm, TASK_COMM_LEN),
+			    current->comm, task_pid_nr(current));
 	return 0;
 }
 
@@ -119,9 +158,9 @@ int kmt_execute(const struct kmt_command *cmd)
 
 	switch (cmd->verb) {
 	case KMT_CMD_ON:
-		return locked(kmt_switch_on);
+		return switch_to(true);
 	case KMT_CMD_OFF:
-		return locked(switch_off);
+		return switch_to(false);
 	case KMT_CMD_SCAN:
 		return kmt_scan();
 	case KMT_CMD_CLEAR:

@@ -102,7 +102,7 @@ struct kmt_report *kmt_report_start(struct seq_file *seq, loff_t pos)
 		return ERR_PTR(-EINTR);
 	if (pos && seq->private)
 		return seq->private;
-	report = kmt_report_open(KMT_LEAK);
+	report = kmt_report_current();
 	if (IS_ERR(report))
 		return seq->private ?: report;
 	kmt_report_close(seq->private);

@@ -81,7 +81,8 @@ enum kmt_confirmed {
 
 /**
  * struct kmt_last_scan - about the last scan that came to an end
- * @nr: how many scans that were
+ * @made: there was one since tracking was switched on
+ * @nr: how many scans that were, since boot
  * @ms: how long it took, with the waiting
  * @busy_ms: how long it marked and judged
  * @marks: how many marks it needed
@@ -94,6 +95,7 @@ enum kmt_confirmed {
  * @verdict: what it found
  */
 struct kmt_last_scan {
+	bool made;
 	unsigned long nr;
 	unsigned long ms;
 	unsigned long busy_ms;

@@ -468,6 +468,8 @@ static int __init log_early_use(void)
 {
 	if (failed)
 		pr_warn("no memory at boot: stays off\n");
+	else if (!kmt_tracking())
+		pr_info("tracking is off until \"on\" is written to /sys/kernel/debug/kmemtrack\n");
 	early_pool = max_t(unsigned int, early_pool, KMT_EARLY_MIN);
 	pr_info("early pool %lu of %u used, grew %lu times\n", early_used,
 		early_pool, early_grown);

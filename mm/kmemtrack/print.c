@@ -148,6 +148,20 @@ static void print_confirmed(struct seq_file *seq,
 	}
 }
 
+static void print_last_scan(struct seq_file *seq,
+			    const struct kmt_last_scan *last)
+{
+	if (last->made) {
+		seq_printf(seq, "scan %lu: %lu ms, %lu objects, ", last->nr,
+			   last->ms, last->objects);
+		print_confirmed(seq, last);
+	} else {
+		seq_printf(seq, "%lu objects",
+			   kmt_used_cells() - READ_ONCE(kmt_core.aux.nr));
+	}
+	seq_puts(seq, kmt_sweep_untracked ? ", untracked memory\n" : "\n");
+}
+
 /**
  * kmt_print_head - print the first line of the grouped report
  * @seq: where to
@@ -161,16 +175,17 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 
 	for (i = 0; i < report->nr; i++)
 		bytes += report->leaks[i].o.size;
-	seq_printf(seq, "kmemtrack %d: %lu leaks, %lu bytes, %lu sites; ",
-		   KMT_FORMAT, report->nr, bytes, report->sites);
-	if (!kmt_tracking()) {
+	seq_printf(seq, "kmemtrack %d: ", KMT_FORMAT);
+	/* "0 leaks" is the result of a scan. */
+	if (last.made || report->nr)
+		seq_printf(seq, "%lu leaks, %lu bytes, %lu sites; ",
+			   report->nr, bytes, report->sites);
+	else
+		seq_puts(seq, "no scan yet; ");
+	if (kmt_tracking())
+		print_last_scan(seq, &last);
+	else
 		seq_puts(seq, "off\n");
-		return;
-	}
-	seq_printf(seq, "scan %lu: %lu ms, %lu objects, ", last.nr, last.ms,
-		   last.objects);
-	print_confirmed(seq, &last);
-	seq_puts(seq, kmt_sweep_untracked ? ", untracked memory\n" : "\n");
 }
 
 /**

@@ -3,8 +3,11 @@
  * What is reported, as it was when somebody opened the file: reading goes on
  * from a copy, however slow the reader and whatever happens meanwhile.
  */
+#define pr_fmt(fmt) "kmemtrack: " fmt
+
 #include <linux/mm.h>
 #include <linux/overflow.h>
+#include <linux/printk.h>
 #include <linux/sort.h>
 #include <linux/vmalloc.h>
 
@@ -134,6 +137,7 @@ struct kmt_report *kmt_report_open(u16 wanted)
 	report = kmt_own_vzalloc(struct_size(report, leaks, max));
 	if (!report)
 		return ERR_PTR(-ENOMEM);
+	refcount_set(&report->users, 1);
 	report->max = max;
 	down_read(&kmt_walk_sem);
 	collect(report, wanted);
@@ -145,12 +149,89 @@ struct kmt_report *kmt_report_open(u16 wanted)
 }
 
 /**
- * kmt_report_close - free a report
- * @report: from kmt_report_open(), or NULL
+ * kmt_report_close - free a report when nobody else reads it
+ * @report: from kmt_report_open() or kmt_report_current(), or NULL
  */
 void kmt_report_close(struct kmt_report *report)
 {
-	if (!report)
-		return;
-	kmt_own_vfree(report, struct_size(report, leaks, report->max));
+	if (report && refcount_dec_and_test(&report->users))
+		kmt_own_vfree(report, struct_size(report, leaks, report->max));
+}
+
+/* What was reported when tracking was switched off; NULL while it is on. */
+static struct kmt_report *kept;
+static DEFINE_MUTEX(kept_mutex);
+
+static struct kmt_report *get_kept(void)
+{
+	struct kmt_report *report;
+
+	mutex_lock(&kept_mutex);
+	report = kept;
+	if (report)
+		refcount_inc(&report->users);
+	mutex_unlock(&kept_mutex);
+	return report;
+}
+
+/**
+ * kmt_report_current - what a reader sees
+ *
+ * Context: may sleep.
+ * Return: a report for kmt_report_close(), or an error pointer.
+ */
+struct kmt_report *kmt_report_current(void)
+{
+	struct kmt_report *old = get_kept(), *report;
+
+	if (old)
+		return old;
+	report = kmt_report_open(KMT_LEAK);
+	if (kmt_tracking())
+		return report;
+	/* Blocks may have been forgotten meanwhile. */
+	old = get_kept();
+	if (!old)
+		return report;
+	if (!IS_ERR(report))
+		kmt_report_close(report);
+	return old;
+}
+
+static void replace_kept(struct kmt_report *report)
+{
+	mutex_lock(&kept_mutex);
+	swap(kept, report);
+	mutex_unlock(&kept_mutex);
+	kmt_report_close(report);
+}
+
+/**
+ * kmt_report_keep - keep the present report for readers
+ *
+ * Before tracking is switched off, which forgets all blocks.
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ */
+void kmt_report_keep(void)
+{
+	struct kmt_report *report = kmt_report_open(KMT_LEAK);
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (IS_ERR(report)) {
+		pr_warn("no memory to keep the report\n");
+		report = NULL;
+	}
+	replace_kept(report);
+}
+
+/**
+ * kmt_report_drop - show no kept report any more
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ */
+void kmt_report_drop(void)
+{
+	lockdep_assert_held(&kmt_scan_mutex);
+	replace_kept(NULL);
 }

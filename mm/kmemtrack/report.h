@@ -2,6 +2,8 @@
 #ifndef _KMT_REPORT_H
 #define _KMT_REPORT_H
 
+#include <linux/refcount.h>
+
 #include "glue.h"
 
 /* Bytes of a leak that are shown. */
@@ -23,12 +25,14 @@ struct kmt_leak {
 
 /**
  * struct kmt_report - all reported blocks, as they were at one time
+ * @users: who may still read it
  * @nr: how many
  * @max: room in @leaks
  * @sites: how many allocation sites
  * @leaks: ordered by site, then by age
  */
 struct kmt_report {
+	refcount_t users;
 	unsigned long nr;
 	unsigned long max;
 	unsigned long sites;
@@ -36,7 +40,10 @@ struct kmt_report {
 };
 
 struct kmt_report *kmt_report_open(u16 wanted);
+struct kmt_report *kmt_report_current(void);
 void kmt_report_close(struct kmt_report *report);
+void kmt_report_keep(void);
+void kmt_report_drop(void);
 unsigned long kmt_site_length(const struct kmt_report *report,
 			      unsigned long first);
 

@@ -103,6 +103,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 		scan->m.now = jiffies;
 		kmt_classify(&scan->m);
 	}
+	last->made = true;
 	last->nr++;
 	last->ms = div_u64(ktime_get_ns() - since, NSEC_PER_MSEC);
 	last->busy_ms = div_u64(scan->busy, NSEC_PER_MSEC);

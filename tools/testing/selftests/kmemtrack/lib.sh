@@ -438,7 +438,8 @@ records()
 	grep -c '^unreferenced object 0x' "$T/report"
 }
 
-# The number of leaks in the first line of the grouped report
+# The number of leaks in the first line of the grouped report; nothing if there
+# was no scan
 total()
 {
 	sed -n '1s/^kmemtrack 1: \([0-9]*\) leaks, .*/\1/p' "$REPORT"

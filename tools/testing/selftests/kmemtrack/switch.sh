@@ -14,16 +14,81 @@ refused()
 	esac
 }
 
+# The grouped report, without ages and what the first line says of the scan
+grouped()
+{
+	sed 's/^  first .*comm/  comm/
+s/; scan .*//
+s/; off$//' "$REPORT"
+}
+
+# logged <text>: since the last call of dmesg -c
+logged()
+{
+	dmesg | grep -E "kmemtrack: tracking switched $1 by \".+\", pid [0-9]+"
+}
+
+kept()
+{
+	cat "$LEAKS" | cmp - "$T/kept" && grouped | cmp - "$T/kept.grouped" &&
+		head -n 1 "$REPORT" | grep '; off$'
+}
+
+all_refused()
+{
+	for cmd in scan scan=on scan=off scan=5 stack=on pages=off \
+		   confirm=wait min_age=5 max_pause=5 verbose=on rules_off=1 \
+		   panic_on_leak=1 "dump=0x$1"; do
+		for file in "$LEAKS" "$REPORT"; do
+			put "$file" "$cmd" && { echo "$cmd: taken"; return 1; }
+			case $ERR in
+			*"not permitted"*) ;;
+			*) echo "$cmd: $ERR"; return 1 ;;
+			esac
+		done
+	done
+}
+
+unscanned()
+{
+	head -n 1 "$REPORT"
+	[ "$(wc -l <"$REPORT")" = 1 ] && [ -z "$(total)" ] &&
+		grep -qE '^kmemtrack 1: no scan yet; [1-9][0-9]* objects, untracked memory$' "$REPORT" &&
+		! grep . "$LEAKS"
+}
+
 before=$(overlaps)
-inject "leak kmalloc-64 2"
+inject "leak kmalloc-64 20"
 scan
+cat "$LEAKS" >"$T/kept"
+grouped >"$T/kept.grouped"
+check "leaks to keep" grep -q ^unref "$T/kept"
+dmesg -c >/dev/null
 check "off" put "$REPORT" off
+check "the log says who switched off" logged off
+check "while off: the report stays readable" kept
+dmesg -c >/dev/null
+check "off once more" put "$REPORT" off
+check "which is not logged" eval '! logged off'
+check "and the report is still readable" kept
+addr=$(sed -n '1s/^unref.* 0x\([0-9a-f]*\) .*/\1/p' "$T/kept")
+check "while off: all commands but off, on and clear are refused" \
+	all_refused "$addr"
+check "with on the report begins anew" put "$REPORT" on
+check "the log says who switched on" logged on
+check "before the first scan it does not look clean" unscanned
+check "a scan says how many leaks there are" eval 'scan && [ "$(total)" = 0 ]'
+inject "leak kmalloc-64 20"
+scan
 check "off once more" put "$REPORT" off
 check "while off: statistics say so" eval '[ "$(stat_of tracking)" = 0 ]'
 check "while off: no scan through kmemleak" refused "$LEAKS"
 check "while off: no scan through kmemtrack" refused "$REPORT"
 check "while off: reports can be read" cat "$REPORT" "$LEAKS"
 check "while off: clear is allowed" put "$LEAKS" clear
+check "and forgets the report" eval '! grep . "$LEAKS"'
+check "of which the first line says so" \
+	eval '[ "$(cat "$REPORT")" = "kmemtrack 1: 0 leaks, 0 bytes, 0 sites; off" ]'
 # Held, lost and freed while nobody looks
 inject "leak kmalloc-128 3"
 inject "hold list 10"
