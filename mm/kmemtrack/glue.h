@@ -323,7 +323,7 @@ struct kmt_log_name {
 
 void kmt_log_name(struct kmt_log_name *name, unsigned long addr);
 void kmt_log_new(void);
-void kmt_log_as_kmemleak(unsigned long fresh);
+void kmt_log_found(unsigned long fresh, unsigned long leaks);
 int kmt_log_address(unsigned long addr);
 
 /* debugfs.c */

@@ -3,13 +3,6 @@
  * How a leak looks: grouped by site, one by one as kmemleak shows it, and in
  * the log. Formats are versioned; see Documentation/dev-tools/kmemtrack.rst.
  */
-/* In the log, records bear the name that programs look for. */
-#ifdef CONFIG_KMEMTRACK_KMEMLEAK_COMPAT
-#define pr_fmt(fmt) "kmemleak: " fmt
-#else
-#define pr_fmt(fmt) "kmemtrack: " fmt
-#endif
-
 #include <linux/crc32.h>
 #include <linux/kallsyms.h>
 #include <linux/mm.h>
@@ -42,7 +35,7 @@ static void print_frame(struct seq_file *seq, const char *indent,
 /**
  * kmt_print_trace - print a backtrace
  * @seq: where to, NULL for the log
- * @indent: before each line
+ * @indent: before each line; for the log with the prefix
  * @stack: its handle
  */
 void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack)
@@ -240,6 +233,14 @@ static u32 trace_crc(u32 stack)
 	return nr ? crc32(0, entries, nr * sizeof(*entries)) : 0;
 }
 
+/* In the log, records bear the name that programs look for. */
+#undef pr_fmt
+#ifdef CONFIG_KMEMTRACK_KMEMLEAK_COMPAT
+#define pr_fmt(fmt) "kmemleak: " fmt
+#else
+#define pr_fmt(fmt) "kmemtrack: " fmt
+#endif
+
 /**
  * kmt_print_record - print one leak as kmemleak does
  * @seq: where to, NULL for the log
@@ -271,17 +272,24 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 			kmt_comm(o->comm), o->pid, kmt_when(o->born));
 		pr_info("  backtrace (crc %x):\n", trace_crc(o->stack));
 	}
-	kmt_print_trace(seq, "    ", o->stack);
+	kmt_print_trace(seq, seq ? "    " : pr_fmt("    "), o->stack);
 }
 
 /**
- * kmt_log_as_kmemleak - the line of the log that programs wait for
+ * kmt_log_found - log how many leaks a scan found, in one line
  * @fresh: leaks that were not known before
+ * @leaks: all that are reported
+ *
+ * Where there is kmemleak's file it is the line that programs wait for.
  */
-void kmt_log_as_kmemleak(unsigned long fresh)
+void kmt_log_found(unsigned long fresh, unsigned long leaks)
 {
-	pr_info("%lu new suspected memory leaks (see /sys/kernel/debug/kmemleak)\n",
-		fresh);
+	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
+		pr_info("%lu new suspected memory leaks (see /sys/kernel/debug/kmemleak)\n",
+			fresh);
+	else
+		pr_info("%lu new leaks, %lu in all (see /sys/kernel/debug/kmemtrack)\n",
+			fresh, leaks);
 }
 
 /**
@@ -306,6 +314,52 @@ void kmt_log_new(void)
 	kmt_report_close(report);
 }
 
+/* No program waits for the lines of a dump: they bear our own name. */
+#undef pr_fmt
+#define pr_fmt(fmt) "kmemtrack: " fmt
+
+/* What is known of @o, in words, in @text. */
+static void describe(const struct kmt_object *o, char *text, size_t size)
+{
+	static const struct {
+		u16 flag;
+		const char *word;
+	} words[] = {
+		{ KMT_LEAK,	 "reported" },
+		{ KMT_NEW,	 "new" },
+		{ KMT_INDIRECT,	 "indirect" },
+		{ KMT_SUSPECT,	 "suspect" },
+		{ KMT_TRANSIENT, "not suspected by the next scan" },
+		{ KMT_NO_SCAN,	 "not read" },
+		{ KMT_AREAS,	 "has scan areas" },
+		{ KMT_WHOLE,	 "read as a whole" },
+		{ KMT_ALIAS,	 "shares references" },
+		{ KMT_STACK,	 "stack of a task" },
+	};
+	size_t len = 0;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(words); i++)
+		if (o->flags & words[i].flag)
+			len += scnprintf(text + len, size - len, "%s%s",
+					 len ? ", " : "", words[i].word);
+	if (!len)
+		scnprintf(text, size, "nothing special");
+}
+
+static void log_references(const struct kmt_object *o)
+{
+	if (o->min == KMT_MIN_GREY)
+		pr_info("  references: needs none, it is a root\n");
+	else if (o->min == KMT_MIN_BLACK)
+		pr_info("  references: needs none, it is ignored\n");
+	else if (kmt_is_cleared(o))
+		pr_info("  references: needs none, it was reported and cleared\n");
+	else
+		pr_info("  references: %u found by the last mark, %u needed\n",
+			o->count, o->min);
+}
+
 /**
  * kmt_log_address - log what is known of an address
  * @addr: an address in a block, with or without KASAN's tag
@@ -316,6 +370,7 @@ int kmt_log_address(unsigned long addr)
 {
 	struct kmt_log_name name;
 	struct kmt_object o;
+	char text[160];
 
 	addr = kmt_untag(addr);
 	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) &&
@@ -323,15 +378,13 @@ int kmt_log_address(unsigned long addr)
 	    !kmt_lookup(&kmt_core, KMT_PHYS, addr, &o))
 		return -EINVAL;
 	kmt_log_name(&name, o.addr);
+	describe(&o, text, sizeof(text));
 	pr_info("object %s (size %lu):\n", name.text, o.size);
 	pr_info("  comm \"%s\", pid %d, jiffies %lu\n", kmt_comm(o.comm),
 		o.pid, kmt_when(o.born));
-	pr_info("  min_count = %d\n",
-		o.min == KMT_MIN_BLACK ? -1 : (int)o.min);
-	pr_info("  count = %u\n", o.count);
-	pr_info("  flags = 0x%x\n", o.flags);
-	pr_info("  checksum = %u\n", o.crc);
+	log_references(&o);
+	pr_info("  state: %s\n", text);
 	pr_info("  backtrace:\n");
-	kmt_print_trace(NULL, "    ", o.stack);
+	kmt_print_trace(NULL, pr_fmt("    "), o.stack);
 	return 0;
 }

@@ -11,7 +11,6 @@
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/panic.h>
-#include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
 
@@ -85,10 +84,7 @@ static void log_leaks(const struct kmt_verdict *found)
 	unsigned int limit = READ_ONCE(kmt_tunables.panic_on_leak);
 	bool fatal = limit && found->fresh >= limit;
 
-	pr_info_ratelimited("%lu new leaks, %lu in all (see /sys/kernel/debug/kmemtrack)\n",
-			    found->fresh, found->leaks);
-	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
-		kmt_log_as_kmemleak(found->fresh);
+	kmt_log_found(found->fresh, found->leaks);
 	if (kmt_tunables.verbose || fatal)
 		kmt_log_new();
 	if (fatal)

@@ -229,7 +229,11 @@ dumps()
 	dmesg | wc -l >"$T/lines"
 	taken "$1" "dump=$addr$NL" || return
 	dmesg | tail -n +"$(($(cat "$T/lines") + 1))" | tee "$T/log"
-	grep -qi "${addr#0x}" "$T/log"
+	grep -qi "kmemtrack: object ${addr}" "$T/log" &&
+		grep -qE 'kmemtrack:   references: [0-9]+ found .*, [0-9]+ needed' "$T/log" &&
+		grep -qE 'kmemtrack:   state: reported' "$T/log" &&
+		grep -qE 'kmemtrack:     [a-z_]+.*\+0x' "$T/log" &&
+		! grep kmemleak: "$T/log"
 }
 check "kmemleak dumps an address to the log" dumps "$LEAKS"
 check "kmemtrack dumps an address to the log" dumps "$REPORT"
@@ -275,6 +279,8 @@ log_line()
 		scan || return
 		dmesg
 		new=$(new_records)
+		# One line says how many, not two.
+		[ "$(dmesg | grep -c 'new .*leaks')" -le 1 ] || return
 		# Known ones are not new; one that was missed before is.
 		dmesg | grep 'new suspected memory leaks' >"$T/log"
 		[ $new != 0 ] || [ ! -s "$T/log" ] || return
@@ -316,7 +322,7 @@ restricted()
 		put /proc/sys/kernel/kptr_restrict 0 || return
 	dmesg >"$T/log"
 	[ $rc = 0 ] && grep -q 'unreferenced object 0x' "$T/log" &&
-		grep -q 'kmemleak: object 0x' "$T/log" || return
+		grep -q 'kmemtrack: object 0x' "$T/log" || return
 	awk '{ print substr($2, 3) }' "$T/truth" >"$T/addresses"
 	! grep -iFf "$T/addresses" "$T/log"
 }
