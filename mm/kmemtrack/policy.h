@@ -27,10 +27,11 @@
 #include "compat.h"
 #include "glue.h"
 
-/* Bits of rules_off; they stay, new ones are added behind. */
+/* Bits of rules_off. */
 enum kmt_rule {
 	KMT_RULE_FRAMES,
-	KMT_RULE_KTHREADD = 2,	/* bit 1 is not used any more */
+	KMT_RULE_KFENCE,
+	KMT_RULE_KTHREADD,
 	KMT_RULE_IRQ_STACKS,
 	KMT_RULE_FOREIGN,
 	KMT_RULE_PIPES,
@@ -41,7 +42,6 @@ enum kmt_rule {
 	KMT_RULE_BYTES,
 	KMT_RULE_PERCPU,
 	KMT_RULE_VMAP_AREAS,
-	KMT_RULE_KFENCE,
 	KMT_NR_RULES,
 };
 

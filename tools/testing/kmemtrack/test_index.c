@@ -152,7 +152,8 @@ static void check_first(struct sim *s, unsigned long addr, unsigned long end,
 {
 	struct kmt_range found = {};
 
-	assert_int_equal(kmt_first_block(&s->core, addr, end, &found), hi != 0);
+	assert_int_equal(kmt_first_block(&s->core, KMT_VIRT, addr, end,
+					 &found), hi != 0);
 	assert_int_equal(found.lo, lo);
 	assert_int_equal(found.hi, hi);
 }

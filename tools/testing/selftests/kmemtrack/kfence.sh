@@ -36,7 +36,7 @@ found()
 # What is in the objects lives with them.
 hidden()
 {
-	lose 8192 && ! few_missed blocks
+	lose 2 && ! few_missed blocks
 }
 
 # What the objects lead to is held with them, and then lost.

@@ -11,8 +11,8 @@ cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 PARAM=/sys/module/kmemtrack/parameters
-# In the order of their bits; one has no rule any more
-RULES="FRAMES - KTHREADD IRQ_STACKS FOREIGN PIPES MAPPED OWN STRUCT_PAGES
+# In the order of their bits; that of KFENCE is tested by kfence.sh
+RULES="FRAMES KFENCE KTHREADD IRQ_STACKS FOREIGN PIPES MAPPED OWN STRUCT_PAGES
 	INNER BYTES PERCPU"
 
 # Snapshots only, however slow the machine
