@@ -68,9 +68,14 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 static void mark_kfence_page(struct kmt_marker *m, unsigned long addr)
 {
 	struct kmt_range tracked;
+	unsigned long word;
 
-	if (!kmt_first_block(&kmt_core, addr, addr + PAGE_SIZE, &tracked))
-		kmt_mark_block(m, addr, addr + PAGE_SIZE);
+	if (kmt_first_block(&kmt_core, KMT_VIRT, addr, addr + PAGE_SIZE,
+			    &tracked))
+		return;
+	if (!m->still && kmt_env_read(&word, addr, sizeof(word)))
+		kmt_see_untracked();
+	kmt_mark_block(m, addr, addr + PAGE_SIZE);
 }
 
 /**

@@ -157,41 +157,6 @@ static void test_bytes(void **state)
 				}
 }
 
-/* The stack lies in the image, behind the roots. */
-#define STACK	(SIM_IMAGE + 0x4000)
-
-static u32 asleep_since;
-
-static void nap(struct sim *s, struct kmt_marker *m)
-{
-	const struct kmt_range stack = { STACK, STACK + 0x1000 };
-
-	if (kmt_my_turn(m))
-		kmt_mark_nap(m, &stack, STACK, asleep_since);
-}
-
-/* What is younger than the sleep counts if it points back to the stack. */
-static void test_nap(void **state)
-{
-	struct sim *s = *state;
-	unsigned int t;
-
-	asleep_since = s->now;
-	s->more_roots = nap;
-	s->now += 10;
-	sim_alloc(s, OBJECT, 64);
-	sim_put(STACK + 64, tag(OBJECT, 2));
-	sim_mark(s, ROOT(0), ROOT(8));
-	kmt_mark_end(&s->m);
-	assert_true(sim_white(s, OBJECT));
-	for (t = 0; t < ARRAY_SIZE(tags); t++) {
-		sim_put(OBJECT + 24, tag(STACK + 64, t));
-		sim_mark(s, ROOT(0), ROOT(8));
-		kmt_mark_end(&s->m);
-		assert_false(sim_white(s, OBJECT));
-	}
-}
-
 static void test_classify(void **state)
 {
 	struct sim *s = *state;
@@ -236,7 +201,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_words, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snapshot, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bytes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_nap, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_classify, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_untagged, setup, teardown),
 	};
