@@ -5,7 +5,9 @@
  */
 #include <kunit/test.h>
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/irq_work.h>
+#include <linux/kfence.h>
 #include <linux/kmemleak.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
@@ -13,6 +15,9 @@
 #include <linux/stackdepot.h>
 #include <linux/vmalloc.h>
 
+#ifdef CONFIG_KFENCE
+#include "../mm/kfence/kfence.h"
+#endif
 #include "../mm/kmemtrack/glue.h"
 
 static bool find(enum kmt_space space, const void *p, struct kmt_object *o)
@@ -404,6 +409,43 @@ static void own_pages(struct kunit *test)
 		KUNIT_EXPECT_FALSE(test, kmt_own_page(page[i]));
 }
 
+#ifdef CONFIG_KFENCE
+/* KFENCE serves an allocation now and then; of another size than a test's block. */
+static noinline void *alloc_from_kfence(void)
+{
+	unsigned long end = jiffies + 10 * HZ;
+
+	while (kfence_sample_interval && time_before(jiffies, end)) {
+		void *p = kzalloc(300, GFP_KERNEL);
+
+		if (is_kfence_address(p))
+			return p;
+		kfree(p);
+		usleep_range(100, 200);
+	}
+	return NULL;
+}
+
+/* While RCU is to free an object, what is queued behind it is no leak. */
+static void kfence_callbacks(struct kunit *test)
+{
+	void *p = alloc_from_kfence();
+	struct kfence_metadata *record = addr_to_metadata((unsigned long)p);
+
+	if (!record)
+		kunit_skip(test, "KFENCE does not sample");
+	put_block((unsigned long *)&record->rcu_head.next);
+	wipe_stack();
+	WRITE_ONCE(record->state, KFENCE_OBJECT_RCU_FREEING);
+	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
+	/* The link stays when the object is freed. */
+	WRITE_ONCE(record->state, KFENCE_OBJECT_ALLOCATED);
+	KUNIT_EXPECT_TRUE(test, scan_says_leak(test));
+	kfree((void *)(hidden[1] ^ KEY));
+	kfree(p);
+}
+#endif
+
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(slab_blocks),
 	KUNIT_CASE(cache_blocks),
@@ -419,6 +461,9 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(cleared_pages),
 	KUNIT_CASE_SLOW(untracked_ends),
 	KUNIT_CASE(own_pages),
+#ifdef CONFIG_KFENCE
+	KUNIT_CASE_SLOW(kfence_callbacks),
+#endif
 	{}
 };
 

@@ -58,6 +58,14 @@ void kmt_kfence_begin(struct kmt_range *none)
 	none->hi = none->lo + KFENCE_METADATA_SIZE;
 }
 
+/* The word at @at is read there: a copy of it would be left on this stack. */
+static void mark_word(struct kmt_marker *m, const void *at)
+{
+	const unsigned long addr = kmt_untag((unsigned long)at);
+
+	kmt_mark_block(m, addr, addr + sizeof(long));
+}
+
 /*
  * An object that RCU is about to free has its callback in the record, and
  * other callbacks are queued behind that one. At other times the link there is
@@ -65,16 +73,11 @@ void kmt_kfence_begin(struct kmt_range *none)
  */
 static void mark_record(struct kmt_marker *m, const struct kfence_metadata *r)
 {
-	unsigned long words[] = {
-		0,
-#ifdef CONFIG_MEMCG
-		(unsigned long)READ_ONCE(r->obj_exts.objcg),
-#endif
-	};
-
 	if (READ_ONCE(r->state) == KFENCE_OBJECT_RCU_FREEING)
-		words[0] = (unsigned long)READ_ONCE(r->rcu_head.next);
-	kmt_mark_words(m, words, ARRAY_SIZE(words));
+		mark_word(m, &r->rcu_head.next);
+#ifdef CONFIG_MEMCG
+	mark_word(m, &r->obj_exts.objcg);
+#endif
 }
 
 /**
