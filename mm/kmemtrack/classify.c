@@ -12,19 +12,10 @@
  * none before has led to, and so at the oldest of each group of leaks that lead
  * to each other and that nothing else leads to. The second goes the other way,
  * only over the leaks at which the first began: of those, what a later one leads
- * to is indirect, too. Each walk reads a leak once.
+ * to is indirect, too. Each walk reads a leak once. An indirect leak hangs on the
+ * direct one from which the second walk came to it first.
  */
 #include "mark.h"
-
-/**
- * struct kmt_rank - a leak, in the order of their allocation
- * @o: its cell
- * @key: less is older; of the same age, larger
- */
-struct kmt_rank {
-	struct kmt_object *o;
-	u64 key;
-};
 
 #define KMT_DIGITS	256
 
@@ -32,11 +23,12 @@ struct kmt_rank {
  * struct kmt_leaks - all leaks
  * @m: marker
  * @rank: leaks in order
- * @other: as much room again, to sort; later the leaks to be read
+ * @other: as much room again, to sort; later the leaks that a walk came to
  * @count: of each digit, to sort
  * @nr: how many there are
  * @max: room for how many
- * @depth: how many are to be read
+ * @found: how many it came to
+ * @done: how many of those were read
  */
 struct kmt_leaks {
 	struct kmt_marker *m;
@@ -45,7 +37,8 @@ struct kmt_leaks {
 	unsigned long *count;
 	unsigned long nr;
 	unsigned long max;
-	unsigned long depth;
+	unsigned long found;
+	unsigned long done;
 };
 
 struct leak_reader {
@@ -92,8 +85,10 @@ static void touch(struct leak_reader *lr, enum kmt_space space,
 		return;
 	if ((o->flags & KMT_LEAK) && o != lr->r.from) {
 		/* Each is covered once in a walk: there is room for it. */
-		if (!(o->flags & KMT_COVERED) && leaks->depth < leaks->max)
-			leaks->other[leaks->depth++].o = o;
+		if (!(o->flags & KMT_COVERED) && leaks->found < leaks->max)
+			leaks->other[leaks->found++] = (struct kmt_rank){
+				.o = o, .head = lr->r.from
+			};
 		kmt_change_flags(o, KMT_INDIRECT | KMT_COVERED, 0);
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -141,8 +136,8 @@ static void cover(struct kmt_leaks *leaks, struct kmt_object *head)
 	if (!change_leak(leaks->m->core, head, KMT_COVERED, 0, &copy))
 		return;
 	read_leak(leaks, head, head);
-	while (leaks->depth && kmt_go_on(leaks->m))
-		read_leak(leaks, leaks->other[--leaks->depth].o, head);
+	while (leaks->done < leaks->found && kmt_go_on(leaks->m))
+		read_leak(leaks, leaks->other[leaks->done++].o, head);
 }
 
 static void reset_leaks(struct kmt_leaks *leaks)
@@ -150,6 +145,8 @@ static void reset_leaks(struct kmt_leaks *leaks)
 	struct kmt_object copy;
 	unsigned long i;
 
+	leaks->found = 0;
+	leaks->done = 0;
 	for (i = 0; i < leaks->nr && kmt_go_on(leaks->m); i++)
 		change_leak(leaks->m->core, leaks->rank[i].o, 0,
 			    KMT_COVERED | KMT_SCANNED, &copy);
@@ -197,44 +194,63 @@ static void collect_leaks(struct kmt_leaks *leaks, u32 now)
 		    leaks->nr == leaks->max)
 			continue;
 		leaks->rank[leaks->nr++] = (struct kmt_rank){
-			o, order(&copy, now)
+			.o = o, .key = order(&copy, now)
 		};
 	}
 }
 
-static unsigned int digit(const struct kmt_rank *r, unsigned int shift)
+static unsigned int digit(const struct kmt_rank *r, bool by_cell,
+			  unsigned int shift)
 {
-	return r->key >> shift & (KMT_DIGITS - 1);
+	const u64 key = by_cell ? (unsigned long)r->o : r->key;
+
+	return key >> shift & (KMT_DIGITS - 1);
 }
 
-/* By one digit; what has the same one stays in order. */
-static void sort_digit(struct kmt_leaks *leaks, unsigned int shift)
+/*
+ * Moves @nr of @leaks->rank to @leaks->other, sorted by one digit, and swaps
+ * these; what has the same digit stays in order.
+ */
+static void sort_digit(struct kmt_leaks *leaks, unsigned long nr, bool by_cell,
+		       unsigned int shift)
 {
 	unsigned long i, n, sum = 0, *count = leaks->count;
 	const struct kmt_rank *r = leaks->rank;
 
 	memset(count, 0, KMT_DIGITS * sizeof(*count));
-	for (i = 0; i < leaks->nr && kmt_go_on(leaks->m); i++)
-		count[digit(&r[i], shift)]++;
-	if (leaks->m->stopped || count[digit(&r[0], shift)] == leaks->nr)
+	for (i = 0; i < nr && kmt_go_on(leaks->m); i++)
+		count[digit(&r[i], by_cell, shift)]++;
+	if (leaks->m->stopped || count[digit(&r[0], by_cell, shift)] == nr)
 		return;
 	for (i = 0; i < KMT_DIGITS; i++) {
 		n = count[i];
 		count[i] = sum;
 		sum += n;
 	}
-	for (i = 0; i < leaks->nr && kmt_go_on(leaks->m); i++)
-		leaks->other[count[digit(&r[i], shift)]++] = r[i];
+	for (i = 0; i < nr && kmt_go_on(leaks->m); i++)
+		leaks->other[count[digit(&r[i], by_cell, shift)]++] = r[i];
 	swap(leaks->rank, leaks->other);
 }
 
-static void sort_leaks(struct kmt_leaks *leaks)
+static void sort_ranks(struct kmt_leaks *leaks, unsigned long nr, bool by_cell)
 {
 	unsigned int shift;
 
-	for (shift = 0; shift < 64 && leaks->nr && !leaks->m->stopped;
-	     shift += 8)
-		sort_digit(leaks, shift);
+	for (shift = 0; shift < 64 && nr && !leaks->m->stopped; shift += 8)
+		sort_digit(leaks, nr, by_cell, shift);
+}
+
+/* Tells what the second walk found. */
+static void tell(struct kmt_leaks *leaks)
+{
+	struct kmt_core *core = leaks->m->core;
+
+	if (!core->ops->hung || leaks->m->stopped)
+		return;
+	swap(leaks->rank, leaks->other);
+	sort_ranks(leaks, leaks->found, true);
+	if (!leaks->m->stopped)
+		core->ops->hung(core, leaks->rank, leaks->found);
 }
 
 static unsigned long count_leaks(struct kmt_marker *m)
@@ -269,7 +285,7 @@ void kmt_classify(struct kmt_marker *m)
 		       KMT_DIGITS * sizeof(*leaks.count);
 	void *table;
 
-	if (!leaks.max)
+	if (m->stopped)
 		return;
 	table = ops->table_alloc ? ops->table_alloc(m->core, bytes) : NULL;
 	if (table) {
@@ -280,10 +296,11 @@ void kmt_classify(struct kmt_marker *m)
 		leaks.max = 0;
 	}
 	collect_leaks(&leaks, m->now);
-	sort_leaks(&leaks);
+	sort_ranks(&leaks, leaks.nr, false);
 	cover_forward(&leaks);
 	reset_leaks(&leaks);
 	cover_backward(&leaks);
+	tell(&leaks);
 	if (table)
 		ops->table_free(m->core, table, bytes);
 }

@@ -23,6 +23,7 @@
 
 struct kmt_core;
 struct kmt_marker;
+struct kmt_rank;
 
 /**
  * struct kmt_tree - objects ordered by address, under one lock
@@ -147,6 +148,9 @@ enum kmt_event {
  *	for a part of a scan; may fail, and nobody waits for others to be killed;
  *	NULL if there are no tables
  * @table_free: frees it
+ * @hung: called with no lock held when leaks were classified: each of the @nr
+ *	indirect leaks in @rank, by their cells, hangs on its @head; NULL if
+ *	nobody wants to know
  */
 struct kmt_ops {
 	void *(*chunk_alloc)(struct kmt_core *core, gfp_t gfp, size_t *bytes);
@@ -158,6 +162,8 @@ struct kmt_ops {
 	void (*wait)(struct kmt_marker *m, unsigned int before);
 	void *(*table_alloc)(struct kmt_core *core, size_t bytes);
 	void (*table_free)(struct kmt_core *core, void *table, size_t bytes);
+	void (*hung)(struct kmt_core *core, const struct kmt_rank *rank,
+		     unsigned long nr);
 };
 
 /**

@@ -326,6 +326,10 @@ void kmt_log_new(void);
 void kmt_log_found(unsigned long fresh, unsigned long leaks);
 int kmt_log_address(unsigned long addr);
 
+/* report.c */
+void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
+		     unsigned long nr);
+
 /* debugfs.c */
 ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		       loff_t *ppos);

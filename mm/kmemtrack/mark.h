@@ -199,6 +199,20 @@ struct kmt_verdict {
 };
 
 /**
+ * struct kmt_rank - a leak that is classified
+ * @o: its cell
+ * @key: less is older; of the same age, larger
+ * @head: instead, the cell of the direct leak that it hangs on
+ */
+struct kmt_rank {
+	struct kmt_object *o;
+	union {
+		u64 key;
+		struct kmt_object *head;
+	};
+};
+
+/**
  * struct kmt_reader - what to do with the contents of a block
  * @words: called with each piece that could be read, no lock held
  * @marks: what it would do is to follow the words: a piece may be noted instead

@@ -321,4 +321,5 @@ const struct kmt_ops kmt_kernel_ops = {
 	.wait		= wait,
 	.table_alloc	= table_alloc,
 	.table_free	= table_free,
+	.hung		= kmt_report_hung,
 };

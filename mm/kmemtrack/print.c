@@ -88,26 +88,6 @@ static const char *cache_name(const struct kmt_object *o)
 	return cache ? cache->name : "pages";
 }
 
-struct site_sum {
-	unsigned long nr;
-	unsigned long bytes;
-	unsigned long indirect;
-};
-
-static struct site_sum sum_site(const struct kmt_report *report,
-				unsigned long first)
-{
-	struct site_sum s = { .nr = kmt_site_length(report, first) };
-	unsigned long i;
-
-	for (i = first; i < first + s.nr; i++) {
-		s.bytes += report->leaks[i].o.size;
-		if (report->leaks[i].o.flags & KMT_INDIRECT)
-			s.indirect++;
-	}
-	return s;
-}
-
 /* How the last scan came to its verdict. */
 static void print_confirmed(struct seq_file *seq,
 			    const struct kmt_last_scan *last)
@@ -181,27 +161,63 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 		seq_puts(seq, "off\n");
 }
 
+/* A task can give itself any name: it is not to look like another line. */
+static void print_comm(struct seq_file *seq, u16 comm)
+{
+	seq_putc(seq, '"');
+	seq_escape(seq, kmt_comm(comm), "\n\"\\");
+	seq_putc(seq, '"');
+}
+
+static void print_tasks(struct seq_file *seq, const struct kmt_group *g)
+{
+	unsigned int i, shown = min_t(unsigned int, g->names, KMT_TASKS);
+
+	if (!shown)
+		return;
+	seq_puts(seq, "  tasks");
+	for (i = 0; i < shown; i++) {
+		seq_puts(seq, i ? ", " : " ");
+		print_comm(seq, g->tasks[i].comm);
+		seq_printf(seq, " %lu", g->tasks[i].nr);
+	}
+	if (g->names > shown)
+		seq_printf(seq, " and %u more", g->names - shown);
+	seq_putc(seq, '\n');
+}
+
 /**
  * kmt_print_site - print one record of the grouped report
  * @seq: where to
  * @report: report
- * @first: index of the oldest leak of the site
+ * @nr: number of the record, from 0; nothing is printed if there is none
  */
 void kmt_print_site(struct seq_file *seq, const struct kmt_report *report,
-		    unsigned long first)
+		    unsigned long nr)
 {
-	struct site_sum s = sum_site(report, first);
-	const struct kmt_leak *old = &report->leaks[first];
-	const struct kmt_leak *new = &report->leaks[first + s.nr - 1];
-	unsigned long age = ms_since(old->o.born);
-	unsigned long last = ms_since(new->o.born);
+	const struct kmt_leak *old, *new;
+	const struct kmt_group *g;
+	unsigned long age, last;
 
-	seq_printf(seq, "\nleak: %lu objects, %lu bytes (%lu direct, %lu indirect), %s, size %lu\n",
-		   s.nr, s.bytes, s.nr - s.indirect, s.indirect,
-		   cache_name(&old->o), old->o.size);
-	seq_printf(seq, "  first %lu.%03lu s ago, last %lu.%03lu s ago, comm \"%s\" pid %d\n",
-		   age / 1000, age % 1000, last / 1000, last % 1000,
-		   kmt_comm(old->o.comm), old->o.pid);
+	if (nr >= report->sites)
+		return;
+	g = &report->groups[nr];
+	old = &report->leaks[g->first];
+	new = &report->leaks[g->first + g->sum.nr - 1];
+	age = ms_since(old->o.born);
+	last = ms_since(new->o.born);
+	seq_printf(seq, "\nleak: %lu objects, %lu bytes (%lu direct, %lu indirect), %s, size %lu",
+		   g->sum.nr, g->sum.bytes, g->sum.nr - g->sum.indirect,
+		   g->sum.indirect, cache_name(&old->o), old->o.size);
+	if (g->first == g->leader && g->all.nr > g->sum.nr)
+		seq_printf(seq, "; in all %lu direct, %lu indirect, %lu bytes",
+			   g->all.nr - g->all.indirect, g->all.indirect,
+			   g->all.bytes);
+	seq_printf(seq, "\n  first %lu.%03lu s ago, last %lu.%03lu s ago, comm ",
+		   age / 1000, age % 1000, last / 1000, last % 1000);
+	print_comm(seq, old->o.comm);
+	seq_printf(seq, " pid %d\n", old->o.pid);
+	print_tasks(seq, g);
 	seq_printf(seq, "  object 0x%08lx\n", old->o.addr);
 	seq_printf(seq, "  hex dump (first %u bytes):\n", old->dumped);
 	kmt_print_dump(seq, "    ", old);
@@ -300,16 +316,17 @@ void kmt_log_found(unsigned long fresh, unsigned long leaks)
 void kmt_log_new(void)
 {
 	struct kmt_report *report = kmt_report_open(KMT_NEW);
-	unsigned long i, nr;
+	const struct kmt_group *g;
+	unsigned long i;
 
 	if (IS_ERR(report))
 		return;
-	for (i = 0; i < report->nr; i += nr) {
-		nr = kmt_site_length(report, i);
-		kmt_print_record(NULL, &report->leaks[i]);
-		if (nr > 1)
+	for (i = 0; i < report->sites; i++) {
+		g = &report->groups[i];
+		kmt_print_record(NULL, &report->leaks[g->first]);
+		if (g->sum.nr > 1)
 			pr_info("    ... and %lu more object(s) with the same backtrace\n",
-				nr - 1);
+				g->sum.nr - 1);
 	}
 	kmt_report_close(report);
 }

@@ -5,6 +5,7 @@
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
+#include <linux/bsearch.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/printk.h>
@@ -12,6 +13,74 @@
 #include <linux/vmalloc.h>
 
 #include "report.h"
+
+/*
+ * What each indirect leak hangs on, by its cell, as the last scan that found
+ * leaks has told.
+ */
+static struct kmt_rank *hung;
+static unsigned long nr_hung;
+static DEFINE_MUTEX(hung_mutex);
+
+/**
+ * kmt_report_hung - keep what indirect leaks hang on
+ * @core: tracker
+ * @rank: leaks, by their cells
+ * @nr: how many
+ *
+ * Context: may sleep.
+ */
+void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
+		     unsigned long nr)
+{
+	struct kmt_rank *old;
+
+	mutex_lock(&hung_mutex);
+	old = hung;
+	hung = nr ? __vmalloc(array_size(nr, sizeof(*rank)), GFP_KERNEL |
+			      __GFP_NORETRY | __GFP_NOWARN) : NULL;
+	nr_hung = hung ? nr : 0;
+	if (hung)
+		memcpy(hung, rank, nr * sizeof(*rank));
+	mutex_unlock(&hung_mutex);
+	vfree(old);
+}
+
+static int compare_cells(const void *key, const void *elt)
+{
+	const struct kmt_object *a = key;
+	const struct kmt_object *b = ((const struct kmt_rank *)elt)->o;
+
+	return a < b ? -1 : a > b;
+}
+
+static struct kmt_site site_of(const struct kmt_object *o)
+{
+	return (struct kmt_site){
+		.stack = o->stack, .space = kmt_space(o), .size = o->size,
+	};
+}
+
+/* The site of what the leak in cell @o hangs on; false if that is not known. */
+static bool find_head(const struct kmt_object *o, struct kmt_site *site)
+{
+	struct kmt_rank *rank;
+	struct kmt_tree *tree;
+	unsigned long flags;
+	bool leak;
+
+	lockdep_assert_held(&hung_mutex);
+	rank = nr_hung ? bsearch(o, hung, nr_hung, sizeof(*hung),
+				 compare_cells) : NULL;
+	tree = rank ? kmt_lock_object(&kmt_core, rank->head, &flags) : NULL;
+	if (!tree)
+		return false;
+	leak = rank->head->flags & KMT_LEAK;
+	if (leak)
+		*site = site_of(rank->head);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return leak;
+}
 
 static unsigned long count_leaks(u16 wanted)
 {
@@ -49,6 +118,7 @@ static void collect(struct kmt_report *report, u16 wanted)
 		struct kmt_leak *leak = &report->leaks[report->nr];
 		struct kmt_tree *tree;
 		unsigned long flags;
+		bool found;
 
 		if (report->nr == report->max)
 			return;
@@ -57,32 +127,46 @@ static void collect(struct kmt_report *report, u16 wanted)
 		tree = kmt_lock_object(&kmt_core, o, &flags);
 		if (!tree)
 			continue;
-		if (o->flags & wanted) {
+		found = o->flags & wanted;
+		if (found) {
 			leak->o = *o;
 			copy_contents(leak);
-			report->nr++;
 		}
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		if (!found)
+			continue;
+		if (!(leak->o.flags & KMT_INDIRECT) ||
+		    !find_head(o, &leak->head))
+			leak->head = site_of(&leak->o);
+		report->nr++;
 	}
 }
 
-/* Blocks of one site: same backtrace, same kind, same size. */
-static int compare_sites(const struct kmt_object *a, const struct kmt_object *b)
+static int compare_sites(const struct kmt_site *a, const struct kmt_site *b)
 {
 	if (a->stack != b->stack)
 		return a->stack < b->stack ? -1 : 1;
-	if (kmt_space(a) != kmt_space(b))
-		return kmt_space(a) < kmt_space(b) ? -1 : 1;
+	if (a->space != b->space)
+		return a->space < b->space ? -1 : 1;
 	if (a->size != b->size)
 		return a->size < b->size ? -1 : 1;
 	return 0;
+}
+
+/* Leaks of one record. */
+static int compare_records(const struct kmt_leak *a, const struct kmt_leak *b)
+{
+	const struct kmt_site site_a = site_of(&a->o), site_b = site_of(&b->o);
+
+	return compare_sites(&a->head, &b->head) ?:
+	       compare_sites(&site_a, &site_b);
 }
 
 static int compare(const void *a, const void *b)
 {
 	const struct kmt_object *oa = &((const struct kmt_leak *)a)->o;
 	const struct kmt_object *ob = &((const struct kmt_leak *)b)->o;
-	int ret = compare_sites(oa, ob);
+	int ret = compare_records(a, b);
 
 	if (ret)
 		return ret;
@@ -92,30 +176,167 @@ static int compare(const void *a, const void *b)
 	return oa->addr < ob->addr ? -1 : oa->addr > ob->addr;
 }
 
+/* More bytes come first; behind a site comes what hangs on it. */
+static int compare_groups(const void *a, const void *b)
+{
+	const struct kmt_group *ga = a, *gb = b;
+
+	if (ga->all.bytes != gb->all.bytes)
+		return ga->all.bytes > gb->all.bytes ? -1 : 1;
+	if (ga->leader != gb->leader)
+		return ga->leader < gb->leader ? -1 : 1;
+	if (ga->first == ga->leader || gb->first == gb->leader)
+		return ga->first == ga->leader ? -1 : 1;
+	if (ga->sum.bytes != gb->sum.bytes)
+		return ga->sum.bytes > gb->sum.bytes ? -1 : 1;
+	return ga->first < gb->first ? -1 : 1;
+}
+
 /**
- * kmt_site_length - how many leaks of a report have one site
+ * kmt_site_length - how many positions of a reader a record takes
  * @report: report
- * @first: index of the first of them
+ * @nr: number of the record, which is its position, from 0
  *
- * Return: their number; 0 if @first is beyond the report.
+ * A reader goes on to position @report->nr, though there may be fewer records
+ * than leaks: the last one takes what is left.
  */
-unsigned long kmt_site_length(const struct kmt_report *report,
-			      unsigned long first)
+unsigned long kmt_site_length(const struct kmt_report *report, unsigned long nr)
+{
+	return nr + 1 < report->sites ? 1 : report->nr - nr;
+}
+
+static unsigned long record_length(const struct kmt_report *report,
+				   unsigned long first)
 {
 	unsigned long i = first;
 
-	while (i < report->nr && !compare_sites(&report->leaks[first].o,
-						&report->leaks[i].o))
+	while (i < report->nr && !compare_records(&report->leaks[first],
+						  &report->leaks[i]))
 		i++;
 	return i - first;
 }
 
-static void count_sites(struct kmt_report *report)
+static void add_leak(struct kmt_sum *sum, const struct kmt_object *o)
 {
+	sum->nr++;
+	sum->bytes += o->size;
+	sum->indirect += !!(o->flags & KMT_INDIRECT);
+}
+
+static void add_sum(struct kmt_sum *sum, const struct kmt_sum *more)
+{
+	sum->nr += more->nr;
+	sum->bytes += more->bytes;
+	sum->indirect += more->indirect;
+}
+
+/* @nr leaks of tasks of one name, which is put where it belongs. */
+static void add_task(struct kmt_group *g, u16 comm, unsigned long nr)
+{
+	unsigned int i = min_t(unsigned int, g->names, KMT_TASKS);
+
+	g->names++;
+	if (i == KMT_TASKS && g->tasks[--i].nr >= nr)
+		return;
+	for (; i && g->tasks[i - 1].nr < nr; i--)
+		g->tasks[i] = g->tasks[i - 1];
+	g->tasks[i] = (struct kmt_task_sum){ .nr = nr, .comm = comm };
+}
+
+/* @count has a place for each handle of a name; all are 0 before and after. */
+static void count_tasks(const struct kmt_report *report, struct kmt_group *g,
+			u32 *count)
+{
+	const struct kmt_leak *leak = &report->leaks[g->first];
 	unsigned long i;
 
-	for (i = 0; i < report->nr; i += kmt_site_length(report, i))
+	if (!count)
+		return;
+	for (i = 0; i < g->sum.nr; i++)
+		count[leak[i].o.comm]++;
+	for (i = 0; i < g->sum.nr; i++) {
+		u32 *n = &count[leak[i].o.comm];
+
+		if (*n)
+			add_task(g, leak[i].o.comm, *n);
+		*n = 0;
+	}
+}
+
+static void sum_record(const struct kmt_report *report, struct kmt_group *g,
+		       u32 *count)
+{
+	unsigned long i, nr = record_length(report, g->first);
+
+	for (i = 0; i < nr; i++)
+		add_leak(&g->sum, &report->leaks[g->first + i].o);
+	count_tasks(report, g, count);
+}
+
+/* Whether leaks of two records hang on the same site. */
+static bool same_head(const struct kmt_report *report,
+		      const struct kmt_group *a, const struct kmt_group *b)
+{
+	return !compare_sites(&report->leaks[a->first].head,
+			      &report->leaks[b->first].head);
+}
+
+static bool is_leader(const struct kmt_report *report,
+		      const struct kmt_group *g)
+{
+	const struct kmt_leak *leak = &report->leaks[g->first];
+	const struct kmt_site site = site_of(&leak->o);
+
+	return !compare_sites(&leak->head, &site);
+}
+
+/* @nr records from @g on hang on the same site. */
+static void sum_groups(const struct kmt_report *report, struct kmt_group *g,
+		       unsigned long nr)
+{
+	unsigned long i, leader = g->first;
+	struct kmt_sum all = {};
+
+	for (i = 0; i < nr; i++) {
+		add_sum(&all, &g[i].sum);
+		if (is_leader(report, &g[i]))
+			leader = g[i].first;
+	}
+	for (i = 0; i < nr; i++) {
+		g[i].all = all;
+		g[i].leader = leader;
+	}
+}
+
+static int make_groups(struct kmt_report *report)
+{
+	u32 *count = kvcalloc(U16_MAX + 1, sizeof(*count), GFP_KERNEL);
+	unsigned long i, n;
+
+	for (i = 0; i < report->nr; i += record_length(report, i))
 		report->sites++;
+	report->groups = kvcalloc(report->sites, sizeof(*report->groups),
+				  GFP_KERNEL);
+	if (!report->groups && report->sites) {
+		kvfree(count);
+		return -ENOMEM;
+	}
+	for (i = 0, n = 0; n < report->sites; n++) {
+		report->groups[n].first = i;
+		sum_record(report, &report->groups[n], count);
+		i += report->groups[n].sum.nr;
+	}
+	kvfree(count);
+	for (i = 0; i < report->sites; i = n) {
+		for (n = i; n < report->sites; n++)
+			if (!same_head(report, &report->groups[i],
+				       &report->groups[n]))
+				break;
+		sum_groups(report, &report->groups[i], n - i);
+	}
+	sort(report->groups, report->sites, sizeof(report->groups[0]),
+	     compare_groups, NULL);
+	return 0;
 }
 
 /**
@@ -140,11 +361,16 @@ struct kmt_report *kmt_report_open(u16 wanted)
 	refcount_set(&report->users, 1);
 	report->max = max;
 	down_read(&kmt_walk_sem);
+	mutex_lock(&hung_mutex);
 	collect(report, wanted);
+	mutex_unlock(&hung_mutex);
 	up_read(&kmt_walk_sem);
 	sort(report->leaks, report->nr, sizeof(report->leaks[0]), compare,
 	     NULL);
-	count_sites(report);
+	if (make_groups(report)) {
+		kmt_report_close(report);
+		return ERR_PTR(-ENOMEM);
+	}
 	return report;
 }
 
@@ -154,8 +380,10 @@ struct kmt_report *kmt_report_open(u16 wanted)
  */
 void kmt_report_close(struct kmt_report *report)
 {
-	if (report && refcount_dec_and_test(&report->users))
-		kmt_own_vfree(report, struct_size(report, leaks, report->max));
+	if (!report || !refcount_dec_and_test(&report->users))
+		return;
+	kvfree(report->groups);
+	kmt_own_vfree(report, struct_size(report, leaks, report->max));
 }
 
 /* What was reported when tracking was switched off; NULL while it is on. */

@@ -10,17 +10,75 @@
 #define KMT_DUMP_MAX	32
 
 /**
+ * struct kmt_site - what leaks are grouped by
+ * @stack: handle of their backtrace
+ * @space: enum kmt_space
+ * @size: of each
+ */
+struct kmt_site {
+	u32 stack;
+	u32 space;
+	unsigned long size;
+};
+
+/**
  * struct kmt_leak - a reported block, as it was when the report was opened
  * @o: its record
+ * @head: site of the direct leak that it hangs on; its own if it is direct, or
+ *	if that is not known
  * @cpu: whose copy @dump is of, for a per-CPU block
  * @dumped: bytes in @dump
  * @dump: the beginning of its contents
  */
 struct kmt_leak {
 	struct kmt_object o;
+	struct kmt_site head;
 	int cpu;
 	unsigned int dumped;
 	u8 dump[KMT_DUMP_MAX];
+};
+
+/**
+ * struct kmt_sum - some leaks
+ * @nr: how many
+ * @bytes: their bytes
+ * @indirect: how many of them are indirect
+ */
+struct kmt_sum {
+	unsigned long nr;
+	unsigned long bytes;
+	unsigned long indirect;
+};
+
+/* Names of tasks that are shown of a record. */
+#define KMT_TASKS	4
+
+/**
+ * struct kmt_task_sum - leaks of tasks of one name
+ * @nr: how many
+ * @comm: handle of the name
+ */
+struct kmt_task_sum {
+	unsigned long nr;
+	u16 comm;
+};
+
+/**
+ * struct kmt_group - a record: leaks of one site that hang on leaks of one site
+ * @first: index of the oldest of them
+ * @sum: of them
+ * @all: of all records whose leaks hang on that site
+ * @leader: index of the first leak of the first of these records
+ * @tasks: the names that most of them are from
+ * @names: how many names there are
+ */
+struct kmt_group {
+	unsigned long first;
+	struct kmt_sum sum;
+	struct kmt_sum all;
+	unsigned long leader;
+	struct kmt_task_sum tasks[KMT_TASKS];
+	unsigned int names;
 };
 
 /**
@@ -28,14 +86,16 @@ struct kmt_leak {
  * @users: who may still read it
  * @nr: how many
  * @max: room in @leaks
- * @sites: how many allocation sites
- * @leaks: ordered by site, then by age
+ * @sites: how many records
+ * @groups: the records: what loses most bytes first, and then what hangs on it
+ * @leaks: ordered by the site that they hang on, by site, then by age
  */
 struct kmt_report {
 	refcount_t users;
 	unsigned long nr;
 	unsigned long max;
 	unsigned long sites;
+	struct kmt_group *groups;
 	struct kmt_leak leaks[];
 };
 
@@ -45,7 +105,7 @@ void kmt_report_close(struct kmt_report *report);
 void kmt_report_keep(void);
 void kmt_report_drop(void);
 unsigned long kmt_site_length(const struct kmt_report *report,
-			      unsigned long first);
+			      unsigned long nr);
 
 /* debugfs.c: shared by the files that show a report */
 struct kmt_report *kmt_report_start(struct seq_file *seq, loff_t pos);
@@ -56,7 +116,7 @@ int kmt_file_release(struct inode *inode, struct file *file);
 void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak);
 void kmt_print_head(struct seq_file *seq, const struct kmt_report *report);
 void kmt_print_site(struct seq_file *seq, const struct kmt_report *report,
-		    unsigned long first);
+		    unsigned long nr);
 void kmt_print_dump(struct seq_file *seq, const char *indent,
 		    const struct kmt_leak *leak);
 void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack);

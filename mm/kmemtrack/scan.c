@@ -98,6 +98,8 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	if (scan->verdict.leaks) {
 		scan->m.now = jiffies;
 		kmt_classify(&scan->m);
+	} else {
+		kmt_report_hung(&kmt_core, NULL, 0);
 	}
 	last->made = true;
 	last->nr++;

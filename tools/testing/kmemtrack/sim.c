@@ -251,6 +251,20 @@ static void sim_table_free(struct kmt_core *core, void *table, size_t bytes)
 	free(table);
 }
 
+static void sim_hung(struct kmt_core *core, const struct kmt_rank *rank,
+		     unsigned long nr)
+{
+	struct sim *s = container_of(core, struct sim, core);
+	unsigned long i;
+
+	assert(!host_locks_held() && !host_irqs_off());
+	for (i = 1; i < nr; i++)
+		assert(rank[i - 1].o < rank[i].o);
+	s->nr_hung = nr;
+	for (i = 0; i < min_t(unsigned long, nr, ARRAY_SIZE(s->hung)); i++)
+		s->hung[i] = rank[i];
+}
+
 static const struct kmt_ops sim_ops = {
 	.chunk_alloc	= sim_chunk_alloc,
 	.low		= sim_low,
@@ -259,6 +273,7 @@ static const struct kmt_ops sim_ops = {
 	.wait		= sim_wait,
 	.table_alloc	= sim_table_alloc,
 	.table_free	= sim_table_free,
+	.hung		= sim_hung,
 };
 
 static void init_segment(struct segment *seg)

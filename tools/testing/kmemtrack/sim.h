@@ -104,6 +104,9 @@ struct sim {
 	/* Tables of the tracker: none are given; how many it has. */
 	bool no_tables;
 	int tables;
+	/* The first of the indirect leaks, with what each hangs on; how many. */
+	struct kmt_rank hung[64];
+	unsigned long nr_hung;
 
 	/* Roots beside the usual ones; asks kmt_my_turn() for each unit. */
 	void (*more_roots)(struct sim *s, struct kmt_marker *m);

@@ -276,6 +276,47 @@ static void test_larger_of_same_age(void **state)
 	sim_delete(s);
 }
 
+/* The block that BLOCK(@nr) hangs on, 0 if it hangs on none. */
+static unsigned long head_of(struct sim *s, unsigned int nr)
+{
+	unsigned long i, head = 0;
+
+	for (i = 0; i < s->nr_hung; i++)
+		if (s->hung[i].o->addr == BLOCK(nr)) {
+			assert_int_equal(head, 0);
+			head = s->hung[i].head->addr;
+		}
+	return head;
+}
+
+/* Each indirect leak hangs on one direct leak, of several on the youngest. */
+static void test_heads(void **state)
+{
+	const unsigned int order[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8 };
+	struct sim *s = sim_new(511, 10, 256);
+	unsigned int i;
+
+	alloc_in_order(s, 9, order);
+	/* A chain, a pair, and one that both lead to, the last by another. */
+	link_blocks(0, 1, 1);
+	link_blocks(1, 1, 2);
+	link_blocks(2, 1, 7);
+	link_blocks(3, 1, 4);
+	link_blocks(4, 1, 3);
+	link_blocks(4, 2, 8);
+	link_blocks(8, 1, 7);
+	leak_all(s, 9);
+	assert_int_equal(s->nr_hung, 5);
+	for (i = 0; i < 9; i++)
+		assert_int_equal(!head_of(s, i), !sim_indirect(s, BLOCK(i)));
+	assert_int_equal(head_of(s, 1), BLOCK(0));
+	assert_int_equal(head_of(s, 2), BLOCK(0));
+	assert_int_equal(head_of(s, 4), BLOCK(3));
+	assert_int_equal(head_of(s, 8), BLOCK(3));
+	assert_int_equal(head_of(s, 7), BLOCK(3));
+	sim_delete(s);
+}
+
 /* Without memory to find out, nothing is said to hang on something else. */
 static void test_no_table(void **state)
 {
@@ -387,6 +428,7 @@ int main(void)
 		cmocka_unit_test(test_parents),
 		cmocka_unit_test(test_younger_ring_leads),
 		cmocka_unit_test(test_larger_of_same_age),
+		cmocka_unit_test(test_heads),
 		cmocka_unit_test(test_no_table),
 		cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_no_scan),

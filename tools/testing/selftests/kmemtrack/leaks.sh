@@ -156,6 +156,7 @@ indirect()
 		next
 	}
 	/^leak: / {
+		sub(/;.*/, "")
 		gsub(/[(,]/, " ")
 		for (i = 1; i < NF; i++) {
 			if ($(i + 1) == "direct")

@@ -183,6 +183,7 @@ grouped()
 	}
 	/^leak: [0-9]+ objects, [0-9]+ bytes \([0-9]+ direct, [0-9]+ indirect\), / &&
 	/\n  first [0-9.]+ s ago, last [0-9.]+ s ago, comm ".*" pid [0-9]+\n/ &&
+	/\n  tasks ".*" [0-9]+( and [0-9]+ more)?\n/ &&
 	/\n  object 0x[0-9a-f]+\n/ && /\n  hex dump \(first [0-9]+ bytes/ &&
 	/\n  backtrace:\n    [a-zA-Z_]/ {
 		n++; l += $2; b += $4; next
@@ -194,6 +195,74 @@ grouped()
 	}' "$T/grouped"
 }
 check "records of the grouped report are complete and add up" grouped
+
+# Each direct record is followed by those that hang on it, and says what all of
+# them are; those come first with which most bytes go away.
+ordered()
+{
+	cat "$T/grouped"
+	awk '
+	function fail(why) { print why; bad = 1 }
+	function end_group() {
+		if (!leader)
+			return
+		if (told != "" && told != direct " " indirect " " bytes)
+			fail(leader ": " told ", not " direct " " indirect " " bytes)
+		if ((told != "") != (records > 1))
+			fail(leader ": " records " records")
+		if (groups++ && bytes > last)
+			fail(leader ": more bytes than the one before")
+		last = bytes
+	}
+	/^leak: / {
+		gsub(/[(,);]/, " ")
+		if ($6) {
+			end_group()
+			leader = $0
+			told = ""
+			direct = indirect = bytes = records = 0
+			for (i = 11; i + 6 < NF; i++)
+				if ($i == "in" && $(i + 1) == "all")
+					told = $(i + 2) " " $(i + 4) " " $(i + 6)
+			if (told != "")
+				many++
+		} else if (!leader) {
+			fail("begins with what hangs on something")
+		}
+		direct += $6
+		indirect += $8
+		bytes += $4
+		records++
+	}
+	END {
+		end_group()
+		print groups, "groups,", many + 0, "of several records"
+		exit bad || !groups || !many
+	}' "$T/grouped"
+}
+check "direct leaks are followed by what hangs on them" ordered
+
+# Processes of six names lose blocks at one place: four are named.
+tasks()
+{
+	start || return
+	n=2
+	for name in a f c b e d; do
+		cp /bin/busybox "$T/busybox_kmt_$name" &&
+			"$T/busybox_kmt_$name" sh -c "echo leak caller $n >$INJECT" || return
+		n=$((n + 4))
+	done
+	scan && truth && judge && few_missed blocks || return
+	of caller | sed -n 's/^  comm \("busybox_kmt_.*"\), pid .*/\1/p' |
+		sort | uniq -c |
+		sort -rn | awk '
+		NR <= 4 { printf("%s%s %d", (NR > 1) ? ", " : "  tasks ", $2, $1) }
+		END { print " and " NR - 4 " more" }' >"$T/tasks"
+	cat "$T/tasks" "$REPORT"
+	grep -q '^  tasks "busybox_kmt_d" .* and 2 more$' "$T/tasks" &&
+		grep -qxFf "$T/tasks" "$REPORT"
+}
+check "the tasks of a site are counted" tasks
 
 same_leaks()
 {
