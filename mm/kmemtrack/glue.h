@@ -327,6 +327,7 @@ void kmt_log_found(unsigned long fresh, unsigned long leaks);
 int kmt_log_address(unsigned long addr);
 
 /* report.c */
+void kmt_reports_replace(u32 (*replace)(void *arg, u32 stack), void *arg);
 void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
 		     unsigned long nr);
 

@@ -224,7 +224,7 @@ static struct gone_name *new_name(const char *text, u32 hash)
 }
 
 /* What stands for @pc, in a module that is about to go. */
-static unsigned long gone_pc(unsigned long pc)
+static noinline_for_stack unsigned long gone_pc(unsigned long pc)
 {
 	char text[KSYM_SYMBOL_LEN];
 	struct gone_name *g;
@@ -252,7 +252,8 @@ struct replaced {
  * text: 0 if there is no memory for it, since the addresses would be taken for
  * those of other code.
  */
-static u32 without_module(const struct module *mod, bool init, u32 stack)
+static noinline_for_stack u32 without_module(const struct module *mod,
+					      bool init, u32 stack)
 {
 	unsigned long pc[CONFIG_KMEMTRACK_STACK_DEPTH], *entries;
 	unsigned int i, nr = stack_depot_fetch(stack, &entries);
@@ -301,48 +302,65 @@ static void set_stack(struct kmt_object *o, u32 stack, u32 with)
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
-static void replace_trace(const struct module *mod, bool init,
-			  struct kmt_object *o, struct replaced *seen)
+/**
+ * struct replacing - what is being replaced
+ * @mod: module that goes
+ * @init: only its __init text does
+ * @seen: backtraces that were looked at last
+ */
+struct replacing {
+	const struct module *mod;
+	bool init;
+	struct replaced seen[1 << KMT_SEEN_BITS];
+};
+
+static u32 replace_stack(void *arg, u32 stack)
+{
+	struct replacing *now = arg;
+	struct replaced *r = &now->seen[hash_32(stack, KMT_SEEN_BITS)];
+
+	if (stack && r->stack != stack) {
+		r->with = without_module(now->mod, now->init, stack);
+		r->stack = stack;
+	}
+	return stack ? r->with : 0;
+}
+
+static void replace_trace(struct replacing *now, struct kmt_object *o)
 {
 	struct kmt_tree *tree;
-	struct replaced *r;
 	unsigned long flags;
-	u32 stack;
+	u32 stack, with;
 
 	tree = kmt_lock_object(&kmt_core, o, &flags);
 	if (!tree)
 		return;
 	stack = o->stack;
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	if (!stack)
-		return;
-	r = &seen[hash_32(stack, KMT_SEEN_BITS)];
-	if (r->stack != stack) {
-		r->with = without_module(mod, init, stack);
-		r->stack = stack;
-	}
-	if (r->with != stack)
-		set_stack(o, stack, r->with);
+	with = replace_stack(now, stack);
+	if (with != stack)
+		set_stack(o, stack, with);
 }
 
 /* Before @mod goes, or its __init text. */
 static void replace_traces(const struct module *mod, bool init)
 {
-	struct replaced seen[1 << KMT_SEEN_BITS] = {};
+	struct replacing now = { .mod = mod, .init = init };
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 	unsigned int i = 0;
 
-	down_read(&kmt_walk_sem);
 	mutex_lock(&gone_mutex);
+	down_read(&kmt_walk_sem);
 	kmt_for_each_cell(&kmt_core, chunk, o) {
 		if (!(++i % 1024))
 			cond_resched();
 		if (may_have_module(o))
-			replace_trace(mod, init, o, seen);
+			replace_trace(&now, o);
 	}
-	mutex_unlock(&gone_mutex);
 	up_read(&kmt_walk_sem);
+	kmt_reports_replace(replace_stack, &now);
+	mutex_unlock(&gone_mutex);
 }
 
 /*

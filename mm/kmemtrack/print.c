@@ -201,6 +201,7 @@ void kmt_print_site(struct seq_file *seq, const struct kmt_report *report,
 
 	if (nr >= report->sites)
 		return;
+	down_read(&kmt_reports_sem);
 	g = &report->groups[nr];
 	old = &report->leaks[g->first];
 	new = &report->leaks[g->first + g->sum.nr - 1];
@@ -223,6 +224,7 @@ void kmt_print_site(struct seq_file *seq, const struct kmt_report *report,
 	kmt_print_dump(seq, "    ", old);
 	seq_puts(seq, "  backtrace:\n");
 	kmt_print_trace(seq, "    ", old->o.stack);
+	up_read(&kmt_reports_sem);
 }
 
 /**
@@ -268,6 +270,7 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 	struct kmt_log_name name;
 	char cpu[24] = "";
 
+	down_read(&kmt_reports_sem);
 	if (kmt_space(o) == KMT_PERCPU)
 		snprintf(cpu, sizeof(cpu), " on cpu %d", leak->cpu);
 	if (seq) {
@@ -289,6 +292,7 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 		pr_info("  backtrace (crc %x):\n", trace_crc(o->stack));
 	}
 	kmt_print_trace(seq, seq ? "    " : pr_fmt("    "), o->stack);
+	up_read(&kmt_reports_sem);
 }
 
 /**

@@ -6,6 +6,7 @@
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
 #include <linux/bsearch.h>
+#include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/printk.h>
@@ -21,6 +22,40 @@
 static struct kmt_rank *hung;
 static unsigned long nr_hung;
 static DEFINE_MUTEX(hung_mutex);
+
+/*
+ * Open reports. While backtraces are replaced in them (modsym.c), under
+ * kmt_reports_sem for writing, no report is made and none is printed.
+ */
+static LIST_HEAD(reports);
+static DEFINE_MUTEX(reports_mutex);
+DECLARE_RWSEM(kmt_reports_sem);
+
+/**
+ * kmt_reports_replace - replace backtraces in the copies of leaks
+ * @replace: called with a handle, returns the one that is to be in its place
+ * @arg: for @replace
+ *
+ * Context: may sleep. What is copied afterwards has been replaced already.
+ */
+void kmt_reports_replace(u32 (*replace)(void *arg, u32 stack), void *arg)
+{
+	struct kmt_report *report;
+	unsigned long i;
+
+	down_write(&kmt_reports_sem);
+	mutex_lock(&reports_mutex);
+	list_for_each_entry(report, &reports, list) {
+		for (i = 0; i < report->nr; i++) {
+			u32 *stack = &report->leaks[i].o.stack;
+
+			*stack = replace(arg, *stack);
+			cond_resched();
+		}
+	}
+	mutex_unlock(&reports_mutex);
+	up_write(&kmt_reports_sem);
+}
 
 /**
  * kmt_report_hung - keep what indirect leaks hang on
@@ -339,27 +374,20 @@ static int make_groups(struct kmt_report *report)
 	return 0;
 }
 
-/**
- * kmt_report_open - copy what is reported
- * @wanted: KMT_LEAK for all, KMT_NEW for what the last scan found
- *
- * Context: kmt_scan_mutex held, may sleep.
- * Return: a report for kmt_report_close(), or an error pointer.
- */
-struct kmt_report *kmt_report_open(u16 wanted)
+static struct kmt_report *make_report(u16 wanted)
 {
 	struct kmt_report *report;
 	unsigned long max;
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	max = count_leaks(wanted);
-
 	/* The copy holds addresses of leaks, and is no reference to them. */
 	report = kmt_own_vzalloc(struct_size(report, leaks, max));
 	if (!report)
 		return ERR_PTR(-ENOMEM);
 	refcount_set(&report->users, 1);
 	report->max = max;
+	INIT_LIST_HEAD(&report->list);
 	down_read(&kmt_walk_sem);
 	mutex_lock(&hung_mutex);
 	collect(report, wanted);
@@ -375,6 +403,28 @@ struct kmt_report *kmt_report_open(u16 wanted)
 }
 
 /**
+ * kmt_report_open - copy what is reported
+ * @wanted: KMT_LEAK for all, KMT_NEW for what the last scan found
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ * Return: a report for kmt_report_close(), or an error pointer.
+ */
+struct kmt_report *kmt_report_open(u16 wanted)
+{
+	struct kmt_report *report;
+
+	down_read(&kmt_reports_sem);
+	report = make_report(wanted);
+	if (!IS_ERR(report)) {
+		mutex_lock(&reports_mutex);
+		list_add(&report->list, &reports);
+		mutex_unlock(&reports_mutex);
+	}
+	up_read(&kmt_reports_sem);
+	return report;
+}
+
+/**
  * kmt_report_close - free a report when nobody else reads it
  * @report: from kmt_report_open() or kmt_report_current(), or NULL
  */
@@ -382,6 +432,9 @@ void kmt_report_close(struct kmt_report *report)
 {
 	if (!report || !refcount_dec_and_test(&report->users))
 		return;
+	mutex_lock(&reports_mutex);
+	list_del(&report->list);
+	mutex_unlock(&reports_mutex);
 	kvfree(report->groups);
 	kmt_own_vfree(report, struct_size(report, leaks, report->max));
 }

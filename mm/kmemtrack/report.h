@@ -87,6 +87,7 @@ struct kmt_group {
  * @nr: how many
  * @max: room in @leaks
  * @sites: how many records
+ * @list: in the list of open reports
  * @groups: the records: what loses most bytes first, and then what hangs on it
  * @leaks: ordered by the site that they hang on, by site, then by age
  */
@@ -95,9 +96,12 @@ struct kmt_report {
 	unsigned long nr;
 	unsigned long max;
 	unsigned long sites;
+	struct list_head list;
 	struct kmt_group *groups;
 	struct kmt_leak leaks[];
 };
+
+extern struct rw_semaphore kmt_reports_sem;
 
 struct kmt_report *kmt_report_open(u16 wanted);
 struct kmt_report *kmt_report_current(void);
