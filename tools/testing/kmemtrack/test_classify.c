@@ -178,18 +178,21 @@ static void test_ring_to_ring(void **state)
 	}
 }
 
-/* Block number @i is the @order[i]-th to be allocated. */
+/*
+ * Block number @i is the @order[i]-th to be allocated, whatever its place in the
+ * pool.
+ */
 static void alloc_in_order(struct sim *s, unsigned int nr,
 			   const unsigned int *order)
 {
-	unsigned int i, turn;
+	const u32 begin = s->now;
+	unsigned int i;
 
-	for (turn = 0; turn < nr; turn++)
-		for (i = 0; i < nr; i++)
-			if (order[i] == turn) {
-				sim_alloc(s, BLOCK(i), 128);
-				s->now += 3;
-			}
+	for (i = 0; i < nr; i++) {
+		s->now = begin + 3 * order[i];
+		sim_alloc(s, BLOCK(i), 128);
+	}
+	s->now = begin + 3 * nr;
 }
 
 /* In a ring the first to be allocated is direct, across a wrap of the clock. */
