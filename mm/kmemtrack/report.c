@@ -345,17 +345,20 @@ static void sum_groups(const struct kmt_report *report, struct kmt_group *g,
 
 static int make_groups(struct kmt_report *report)
 {
-	u32 *count = kvcalloc(U16_MAX + 1, sizeof(*count), GFP_KERNEL);
 	unsigned long i, n;
+	u32 *count;
 
 	for (i = 0; i < report->nr; i += record_length(report, i))
 		report->sites++;
-	report->groups = kvcalloc(report->sites, sizeof(*report->groups),
-				  GFP_KERNEL);
-	if (!report->groups && report->sites) {
-		kvfree(count);
+	if (!report->sites)
+		return 0;
+	/* The report, which is no root, has the only reference to them. */
+	report->groups = kmt_own_vzalloc(array_size(report->sites,
+						    sizeof(*report->groups)));
+	if (!report->groups)
 		return -ENOMEM;
-	}
+	/* Without it tasks are not counted. */
+	count = kvcalloc(U16_MAX + 1, sizeof(*count), GFP_KERNEL);
 	for (i = 0, n = 0; n < report->sites; n++) {
 		report->groups[n].first = i;
 		sum_record(report, &report->groups[n], count);
@@ -435,7 +438,8 @@ void kmt_report_close(struct kmt_report *report)
 	mutex_lock(&reports_mutex);
 	list_del(&report->list);
 	mutex_unlock(&reports_mutex);
-	kvfree(report->groups);
+	kmt_own_vfree(report->groups,
+		      array_size(report->sites, sizeof(*report->groups)));
 	kmt_own_vfree(report, struct_size(report, leaks, report->max));
 }
 
