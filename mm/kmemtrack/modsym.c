@@ -253,7 +253,7 @@ struct replaced {
  * those of other code.
  */
 static noinline_for_stack u32 without_module(const struct module *mod,
-					      bool init, u32 stack)
+					     bool init, u32 stack)
 {
 	unsigned long pc[CONFIG_KMEMTRACK_STACK_DEPTH], *entries;
 	unsigned int i, nr = stack_depot_fetch(stack, &entries);
@@ -387,9 +387,9 @@ static struct notifier_block module_nb = {
 	.priority = INT_MIN,
 };
 
+/* Before the initramfs is there, from which modules may be loaded. */
 static int __init watch_modules(void)
 {
 	return register_module_notifier(&module_nb);
 }
-/* Before the initramfs is there, from which modules may be loaded. */
 core_initcall(watch_modules);
