@@ -153,6 +153,8 @@ void kmt_set(const struct kmt_command *cmd)
  */
 int kmt_execute(const struct kmt_command *cmd)
 {
+	int ret;
+
 	if (needs_tracking(cmd->verb) && !kmt_tracking())
 		return -EPERM;
 
@@ -166,7 +168,13 @@ int kmt_execute(const struct kmt_command *cmd)
 	case KMT_CMD_CLEAR:
 		return locked(clear);
 	case KMT_CMD_DUMP:
-		return kmt_log_address(cmd->arg);
+		/* An address on the stack of who asks is no reference. */
+		ret = mutex_lock_killable(&kmt_scan_mutex);
+		if (ret)
+			return -EINTR;
+		ret = kmt_log_address(cmd->arg);
+		mutex_unlock(&kmt_scan_mutex);
+		return ret;
 	default:
 		kmt_set(cmd);
 		return 0;
