@@ -14,6 +14,10 @@
  * only over the leaks at which the first began: of those, what a later one leads
  * to is indirect, too. Each walk reads a leak once. An indirect leak hangs on the
  * direct one from which the second walk came to it first.
+ *
+ * A leak that an earlier scan has reported was out of reach since then: nobody can
+ * have put the address of a younger block there. What looks like one is left over
+ * from what was in that place before.
  */
 #include "mark.h"
 
@@ -22,6 +26,8 @@
 /**
  * struct kmt_leaks - all leaks
  * @m: marker
+ * @before: when leaks were classified last, low 32 bits of jiffies
+ * @known: the leak that is read was reported then, or earlier
  * @rank: leaks in order
  * @other: as much room again, to sort; later the leaks that a walk came to
  * @count: of each digit, to sort
@@ -32,6 +38,8 @@
  */
 struct kmt_leaks {
 	struct kmt_marker *m;
+	u32 before;
+	bool known;
 	struct kmt_rank *rank;
 	struct kmt_rank *other;
 	unsigned long *count;
@@ -83,7 +91,8 @@ static void touch(struct leak_reader *lr, enum kmt_space space,
 	o = kmt_lock_find(leaks->m->core, space, word, &tree, &flags);
 	if (!o)
 		return;
-	if ((o->flags & KMT_LEAK) && o != lr->r.from) {
+	if ((o->flags & KMT_LEAK) && o != lr->r.from &&
+	    !(leaks->known && kmt_is_younger(o->born, leaks->before))) {
 		/* Each is covered once in a walk: there is room for it. */
 		if (!(o->flags & KMT_COVERED) && leaks->found < leaks->max)
 			leaks->other[leaks->found++] = (struct kmt_rank){
@@ -124,6 +133,7 @@ static void read_leak(struct kmt_leaks *leaks, struct kmt_object *o,
 	if (!change_leak(m->core, o, KMT_SCANNED, 0, &copy) ||
 	    (copy.flags & KMT_SCANNED))
 		return;
+	leaks->known = !(copy.flags & KMT_NEW);
 	if (copy.min != KMT_MIN_BLACK && !(copy.flags & KMT_NO_SCAN))
 		kmt_read_object(&lr.r, o, &copy);
 }
@@ -280,13 +290,16 @@ static unsigned long count_leaks(struct kmt_marker *m)
 void kmt_classify(struct kmt_marker *m)
 {
 	const struct kmt_ops *ops = m->core->ops;
-	struct kmt_leaks leaks = { .m = m, .max = count_leaks(m) };
+	struct kmt_leaks leaks = {
+		.m = m, .max = count_leaks(m), .before = m->core->classified,
+	};
 	size_t bytes = 2 * leaks.max * sizeof(*leaks.rank) +
 		       KMT_DIGITS * sizeof(*leaks.count);
 	void *table;
 
 	if (m->stopped)
 		return;
+	m->core->classified = m->now;
 	table = ops->table_alloc ? ops->table_alloc(m->core, bytes) : NULL;
 	if (table) {
 		leaks.rank = table;

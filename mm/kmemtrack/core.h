@@ -218,6 +218,7 @@ static inline void kmt_widen(struct kmt_range *r, unsigned long addr,
  * @marking: a mark is under way: what is born now counts as reached
  * @birth: the state of a new block, but for its comm, if it is of KMT_VIRT and
  *	needs one reference
+ * @classified: when leaks were told apart last, low 32 bits of jiffies
  * @events: counters
  */
 struct kmt_core {
@@ -235,6 +236,7 @@ struct kmt_core {
 	bool doubt;
 	bool marking;
 	u64 birth;
+	u32 classified;
 	atomic_long_t events[KMT_NR_EVENTS];
 };
 

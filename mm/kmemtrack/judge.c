@@ -237,6 +237,34 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 	}
 }
 
+/**
+ * kmt_limit_ages - let nothing be older than KMT_AGE_MAX
+ * @core: tracker
+ * @chunk: of these cells
+ * @now: low 32 bits of jiffies
+ *
+ * Context: no lock held, no mark under way.
+ */
+void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now)
+{
+	struct kmt_object *o;
+
+	kmt_for_each_in(chunk, o) {
+		struct kmt_tree *tree;
+		unsigned long flags;
+
+		/* To be looked at again with the lock. */
+		if (data_race(now - o->born) <= KMT_AGE_MAX)
+			continue;
+		tree = kmt_lock_object(core, o, &flags);
+		if (!tree)
+			continue;
+		if (now - o->born > KMT_AGE_MAX)
+			o->born = now - KMT_AGE_MAX;
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+	}
+}
+
 /* Clears @o; false if it is no leak, or not any more. */
 static bool clear_leak(struct kmt_marker *m, struct kmt_object *o, u32 now)
 {

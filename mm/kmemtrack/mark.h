@@ -446,6 +446,7 @@ void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age);
 void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_acquit(struct kmt_core *core, struct kmt_object *o);
 unsigned long kmt_clear(struct kmt_marker *m, u32 now);
+void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now);
 
 /* classify.c */
 void kmt_classify(struct kmt_marker *m);

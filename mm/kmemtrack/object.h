@@ -188,6 +188,13 @@ static inline bool kmt_is_cleared(const struct kmt_object *o)
 	return o->min == KMT_MIN_CLEARED;
 }
 
+/*
+ * The most that anything is old, in jiffies: kmt_limit_ages(), which is called
+ * each time that half as much has passed, moves the birth of what is older. So the
+ * difference of two births, or of a birth and the present, never wraps.
+ */
+#define KMT_AGE_MAX	(1U << 30)
+
 /* Whether a block that was born at @born is younger than @date; both in jiffies. */
 static inline bool kmt_is_younger(u32 born, u32 date)
 {

@@ -13,6 +13,7 @@
 #include <linux/panic.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
+#include <linux/workqueue.h>
 
 #include "scan.h"
 
@@ -282,10 +283,33 @@ void kmt_scan_regularly(void)
 		kmt_scan_every(READ_ONCE(usual_period));
 }
 
+static void limit_ages(struct work_struct *work);
+static DECLARE_DEFERRABLE_WORK(age_work, limit_ages);
+
+/* In some days of jiffies, and again. */
+static void limit_ages_later(void)
+{
+	queue_delayed_work(system_unbound_wq, &age_work, KMT_AGE_MAX / 2);
+}
+
+static void limit_ages(struct work_struct *work)
+{
+	struct kmt_chunk *chunk;
+
+	mutex_lock(&kmt_scan_mutex);
+	kmt_for_each_chunk(&kmt_core, chunk) {
+		kmt_limit_ages(&kmt_core, chunk, jiffies);
+		cond_resched();
+	}
+	mutex_unlock(&kmt_scan_mutex);
+	limit_ages_later();
+}
+
 static int __init start_scanning(void)
 {
 	struct task_struct *task = kthread_run(scan_loop, NULL, "kmemtrack");
 
+	limit_ages_later();
 	if (IS_ERR(task)) {
 		pr_warn("no scan thread: scans on request only\n");
 		return 0;

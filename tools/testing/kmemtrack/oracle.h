@@ -91,6 +91,8 @@ struct model {
 	unsigned long scans;
 	unsigned long leaks;
 	unsigned long indirect;
+	/* When that was told last. */
+	u32 classified;
 	/* Verdicts on what may be a leak, and those that are not decided. */
 	unsigned long verdicts;
 	unsigned long open;

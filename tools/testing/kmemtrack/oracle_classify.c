@@ -5,6 +5,7 @@
 struct edges {
 	struct model *m;
 	struct block *from;
+	bool known;	/* @from was reported by an earlier scan */
 	bool to[MAX_BLOCKS][MAX_BLOCKS];
 };
 
@@ -23,6 +24,9 @@ static void add_edge(struct edges *e, enum kmt_space space, unsigned long word)
 {
 	struct block *b = oracle_find(e->m, space, word);
 
+	/* The address was there before the block. */
+	if (b && e->known && (s32)(b->born - e->m->classified) > 0)
+		return;
 	if (b && is_leak(e->m, b))
 		e->to[e->from - e->m->b][b - e->m->b] = true;
 }
@@ -93,9 +97,11 @@ void oracle_classify(struct model *m)
 			continue;
 		any = true;
 		e.from = b;
+		e.known = !(oracle_look(m, b).flags & KMT_NEW);
 		if (!b->no_scan)
 			oracle_words(b, edge_word, &e);
 	}
+	m->classified = m->s->now;
 	if (!any)
 		return;
 	close_edges(&e);

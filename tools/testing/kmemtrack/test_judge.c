@@ -306,6 +306,64 @@ static void test_cleared_holder(void **state)
 	}
 }
 
+static void pass_time(struct sim *s, unsigned int times)
+{
+	struct kmt_chunk *chunk;
+
+	while (times--) {
+		s->now += KMT_AGE_MAX / 2;
+		kmt_for_each_chunk(&s->core, chunk)
+			kmt_limit_ages(&s->core, chunk, s->now);
+	}
+}
+
+/* Births and the present are compared, however long ago they are. */
+static void test_old_age(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(0), 64);
+	sim_alloc(s, BLOCK(1), 64);
+	sim_put(ROOT(0), BLOCK(1));
+	sim_put(BLOCK(0) + 8, BLOCK(1));
+	/* More than half of what 32 bits can tell apart */
+	pass_time(s, 5);
+	assert_int_equal(s->now - sim_object(s, KMT_VIRT, BLOCK(1)).born,
+			 KMT_AGE_MAX);
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(8)));
+	assert_int_equal(s->v.leaks, 1);
+	assert_int_equal(kmt_clear(&s->m, s->now), 1);
+	sim_put(ROOT(0), 0);
+	/* What was cleared refers to what was there before. */
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(8)));
+	assert_int_equal(s->v.leaks, 0);
+	s->now++;
+	sim_alloc(s, BLOCK(2), 64);
+	pass_time(s, 9);
+	sim_alloc(s, BLOCK(3), 64);
+	assert_true(sim_snapshot(s, ROOT(0), ROOT(8)));
+	assert_int_equal(s->v.leaks, 2);
+	assert_true(sim_leak(s, BLOCK(2)));
+	assert_true(sim_leak(s, BLOCK(3)));
+}
+
+/* What was reported leads to nothing that is younger than the report. */
+static void test_younger_leak(void **state)
+{
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(0), 64);
+	sim_put(BLOCK(0) + 8, BLOCK(1));
+	sim_scan(s, ROOT(0), ROOT(8));
+	assert_int_equal(s->v.leaks, 1);
+	s->now++;
+	sim_alloc(s, BLOCK(1), 64);
+	sim_scan(s, ROOT(0), ROOT(8));
+	assert_int_equal(s->v.leaks, 2);
+	assert_false(sim_indirect(s, BLOCK(1)));
+	assert_false(sim_indirect(s, BLOCK(0)));
+}
+
 /* It changes while nothing but the snapshot is left to see it. */
 static void test_cleared_late(void **state)
 {
@@ -355,6 +413,8 @@ int main(void)
 		T(test_clear),
 		cmocka_unit_test(test_cleared_holder),
 		T(test_cleared_late),
+		T(test_younger_leak),
+		T(test_old_age),
 		T(test_stale_suspicion),
 	};
 
