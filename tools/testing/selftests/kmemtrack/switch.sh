@@ -125,6 +125,30 @@ freed_percpu()
 }
 check "an address in freed per-CPU memory hides nothing" freed_percpu
 
+# Often switched, and beside many blocks that are not known, the next scan finds
+# what is lost of each kind.
+KINDS_THEN="kmalloc-8 kmalloc-1024 kmalloc-8192 kmalloc-128k kzalloc cache
+	cache-ctor cache-bulk kmemdup krealloc vmalloc vmalloc-100k percpu rbtree
+	cycle"
+beside_unknown()
+{
+	start && put "$REPORT" off && inject "leak kmalloc-128 20000" || return
+	for i in $(rounds 20); do
+		put "$REPORT" on && put "$REPORT" off || return
+	done
+	put "$REPORT" on || return
+	for i in 1 2 3 4; do
+		next_round || return
+		(
+			for kind in $KINDS_THEN; do
+				inject "leak $kind" || exit
+			done
+		) && scan && truth && judge && strays || return
+	done
+	few_missed batches
+}
+check "beside 20000 unknown blocks: each kind is found" beside_unknown
+
 ten_times()
 {
 	inject reap
