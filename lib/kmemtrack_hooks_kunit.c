@@ -377,19 +377,40 @@ static void cleared_pages(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, used, 0);
 }
 
-/* Memory without a record is a root until none is left. */
+/*
+ * Memory without a record is a root until a mark meets none. Which objects a mark
+ * meets depends on what is freed beside it: so this plays the mark.
+ */
 static void untracked_ends(struct kunit *test)
 {
-	unsigned int i;
+	bool was = kmt_sweep_untracked || kmt_untracked_percpu;
+	long before;
 
+	mutex_lock(&kmt_scan_mutex);
 	kmt_note_untracked();
 	KUNIT_EXPECT_TRUE(test, kmt_sweep_untracked);
 	KUNIT_EXPECT_TRUE(test, kmt_untracked_percpu);
-	/* An object has no record while it is being allocated. */
-	for (i = 0; i < 5 && (kmt_sweep_untracked || kmt_untracked_percpu); i++)
-		KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	before = kmt_begin_untracked();
+	kmt_see_untracked();
+	kmt_end_untracked(before, false);
+	KUNIT_EXPECT_TRUE(test, kmt_sweep_untracked);
+	KUNIT_EXPECT_FALSE(test, kmt_untracked_percpu);
+	before = kmt_begin_untracked();
+	kmt_end_untracked(before, true);
+	KUNIT_EXPECT_FALSE(test, kmt_sweep_untracked);
+	/* Another one is lost while the mark looks. */
+	before = kmt_begin_untracked();
+	kmt_note_untracked();
+	kmt_end_untracked(before, false);
+	KUNIT_EXPECT_TRUE(test, kmt_sweep_untracked);
+	KUNIT_EXPECT_TRUE(test, kmt_untracked_percpu);
+	before = kmt_begin_untracked();
+	kmt_end_untracked(before, false);
 	KUNIT_EXPECT_FALSE(test, kmt_sweep_untracked);
 	KUNIT_EXPECT_FALSE(test, kmt_untracked_percpu);
+	if (was)
+		kmt_note_untracked();
+	mutex_unlock(&kmt_scan_mutex);
 }
 
 /* Buffers of the tracker are no roots, whenever they were allocated. */
@@ -459,7 +480,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE_SLOW(stale_pages),
 	KUNIT_CASE(depot_pages),
 	KUNIT_CASE(cleared_pages),
-	KUNIT_CASE_SLOW(untracked_ends),
+	KUNIT_CASE(untracked_ends),
 	KUNIT_CASE(own_pages),
 #ifdef CONFIG_KFENCE
 	KUNIT_CASE_SLOW(kfence_callbacks),

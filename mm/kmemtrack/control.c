@@ -46,17 +46,18 @@ static int switch_on(void)
 	return ret;
 }
 
-/* Under kmt_scan_mutex; empty but for that time, so that it refers to nothing. */
-static struct kmt_marker clear_marker;
-
 static int clear(void)
 {
+	struct kmt_marker *m = kmt_own_alloc(GFP_KERNEL, 0);
 	struct kmt_grey stack;
 	unsigned long nr;
 
-	kmt_marker_init(&clear_marker, &kmt_core, &stack, 1);
-	nr = kmt_clear(&clear_marker, jiffies);
-	memset(&clear_marker, 0, sizeof(clear_marker));
+	static_assert(sizeof(*m) <= PAGE_SIZE);
+	if (!m)
+		return -ENOMEM;
+	kmt_marker_init(m, &kmt_core, &stack, 1);
+	nr = kmt_clear(m, jiffies);
+	kmt_own_free(m, 0);
 	/* What is born from now on is to be younger. */
 	if (nr)
 		schedule_timeout_uninterruptible(1);

@@ -37,7 +37,7 @@
 #include "compat.h"
 #include "glue.h"
 
-#define KMT_GONE_BITS	8
+#define KMT_GONE_BITS	7
 
 /* Beyond this many names, code that goes is shown without one. */
 #define KMT_GONE_MAX	16383

@@ -275,8 +275,8 @@ static void test_saturation(void **state)
 
 	/* To count all of them. */
 	s->m.useless = NULL;
-	sim_alloc_min(s, BLOCK(1), 64, 254);
-	for (i = 0; i < 253; i++)
+	sim_alloc_min(s, BLOCK(1), 64, KMT_MIN_MAX);
+	for (i = 0; i < KMT_MIN_MAX - 1; i++)
 		sim_put(ROOT(i), BLOCK(1));
 	sim_mark(s, ROOT(0), ROOT(2000));
 	kmt_mark_end(&s->m);
