@@ -86,7 +86,7 @@ static int parse(const char *line, size_t len, struct kmt_command *cmd,
 	}
 	for (number = kmt_command_numbers; number->key; number++) {
 		size_t n = strlen(number->key);
-		unsigned long v;
+		unsigned long v = 0;
 		int ret;
 
 		if (strncmp(text, number->key, n) || (number->boot && !boot))

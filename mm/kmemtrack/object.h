@@ -193,7 +193,7 @@ static inline bool kmt_is_cleared(const struct kmt_object *o)
  * each time that half as much has passed, moves the birth of what is older. So the
  * difference of two births, or of a birth and the present, never wraps.
  */
-#define KMT_AGE_MAX	(1U << 30)
+#define KMT_AGE_MAX	((u32)BIT(30))
 
 /* Whether a block that was born at @born is younger than @date; both in jiffies. */
 static inline bool kmt_is_younger(u32 born, u32 date)
