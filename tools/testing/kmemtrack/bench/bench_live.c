@@ -125,20 +125,31 @@ static void link_tree(struct bench_live **all, unsigned long count)
 	}
 }
 
-/* What is alive hangs on a tree from now on, and not on the list. */
-int bench_tree(void)
+/* All that is alive, in an array for kvfree(); NULL without memory. */
+static struct bench_live **list_all(void)
 {
 	struct bench_live *obj, **all;
 	unsigned long n = 0;
 
-	if (big_slab || !live_count)
-		return -EINVAL;
 	all = kvmalloc_array(live_count, sizeof(*all), GFP_KERNEL);
 	if (!all)
-		return -ENOMEM;
+		return NULL;
 	list_for_each_entry(obj, &live, list)
 		all[n++] = obj;
-	link_tree(all, n);
+	return all;
+}
+
+/* What is alive hangs on a tree from now on, and not on the list. */
+int bench_tree(void)
+{
+	struct bench_live **all;
+
+	if (big_slab || !live_count)
+		return -EINVAL;
+	all = list_all();
+	if (!all)
+		return -ENOMEM;
+	link_tree(all, live_count);
 	tree = &all[0]->list;
 	INIT_LIST_HEAD(&live);
 	live_count = 0;
@@ -153,17 +164,16 @@ int bench_tree(void)
  */
 int bench_shuffle(void)
 {
-	struct bench_live *obj, **all;
+	const unsigned long n = live_count;
+	struct bench_live **all;
 	struct rnd_state rnd;
-	unsigned long i, n = 0;
+	unsigned long i;
 
-	if (!live_count)
+	if (!n)
 		return -EINVAL;
-	all = kvmalloc_array(live_count, sizeof(*all), GFP_KERNEL);
+	all = list_all();
 	if (!all)
 		return -ENOMEM;
-	list_for_each_entry(obj, &live, list)
-		all[n++] = obj;
 	prandom_seed_state(&rnd, 1);
 	for (i = n - 1; i; i--) {
 		unsigned long other = prandom_u32_state(&rnd) % (i + 1);
