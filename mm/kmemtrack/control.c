@@ -11,18 +11,19 @@
 #include "mark.h"
 #include "report.h"
 
-static int locked(int (*action)(void))
+/* Calls @action under kmt_scan_mutex: no scan is under way then. */
+static int locked(int (*action)(unsigned long arg), unsigned long arg)
 {
 	int ret = mutex_lock_killable(&kmt_scan_mutex);
 
 	if (ret)
 		return -EINTR;
-	ret = action();
+	ret = action(arg);
 	mutex_unlock(&kmt_scan_mutex);
 	return ret;
 }
 
-static int switch_off(void)
+static int switch_off(unsigned long unused)
 {
 	if (!kmt_tracking())
 		return 0;
@@ -32,7 +33,7 @@ static int switch_off(void)
 	return 0;
 }
 
-static int switch_on(void)
+static int switch_on(unsigned long unused)
 {
 	int ret = 0;
 
@@ -46,7 +47,7 @@ static int switch_on(void)
 	return ret;
 }
 
-static int clear(void)
+static int clear(unsigned long unused)
 {
 	struct kmt_marker *m = kmt_own_alloc(GFP_KERNEL, 0);
 	struct kmt_grey stack;
@@ -58,18 +59,18 @@ static int clear(void)
 	kmt_marker_init(m, &kmt_core, &stack, 1);
 	nr = kmt_clear(m, jiffies);
 	kmt_own_free(m, 0);
-	/* What is born from now on is to be younger. */
+	/* A block that is allocated after this command is younger than this. */
 	if (nr)
 		schedule_timeout_uninterruptible(1);
 	kmt_report_drop();
 	return 0;
 }
 
-/* Whoever reads of a report that is empty can see in the log why that is. */
+/* Logs who switched, so that a reader of an empty report can find out why. */
 static int switch_to(bool on)
 {
 	bool was = kmt_tracking();
-	int ret = locked(on ? switch_on : switch_off);
+	int ret = locked(on ? switch_on : switch_off, 0);
 
 	if (ret || was == on)
 		return ret;
@@ -154,8 +155,6 @@ void kmt_set(const struct kmt_command *cmd)
  */
 int kmt_execute(const struct kmt_command *cmd)
 {
-	int ret;
-
 	if (needs_tracking(cmd->verb) && !kmt_tracking())
 		return -EPERM;
 
@@ -167,15 +166,10 @@ int kmt_execute(const struct kmt_command *cmd)
 	case KMT_CMD_SCAN:
 		return kmt_scan();
 	case KMT_CMD_CLEAR:
-		return locked(clear);
+		return locked(clear, 0);
 	case KMT_CMD_DUMP:
-		/* An address on the stack of who asks is no reference. */
-		ret = mutex_lock_killable(&kmt_scan_mutex);
-		if (ret)
-			return -EINTR;
-		ret = kmt_log_address(cmd->arg);
-		mutex_unlock(&kmt_scan_mutex);
-		return ret;
+		/* The address is on this task's stack, where a scan would find it. */
+		return locked(kmt_log_address, cmd->arg);
 	default:
 		kmt_set(cmd);
 		return 0;

@@ -278,10 +278,12 @@ void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o)
 		return;
 	copy = *o;
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	if (unlikely(kmt_is_cleared(&copy)) && kmt_is_read(&copy))
-		read_cleared(m, o, &copy);
-	else if (kmt_reached(&copy, m->core->epoch) && kmt_is_read(&copy))
-		kmt_read_object(&r, o, &copy);
+	if (kmt_reached(&copy, m->core->epoch) && kmt_is_read(&copy)) {
+		if (unlikely(kmt_is_cleared(&copy)))
+			read_cleared(m, o, &copy);
+		else
+			kmt_read_object(&r, o, &copy);
+	}
 	kmt_mark_drain(m);
 }
 

@@ -131,6 +131,16 @@ static void mark_vpages(const void *mem, unsigned long private)
 		set_page_private(area->pages[i], private);
 }
 
+static void *own_vzalloc(size_t bytes, gfp_t gfp)
+{
+	void *mem = __vmalloc(bytes, gfp | __GFP_ZERO);
+
+	kmemtrack_ignore(mem);
+	if (mem)
+		mark_vpages(mem, KMT_OWN_PAGE);
+	return mem;
+}
+
 /**
  * kmt_own_vzalloc - a large buffer that is never scanned or reported
  * @bytes: size
@@ -142,16 +152,22 @@ static void mark_vpages(const void *mem, unsigned long private)
  */
 void *kmt_own_vzalloc(size_t bytes)
 {
-	void *mem = vzalloc(bytes);
-
-	kmemtrack_ignore(mem);
-	if (mem)
-		mark_vpages(mem, KMT_OWN_PAGE);
-	return mem;
+	return own_vzalloc(bytes, GFP_KERNEL);
 }
 
 /**
- * kmt_own_vfree - free a buffer of kmt_own_vzalloc(), wiped
+ * kmt_own_try_vzalloc - the same for what can be done without
+ * @bytes: size
+ *
+ * Return: zeroed memory, or NULL, without a warning, if that is not easy to get.
+ */
+void *kmt_own_try_vzalloc(size_t bytes)
+{
+	return own_vzalloc(bytes, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+}
+
+/**
+ * kmt_own_vfree - free such a buffer, wiped
  * @mem: its address, or NULL
  * @bytes: its size; what is behind that in its last page was never written
  */
@@ -301,11 +317,7 @@ static void wait(struct kmt_marker *m, unsigned int before)
 
 static void *table_alloc(struct kmt_core *core, size_t bytes)
 {
-	void *mem = __vmalloc(bytes, GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY |
-			      __GFP_NOWARN);
-
-	kmemtrack_ignore(mem);
-	return mem;
+	return kmt_own_try_vzalloc(bytes);
 }
 
 static void table_free(struct kmt_core *core, void *table, size_t bytes)

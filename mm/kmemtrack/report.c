@@ -17,11 +17,10 @@
 
 /*
  * What each indirect leak hangs on, by its cell, as the last scan that found
- * leaks has told.
+ * leaks has told. Under kmt_scan_mutex.
  */
 static struct kmt_rank *hung;
 static unsigned long nr_hung;
-static DEFINE_MUTEX(hung_mutex);
 
 /*
  * Open reports. While backtraces are replaced in them (modsym.c), under
@@ -63,22 +62,17 @@ void kmt_reports_replace(u32 (*replace)(void *arg, u32 stack), void *arg)
  * @rank: leaks, by their cells
  * @nr: how many
  *
- * Context: may sleep.
+ * Context: kmt_scan_mutex held, may sleep.
  */
 void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
 		     unsigned long nr)
 {
-	struct kmt_rank *old;
-
-	mutex_lock(&hung_mutex);
-	old = hung;
-	hung = nr ? __vmalloc(array_size(nr, sizeof(*rank)), GFP_KERNEL |
-			      __GFP_NORETRY | __GFP_NOWARN) : NULL;
+	lockdep_assert_held(&kmt_scan_mutex);
+	kmt_own_vfree(hung, array_size(nr_hung, sizeof(*hung)));
+	hung = nr ? kmt_own_try_vzalloc(array_size(nr, sizeof(*hung))) : NULL;
 	nr_hung = hung ? nr : 0;
 	if (hung)
 		memcpy(hung, rank, nr * sizeof(*rank));
-	mutex_unlock(&hung_mutex);
-	vfree(old);
 }
 
 static int compare_cells(const void *key, const void *elt)
@@ -104,7 +98,7 @@ static bool find_head(const struct kmt_object *o, struct kmt_site *site)
 	unsigned long flags;
 	bool leak;
 
-	lockdep_assert_held(&hung_mutex);
+	lockdep_assert_held(&kmt_scan_mutex);
 	rank = nr_hung ? bsearch(o, hung, nr_hung, sizeof(*hung),
 				 compare_cells) : NULL;
 	tree = rank ? kmt_lock_object(&kmt_core, rank->head, &flags) : NULL;
@@ -392,9 +386,7 @@ static struct kmt_report *make_report(u16 wanted)
 	report->max = max;
 	INIT_LIST_HEAD(&report->list);
 	down_read(&kmt_walk_sem);
-	mutex_lock(&hung_mutex);
 	collect(report, wanted);
-	mutex_unlock(&hung_mutex);
 	up_read(&kmt_walk_sem);
 	sort(report->leaks, report->nr, sizeof(report->leaks[0]), compare,
 	     NULL);
@@ -443,52 +435,25 @@ void kmt_report_close(struct kmt_report *report)
 	kmt_own_vfree(report, struct_size(report, leaks, report->max));
 }
 
-/* What was reported when tracking was switched off; NULL while it is on. */
+/*
+ * The report that kmt_report_keep() made before tracking was switched off; NULL
+ * while it is on. Under kmt_scan_mutex.
+ */
 static struct kmt_report *kept;
-static DEFINE_MUTEX(kept_mutex);
-
-static struct kmt_report *get_kept(void)
-{
-	struct kmt_report *report;
-
-	mutex_lock(&kept_mutex);
-	report = kept;
-	if (report)
-		refcount_inc(&report->users);
-	mutex_unlock(&kept_mutex);
-	return report;
-}
 
 /**
  * kmt_report_current - what a reader sees
  *
- * Context: may sleep.
+ * Context: kmt_scan_mutex held, may sleep.
  * Return: a report for kmt_report_close(), or an error pointer.
  */
 struct kmt_report *kmt_report_current(void)
 {
-	struct kmt_report *old = get_kept(), *report;
-
-	if (old)
-		return old;
-	report = kmt_report_open(KMT_LEAK);
-	if (kmt_tracking())
-		return report;
-	/* Blocks may have been forgotten meanwhile. */
-	old = get_kept();
-	if (!old)
-		return report;
-	if (!IS_ERR(report))
-		kmt_report_close(report);
-	return old;
-}
-
-static void replace_kept(struct kmt_report *report)
-{
-	mutex_lock(&kept_mutex);
-	swap(kept, report);
-	mutex_unlock(&kept_mutex);
-	kmt_report_close(report);
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (!kept)
+		return kmt_report_open(KMT_LEAK);
+	refcount_inc(&kept->users);
+	return kept;
 }
 
 /**
@@ -500,14 +465,12 @@ static void replace_kept(struct kmt_report *report)
  */
 void kmt_report_keep(void)
 {
-	struct kmt_report *report = kmt_report_open(KMT_LEAK);
-
-	lockdep_assert_held(&kmt_scan_mutex);
-	if (IS_ERR(report)) {
+	kmt_report_drop();
+	kept = kmt_report_open(KMT_LEAK);
+	if (IS_ERR(kept)) {
 		pr_warn("no memory to keep the report\n");
-		report = NULL;
+		kept = NULL;
 	}
-	replace_kept(report);
 }
 
 /**
@@ -518,5 +481,6 @@ void kmt_report_keep(void)
 void kmt_report_drop(void)
 {
 	lockdep_assert_held(&kmt_scan_mutex);
-	replace_kept(NULL);
+	kmt_report_close(kept);
+	kept = NULL;
 }
