@@ -46,7 +46,7 @@ static const struct kernel_param_ops TWIN_NAME(ops) = {
 
 module_param_cb(leak, &TWIN_NAME(ops), NULL, 0200);
 
-/* What was freed lazily may be used again from here on. */
+/* vm_unmap_aliases() lets the next module have the place of the last one. */
 static int __init TWIN_NAME(begin)(void)
 {
 	unsigned int i;

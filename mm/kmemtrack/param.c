@@ -17,7 +17,7 @@
 #define PREFIX		"kmemtrack."
 #define EARLY_POOL	PREFIX "early_pool"
 
-/* Of a value that is refused, so much is logged. */
+/* How many bytes of a refused value are logged. */
 #define SHOWN_MAX	32
 
 /**

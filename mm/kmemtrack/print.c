@@ -339,7 +339,7 @@ void kmt_log_new(void)
 #undef pr_fmt
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
-/* What is known of @o, in words, in @text. */
+/* Writes the flags of @o into @text, each in words. */
 static void describe(const struct kmt_object *o, char *text, size_t size)
 {
 	static const struct {

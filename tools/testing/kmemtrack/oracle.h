@@ -57,7 +57,7 @@ struct block {
 	bool aliased;
 	unsigned long alias;
 	u32 crc;
-	/* Of what was in it when it was cleared. */
+	/* block_sum() when `clear` dismissed it. */
 	u32 cleared;
 	/* Outside of scans both are the same, but for the counts. */
 	struct fate fate[NR_BOUNDS];
@@ -132,7 +132,7 @@ bool block_read(const struct block *b);
 /* It is neither suspect nor reported, whatever was said of it. */
 void block_pardon(struct block *b);
 void fate_acquit(struct fate *f);
-/* Of all its words; those that are zero in front make no difference. */
+/* Checksum of the block's words; leading words of zero do not change it. */
 u32 block_sum(const struct block *b);
 unsigned int block_ranges(const struct block *b, struct kmt_range *ranges);
 /* Its memory may be read, or not any more. */

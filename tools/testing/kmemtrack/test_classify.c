@@ -261,7 +261,7 @@ static void test_younger_ring_leads(void **state)
 	sim_delete(s);
 }
 
-/* Of the same age, the larger one is what the other is a part of. */
+/* Of two leaks of the same age in a ring, the larger one is direct. */
 static void test_larger_of_same_age(void **state)
 {
 	struct sim *s = sim_new(511, 10, 256);
