@@ -150,6 +150,7 @@ static int frontier_init(struct kunit *test)
 		f->blocks[i] = tracked(test, BLOCK);
 		f->roots[i] = (unsigned long)f->blocks[i];
 	}
+	f->filter.odd = true;
 	f->target = tracked(test, 40);
 	f->lost = tracked(test, 40);
 	return 0;

@@ -83,7 +83,7 @@ struct kmt_command_number {
 };
 
 /* Nobody wants a machine to stand still for longer, in microseconds. */
-#define KMT_PAUSE_MAX	10000000UL
+#define KMT_PAUSE_MAX	5000000UL
 
 /* All rules of policy.h. */
 #define KMT_RULES	0x1fffUL

@@ -15,13 +15,18 @@
 /* Snapshots that are begun, at most, until one comes to its end. */
 #define KMT_SNAPSHOTS		3
 
+/* Searches, at most, as long as they acquit suspects. */
+#define KMT_SEARCHES		4
+
 /* Between two marks, at least: time for a reference on the move to arrive. */
 #define KMT_SETTLE_MS	20
+
+/* Before all CPUs are asked to stop again, after one of them did not. */
+#define KMT_AGAIN_MS	50
 
 static void fill_map(struct kmt_scan *scan)
 {
 	kmt_percpu_map_fill(&scan->roots.percpu);
-	kmt_page_map_clear(&scan->roots.map);
 	kmt_page_map_fill(&scan->m, &scan->roots);
 }
 
@@ -68,7 +73,11 @@ static void look_at_bytes(struct kmt_scan *scan)
 /* Who has no reference in what was not searched at every address yet? */
 static void judge(struct kmt_scan *scan)
 {
+	unsigned long before = scan->verdict.suspects;
+
 	kmt_sort_out(&scan->m, &scan->filter, &scan->verdict);
+	if (scan->how == KMT_BY_SNAPSHOT)
+		scan->stopped = before - min(before, scan->verdict.suspects);
 	if (scan->verdict.suspects && kmt_bytes_are_references()) {
 		scan->m.filter = &scan->filter;
 		scan->m.bytes = true;
@@ -79,15 +88,38 @@ static void judge(struct kmt_scan *scan)
 	kmt_judge(&scan->m, &scan->verdict);
 }
 
-/* So that few blocks have to be searched while nothing else runs. */
-static void sum_up(struct kmt_scan *scan)
+/* Looks for references to the suspects, beside everything else. */
+static void search_once(struct kmt_scan *scan)
 {
-	if (!kmt_bytes_are_references())
-		return;
 	scan->m.filter = &scan->filter;
-	kmt_sum_up(&scan->m);
-	scan->m.filter = NULL;
 	scan->m.sums = true;
+	get_online_mems();
+	fill_map(scan);
+	kmt_mark_stacks(&scan->m, &scan->roots);
+	kmt_mark_memory(&scan->m, &scan->roots);
+	put_online_mems();
+	kmt_search(&scan->m);
+	scan->m.filter = NULL;
+	scan->searches++;
+}
+
+/*
+ * A reference that was on the move during the mark is found now, unless it moved
+ * again: as long as that happens it is worth another try.
+ */
+static void search(struct kmt_scan *scan)
+{
+	unsigned long before;
+	int left = KMT_SEARCHES;
+
+	do {
+		before = scan->verdict.suspects;
+		search_once(scan);
+		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
+	} while (scan->verdict.suspects && scan->verdict.suspects < before &&
+		 --left && !scan->m.stopped);
+	scan->searched = scan->suspects - min(scan->suspects,
+					      scan->verdict.suspects);
 }
 
 static int nap(unsigned int ms)
@@ -160,8 +192,9 @@ static int find_by_wait(struct kmt_scan *scan)
 
 /*
  * A snapshot that takes far longer than it should was disturbed, by the host
- * of a guest, say: another one may be luckier. What the first one found to be
- * referenced is no suspect any more.
+ * of a guest, say, and a CPU that did not stop may be free some time later:
+ * another one may be luckier. What the first one found to be referenced is no
+ * suspect any more.
  */
 static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 					unsigned long words)
@@ -172,8 +205,12 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 
 	for (;;) {
 		how = kmt_snapshot(scan, words);
-		if (how != KMT_GIVEN_UP || !--tries ||
-		    scan->expected > max / 2)
+		if (how != KMT_GIVEN_UP && how != KMT_CPU_BUSY)
+			return how;
+		if (!--tries || scan->m.stopped ||
+		    (how == KMT_GIVEN_UP && scan->expected > max / 2))
+			return how;
+		if (how == KMT_CPU_BUSY && nap(KMT_AGAIN_MS))
 			return how;
 		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
 		if (!scan->verdict.suspects || scan->m.stopped)
@@ -197,8 +234,8 @@ static int find_by_snapshot(struct kmt_scan *scan)
 	scan->suspects = scan->verdict.suspects;
 	words = scan->m.words - words;
 	if (scan->suspects)
-		sum_up(scan);
-	if (scan->suspects && !scan->m.stopped)
+		search(scan);
+	if (scan->verdict.suspects && !scan->m.stopped)
 		scan->how = take_snapshot(scan, words);
 	if (scan->how == KMT_BY_SNAPSHOT) {
 		/* Mostly there is nothing to be judged. */

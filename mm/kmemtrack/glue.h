@@ -68,6 +68,7 @@ struct kmt_tunables {
  * @KMT_NEVER_STOP: by further marks: a snapshot may not take any time
  * @KMT_TOO_LONG: by further marks: a snapshot would have taken too long
  * @KMT_GIVEN_UP: by further marks: a snapshot did take too long
+ * @KMT_CPU_BUSY: by further marks: a CPU did not stop in time
  * @KMT_NO_MEMORY: by further marks: there was no memory for a snapshot
  */
 enum kmt_confirmed {
@@ -76,6 +77,7 @@ enum kmt_confirmed {
 	KMT_NEVER_STOP,
 	KMT_TOO_LONG,
 	KMT_GIVEN_UP,
+	KMT_CPU_BUSY,
 	KMT_NO_MEMORY,
 };
 
@@ -89,7 +91,11 @@ enum kmt_confirmed {
  * @words: words it read, in all marks
  * @objects: blocks in the pool at its end
  * @suspects: blocks that the first mark left unreferenced
+ * @searches: searches for references to them that were made
+ * @searched: suspects that these acquitted
+ * @stopped: suspects that a snapshot acquitted
  * @how: how they were confirmed
+ * @busy_cpu: a CPU that did not stop in time, if that is why
  * @pause_ns: how long nothing else ran, at a stretch
  * @expected_ns: how long that was expected to be
  * @verdict: what it found
@@ -103,7 +109,11 @@ struct kmt_last_scan {
 	unsigned long words;
 	unsigned long objects;
 	unsigned long suspects;
+	unsigned long searches;
+	unsigned long searched;
+	unsigned long stopped;
 	enum kmt_confirmed how;
+	int busy_cpu;
 	u64 pause_ns;
 	u64 expected_ns;
 	struct kmt_verdict verdict;
@@ -111,12 +121,15 @@ struct kmt_last_scan {
 
 /**
  * struct kmt_page_map - pages in use that are no roots
- * @bits: a bit for each page; NULL if there was no memory for them
+ * @blocks: a bit for each page: it is behind a tracked block; NULL if there was
+ *	no memory for both
+ * @rest: another one: it is in a per-CPU chunk, or free
  * @lo: number of the first page
  * @hi: one past the last
  */
 struct kmt_page_map {
-	unsigned long *bits;
+	unsigned long *blocks;
+	unsigned long *rest;
 	unsigned long lo;
 	unsigned long hi;
 };
@@ -124,8 +137,9 @@ struct kmt_page_map {
 static inline bool kmt_page_owned(const struct kmt_page_map *map,
 				  unsigned long pfn)
 {
-	return map->bits && pfn >= map->lo && pfn < map->hi &&
-	       test_bit(pfn - map->lo, map->bits);
+	return map->blocks && pfn >= map->lo && pfn < map->hi &&
+	       (test_bit(pfn - map->lo, map->blocks) ||
+		test_bit(pfn - map->lo, map->rest));
 }
 
 /**
@@ -275,7 +289,11 @@ void kmt_not_a_block(unsigned long stack);
 void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_page_map_alloc(struct kmt_page_map *map);
-void kmt_page_map_clear(struct kmt_page_map *map);
+bool kmt_page_map_live(void);
+void kmt_page_map_drop(unsigned long addr, unsigned long size);
+void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots);
+void kmt_page_map_note_free(struct kmt_marker *m, struct kmt_roots *roots);
+unsigned long kmt_pages_of_cpus(void);
 void kmt_percpu_map_fill(struct kmt_percpu_map *p);
 void kmt_percpu_map_free(struct kmt_percpu_map *p);
 void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p);

@@ -207,10 +207,26 @@ void __kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp)
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_vmalloc);
 
+/* A block in vmalloc space, while a scan has to know which pages are behind it. */
+static noinline void free_mapped(unsigned long addr)
+{
+	struct kmt_object o;
+	bool tracked = kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) &&
+		       o.addr == addr;
+
+	kmt_free_slowly(&kmt_core, KMT_VIRT, addr);
+	if (tracked)
+		kmt_page_map_drop(addr, o.size);
+}
+
 /* Whatever it is. */
 static noinline void free_slowly(const void *ptr)
 {
-	if (is_block(ptr) && admitted())
+	if (!is_block(ptr) || !admitted())
+		return;
+	if (unlikely(kmt_page_map_live()) && is_vmalloc_or_module_addr(ptr))
+		free_mapped(untagged(ptr));
+	else
 		kmt_free_slowly(&kmt_core, KMT_VIRT, untagged(ptr));
 }
 
@@ -246,6 +262,8 @@ void __kmemtrack_free_part(const void *ptr, size_t size)
 			space = KMT_ROOT;
 		note_untracked(kmt_free_part(&kmt_core, space, addr, size,
 					     GFP_NOWAIT), GFP_NOWAIT);
+		if (kmt_page_map_live() && is_vmalloc_or_module_addr(ptr))
+			kmt_page_map_drop(addr, size);
 	}
 	rcu_read_unlock();
 }

@@ -76,6 +76,7 @@ struct kmt_grey {
 
 /**
  * struct kmt_filter - which words may refer to a suspect?
+ * @odd: references that are not aligned are looked for, too
  * @hull: of all suspects, whatever their space
  * @odd_hull: of those that are not below KMT_NUMBERS_END
  * @bits: a bit for each place with a suspect in it, hashed; NULL for all places
@@ -84,6 +85,7 @@ struct kmt_grey {
  *	pages that share it; NULL for all of them
  */
 struct kmt_filter {
+	bool odd;
 	struct kmt_range hull;
 	struct kmt_range odd_hull;
 	unsigned long *bits;
@@ -435,7 +437,7 @@ void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 		struct kmt_verdict *v);
 void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 		  struct kmt_verdict *v);
-void kmt_sum_up(struct kmt_marker *m);
+void kmt_search(struct kmt_marker *m);
 void kmt_recheck(struct kmt_marker *m);
 void kmt_recheck_rest(struct kmt_marker *m);
 void kmt_recheck_bytes(struct kmt_marker *m);

@@ -2,10 +2,12 @@
 /*
  * Pages in use whose contents are somebody else's business.
  *
- * A bit for each page frame tells that the page is no root: the memory of a
- * tracked block that has another address, a stack, which is read as one, or
- * free. All of it is beside page flags: what these tell is
- * not noted here.
+ * Two bits for each page frame tell that the page is no root. One is set for the
+ * memory of a tracked block in vmalloc space, and cleared when the block is freed
+ * (kmt_page_map_drop()): it stays true for the whole of a scan. The other one is
+ * set anew each time memory is about to be read, for pages of per-CPU chunks and
+ * free pages that CPUs keep for themselves. What page flags tell is not noted
+ * here.
  */
 #include <linux/bitops.h>
 #include <linux/mm.h>
@@ -22,19 +24,27 @@
 /* Free pages of one list that are noted with its lock held. */
 #define KMT_WALK_FREE	256
 
+/* The map of the scan under way; the lock of kmt_core.wide[KMT_VIRT] guards it. */
+static struct kmt_page_map *live_map;
+
 /* Several CPUs may do this at a time. */
-static void own(struct kmt_page_map *map, unsigned long pfn)
+static void own(const struct kmt_page_map *map, unsigned long *bits,
+		unsigned long pfn)
 {
-	if (map->bits && pfn >= map->lo && pfn < map->hi)
-		set_bit(pfn - map->lo, map->bits);
+	if (pfn >= map->lo && pfn < map->hi)
+		set_bit(pfn - map->lo, bits);
 }
 
-/* The pages behind [@addr, @end) of vmalloc space. */
-static void own_vmalloc(struct kmt_page_map *map, unsigned long addr,
-			unsigned long end)
+/* The pages behind [@addr, @end) of vmalloc space, as far as they are mapped. */
+static void own_vmalloc(const struct kmt_page_map *map, unsigned long *bits,
+			unsigned long addr, unsigned long end)
 {
-	for (; addr < end; addr += PAGE_SIZE)
-		own(map, vmalloc_to_pfn((void *)addr));
+	for (; addr < end; addr += PAGE_SIZE) {
+		struct page *page = vmalloc_to_page((void *)addr);
+
+		if (page)
+			own(map, bits, page_to_pfn(page));
+	}
 }
 
 /*
@@ -66,10 +76,46 @@ static void own_block(struct kmt_page_map *map, struct kmt_object *o)
 			return;
 		}
 		end = min(end, pos + KMT_WALK_PAGES * PAGE_SIZE);
-		own_vmalloc(map, pos, end);
+		own_vmalloc(map, map->blocks, pos, end);
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		pos = end;
 	}
+}
+
+/**
+ * kmt_page_map_live - does a scan need to know of blocks that are freed?
+ */
+bool kmt_page_map_live(void)
+{
+	return READ_ONCE(live_map);
+}
+
+/**
+ * kmt_page_map_drop - the pages behind a block are about to be freed
+ * @addr: first byte of the block, which is tracked no more
+ * @size: its bytes; all of them are mapped
+ *
+ * Context: any but NMI, no tracker lock held.
+ */
+void kmt_page_map_drop(unsigned long addr, unsigned long size)
+{
+	raw_spinlock_t *lock = &kmt_core.wide[KMT_VIRT].lock;
+	unsigned long pos = ALIGN_DOWN(addr, PAGE_SIZE), flags;
+	unsigned int left = 0;
+
+	raw_spin_lock_irqsave(lock, flags);
+	for (; live_map && pos < addr + size; pos += PAGE_SIZE) {
+		struct page *page = vmalloc_to_page((void *)pos);
+		unsigned long pfn = page ? page_to_pfn(page) : 0;
+
+		if (pfn >= live_map->lo && pfn < live_map->hi)
+			clear_bit(pfn - live_map->lo, live_map->blocks);
+		if (++left % KMT_WALK_PAGES == 0) {
+			raw_spin_unlock_irqrestore(lock, flags);
+			raw_spin_lock_irqsave(lock, flags);
+		}
+	}
+	raw_spin_unlock_irqrestore(lock, flags);
 }
 
 /* Linear-map blocks, the many, have no page to be noted. */
@@ -80,22 +126,6 @@ static __always_inline bool seems_mapped(const struct kmt_object *o)
 
 	return !kmt_in(&kmt_core.linear, addr) &&
 	       is_vmalloc_or_module_addr((void *)addr);
-}
-
-/* While nothing else runs trees do not change. */
-static void own_blocks_still(struct kmt_marker *m, struct kmt_page_map *map)
-{
-	const struct kmt_tree *tree = &kmt_core.wide[KMT_VIRT];
-	struct rb_node *node;
-
-	if (!kmt_my_turn(m))
-		return;
-	for (node = rb_first(&tree->root); node; node = rb_next(node)) {
-		struct kmt_object *o = rb_entry(node, struct kmt_object, node);
-
-		if (seems_mapped(o))
-			own_block(map, o);
-	}
 }
 
 static void own_blocks(struct kmt_marker *m, struct kmt_page_map *map)
@@ -117,55 +147,53 @@ static void own_percpu(struct kmt_marker *m, struct kmt_page_map *map,
 	unsigned int i;
 	int cpu;
 
-	for (i = 0; i < percpu->nr_chunks; i++) {
-		if (!kmt_my_turn(m))
-			continue;
+	for (i = 0; i < percpu->nr_chunks && kmt_go_on(m); i++) {
 		for_each_possible_cpu(cpu) {
 			for (pos = percpu->chunks[i].lo;
 			     pos < percpu->chunks[i].hi; pos += PAGE_SIZE) {
 				addr = kmt_env_percpu(pos, cpu);
 				if (is_vmalloc_addr((void *)addr))
-					own_vmalloc(map, addr, addr + PAGE_SIZE);
+					own_vmalloc(map, map->rest, addr,
+						    addr + PAGE_SIZE);
 				else
-					own(map, PHYS_PFN(__pa(addr)));
+					own(map, map->rest,
+					    PHYS_PFN(__pa(addr)));
 			}
 		}
 	}
 }
 
-/* A stack is a block, or pages: in both cases only its live part is read. */
-static void own_stack(struct kmt_page_map *map, struct task_struct *task)
+/*
+ * Stacks that are blocks, of tasks that were there before tracking was on; the
+ * pages of others bear a mark (kmemtrack_stack()).
+ */
+static void note_stack(struct task_struct *task)
 {
-	unsigned long addr, base = (unsigned long)try_get_task_stack(task);
+	void *base = try_get_task_stack(task);
 
 	if (!base)
 		return;
-	if (is_vmalloc_addr((void *)base))
-		kmt_not_a_block(base);
-	else
-		for (addr = base; addr < base + THREAD_SIZE; addr += PAGE_SIZE)
-			own(map, PHYS_PFN(__pa(addr)));
+	if (is_vmalloc_addr(base))
+		kmt_not_a_block((unsigned long)base);
 	put_task_stack(task);
 }
 
-static void own_stacks(struct kmt_marker *m, struct kmt_page_map *map)
+static void note_stacks(void)
 {
 	struct task_struct *p, *t;
 	int cpu;
 
-	if (!kmt_my_turn(m))
-		return;
 	for_each_possible_cpu(cpu) {
 		unsigned long lo, hi;
 
 		if (idle_task(cpu))
-			own_stack(map, idle_task(cpu));
+			note_stack(idle_task(cpu));
 		if (!kmt_irq_stack_is_root() && kmt_irq_stack(cpu, &lo, &hi))
 			kmt_not_a_block(lo);
 	}
 	rcu_read_lock();
 	for_each_process_thread(p, t)
-		own_stack(map, t);
+		note_stack(t);
 	rcu_read_unlock();
 }
 
@@ -181,7 +209,7 @@ static void own_free_list(struct kmt_page_map *map, struct list_head *list,
 			return;
 		pfn = page_to_pfn(page);
 		for (end = pfn + (1UL << order); pfn < end; pfn++)
-			own(map, pfn);
+			own(map, map->rest, pfn);
 	}
 }
 
@@ -197,7 +225,8 @@ static void own_free(struct kmt_marker *m, struct kmt_page_map *map,
 	unsigned long flags;
 	unsigned int i;
 
-	for (i = 0; i < NR_PCP_LISTS; i++) {
+	m->budget -= pcp->count;
+	for (i = 0; i < NR_PCP_LISTS && !kmt_mark_relax(m); i++) {
 		struct list_head *list = &pcp->lists[i];
 		unsigned int order = kmt_pcp_order(i);
 
@@ -223,46 +252,90 @@ static void own_free_pages(struct kmt_marker *m, struct kmt_page_map *map)
 					 per_cpu_ptr(zone->per_cpu_pageset, cpu));
 }
 
-/**
- * kmt_page_map_fill - note whose contents are no roots
- * @m: marker; several of them may share the work while nothing else runs
- * @roots: its map is all zeroes
- *
- * From then on stacks are known for stacks.
- *
- * Context: may sleep, unless nothing else runs.
- */
-void kmt_page_map_fill(struct kmt_marker *m, struct kmt_roots *roots)
-{
-	struct kmt_page_map *map = &roots->map;
-
-	own_stacks(m, map);
-	if (!map->bits)
-		return;
-	if (!kmt_mapped_is_root()) {
-		if (m->still)
-			own_blocks_still(m, map);
-		else
-			own_blocks(m, map);
-		own_percpu(m, map, &roots->percpu);
-	}
-	own_free_pages(m, map);
-}
-
 static size_t map_bytes(const struct kmt_page_map *map)
 {
 	return BITS_TO_LONGS(map->hi - map->lo) * sizeof(long);
 }
 
 /**
- * kmt_page_map_clear - forget what was noted
- * @map: map
+ * kmt_page_map_prepare - note whose contents are no roots, but for free pages
+ * @m: marker
+ * @roots: its map; its map of per-CPU memory is filled
+ *
+ * What is noted of per-CPU chunks stays true as long as pcpu_alloc_mutex is held.
+ *
+ * Context: may sleep.
  */
-void kmt_page_map_clear(struct kmt_page_map *map)
+void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots)
 {
+	struct kmt_page_map *map = &roots->map;
+
+	if (!map->blocks)
+		return;
 	/* bitmap_zero() takes no more than 2^32 - 1 bits: 16 TiB. */
-	if (map->bits)
-		memset(map->bits, 0, map_bytes(map));
+	memset(map->rest, 0, map_bytes(map));
+	if (kmt_mapped_is_root())
+		return;
+	own_blocks(m, map);
+	own_percpu(m, map, &roots->percpu);
+}
+
+/**
+ * kmt_page_map_note_free - note which free pages CPUs keep for themselves
+ * @m: marker; several of them may share the work while nothing else runs
+ * @roots: its map, after kmt_page_map_prepare()
+ *
+ * Context: any but NMI; for a moment only, unless nothing else runs.
+ */
+void kmt_page_map_note_free(struct kmt_marker *m, struct kmt_roots *roots)
+{
+	if (roots->map.blocks)
+		own_free_pages(m, &roots->map);
+}
+
+/**
+ * kmt_page_map_fill - note whose contents are no roots
+ * @m: marker
+ * @roots: its map; its map of per-CPU memory is filled
+ *
+ * From then on stacks are known for stacks.
+ *
+ * Context: may sleep.
+ */
+void kmt_page_map_fill(struct kmt_marker *m, struct kmt_roots *roots)
+{
+	note_stacks();
+	kmt_page_map_prepare(m, roots);
+	kmt_page_map_note_free(m, roots);
+}
+
+/**
+ * kmt_pages_of_cpus - free pages that CPUs keep for themselves
+ *
+ * Return: how many, about.
+ */
+unsigned long kmt_pages_of_cpus(void)
+{
+	unsigned long nr = 0;
+	struct zone *zone;
+	int cpu;
+
+	for_each_populated_zone(zone)
+		for_each_online_cpu(cpu)
+			nr += READ_ONCE(per_cpu_ptr(zone->per_cpu_pageset,
+						    cpu)->count);
+	return nr;
+}
+
+/* From now on, or no longer, blocks that are freed are taken out of @map. */
+static void publish(struct kmt_page_map *map)
+{
+	raw_spinlock_t *lock = &kmt_core.wide[KMT_VIRT].lock;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(lock, flags);
+	WRITE_ONCE(live_map, map);
+	raw_spin_unlock_irqrestore(lock, flags);
 }
 
 /**
@@ -272,7 +345,8 @@ void kmt_page_map_clear(struct kmt_page_map *map)
  * Without memory the map stays empty for ever: then stale memory may hide
  * leaks, but none is made up.
  *
- * Context: may sleep; memory does not come or go until kmt_page_map_free().
+ * Context: kmt_scan_mutex held, may sleep; memory does not come or go until
+ * kmt_page_map_free().
  */
 void kmt_page_map_alloc(struct kmt_page_map *map)
 {
@@ -283,7 +357,11 @@ void kmt_page_map_alloc(struct kmt_page_map *map)
 		map->lo = min(map->lo, zone->zone_start_pfn);
 		map->hi = max(map->hi, zone_end_pfn(zone));
 	}
-	map->bits = kmt_own_vzalloc(map_bytes(map));
+	map->blocks = kmt_own_vzalloc(2 * map_bytes(map));
+	if (!map->blocks)
+		return;
+	map->rest = (void *)map->blocks + map_bytes(map);
+	publish(map);
 }
 
 /**
@@ -292,6 +370,8 @@ void kmt_page_map_alloc(struct kmt_page_map *map)
  */
 void kmt_page_map_free(struct kmt_page_map *map)
 {
-	kmt_own_vfree(map->bits, map_bytes(map));
-	map->bits = NULL;
+	publish(NULL);
+	kmt_own_vfree(map->blocks, 2 * map_bytes(map));
+	map->blocks = NULL;
+	map->rest = NULL;
 }

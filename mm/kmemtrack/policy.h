@@ -166,13 +166,13 @@ static inline bool kmt_struct_page_is_root(void)
  * INNER: so are all pages of an allocation of several without __GFP_COMP, of
  * which only the first bears a sign of being in use. Another page that looks
  * like them and is neither in the buddy allocator nor on a list of free pages
- * is one of them. Free pages come and go: where a snapshot follows it is left
- * to that.
+ * is one of them. Free pages come and go: the mark leaves these pages to the
+ * search for references to suspects, if there is one.
  */
 static inline bool kmt_inner_is_root(const struct kmt_marker *m,
 				     const struct kmt_roots *roots)
 {
-	return roots->map.bits && (m->still || !roots->exact_later) &&
+	return roots->map.blocks && (m->filter || !roots->exact_later) &&
 	       kmt_rule(KMT_RULE_INNER);
 }
 

@@ -115,6 +115,10 @@ static void print_confirmed(struct seq_file *seq,
 		seq_printf(seq, "confirm wait (snapshot given up, pause %llu.%llu ms)",
 			   pause / 10, pause % 10);
 		break;
+	case KMT_CPU_BUSY:
+		seq_printf(seq, "confirm wait (CPU %d busy, pause %llu.%llu ms)",
+			   last->busy_cpu, pause / 10, pause % 10);
+		break;
 	case KMT_NO_MEMORY:
 		seq_puts(seq, "confirm wait (no memory for snapshot)");
 		break;

@@ -8,7 +8,10 @@
  * referenced at all: there is no way that leads to it any more, now or later.
  *
  *	kmt_accuse();			beside everything else
- *	kmt_sum_up();
+ *	kmt_mark_block() ...		roots
+ *	kmt_search();
+ *	(again from kmt_accuse() on while that acquits suspects)
+ *	kmt_accuse();
  *	kmt_take_turns();		in each of the markers, nothing else runs:
  *	kmt_mark_block() ...
  *	kmt_recheck();
@@ -20,12 +23,15 @@
  * All of it between kmt_mark_sweep() and kmt_mark_end(): blocks that are born
  * meanwhile count as reached, and are read.
  *
+ * A suspect whose reference was on the move during the mark is acquitted by a
+ * search beside everything else, which stops nobody. Only what a search did not
+ * acquit is left to the recheck.
+ *
  * To look for references, and that at every address, takes longer than to see
- * whether a block has changed. So blocks are searched beforehand, and summed up
- * on the way if there is no reference in them; then those that are the same can
- * be passed over. kmt_sum_up() may be left out: then kmt_recheck() looks for
- * references that are aligned, and kmt_recheck_bytes() in all blocks for the
- * others.
+ * whether a block has changed. So kmt_search() sums up blocks that have no
+ * reference to a suspect; kmt_recheck() passes over those that have the same sum
+ * still. kmt_search() may be left out: then kmt_recheck() looks for references
+ * that are aligned, and kmt_recheck_bytes() in all blocks for the others.
  */
 #include "glance.h"
 #include "mark.h"
@@ -289,39 +295,60 @@ static noinline void sum_large(struct kmt_marker *m, struct kmt_object *o,
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
+/* Sums up @o; m->found says whether it may refer to a suspect. */
 static void sum_block(struct kmt_marker *m, struct kmt_object *o)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
 
+	m->sum = 0;
+	m->found = false;
 	tree = kmt_lock_object(m->core, o, &flags);
 	if (!tree)
 		return;
-	m->sum = 0;
-	m->found = false;
 	/* The checksum of a block that was cleared is kept. */
-	if (to_be_reread(o) && !kmt_is_cleared(o) && !sum_small(m, o))
-		sum_large(m, o, tree, flags);
-	else
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+	if (kmt_is_cleared(o))
+		m->found = true;
+	else if (to_be_reread(o) && !sum_small(m, o))
+		return sum_large(m, o, tree, flags);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+static void search_block(struct kmt_marker *m, struct kmt_object *o)
+{
+	m->summing = true;
+	sum_block(m, o);
+	m->summing = false;
+	if (likely(!m->found))
+		return;
+	kmt_mark_again(m, o);
+	m->bytes = true;
+	kmt_mark_again(m, o);
+	m->bytes = false;
 }
 
 /**
- * kmt_sum_up - sum up the blocks that do not refer to a suspect
- * @m: marker with a filter, from kmt_accuse()
+ * kmt_search - look for references to suspects in blocks
+ * @m: marker with a filter, from kmt_accuse(), and with sums; roots were read
+ *	with it before
+ *
+ * A suspect with enough references counts as reached, and is read. Blocks that
+ * do not refer to a suspect are summed up.
  *
  * Context: no lock held; beside everything else.
  */
-void kmt_sum_up(struct kmt_marker *m)
+void kmt_search(struct kmt_marker *m)
 {
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
-	m->summing = true;
-	kmt_for_each_cell(m->core, chunk, o)
-		if (kmt_go_on(m) && to_be_reread(o))
-			sum_block(m, o);
-	m->summing = false;
+	kmt_for_each_cell(m->core, chunk, o) {
+		if (!kmt_go_on(m))
+			return;
+		if (to_be_reread(o))
+			search_block(m, o);
+	}
+	kmt_recheck_rest(m);
 }
 
 /* Reads a block in place; what is done with its words is up to the marker. */

@@ -15,6 +15,7 @@
 #include <linux/sizes.h>
 #include <linux/workqueue.h>
 
+#include "policy.h"
 #include "scan.h"
 
 /* Memory of a scan: the marker and as much mark stack as fits behind it. */
@@ -36,7 +37,7 @@ struct kmt_tunables kmt_tunables = {
 	.stacks		= true,
 	.pages		= true,
 	.snapshot	= true,
-	.max_pause	= 50000,
+	.max_pause	= 4000,
 };
 
 struct kmt_last_scan kmt_last_scan;
@@ -68,6 +69,7 @@ static struct kmt_scan *alloc_scan(unsigned int *order)
 /* Without them more words are looked up, which takes longer. */
 static void alloc_filter(struct kmt_filter *f)
 {
+	f->odd = kmt_bytes_are_references();
 	f->bits = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_FILTER_ORDER);
 	f->mask = (BITS_PER_BYTE * PAGE_SIZE << KMT_FILTER_ORDER) - 1;
 	f->pages = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_FILTER_ORDER);
@@ -109,7 +111,11 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	last->marks = scan->marks;
 	last->words = scan->m.words;
 	last->suspects = scan->suspects;
+	last->searches = scan->searches;
+	last->searched = scan->searched;
+	last->stopped = scan->stopped;
 	last->how = scan->how;
+	last->busy_cpu = scan->busy_cpu;
 	last->pause_ns = scan->pause;
 	last->expected_ns = scan->expected;
 	last->objects = kmt_used_cells() - READ_ONCE(kmt_core.aux.nr);

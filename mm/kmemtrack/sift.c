@@ -81,7 +81,7 @@ void kmt_filter_add(struct kmt_filter *f, unsigned long addr,
 	unsigned long last = addr + size - 1;
 
 	kmt_widen(&f->hull, addr, size);
-	if (addr >= KMT_NUMBERS_END)
+	if (f->odd && addr >= KMT_NUMBERS_END)
 		kmt_widen(&f->odd_hull, addr, size);
 	if (f->bits)
 		set_bits(f, addr / grain, last / grain);

@@ -4,22 +4,31 @@
  *
  * All CPUs are stopped; every task is switched out, so that its registers are
  * on its stack or in its task_struct, but the stoppers, which hold nothing.
- * The CPUs share the work: first they note which pages are no roots, then they
- * read roots and reached blocks for references to the suspects.
+ * The CPUs share the work: first they note which pages are free, then they read
+ * roots and reached blocks for references to the suspects.
+ *
+ * A CPU may be long in coming: where a task does not let others run, or with
+ * interrupts off. Those that have come do not wait for it: if they are not all
+ * there within a part of max_pause they go on, and the scan tries again later.
+ * That is why it is not stop_machine() that stops them, which waits for ever.
  *
  * Nothing in here sleeps, allocates, prints, or waits for a lock that somebody
  * who was stopped may hold. It comes to an end in time, with a result or
  * without.
  */
+#include <linux/completion.h>
 #include <linux/cpu.h>
 #include <linux/cpumask.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/preempt.h>
+#include <linux/sched/stat.h>
 #include <linux/stop_machine.h>
 #include <linux/timekeeping.h>
 #include <asm/sections.h>
 
+#include "../percpu-internal.h"
 #include "scan.h"
 
 /* A marker and its mark stack, for each CPU. */
@@ -28,30 +37,71 @@
 /* See expect(). */
 #define KMT_BLOCK_WORDS		40
 #define KMT_PAGE_WORDS		6
+#define KMT_STACK_WORDS		64
+
+/* The part of max_pause in which all CPUs have to come: a quarter. */
+#define KMT_GATHER_SHIFT	2
+
+/**
+ * enum kmt_stop_state - how far a stop has come
+ * @KMT_STOP_GATHER: CPUs are coming; interrupts are on
+ * @KMT_STOP_CLOSE: all are there, and switch interrupts off
+ * @KMT_STOP_LOOK: nothing else runs
+ * @KMT_STOP_OVER: a CPU was too late: all go on
+ */
+enum kmt_stop_state {
+	KMT_STOP_GATHER,
+	KMT_STOP_CLOSE,
+	KMT_STOP_LOOK,
+	KMT_STOP_OVER,
+};
 
 /**
  * struct kmt_stop - a snapshot being taken
  * @scan: the scan it is for
  * @helpers: a marker for each CPU; NULL for those that are not there
- * @fill_turns: units of filling the map of pages that were taken
+ * @free_turns: units of noting free pages that were taken
  * @turns: units of looking for references that were taken
- * @filling: CPUs that did not fill their part yet
+ * @state: enum kmt_stop_state
+ * @missing: CPUs that did not come yet
+ * @open: CPUs that have interrupts on
+ * @noting: CPUs that did not note their part yet
  * @looking: CPUs that did not look at their part yet
- * @since: nanoseconds when the first CPU began
- * @until: when the last one ended
+ * @inside: CPUs that may still refer to this; it is not used anew before
+ *	there is none
+ * @came: those that came
+ * @over: completed when nobody looks at memory any more
+ * @since: nanoseconds when the first CPU came
+ * @until: when the last one went
+ * @busy: one that did not come in time
  * @done: all of it was looked at
  */
 struct kmt_stop {
 	struct kmt_scan *scan;
 	struct kmt_marker **helpers;
-	atomic_long_t fill_turns;
+	atomic_long_t free_turns;
 	atomic_long_t turns;
-	atomic_t filling;
+	atomic_t state;
+	atomic_t missing;
+	atomic_t open;
+	atomic_t noting;
 	atomic_t looking;
+	atomic_t inside;
+	struct cpumask came;
+	struct completion over;
 	atomic64_t since;
-	u64 until;
+	atomic64_t until;
+	int busy;
 	bool done;
 };
+
+/* Under kmt_scan_mutex; a CPU that is late refers to it after its scan. */
+static struct kmt_stop the_stop;
+
+static u64 max_pause(void)
+{
+	return READ_ONCE(kmt_tunables.max_pause) * (u64)NSEC_PER_USEC;
+}
 
 /* The last CPU, all others are through: what is left over, and the result. */
 static void finish(struct kmt_stop *stop, struct kmt_marker *m)
@@ -73,7 +123,6 @@ static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 		scan->m.hits += stop->helpers[cpu]->hits;
 	}
 	stop->done = !stopped;
-	stop->until = ktime_get_mono_fast_ns();
 }
 
 static void await_others(atomic_t *busy)
@@ -85,28 +134,141 @@ static void await_others(atomic_t *busy)
 }
 
 /* On each CPU, at the same time, interrupts off. */
-static int look(void *arg)
+static void look(struct kmt_stop *stop)
 {
-	struct kmt_stop *stop = arg;
 	struct kmt_roots *roots = &stop->scan->roots;
 	struct kmt_marker *m = stop->helpers[smp_processor_id()];
-	u64 now = ktime_get_mono_fast_ns();
 
-	atomic64_cmpxchg(&stop->since, 0, now);
-	m->deadline = now + kmt_tunables.max_pause * (u64)NSEC_PER_USEC;
-
-	kmt_take_turns(m, &stop->fill_turns);
-	kmt_page_map_fill(m, roots);
-	await_others(&stop->filling);
+	m->deadline = atomic64_read(&stop->since) + max_pause();
+	kmt_take_turns(m, &stop->free_turns);
+	kmt_page_map_note_free(m, roots);
+	await_others(&stop->noting);
 
 	kmt_take_turns(m, &stop->turns);
 	kmt_mark_stacks(m, roots);
 	kmt_mark_memory(m, roots);
 	kmt_recheck(m);
+	/* Orders what the others found before finish(). */
 	if (atomic_dec_and_test(&stop->looking))
 		finish(stop, m);
+}
+
+#ifdef CONFIG_SMP
+static DEFINE_PER_CPU(struct cpu_stop_work, stop_works);
+
+static bool is_late(struct kmt_stop *stop)
+{
+	u64 since = atomic64_read(&stop->since);
+
+	return ktime_get_mono_fast_ns() - since > max_pause() >> KMT_GATHER_SHIFT;
+}
+
+static void note_end(struct kmt_stop *stop)
+{
+	s64 now = ktime_get_mono_fast_ns(), was = atomic64_read(&stop->until);
+
+	while (now > was && !atomic64_try_cmpxchg(&stop->until, &was, now))
+		;
+}
+
+static int find_busy(const struct kmt_stop *stop)
+{
+	int cpu;
+
+	for_each_online_cpu(cpu)
+		if (!cpumask_test_cpu(cpu, &stop->came))
+			return cpu;
+	/* All have come; one did not switch interrupts off, or was too late. */
+	return smp_processor_id();
+}
+
+/* Waits until the stop is not in @state any more; that may be its end. */
+static void wait_in(struct kmt_stop *stop, enum kmt_stop_state state)
+{
+	while (atomic_read_acquire(&stop->state) == state) {
+		cpu_relax();
+		if (!is_late(stop))
+			continue;
+		if (atomic_cmpxchg(&stop->state, state, KMT_STOP_OVER) != state)
+			continue;
+		stop->busy = find_busy(stop);
+		note_end(stop);
+		complete(&stop->over);
+	}
+}
+
+/* Waits for the others; returns with interrupts off if all have come. */
+static bool gather(struct kmt_stop *stop)
+{
+	cpumask_set_cpu(smp_processor_id(), &stop->came);
+	if (atomic_dec_and_test(&stop->missing))
+		atomic_cmpxchg(&stop->state, KMT_STOP_GATHER, KMT_STOP_CLOSE);
+	wait_in(stop, KMT_STOP_GATHER);
+	if (atomic_read(&stop->state) == KMT_STOP_OVER)
+		return false;
+
+	local_irq_disable();
+	if (atomic_dec_and_test(&stop->open))
+		atomic_cmpxchg(&stop->state, KMT_STOP_CLOSE, KMT_STOP_LOOK);
+	wait_in(stop, KMT_STOP_CLOSE);
+	if (atomic_read(&stop->state) == KMT_STOP_LOOK)
+		return true;
+	local_irq_enable();
+	return false;
+}
+
+/* In the stopper of each CPU, preemption off. */
+static int stop_cpu(void *arg)
+{
+	struct kmt_stop *stop = arg;
+	bool looked = false;
+
+	atomic64_cmpxchg(&stop->since, 0, ktime_get_mono_fast_ns());
+	/* One that is late stops nobody. */
+	if (atomic_read(&stop->state) == KMT_STOP_GATHER) {
+		looked = gather(stop);
+		if (looked) {
+			look(stop);
+			local_irq_enable();
+		}
+		note_end(stop);
+	}
+	/* If it was given up that was completed then, and @stop may be reused. */
+	if (atomic_dec_and_test(&stop->inside) && looked)
+		complete(&stop->over);
 	return 0;
 }
+
+/*
+ * Has all CPUs stop, and waits until it is over. A CPU that is late finds some
+ * time that it is: the scan does not wait for it.
+ */
+static void begin_stop(struct kmt_stop *stop)
+{
+	int cpu;
+
+	/* Not to be stopped itself before all others are told to. */
+	preempt_disable();
+	for_each_online_cpu(cpu)
+		stop_one_cpu_nowait(cpu, stop_cpu, stop,
+				    per_cpu_ptr(&stop_works, cpu));
+	preempt_enable();
+	wait_for_completion(&stop->over);
+}
+#else
+static void begin_stop(struct kmt_stop *stop)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	atomic64_set(&stop->since, ktime_get_mono_fast_ns());
+	look(stop);
+	atomic64_set(&stop->until, ktime_get_mono_fast_ns());
+	local_irq_restore(flags);
+	atomic_set(&stop->state, KMT_STOP_LOOK);
+	atomic_set(&stop->inside, 0);
+}
+#endif
 
 /* Nanoseconds that it takes to sum up so many words now, at a guess from few. */
 static u64 time_to_sum(unsigned long words)
@@ -134,14 +296,17 @@ static u64 time_to_sum(unsigned long words)
 
 /*
  * How long will all stand still? A block costs as much as KMT_BLOCK_WORDS,
- * apart from what is in it, and a page as much as KMT_PAGE_WORDS. What changes
- * takes several times as long, but that is little.
+ * apart from what is in it, a page as much as KMT_PAGE_WORDS, a task as much as
+ * KMT_STACK_WORDS, of which all CPUs see each. What changes takes several times
+ * as long, but that is little. What the mark read includes stacks and per-CPU
+ * memory of all possible CPUs.
  */
 static u64 expect(unsigned long words)
 {
 	words += words / 4;
 	words += KMT_BLOCK_WORDS * READ_ONCE(kmt_core.pool.cells);
-	words += KMT_PAGE_WORDS * totalram_pages();
+	words += KMT_PAGE_WORDS * (totalram_pages() + kmt_pages_of_cpus());
+	words += KMT_STACK_WORDS * nr_threads * num_online_cpus();
 	return div_u64(time_to_sum(words), num_online_cpus());
 }
 
@@ -190,27 +355,63 @@ static struct kmt_marker **alloc_helpers(struct kmt_scan *scan)
 	return helpers;
 }
 
-static bool stop_and_look(struct kmt_scan *scan, struct kmt_marker **helpers)
+/* What the stop may rely on, and is not to wait for. */
+static void prepare(struct kmt_scan *scan, bool slots)
 {
-	const bool slots = READ_ONCE(kmt_sweep_untracked);
-	struct kmt_stop stop = {
-		.scan = scan,
-		.helpers = helpers,
-		.filling = ATOMIC_INIT(num_online_cpus()),
-		.looking = ATOMIC_INIT(num_online_cpus()),
-	};
-
-	kmt_page_map_clear(&scan->roots.map);
 	get_online_mems();
 	if (slots)
 		kmt_lock_slots();
-	stop_machine_cpuslocked(look, &stop, cpu_online_mask);
+	mutex_lock(&pcpu_alloc_mutex);
+	kmt_page_map_prepare(&scan->m, &scan->roots);
+}
+
+static void finish_with(struct kmt_scan *scan, bool slots)
+{
+	mutex_unlock(&pcpu_alloc_mutex);
 	if (slots)
 		kmt_unlock_slots();
 	put_online_mems();
-	scan->pause = max(scan->pause,
-			  stop.until - (u64)atomic64_read(&stop.since));
-	return stop.done;
+}
+
+static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan,
+		      struct kmt_marker **helpers)
+{
+	unsigned int nr = num_online_cpus();
+
+	memset(stop, 0, sizeof(*stop));
+	stop->scan = scan;
+	stop->helpers = helpers;
+	atomic_set(&stop->missing, nr);
+	atomic_set(&stop->open, nr);
+	atomic_set(&stop->noting, nr);
+	atomic_set(&stop->looking, nr);
+	atomic_set(&stop->inside, nr);
+	init_completion(&stop->over);
+}
+
+static enum kmt_confirmed stop_and_look(struct kmt_scan *scan,
+					struct kmt_marker **helpers)
+{
+	const bool slots = READ_ONCE(kmt_sweep_untracked);
+	struct kmt_stop *stop = &the_stop;
+	u64 since, until;
+
+	prepare(scan, slots);
+	if (!scan->m.stopped) {
+		init_stop(stop, scan, helpers);
+		begin_stop(stop);
+	}
+	finish_with(scan, slots);
+	if (scan->m.stopped)
+		return KMT_GIVEN_UP;
+	since = atomic64_read(&stop->since);
+	until = atomic64_read(&stop->until);
+	scan->pause = max(scan->pause, until - min(since, until));
+	if (atomic_read(&stop->state) == KMT_STOP_OVER) {
+		scan->busy_cpu = stop->busy;
+		return KMT_CPU_BUSY;
+	}
+	return stop->done ? KMT_BY_SNAPSHOT : KMT_GIVEN_UP;
 }
 
 /**
@@ -218,26 +419,31 @@ static bool stop_and_look(struct kmt_scan *scan, struct kmt_marker **helpers)
  * @scan: after kmt_accuse()
  * @words: what its mark read
  *
- * Context: may sleep; afterwards all CPUs are held, for kmt_tunables.max_pause
- * at most.
+ * Context: may sleep; all CPUs are held, for kmt_tunables.max_pause at most.
  * Return: KMT_BY_SNAPSHOT if the counts of suspects are exact now, or why they
  * are not.
  */
 enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 {
-	struct kmt_marker **helpers;
 	enum kmt_confirmed how = KMT_NO_MEMORY;
+	struct kmt_marker **helpers;
 
+	lockdep_assert_held(&kmt_scan_mutex);
+	/* A CPU did not come yet since it was asked to last. */
+	if (atomic_read_acquire(&the_stop.inside)) {
+		scan->busy_cpu = the_stop.busy;
+		return KMT_CPU_BUSY;
+	}
 	cpus_read_lock();
 	scan->expected = expect(words);
-	if (scan->expected > kmt_tunables.max_pause * (u64)NSEC_PER_USEC) {
+	if (scan->expected > max_pause() - (max_pause() >> KMT_GATHER_SHIFT)) {
 		how = KMT_TOO_LONG;
 		goto out;
 	}
 	helpers = alloc_helpers(scan);
 	if (!helpers)
 		goto out;
-	how = stop_and_look(scan, helpers) ? KMT_BY_SNAPSHOT : KMT_GIVEN_UP;
+	how = stop_and_look(scan, helpers);
 	free_helpers(helpers);
 out:
 	cpus_read_unlock();

@@ -61,6 +61,9 @@ static void show_scan(struct seq_file *seq)
 	show(seq, "scan_marks", last.marks);
 	show(seq, "scan_words", last.words);
 	show(seq, "scan_suspects", last.suspects);
+	show(seq, "scan_searches", last.searches);
+	show(seq, "scan_acquitted_by_search", last.searched);
+	show(seq, "scan_acquitted_by_snapshot", last.stopped);
 	show(seq, "scan_snapshot", last.how == KMT_BY_SNAPSHOT);
 	show(seq, "pause_ns", last.pause_ns);
 	show(seq, "pause_expected_ns", last.expected_ns);

@@ -78,6 +78,8 @@ struct model {
 	u32 date;
 	/* Blocks were summed up: they are searched at all addresses at once. */
 	bool sums;
+	/* A search beside everything else. */
+	bool search;
 	/* A mark is under way: what is born counts as reached. */
 	bool marking;
 	/* Hull of all blocks of KMT_VIRT so far; when the last mark began. */
@@ -104,8 +106,10 @@ struct model {
 	unsigned long open_cells;
 	/* Of the last snapshot, and of all of them. */
 	unsigned long accused[NR_BOUNDS];
+	unsigned long sought[NR_BOUNDS];
 	unsigned long left[NR_BOUNDS];
 	unsigned long snapshots;
+	unsigned long found;
 	unsigned long forgiven;
 	unsigned long unaligned;
 };

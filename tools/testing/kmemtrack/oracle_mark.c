@@ -121,6 +121,15 @@ static bool is_fresh(const struct model *m, const struct block *b)
 	return m->bound == FEWEST ? always : ever;
 }
 
+/* Whether @b is read at addresses that are no multiple of a word. */
+static bool reads_bytes(const struct model *m, const struct block *b,
+			bool fresh)
+{
+	if (m->search)
+		return !b->lost;
+	return m->sums ? is_summed(b) != m->bytes || fresh : m->bytes;
+}
+
 static void read_block(struct model *m, const struct block *b)
 {
 	bool fresh = is_fresh(m, b);
@@ -132,7 +141,7 @@ static void read_block(struct model *m, const struct block *b)
 	/* The pass for odd addresses looks at words of fresh blocks only. */
 	if (!m->bytes || fresh)
 		oracle_words(b, mark_word, m);
-	if (m->sums ? is_summed(b) != m->bytes || fresh : m->bytes)
+	if (reads_bytes(m, b, fresh))
 		block_bytes(b, mark_word, m);
 	m->dated = false;
 }
@@ -230,7 +239,7 @@ void oracle_read_others(struct model *m)
 
 	m->sift = true;
 	read_roots(m);
-	if (m->bound == MOST && (m->bytes || m->sums))
+	if (m->bound == MOST && (m->bytes || m->sums || m->search))
 		read_seams(m);
 	while ((b = oracle_each(m, b)))
 		if (!b->lost && !b->fate[m->bound].suspect && block_read(b))

@@ -130,10 +130,20 @@ static bool is_between(unsigned long nr, const unsigned long *bounds)
 	return nr >= bounds[MOST] && nr <= bounds[FEWEST];
 }
 
+static void search(struct model *m)
+{
+	m->search = true;
+	for_each_bound(m)
+		oracle_read_others(m);
+	m->search = false;
+}
+
 static void on_phase(struct sim *s, enum sim_phase phase)
 {
 	struct model *m = s->priv;
 
+	if (phase == SIM_SEARCHED)
+		search(m);
 	if (phase == SIM_MARKED)
 		oracle_compare_mark(m);
 	else if (phase != SIM_ACCUSED)
@@ -144,8 +154,15 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 		for_each_bound(m)
 			m->accused[m->bound] = accuse(m);
 		break;
+	case SIM_SEARCHED:
+		for_each_bound(m)
+			m->sought[m->bound] = accuse(m);
+		m->found += m->sought[FEWEST] < m->accused[MOST];
+		break;
 	case SIM_ACCUSED:
 		AGREE(is_between(s->accused, m->accused));
+		if (s->sums)
+			AGREE(is_between(s->sought, m->sought));
 		m->sums = s->sums;
 		for_each_bound(m)
 			oracle_read_others(m);
@@ -153,7 +170,8 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 	case SIM_STOPPED:
 		for_each_bound(m)
 			m->left[m->bound] = sort_out(m);
-		m->forgiven += m->left[FEWEST] < m->accused[FEWEST];
+		m->forgiven += m->left[FEWEST] <
+			(s->sums ? m->sought : m->accused)[FEWEST];
 		read_bytes(m);
 		break;
 	case SIM_SORTED:

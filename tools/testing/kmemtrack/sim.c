@@ -327,6 +327,8 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 	s->chunk_cells = cells;
 	s->chunks_left = chunks;
 	s->now = 10000;
+	s->late_phase = SIM_ACCUSED;
+	s->filter.odd = true;
 	s->filter.bits = s->filter_bits;
 	s->filter.mask = SIM_BITS - 1;
 	s->filter.pages = s->filter_pages;

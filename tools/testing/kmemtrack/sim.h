@@ -56,6 +56,7 @@ enum sim_phase {
 	SIM_ACCUSED,	/* the suspects are named, and what is to be summed is */
 	SIM_STOPPED,	/* everything runs again */
 	SIM_SORTED,	/* references that are not aligned were looked for */
+	SIM_SEARCHED,	/* before SIM_ACCUSED, if there was a search */
 };
 
 struct sim {
@@ -123,7 +124,7 @@ struct sim {
 	unsigned int markers;
 	unsigned int still_stack;
 	bool parallel;
-	/* Blocks are summed up beforehand. */
+	/* A search before the snapshot, which sums up blocks. */
 	bool sums;
 	void (*on_phase)(struct sim *s, enum sim_phase phase);
 	/* What is put in its place then, and what else happens, once. */
@@ -132,6 +133,7 @@ struct sim {
 	unsigned int nr_late;
 	void (*then)(struct sim *s);
 	unsigned long accused;
+	unsigned long sought;
 	unsigned long left;
 	bool rest;
 };

@@ -151,15 +151,24 @@ static void look_at_bytes(struct sim *s, unsigned long lo, unsigned long hi)
 	s->m.bytes = false;
 }
 
-/* What is known already holds for another attempt, too. */
-static void sum_up(struct sim *s)
+/*
+ * Searches beside everything else; those that it acquits are suspects no more.
+ * What is known already holds for another attempt, too.
+ */
+static void search(struct sim *s, unsigned long lo, unsigned long hi)
 {
 	if (!s->sums || s->m.sums)
 		return;
-	s->m.filter = &s->filter;
-	kmt_sum_up(&s->m);
-	s->m.filter = NULL;
 	s->m.sums = true;
+	s->m.filter = &s->filter;
+	sim_roots(s, &s->m, lo, hi);
+	kmt_search(&s->m);
+	s->m.filter = NULL;
+	if (s->m.stopped)
+		return;
+	phase(s, SIM_SEARCHED);
+	kmt_accuse(&s->m, &s->filter, &s->v);
+	s->sought = s->v.suspects;
 }
 
 /*
@@ -178,7 +187,7 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
 	if (s->m.stopped)
 		return false;
 	if (s->accused) {
-		sum_up(s);
+		search(s, lo, hi);
 		if (s->m.stopped)
 			return false;
 		phase(s, SIM_ACCUSED);

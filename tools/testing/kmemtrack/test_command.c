@@ -32,7 +32,7 @@ static const struct good good[] = {
 	{ "min_age=2147483",	KMT_CMD_MIN_AGE, 2147483 },
 	{ "max_pause=0",	KMT_CMD_MAX_PAUSE, 0 },
 	{ "max_pause=50000",	KMT_CMD_MAX_PAUSE, 50000 },
-	{ "max_pause=10000000",	KMT_CMD_MAX_PAUSE, 10000000 },
+	{ "max_pause=5000000",	KMT_CMD_MAX_PAUSE, 5000000 },
 	{ "dump=0",		KMT_CMD_DUMP, 0 },
 	{ "dump=0xffff000003a1c000", KMT_CMD_DUMP, 0xffff000003a1c000ul },
 	{ "dump=0xFFFFFFFFFFFFFFFF", KMT_CMD_DUMP, ~0ul },
@@ -73,7 +73,7 @@ static const char * const bad[] = {
 
 static const char * const large[] = {
 	"scan=2147484", "scan=4294967296", "scan=99999999999999999999999",
-	"scan=4294968", "min_age=2147484", "max_pause=10000001",
+	"scan=4294968", "min_age=2147484", "max_pause=5000001",
 	"max_pause=4294967296", "dump=0x10000000000000000",
 	"panic_on_leak=4294967296",
 };

@@ -165,6 +165,7 @@ static void test_born(void **state)
 			struct sim *s = sim_new(4, 10, 2);
 
 			sim_alloc_min(s, TARGET, 64, min);
+			s->late_phase = SIM_MARKED;
 			s->then = bear_holder;
 			scan(s);
 			assert_int_equal(s->accused, 1);

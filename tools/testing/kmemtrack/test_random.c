@@ -29,6 +29,7 @@ static unsigned long from_env(const char *name, unsigned long otherwise)
 struct sums {
 	unsigned long scans;
 	unsigned long snapshots;
+	unsigned long found;
 	unsigned long forgiven;
 	unsigned long unaligned;
 	unsigned long leaks;
@@ -45,6 +46,7 @@ static void add_up(struct sums *sums, const struct model *m)
 {
 	sums->scans += m->scans;
 	sums->snapshots += m->snapshots;
+	sums->found += m->found;
 	sums->forgiven += m->forgiven;
 	sums->unaligned += m->unaligned;
 	sums->leaks += m->leaks;
@@ -66,8 +68,8 @@ static void show(const struct sums *sums)
 	printf("%lu scans, %lu leaks, %lu indirect, %lu lost, %lu overflows\n",
 	       sums->scans, sums->leaks, sums->indirect, sums->lost,
 	       sums->overflows);
-	printf("%lu snapshots, %lu forgave words, %lu bytes\n",
-	       sums->snapshots, sums->forgiven, sums->unaligned);
+	printf("%lu snapshots, %lu forgave words, %lu bytes, %lu searches\n",
+	       sums->snapshots, sums->forgiven, sums->unaligned, sums->found);
 	printf("%lu blocks made way for others\n", sums->overlaps);
 }
 
@@ -125,6 +127,7 @@ static void random_heaps(void)
 		assert_true(sums.snapshots > rounds);
 		assert_true(sums.forgiven > sums.snapshots / 10);
 		assert_true(sums.unaligned > sums.snapshots / 60);
+		assert_true(sums.found > sums.snapshots / 60);
 		assert_true(sums.indirect > sums.scans / 10);
 		assert_true(sums.lost > rounds / 20);
 		assert_true(sums.overflows > rounds / 30);

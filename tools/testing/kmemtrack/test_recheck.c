@@ -144,6 +144,37 @@ static void test_places(void **state)
 	}
 }
 
+/* A reference that has arrived is found without stopping anybody. */
+static void search_place(unsigned long at, bool counts, unsigned int stack)
+{
+	struct sim *s = sim_new(15, 20, stack);
+
+	s->late_phase = SIM_MARKED;
+	s->sums = true;
+	add_places(s);
+	add_chain(s);
+	sim_put_late(s, at, OBJECT + 96);
+	scan(s);
+	assert_int_equal(s->accused, CHAIN + 1);
+	assert_int_equal(s->sought, counts ? 1 : CHAIN + 1);
+	assert_int_equal(s->left, s->sought);
+	assert_int_equal(s->v.leaks, s->sought);
+	check_chain(s, !counts, at == BLOCK(16));
+	sim_delete(s);
+}
+
+static void test_search(void **state)
+{
+	unsigned int i, stack;
+
+	for (i = 0; i < ARRAY_SIZE(places); i++)
+		for (stack = 1; stack < 30; stack += 7)
+			search_place(places[i].at, places[i].counts, stack);
+	/* At an address that is no multiple of a word, in a block. */
+	search_place(BLOCK(11) + 20, true, 4);
+	search_place(BIG + 0xffc, true, 4);
+}
+
 /* Nobody waits: what was allocated just now is reported at once. */
 static void test_young(void **state)
 {
@@ -434,6 +465,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_places),
+		cmocka_unit_test(test_search),
 		T(test_young),
 		T(test_changes),
 		T(test_ring),

@@ -118,7 +118,7 @@ for file in "$LEAKS" "$REPORT"; do
 		check "$name refuses '$cmd'" refused "$file" "$cmd" "$invalid"
 	done
 	check "$name refuses to stop for more than ten seconds" refused \
-		"$file" max_pause=10000001 "$range"
+		"$file" max_pause=5000001 "$range"
 	check "$name refuses an overlong write" refused "$file" \
 		"$(head -c 5000 /dev/zero | tr '\0' s)" "$invalid"
 	for cmd in scan=+ scan=++1 scan=+-1 scan=+on; do
@@ -152,7 +152,7 @@ for param in "verbose 2" "verbose onn" "stacks maybe" "pages offf" \
 	set -- $param
 	check "parameter $1 refuses '$2'" param_refused $1 $2 "$invalid"
 done
-for param in "min_age 2147484" "min_age 4294967295" "max_pause 10000001" \
+for param in "min_age 2147484" "min_age 4294967295" "max_pause 5000001" \
 	     "panic_on_leak 4294967296" "scan_period 2147484" \
 	     "scan_period 4294968"; do
 	set -- $param
@@ -164,7 +164,7 @@ for cmd in panic_on_leak=x rules_off=0x2000 rules_off=NAPS first_scan=0 \
 	   early_pool=0; do
 	check "no command: '$cmd'" refused "$REPORT" "$cmd" "$invalid"
 done
-for cmd in min_age=2147484 max_pause=10000001 panic_on_leak=4294967296 \
+for cmd in min_age=2147484 max_pause=5000001 panic_on_leak=4294967296 \
 	   scan=2147484 scan=4294968; do
 	check "no command: '$cmd': too large" refused "$REPORT" "$cmd" \
 		"Numerical result out of range,Math result not representable,Result not representable"

@@ -445,6 +445,19 @@ total()
 	sed -n '1s/^kmemtrack 1: \([0-9]*\) leaks, .*/\1/p' "$REPORT"
 }
 
+# First line of the report; whether something is not tracked, since tracking was
+# off before, is of no account.
+head_line()
+{
+	sed -n '1{s/, untracked memory$//;p}' "$REPORT"
+}
+
+head_says()
+{
+	head_line
+	head_line | grep -qE "$1"
+}
+
 # stat <name>: a value of the statistics
 stat_of()
 {

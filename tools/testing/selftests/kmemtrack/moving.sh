@@ -13,7 +13,7 @@ ROUNDS=5
 SCANS=2
 
 # Snapshots only, however slow the machine is with all those threads
-put "$REPORT" max_pause=10000000
+put "$REPORT" max_pause=5000000
 
 # One report, and what is true then; to be judged when nothing moves any more
 look()

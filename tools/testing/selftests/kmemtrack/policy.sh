@@ -16,7 +16,7 @@ RULES="FRAMES KFENCE KTHREADD IRQ_STACKS FOREIGN PIPES MAPPED OWN STRUCT_PAGES
 	INNER BYTES PERCPU"
 
 # Snapshots only, however slow the machine
-put "$REPORT" max_pause=10000000
+put "$REPORT" max_pause=5000000
 
 # without <rule>: all apply but this one; without none: all apply
 without()
