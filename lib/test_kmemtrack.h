@@ -137,6 +137,10 @@ struct kmem_cache *tk_cache(enum tk_how how);
 void tk_unwind(void);
 struct dentry *tk_unwound_file(void);
 
+/* stall: how long CPUs are kept from running tasks */
+struct dentry *tk_stall_file(void);
+void tk_stall_exit(void);
+
 /* slot: a table that lives as long as the module */
 int tk_slot_init(void);
 void tk_slot_exit(void);

@@ -21,7 +21,8 @@
  *	reclaim <address>	kfree() what an instance that was unloaded left
  *
  * test_kmemtrack_kinds beside it has a line "leak <kind>" or "hold <kind>"
- * for each kind.  test_kmemtrack_unwound has the backtrace of the last "caller".
+ * for each kind.  test_kmemtrack_unwound has the backtrace of the last "caller",
+ * test_kmemtrack_stall tells how long CPUs did not run tasks.
  */
 #include <linux/completion.h>
 #include <linux/debugfs.h>
@@ -39,7 +40,7 @@
 /* One command or reader of the truth at a time. */
 DEFINE_MUTEX(tk_mutex);
 static struct kmem_cache *caches[TK_NR_CACHES];
-static struct dentry *files[3];
+static struct dentry *files[4];
 
 /* Kind number @nr of all tables, or NULL. */
 static const struct tk_kind *nth_kind(unsigned int nr)
@@ -386,6 +387,7 @@ static int __init test_kmemtrack_init(void)
 	files[1] = debugfs_create_file("test_kmemtrack_kinds", 0400, NULL,
 				       NULL, &kinds_fops);
 	files[2] = tk_unwound_file();
+	files[3] = tk_stall_file();
 	return 0;
 }
 module_init(test_kmemtrack_init);
@@ -397,6 +399,7 @@ static void __exit test_kmemtrack_exit(void)
 
 	for (i = 0; i < ARRAY_SIZE(files); i++)
 		debugfs_remove(files[i]);
+	tk_stall_exit();
 	run(&job);
 	free_fillers();
 	tk_slot_exit();

@@ -1,0 +1,71 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# A scan stops all CPUs for a moment at most, and only if it has to: not for what
+# is merely on the move, and not beside a CPU that does not come.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+
+STALL=$D/test_kmemtrack_stall
+CPUS=$(grep -c '^processor' /proc/cpuinfo)
+
+# Longest time without a run of a task on CPU 0 since "watch", in us
+gap()
+{
+	put "$STALL" end
+	cat "$STALL"
+	us=$(sed -n 's/^0 //p' "$STALL")
+}
+
+# Threads hand things on all the time; a search beside them finds most of these
+# again, where without it each scan with suspects would stop all CPUs.
+MOVING=$(sed -n 's/^hold moving-/moving-/p' "$KINDS")
+moves()
+{
+	stops=0
+	scans=0
+	suspects=0
+	acquitted=0
+	for kind in $MOVING; do
+		inject "hold $kind" || return
+	done
+	scan || return
+	for i in $(seq 20); do
+		scan || return
+		[ "$(stat_of new_leaks)" = 0 ] || continue
+		[ "$(stat_of scan_suspects)" -gt 0 ] || continue
+		scans=$((scans + 1))
+		suspects=$((suspects + $(stat_of scan_suspects)))
+		acquitted=$((acquitted + $(stat_of scan_acquitted_by_search)))
+		[ "$(stat_of pause_ns)" = 0 ] || stops=$((stops + 1))
+	done
+	for kind in $MOVING; do
+		inject "drop $kind" || return
+	done
+	echo "$stops stops in $scans scans with suspects," \
+		"$acquitted of $suspects acquitted before" | tee -a "$T/chance"
+	[ $scans -gt 0 ] && [ $((acquitted * 2)) -gt $suspects ]
+}
+check "what is on the move is found again by a search, mostly" moves
+
+# The machine goes on while one CPU does not stop; the leaks are found.
+hog()
+{
+	start && put "$REPORT" max_pause=200000 && inject "leak cache 50" &&
+		put "$STALL" watch && put "$STALL" "hog 1 4000" && sleep 1 &&
+		scan
+	put "$REPORT" max_pause=$MAX_PAUSE
+	gap
+	truth && judge && few_missed blocks &&
+		head_says 'confirm wait \(CPU 1 busy, pause [0-9]+\.[0-9] ms\)$' &&
+		[ "$us" -gt 0 ] && [ "$us" -lt 1000000 ]
+}
+[ "$CPUS" = 1 ] || check "a CPU that does not stop keeps nobody" hog
+
+after_hog()
+{
+	sleep 2
+	start && inject "leak cache 50" && scan && truth && judge &&
+		few_missed blocks && head_says 'confirm snapshot, pause'
+}
+[ "$CPUS" = 1 ] || check "once it is free all stop again" after_hog
+end
