@@ -12,8 +12,10 @@ begin module
 ROUNDS=5
 SCANS=2
 
-# Snapshots only, however slow the machine is with all those threads
+# Snapshots only, however slow the machine is with all those threads; or none
+CONFIRM=${CONFIRM:-snapshot}
 put "$REPORT" max_pause=5000000
+put "$REPORT" confirm=$CONFIRM
 
 # One report, and what is true then; to be judged when nothing moves any more
 look()
@@ -60,15 +62,15 @@ for i in $(seq $ROUNDS); do
 	done
 done >>"$T/errors" 2>&1
 
-snapshots()
+confirmed()
 {
 	cat "$T/errors" "$T/heads"
 	[ ! -s "$T/errors" ] &&
-		[ "$(grep -c 'confirm snapshot, pause' "$T/heads")" = \
+		[ "$(grep -c "confirm $CONFIRM" "$T/heads")" = \
 			$((ROUNDS * (SCANS + 1))) ]
 }
-check "$((ROUNDS * SCANS)) scans, each with a snapshot; nothing else is reported" \
-	snapshots
+check "$((ROUNDS * SCANS)) scans, confirmed as asked; nothing else is reported" \
+	confirmed
 
 found()
 {
@@ -97,4 +99,5 @@ for kind; do
 	check "$((ROUNDS * SCANS)) scans, then lost: $kind" verdict "$kind"
 done
 put "$REPORT" max_pause=$MAX_PAUSE
+put "$REPORT" confirm=snapshot
 end
