@@ -5,6 +5,7 @@
  */
 #include <kunit/test.h>
 #include <linux/completion.h>
+#include <linux/cred.h>
 #include <linux/delay.h>
 #include <linux/irq_work.h>
 #include <linux/kfence.h>
@@ -13,6 +14,7 @@
 #include <linux/percpu.h>
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
+#include <linux/timekeeping.h>
 #include <linux/vmalloc.h>
 
 #ifdef CONFIG_KFENCE
@@ -467,6 +469,133 @@ static void kfence_callbacks(struct kunit *test)
 }
 #endif
 
+#define NAMES		100000
+#define NAMES_KEPT	64
+#define NAMES_TRIED	16
+
+/* A block of a task that has this name, by this user. */
+static void *named_block(const char *name, uid_t uid)
+{
+	struct cred *cred = prepare_creds();
+	const struct cred *old;
+	void *p;
+
+	if (!cred)
+		return NULL;
+	cred->uid = KUIDT_INIT(uid);
+	old = override_creds(cred);
+	set_task_comm(current, name);
+	p = kmalloc(64, GFP_KERNEL);
+	revert_creds(old);
+	put_cred(cred);
+	return p;
+}
+
+static const char *name_of(const void *p)
+{
+	struct kmt_object o;
+
+	return find(KMT_VIRT, p, &o) ? kmt_comm(o.comm) : "(none)";
+}
+
+/* Whether the tracker knows the name of a task of @uid's that begins now. */
+static bool knows_new_name(uid_t uid)
+{
+	static unsigned int nr;
+	char name[TASK_COMM_LEN];
+	void *p;
+	bool known;
+
+	snprintf(name, sizeof(name), "new/%u", nr++);
+	p = named_block(name, uid);
+	known = p && !strcmp(name_of(p), name);
+	kfree(p);
+	return known;
+}
+
+/* Nanoseconds of a pair: the best of some rounds. */
+static u64 pair_ns(void)
+{
+	u64 best = U64_MAX, since;
+	unsigned int i, j;
+
+	for (i = 0; i < 50; i++) {
+		since = ktime_get_ns();
+		for (j = 0; j < 200; j++)
+			kfree(kmalloc(64, GFP_KERNEL));
+		best = min(best, ktime_get_ns() - since);
+	}
+	return best / 200;
+}
+
+/* @nr new names of a user's, a pair each. */
+static void use_up_names(struct kunit *test, unsigned int nr, uid_t uid)
+{
+	struct cred *cred = prepare_creds();
+	static unsigned int from;
+	const struct cred *old;
+	char name[TASK_COMM_LEN];
+
+	KUNIT_ASSERT_NOT_NULL(test, cred);
+	cred->uid = KUIDT_INIT(uid);
+	old = override_creds(cred);
+	while (nr--) {
+		snprintf(name, sizeof(name), "many/%u", from++);
+		set_task_comm(current, name);
+		kfree(kmalloc(64, GFP_KERNEL));
+	}
+	revert_creds(old);
+	put_cred(cred);
+}
+
+/*
+ * A user who gives tasks many names neither keeps others from theirs, nor new
+ * ones of his own from being known in the end; records keep their names.
+ */
+static void task_names(struct kunit *test)
+{
+	char was[TASK_COMM_LEN], name[TASK_COMM_LEN];
+	unsigned int i, known, tries;
+	u64 before, since, during;
+	void *kept[NAMES_KEPT];
+
+	get_task_comm(was, current);
+	before = pair_ns();
+	for (i = 0; i < NAMES_KEPT; i++) {
+		snprintf(name, sizeof(name), "kept/%u", i);
+		kept[i] = named_block(name, 0);
+		KUNIT_EXPECT_STREQ(test, name_of(kept[i]), name);
+	}
+	since = ktime_get_ns();
+	use_up_names(test, NAMES, 1000);
+	during = ktime_get_ns() - since;
+	/* By chance another user's place may be full, too. */
+	for (i = known = 0; i < NAMES_TRIED; i++)
+		known += knows_new_name(1001);
+	KUNIT_EXPECT_GE(test, known, NAMES_TRIED / 2);
+	KUNIT_EXPECT_TRUE(test, knows_new_name(0));
+	/* As many as can be, and no more of them. */
+	for (tries = 0; tries < 600; tries++) {
+		for (i = known = 0; i < NAMES_TRIED; i++)
+			known += knows_new_name(1000);
+		if (known == NAMES_TRIED)
+			break;
+		msleep(100);
+	}
+	KUNIT_EXPECT_LT(test, tries, 600);
+	for (i = 0; i < NAMES_KEPT; i++) {
+		snprintf(name, sizeof(name), "kept/%u", i);
+		KUNIT_EXPECT_STREQ(test, name_of(kept[i]), name);
+		kfree(kept[i]);
+	}
+	/* The next test may have this stack, and lose a block at such a place. */
+	memzero_explicit(kept, sizeof(kept));
+	set_task_comm(current, "after");
+	kunit_info(test, "pair: %llu ns before, %llu with a name each (%u), %llu after",
+		   before, div_u64(during, NAMES), NAMES, pair_ns());
+	set_task_comm(current, was);
+}
+
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(slab_blocks),
 	KUNIT_CASE(cache_blocks),
@@ -482,6 +611,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(cleared_pages),
 	KUNIT_CASE(untracked_ends),
 	KUNIT_CASE(own_pages),
+	KUNIT_CASE_SLOW(task_names),
 #ifdef CONFIG_KFENCE
 	KUNIT_CASE_SLOW(kfence_callbacks),
 #endif

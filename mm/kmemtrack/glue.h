@@ -225,9 +225,13 @@ extern unsigned long kmt_grown;
 /* origin.c: who allocates? */
 void kmt_origin(struct kmt_origin *origin, unsigned long fp,
 		unsigned long caller, gfp_t gfp);
+extern atomic_long_t kmt_lost_names;
 u16 kmt_task_comm(void);
 void kmt_comm_init(void);
 const char *kmt_comm(u16 handle);
+int kmt_hold_names(void);
+void kmt_release_names(int held);
+void kmt_note_move(void);
 
 /* stack.c: backtraces */
 extern atomic_long_t kmt_walked;
@@ -346,7 +350,8 @@ void kmt_log_found(unsigned long fresh, unsigned long leaks);
 int kmt_log_address(unsigned long addr);
 
 /* report.c */
-void kmt_reports_replace(u32 (*replace)(void *arg, u32 stack), void *arg);
+void kmt_reports_for_each(void (*fn)(void *arg, struct kmt_object *o),
+			  void *arg);
 void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
 		     unsigned long nr);
 

@@ -80,13 +80,16 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 			   unsigned long caller)
 {
 	struct kmt_origin origin;
+	int held;
 
 	if (!admitted())
 		return;
+	held = kmt_hold_names();
 	/* There are no backtraces in early boot. */
 	kmt_origin(&origin, fp, caller, gfp);
 	note_untracked(kmt_insert(&kmt_core, space, addr, size, min, &origin,
 				  gfp), gfp);
+	kmt_release_names(held);
 	if (READ_ONCE(kmt_state) == KMT_EARLY)
 		kmt_note_early_use();
 }
@@ -103,12 +106,17 @@ static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
 	const struct kmt_origin origin = {
 		.stack = stack, .pid = current->pid, .born = born, .comm = comm,
 	};
-	bool done = shard && kmt_settle(&kmt_core, shard, addr, size, &origin);
+	int held;
 
+	if (likely(shard && kmt_settle(&kmt_core, shard, addr, size, &origin))) {
+		local_irq_restore(flags);
+		return;
+	}
+	held = kmt_hold_names();
 	local_irq_restore(flags);
-	if (unlikely(!done))
-		note_untracked(kmt_insert_slowly(&kmt_core, KMT_VIRT, addr,
-						 size, 1, &origin, gfp), gfp);
+	note_untracked(kmt_insert_slowly(&kmt_core, KMT_VIRT, addr, size, 1,
+					 &origin, gfp), gfp);
+	kmt_release_names(held);
 }
 
 /*
@@ -127,12 +135,12 @@ static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
 		return;
 	if (!stack)
 		stack = kmt_stack_save_new(fp, caller, gfp);
-	comm = kmt_task_comm();
 	local_irq_save(flags);
 	if (kmt_is_shut(&kmt_core)) {
 		local_irq_restore(flags);
 		return;
 	}
+	comm = kmt_task_comm();
 	raw_spin_lock(&shard->lock);
 	track_afresh(addr, size, gfp, shard, flags, stack, jiffies, comm);
 }
@@ -258,6 +266,7 @@ void __kmemtrack_free_part(const void *ptr, size_t size)
 	/* What is left of a block is not to outlive the end of tracking. */
 	rcu_read_lock();
 	if (admitted()) {
+		kmt_note_move();
 		if (kmt_lookup(&kmt_core, KMT_ROOT, addr, &o))
 			space = KMT_ROOT;
 		note_untracked(kmt_free_part(&kmt_core, space, addr, size,
@@ -280,9 +289,13 @@ EXPORT_SYMBOL_GPL(__kmemtrack_free_percpu);
 
 void __kmemtrack_free_part_phys(phys_addr_t phys, size_t size)
 {
-	if (phys <= ULONG_MAX - size && admitted())
+	rcu_read_lock();
+	if (phys <= ULONG_MAX - size && admitted()) {
+		kmt_note_move();
 		note_untracked(kmt_free_part(&kmt_core, KMT_PHYS, phys, size,
 					     GFP_NOWAIT), GFP_NOWAIT);
+	}
+	rcu_read_unlock();
 }
 EXPORT_SYMBOL(__kmemtrack_free_part_phys);
 

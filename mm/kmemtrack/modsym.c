@@ -342,6 +342,11 @@ static void replace_trace(struct replacing *now, struct kmt_object *o)
 		set_stack(o, stack, with);
 }
 
+static void replace_copy(void *arg, struct kmt_object *o)
+{
+	o->stack = replace_stack(arg, o->stack);
+}
+
 /* Before @mod goes, or its __init text. */
 static void replace_traces(const struct module *mod, bool init)
 {
@@ -359,7 +364,7 @@ static void replace_traces(const struct module *mod, bool init)
 			replace_trace(&now, o);
 	}
 	up_read(&kmt_walk_sem);
-	kmt_reports_replace(replace_stack, &now);
+	kmt_reports_for_each(replace_copy, &now);
 	mutex_unlock(&gone_mutex);
 }
 

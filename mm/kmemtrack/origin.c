@@ -3,86 +3,167 @@
  * Who allocates: backtrace, task and time.
  *
  * Names of tasks are kept once each, so that a record needs two bytes for its
- * own. The table is filled under a lock and read without: an entry is written
- * once, from empty to a name.
+ * own. A user can give tasks any number of names, so the table is bounded, the
+ * place of a name depends on a secret, and no user may fill a place alone. Names
+ * that no record has are removed by sweep_names(), which runs when a place is
+ * nearly full.
+ *
+ * Who has looked up a handle keeps it in use by having interrupts off, or by
+ * kmt_hold_names(), until a record has it.
  */
+#include <linux/bitops.h>
+#include <linux/cred.h>
 #include <linux/gfp.h>
-#include <linux/hash.h>
+#include <linux/init.h>
+#include <linux/irq_work.h>
+#include <linux/kernel.h>
 #include <linux/preempt.h>
+#include <linux/random.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/task.h>
+#include <linux/siphash.h>
+#include <linux/sizes.h>
+#include <linux/smp.h>
+#include <linux/srcu.h>
+#include <linux/workqueue.h>
 
 #include "glue.h"
 #include "recent.h"
 
-#define KMT_COMM_BITS	12
-#define KMT_COMM_NR	BIT(KMT_COMM_BITS)
-#define KMT_COMM_ORDER	get_order(KMT_COMM_NR * sizeof(struct kmt_name))
+#define KMT_NAME_WAYS	8
 
-/* A table that is almost full takes long to search. */
-#define KMT_COMM_MAX	(KMT_COMM_NR / 4 * 3)
+/* Names in a set that users other than root may have, all of them and each. */
+#define KMT_NAMES_USERS	6
+#define KMT_NAMES_USER	3
 
-/* Handles are indices into the table from here on, KMT_COMM_NONE is none. */
-#define KMT_COMM_FIRST	1
+/**
+ * struct kmt_name_set - names with the same hash
+ * @lock: guards all of it
+ * @used: names that were looked up, or that a record has, since the last sweep
+ *	began. They are found without the lock, with interrupts off: before such
+ *	a name is removed its bit is cleared, and a grace period passes
+ * @owner: user who brought the name in
+ * @name: the names; an empty one is a free place
+ */
+struct kmt_name_set {
+	raw_spinlock_t lock;
+	u8 used;
+	uid_t owner[KMT_NAME_WAYS];
+	struct kmt_name name[KMT_NAME_WAYS];
+};
 
-static struct kmt_name *names;
-static unsigned int nr_names;
-static DEFINE_RAW_SPINLOCK(names_lock);
+#define KMT_NAME_ORDER	get_order(SZ_64K)
+#define KMT_NAME_SETS	(SZ_64K / sizeof(struct kmt_name_set))
 
-static bool same_name(const struct kmt_name *a, const struct kmt_name *b)
+/* Handles that need no place; those of the table follow. */
+#define KMT_COMM_HARDIRQ	1
+#define KMT_COMM_SOFTIRQ	2
+#define KMT_COMM_FIRST		3
+
+static_assert(KMT_COMM_NONE < KMT_COMM_HARDIRQ);
+static_assert(KMT_COMM_FIRST + KMT_NAME_SETS * KMT_NAME_WAYS <= U16_MAX);
+
+static struct kmt_name_set *sets;
+static hsiphash_key_t names_key __read_mostly;
+
+/* Who holds handles across places where interrupts are on. */
+DEFINE_STATIC_SRCU(names_srcu);
+
+/* Allocations by tasks whose name had no place. */
+atomic_long_t kmt_lost_names;
+
+/* A sweep was asked for, and has not begun. */
+static bool sweep_wanted;
+
+/* A record was moved since the last sweep began. */
+static bool records_moved;
+
+static void want_sweep(void);
+
+static u16 handle_of(const struct kmt_name_set *set, unsigned int way)
 {
-	return READ_ONCE(a->w[0]) == b->w[0] && READ_ONCE(a->w[1]) == b->w[1];
+	return KMT_COMM_FIRST + (set - sets) * KMT_NAME_WAYS + way;
 }
 
-static bool no_name(const struct kmt_name *n)
+static bool is_free(const struct kmt_name *name)
 {
-	return !READ_ONCE(n->w[0]);
+	return !name->w[0];
 }
 
-/* Where @name is, or could be put. */
-static unsigned int find_name(const struct kmt_name *name)
+/* The way of @name in @set, if it is one that is found without the lock. */
+static unsigned int find_used(const struct kmt_name_set *set,
+			      const struct kmt_name *name)
 {
-	unsigned int i = hash_64(name->w[0] ^ (name->w[1] * GOLDEN_RATIO_64),
-				 KMT_COMM_BITS);
+	/* Pairs with set_used(): the name was there before. */
+	unsigned long used = smp_load_acquire(&set->used);
+	unsigned int way;
 
-	while (!no_name(&names[i]) && !same_name(&names[i], name))
-		i = (i + 1) % KMT_COMM_NR;
-	return i;
+	for_each_set_bit(way, &used, KMT_NAME_WAYS)
+		if (kmt_same_name(&set->name[way], name))
+			break;
+	return way;
 }
 
-static u16 add_name(struct kmt_name name)
+static void set_used(struct kmt_name_set *set, unsigned int way)
 {
-	unsigned long flags;
-	unsigned int i;
-	u16 handle = KMT_COMM_NONE;
+	lockdep_assert_held(&set->lock);
+	/* Pairs with find_used(). */
+	smp_store_release(&set->used, set->used | BIT(way));
+}
 
+/* The way of @name in @set, where it is put if need be and there is room. */
+static unsigned int find_or_add(struct kmt_name_set *set,
+				const struct kmt_name *name)
+{
+	unsigned int way, free = KMT_NAME_WAYS, mine = 0, users = 0, taken = 0;
+	const uid_t uid = __kuid_val(current_uid());
+
+	lockdep_assert_held(&set->lock);
+	for (way = 0; way < KMT_NAME_WAYS; way++) {
+		if (is_free(&set->name[way])) {
+			free = way;
+			continue;
+		}
+		if (kmt_same_name(&set->name[way], name))
+			return way;
+		taken++;
+		users += set->owner[way] != 0;
+		mine += set->owner[way] == uid;
+	}
+	if (taken >= KMT_NAME_WAYS / 2 || (uid && mine >= KMT_NAMES_USER - 1))
+		want_sweep();
+	if (free == KMT_NAME_WAYS ||
+	    (uid && (mine >= KMT_NAMES_USER || users >= KMT_NAMES_USERS)))
+		return KMT_NAME_WAYS;
+	set->name[free] = *name;
+	set->owner[free] = uid;
+	return free;
+}
+
+/* The handle of @name; interrupts are off. */
+static u16 intern(struct kmt_name name)
+{
+	struct kmt_name_set *set = READ_ONCE(sets);
+	unsigned int way;
+
+	if (unlikely(!set || is_free(&name)))
+		return KMT_COMM_NONE;
 	/* Names may be read while they are written, up to their last byte. */
 	((char *)&name)[TASK_COMM_LEN - 1] = '\0';
-	raw_spin_lock_irqsave(&names_lock, flags);
-	i = find_name(&name);
-	if (!no_name(&names[i])) {
-		handle = i + KMT_COMM_FIRST;
-	} else if (nr_names < KMT_COMM_MAX) {
-		nr_names++;
-		/* A half-written name equals no other, and is not empty. */
-		WRITE_ONCE(names[i].w[1], name.w[1]);
-		/* Readers take the lock unless they see both halves. */
-		smp_store_release(&names[i].w[0], name.w[0]);
-		handle = i + KMT_COMM_FIRST;
+	set += reciprocal_scale(hsiphash(&name, sizeof(name), &names_key),
+				KMT_NAME_SETS);
+	way = find_used(set, &name);
+	if (unlikely(way >= KMT_NAME_WAYS)) {
+		raw_spin_lock(&set->lock);
+		way = find_or_add(set, &name);
+		if (way < KMT_NAME_WAYS)
+			set_used(set, way);
+		raw_spin_unlock(&set->lock);
 	}
-	raw_spin_unlock_irqrestore(&names_lock, flags);
-	return handle;
-}
-
-static u16 intern(const struct kmt_name *name)
-{
-	unsigned int i;
-
-	if (unlikely(!READ_ONCE(names) || !name->w[0]))
-		return KMT_COMM_NONE;
-	i = find_name(name);
-	if (likely(!no_name(&names[i])))
-		return i + KMT_COMM_FIRST;
-	return add_name(*name);
+	if (likely(way < KMT_NAME_WAYS))
+		return handle_of(set, way);
+	atomic_long_inc(&kmt_lost_names);
+	return KMT_COMM_NONE;
 }
 
 /**
@@ -92,61 +173,255 @@ static u16 intern(const struct kmt_name *name)
  */
 void kmt_comm_init(void)
 {
-	if (!names)
-		names = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO, KMT_COMM_ORDER);
+	struct kmt_name_set *new;
+	unsigned int i;
+
+	if (sets)
+		return;
+	new = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO, KMT_NAME_ORDER);
+	if (!new)
+		return;
+	for (i = 0; i < KMT_NAME_SETS; i++)
+		raw_spin_lock_init(&new[i].lock);
+	get_random_bytes(&names_key, sizeof(names_key));
+	/* Who sees the table sees its locks and the key. */
+	smp_store_release(&sets, new);
+}
+
+/* Where the name with this handle is; NULL if it is none of the table's. */
+static struct kmt_name_set *set_of(u16 handle, unsigned int *way)
+{
+	unsigned int i = handle - KMT_COMM_FIRST;
+
+	if (!sets || handle < KMT_COMM_FIRST ||
+	    i >= KMT_NAME_SETS * KMT_NAME_WAYS)
+		return NULL;
+	*way = i % KMT_NAME_WAYS;
+	return &sets[i / KMT_NAME_WAYS];
 }
 
 /**
  * kmt_comm - the name of a task
- * @handle: from struct kmt_origin
+ * @handle: of a record
  *
- * Return: a string that stays.
+ * Return: a string that stays as long as a record, or an open report, has it;
+ * under kmt_reports_sem also if one had it then.
  */
 const char *kmt_comm(u16 handle)
 {
-	if (handle == KMT_COMM_NONE || !names)
-		return "?";
-	return (const char *)&names[handle - KMT_COMM_FIRST];
+	const struct kmt_name_set *set;
+	unsigned int way;
+
+	if (handle == KMT_COMM_HARDIRQ)
+		return "hardirq";
+	if (handle == KMT_COMM_SOFTIRQ)
+		return "softirq";
+	set = set_of(handle, &way);
+	return set ? (const char *)&set->name[way] : "?";
 }
 
-/* Interrupts have no task; what they stand for has eight bytes at the most. */
-static u16 irq_name(void)
+/**
+ * kmt_hold_names - keep the handles that are looked up from now on
+ *
+ * Context: any but NMI.
+ * Return: for kmt_release_names().
+ */
+int kmt_hold_names(void)
 {
-	struct kmt_name name = {};
-	const char *context = in_hardirq() ? "hardirq" : "softirq";
-
-	memcpy(&name, context, strlen(context));
-	return intern(&name);
+	/* In early boot there are none. */
+	return READ_ONCE(sets) ? srcu_read_lock_notrace(&names_srcu) : -1;
 }
+
+/**
+ * kmt_release_names - records have the handles that were looked up
+ * @held: from kmt_hold_names()
+ */
+void kmt_release_names(int held)
+{
+	if (held >= 0)
+		srcu_read_unlock_notrace(&names_srcu, held);
+}
+
+/**
+ * kmt_note_move - a record is about to be moved
+ *
+ * Context: RCU reader until it is in its place.
+ */
+void kmt_note_move(void)
+{
+	WRITE_ONCE(records_moved, true);
+	/* Pairs with sweep_names(): it either meets the record, or sees this. */
+	smp_mb();
+}
+
+static void use_name(u16 handle)
+{
+	struct kmt_name_set *set;
+	unsigned long flags;
+	unsigned int way;
+
+	set = set_of(handle, &way);
+	if (!set || READ_ONCE(set->used) & BIT(way))
+		return;
+	raw_spin_lock_irqsave(&set->lock, flags);
+	set_used(set, way);
+	raw_spin_unlock_irqrestore(&set->lock, flags);
+}
+
+static void use_name_of(void *unused, struct kmt_object *o)
+{
+	use_name(READ_ONCE(o->comm));
+}
+
+/* From now on bits of @used are set by who looks a name up. */
+static void begin_sweep(void)
+{
+	unsigned int i;
+
+	WRITE_ONCE(sweep_wanted, false);
+	WRITE_ONCE(records_moved, false);
+	for (i = 0; i < KMT_NAME_SETS; i++) {
+		raw_spin_lock_irq(&sets[i].lock);
+		WRITE_ONCE(sets[i].used, 0);
+		raw_spin_unlock_irq(&sets[i].lock);
+	}
+	/* Handles that were looked up before are in records when this ends. */
+	synchronize_rcu();
+	synchronize_srcu(&names_srcu);
+}
+
+/* Names that tasks use without looking them up, and those of records. */
+static void use_names(void)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+	unsigned int cpu, i = 0;
+
+	for_each_possible_cpu(cpu)
+		/* Pairs with kmt_task_comm(): records with the one before. */
+		use_name(smp_load_acquire(per_cpu_ptr(&kmt_recent.comm, cpu)));
+	down_read(&kmt_walk_sem);
+	kmt_for_each_cell(&kmt_core, chunk, o) {
+		if (!(++i % 1024))
+			cond_resched();
+		if (READ_ONCE(o->flags) & KMT_LIVE)
+			use_name_of(NULL, o);
+	}
+	up_read(&kmt_walk_sem);
+	/* After the records: a copy of one that is gone by then is in a report. */
+	kmt_reports_for_each(use_name_of, NULL);
+}
+
+static void remove_unused(struct kmt_name_set *set)
+{
+	unsigned int way;
+
+	raw_spin_lock_irq(&set->lock);
+	for (way = 0; way < KMT_NAME_WAYS; way++)
+		if (!(set->used & BIT(way)))
+			set->name[way] = (struct kmt_name){};
+	raw_spin_unlock_irq(&set->lock);
+}
+
+static bool has_no_name(int cpu, void *unused)
+{
+	const struct kmt_recent *recent = per_cpu_ptr(&kmt_recent, cpu);
+
+	return READ_ONCE(recent->comm) == KMT_COMM_NONE &&
+	       READ_ONCE(recent->name.w[0]);
+}
+
+/* The name that this CPU saw last had no place: it may have one now. */
+static void look_again(void *unused)
+{
+	struct kmt_recent *recent = this_cpu_ptr(&kmt_recent);
+
+	if (recent->comm == KMT_COMM_NONE)
+		recent->name = (struct kmt_name){};
+}
+
+/* Removes the names that no record has. */
+static void sweep_names(void)
+{
+	unsigned int i;
+
+	begin_sweep();
+	use_names();
+	/* Pairs with kmt_note_move(). */
+	smp_mb();
+	if (READ_ONCE(records_moved))
+		return;
+	for (i = 0; i < KMT_NAME_SETS; i++)
+		remove_unused(&sets[i]);
+	/* Who found no room before that has remembered it when this ends. */
+	synchronize_rcu();
+	on_each_cpu_cond(has_no_name, look_again, NULL, true);
+}
+
+/* When the next sweep may begin: they take two percent of the time at most. */
+static unsigned long next_sweep;
+
+static void do_sweep(struct work_struct *work)
+{
+	unsigned long begin = jiffies;
+
+	sweep_names();
+	WRITE_ONCE(next_sweep, jiffies + max(50 * (jiffies - begin), 1UL * HZ));
+}
+
+static DECLARE_DELAYED_WORK(sweep_work, do_sweep);
+
+static void kick_sweep(struct irq_work *work)
+{
+	long delay = READ_ONCE(next_sweep) - jiffies;
+
+	queue_delayed_work(system_unbound_wq, &sweep_work, max(delay, 0L));
+}
+
+/* The allocators may hold locks that queue_delayed_work() wants. */
+static DEFINE_IRQ_WORK(sweep_irq_work, kick_sweep);
+
+/* Interrupts and workers come up late in boot. */
+static bool can_sweep __ro_after_init;
+
+/* Called under the lock of a set. */
+static void want_sweep(void)
+{
+	if (!READ_ONCE(sweep_wanted) && !xchg(&sweep_wanted, true) && can_sweep)
+		irq_work_queue(&sweep_irq_work);
+}
+
+static int __init start_sweeping(void)
+{
+	next_sweep = jiffies;
+	can_sweep = true;
+	if (READ_ONCE(sweep_wanted))
+		irq_work_queue(&sweep_irq_work);
+	return 0;
+}
+core_initcall(start_sweeping);
 
 /**
  * kmt_task_comm - the name of the current task
  *
- * The next allocation is likely to be by the same one: this CPU remembers it.
+ * The next allocation is likely to be by the same one: this CPU remembers it,
+ * also if there is no room for it.
  *
- * Context: task.
+ * Context: task, interrupts off.
  * Return: a handle for struct kmt_origin.
  */
 u16 kmt_task_comm(void)
 {
+	struct kmt_recent *recent = this_cpu_ptr(&kmt_recent);
 	struct kmt_name name = kmt_task_name();
-	struct kmt_recent *recent;
-	unsigned long flags;
-	u16 comm;
 
-	local_irq_save(flags);
-	recent = this_cpu_ptr(&kmt_recent);
-	if (kmt_same_name(&recent->name, &name)) {
-		comm = recent->comm;
-	} else {
-		comm = intern(&name);
-		if (comm != KMT_COMM_NONE) {
-			recent->name = name;
-			recent->comm = comm;
-		}
+	lockdep_assert_irqs_disabled();
+	if (!kmt_same_name(&recent->name, &name)) {
+		recent->name = name;
+		/* Pairs with use_names(). */
+		smp_store_release(&recent->comm, intern(name));
 	}
-	local_irq_restore(flags);
-	return comm;
+	return recent->comm;
 }
 
 /**
@@ -156,18 +431,25 @@ u16 kmt_task_comm(void)
  * @caller: its return address
  * @gfp: flags of the allocation
  *
- * Context: any but NMI.
+ * Interrupts have no task.
+ *
+ * Context: any but NMI; kmt_hold_names() was called.
  */
 void kmt_origin(struct kmt_origin *origin, unsigned long fp,
 		unsigned long caller, gfp_t gfp)
 {
+	unsigned long flags;
+
 	origin->stack = kmt_stack_save(fp, caller, gfp);
 	origin->born = jiffies;
 	if (unlikely(in_hardirq() || in_serving_softirq())) {
 		origin->pid = 0;
-		origin->comm = irq_name();
+		origin->comm = in_hardirq() ? KMT_COMM_HARDIRQ :
+					      KMT_COMM_SOFTIRQ;
 	} else {
 		origin->pid = current->pid;
+		local_irq_save(flags);
 		origin->comm = kmt_task_comm();
+		local_irq_restore(flags);
 	}
 }

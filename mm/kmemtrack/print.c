@@ -398,10 +398,14 @@ int kmt_log_address(unsigned long addr)
 	char text[160];
 
 	addr = kmt_untag(addr);
+	/* The name of the task stays. */
+	down_read(&kmt_reports_sem);
 	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) &&
 	    !kmt_lookup(&kmt_core, KMT_PERCPU, addr, &o) &&
-	    !kmt_lookup(&kmt_core, KMT_PHYS, addr, &o))
+	    !kmt_lookup(&kmt_core, KMT_PHYS, addr, &o)) {
+		up_read(&kmt_reports_sem);
 		return -EINVAL;
+	}
 	kmt_log_name(&name, o.addr);
 	describe(&o, text, sizeof(text));
 	pr_info("object %s (size %lu):\n", name.text, o.size);
@@ -411,5 +415,6 @@ int kmt_log_address(unsigned long addr)
 	pr_info("  state: %s\n", text);
 	pr_info("  backtrace:\n");
 	kmt_print_trace(NULL, pr_fmt("    "), o.stack);
+	up_read(&kmt_reports_sem);
 	return 0;
 }

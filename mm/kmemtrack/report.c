@@ -31,13 +31,15 @@ static DEFINE_MUTEX(reports_mutex);
 DECLARE_RWSEM(kmt_reports_sem);
 
 /**
- * kmt_reports_replace - replace backtraces in the copies of leaks
- * @replace: called with a handle, returns the one that is to be in its place
- * @arg: for @replace
+ * kmt_reports_for_each - call a function for each copy of a leak's record
+ * @fn: may change it
+ * @arg: for @fn
  *
- * Context: may sleep. What is copied afterwards has been replaced already.
+ * Context: may sleep. What is copied afterwards is copied from the records as
+ * they are then.
  */
-void kmt_reports_replace(u32 (*replace)(void *arg, u32 stack), void *arg)
+void kmt_reports_for_each(void (*fn)(void *arg, struct kmt_object *o),
+			  void *arg)
 {
 	struct kmt_report *report;
 	unsigned long i;
@@ -46,9 +48,7 @@ void kmt_reports_replace(u32 (*replace)(void *arg, u32 stack), void *arg)
 	mutex_lock(&reports_mutex);
 	list_for_each_entry(report, &reports, list) {
 		for (i = 0; i < report->nr; i++) {
-			u32 *stack = &report->leaks[i].o.stack;
-
-			*stack = replace(arg, *stack);
+			fn(arg, &report->leaks[i].o);
 			cond_resched();
 		}
 	}

@@ -90,5 +90,6 @@ int kmt_stats_show(struct seq_file *seq, void *v)
 	show(seq, "lost_atomic", atomic_long_read(&kmt_lost_atomic));
 	show(seq, "lost_early", atomic_long_read(&kmt_lost_early));
 	show(seq, "lost_backtraces", atomic_long_read(&kmt_lost_traces));
+	show(seq, "lost_names", atomic_long_read(&kmt_lost_names));
 	return 0;
 }
