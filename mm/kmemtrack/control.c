@@ -6,7 +6,6 @@
 
 #include <linux/printk.h>
 #include <linux/sched.h>
-#include <linux/string.h>
 
 #include "mark.h"
 #include "report.h"
@@ -71,13 +70,14 @@ static int switch_to(bool on)
 {
 	bool was = kmt_tracking();
 	int ret = locked(on ? switch_on : switch_off, 0);
+	struct kmt_log_task task;
 
 	if (ret || was == on)
 		return ret;
-	pr_info_ratelimited("tracking switched %s by \"%*pE\", pid %d\n",
+	pr_info_ratelimited("tracking switched %s by \"%s\", pid %d\n",
 			    on ? "on" : "off",
-			    (int)strnlen(current->comm, TASK_COMM_LEN),
-			    current->comm, task_pid_nr(current));
+			    kmt_log_task(&task, current->comm),
+			    task_pid_nr(current));
 	return 0;
 }
 

@@ -344,7 +344,12 @@ struct kmt_log_name {
 	char text[2 * sizeof(long) + 3];
 };
 
+struct kmt_log_task {
+	char text[4 * TASK_COMM_LEN];
+};
+
 void kmt_log_name(struct kmt_log_name *name, unsigned long addr);
+const char *kmt_log_task(struct kmt_log_task *name, const char *comm);
 void kmt_log_new(void);
 void kmt_log_found(unsigned long fresh, unsigned long leaks);
 int kmt_log_address(unsigned long addr);

@@ -9,13 +9,18 @@
 #include <linux/printk.h>
 #include <linux/seq_file.h>
 #include <linux/stackdepot.h>
+#include <linux/string_helpers.h>
 
-#include "../slab.h"
 #include "report.h"
 
 #define KMT_FORMAT	1
 
 #define KMT_ROW		16
+
+/* For names that users choose: all but printable ASCII, and some of that. */
+#define KMT_ESCAPE	(ESCAPE_OCTAL | ESCAPE_NAP | ESCAPE_APPEND)
+#define KMT_IN_QUOTES	"\"\\"
+#define KMT_IN_LIST	"\"\\ ,"
 
 static void print_frame(struct seq_file *seq, const char *indent,
 			unsigned long pc)
@@ -68,24 +73,6 @@ void kmt_print_dump(struct seq_file *seq, const char *indent,
 static unsigned long ms_since(u32 born)
 {
 	return jiffies_to_msecs((u32)jiffies - born);
-}
-
-/* The cache a block is from, if it lies in one. */
-static const char *cache_name(const struct kmt_object *o)
-{
-	const struct kmem_cache *cache = NULL;
-	struct slab *slab;
-
-	if (kmt_space(o) == KMT_PERCPU)
-		return "percpu";
-	if (is_vmalloc_or_module_addr((void *)o->addr))
-		return "vmalloc";
-	if (!virt_addr_valid((void *)o->addr))
-		return "?";
-	slab = virt_to_slab((void *)o->addr);
-	if (slab)
-		cache = slab->slab_cache;
-	return cache ? cache->name : "pages";
 }
 
 /* How the last scan came to its verdict. */
@@ -165,12 +152,28 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 		seq_puts(seq, "off\n");
 }
 
-/* A task can give itself any name: it is not to look like another line. */
+/**
+ * kmt_log_task - how a line shows the name of a task
+ * @name: filled in
+ * @comm: the name; a task can give itself any
+ *
+ * Return: what is to stand between quotes.
+ */
+const char *kmt_log_task(struct kmt_log_task *name, const char *comm)
+{
+	int len = string_escape_mem(comm, strnlen(comm, TASK_COMM_LEN),
+				    name->text, sizeof(name->text) - 1,
+				    KMT_ESCAPE, KMT_IN_QUOTES);
+
+	name->text[min_t(int, len, sizeof(name->text) - 1)] = '\0';
+	return name->text;
+}
+
 static void print_comm(struct seq_file *seq, u16 comm)
 {
-	seq_putc(seq, '"');
-	seq_escape(seq, kmt_comm(comm), "\n\"\\");
-	seq_putc(seq, '"');
+	struct kmt_log_task task;
+
+	seq_printf(seq, "\"%s\"", kmt_log_task(&task, kmt_comm(comm)));
 }
 
 static void print_tasks(struct seq_file *seq, const struct kmt_group *g)
@@ -211,9 +214,12 @@ void kmt_print_site(struct seq_file *seq, const struct kmt_report *report,
 	new = &report->leaks[g->first + g->sum.nr - 1];
 	age = ms_since(old->o.born);
 	last = ms_since(new->o.born);
-	seq_printf(seq, "\nleak: %lu objects, %lu bytes (%lu direct, %lu indirect), %s, size %lu",
+	seq_printf(seq, "\nleak: %lu objects, %lu bytes (%lu direct, %lu indirect), ",
 		   g->sum.nr, g->sum.bytes, g->sum.nr - g->sum.indirect,
-		   g->sum.indirect, cache_name(&old->o), old->o.size);
+		   g->sum.indirect);
+	seq_escape_mem(seq, g->cache, strlen(g->cache), KMT_ESCAPE,
+		       KMT_IN_LIST);
+	seq_printf(seq, ", size %lu", old->o.size);
 	if (g->first == g->leader && g->all.nr > g->sum.nr)
 		seq_printf(seq, "; in all %lu direct, %lu indirect, %lu bytes",
 			   g->all.nr - g->all.indirect, g->all.indirect,
@@ -271,17 +277,19 @@ static u32 trace_crc(u32 stack)
 void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 {
 	const struct kmt_object *o = &leak->o;
+	struct kmt_log_task task;
 	struct kmt_log_name name;
 	char cpu[24] = "";
 
 	down_read(&kmt_reports_sem);
+	kmt_log_task(&task, kmt_comm(o->comm));
 	if (kmt_space(o) == KMT_PERCPU)
 		snprintf(cpu, sizeof(cpu), " on cpu %d", leak->cpu);
 	if (seq) {
 		seq_printf(seq, "unreferenced object 0x%08lx (size %lu):\n",
 			   o->addr, o->size);
 		seq_printf(seq, "  comm \"%s\", pid %d, jiffies %lu\n",
-			   kmt_comm(o->comm), o->pid, kmt_when(o->born));
+			   task.text, o->pid, kmt_when(o->born));
 		seq_printf(seq, "  hex dump (first %u bytes%s):\n",
 			   leak->dumped, cpu);
 		kmt_print_dump(seq, "    ", leak);
@@ -291,8 +299,8 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 		kmt_log_name(&name, o->addr);
 		pr_info("unreferenced object %s (size %lu):\n", name.text,
 			o->size);
-		pr_info("  comm \"%s\", pid %d, jiffies %lu\n",
-			kmt_comm(o->comm), o->pid, kmt_when(o->born));
+		pr_info("  comm \"%s\", pid %d, jiffies %lu\n", task.text,
+			o->pid, kmt_when(o->born));
 		pr_info("  backtrace (crc %x):\n", trace_crc(o->stack));
 	}
 	kmt_print_trace(seq, seq ? "    " : pr_fmt("    "), o->stack);
@@ -394,6 +402,7 @@ static void log_references(const struct kmt_object *o)
 int kmt_log_address(unsigned long addr)
 {
 	struct kmt_log_name name;
+	struct kmt_log_task task;
 	struct kmt_object o;
 	char text[160];
 
@@ -409,8 +418,8 @@ int kmt_log_address(unsigned long addr)
 	kmt_log_name(&name, o.addr);
 	describe(&o, text, sizeof(text));
 	pr_info("object %s (size %lu):\n", name.text, o.size);
-	pr_info("  comm \"%s\", pid %d, jiffies %lu\n", kmt_comm(o.comm),
-		o.pid, kmt_when(o.born));
+	pr_info("  comm \"%s\", pid %d, jiffies %lu\n",
+		kmt_log_task(&task, kmt_comm(o.comm)), o.pid, kmt_when(o.born));
 	log_references(&o);
 	pr_info("  state: %s\n", text);
 	pr_info("  backtrace:\n");

@@ -11,8 +11,10 @@
 #include <linux/overflow.h>
 #include <linux/printk.h>
 #include <linux/sort.h>
+#include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
+#include "../slab.h"
 #include "report.h"
 
 /*
@@ -292,6 +294,48 @@ static void count_tasks(const struct kmt_report *report, struct kmt_group *g,
 	}
 }
 
+/*
+ * What is at @addr, where there is a live record: so the block was not freed,
+ * and its cache is there. If its free was not told of, nothing of that is sure.
+ * @name is left as it is, or made "?", if it cannot be read.
+ */
+static void copy_cache_name(char *name, unsigned long addr)
+{
+	const char *from = "vmalloc";
+	struct slab *slab;
+
+	if (!is_vmalloc_or_module_addr((void *)addr)) {
+		if (!virt_addr_valid((void *)addr))
+			return;
+		from = "pages";
+		slab = virt_to_slab((void *)addr);
+		if (slab && get_kernel_nofault(from, &slab->slab_cache->name))
+			return;
+	}
+	if (strncpy_from_kernel_nofault(name, from, KMT_CACHE_NAME) < 0)
+		strscpy(name, "?", KMT_CACHE_NAME);
+}
+
+/* The cache may be gone when the report is read. */
+static void name_cache(struct kmt_group *g, const struct kmt_object *o)
+{
+	const struct kmt_object *now;
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	if (kmt_space(o) == KMT_PERCPU) {
+		strscpy(g->cache, "percpu", sizeof(g->cache));
+		return;
+	}
+	strscpy(g->cache, "?", sizeof(g->cache));
+	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &tree, &flags);
+	if (!now)
+		return;
+	if (now->addr == o->addr && (now->flags & KMT_LEAK))
+		copy_cache_name(g->cache, o->addr);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
 static void sum_record(const struct kmt_report *report, struct kmt_group *g,
 		       u32 *count)
 {
@@ -300,6 +344,7 @@ static void sum_record(const struct kmt_report *report, struct kmt_group *g,
 	for (i = 0; i < nr; i++)
 		add_leak(&g->sum, &report->leaks[g->first + i].o);
 	count_tasks(report, g, count);
+	name_cache(g, &report->leaks[g->first].o);
 }
 
 /* Whether leaks of two records hang on the same site. */

@@ -63,6 +63,9 @@ struct kmt_task_sum {
 	u16 comm;
 };
 
+/* Bytes of the name of a slab cache that are kept. */
+#define KMT_CACHE_NAME	48
+
 /**
  * struct kmt_group - a record: leaks of one site that hang on leaks of one site
  * @first: index of the oldest of them
@@ -71,6 +74,7 @@ struct kmt_task_sum {
  * @leader: index of the first leak of the first of these records
  * @tasks: the names that most of them are from
  * @names: how many names there are
+ * @cache: name of the slab cache that the oldest is from, or what it is instead
  */
 struct kmt_group {
 	unsigned long first;
@@ -79,6 +83,7 @@ struct kmt_group {
 	unsigned long leader;
 	struct kmt_task_sum tasks[KMT_TASKS];
 	unsigned int names;
+	char cache[KMT_CACHE_NAME];
 };
 
 /**

@@ -195,6 +195,29 @@ slow_reader()
 check "a report that is being read keeps its names" slow_reader
 rmmod test_kmemtrack_twin_b 2>/dev/null
 
+caches()
+{
+	sed -n 's/^leak: .* indirect), \([^,]*\), size .*/\1/p' "$@" | sort -u
+}
+
+# The blocks are freed, and their caches destroyed, before they are printed.
+gone_caches()
+{
+	start && inject "leak cache 20" && inject "leak cache-ctor 20" && scan || return
+	caches "$REPORT" >"$T/caches"
+	exec 3<"$REPORT"
+	read -r head <&3
+	inject reap && rmmod test_kmemtrack
+	rc=$?
+	caches >"$T/caches.later" <&3
+	exec 3<&-
+	load || return
+	cat "$T/caches"
+	[ $rc = 0 ] && grep -q tk_ "$T/caches" &&
+		diff "$T/caches" "$T/caches.later"
+}
+check "a report that is being read keeps names of caches" gone_caches
+
 # use_twin <twin>: loaded, told to leak, and removed
 use_twin()
 {

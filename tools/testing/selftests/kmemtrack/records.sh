@@ -142,6 +142,31 @@ task()
 }
 check "name and number of a process that is gone" task
 
+# A process may have any name: in no output is there a line, or a quote, of it
+# that is not escaped.
+hostile()
+{
+	start && put "$REPORT" verbose=on || return
+	dmesg -c >/dev/null
+	sh -c "printf 'a\\nunref\"b\\\\\033c' >/proc/\$\$/comm
+		echo leak caller 20 >$INJECT"
+	scan && truth
+	rc=$?
+	put "$REPORT" "dump=$(awk '{ print $2; exit }' "$T/truth")" || rc=1
+	put "$REPORT" verbose=off
+	dmesg >"$T/log"
+	cat "$T/report" "$REPORT" "$T/log" >"$T/all.shown"
+	grep comm "$T/all.shown"
+	name='a\\012unref\\042b\\134\\033c'
+	[ $rc = 0 ] && judge && ! grep -a "^unref\"b" "$T/all.shown" &&
+		has caller "^  comm \"$name\", pid [0-9]*, jiffies" &&
+		grep -q "comm \"$name\" pid [0-9]*\$" "$REPORT" &&
+		grep -q "tasks \"$name\" [0-9]*\$" "$REPORT" &&
+		grep -q "kmemleak:   comm \"$name\", pid" "$T/log" &&
+		grep -q "kmemtrack:   comm \"$name\", pid" "$T/log"
+}
+check "what a process calls itself is escaped" hostile
+
 # after <pattern>: the frames behind the one of that name, line by line
 after()
 {
