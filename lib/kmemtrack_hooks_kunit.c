@@ -10,6 +10,7 @@
 #include <linux/irq_work.h>
 #include <linux/kfence.h>
 #include <linux/kmemleak.h>
+#include <linux/kmsg_dump.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/slab.h>
@@ -103,15 +104,41 @@ static long count_of(enum kmt_event ev)
 	return atomic_long_read(&kmt_core.events[ev]);
 }
 
+/* How many lines of the log have this in them. */
+static unsigned int lines_logged(const char *text)
+{
+	static char line[512];
+	struct kmsg_dump_iter iter;
+	unsigned int nr = 0;
+	size_t len;
+
+	kmsg_dump_rewind(&iter);
+	while (kmsg_dump_get_line(&iter, false, line, sizeof(line), &len))
+		nr += !!strnstr(line, text, len);
+	return nr;
+}
+
 /* What is freed that is not, or no longer, a block is told from the rest. */
 static void wrong_frees(struct kunit *test)
 {
-	char *p = kmalloc(100, GFP_KERNEL);
+	char *p = kmalloc(100, GFP_KERNEL), address[20];
 	long inside = count_of(KMT_EV_FREE_INSIDE);
 	long twice = count_of(KMT_EV_FREE_TWICE);
+	const char *warning = "an address inside a block was freed";
+	unsigned int told = lines_logged(warning), tries;
+	unsigned long flags;
 
 	expect_block(test, p, 100, 1);
+	/* The caller may hold a lock: nothing is printed there. */
+	local_irq_save(flags);
 	kmemleak_free(p + 8);
+	KUNIT_EXPECT_EQ(test, lines_logged(warning), told);
+	local_irq_restore(flags);
+	for (tries = 0; tries < 100 && lines_logged(warning) == told; tries++)
+		msleep(100);
+	KUNIT_EXPECT_EQ(test, lines_logged(warning), told + 1);
+	snprintf(address, sizeof(address), "%lx", kmt_untag((unsigned long)p));
+	KUNIT_EXPECT_EQ(test, lines_logged(address), 0);
 	KUNIT_EXPECT_EQ(test, count_of(KMT_EV_FREE_INSIDE), inside + 1);
 	expect_block(test, p, 100, 1);
 	kmemleak_free(p);

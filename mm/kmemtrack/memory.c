@@ -238,49 +238,84 @@ static void kick_refill(struct irq_work *work)
 static DEFINE_IRQ_WORK(refill_irq_work, kick_refill);
 
 /* Interrupts and workers come up late in boot. */
-static bool can_refill __ro_after_init;
+static bool can_defer __ro_after_init;
 
 static void pool_low(struct kmt_core *core)
 {
-	if (can_refill)
+	if (can_defer)
 		irq_work_queue(&refill_irq_work);
 }
 
-static int __init start_refill(void)
-{
-	can_refill = true;
-	schedule_work(&refill_work);
-	return 0;
-}
-core_initcall(start_refill);
+/**
+ * struct kmt_side - a block that a warning is about
+ * @hidden: its address, inverted: it is no reference; 0 if there is no block
+ * @size: its bytes
+ * @stack: who allocated it
+ * @pid: the same
+ */
+struct kmt_side {
+	unsigned long hidden;
+	unsigned long size;
+	u32 stack;
+	s32 pid;
+};
 
-static void print_side(const char *what, const struct kmt_object *o)
-{
-	struct kmt_log_name name;
+enum kmt_slot_state {
+	KMT_SLOT_FREE,
+	KMT_SLOT_TAKEN,
+	KMT_SLOT_READY,
+};
 
+/**
+ * struct kmt_warning - what is to be printed by print_warnings()
+ * @state: enum kmt_slot_state
+ * @ev: what happened
+ * @old: the block that was there
+ * @new: the one that came
+ * @comm: who was at it, if no new block tells
+ * @pid: the same
+ * @nr: the same: entries in its backtrace
+ * @entries: the backtrace
+ */
+struct kmt_warning {
+	atomic_t state;
+	enum kmt_event ev;
+	struct kmt_side old;
+	struct kmt_side new;
+	char comm[TASK_COMM_LEN];
+	pid_t pid;
+	unsigned int nr;
+	unsigned long entries[CONFIG_KMEMTRACK_STACK_DEPTH];
+};
+
+/* Warnings in a minute. */
+#define KMT_WARNINGS	3
+
+static struct kmt_warning warnings[KMT_WARNINGS];
+
+static void note_side(struct kmt_side *side, const struct kmt_object *o)
+{
+	*side = (struct kmt_side){};
 	if (!o)
 		return;
-	kmt_log_name(&name, o->addr);
-	pr_warn("kmemtrack: %s block %s, %lu bytes, pid %d\n", what,
-		name.text, o->size, o->pid);
-	if (o->stack)
-		stack_depot_print(o->stack);
+	side->hidden = ~o->addr;
+	side->size = o->size;
+	side->stack = o->stack;
+	side->pid = o->pid;
 }
 
-/* Who is at it, if no new block tells. */
-static void print_here(void)
+/* Nobody has asked for it: so no addresses are shown. */
+static void print_side(const char *what, const struct kmt_side *side)
 {
-	unsigned long entries[CONFIG_KMEMTRACK_STACK_DEPTH];
-	unsigned int nr = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
-
-	pr_warn("kmemtrack: by \"%s\", pid %d\n", current->comm,
-		current->pid);
-	stack_trace_print(entries, nr, 0);
+	if (!side->hidden)
+		return;
+	pr_warn("kmemtrack: %s block %p, %lu bytes, pid %d\n", what,
+		(void *)~side->hidden, side->size, side->pid);
+	if (side->stack)
+		stack_depot_print(side->stack);
 }
 
-static void warn_event(struct kmt_core *core, enum kmt_event ev,
-		       const struct kmt_object *old,
-		       const struct kmt_object *new)
+static void print_warning(const struct kmt_warning *w)
 {
 	static const char * const what[KMT_NR_EVENTS] = {
 		[KMT_EV_OVERLAP] = "a block was allocated where another one lives",
@@ -288,16 +323,75 @@ static void warn_event(struct kmt_core *core, enum kmt_event ev,
 		[KMT_EV_FREE_INSIDE] = "an address inside a block was freed",
 		[KMT_EV_FREE_TWICE] = "a block was freed twice",
 	};
-	static DEFINE_RATELIMIT_STATE(limit, 60 * HZ, 3);
+	struct kmt_log_task task;
+
+	pr_warn("kmemtrack: %s\n", what[w->ev]);
+	print_side("old", &w->old);
+	print_side("new", &w->new);
+	if (!w->nr)
+		return;
+	pr_warn("kmemtrack: by \"%s\", pid %d\n",
+		kmt_log_task(&task, w->comm), w->pid);
+	stack_trace_print(w->entries, w->nr, 0);
+}
+
+static void print_warnings(struct work_struct *work)
+{
+	unsigned int i;
+
+	for (i = 0; i < KMT_WARNINGS; i++) {
+		/* Pairs with warn_event(). */
+		if (atomic_read_acquire(&warnings[i].state) != KMT_SLOT_READY)
+			continue;
+		print_warning(&warnings[i]);
+		atomic_set_release(&warnings[i].state, KMT_SLOT_FREE);
+	}
+}
+
+static DECLARE_WORK(warn_work, print_warnings);
+
+static void kick_warnings(struct irq_work *work)
+{
+	schedule_work(&warn_work);
+}
+
+static DEFINE_IRQ_WORK(warn_irq_work, kick_warnings);
+
+/* The allocators' caller may hold locks under which nothing is to be printed. */
+static void warn_event(struct kmt_core *core, enum kmt_event ev,
+		       const struct kmt_object *old,
+		       const struct kmt_object *new)
+{
+	static struct ratelimit_state limit =
+		RATELIMIT_STATE_INIT_FLAGS(limit, 60 * HZ, KMT_WARNINGS,
+					   RATELIMIT_MSG_ON_RELEASE);
+	struct kmt_warning *w = warnings;
 
 	if (!__ratelimit(&limit))
 		return;
-	pr_warn("kmemtrack: %s\n", what[ev]);
-	print_side("old", old);
-	print_side("new", new);
-	if (!new)
-		print_here();
+	while (atomic_cmpxchg(&w->state, KMT_SLOT_FREE, KMT_SLOT_TAKEN) !=
+	       KMT_SLOT_FREE)
+		if (++w == warnings + KMT_WARNINGS)
+			return;
+	w->ev = ev;
+	note_side(&w->old, old);
+	note_side(&w->new, new);
+	memcpy(w->comm, current->comm, TASK_COMM_LEN);
+	w->pid = current->pid;
+	w->nr = new ? 0 : stack_trace_save(w->entries, ARRAY_SIZE(w->entries), 1);
+	atomic_set_release(&w->state, KMT_SLOT_READY);
+	if (can_defer)
+		irq_work_queue(&warn_irq_work);
 }
+
+static int __init start_workers(void)
+{
+	can_defer = true;
+	schedule_work(&refill_work);
+	schedule_work(&warn_work);
+	return 0;
+}
+core_initcall(start_workers);
 
 static bool relax(struct kmt_marker *m)
 {

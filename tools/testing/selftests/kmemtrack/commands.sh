@@ -309,11 +309,12 @@ verbose()
 }
 check "verbose: leaks are in the log" verbose
 
-# Where users may not see addresses the log has none of what was lost.
+# restricted <kptr_restrict>: where users may not see addresses the log has none
+# of what was lost
 restricted()
 {
 	start && taken "$REPORT" "verbose=on" && inject "leak cache 20" &&
-		put /proc/sys/kernel/kptr_restrict 1 || return
+		put /proc/sys/kernel/kptr_restrict "$1" || return
 	dmesg -c >/dev/null
 	scan && truth
 	echo "dump=$(awk '{ print $2; exit }' "$T/truth")" >"$REPORT"
@@ -326,7 +327,9 @@ restricted()
 	awk '{ print substr($2, 3) }' "$T/truth" >"$T/addresses"
 	! grep -iFf "$T/addresses" "$T/log"
 }
-check "verbose: no addresses where kptr_restrict forbids" restricted
+for mode in 1 2; do
+	check "verbose: no addresses where kptr_restrict is $mode" restricted $mode
+done
 
 # begin_wait <ms>: a lost block that a scan waits for
 begin_wait()
