@@ -5,6 +5,7 @@
  */
 #include <kunit/test.h>
 #include <linux/completion.h>
+#include <linux/cpu.h>
 #include <linux/cred.h>
 #include <linux/delay.h>
 #include <linux/irq_work.h>
@@ -623,6 +624,23 @@ static void task_names(struct kunit *test)
 	set_task_comm(current, was);
 }
 
+/* Memory is spent on CPUs that have come up, not on all that could. */
+static void tables_of_cpus(struct kunit *test)
+{
+	unsigned int cpu;
+
+	cpus_read_lock();
+	for (cpu = 0; cpu < kmt_core.pool.nr_caches; cpu++) {
+		const bool has = kmt_core.pool.caches[cpu].hints;
+
+		if (!cpu_possible(cpu) || !cpu_present(cpu))
+			KUNIT_EXPECT_FALSE(test, has);
+		else if (cpu_online(cpu))
+			KUNIT_EXPECT_TRUE(test, has);
+	}
+	cpus_read_unlock();
+}
+
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(slab_blocks),
 	KUNIT_CASE(cache_blocks),
@@ -638,6 +656,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(cleared_pages),
 	KUNIT_CASE(untracked_ends),
 	KUNIT_CASE(own_pages),
+	KUNIT_CASE(tables_of_cpus),
 	KUNIT_CASE_SLOW(task_names),
 #ifdef CONFIG_KFENCE
 	KUNIT_CASE_SLOW(kfence_callbacks),

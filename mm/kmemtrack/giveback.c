@@ -24,37 +24,34 @@ static DEFINE_PER_CPU(struct kmt_object **, unused_hints);
 unsigned long kmt_pages_given_back;
 
 /**
- * kmt_remember_cells - let CPUs remember what they allocated and freed last
+ * kmt_remember_cells - let a CPU remember what it allocated and freed last
+ * @cpu: its number
  *
- * Without memory for it, a CPU does without.
+ * Without memory for it, the CPU does without.
  *
- * Context: kmt_scan_mutex held, may sleep; or early boot.
+ * Context: cpus_read_lock() held, or @cpu is about to come up, may sleep; or
+ * early boot.
  */
-void kmt_remember_cells(void)
+void kmt_remember_cells(unsigned int cpu)
 {
-	unsigned int cpu;
+	struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
 
-	for (cpu = 0; cpu < kmt_core.pool.nr_caches; cpu++) {
-		struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
-
-		if (!cache->hints)
-			WRITE_ONCE(cache->hints,
-				   kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
-						 KMT_HINT_ORDER));
-	}
+	if (!cache->hints)
+		WRITE_ONCE(cache->hints, kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
+						       KMT_HINT_ORDER));
 }
 
 /**
  * kmt_forget_cells - give back what kmt_remember_cells() took
  *
- * Context: kmt_scan_mutex held, may sleep.
+ * Context: kmt_scan_mutex held, may sleep; kmt_traces_off() was called.
  */
 void kmt_forget_cells(void)
 {
 	unsigned int cpu;
 
 	lockdep_assert_held(&kmt_scan_mutex);
-	for (cpu = 0; cpu < kmt_core.pool.nr_caches; cpu++) {
+	for_each_possible_cpu(cpu) {
 		struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
 
 		per_cpu(unused_hints, cpu) = cache->hints;
@@ -62,7 +59,7 @@ void kmt_forget_cells(void)
 	}
 	/* They are used with interrupts off. */
 	synchronize_rcu();
-	for (cpu = 0; cpu < kmt_core.pool.nr_caches; cpu++)
+	for_each_possible_cpu(cpu)
 		kmt_own_free(per_cpu(unused_hints, cpu), KMT_HINT_ORDER);
 }
 

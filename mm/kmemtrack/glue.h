@@ -262,7 +262,7 @@ static inline bool kmt_should_fail(size_t bytes)
 /* giveback.c: memory that is not needed any more */
 extern struct rw_semaphore kmt_walk_sem;
 extern unsigned long kmt_pages_given_back;
-void kmt_remember_cells(void);
+void kmt_remember_cells(unsigned int cpu);
 void kmt_forget_cells(void);
 void kmt_give_back(unsigned long keep);
 

@@ -207,6 +207,9 @@ bool __ref kmt_wake(void)
 {
 	switch (READ_ONCE(kmt_state)) {
 	case KMT_UNBORN:
+		/* The only cache there is yet is that of CPU 0. */
+		if (smp_processor_id())
+			return false;
 		/* Only in early boot: kmemtrack_init() leaves another state. */
 		start_early();
 		return true;
@@ -270,7 +273,7 @@ static int __init set_up(void)
 			       get_order(nr_cpu_ids * sizeof(*caches)));
 	if (!caches)
 		return -ENOMEM;
-	caches[0] = first_caches[0];
+	caches[smp_processor_id()] = first_caches[0];
 	kmt_core.pool.caches = caches;
 	kmt_core.pool.nr_caches = nr_cpu_ids;
 	kmt_core.pool.low = KMT_RESERVE;
@@ -358,8 +361,10 @@ static void forget(void)
  */
 void __init kmemtrack_init(void)
 {
-	if (kmt_state == KMT_UNBORN)
+	if (kmt_state == KMT_UNBORN) {
 		start_early();
+		kmt_note_untracked();
+	}
 	kmt_note_early_use();
 	early_grown = kmt_grown;
 	/* The array is about to go. */
@@ -374,7 +379,6 @@ void __init kmemtrack_init(void)
 	}
 	if (want_on) {
 		add_roots();
-		kmt_remember_cells();
 		kmt_traces_on();
 		kmt_state = KMT_ON;
 		static_branch_enable(&kmemtrack_key);
@@ -420,7 +424,6 @@ int kmt_switch_on(void)
 	ret = furnish();
 	if (ret)
 		return ret;
-	kmt_remember_cells();
 	fill_reserve();
 	/*
 	 * Hooks are switched on one by one: a block whose allocation is told

@@ -100,10 +100,13 @@ static void begin_block(struct kmt_page_walk *w, struct page *page,
 /* Behind a stack that waits for a grace period. */
 static void mark_stack_head(struct kmt_marker *m, struct page *page)
 {
-	struct callback_head *head = page_address(page);
-	unsigned long next = (unsigned long)READ_ONCE_NOCHECK(head->next);
+	const struct callback_head *head = page_address(page);
+	unsigned long next;
 
-	kmt_mark_words(m, &next, 1);
+	/* The stack may be freed by now, and its pages unmapped. */
+	if (kmt_env_read(&next, kmt_untag((unsigned long)&head->next),
+			 sizeof(next)))
+		kmt_mark_words(m, &next, 1);
 }
 
 static void walk_slab(struct kmt_page_walk *w, struct page *page)

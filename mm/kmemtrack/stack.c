@@ -194,21 +194,24 @@ u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
 }
 
 /*
- * Without memory for a table, or frame records, all traces of the CPU are the
- * unwinder's.
+ * What a CPU that comes up, or is, remembers. Without memory for a table, or
+ * frame records, all traces of the CPU are the unwinder's.
  */
 static int give_table(unsigned int cpu)
 {
 	struct kmt_trace_set **sets = per_cpu_ptr(&kmt_recent.sets, cpu);
 	gfp_t gfp = GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY;
 
-	if (KMT_FRAME_RECORDS && wanted && !*sets)
+	if (!wanted)
+		return 0;
+	kmt_remember_cells(cpu);
+	if (KMT_FRAME_RECORDS && !*sets)
 		WRITE_ONCE(*sets, kmt_own_alloc(gfp, KMT_TRACE_ORDER));
 	return 0;
 }
 
 /**
- * kmt_traces_on - keep traces
+ * kmt_traces_on - keep traces, and let the CPUs that are up remember cells
  *
  * Context: kmt_scan_mutex held, may sleep; or early boot.
  */
