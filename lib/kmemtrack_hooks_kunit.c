@@ -624,6 +624,36 @@ static void task_names(struct kunit *test)
 	set_task_comm(current, was);
 }
 
+/* A name that was looked up stays while it is held, and no longer. */
+static void held_names(struct kunit *test)
+{
+	char was[TASK_COMM_LEN];
+	unsigned long flags;
+	unsigned int tries;
+	int held;
+	u16 comm;
+
+	get_task_comm(was, current);
+	held = kmt_hold_names();
+	set_task_comm(current, "held");
+	local_irq_save(flags);
+	comm = kmt_task_comm();
+	local_irq_restore(flags);
+	use_up_names(test, NAMES / 10, 1000);
+	/* A sweep that does not wait would have ended. */
+	msleep(3000);
+	KUNIT_EXPECT_STREQ(test, kmt_comm(comm), "held");
+	kmt_release_names(held);
+	for (tries = 0; tries < 60; tries++) {
+		use_up_names(test, NAMES / 10, 1000);
+		if (strcmp(kmt_comm(comm), "held"))
+			break;
+		msleep(1000);
+	}
+	KUNIT_EXPECT_LT(test, tries, 60);
+	set_task_comm(current, was);
+}
+
 /* Memory is spent on CPUs that have come up, not on all that could. */
 static void tables_of_cpus(struct kunit *test)
 {
@@ -658,6 +688,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(own_pages),
 	KUNIT_CASE(tables_of_cpus),
 	KUNIT_CASE_SLOW(task_names),
+	KUNIT_CASE_SLOW(held_names),
 #ifdef CONFIG_KFENCE
 	KUNIT_CASE_SLOW(kfence_callbacks),
 #endif

@@ -13,6 +13,7 @@
  */
 #include <linux/bitops.h>
 #include <linux/cred.h>
+#include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/init.h>
 #include <linux/irq_work.h>
@@ -24,7 +25,6 @@
 #include <linux/siphash.h>
 #include <linux/sizes.h>
 #include <linux/smp.h>
-#include <linux/srcu.h>
 #include <linux/workqueue.h>
 
 #include "glue.h"
@@ -66,8 +66,13 @@ static_assert(KMT_COMM_FIRST + KMT_NAME_SETS * KMT_NAME_WAYS <= U16_MAX);
 static struct kmt_name_set *sets;
 static hsiphash_key_t names_key __read_mostly;
 
-/* Who holds handles across places where interrupts are on. */
-DEFINE_STATIC_SRCU(names_srcu);
+/*
+ * Hooks that hold handles across places where interrupts are on, by the phase
+ * they began in. Not SRCU: on one CPU that wakes tasks, and the caller of a hook
+ * may hold locks of the scheduler.
+ */
+static atomic_t holders[2];
+static unsigned int phase;
 
 /* Allocations by tasks whose name had no place. */
 atomic_long_t kmt_lost_names;
@@ -223,13 +228,25 @@ const char *kmt_comm(u16 handle)
 /**
  * kmt_hold_names - keep the handles that are looked up from now on
  *
+ * If interrupts are off, those that were looked up since are kept, too.
+ *
  * Context: any but NMI.
  * Return: for kmt_release_names().
  */
 int kmt_hold_names(void)
 {
-	/* In early boot there are none. */
-	return READ_ONCE(sets) ? srcu_read_lock_notrace(&names_srcu) : -1;
+	unsigned long flags;
+	unsigned int now;
+
+	/* Interrupts look nothing up. */
+	if (!in_task())
+		return -1;
+	local_irq_save(flags);
+	/* Pairs with begin_sweep(): bits that it cleared before are clear. */
+	now = smp_load_acquire(&phase);
+	atomic_inc(&holders[now]);
+	local_irq_restore(flags);
+	return now;
 }
 
 /**
@@ -238,8 +255,9 @@ int kmt_hold_names(void)
  */
 void kmt_release_names(int held)
 {
+	/* Pairs with begin_sweep(): the record is in its place. */
 	if (held >= 0)
-		srcu_read_unlock_notrace(&names_srcu, held);
+		atomic_fetch_dec_release(&holders[held]);
 }
 
 /**
@@ -276,6 +294,7 @@ static void use_name_of(void *unused, struct kmt_object *o)
 /* From now on bits of @used are set by who looks a name up. */
 static void begin_sweep(void)
 {
+	const unsigned int before = phase;
 	unsigned int i;
 
 	WRITE_ONCE(sweep_wanted, false);
@@ -285,9 +304,17 @@ static void begin_sweep(void)
 		WRITE_ONCE(sets[i].used, 0);
 		raw_spin_unlock_irq(&sets[i].lock);
 	}
-	/* Handles that were looked up before are in records when this ends. */
+	/*
+	 * Handles that were looked up until now are in records, or held in this
+	 * phase, when this ends.
+	 */
 	synchronize_rcu();
-	synchronize_srcu(&names_srcu);
+	/* Pairs with kmt_hold_names(): the bits are clear. */
+	smp_store_release(&phase, !before);
+	/* When this ends nobody comes in late to the phase that is over. */
+	synchronize_rcu();
+	while (atomic_read_acquire(&holders[before]))
+		msleep(20);
 }
 
 /* Names that tasks use without looking them up, and those of records. */
