@@ -16,7 +16,10 @@
 #define KMT_SNAPSHOTS		3
 
 /* Searches, at most, as long as they acquit suspects. */
-#define KMT_SEARCHES		4
+#define KMT_SEARCHES		6
+
+/* Where no snapshot follows: searches that acquit none before it is believed. */
+#define KMT_FRUITLESS		2
 
 /* Between two marks, at least: time for a reference on the move to arrive. */
 #define KMT_SETTLE_MS	20
@@ -103,25 +106,6 @@ static void search_once(struct kmt_scan *scan)
 	scan->searches++;
 }
 
-/*
- * A reference that was on the move during the mark is found now, unless it moved
- * again: as long as that happens it is worth another try.
- */
-static void search(struct kmt_scan *scan)
-{
-	unsigned long before;
-	int left = KMT_SEARCHES;
-
-	do {
-		before = scan->verdict.suspects;
-		search_once(scan);
-		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
-	} while (scan->verdict.suspects && scan->verdict.suspects < before &&
-		 --left && !scan->m.stopped);
-	scan->searched = scan->suspects - min(scan->suspects,
-					      scan->verdict.suspects);
-}
-
 static int nap(unsigned int ms)
 {
 	long left = msecs_to_jiffies(ms);
@@ -135,19 +119,52 @@ static int nap(unsigned int ms)
 	return kmt_scan_cancelled() ? -EINTR : 0;
 }
 
+/*
+ * Acquits suspects whose references were on the move, and are found now. As long
+ * as that succeeds, and @more times after that, it is tried again.
+ */
+static int search(struct kmt_scan *scan, int more)
+{
+	unsigned long before, first = scan->verdict.suspects;
+	int left = KMT_SEARCHES, ret = 0;
+	u64 since;
+
+	while (scan->verdict.suspects && left-- && !ret && !scan->m.stopped) {
+		before = scan->verdict.suspects;
+		search_once(scan);
+		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
+		if (scan->verdict.suspects < before)
+			continue;
+		if (!more--)
+			break;
+		since = ktime_get_ns();
+		ret = nap(KMT_SETTLE_MS);
+		/* Not a time of work. */
+		scan->busy -= ktime_get_ns() - since;
+	}
+	scan->searched += first - min(first, scan->verdict.suspects);
+	return ret;
+}
+
 /* A mark after the first one; the last one decides. */
 static int confirm(struct kmt_scan *scan, bool last)
 {
 	u64 since = ktime_get_ns();
+	int ret = 0;
 
 	mark(scan);
 	kmt_revive(&scan->m, jiffies,
 		   last ? msecs_to_jiffies(kmt_tunables.min_age) : 0);
-	if (last)
+	if (last) {
+		/* References that are not aligned no mark has seen yet. */
+		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
+		ret = search(scan, KMT_FRUITLESS);
+		scan->m.sums = false;
 		judge(scan);
-	else
+	} else {
 		kmt_suspect(&scan->m, &scan->verdict);
-	return end_mark(scan, since);
+	}
+	return end_mark(scan, since) ?: ret;
 }
 
 /*
@@ -172,22 +189,6 @@ static int confirm_wait(struct kmt_scan *scan)
 			ret = confirm(scan, i == KMT_CONFIRM_MARKS);
 	}
 	return ret;
-}
-
-static int find_by_wait(struct kmt_scan *scan)
-{
-	u64 since = ktime_get_ns();
-	int ret;
-
-	mark(scan);
-	kmt_suspect(&scan->m, &scan->verdict);
-	scan->suspects = scan->verdict.suspects;
-	if (!scan->suspects) {
-		kmt_revive(&scan->m, jiffies, 0);
-		kmt_judge(&scan->m, &scan->verdict);
-	}
-	ret = end_mark(scan, since);
-	return ret || !scan->suspects ? ret : confirm_wait(scan);
 }
 
 /*
@@ -218,26 +219,38 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 	}
 }
 
-/*
- * Confirmation `snapshot`: what nothing refers to at one moment, in which
- * nothing else runs, is a leak, however young.
+/**
+ * kmt_find_leaks - mark, confirm and judge
+ * @scan: scan, prepared
+ *
+ * What nothing refers to at one moment, in which nothing else runs, is a leak,
+ * however young. Where there may be no such moment suspects are confirmed by
+ * waiting.
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ * Return: 0; -EINTR if it was given up: see kmt_scan_cancelled().
  */
-static int find_by_snapshot(struct kmt_scan *scan)
+int kmt_find_leaks(struct kmt_scan *scan)
 {
+	const bool may_stop = kmt_tunables.snapshot && kmt_tunables.max_pause;
 	unsigned long words = scan->m.words;
 	u64 since = ktime_get_ns();
 	int ret;
 
-	scan->roots.exact_later = true;
+	lockdep_assert_held(&kmt_scan_mutex);
+	scan->roots.exact_later = may_stop;
 	mark(scan);
+	words = scan->m.words - words;
 	kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
 	scan->suspects = scan->verdict.suspects;
-	words = scan->m.words - words;
-	if (scan->suspects)
-		search(scan);
-	if (scan->verdict.suspects && !scan->m.stopped)
+	search(scan, 0);
+	scan->how = KMT_BY_SNAPSHOT;
+	if (!may_stop)
+		scan->how = kmt_tunables.snapshot ? KMT_NEVER_STOP :
+						    KMT_BY_WAIT;
+	else if (scan->verdict.suspects && !scan->m.stopped)
 		scan->how = take_snapshot(scan, words);
-	if (scan->how == KMT_BY_SNAPSHOT) {
+	if (scan->how == KMT_BY_SNAPSHOT || !scan->verdict.suspects) {
 		/* Mostly there is nothing to be judged. */
 		if (scan->verdict.accused)
 			judge(scan);
@@ -248,21 +261,4 @@ static int find_by_snapshot(struct kmt_scan *scan)
 	kmt_suspect(&scan->m, &scan->verdict);
 	ret = end_mark(scan, since);
 	return ret ? ret : confirm_wait(scan);
-}
-
-/**
- * kmt_find_leaks - mark, confirm and judge
- * @scan: scan, prepared
- *
- * Context: kmt_scan_mutex held, may sleep.
- * Return: 0; -EINTR if it was given up: see kmt_scan_cancelled().
- */
-int kmt_find_leaks(struct kmt_scan *scan)
-{
-	lockdep_assert_held(&kmt_scan_mutex);
-	scan->how = KMT_BY_SNAPSHOT;
-	if (kmt_tunables.snapshot && kmt_tunables.max_pause)
-		return find_by_snapshot(scan);
-	scan->how = kmt_tunables.snapshot ? KMT_NEVER_STOP : KMT_BY_WAIT;
-	return find_by_wait(scan);
 }

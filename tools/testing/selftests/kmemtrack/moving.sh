@@ -6,14 +6,16 @@
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-[ $# -gt 0 ] || set -- call-rcu \
-	$(sed -n 's/^hold moving-/moving-/p' "$KINDS")
+# Beside scans that stop nobody a reference that never stays in one place, and is
+# not aligned, can escape: a mark does not see it, and a few searches may not.
+CONFIRM=${CONFIRM:-snapshot}
+[ $# -gt 0 ] || set -- call-rcu $(sed -n 's/^hold moving-/moving-/p' "$KINDS" |
+	grep -v "^moving-packed$([ $CONFIRM = wait ] || echo " when waiting")\$")
 
 ROUNDS=5
 SCANS=2
 
 # Snapshots only, however slow the machine is with all those threads; or none
-CONFIRM=${CONFIRM:-snapshot}
 put "$REPORT" max_pause=5000000
 put "$REPORT" confirm=$CONFIRM
 
