@@ -98,7 +98,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 
 	if (scan->verdict.leaks) {
 		scan->m.now = jiffies;
-		kmt_classify(&scan->m);
+		kmt_classify(&scan->m, scan->verdict.leaks);
 	} else {
 		kmt_report_hung(&kmt_core, NULL, 0);
 	}
