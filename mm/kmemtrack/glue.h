@@ -331,6 +331,8 @@ int kmt_log_address(unsigned long addr);
 void kmt_reports_replace(u32 (*replace)(void *arg, u32 stack), void *arg);
 void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
 		     unsigned long nr);
+void kmt_report_refresh(void);
+void kmt_report_drop(void);
 
 /* debugfs.c */
 ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,

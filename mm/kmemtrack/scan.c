@@ -102,6 +102,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	} else {
 		kmt_report_hung(&kmt_core, NULL, 0);
 	}
+	kmt_report_refresh();
 	last->made = true;
 	last->nr++;
 	last->ms = div_u64(ktime_get_ns() - since, NSEC_PER_MSEC);
@@ -133,6 +134,7 @@ static int scan_locked(unsigned long frame)
 
 	if (!kmt_tracking())
 		return -EPERM;
+	kmt_report_drop();
 	scan = alloc_scan(&order);
 	if (!scan)
 		return -ENOMEM;

@@ -264,6 +264,17 @@ tasks()
 }
 check "the tasks of a site are counted" tasks
 
+# A task can give itself any name: it makes no line of its own.
+forged()
+{
+	name=$(printf 'busybox\nunref')
+	cp /bin/busybox "$T/$name" && start &&
+		"$T/$name" sh -c "echo leak caller 5 >$INJECT" && scan &&
+		truth && judge && grammar &&
+		has caller '^  comm "busybox.012unref", pid '
+}
+check "a name of several lines" forged
+
 same_leaks()
 {
 	leaks=$(sed -n '1s/.*: \([0-9]*\) leaks.*/\1/p' "$T/grouped")
