@@ -209,6 +209,8 @@ void kmt_print_group(struct seq_file *seq, const struct kmt_group *g)
 		   g->sum.indirect);
 	print_kind(seq, old);
 	seq_printf(seq, ", size %lu", old->size);
+	if (g->least < g->most)
+		seq_printf(seq, " (%lu to %lu)", g->least, g->most);
 	if (g->leader && g->all.nr > g->sum.nr)
 		seq_printf(seq, "; in all %lu direct, %lu indirect, %lu bytes",
 			   g->all.nr - g->all.indirect, g->all.indirect,

@@ -229,10 +229,13 @@ bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak)
 	return take_leak(o, wanted, true, leak);
 }
 
+/* One line of code may ask for blocks of many sizes. */
 static struct kmt_site site_of(u32 stack, enum kmt_space space,
 			       unsigned long size)
 {
-	return (struct kmt_site){ .stack = stack, .space = space, .size = size };
+	return (struct kmt_site){
+		.stack = stack, .space = space, .size = stack ? 0 : size,
+	};
 }
 
 /* What the leak in cell @o hangs on; most are behind @hint, the one before. */
@@ -363,58 +366,62 @@ static bool is_older(const struct kmt_leak *a, const struct kmt_leak *b)
 	return a->addr < b->addr;
 }
 
-/* Adds leaks that have @sum, of which @oldest, in cell @o, is the oldest. */
-static void add_leaks(struct kmt_group *g, const struct kmt_sum *sum,
-		      struct kmt_object *o, const struct kmt_leak *oldest,
-		      u32 newest)
+/* Adds the leaks of @more, which has no tasks yet. */
+static void add_leaks(struct kmt_group *g, const struct kmt_group *more)
 {
-	if (!g->sum.nr || is_older(oldest, &g->oldest)) {
-		g->o = o;
-		g->oldest = *oldest;
+	const bool first = !g->sum.nr;
+
+	if (first || is_older(&more->oldest, &g->oldest)) {
+		g->o = more->o;
+		g->oldest = more->oldest;
 	}
-	if (!g->sum.nr || kmt_is_younger(newest, g->newest))
-		g->newest = newest;
-	add_sum(&g->sum, sum);
+	if (first || kmt_is_younger(more->newest, g->newest))
+		g->newest = more->newest;
+	if (first || more->least < g->least)
+		g->least = more->least;
+	g->most = max(g->most, more->most);
+	add_sum(&g->sum, &more->sum);
 }
 
-static bool count_leak(struct counting *c, struct kmt_object *o,
-		       const struct kmt_leak *leak)
+/* A group of its own for the leak that is @one's oldest; its key and its sum. */
+static void describe_leak(struct counting *c, struct kmt_group *one)
 {
+	const struct kmt_leak *leak = &one->oldest;
 	const bool indirect = leak->flags & KMT_INDIRECT;
-	const struct kmt_sum sum = { 1, leak->size, indirect };
-	struct kmt_group *g;
-	struct kmt_key key;
+	struct kmt_key *key = &one->key;
 
-	key.site = site_of(leak->stack, kmt_leak_space(leak), leak->size);
-	key.comm = leak->comm;
+	key->site = site_of(leak->stack, kmt_leak_space(leak), leak->size);
+	key->comm = leak->comm;
 	if (indirect)
-		c->rank = find_rank(o, c->rank);
-	if (!indirect || !c->rank || !site_of_head(c->rank->head, &key.head))
-		key.head = key.site;
-	g = group_of(c, &key);
-	if (!g)
-		return false;
-	add_leaks(g, &sum, o, leak, leak->born);
-	add_sum(&c->sum, &sum);
-	return true;
+		c->rank = find_rank(one->o, c->rank);
+	if (!indirect || !c->rank ||
+	    !site_of_head(c->rank->head, &key->head))
+		key->head = key->site;
+	one->newest = leak->born;
+	one->least = leak->size;
+	one->most = leak->size;
+	one->sum = (struct kmt_sum){ 1, leak->size, indirect };
 }
 
 static int count_leaks(struct counting *c, u16 wanted)
 {
 	struct kmt_cursor cursor = {};
-	struct kmt_leak leak = {};
-	struct kmt_object *o;
+	struct kmt_group *g, one = {};
 
-	for (; (o = kmt_next_leak(&cursor, wanted)); cursor.pos++) {
-		if (!take_leak(o, wanted, false, &leak))
+	for (; (one.o = kmt_next_leak(&cursor, wanted)); cursor.pos++) {
+		if (!take_leak(one.o, wanted, false, &one.oldest))
 			continue;
-		leak.pos = cursor.pos;
-		if (!count_leak(c, o, &leak))
+		one.oldest.pos = cursor.pos;
+		describe_leak(c, &one);
+		g = group_of(c, &one.key);
+		if (!g)
 			break;
+		add_leaks(g, &one);
+		add_sum(&c->sum, &one.sum);
 	}
 	/* It lies on a stack, which a later scan may read. */
-	memzero_explicit(&leak, sizeof(leak));
-	if (o)
+	memzero_explicit(&one.oldest, sizeof(one.oldest));
+	if (one.o)
 		return -ENOMEM;
 	return fatal_signal_pending(current) ? -EINTR : 0;
 }
@@ -467,8 +474,7 @@ static void merge_tasks(struct counting *c)
 		const unsigned long leaks = from->sum.nr;
 
 		if (g && same_record(g, from)) {
-			add_leaks(g, &from->sum, from->o, &from->oldest,
-				  from->newest);
+			add_leaks(g, from);
 		} else {
 			g = &c->groups[nr++];
 			*g = *from;

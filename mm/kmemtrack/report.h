@@ -63,7 +63,7 @@ struct kmt_cursor {
  * struct kmt_site - what leaks are grouped by
  * @stack: handle of their backtrace
  * @space: enum kmt_space
- * @size: of each
+ * @size: of each, if there is no backtrace to tell them apart by; else 0
  */
 struct kmt_site {
 	u32 stack;
@@ -114,6 +114,8 @@ struct kmt_task_sum {
  * @key: these sites
  * @next: while leaks are counted: number of the next group of the same hash
  * @newest: birth of the youngest of them
+ * @least: size of the smallest of them
+ * @most: size of the largest of them
  * @o: while leaks are counted: the cell of @oldest
  * @oldest: the oldest of them
  * @sum: of them
@@ -126,6 +128,8 @@ struct kmt_group {
 	struct kmt_key key;
 	u32 next;
 	u32 newest;
+	unsigned long least;
+	unsigned long most;
 	struct kmt_object *o;
 	struct kmt_leak oldest;
 	struct kmt_sum sum;
