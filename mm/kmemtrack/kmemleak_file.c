@@ -33,6 +33,8 @@ static void *find_record(struct reader *r, loff_t *pos)
 {
 	r->cursor.pos = *pos;
 	r->kept = kmt_tracking() ? NULL : kmt_kept_leak(*pos);
+	if (IS_ERR(r->kept))
+		return ERR_CAST(r->kept);
 	r->o = kmt_tracking() ? kmt_next_leak(&r->cursor, KMT_LEAK) : NULL;
 	*pos = r->kept ? r->kept->pos : r->cursor.pos;
 	return r->kept || r->o ? r : NULL;
@@ -42,14 +44,19 @@ static void *find_record(struct reader *r, loff_t *pos)
 static void *record_start(struct seq_file *seq, loff_t *pos)
 {
 	struct reader *r = seq->private;
+	void *v;
 
 	if (mutex_lock_killable(&kmt_scan_mutex))
 		return ERR_PTR(-EINTR);
 	if (!*pos)
 		r->cursor.chunk = NULL;
-	return find_record(r, pos);
+	v = find_record(r, pos);
+	if (IS_ERR(v))
+		mutex_unlock(&kmt_scan_mutex);
+	return v;
 }
 
+/* Finds no error: record_start() would have. */
 static void *record_next(struct seq_file *seq, void *v, loff_t *pos)
 {
 	++*pos;

@@ -33,10 +33,12 @@
 
 /*
  * What each indirect leak hangs on, by its cell, as the last scan that found
- * leaks has told. Under kmt_scan_mutex.
+ * leaks has told; and kmt_pages_given_back then: once the pool has given memory
+ * back, cells may be gone. Under kmt_scan_mutex.
  */
 static struct kmt_rank *hung;
 static unsigned long nr_hung;
+static unsigned long hung_given_back;
 
 /*
  * The report that readers get; NULL if it is to be counted first; while nothing
@@ -52,6 +54,7 @@ static struct kmt_report *current_report;
 static struct kmt_leak *kept;
 static unsigned long nr_kept;
 static size_t kept_bytes;
+static int kept_error;
 
 /*
  * All reports that somebody has. While backtraces are replaced (modsym.c), under
@@ -106,6 +109,7 @@ void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
 	kmt_own_vfree(hung, array_size(nr_hung, sizeof(*hung)));
 	hung = nr ? kmt_own_try_vzalloc(array_size(nr, sizeof(*hung))) : NULL;
 	nr_hung = hung ? nr : 0;
+	hung_given_back = kmt_pages_given_back;
 	if (hung)
 		memcpy(hung, rank, nr * sizeof(*rank));
 }
@@ -242,7 +246,7 @@ static struct kmt_site site_of(u32 stack, enum kmt_space space,
 static const struct kmt_rank *find_rank(const struct kmt_object *o,
 					const struct kmt_rank *hint)
 {
-	if (!nr_hung)
+	if (!nr_hung || hung_given_back != kmt_pages_given_back)
 		return NULL;
 	if (hint && ++hint < hung + nr_hung && hint->o == o)
 		return hint;
@@ -678,6 +682,7 @@ struct kmt_report *kmt_report_current(void)
 
 static void drop_kept(void)
 {
+	kept_error = 0;
 	if (!kept)
 		return;
 	down_write(&kmt_reports_sem);
@@ -727,7 +732,8 @@ static void keep_oldest(const struct kmt_report *report)
  * kmt_report_keep - keep the present report for readers
  *
  * Before tracking is switched off, which forgets all blocks. Without memory for
- * each leak, one of each record is kept.
+ * each leak, one of each record is kept; without memory for these, readers are
+ * told so.
  *
  * Context: kmt_scan_mutex held, may sleep.
  * Return: 0; -EINTR if the task is killed.
@@ -740,7 +746,11 @@ int kmt_report_keep(void)
 	if (report == ERR_PTR(-EINTR))
 		return -EINTR;
 	current_report = report;
-	if (IS_ERR(report) || !report->sum.nr)
+	if (IS_ERR(report)) {
+		kept_error = PTR_ERR(report);
+		return 0;
+	}
+	if (!report->sum.nr)
 		return 0;
 	down_read(&kmt_reports_sem);
 	if (alloc_kept(report->sum.nr)) {
@@ -750,6 +760,7 @@ int kmt_report_keep(void)
 		keep_oldest(report);
 	} else {
 		pr_warn("no memory to keep the leaks\n");
+		kept_error = -ENOMEM;
 	}
 	up_read(&kmt_reports_sem);
 	return 0;
@@ -760,13 +771,16 @@ int kmt_report_keep(void)
  * @pos: position
  *
  * Context: kmt_scan_mutex held.
- * Return: the first one at @pos or behind it; NULL if there is none.
+ * Return: the first one at @pos or behind it; NULL if there is none; an error
+ * pointer if there was no memory to keep them.
  */
 const struct kmt_leak *kmt_kept_leak(loff_t pos)
 {
 	unsigned long lo = 0, hi = nr_kept;
 
 	lockdep_assert_held(&kmt_scan_mutex);
+	if (kept_error)
+		return ERR_PTR(kept_error);
 	while (lo < hi) {
 		unsigned long mid = lo + (hi - lo) / 2;
 
