@@ -345,7 +345,10 @@ int kmt_stats_show(struct seq_file *seq, void *v);
 /* 32 bits of jiffies, made whole by the knowledge that they are in the past */
 static inline unsigned long kmt_when(u32 born)
 {
-	return jiffies - (u32)((u32)jiffies - born);
+	/* Once: a tick between two looks would change the result. */
+	const unsigned long now = jiffies;
+
+	return now - (u32)((u32)now - born);
 }
 
 #endif /* _KMT_GLUE_H */

@@ -32,7 +32,7 @@ struct kmt_leak {
 	u16 comm;
 	u16 flags;
 	u8 dumped;
-	u8 dump[KMT_DUMP_MAX];
+	u8 dump[KMT_DUMP_MAX] __aligned(sizeof(long));
 };
 
 static inline enum kmt_space kmt_leak_space(const struct kmt_leak *leak)
