@@ -189,23 +189,36 @@ static u64 order(const struct kmt_object *o, u32 now)
 	return (u64)(u32)~(now - o->born) << 32 | (u32)~size;
 }
 
-static void collect_leaks(struct kmt_leaks *leaks, u32 now)
+/* Makes @o, a leak, direct until a walk says otherwise, and ranks it. */
+static void collect_leak(struct kmt_leaks *leaks, struct kmt_object *o)
 {
-	struct kmt_core *core = leaks->m->core;
-	struct kmt_object *o, copy;
-	struct kmt_chunk *chunk;
+	struct kmt_object copy;
 
-	kmt_for_each_cell(core, chunk, o) {
-		if (!kmt_go_on(leaks->m))
-			return;
-		if (!seems_leak(o) ||
-		    !change_leak(core, o, 0, KMT_INDIRECT | KMT_COVERED |
-				 KMT_SCANNED, &copy) ||
-		    leaks->nr == leaks->max)
-			continue;
+	if (change_leak(leaks->m->core, o, 0, KMT_INDIRECT | KMT_COVERED |
+			KMT_SCANNED, &copy) && leaks->nr < leaks->max)
 		leaks->rank[leaks->nr++] = (struct kmt_rank){
-			.o = o, .key = order(&copy, now)
+			.o = o, .key = order(&copy, leaks->m->now)
 		};
+}
+
+/* The walk ends with the last of @left leaks, wherever in the pool that is. */
+static void collect_leaks(struct kmt_leaks *leaks, unsigned long left)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	kmt_for_each_chunk(leaks->m->core, chunk) {
+		if (!left || !kmt_go_on_in(leaks->m, chunk))
+			return;
+		kmt_for_each_in(chunk, o) {
+			if (!seems_leak(o))
+				continue;
+			if (!kmt_go_on(leaks->m))
+				return;
+			collect_leak(leaks, o);
+			if (!--left)
+				break;
+		}
 	}
 }
 
@@ -263,35 +276,23 @@ static void tell(struct kmt_leaks *leaks)
 		core->ops->hung(core, leaks->rank, leaks->found);
 }
 
-static unsigned long count_leaks(struct kmt_marker *m)
-{
-	struct kmt_chunk *chunk;
-	struct kmt_object *o;
-	unsigned long nr = 0;
-
-	kmt_for_each_cell(m->core, chunk, o) {
-		if (!kmt_go_on(m))
-			return 0;
-		nr += seems_leak(o);
-	}
-	return nr;
-}
-
 /**
  * kmt_classify - tell direct leaks from indirect ones
  * @m: marker, after kmt_judge(), with the present time in @m->now
+ * @nr: leaks that kmt_judge() has counted
  *
- * Takes time in proportion to the cells of the pool and to the size of the
- * leaks, and memory in proportion to the number of leaks; without that memory
- * all leaks are direct.
+ * Takes time in proportion to the size of the leaks, and to the cells of the
+ * pool up to the last leak: each is looked at once. Takes memory in proportion to
+ * the number of leaks; without that memory all leaks are direct. Of a leak that
+ * was split since it was counted, a part may keep what an earlier scan said of it.
  *
- * Context: no lock held; may sleep.
+ * Context: no lock held; may sleep. Given up when kmt_ops.relax() says so.
  */
-void kmt_classify(struct kmt_marker *m)
+void kmt_classify(struct kmt_marker *m, unsigned long nr)
 {
 	const struct kmt_ops *ops = m->core->ops;
 	struct kmt_leaks leaks = {
-		.m = m, .max = count_leaks(m), .before = m->core->classified,
+		.m = m, .max = nr, .before = m->core->classified,
 	};
 	size_t bytes = 2 * leaks.max * sizeof(*leaks.rank) +
 		       KMT_DIGITS * sizeof(*leaks.count);
@@ -308,7 +309,7 @@ void kmt_classify(struct kmt_marker *m)
 	} else {
 		leaks.max = 0;
 	}
-	collect_leaks(&leaks, m->now);
+	collect_leaks(&leaks, nr);
 	sort_ranks(&leaks, leaks.nr, false);
 	cover_forward(&leaks);
 	reset_leaks(&leaks);

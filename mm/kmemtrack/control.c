@@ -26,7 +26,8 @@ static int switch_off(unsigned long unused)
 {
 	if (!kmt_tracking())
 		return 0;
-	kmt_report_keep();
+	if (kmt_report_keep())
+		return -EINTR;
 	kmt_switch_off();
 	kmt_helpers_leave();
 	return 0;

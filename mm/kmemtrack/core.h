@@ -58,10 +58,12 @@ struct kmt_tree {
  * struct kmt_chunk - header of a piece of pool memory, in its first cell
  * @next: next chunk; changes only when that one leaves the pool
  * @nr: cells that follow
+ * @id: grows from each chunk that is added to the next
  */
 struct kmt_chunk {
 	struct kmt_chunk *next;
 	u32 nr;
+	u32 id;
 };
 
 /* Cells that a CPU remembers, by address. */
@@ -85,7 +87,7 @@ struct kmt_cell_cache {
 
 /**
  * struct kmt_pool - where cells come from
- * @lock: guards @free, @nr_free, @least, @chunks, @nr_chunks,
+ * @lock: guards @free, @nr_free, @least, @chunks, @nr_chunks, @last_id,
  *	@cells, @reap_in, @reap_at
  * @free: cells no CPU has cached
  * @nr_free: how many
@@ -93,6 +95,7 @@ struct kmt_cell_cache {
  * @least: the lowest @nr_free there was when cells were taken
  * @chunks: all memory of the pool
  * @nr_chunks: how many chunks
+ * @last_id: of the chunk that was added last
  * @cells: how many cells in all
  * @reap_in: chunk in which vacant records are looked for next
  * @reap_at: which of its cells is next
@@ -107,6 +110,7 @@ struct kmt_pool {
 	unsigned long least;
 	struct kmt_chunk *chunks;
 	unsigned long nr_chunks;
+	u32 last_id;
 	unsigned long cells;
 	struct kmt_chunk *reap_in;
 	u32 reap_at;

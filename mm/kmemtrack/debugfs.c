@@ -83,76 +83,42 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 	return len;
 }
 
-/**
- * kmt_report_start - for both files: begin to print, and wait for a scan
- * @seq: file whose private data is the report
- * @pos: where reading starts; a report that is being read stays as it is
- *
- * Until kmt_report_stop() there is no scan: whoever copies or prints the report
- * has addresses of leaks in registers and on the stack, which are no references.
- *
- * Context: may sleep as long as a scan takes.
- * Return: the report, or an error pointer: -EINTR if the task is being killed.
- */
-struct kmt_report *kmt_report_start(struct seq_file *seq, loff_t pos)
-{
-	struct kmt_report *report;
-
-	if (mutex_lock_killable(&kmt_scan_mutex))
-		return ERR_PTR(-EINTR);
-	if (pos && seq->private)
-		return seq->private;
-	report = kmt_report_current();
-	if (IS_ERR(report))
-		return seq->private ?: report;
-	kmt_report_close(seq->private);
-	seq->private = report;
-	return report;
-}
-
-/**
- * kmt_report_stop - let scans go on
- * @v: what the file's start function or the last next function returned
- */
-void kmt_report_stop(const void *v)
-{
-	if (v != ERR_PTR(-EINTR))
-		mutex_unlock(&kmt_scan_mutex);
-}
-
-/* For both files: frees what kmt_report_start() made. */
-int kmt_file_release(struct inode *inode, struct file *file)
-{
-	struct seq_file *seq = file->private_data;
-
-	kmt_report_close(seq->private);
-	return seq_release(inode, file);
-}
-
 /*
- * Position 0 is the head, position n + 1 the site that begins at leak n:
- * positions in between belong to no site and are skipped.
+ * Position 0 is the head, position n + 1 record n. A report that is being read
+ * stays as it is; who begins anew gets the present one.
+ *
+ * Until site_stop() there is no scan: whoever counts or prints leaks has their
+ * addresses in registers and on the stack, which are no references.
  */
 static void *site_start(struct seq_file *seq, loff_t *pos)
 {
-	struct kmt_report *report = kmt_report_start(seq, *pos);
+	struct kmt_report *report = seq->private;
 
-	if (IS_ERR(report))
-		return report;
-	return *pos <= report->nr ? pos : NULL;
+	if (mutex_lock_killable(&kmt_scan_mutex))
+		return ERR_PTR(-EINTR);
+	if (!*pos || !report) {
+		report = kmt_report_current();
+		if (IS_ERR(report)) {
+			mutex_unlock(&kmt_scan_mutex);
+			return report;
+		}
+		kmt_report_close(seq->private);
+		seq->private = report;
+	}
+	return *pos <= report->sites ? pos : NULL;
 }
 
 static void *site_next(struct seq_file *seq, void *v, loff_t *pos)
 {
 	struct kmt_report *report = seq->private;
 
-	*pos += *pos ? kmt_site_length(report, *pos - 1) : 1;
-	return *pos <= report->nr ? pos : NULL;
+	return ++*pos <= report->sites ? pos : NULL;
 }
 
 static void site_stop(struct seq_file *seq, void *v)
 {
-	kmt_report_stop(v);
+	if (!IS_ERR(v))
+		mutex_unlock(&kmt_scan_mutex);
 }
 
 static int site_show(struct seq_file *seq, void *v)
@@ -161,7 +127,7 @@ static int site_show(struct seq_file *seq, void *v)
 	loff_t pos = *(loff_t *)v;
 
 	if (pos)
-		kmt_print_site(seq, report, pos - 1);
+		kmt_print_group(seq, &report->groups[pos - 1]);
 	else
 		kmt_print_head(seq, report);
 	return 0;
@@ -179,6 +145,14 @@ static int report_open(struct inode *inode, struct file *file)
 	return seq_open(file, &site_ops);
 }
 
+static int report_release(struct inode *inode, struct file *file)
+{
+	struct seq_file *seq = file->private_data;
+
+	kmt_report_close(seq->private);
+	return seq_release(inode, file);
+}
+
 static const struct file_operations report_fops = {
 	.owner		= THIS_MODULE,
 	.open		= report_open,
@@ -186,7 +160,7 @@ static const struct file_operations report_fops = {
 	.splice_read	= kmt_splice_read,
 	.write		= kmt_file_write,
 	.llseek		= seq_lseek,
-	.release	= kmt_file_release,
+	.release	= report_release,
 };
 
 static int stats_open(struct inode *inode, struct file *file)

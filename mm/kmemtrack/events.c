@@ -10,26 +10,29 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/kmemtrack.h>
 
-static void trace_leak(const struct kmt_object *o)
+static void trace_leak(const struct kmt_leak *leak)
 {
 	unsigned long *entries;
-	unsigned int nr = o->stack ? stack_depot_fetch(o->stack, &entries) : 0;
+	unsigned int nr = 0;
 
-	trace_kmemtrack_leak(o->addr, o->size, nr > 0 ? entries[0] : 0,
-			     nr > 1 ? entries[1] : 0, kmt_comm(o->comm), o->pid,
-			     o->flags & KMT_INDIRECT);
+	if (leak->stack)
+		nr = stack_depot_fetch(leak->stack, &entries);
+	trace_kmemtrack_leak(leak->addr, leak->size, nr > 0 ? entries[0] : 0,
+			     nr > 1 ? entries[1] : 0, kmt_comm(leak->comm),
+			     leak->pid, leak->flags & KMT_INDIRECT);
 }
 
 static void trace_leaks(void)
 {
-	struct kmt_report *report = kmt_report_open(KMT_NEW);
-	unsigned long i;
+	struct kmt_cursor cursor = {};
+	struct kmt_leak leak;
+	struct kmt_object *o;
 
-	if (IS_ERR(report))
-		return;
-	for (i = 0; i < report->nr; i++)
-		trace_leak(&report->leaks[i].o);
-	kmt_report_close(report);
+	for (; (o = kmt_next_leak(&cursor, KMT_NEW)); cursor.pos++)
+		if (kmt_take_leak(o, KMT_NEW, &leak))
+			trace_leak(&leak);
+	/* It lies on a stack, which a later scan may read. */
+	memzero_explicit(&leak, sizeof(leak));
 }
 
 /**

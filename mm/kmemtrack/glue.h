@@ -355,10 +355,12 @@ void kmt_log_found(unsigned long fresh, unsigned long leaks);
 int kmt_log_address(unsigned long addr);
 
 /* report.c */
-void kmt_reports_for_each(void (*fn)(void *arg, struct kmt_object *o),
+void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 			  void *arg);
 void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
 		     unsigned long nr);
+void kmt_report_refresh(void);
+void kmt_report_drop(void);
 
 /* debugfs.c */
 ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
@@ -371,7 +373,10 @@ int kmt_stats_show(struct seq_file *seq, void *v);
 /* 32 bits of jiffies, made whole by the knowledge that they are in the past */
 static inline unsigned long kmt_when(u32 born)
 {
-	return jiffies - (u32)((u32)jiffies - born);
+	/* Once: a tick between two looks would change the result. */
+	const unsigned long now = jiffies;
+
+	return now - (u32)((u32)now - born);
 }
 
 #endif /* _KMT_GLUE_H */

@@ -10,32 +10,80 @@
 #include "compat.h"
 #include "report.h"
 
-static void *record_start(struct seq_file *seq, loff_t *pos)
-{
-	struct kmt_report *report = kmt_report_start(seq, *pos);
+/**
+ * struct reader - an open file, in memory that is no root
+ * @cursor: where it is
+ * @o: cell of the leak that is printed next
+ * @kept: that leak, while nothing is tracked
+ * @leak: copy of it
+ */
+struct reader {
+	struct kmt_cursor cursor;
+	struct kmt_object *o;
+	const struct kmt_leak *kept;
+	struct kmt_leak leak;
+};
 
-	if (IS_ERR(report))
-		return report;
-	return *pos < report->nr ? &report->leaks[*pos] : NULL;
+/*
+ * Leaks are printed as they are met in the pool, one at a time. A reader that
+ * takes its time sees each leak once that is there from its first read to its
+ * last, whatever scans, frees and commands come between its reads.
+ */
+static void *find_record(struct reader *r, loff_t *pos)
+{
+	r->cursor.pos = *pos;
+	r->kept = kmt_tracking() ? NULL : kmt_kept_leak(*pos);
+	if (IS_ERR(r->kept))
+		return ERR_CAST(r->kept);
+	r->o = kmt_tracking() ? kmt_next_leak(&r->cursor, KMT_LEAK) : NULL;
+	*pos = r->kept ? r->kept->pos : r->cursor.pos;
+	return r->kept || r->o ? r : NULL;
 }
 
+/* There is no scan until record_stop(), for the reason told at site_start(). */
+static void *record_start(struct seq_file *seq, loff_t *pos)
+{
+	struct reader *r = seq->private;
+	void *v;
+
+	if (mutex_lock_killable(&kmt_scan_mutex))
+		return ERR_PTR(-EINTR);
+	if (!*pos)
+		r->cursor.chunk = NULL;
+	v = find_record(r, pos);
+	if (IS_ERR(v))
+		mutex_unlock(&kmt_scan_mutex);
+	return v;
+}
+
+/* Finds no error: record_start() would have. */
 static void *record_next(struct seq_file *seq, void *v, loff_t *pos)
 {
-	struct kmt_report *report = seq->private;
-
 	++*pos;
-	return *pos < report->nr ? &report->leaks[*pos] : NULL;
+	return find_record(v, pos);
 }
 
 static void record_stop(struct seq_file *seq, void *v)
 {
-	kmt_report_stop(v);
+	if (!IS_ERR(v))
+		mutex_unlock(&kmt_scan_mutex);
 }
 
 static int record_show(struct seq_file *seq, void *v)
 {
-	kmt_print_record(seq, v);
-	return 0;
+	struct reader *r = v;
+	int ret = 0;
+
+	/* A backtrace is printed while the names in it are known. */
+	down_read(&kmt_reports_sem);
+	if (r->kept)
+		kmt_print_record(seq, r->kept);
+	else if (kmt_take_leak(r->o, KMT_LEAK, &r->leak))
+		kmt_print_record(seq, &r->leak);
+	else
+		ret = SEQ_SKIP;
+	up_read(&kmt_reports_sem);
+	return ret;
 }
 
 static const struct seq_operations record_ops = {
@@ -47,7 +95,26 @@ static const struct seq_operations record_ops = {
 
 static int record_open(struct inode *inode, struct file *file)
 {
-	return seq_open(file, &record_ops);
+	struct reader *r = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO, 0);
+	int ret;
+
+	static_assert(sizeof(*r) <= PAGE_SIZE);
+	if (!r)
+		return -ENOMEM;
+	ret = seq_open(file, &record_ops);
+	if (ret)
+		kmt_own_free(r, 0);
+	else
+		((struct seq_file *)file->private_data)->private = r;
+	return ret;
+}
+
+static int record_release(struct inode *inode, struct file *file)
+{
+	struct seq_file *seq = file->private_data;
+
+	kmt_own_free(seq->private, 0);
+	return seq_release(inode, file);
 }
 
 const struct file_operations kmt_kmemleak_fops = {
@@ -56,7 +123,7 @@ const struct file_operations kmt_kmemleak_fops = {
 	.splice_read	= kmt_splice_read,
 	.write		= kmt_file_write,
 	.llseek		= seq_lseek,
-	.release	= kmt_file_release,
+	.release	= record_release,
 };
 
 /* Programs look for it in /sys/module/kmemleak/parameters/. */

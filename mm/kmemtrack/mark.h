@@ -451,6 +451,6 @@ unsigned long kmt_clear(struct kmt_marker *m, u32 now);
 void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now);
 
 /* classify.c */
-void kmt_classify(struct kmt_marker *m);
+void kmt_classify(struct kmt_marker *m, unsigned long nr);
 
 #endif /* _KMT_MARK_H */

@@ -163,6 +163,8 @@ void *kmt_own_vzalloc(size_t bytes)
  */
 void *kmt_own_try_vzalloc(size_t bytes)
 {
+	if (kmt_should_fail(bytes))
+		return NULL;
 	return own_vzalloc(bytes, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 }
 

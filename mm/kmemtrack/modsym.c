@@ -342,9 +342,10 @@ static void replace_trace(struct replacing *now, struct kmt_object *o)
 		set_stack(o, stack, with);
 }
 
-static void replace_copy(void *arg, struct kmt_object *o)
+static void replace_copy(void *arg, u32 *stack, u16 comm)
 {
-	o->stack = replace_stack(arg, o->stack);
+	if (stack)
+		*stack = replace_stack(arg, *stack);
 }
 
 /* Before @mod goes, or its __init text. */

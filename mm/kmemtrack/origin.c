@@ -286,9 +286,9 @@ static void use_name(u16 handle)
 	raw_spin_unlock_irqrestore(&set->lock, flags);
 }
 
-static void use_name_of(void *unused, struct kmt_object *o)
+static void use_name_of(void *unused, u32 *stack, u16 comm)
 {
-	use_name(READ_ONCE(o->comm));
+	use_name(comm);
 }
 
 /* From now on bits of @used are set by who looks a name up. */
@@ -332,7 +332,7 @@ static void use_names(void)
 		if (!(++i % 1024))
 			cond_resched();
 		if (READ_ONCE(o->flags) & KMT_LIVE)
-			use_name_of(NULL, o);
+			use_name(READ_ONCE(o->comm));
 	}
 	up_read(&kmt_walk_sem);
 	/* After the records: a copy of one that is gone by then is in a report. */

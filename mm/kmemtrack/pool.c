@@ -129,6 +129,7 @@ struct kmt_chunk *kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes)
 	pool->nr_free += nr;
 	WRITE_ONCE(pool->cells, pool->cells + nr);
 	pool->nr_chunks++;
+	chunk->id = ++pool->last_id;
 	chunk->next = pool->chunks;
 	/* Pairs with kmt_for_each_cell(): the cells are cleared before. */
 	smp_store_release(&pool->chunks, chunk);

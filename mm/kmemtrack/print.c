@@ -53,21 +53,10 @@ void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack)
 		print_frame(seq, indent, entries[i]);
 }
 
-/**
- * kmt_print_dump - print the beginning of a block
- * @seq: where to, NULL for the log
- * @indent: before each line
- * @leak: block
- */
-void kmt_print_dump(struct seq_file *seq, const char *indent,
-		    const struct kmt_leak *leak)
+static void print_dump(struct seq_file *seq, const struct kmt_leak *leak)
 {
-	if (seq)
-		seq_hex_dump(seq, indent, DUMP_PREFIX_NONE, KMT_ROW, 1,
-			     leak->dump, leak->dumped, true);
-	else
-		print_hex_dump(KERN_INFO, indent, DUMP_PREFIX_NONE, KMT_ROW, 1,
-			       leak->dump, leak->dumped, true);
+	seq_hex_dump(seq, "    ", DUMP_PREFIX_NONE, KMT_ROW, 1, leak->dump,
+		     leak->dumped, true);
 }
 
 static unsigned long ms_since(u32 born)
@@ -135,15 +124,12 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 {
 	/* Not under the mutex: who reads a report is not to wait for a scan. */
 	const struct kmt_last_scan last = data_race(kmt_last_scan);
-	unsigned long i, bytes = 0;
 
-	for (i = 0; i < report->nr; i++)
-		bytes += report->leaks[i].o.size;
 	seq_printf(seq, "kmemtrack %d: ", KMT_FORMAT);
 	/* "0 leaks" is the result of a scan. */
-	if (last.made || report->nr)
+	if (last.made || report->sum.nr)
 		seq_printf(seq, "%lu leaks, %lu bytes, %lu sites; ",
-			   report->nr, bytes, report->sites);
+			   report->sum.nr, report->sum.bytes, report->sites);
 	else
 		seq_puts(seq, "no scan yet; ");
 	if (kmt_tracking())
@@ -194,46 +180,39 @@ static void print_tasks(struct seq_file *seq, const struct kmt_group *g)
 }
 
 /**
- * kmt_print_site - print one record of the grouped report
+ * kmt_print_group - print one record of the grouped report
  * @seq: where to
- * @report: report
- * @nr: number of the record, from 0; nothing is printed if there is none
+ * @g: record
  */
-void kmt_print_site(struct seq_file *seq, const struct kmt_report *report,
-		    unsigned long nr)
+void kmt_print_group(struct seq_file *seq, const struct kmt_group *g)
 {
-	const struct kmt_leak *old, *new;
-	const struct kmt_group *g;
-	unsigned long age, last;
+	const struct kmt_leak *old = &g->oldest;
+	const unsigned long age = ms_since(old->born);
+	const unsigned long last = ms_since(g->newest);
 
-	if (nr >= report->sites)
-		return;
 	down_read(&kmt_reports_sem);
-	g = &report->groups[nr];
-	old = &report->leaks[g->first];
-	new = &report->leaks[g->first + g->sum.nr - 1];
-	age = ms_since(old->o.born);
-	last = ms_since(new->o.born);
 	seq_printf(seq, "\nleak: %lu objects, %lu bytes (%lu direct, %lu indirect), ",
 		   g->sum.nr, g->sum.bytes, g->sum.nr - g->sum.indirect,
 		   g->sum.indirect);
 	seq_escape_mem(seq, g->cache, strlen(g->cache), KMT_ESCAPE,
 		       KMT_IN_LIST);
-	seq_printf(seq, ", size %lu", old->o.size);
-	if (g->first == g->leader && g->all.nr > g->sum.nr)
+	seq_printf(seq, ", size %lu", old->size);
+	if (g->least < g->most)
+		seq_printf(seq, " (%lu to %lu)", g->least, g->most);
+	if (g->leader && g->all.nr > g->sum.nr)
 		seq_printf(seq, "; in all %lu direct, %lu indirect, %lu bytes",
 			   g->all.nr - g->all.indirect, g->all.indirect,
 			   g->all.bytes);
 	seq_printf(seq, "\n  first %lu.%03lu s ago, last %lu.%03lu s ago, comm ",
 		   age / 1000, age % 1000, last / 1000, last % 1000);
-	print_comm(seq, old->o.comm);
-	seq_printf(seq, " pid %d\n", old->o.pid);
+	print_comm(seq, old->comm);
+	seq_printf(seq, " pid %d\n", old->pid);
 	print_tasks(seq, g);
-	seq_printf(seq, "  object 0x%08lx\n", old->o.addr);
+	seq_printf(seq, "  object 0x%08lx\n", old->addr);
 	seq_printf(seq, "  hex dump (first %u bytes):\n", old->dumped);
-	kmt_print_dump(seq, "    ", old);
+	print_dump(seq, old);
 	seq_puts(seq, "  backtrace:\n");
-	kmt_print_trace(seq, "    ", old->o.stack);
+	kmt_print_trace(seq, "    ", old->stack);
 	up_read(&kmt_reports_sem);
 }
 
@@ -273,38 +252,37 @@ static u32 trace_crc(u32 stack)
  * kmt_print_record - print one leak as kmemleak does
  * @seq: where to, NULL for the log
  * @leak: leak
+ *
+ * Context: kmt_reports_sem held for reading.
  */
 void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 {
-	const struct kmt_object *o = &leak->o;
 	struct kmt_log_task task;
 	struct kmt_log_name name;
 	char cpu[24] = "";
 
-	down_read(&kmt_reports_sem);
-	kmt_log_task(&task, kmt_comm(o->comm));
-	if (kmt_space(o) == KMT_PERCPU)
-		snprintf(cpu, sizeof(cpu), " on cpu %d", leak->cpu);
+	kmt_log_task(&task, kmt_comm(leak->comm));
+	if (kmt_leak_space(leak) == KMT_PERCPU)
+		snprintf(cpu, sizeof(cpu), " on cpu %d", kmt_dump_cpu());
 	if (seq) {
 		seq_printf(seq, "unreferenced object 0x%08lx (size %lu):\n",
-			   o->addr, o->size);
+			   leak->addr, leak->size);
 		seq_printf(seq, "  comm \"%s\", pid %d, jiffies %lu\n",
-			   task.text, o->pid, kmt_when(o->born));
+			   task.text, leak->pid, kmt_when(leak->born));
 		seq_printf(seq, "  hex dump (first %u bytes%s):\n",
 			   leak->dumped, cpu);
-		kmt_print_dump(seq, "    ", leak);
+		print_dump(seq, leak);
 		seq_printf(seq, "  backtrace (crc %x):\n",
-			   trace_crc(o->stack));
+			   trace_crc(leak->stack));
 	} else {
-		kmt_log_name(&name, o->addr);
+		kmt_log_name(&name, leak->addr);
 		pr_info("unreferenced object %s (size %lu):\n", name.text,
-			o->size);
-		pr_info("  comm \"%s\", pid %d, jiffies %lu\n", task.text,
-			o->pid, kmt_when(o->born));
-		pr_info("  backtrace (crc %x):\n", trace_crc(o->stack));
+			leak->size);
+		pr_info("  comm \"%s\", pid %d, jiffies %lu\n",
+			task.text, leak->pid, kmt_when(leak->born));
+		pr_info("  backtrace (crc %x):\n", trace_crc(leak->stack));
 	}
-	kmt_print_trace(seq, seq ? "    " : pr_fmt("    "), o->stack);
-	up_read(&kmt_reports_sem);
+	kmt_print_trace(seq, seq ? "    " : pr_fmt("    "), leak->stack);
 }
 
 /**
@@ -339,7 +317,9 @@ void kmt_log_new(void)
 		return;
 	for (i = 0; i < report->sites; i++) {
 		g = &report->groups[i];
-		kmt_print_record(NULL, &report->leaks[g->first]);
+		down_read(&kmt_reports_sem);
+		kmt_print_record(NULL, &g->oldest);
+		up_read(&kmt_reports_sem);
 		if (g->sum.nr > 1)
 			pr_info("    ... and %lu more object(s) with the same backtrace\n",
 				g->sum.nr - 1);

@@ -1,46 +1,92 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is reported, as it was when somebody opened the file: reading goes on
- * from a copy, however slow the reader and whatever happens meanwhile.
+ * What is reported.
+ *
+ * The leaks themselves are read where they are, one after the other
+ * (kmt_next_leak()), and never copied as a whole but by `off`. The grouped
+ * report is counted at the end of each scan, and takes memory in proportion to
+ * its records. Readers share it until the next scan: a leak can only go
+ * meanwhile, which is seen when somebody opens the report, and then it is counted
+ * anew. Whoever has it open goes on reading what it was.
+ *
+ * No memory is asked for so hard that others are killed for it.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
 #include <linux/bsearch.h>
+#include <linux/jhash.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/printk.h>
+#include <linux/random.h>
+#include <linux/sched/signal.h>
 #include <linux/sort.h>
 #include <linux/uaccess.h>
-#include <linux/vmalloc.h>
 
 #include "../slab.h"
 #include "report.h"
 
+/* Groups that there is room for at first. */
+#define KMT_GROUPS_MIN	64
+
+/* Positions in a chunk. */
+#define KMT_POS_SHIFT	31
+
 /*
  * What each indirect leak hangs on, by its cell, as the last scan that found
- * leaks has told. Under kmt_scan_mutex.
+ * leaks has told; and kmt_pages_given_back then: once the pool has given memory
+ * back, cells may be gone. Under kmt_scan_mutex.
  */
 static struct kmt_rank *hung;
 static unsigned long nr_hung;
+static unsigned long hung_given_back;
 
 /*
- * Open reports. While backtraces are replaced in them (modsym.c), under
- * kmt_reports_sem for writing, no report is made and none is printed.
+ * The report that readers get; NULL if it is to be counted first; while nothing
+ * is tracked it is what was reported last, and an error pointer if there was no
+ * memory for it. Under kmt_scan_mutex.
+ */
+static struct kmt_report *current_report;
+
+/*
+ * While nothing is tracked: the leaks, by position, which grows. Under
+ * kmt_scan_mutex, and kmt_reports_sem for their backtraces.
+ */
+static struct kmt_leak *kept;
+static unsigned long nr_kept;
+static size_t kept_bytes;
+static int kept_error;
+
+/*
+ * All reports that somebody has. While backtraces are replaced (modsym.c), under
+ * kmt_reports_sem for writing, no report is made and nothing is printed.
  */
 static LIST_HEAD(reports);
 static DEFINE_MUTEX(reports_mutex);
 DECLARE_RWSEM(kmt_reports_sem);
 
+static void each_of_group(struct kmt_group *g,
+			  void (*fn)(void *arg, u32 *stack, u16 comm),
+			  void *arg)
+{
+	unsigned int i, shown = min_t(unsigned int, g->names, KMT_TASKS);
+
+	fn(arg, &g->oldest.stack, g->oldest.comm);
+	for (i = 0; i < shown; i++)
+		fn(arg, NULL, g->tasks[i].comm);
+}
+
 /**
- * kmt_reports_for_each - call a function for each copy of a leak's record
- * @fn: may change it
+ * kmt_reports_for_each - call a function for what reports keep of leaks
+ * @fn: called with the backtrace of a leak, which it may change, or NULL, and
+ *	with the name of a task
  * @arg: for @fn
  *
  * Context: may sleep. What is copied afterwards is copied from the records as
  * they are then.
  */
-void kmt_reports_for_each(void (*fn)(void *arg, struct kmt_object *o),
+void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 			  void *arg)
 {
 	struct kmt_report *report;
@@ -49,12 +95,16 @@ void kmt_reports_for_each(void (*fn)(void *arg, struct kmt_object *o),
 	down_write(&kmt_reports_sem);
 	mutex_lock(&reports_mutex);
 	list_for_each_entry(report, &reports, list) {
-		for (i = 0; i < report->nr; i++) {
-			fn(arg, &report->leaks[i].o);
+		for (i = 0; i < report->sites; i++) {
+			each_of_group(&report->groups[i], fn, arg);
 			cond_resched();
 		}
 	}
 	mutex_unlock(&reports_mutex);
+	for (i = 0; i < nr_kept; i++) {
+		fn(arg, &kept[i].stack, kept[i].comm);
+		cond_resched();
+	}
 	up_write(&kmt_reports_sem);
 }
 
@@ -73,6 +123,7 @@ void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
 	kmt_own_vfree(hung, array_size(nr_hung, sizeof(*hung)));
 	hung = nr ? kmt_own_try_vzalloc(array_size(nr, sizeof(*hung))) : NULL;
 	nr_hung = hung ? nr : 0;
+	hung_given_back = kmt_pages_given_back;
 	if (hung)
 		memcpy(hung, rank, nr * sizeof(*rank));
 }
@@ -85,173 +136,238 @@ static int compare_cells(const void *key, const void *elt)
 	return a < b ? -1 : a > b;
 }
 
-static struct kmt_site site_of(const struct kmt_object *o)
+/* Of the first cell of @chunk. Newer chunks are in front of older ones. */
+static loff_t first_pos(const struct kmt_chunk *chunk)
 {
-	return (struct kmt_site){
-		.stack = o->stack, .space = kmt_space(o), .size = o->size,
-	};
+	return (loff_t)(U32_MAX - chunk->id) << KMT_POS_SHIFT;
 }
 
-/* The site of what the leak in cell @o hangs on; false if that is not known. */
-static bool find_head(const struct kmt_object *o, struct kmt_site *site)
+static bool seems_wanted(const struct kmt_object *o, u16 wanted)
 {
-	struct kmt_rank *rank;
-	struct kmt_tree *tree;
-	unsigned long flags;
-	bool leak;
+	/* kmt_take_leak() looks again, locked. */
+	const u16 flags = data_race(o->flags);
+
+	return (flags & KMT_LIVE) && (flags & wanted);
+}
+
+static struct kmt_object *find_in(struct kmt_chunk *chunk, loff_t *pos,
+				  u16 wanted)
+{
+	const loff_t first = first_pos(chunk);
+	struct kmt_object *cells = kmt_chunk_cells(chunk);
+	loff_t i = max(*pos - first, 0LL);
+
+	for (; i < chunk->nr; i++) {
+		if (!seems_wanted(&cells[i], wanted))
+			continue;
+		*pos = first + i;
+		return &cells[i];
+	}
+	return NULL;
+}
+
+/**
+ * kmt_next_leak - find the next leak
+ * @c: cursor; moved to its position, from which kmt_cursor.pos is to be moved on
+ * @wanted: KMT_LEAK for all, KMT_NEW for what the last scan found
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ * Return: a cell for kmt_take_leak(); NULL at the end, or if the task is killed.
+ */
+struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted)
+{
+	struct kmt_chunk *chunk = c->chunk;
+	struct kmt_object *o;
 
 	lockdep_assert_held(&kmt_scan_mutex);
-	rank = nr_hung ? bsearch(o, hung, nr_hung, sizeof(*hung),
-				 compare_cells) : NULL;
-	tree = rank ? kmt_lock_object(&kmt_core, rank->head, &flags) : NULL;
-	if (!tree)
-		return false;
-	leak = rank->head->flags & KMT_LEAK;
-	if (leak)
-		*site = site_of(rank->head);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return leak;
-}
-
-static unsigned long count_leaks(u16 wanted)
-{
-	struct kmt_chunk *chunk;
-	struct kmt_object *o;
-	unsigned long nr = 0;
-
-	down_read(&kmt_walk_sem);
-	kmt_for_each_cell(&kmt_core, chunk, o)
-		if (READ_ONCE(o->flags) & wanted)
-			nr++;
-	up_read(&kmt_walk_sem);
-	return nr;
+	if (!chunk || c->given_back != kmt_pages_given_back)
+		chunk = kmt_chunks(&kmt_core);
+	c->given_back = kmt_pages_given_back;
+	for (; chunk && !fatal_signal_pending(current); chunk = chunk->next) {
+		o = find_in(chunk, &c->pos, wanted);
+		if (o) {
+			c->chunk = chunk;
+			return o;
+		}
+		cond_resched();
+	}
+	return NULL;
 }
 
 static void copy_contents(struct kmt_leak *leak)
 {
-	unsigned long addr = leak->o.addr;
+	unsigned long addr = leak->addr;
 
-	if (kmt_space(&leak->o) == KMT_PERCPU) {
-		leak->cpu = cpumask_first(cpu_possible_mask);
-		addr = kmt_env_percpu(addr, leak->cpu);
-	}
-	leak->dumped = min_t(unsigned long, leak->o.size, KMT_DUMP_MAX);
+	if (kmt_leak_space(leak) == KMT_PERCPU)
+		addr = kmt_env_percpu(addr, kmt_dump_cpu());
+	leak->dumped = min_t(unsigned long, leak->size, KMT_DUMP_MAX);
 	if (!kmt_env_read(leak->dump, addr, leak->dumped))
 		leak->dumped = 0;
 }
 
-static void collect(struct kmt_report *report, u16 wanted)
+static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
+		      struct kmt_leak *leak)
 {
-	struct kmt_chunk *chunk;
-	struct kmt_object *o;
+	struct kmt_tree *tree;
+	unsigned long flags;
+	bool found;
 
-	kmt_for_each_cell(&kmt_core, chunk, o) {
-		struct kmt_leak *leak = &report->leaks[report->nr];
-		struct kmt_tree *tree;
-		unsigned long flags;
-		bool found;
-
-		if (report->nr == report->max)
-			return;
-		if (!(READ_ONCE(o->flags) & wanted))
-			continue;
-		tree = kmt_lock_object(&kmt_core, o, &flags);
-		if (!tree)
-			continue;
-		found = o->flags & wanted;
-		if (found) {
-			leak->o = *o;
+	tree = kmt_lock_object(&kmt_core, o, &flags);
+	if (!tree)
+		return false;
+	found = o->flags & wanted;
+	if (found) {
+		leak->addr = o->addr;
+		leak->size = o->size;
+		leak->stack = o->stack;
+		leak->pid = o->pid;
+		leak->born = o->born;
+		leak->comm = o->comm;
+		leak->flags = o->flags;
+		leak->dumped = 0;
+		if (contents)
 			copy_contents(leak);
-		}
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
-		if (!found)
-			continue;
-		if (!(leak->o.flags & KMT_INDIRECT) ||
-		    !find_head(o, &leak->head))
-			leak->head = site_of(&leak->o);
-		report->nr++;
 	}
-}
-
-static int compare_sites(const struct kmt_site *a, const struct kmt_site *b)
-{
-	if (a->stack != b->stack)
-		return a->stack < b->stack ? -1 : 1;
-	if (a->space != b->space)
-		return a->space < b->space ? -1 : 1;
-	if (a->size != b->size)
-		return a->size < b->size ? -1 : 1;
-	return 0;
-}
-
-/* Leaks of one record. */
-static int compare_records(const struct kmt_leak *a, const struct kmt_leak *b)
-{
-	const struct kmt_site site_a = site_of(&a->o), site_b = site_of(&b->o);
-
-	return compare_sites(&a->head, &b->head) ?:
-	       compare_sites(&site_a, &site_b);
-}
-
-static int compare(const void *a, const void *b)
-{
-	const struct kmt_object *oa = &((const struct kmt_leak *)a)->o;
-	const struct kmt_object *ob = &((const struct kmt_leak *)b)->o;
-	int ret = compare_records(a, b);
-
-	if (ret)
-		return ret;
-	ret = (s32)(oa->born - ob->born);
-	if (ret)
-		return ret;
-	return oa->addr < ob->addr ? -1 : oa->addr > ob->addr;
-}
-
-/* More bytes come first; behind a site comes what hangs on it. */
-static int compare_groups(const void *a, const void *b)
-{
-	const struct kmt_group *ga = a, *gb = b;
-
-	if (ga->all.bytes != gb->all.bytes)
-		return ga->all.bytes > gb->all.bytes ? -1 : 1;
-	if (ga->leader != gb->leader)
-		return ga->leader < gb->leader ? -1 : 1;
-	if (ga->first == ga->leader || gb->first == gb->leader)
-		return ga->first == ga->leader ? -1 : 1;
-	if (ga->sum.bytes != gb->sum.bytes)
-		return ga->sum.bytes > gb->sum.bytes ? -1 : 1;
-	return ga->first < gb->first ? -1 : 1;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return found;
 }
 
 /**
- * kmt_site_length - how many positions of a reader a record takes
- * @report: report
- * @nr: number of the record, which is its position, from 0
+ * kmt_take_leak - copy what is shown of a leak
+ * @o: its cell
+ * @wanted: as for kmt_next_leak()
+ * @leak: filled in, but for its position
  *
- * A reader goes on to position @report->nr, though there may be fewer records
- * than leaks: the last one takes what is left.
+ * Context: no lock of the core held. Who prints the copy holds kmt_reports_sem
+ * for reading until that is done: it keeps the names of the backtrace.
+ * Return: false if it is no leak any more.
  */
-unsigned long kmt_site_length(const struct kmt_report *report, unsigned long nr)
+bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak)
 {
-	return nr + 1 < report->sites ? 1 : report->nr - nr;
+	return take_leak(o, wanted, true, leak);
 }
 
-static unsigned long record_length(const struct kmt_report *report,
-				   unsigned long first)
+/* One line of code may ask for blocks of many sizes. */
+static struct kmt_site site_of(u32 stack, enum kmt_space space,
+			       unsigned long size)
 {
-	unsigned long i = first;
-
-	while (i < report->nr && !compare_records(&report->leaks[first],
-						  &report->leaks[i]))
-		i++;
-	return i - first;
+	return (struct kmt_site){
+		.stack = stack, .space = space, .size = stack ? 0 : size,
+	};
 }
 
-static void add_leak(struct kmt_sum *sum, const struct kmt_object *o)
+/* What the leak in cell @o hangs on; most are behind @hint, the one before. */
+static const struct kmt_rank *find_rank(const struct kmt_object *o,
+					const struct kmt_rank *hint)
 {
-	sum->nr++;
-	sum->bytes += o->size;
-	sum->indirect += !!(o->flags & KMT_INDIRECT);
+	if (!nr_hung || hung_given_back != kmt_pages_given_back)
+		return NULL;
+	if (hint && ++hint < hung + nr_hung && hint->o == o)
+		return hint;
+	return bsearch(o, hung, nr_hung, sizeof(*hung), compare_cells);
+}
+
+/* The site of @head; false if it is no leak any more. */
+static bool site_of_head(struct kmt_object *head, struct kmt_site *site)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+	bool leak;
+
+	tree = kmt_lock_object(&kmt_core, head, &flags);
+	if (!tree)
+		return false;
+	leak = head->flags & KMT_LEAK;
+	if (leak)
+		*site = site_of(head->stack, kmt_space(head), head->size);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return leak;
+}
+
+/**
+ * struct counting - leaks that are being counted
+ * @groups: those that have a key in common
+ * @nr: how many groups
+ * @max: room for how many; a power of two
+ * @first: by the hash of its key, the number of a group, from 1; 0 for none
+ * @seed: of the hash
+ * @sum: of all leaks
+ * @rank: of the last indirect leak
+ */
+struct counting {
+	struct kmt_group *groups;
+	unsigned long nr;
+	unsigned long max;
+	u32 *first;
+	u32 seed;
+	struct kmt_sum sum;
+	const struct kmt_rank *rank;
+};
+
+static u32 *bucket(struct counting *c, const struct kmt_key *key)
+{
+	static_assert(sizeof(*key) == 2 * sizeof(key->site) +
+		      sizeof(key->comm));
+	static_assert(sizeof(key->site) == 2 * sizeof(u32) + sizeof(long));
+	return &c->first[jhash(key, sizeof(*key), c->seed) & (c->max - 1)];
+}
+
+static void link_group(struct counting *c, unsigned long i)
+{
+	u32 *first = bucket(c, &c->groups[i].key);
+
+	c->groups[i].next = *first;
+	*first = i + 1;
+}
+
+static void free_counting(struct counting *c)
+{
+	kmt_own_vfree(c->groups, array_size(c->max, sizeof(*c->groups)));
+	kmt_own_vfree(c->first, array_size(c->max, sizeof(*c->first)));
+}
+
+static bool grow(struct counting *c)
+{
+	unsigned long i, nr = c->nr;
+	struct counting more = {
+		.nr = nr, .max = c->max ? 2 * c->max : KMT_GROUPS_MIN,
+		.seed = c->seed, .sum = c->sum, .rank = c->rank,
+	};
+
+	more.groups = kmt_own_try_vzalloc(array_size(more.max,
+						     sizeof(*more.groups)));
+	more.first = kmt_own_try_vzalloc(array_size(more.max,
+						    sizeof(*more.first)));
+	if (!more.groups || !more.first) {
+		free_counting(&more);
+		return false;
+	}
+	for (i = 0; i < nr; i++) {
+		more.groups[i] = c->groups[i];
+		link_group(&more, i);
+	}
+	free_counting(c);
+	*c = more;
+	return true;
+}
+
+/* The group with @key; NULL if there is no memory for it. */
+static struct kmt_group *group_of(struct counting *c, const struct kmt_key *key)
+{
+	struct kmt_group *g;
+	u32 i;
+
+	for (i = c->max ? *bucket(c, key) : 0; i; i = g->next) {
+		g = &c->groups[i - 1];
+		if (!memcmp(&g->key, key, sizeof(*key)))
+			return g;
+	}
+	if (c->nr == c->max && !grow(c))
+		return NULL;
+	g = &c->groups[c->nr];
+	g->key = *key;
+	link_group(c, c->nr++);
+	return g;
 }
 
 static void add_sum(struct kmt_sum *sum, const struct kmt_sum *more)
@@ -259,6 +375,97 @@ static void add_sum(struct kmt_sum *sum, const struct kmt_sum *more)
 	sum->nr += more->nr;
 	sum->bytes += more->bytes;
 	sum->indirect += more->indirect;
+}
+
+static bool is_older(const struct kmt_leak *a, const struct kmt_leak *b)
+{
+	if (a->born != b->born)
+		return kmt_is_younger(b->born, a->born);
+	return a->addr < b->addr;
+}
+
+/* Adds the leaks of @more, which has no tasks yet. */
+static void add_leaks(struct kmt_group *g, const struct kmt_group *more)
+{
+	const bool first = !g->sum.nr;
+
+	if (first || is_older(&more->oldest, &g->oldest)) {
+		g->o = more->o;
+		g->oldest = more->oldest;
+	}
+	if (first || kmt_is_younger(more->newest, g->newest))
+		g->newest = more->newest;
+	if (first || more->least < g->least)
+		g->least = more->least;
+	g->most = max(g->most, more->most);
+	add_sum(&g->sum, &more->sum);
+}
+
+/* A group of its own for the leak that is @one's oldest; its key and its sum. */
+static void describe_leak(struct counting *c, struct kmt_group *one)
+{
+	const struct kmt_leak *leak = &one->oldest;
+	const bool indirect = leak->flags & KMT_INDIRECT;
+	struct kmt_key *key = &one->key;
+
+	key->site = site_of(leak->stack, kmt_leak_space(leak), leak->size);
+	key->comm = leak->comm;
+	if (indirect)
+		c->rank = find_rank(one->o, c->rank);
+	if (!indirect || !c->rank ||
+	    !site_of_head(c->rank->head, &key->head))
+		key->head = key->site;
+	one->newest = leak->born;
+	one->least = leak->size;
+	one->most = leak->size;
+	one->sum = (struct kmt_sum){ 1, leak->size, indirect };
+}
+
+static int count_leaks(struct counting *c, u16 wanted)
+{
+	struct kmt_cursor cursor = {};
+	struct kmt_group *g, one = {};
+
+	for (; (one.o = kmt_next_leak(&cursor, wanted)); cursor.pos++) {
+		if (!take_leak(one.o, wanted, false, &one.oldest))
+			continue;
+		one.oldest.pos = cursor.pos;
+		describe_leak(c, &one);
+		g = group_of(c, &one.key);
+		if (!g)
+			break;
+		add_leaks(g, &one);
+		add_sum(&c->sum, &one.sum);
+	}
+	/* It lies on a stack, which a later scan may read. */
+	memzero_explicit(&one.oldest, sizeof(one.oldest));
+	if (one.o)
+		return -ENOMEM;
+	return fatal_signal_pending(current) ? -EINTR : 0;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	const struct kmt_group *ga = a, *gb = b;
+
+	cond_resched();
+	return memcmp(&ga->key, &gb->key, sizeof(ga->key));
+}
+
+/* Leaks of one record. */
+static bool same_record(const struct kmt_group *a, const struct kmt_group *b)
+{
+	return !memcmp(&a->key, &b->key, offsetof(struct kmt_key, comm));
+}
+
+static bool same_head(const struct kmt_group *a, const struct kmt_group *b)
+{
+	return !memcmp(&a->key.head, &b->key.head, sizeof(a->key.head));
+}
+
+static bool has_own_head(const struct kmt_group *g)
+{
+	return !memcmp(&g->key.head, &g->key.site, sizeof(g->key.site));
 }
 
 /* @nr leaks of tasks of one name, which is put where it belongs. */
@@ -274,24 +481,25 @@ static void add_task(struct kmt_group *g, u16 comm, unsigned long nr)
 	g->tasks[i] = (struct kmt_task_sum){ .nr = nr, .comm = comm };
 }
 
-/* @count has a place for each handle of a name; all are 0 before and after. */
-static void count_tasks(const struct kmt_report *report, struct kmt_group *g,
-			u32 *count)
+/* Makes one group of those that differ in the names of their tasks only. */
+static void merge_tasks(struct counting *c)
 {
-	const struct kmt_leak *leak = &report->leaks[g->first];
-	unsigned long i;
+	struct kmt_group *g = NULL, *from = c->groups;
+	unsigned long i, nr = 0;
 
-	if (!count)
-		return;
-	for (i = 0; i < g->sum.nr; i++)
-		count[leak[i].o.comm]++;
-	for (i = 0; i < g->sum.nr; i++) {
-		u32 *n = &count[leak[i].o.comm];
+	for (i = 0; i < c->nr; i++, from++) {
+		const u16 comm = from->key.comm;
+		const unsigned long leaks = from->sum.nr;
 
-		if (*n)
-			add_task(g, leak[i].o.comm, *n);
-		*n = 0;
+		if (g && same_record(g, from)) {
+			add_leaks(g, from);
+		} else {
+			g = &c->groups[nr++];
+			*g = *from;
+		}
+		add_task(g, comm, leaks);
 	}
+	c->nr = nr;
 }
 
 /*
@@ -317,174 +525,194 @@ static void copy_cache_name(char *name, unsigned long addr)
 }
 
 /* The cache may be gone when the report is read. */
-static void name_cache(struct kmt_group *g, const struct kmt_object *o)
+static void name_cache(struct kmt_group *g)
 {
+	const unsigned long addr = g->oldest.addr;
 	const struct kmt_object *now;
 	struct kmt_tree *tree;
 	unsigned long flags;
 
-	if (kmt_space(o) == KMT_PERCPU) {
+	if (kmt_leak_space(&g->oldest) == KMT_PERCPU) {
 		strscpy(g->cache, "percpu", sizeof(g->cache));
 		return;
 	}
 	strscpy(g->cache, "?", sizeof(g->cache));
-	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &tree, &flags);
+	now = kmt_lock_find(&kmt_core, KMT_VIRT, addr, &tree, &flags);
 	if (!now)
 		return;
-	if (now->addr == o->addr && (now->flags & KMT_LEAK))
-		copy_cache_name(g->cache, o->addr);
+	if (now->addr == addr && (now->flags & KMT_LEAK))
+		copy_cache_name(g->cache, addr);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
-static void sum_record(const struct kmt_report *report, struct kmt_group *g,
-		       u32 *count)
-{
-	unsigned long i, nr = record_length(report, g->first);
-
-	for (i = 0; i < nr; i++)
-		add_leak(&g->sum, &report->leaks[g->first + i].o);
-	count_tasks(report, g, count);
-	name_cache(g, &report->leaks[g->first].o);
-}
-
-/* Whether leaks of two records hang on the same site. */
-static bool same_head(const struct kmt_report *report,
-		      const struct kmt_group *a, const struct kmt_group *b)
-{
-	return !compare_sites(&report->leaks[a->first].head,
-			      &report->leaks[b->first].head);
-}
-
-static bool is_leader(const struct kmt_report *report,
-		      const struct kmt_group *g)
-{
-	const struct kmt_leak *leak = &report->leaks[g->first];
-	const struct kmt_site site = site_of(&leak->o);
-
-	return !compare_sites(&leak->head, &site);
-}
-
 /* @nr records from @g on hang on the same site. */
-static void sum_groups(const struct kmt_report *report, struct kmt_group *g,
-		       unsigned long nr)
+static void sum_groups(struct kmt_group *g, unsigned long nr)
 {
-	unsigned long i, leader = g->first;
+	unsigned long i, leader = 0;
 	struct kmt_sum all = {};
 
 	for (i = 0; i < nr; i++) {
 		add_sum(&all, &g[i].sum);
-		if (is_leader(report, &g[i]))
-			leader = g[i].first;
+		if (has_own_head(&g[i]))
+			leader = i;
 	}
-	for (i = 0; i < nr; i++) {
+	for (i = 0; i < nr; i++)
 		g[i].all = all;
-		g[i].leader = leader;
-	}
+	g[leader].leader = true;
 }
 
-static int make_groups(struct kmt_report *report)
+static void sum_heads(struct counting *c)
 {
 	unsigned long i, n;
-	u32 *count;
 
-	for (i = 0; i < report->nr; i += record_length(report, i))
-		report->sites++;
-	if (!report->sites)
-		return 0;
-	/* The report, which is no root, has the only reference to them. */
-	report->groups = kmt_own_vzalloc(array_size(report->sites,
-						    sizeof(*report->groups)));
-	if (!report->groups)
-		return -ENOMEM;
-	/* Without it tasks are not counted. */
-	count = kvcalloc(U16_MAX + 1, sizeof(*count), GFP_KERNEL);
-	for (i = 0, n = 0; n < report->sites; n++) {
-		report->groups[n].first = i;
-		sum_record(report, &report->groups[n], count);
-		i += report->groups[n].sum.nr;
-	}
-	kvfree(count);
-	for (i = 0; i < report->sites; i = n) {
-		for (n = i; n < report->sites; n++)
-			if (!same_head(report, &report->groups[i],
-				       &report->groups[n]))
+	for (i = 0; i < c->nr; i = n) {
+		for (n = i + 1; n < c->nr; n++)
+			if (!same_head(&c->groups[i], &c->groups[n]))
 				break;
-		sum_groups(report, &report->groups[i], n - i);
+		sum_groups(&c->groups[i], n - i);
 	}
-	sort(report->groups, report->sites, sizeof(report->groups[0]),
-	     compare_groups, NULL);
-	return 0;
 }
 
-static struct kmt_report *make_report(u16 wanted)
+/* More bytes come first; behind a site comes what hangs on it. */
+static int compare_groups(const void *a, const void *b)
 {
-	struct kmt_report *report;
-	unsigned long max;
+	const struct kmt_group *ga = a, *gb = b;
 
-	lockdep_assert_held(&kmt_scan_mutex);
-	max = count_leaks(wanted);
-	/* The copy holds addresses of leaks, and is no reference to them. */
-	report = kmt_own_vzalloc(struct_size(report, leaks, max));
-	if (!report)
-		return ERR_PTR(-ENOMEM);
-	refcount_set(&report->users, 1);
-	report->max = max;
-	INIT_LIST_HEAD(&report->list);
-	down_read(&kmt_walk_sem);
-	collect(report, wanted);
-	up_read(&kmt_walk_sem);
-	sort(report->leaks, report->nr, sizeof(report->leaks[0]), compare,
-	     NULL);
-	if (make_groups(report)) {
-		kmt_report_close(report);
-		return ERR_PTR(-ENOMEM);
+	cond_resched();
+	if (ga->all.bytes != gb->all.bytes)
+		return ga->all.bytes > gb->all.bytes ? -1 : 1;
+	if (!same_head(ga, gb))
+		return memcmp(&ga->key.head, &gb->key.head,
+			      sizeof(ga->key.head));
+	if (ga->leader != gb->leader)
+		return ga->leader ? -1 : 1;
+	if (ga->sum.bytes != gb->sum.bytes)
+		return ga->sum.bytes > gb->sum.bytes ? -1 : 1;
+	return memcmp(&ga->key, &gb->key, sizeof(ga->key));
+}
+
+/* What is in the oldest leak of each record, and where, unless it is gone. */
+static void copy_oldest(struct counting *c, u16 wanted)
+{
+	struct kmt_leak leak = {};
+	struct kmt_group *g;
+
+	for (g = c->groups; g < c->groups + c->nr; g++) {
+		cond_resched();
+		leak.pos = g->oldest.pos;
+		if (take_leak(g->o, wanted, true, &leak) &&
+		    leak.addr == g->oldest.addr && leak.born == g->oldest.born)
+			g->oldest = leak;
+		name_cache(g);
 	}
+	memzero_explicit(&leak, sizeof(leak));
+}
+
+static struct kmt_report *make_report(struct counting *c)
+{
+	struct kmt_report *report = kzalloc(sizeof(*report), GFP_KERNEL |
+					    __GFP_NORETRY | __GFP_NOWARN);
+
+	if (!report)
+		return NULL;
+	refcount_set(&report->users, 1);
+	report->made = jiffies;
+	report->sum = c->sum;
+	report->sites = c->nr;
+	report->groups = c->groups;
+	report->bytes = array_size(c->max, sizeof(*c->groups));
+	c->groups = NULL;
+	mutex_lock(&reports_mutex);
+	list_add(&report->list, &reports);
+	mutex_unlock(&reports_mutex);
 	return report;
 }
 
 /**
- * kmt_report_open - copy what is reported
+ * kmt_report_open - group what is reported
  * @wanted: KMT_LEAK for all, KMT_NEW for what the last scan found
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: a report for kmt_report_close(), or an error pointer.
+ * Return: a report for kmt_report_close(), or an error pointer: -ENOMEM, -EINTR.
  */
 struct kmt_report *kmt_report_open(u16 wanted)
 {
-	struct kmt_report *report;
+	struct counting c = { .seed = get_random_u32() };
+	struct kmt_report *report = NULL;
+	int ret;
 
+	lockdep_assert_held(&kmt_scan_mutex);
 	down_read(&kmt_reports_sem);
-	report = make_report(wanted);
-	if (!IS_ERR(report)) {
-		mutex_lock(&reports_mutex);
-		list_add(&report->list, &reports);
-		mutex_unlock(&reports_mutex);
+	ret = count_leaks(&c, wanted);
+	if (!ret) {
+		sort(c.groups, c.nr, sizeof(*c.groups), compare_keys, NULL);
+		merge_tasks(&c);
+		sum_heads(&c);
+		sort(c.groups, c.nr, sizeof(*c.groups), compare_groups, NULL);
+		copy_oldest(&c, wanted);
+		report = make_report(&c);
+		ret = report ? 0 : -ENOMEM;
 	}
+	free_counting(&c);
 	up_read(&kmt_reports_sem);
-	return report;
+	if (ret == -ENOMEM)
+		pr_warn_ratelimited("no memory for a report\n");
+	return report ?: ERR_PTR(ret);
 }
 
 /**
  * kmt_report_close - free a report when nobody else reads it
- * @report: from kmt_report_open() or kmt_report_current(), or NULL
+ * @report: from kmt_report_open() or kmt_report_current(); NULL or an error
+ *	pointer is nothing to free
  */
 void kmt_report_close(struct kmt_report *report)
 {
-	if (!report || !refcount_dec_and_test(&report->users))
+	if (IS_ERR_OR_NULL(report) || !refcount_dec_and_test(&report->users))
 		return;
 	mutex_lock(&reports_mutex);
 	list_del(&report->list);
 	mutex_unlock(&reports_mutex);
-	kmt_own_vfree(report->groups,
-		      array_size(report->sites, sizeof(*report->groups)));
-	kmt_own_vfree(report, struct_size(report, leaks, report->max));
+	kmt_own_vfree(report->groups, report->bytes);
+	kfree(report);
 }
 
-/*
- * The report that kmt_report_keep() made before tracking was switched off; NULL
- * while it is on. Under kmt_scan_mutex.
+/* Whether there are as many leaks as @report has, of as many bytes. */
+static bool is_complete(const struct kmt_report *report)
+{
+	struct kmt_sum sum = {};
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	/* kmt_limit_ages() may have moved births in the pool. */
+	if (jiffies - report->made > KMT_AGE_MAX / 2)
+		return false;
+	kmt_for_each_chunk(&kmt_core, chunk) {
+		if (fatal_signal_pending(current))
+			return false;
+		kmt_for_each_in(chunk, o) {
+			if (!seems_wanted(o, KMT_LEAK))
+				continue;
+			sum.nr++;
+			/* A leak that goes meanwhile may be counted or not. */
+			sum.bytes += data_race(o->size);
+		}
+		cond_resched();
+	}
+	return sum.nr == report->sum.nr && sum.bytes == report->sum.bytes;
+}
+
+/**
+ * kmt_report_refresh - count what a scan has found, for those who will read it
+ *
+ * Context: kmt_scan_mutex held, may sleep.
  */
-static struct kmt_report *kept;
+void kmt_report_refresh(void)
+{
+	kmt_report_close(current_report);
+	current_report = kmt_report_open(KMT_LEAK);
+	if (IS_ERR(current_report))
+		current_report = NULL;
+}
 
 /**
  * kmt_report_current - what a reader sees
@@ -494,38 +722,143 @@ static struct kmt_report *kept;
  */
 struct kmt_report *kmt_report_current(void)
 {
+	struct kmt_report *report = current_report;
+
 	lockdep_assert_held(&kmt_scan_mutex);
+	if (IS_ERR(report))
+		return report;
+	if (!report || (kmt_tracking() && !is_complete(report))) {
+		report = kmt_report_open(KMT_LEAK);
+		if (IS_ERR(report))
+			return report;
+		kmt_report_close(current_report);
+		current_report = report;
+	}
+	refcount_inc(&report->users);
+	return report;
+}
+
+static void drop_kept(void)
+{
+	kept_error = 0;
 	if (!kept)
-		return kmt_report_open(KMT_LEAK);
-	refcount_inc(&kept->users);
+		return;
+	down_write(&kmt_reports_sem);
+	kmt_own_vfree(kept, kept_bytes);
+	kept = NULL;
+	nr_kept = 0;
+	up_write(&kmt_reports_sem);
+}
+
+static int compare_positions(const void *a, const void *b)
+{
+	const loff_t pos_a = ((const struct kmt_leak *)a)->pos;
+	const loff_t pos_b = ((const struct kmt_leak *)b)->pos;
+
+	return pos_a < pos_b ? -1 : pos_a > pos_b;
+}
+
+static bool alloc_kept(unsigned long nr)
+{
+	kept_bytes = array_size(nr, sizeof(*kept));
+	kept = kmt_own_try_vzalloc(kept_bytes);
 	return kept;
+}
+
+static void keep_leaks(unsigned long nr)
+{
+	struct kmt_cursor c = {};
+	struct kmt_object *o;
+
+	for (; nr_kept < nr && (o = kmt_next_leak(&c, KMT_LEAK)); c.pos++) {
+		kept[nr_kept].pos = c.pos;
+		if (kmt_take_leak(o, KMT_LEAK, &kept[nr_kept]))
+			nr_kept++;
+	}
+}
+
+static void keep_oldest(const struct kmt_report *report)
+{
+	while (nr_kept < report->sites) {
+		kept[nr_kept] = report->groups[nr_kept].oldest;
+		nr_kept++;
+	}
+	sort(kept, nr_kept, sizeof(*kept), compare_positions, NULL);
 }
 
 /**
  * kmt_report_keep - keep the present report for readers
  *
- * Before tracking is switched off, which forgets all blocks.
+ * Before tracking is switched off, which forgets all blocks. Without memory for
+ * each leak, one of each record is kept; without memory for these, readers are
+ * told so.
  *
  * Context: kmt_scan_mutex held, may sleep.
+ * Return: 0; -EINTR if the task is killed.
  */
-void kmt_report_keep(void)
+int kmt_report_keep(void)
 {
+	struct kmt_report *report = kmt_report_current();
+
 	kmt_report_drop();
-	kept = kmt_report_open(KMT_LEAK);
-	if (IS_ERR(kept)) {
-		pr_warn("no memory to keep the report\n");
-		kept = NULL;
+	if (report == ERR_PTR(-EINTR))
+		return -EINTR;
+	current_report = report;
+	if (IS_ERR(report)) {
+		kept_error = PTR_ERR(report);
+		return 0;
 	}
+	if (!report->sum.nr)
+		return 0;
+	down_read(&kmt_reports_sem);
+	if (alloc_kept(report->sum.nr)) {
+		keep_leaks(report->sum.nr);
+	} else if (alloc_kept(report->sites)) {
+		pr_warn("no memory to keep each leak: one of each record is kept\n");
+		keep_oldest(report);
+	} else {
+		pr_warn("no memory to keep the leaks\n");
+		kept_error = -ENOMEM;
+	}
+	up_read(&kmt_reports_sem);
+	return 0;
 }
 
 /**
- * kmt_report_drop - show no kept report any more
+ * kmt_kept_leak - a leak that was kept when tracking was switched off
+ * @pos: position
+ *
+ * Context: kmt_scan_mutex held.
+ * Return: the first one at @pos or behind it; NULL if there is none; an error
+ * pointer if there was no memory to keep them.
+ */
+const struct kmt_leak *kmt_kept_leak(loff_t pos)
+{
+	unsigned long lo = 0, hi = nr_kept;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (kept_error)
+		return ERR_PTR(kept_error);
+	while (lo < hi) {
+		unsigned long mid = lo + (hi - lo) / 2;
+
+		if (kept[mid].pos < pos)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < nr_kept ? &kept[lo] : NULL;
+}
+
+/**
+ * kmt_report_drop - show no report any more that was made before
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
 void kmt_report_drop(void)
 {
 	lockdep_assert_held(&kmt_scan_mutex);
-	kmt_report_close(kept);
-	kept = NULL;
+	kmt_report_close(current_report);
+	current_report = NULL;
+	drop_kept();
 }

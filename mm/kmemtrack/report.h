@@ -10,10 +10,60 @@
 #define KMT_DUMP_MAX	32
 
 /**
+ * struct kmt_leak - a copy of what is shown of a reported block
+ * @pos: position of its cell, see struct kmt_cursor
+ * @addr: first byte
+ * @size: bytes
+ * @stack: handle of the allocation's backtrace
+ * @pid: of the allocating task
+ * @born: low 32 bits of jiffies
+ * @comm: handle of the allocating task's name
+ * @flags: KMT_*
+ * @dumped: bytes in @dump
+ * @dump: the beginning of its contents; of a per-CPU block, on kmt_dump_cpu()
+ */
+struct kmt_leak {
+	loff_t pos;
+	unsigned long addr;
+	unsigned long size;
+	u32 stack;
+	s32 pid;
+	u32 born;
+	u16 comm;
+	u16 flags;
+	u8 dumped;
+	u8 dump[KMT_DUMP_MAX] __aligned(sizeof(long));
+};
+
+static inline enum kmt_space kmt_leak_space(const struct kmt_leak *leak)
+{
+	return leak->flags & KMT_SPACE_MASK;
+}
+
+static inline int kmt_dump_cpu(void)
+{
+	return cpumask_first(cpu_possible_mask);
+}
+
+/**
+ * struct kmt_cursor - where a walk over the leaks is
+ * @pos: position of the cell that is next. Positions grow in the order of the
+ *	walk and never belong to another cell, whatever memory the pool gets or
+ *	gives back, so that a walk can go on at any later time
+ * @chunk: chunk of that cell, if no chunk left the pool since; NULL for the first
+ * @given_back: kmt_pages_given_back at that time
+ */
+struct kmt_cursor {
+	loff_t pos;
+	struct kmt_chunk *chunk;
+	unsigned long given_back;
+};
+
+/**
  * struct kmt_site - what leaks are grouped by
  * @stack: handle of their backtrace
  * @space: enum kmt_space
- * @size: of each
+ * @size: of each, if there is no backtrace to tell them apart by; else 0
  */
 struct kmt_site {
 	u32 stack;
@@ -22,20 +72,16 @@ struct kmt_site {
 };
 
 /**
- * struct kmt_leak - a reported block, as it was when the report was opened
- * @o: its record
- * @head: site of the direct leak that it hangs on; its own if it is direct, or
- *	if that is not known
- * @cpu: whose copy @dump is of, for a per-CPU block
- * @dumped: bytes in @dump
- * @dump: the beginning of its contents
+ * struct kmt_key - what leaks have in common that are counted together; no gaps
+ * @head: site of the direct leak that they hang on; their own if they are
+ *	direct, or if that is not known
+ * @site: their own
+ * @comm: while they are counted: handle of their tasks' name
  */
-struct kmt_leak {
-	struct kmt_object o;
+struct kmt_key {
 	struct kmt_site head;
-	int cpu;
-	unsigned int dumped;
-	u8 dump[KMT_DUMP_MAX];
+	struct kmt_site site;
+	unsigned long comm;
 };
 
 /**
@@ -68,66 +114,71 @@ struct kmt_task_sum {
 
 /**
  * struct kmt_group - a record: leaks of one site that hang on leaks of one site
- * @first: index of the oldest of them
+ * @key: these sites
+ * @next: while leaks are counted: number of the next group of the same hash
+ * @newest: birth of the youngest of them
+ * @least: size of the smallest of them
+ * @most: size of the largest of them
+ * @o: while leaks are counted: the cell of @oldest
+ * @oldest: the oldest of them
  * @sum: of them
  * @all: of all records whose leaks hang on that site
- * @leader: index of the first leak of the first of these records
+ * @leader: it is the first of these records
+ * @names: how many names of tasks there are
  * @tasks: the names that most of them are from
- * @names: how many names there are
  * @cache: name of the slab cache that the oldest is from, or what it is instead
  */
 struct kmt_group {
-	unsigned long first;
+	struct kmt_key key;
+	u32 next;
+	u32 newest;
+	unsigned long least;
+	unsigned long most;
+	struct kmt_object *o;
+	struct kmt_leak oldest;
 	struct kmt_sum sum;
 	struct kmt_sum all;
-	unsigned long leader;
-	struct kmt_task_sum tasks[KMT_TASKS];
+	bool leader;
 	unsigned int names;
+	struct kmt_task_sum tasks[KMT_TASKS];
 	char cache[KMT_CACHE_NAME];
 };
 
 /**
- * struct kmt_report - all reported blocks, as they were at one time
+ * struct kmt_report - the records of all reported blocks, as they were at one time
  * @users: who may still read it
- * @nr: how many
- * @max: room in @leaks
+ * @list: in the list of reports
+ * @made: jiffies
+ * @sum: of all leaks
  * @sites: how many records
- * @list: in the list of open reports
  * @groups: the records: what loses most bytes first, and then what hangs on it
- * @leaks: ordered by the site that they hang on, by site, then by age
+ * @bytes: size of @groups
  */
 struct kmt_report {
 	refcount_t users;
-	unsigned long nr;
-	unsigned long max;
-	unsigned long sites;
 	struct list_head list;
+	unsigned long made;
+	struct kmt_sum sum;
+	unsigned long sites;
 	struct kmt_group *groups;
-	struct kmt_leak leaks[];
+	size_t bytes;
 };
 
 extern struct rw_semaphore kmt_reports_sem;
 
+struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted);
+bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak);
+const struct kmt_leak *kmt_kept_leak(loff_t pos);
+
 struct kmt_report *kmt_report_open(u16 wanted);
 struct kmt_report *kmt_report_current(void);
 void kmt_report_close(struct kmt_report *report);
-void kmt_report_keep(void);
-void kmt_report_drop(void);
-unsigned long kmt_site_length(const struct kmt_report *report,
-			      unsigned long nr);
-
-/* debugfs.c: shared by the files that show a report */
-struct kmt_report *kmt_report_start(struct seq_file *seq, loff_t pos);
-void kmt_report_stop(const void *v);
-int kmt_file_release(struct inode *inode, struct file *file);
+int kmt_report_keep(void);
 
 /* print.c */
 void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak);
 void kmt_print_head(struct seq_file *seq, const struct kmt_report *report);
-void kmt_print_site(struct seq_file *seq, const struct kmt_report *report,
-		    unsigned long nr);
-void kmt_print_dump(struct seq_file *seq, const char *indent,
-		    const struct kmt_leak *leak);
+void kmt_print_group(struct seq_file *seq, const struct kmt_group *g);
 void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack);
 
 #endif /* _KMT_REPORT_H */

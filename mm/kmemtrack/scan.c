@@ -100,10 +100,11 @@ static void conclude(struct kmt_scan *scan, u64 since)
 
 	if (scan->verdict.leaks) {
 		scan->m.now = jiffies;
-		kmt_classify(&scan->m);
+		kmt_classify(&scan->m, scan->verdict.leaks);
 	} else {
 		kmt_report_hung(&kmt_core, NULL, 0);
 	}
+	kmt_report_refresh();
 	last->made = true;
 	last->nr++;
 	last->ms = div_u64(ktime_get_ns() - since, NSEC_PER_MSEC);
@@ -139,6 +140,7 @@ static int scan_locked(unsigned long frame)
 
 	if (!kmt_tracking())
 		return -EPERM;
+	kmt_report_drop();
 	scan = alloc_scan(&order);
 	if (!scan)
 		return -ENOMEM;

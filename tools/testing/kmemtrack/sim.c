@@ -454,7 +454,7 @@ void sim_scan(struct sim *s, unsigned long lo, unsigned long hi)
 	kmt_revive(&s->m, s->now, 1000);
 	kmt_judge(&s->m, &s->v);
 	s->m.now = s->now;
-	kmt_classify(&s->m);
+	kmt_classify(&s->m, s->v.leaks);
 	kmt_mark_end(&s->m);
 }
 

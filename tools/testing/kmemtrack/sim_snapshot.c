@@ -202,7 +202,7 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
 	}
 	kmt_judge(&s->m, &s->v);
 	s->m.now = s->now;
-	kmt_classify(&s->m);
+	kmt_classify(&s->m, s->v.leaks);
 	kmt_mark_end(&s->m);
 	return !s->m.stopped;
 }

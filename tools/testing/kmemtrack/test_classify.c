@@ -364,7 +364,7 @@ static void test_given_up(void **state)
 		s->on_relax = give_up;
 		s->m.stopped = false;
 		s->m.budget = 0;
-		kmt_classify(&s->m);
+		kmt_classify(&s->m, s->v.leaks);
 		assert_int_equal(s->tables, 0);
 		i = s->m.stopped;
 		s->on_relax = NULL;
@@ -377,6 +377,48 @@ static void test_given_up(void **state)
 			return;
 	}
 	fail_msg("it never comes to its end");
+}
+
+/* Blocks that lie close together. */
+#define SMALL(n)	(SIM_LINEAR + 64ul * (n))
+
+/* What it costs, in words, to classify @leaks, of which the first has cell @at. */
+static long cost(unsigned int blocks, unsigned int at, unsigned int leaks)
+{
+	struct sim *s = sim_new(63, 1000, 256);
+	const long budget = 1L << 40;
+	unsigned int i, direct = 0;
+	long left;
+
+	for (i = 0; i < blocks; i++)
+		sim_alloc_min(s, SMALL(i), 64, i - at < leaks ? 1 : 0);
+	for (i = 0; i < leaks; i++)
+		sim_put(SMALL(at + i) + 8, SMALL(at + (i + 1) % leaks));
+	leak_all(s, leaks);
+	s->m.budget = budget;
+	kmt_classify(&s->m, leaks);
+	left = s->m.budget;
+	for (i = 0; i < leaks; i++)
+		direct += !sim_indirect(s, SMALL(at + i));
+	assert_int_equal(direct, 1);
+	sim_delete(s);
+	return budget - left;
+}
+
+/*
+ * Leaks are found at one look at each cell up to the last of them, and cost the
+ * same each, however many there are. Chunks are walked from the newest, which
+ * has the blocks that were allocated last.
+ */
+static void test_cost(void **state)
+{
+	const long near = cost(1000, 999, 1), all = cost(1000, 0, 1);
+
+	assert_int_equal(cost(4000, 3999, 1), near);
+	assert_in_range(all - near, 1000 - 2 * 63, 1000);
+	assert_in_range(cost(4000, 0, 1) - all, 3000 - 63, 3000 + 63);
+	assert_in_range(cost(4000, 0, 4000), 3 * cost(1000, 0, 1000),
+			5 * cost(1000, 0, 1000));
 }
 
 /* What is not read does not lead anywhere. */
@@ -434,6 +476,7 @@ int main(void)
 		cmocka_unit_test(test_heads),
 		cmocka_unit_test(test_no_table),
 		cmocka_unit_test(test_given_up),
+		cmocka_unit_test(test_cost),
 		cmocka_unit_test(test_no_scan),
 		cmocka_unit_test(test_percpu),
 	};

@@ -108,6 +108,35 @@ on_meanwhile()
 	put "$REPORT" on && [ "$(stat_of tracking)" = 1 ]
 }
 
+# no_memory <command...>: it fails, since there is none
+no_memory()
+{
+	"$@" 2>"$T/err" >"$T/out" && return 1
+	cat "$T/err"
+	[ ! -s "$T/out" ] &&
+		grep -q "Out of memory\|Cannot allocate memory" "$T/err"
+}
+
+# A report that cannot be made, or kept, is an error: an empty one would say that
+# there is no leak. A scan that cannot begin drops the report of the last one.
+no_report()
+{
+	start && inject "leak kmalloc-256 20" && scan && n=$(total) &&
+		[ "$n" -gt 10 ] || return
+	fail fail_kmemtrack 100 1
+	! put "$REPORT" scan && no_memory cat "$REPORT" &&
+		no_memory cat "$LEAKS"
+	rc=$?
+	no_fail fail_kmemtrack
+	[ $rc = 0 ] && [ "$(total)" = "$n" ] &&
+		fail fail_kmemtrack 100 1 && put "$REPORT" off
+	rc=$?
+	no_fail fail_kmemtrack
+	[ $rc = 0 ] && [ "$(total)" = "$n" ] && no_memory cat "$LEAKS"
+	rc=$?
+	put "$REPORT" on && return $rc
+}
+
 # All page allocations of one process, whoever they are for. It must not fork.
 pages_fail()
 {
@@ -156,6 +185,8 @@ check "all fail for ten seconds: blocks are lost and counted" all_fail
 check "after ten seconds: leaks, and nothing else" found
 check "on without memory" on_meanwhile
 check "after that: leaks, and nothing else" found
+check "a report without memory" no_report
+check "after that, too: leaks, and nothing else" found
 check "a fifth of all pages that a process wants" pages_fail
 check "after failed pages: leaks, and nothing else" found
 check "out of memory" out_of_memory

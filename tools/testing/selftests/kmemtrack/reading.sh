@@ -50,9 +50,9 @@ two_readers()
 	for i in 1 2; do
 		(
 			for j in 1 2 3 4 5 6 7 8 9 10; do
-				cat "$LEAKS" | cmp - "$T/whole" || exit 1
+				cat "$LEAKS" | diff "$T/whole" - || exit 1
 				dd if="$LEAKS" bs=50 2>/dev/null |
-					cmp - "$T/whole" || exit 1
+					diff "$T/whole" - || exit 1
 			done
 		) &
 		pids="$pids $!"
@@ -143,7 +143,119 @@ eight_scans()
 }
 check "eight scans at a time" eight_scans
 
+# part <number>: a reader of kmemleak's file, on descriptor 3, has seen that many
+# bytes, in $T/part
+part()
+{
+	dd bs="$1" count=1 <&3 2>/dev/null >"$T/part"
+}
+
+# What a reader saw is the beginning of the whole, up to the end of a record
+whole_records()
+{
+	ends=$(wc -c <"$T/part")
+	echo "$ends bytes"
+	head -c "$ends" "$T/whole" | cmp - "$T/part" || return
+	rest=$(tail -c +$((ends + 1)) "$T/whole" | head -n 1)
+	[ -z "$rest" ] || [ "${rest#unreferenced object}" != "$rest" ]
+}
+
+# A reader takes its time; meanwhile leaks come, go, are scanned for.
+slow_reader()
+{
+	start && inject "leak cache 60" && inject "leak vmalloc 10" && scan &&
+		cp "$T/report" "$T/whole" || return
+	for size in 1 700 5000; do
+		exec 3<"$LEAKS"
+		part $size && put "$REPORT" scan &&
+			inject "leak kmalloc-64 300" && put "$REPORT" scan
+		cat <&3 >>"$T/part"
+		exec 3<&-
+		# In the pool, what is newer may lie between the others.
+		flat "$T/whole" >"$T/flat"
+		flat "$T/part" | grep -vF kmalloc-64 >"$T/now"
+		grep -vxFf "$T/now" "$T/flat" && return 1
+		put "$REPORT" scan
+	done
+	return 0
+}
+check "a slow reader sees each leak that stays" slow_reader
+
+# The rest of the record that was begun is all that comes.
+clear_between()
+{
+	start && inject "leak cache 60" && scan && cp "$T/report" "$T/whole" ||
+		return
+	exec 3<"$LEAKS"
+	part 700 && put "$REPORT" clear
+	cat <&3 >>"$T/part"
+	exec 3<&-
+	echo "$(grep -c ^unref "$T/part") of $(grep -c ^unref "$T/whole")"
+	whole_records && [ "$(grep -c ^unref "$T/part")" -le 10 ] &&
+		[ -z "$(cat "$LEAKS")" ]
+}
+check "clear between two reads" clear_between
+
+# What goes away is not shown any more, without a scan.
+freed_between()
+{
+	start && inject "leak cache 60" && scan && cp "$T/report" "$T/whole" ||
+		return
+	[ "$(total)" -gt 50 ] || return
+	exec 3<"$LEAKS"
+	part 700 && inject reap
+	cat <&3 >>"$T/part"
+	exec 3<&-
+	whole_records && [ "$(grep -c ^unref "$T/part")" -le 10 ] &&
+		[ "$(total)" = 0 ] && [ -z "$(cat "$LEAKS")" ]
+}
+check "leaks are freed between two reads" freed_between
+
+# used: kilobytes of memory that the tracker may have copies of leaks in
+used()
+{
+	awk '/^VmallocUsed/ { print $2 }' /proc/meminfo
+}
+
+now()
+{
+	awk '{ print int($1 * 100) }' /proc/uptime
+}
+
+# A report needs no memory for each leak: with 64 bytes each it would be 6 MB, or 2
+# MB in a kernel that checks itself. Nor are all of them counted anew for each
+# reader, which is compared with the time that it takes to print them.
+many()
+{
+	start || return
+	before=$(used)
+	half=50000
+	[ ! -e /proc/lockdep ] || half=15000
+	inject "leak kmalloc-64 $half" && inject "leak kmalloc-64 $half" &&
+		put "$REPORT" scan || return
+	exec 3<"$REPORT" 4<"$LEAKS"
+	dd bs=1 count=1 <&3 >/dev/null 2>&1
+	dd bs=1 count=1 <&4 >/dev/null 2>&1
+	after=$(used)
+	exec 3<&- 4<&-
+	begin=$(now)
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		dd if="$REPORT" bs=1 count=1 >/dev/null 2>&1
+	done
+	middle=$(now)
+	listed=$(grep -c ^unref "$LEAKS")
+	end=$(now)
+	echo "$(total) leaks, $listed records; $((after - before)) kB;" \
+		"the first byte ten times $((middle - begin))0 ms," \
+		"all records $((end - middle))0 ms"
+	[ "$(total)" -gt $((half + half / 2)) ] && [ "$listed" = "$(total)" ] &&
+		[ $((after - before)) -lt 1024 ] &&
+		[ $((middle - begin)) -lt $((end - middle)) ]
+}
+check "a report of very many leaks is small" many
+
 # A reader that goes away in the middle
+start && inject "leak cache 20" && scan
 check "a reader that stops early" \
 	eval 'for i in 1 2 3 4 5; do dd if="$REPORT" bs=100 count=1; done 2>/dev/null | grep -q "^kmemtrack 1: [1-9]"'
 end

@@ -289,6 +289,33 @@ tasks()
 }
 check "the tasks of a site are counted" tasks
 
+# One line of code that asks for many sizes has one record, which says so.
+sizes()
+{
+	start || return
+	for size in 64 1024 256 512; do
+		inject "leak kmalloc-$size 20" || return
+	done
+	scan && truth && judge || return
+	cat "$REPORT"
+	bytes=$(sed -n 's/^unref.*(size \([0-9]*\)):$/\1/p' "$T/report" |
+		awk '{ n += $1 } END { print NR " objects, " n " bytes" }')
+	[ "$(grep -c '^leak: ' "$REPORT")" = 1 ] &&
+		grep -q "^leak: $bytes .*, size [0-9]* (64 to 1024)\$" "$REPORT"
+}
+check "blocks of all sizes are of one site" sizes
+
+# A task can give itself any name: it makes no line of its own.
+forged()
+{
+	name=$(printf 'busybox\nunref')
+	cp /bin/busybox "$T/$name" && start &&
+		"$T/$name" sh -c "echo leak caller 5 >$INJECT" && scan &&
+		truth && judge && grammar &&
+		has caller '^  comm "busybox.012unref", pid '
+}
+check "a name of several lines" forged
+
 same_leaks()
 {
 	leaks=$(sed -n '1s/.*: \([0-9]*\) leaks.*/\1/p' "$T/grouped")

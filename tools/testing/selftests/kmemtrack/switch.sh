@@ -64,7 +64,13 @@ cat "$LEAKS" >"$T/kept"
 grouped >"$T/kept.grouped"
 check "leaks to keep" grep -q ^unref "$T/kept"
 dmesg -c >/dev/null
+# A reader who has begun goes on with what is kept.
+exec 3<"$LEAKS"
+dd bs=700 count=1 <&3 2>/dev/null >"$T/part"
 check "off" put "$REPORT" off
+cat <&3 >>"$T/part"
+exec 3<&-
+check "off between two reads" cmp "$T/part" "$T/kept"
 check "the log says who switched off" logged off
 check "while off: the report stays readable" kept
 dmesg -c >/dev/null
