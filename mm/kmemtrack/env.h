@@ -17,6 +17,7 @@
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/lockdep.h>
+#include <linux/list.h>
 #include <linux/log2.h>
 #include <linux/percpu.h>
 #include <linux/prefetch.h>

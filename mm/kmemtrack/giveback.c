@@ -66,18 +66,6 @@ void kmt_forget_cells(void)
 		kmt_own_free(per_cpu(unused_hints, cpu), KMT_HINT_ORDER);
 }
 
-static size_t bytes_of(const struct kmt_chunk *chunk)
-{
-	return (chunk->nr + 1UL) * sizeof(struct kmt_object);
-}
-
-/* Memory of memblock stays. */
-static bool is_pages(struct kmt_chunk *chunk)
-{
-	return PAGE_ALIGNED(chunk) && PAGE_ALIGNED(bytes_of(chunk)) &&
-	       kmt_own_page(virt_to_page(chunk));
-}
-
 static void flush_here(void *unused)
 {
 	kmt_cell_flush(&kmt_core,
@@ -109,24 +97,31 @@ static void flush_caches(void)
  */
 void kmt_give_back(unsigned long keep)
 {
-	struct kmt_chunk *chunk, *next;
+	struct kmt_chunk *chunk, *gone = NULL;
+	unsigned int cpu;
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	kmt_reap_all(&kmt_core);
 	flush_caches();
 	down_write(&kmt_walk_sem);
-	chunk = kmt_pool_trim(&kmt_core, keep, is_pages);
+	while ((chunk = kmt_pool_trim(&kmt_core, keep))) {
+		chunk->next = gone;
+		gone = chunk;
+		cond_resched();
+	}
 	up_write(&kmt_walk_sem);
-	if (!chunk)
+	if (!gone)
 		return;
+	for (cpu = 0; cpu < kmt_core.pool.nr_caches; cpu++) {
+		kmt_forget_chunks(&kmt_core.pool.caches[cpu]);
+		cond_resched();
+	}
 	/* Who saw cells of theirs did so with interrupts off. */
 	synchronize_rcu();
-	for (; chunk; chunk = next) {
-		unsigned int order = get_order(bytes_of(chunk));
-
-		next = chunk->next;
-		kmt_own_free(chunk, order);
-		kmt_pages_given_back += 1UL << order;
+	while ((chunk = gone)) {
+		gone = chunk->next;
+		kmt_own_free(chunk, 0);
+		kmt_pages_given_back++;
 		cond_resched();
 	}
 }

@@ -67,10 +67,15 @@ static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 	struct kmt_object *first;
 	unsigned long flags;
 
+	*nr = 0;
 	raw_spin_lock_irqsave(&pool->lock, flags);
 	if (!pool->reap_in) {
 		pool->reap_in = pool->chunks;
 		pool->reap_at = 0;
+	}
+	if (!pool->reap_in) {
+		raw_spin_unlock_irqrestore(&pool->lock, flags);
+		return NULL;
 	}
 	first = kmt_chunk_cells(pool->reap_in) + pool->reap_at;
 	*nr = min_t(u32, pool->reap_in->nr - pool->reap_at, KMT_REAP_CELLS);
@@ -133,7 +138,7 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
 		struct kmt_object *o;
 		u32 i, nr;
 
-		/* Else kmt_pool_trim() could take the cells away meanwhile. */
+		/* Else the chunk could be given back meanwhile. */
 		local_irq_save(flags);
 		o = next_cells(&core->pool, &nr);
 		for (i = 0; i < nr; i++)

@@ -6,16 +6,6 @@
 #define NR	4000
 #define AT(i)	(SIM_LINEAR + 64 * (unsigned long)(i))
 
-static bool any(struct kmt_chunk *chunk)
-{
-	return true;
-}
-
-static bool none(struct kmt_chunk *chunk)
-{
-	return false;
-}
-
 static void flush_all(struct sim *s)
 {
 	unsigned long flags;
@@ -41,15 +31,21 @@ static void discard(struct sim *s, struct kmt_chunk *chunk)
 /* Returns how many chunks went. */
 static unsigned int trim(struct sim *s, unsigned long keep)
 {
-	struct kmt_chunk *chunk, *next;
+	struct kmt_chunk *chunk, *gone = NULL;
 	unsigned int nr = 0;
+	int cpu;
 
 	kmt_reap_all(&s->core);
 	flush_all(s);
-	for (chunk = kmt_pool_trim(&s->core, keep, any); chunk; chunk = next) {
-		next = chunk->next;
+	for (; (chunk = kmt_pool_trim(&s->core, keep)); nr++) {
+		chunk->next = gone;
+		gone = chunk;
+	}
+	for_each_possible_cpu(cpu)
+		kmt_forget_chunks(&s->caches[cpu]);
+	while ((chunk = gone)) {
+		gone = chunk->next;
 		discard(s, chunk);
-		nr++;
 	}
 	check_core(s);
 	return nr;
@@ -142,12 +138,25 @@ static void test_keep(void **state)
 	chunks = s->nr_chunks;
 	assert_true(chunks < NR / 63 / 2);
 	assert_int_equal(trim(s, 10000), 0);
-	/* What may not go does not, and is of use as before. */
-	assert_null(kmt_pool_trim(&s->core, 0, none));
-	check_core(s);
 	assert_int_equal(s->nr_chunks, chunks);
 	s->chunks_left = 0;
 	for (i = 0; i < 500; i++)
+		put(s, AT(i));
+}
+
+/* What may not go does not, and is of use as before. */
+static void test_stays(void **state)
+{
+	struct sim *s = *state;
+	int i;
+
+	s->chunks_stay = true;
+	fill(s);
+	for (i = 0; i < NR; i++)
+		drop(s, AT(i));
+	assert_int_equal(trim(s, 0), 0);
+	s->chunks_left = 0;
+	for (i = 0; i < NR; i++)
 		put(s, AT(i));
 }
 
@@ -196,6 +205,7 @@ int main(void)
 		T(test_all),
 		T(test_some),
 		T(test_keep),
+		T(test_stays),
 		T(test_few),
 		T(test_mark),
 	};

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How much is done in one go, counted in basic blocks of the core: with a lock
+ * held, with interrupts off. It must not depend on how many blocks there are.
+ */
+#include "hot.h"
+#include "sim.h"
+
+#define FEW	1000
+#define MANY	50000
+#define AT(i)	(SIM_LINEAR + 64 * (unsigned long)(i))
+
+/* A batch of cells, some steps each: an instruction or some more each. */
+#define MOST_STEPS	2500
+
+static void expect_short(void)
+{
+	assert_in_range(host_steps_locked_max, 1, MOST_STEPS);
+	assert_in_range(host_steps_irqs_off_max, 1, MOST_STEPS);
+}
+
+static void put(struct sim *s, unsigned long i)
+{
+	assert_int_equal(sim_insert(s, KMT_VIRT, AT(i), 64, 1), 0);
+}
+
+static void trim(struct sim *s, unsigned long keep)
+{
+	unsigned long flags;
+	struct kmt_chunk *chunk;
+
+	kmt_reap_all(&s->core);
+	local_irq_save(flags);
+	kmt_cell_flush(&s->core, &s->caches[0]);
+	local_irq_restore(flags);
+	while ((chunk = kmt_pool_trim(&s->core, keep)))
+		kmt_forget_chunks(&s->caches[0]);
+	check_core(s);
+}
+
+/* All that is done to the pool, with @nr blocks, every other one freed. */
+static void use_pool(unsigned long nr)
+{
+	struct sim *s = sim_new(63, 1000, 16);
+	unsigned long i;
+
+	host_steps_locked_max = 0;
+	host_steps_irqs_off_max = 0;
+	for (i = 0; i < nr; i++)
+		put(s, i);
+	for (i = 0; i < nr; i += 2)
+		assert_true(kmt_free(&s->core, KMT_VIRT, AT(i)));
+	trim(s, nr / 8);
+	for (i = 0; i < nr; i += 2)
+		put(s, i);
+	sim_remember(s, false);
+	for (i = 0; i < nr; i += 3)
+		assert_true(kmt_free(&s->core, KMT_VIRT, AT(i)));
+	trim(s, nr / 8);
+	assert_int_equal(kmt_drop_space(&s->core, KMT_VIRT),
+			 nr - (nr + 2) / 3);
+	trim(s, 0);
+	expect_short();
+	assert_int_equal(s->core.pool.cells, 0);
+	sim_delete(s);
+}
+
+static void test_few(void **state)
+{
+	use_pool(FEW);
+}
+
+static void test_many(void **state)
+{
+	use_pool(MANY);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_few),
+		cmocka_unit_test(test_many),
+	};
+
+	return cmocka_run_group_tests_name("bounds", tests, NULL, NULL);
+}
