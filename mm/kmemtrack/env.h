@@ -22,6 +22,7 @@
 #include <linux/percpu.h>
 #include <linux/prefetch.h>
 #include <linux/rbtree.h>
+#include <linux/sched.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -124,6 +125,13 @@ static inline const unsigned long *kmt_env_map(unsigned long addr)
 
 	return kmt_env_read(&word, addr, sizeof(word)) ?
 		(const unsigned long *)addr : NULL;
+}
+
+/* Between two pieces of work that takes long, with no lock held. */
+static inline void kmt_env_rest(gfp_t gfp)
+{
+	if (gfp & __GFP_DIRECT_RECLAIM)
+		cond_resched();
 }
 
 /* The address of @cpu's copy of a per-CPU block. */

@@ -152,14 +152,17 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
  * kmt_reap_all - make free cells of all vacant records
  * @core: tracker
  *
- * Context: any but NMI, no tracker lock held, the pool is not trimmed; takes
- * long. What becomes vacant meanwhile may stay so.
+ * Context: no tracker lock held, the pool is not trimmed; takes long, and may
+ * sleep. What becomes vacant meanwhile may stay so.
  */
 void kmt_reap_all(struct kmt_core *core)
 {
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
-	kmt_for_each_cell(core, chunk, o)
-		reap_cell(core, o);
+	kmt_for_each_chunk(core, chunk) {
+		kmt_for_each_in(chunk, o)
+			reap_cell(core, o);
+		kmt_env_rest(GFP_KERNEL);
+	}
 }

@@ -23,7 +23,8 @@ __thread unsigned long host_locks_taken;
 __thread unsigned long host_steps;
 __thread unsigned long host_steps_locked_max;
 __thread unsigned long host_steps_irqs_off_max;
-static __thread unsigned long steps_locked, steps_irqs_off;
+__thread unsigned long host_steps_busy_max;
+static __thread unsigned long steps_locked, steps_irqs_off, steps_busy;
 
 /* Called by each basic block of the core: -fsanitize-coverage=trace-pc. */
 void __sanitizer_cov_trace_pc(void);
@@ -36,6 +37,15 @@ static void count_steps(unsigned long since, unsigned long *most)
 {
 	if (host_steps - since > *most)
 		*most = host_steps - since;
+}
+
+void host_rest(gfp_t gfp)
+{
+	if (!(gfp & GFP_KERNEL))
+		return;
+	assert(!irqs_off && !nr_held);
+	count_steps(steps_busy, &host_steps_busy_max);
+	steps_busy = host_steps;
 }
 
 bool host_irqs_off(void)
