@@ -117,7 +117,7 @@ struct kmt_cell_cache {
  * @chunks: all memory of the pool
  * @nr_chunks: how many chunks
  * @cells: how many cells in all
- * @reap_in: chunk in which vacant records are looked for next
+ * @reap_in: chunk that is looked at next: for vacant records, or what to move
  * @reap_at: which of its cells is next
  * @caches: one per CPU
  * @nr_caches: how many; while there is one CPU it may be one
@@ -373,6 +373,7 @@ void kmt_cell_flush(struct kmt_core *core, struct kmt_cell_cache *cache);
 void kmt_chunk_close(struct kmt_core *core, struct kmt_chunk *chunk);
 int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk,
 		      gfp_t gfp);
+void kmt_pool_compact(struct kmt_core *core, unsigned long keep);
 struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep);
 void kmt_forget_chunks(struct kmt_cell_cache *cache);
 unsigned long kmt_pool_free_cells(struct kmt_core *core);
@@ -382,6 +383,7 @@ unsigned long kmt_vacant(struct kmt_core *core);
 bool kmt_lookup_vacant(struct kmt_core *core, enum kmt_space space,
 		       unsigned long addr, struct kmt_object *copy);
 bool kmt_reap(struct kmt_core *core, unsigned long least);
+void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk);
 void kmt_reap_all(struct kmt_core *core);
 
 static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)

@@ -244,9 +244,10 @@ static inline bool kmt_should_fail(size_t bytes)
 /* giveback.c: memory that is not needed any more */
 extern struct rw_semaphore kmt_walk_sem;
 extern unsigned long kmt_pages_given_back;
+extern unsigned long kmt_passes;
 void kmt_remember_cells(void);
 void kmt_forget_cells(void);
-void kmt_give_back(unsigned long keep);
+void kmt_give_back_all(void);
 
 /* helpers.c: threads that help with a mark */
 bool kmt_is_helper(const struct task_struct *task);
@@ -329,6 +330,7 @@ int kmt_log_address(unsigned long addr);
 
 /* report.c */
 void kmt_reports_replace(u32 (*replace)(void *arg, u32 stack), void *arg);
+void kmt_report_forget_chunks(void);
 void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
 		     unsigned long nr);
 

@@ -473,7 +473,7 @@ void kmt_switch_off(void)
 	kmt_traces_off();
 	kmt_forget_cells();
 	forget();
-	kmt_give_back(0);
+	kmt_give_back_all();
 }
 
 static int __init log_early_use(void)

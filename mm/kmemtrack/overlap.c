@@ -181,18 +181,6 @@ static void evict(struct kmt_core *core, const struct kmt_object *new,
 		kmt_report_event(core, KMT_EV_OVERLAP, &old, new);
 }
 
-static void copy_rest(struct kmt_object *o, const struct kmt_object *new)
-{
-	o->stack = new->stack;
-	o->pid = new->pid;
-	o->born = new->born;
-	o->crc = new->crc;
-	o->comm = new->comm;
-	o->epoch = new->epoch;
-	o->count = new->count;
-	o->min = new->min;
-}
-
 /* Makes @o the record of @new; false if something is in its place. */
 static bool settle(struct kmt_core *core, struct kmt_object *o,
 		   const struct kmt_object *new)
@@ -205,7 +193,7 @@ static bool settle(struct kmt_core *core, struct kmt_object *o,
 	link = kmt_tree_place(tree, new->addr, new->size, &parent);
 	if (link) {
 		kmt_cell_settle(o, kmt_space(new), new->addr, new->size);
-		copy_rest(o, new);
+		kmt_copy_rest(o, new);
 		kmt_tree_link(tree, o, link, parent);
 		kmt_tree_enliven(core, tree, o, new->flags);
 	}

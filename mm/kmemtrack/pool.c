@@ -196,7 +196,7 @@ static void add_chunk(struct kmt_core *core, struct kmt_chunk *chunk, u32 nr)
 	list_chunk(pool, chunk);
 	pool->nr_free += nr;
 	WRITE_ONCE(pool->cells, pool->cells + nr);
-	pool->nr_chunks++;
+	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks + 1);
 	chunk->next = pool->chunks;
 	chunk->link = &pool->chunks;
 	if (chunk->next)
@@ -295,7 +295,7 @@ static void unlink_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 		pool->reap_at = 0;
 	}
 	WRITE_ONCE(pool->cells, pool->cells - chunk->nr);
-	pool->nr_chunks--;
+	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks - 1);
 }
 
 /* A free cell of the fullest chunk, whatever this CPU has; NULL if none is left. */
@@ -310,20 +310,53 @@ static struct kmt_object *take_cell(struct kmt_pool *pool)
 	return o;
 }
 
-static void move_object(struct kmt_core *core, struct kmt_object *from,
-			struct kmt_object *to)
+static void put_cell(struct kmt_pool *pool, struct kmt_object *o)
 {
-	struct kmt_tree *tree = from->flags & KMT_AUX ? &core->aux :
-		kmt_tree_of(core, kmt_space(from), from->addr, from->size);
 	unsigned long flags;
 
-	raw_spin_lock_irqsave(&tree->lock, flags);
-	*to = *from;
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	give_cell(pool, o);
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+}
+
+/* Makes @to the record that @from is now; @from is a free cell then. */
+static void replace_object(struct kmt_tree *tree, struct kmt_object *from,
+			   struct kmt_object *to)
+{
+	const u16 flags = from->flags;
+
+	lockdep_assert_held(&tree->lock);
+	kmt_cell_settle(to, flags & ~KMT_LIVE, from->addr, from->size);
+	kmt_copy_rest(to, from);
+	rb_replace_node(&from->node, &to->node, &tree->root);
 	if (tree->last == &from->node)
 		tree->last = &to->node;
-	rb_replace_node(&from->node, &to->node, &tree->root);
+	/* Pairs with kmt_lock_object(): a live object shows its true address. */
+	smp_store_release(&to->flags, flags);
 	kmt_cell_clear(from);
+}
+
+/* Moves what is in @from to @to; false if there is nothing any more. */
+static bool move_object(struct kmt_core *core, struct kmt_object *from,
+			struct kmt_object *to)
+{
+	struct kmt_tree *tree = &core->aux;
+	unsigned long flags;
+
+	if (READ_ONCE(from->flags) & KMT_AUX) {
+		raw_spin_lock_irqsave(&tree->lock, flags);
+		if (!(from->flags & KMT_AUX)) {
+			raw_spin_unlock_irqrestore(&tree->lock, flags);
+			return false;
+		}
+	} else {
+		tree = kmt_lock_object(core, from, &flags);
+		if (!tree)
+			return false;
+	}
+	replace_object(tree, from, to);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return true;
 }
 
 /**
@@ -356,13 +389,113 @@ int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk, gfp_t gfp)
 		while (!(to = take_cell(pool)))
 			if (!kmt_pool_grow(core, gfp))
 				return -ENOMEM;
-		move_object(core, o, to);
+		if (move_object(core, o, to))
+			put_cell(pool, o);
 	}
 
 	raw_spin_lock_irqsave(&pool->lock, flags);
 	unlink_chunk(pool, chunk);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 	return 0;
+}
+
+static struct kmt_chunk *next_chunk(struct kmt_pool *pool)
+{
+	struct kmt_chunk *chunk;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	chunk = pool->reap_in ?: pool->chunks;
+	if (chunk)
+		pool->reap_in = chunk->next;
+	pool->reap_at = 0;
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	return chunk;
+}
+
+/*
+ * Whether what is in @chunk is worth moving, and how much that is. Leaks stay where
+ * they are: the owner knows them by their cells.
+ */
+static bool is_sparse(struct kmt_chunk *chunk, u32 *used)
+{
+	struct kmt_object *o;
+
+	*used = 0;
+	kmt_for_each_in(chunk, o) {
+		const u16 flags = READ_ONCE(o->flags);
+
+		if (flags & KMT_LEAK)
+			return false;
+		*used += !!flags;
+	}
+	return !chunk->stays && *used <= chunk->nr - chunk->nr / 4;
+}
+
+/* Closes @chunk if the @used cells of it fit in others, and the rest is at hand. */
+static bool close_sparse(struct kmt_pool *pool, struct kmt_chunk *chunk,
+			 u32 used, unsigned long keep)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	if (chunk->nr_free + used == chunk->nr &&
+	    pool->nr_free - chunk->nr_free >= keep + used) {
+		chunk->closed = true;
+		pool->nr_free -= chunk->nr_free;
+		if (chunk->nr_free)
+			hlist_del(&chunk->peers);
+	}
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	return chunk->closed;
+}
+
+static void open_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	chunk->closed = false;
+	pool->nr_free += chunk->nr_free;
+	if (chunk->nr_free)
+		list_chunk(pool, chunk);
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+}
+
+/**
+ * kmt_pool_compact - make room in the next chunk in turn
+ * @core: tracker
+ * @keep: free cells that stay
+ *
+ * If a quarter of the chunk is not in use, vacant records in it become free cells;
+ * if what is in use finds room elsewhere, it is moved there. So kmt_pool_trim()
+ * finds a chunk to take.
+ *
+ * Context: no tracker lock held, no walk over the pool under way, nobody else
+ * compacts or trims it; takes the time to move the records of a chunk.
+ */
+void kmt_pool_compact(struct kmt_core *core, unsigned long keep)
+{
+	struct kmt_pool *pool = &core->pool;
+	struct kmt_chunk *chunk = next_chunk(pool);
+	struct kmt_object *o, *to;
+	u32 used;
+
+	if (!chunk || !is_sparse(chunk, &used))
+		return;
+	kmt_reap_chunk(core, chunk);
+	if (!is_sparse(chunk, &used) || !used ||
+	    !close_sparse(pool, chunk, used, keep))
+		return;
+	kmt_for_each_in(chunk, o) {
+		if (!READ_ONCE(o->flags))
+			continue;
+		to = take_cell(pool);
+		if (!to)
+			break;
+		put_cell(pool, move_object(core, o, to) ? o : to);
+	}
+	open_chunk(pool, chunk);
 }
 
 /**

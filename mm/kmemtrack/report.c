@@ -75,6 +75,31 @@ void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
 		memcpy(hung, rank, nr * sizeof(*rank));
 }
 
+static bool is_gone(const struct kmt_object *o)
+{
+	return !o || kmt_chunk_of(o)->closed;
+}
+
+/**
+ * kmt_report_forget_chunks - forget leaks whose cells left the pool
+ *
+ * Context: kmt_scan_mutex held, may sleep; all closed chunks have left the pool,
+ * and none is freed.
+ */
+void kmt_report_forget_chunks(void)
+{
+	unsigned long i;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	for (i = 0; i < nr_hung; i++) {
+		struct kmt_rank *r = &hung[i];
+
+		if (r->head && (is_gone(r->o) || is_gone(r->head)))
+			r->head = NULL;
+		cond_resched();
+	}
+}
+
 static int compare_cells(const void *key, const void *elt)
 {
 	const struct kmt_object *a = key;
@@ -101,7 +126,7 @@ static bool find_head(const struct kmt_object *o, struct kmt_site *site)
 	lockdep_assert_held(&kmt_scan_mutex);
 	rank = nr_hung ? bsearch(o, hung, nr_hung, sizeof(*hung),
 				 compare_cells) : NULL;
-	tree = rank ? kmt_lock_object(&kmt_core, rank->head, &flags) : NULL;
+	tree = rank && rank->head ? kmt_lock_object(&kmt_core, rank->head, &flags) : NULL;
 	if (!tree)
 		return false;
 	leak = rank->head->flags & KMT_LEAK;

@@ -149,6 +149,32 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
 }
 
 /**
+ * kmt_reap_chunk - make free cells of the vacant records of a chunk
+ * @core: tracker
+ * @chunk: one of its chunks
+ *
+ * Context: no tracker lock held, the pool is not trimmed.
+ */
+void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
+{
+	struct kmt_object *cells = kmt_chunk_cells(chunk);
+	unsigned long flags;
+	u32 i = 0, got;
+
+	while (i < chunk->nr) {
+		const u32 end = min(i + KMT_REAP_CELLS, chunk->nr);
+
+		local_irq_save(flags);
+		for (got = 0; i < end; i++)
+			got += reap_cell(core, &cells[i]);
+		/* They are to be where they belong, and not in a cache. */
+		if (got)
+			kmt_cell_flush(core, kmt_cache_of(core));
+		local_irq_restore(flags);
+	}
+}
+
+/**
  * kmt_reap_all - make free cells of all vacant records
  * @core: tracker
  *
@@ -158,11 +184,9 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
 void kmt_reap_all(struct kmt_core *core)
 {
 	struct kmt_chunk *chunk;
-	struct kmt_object *o;
 
 	kmt_for_each_chunk(core, chunk) {
-		kmt_for_each_in(chunk, o)
-			reap_cell(core, o);
+		kmt_reap_chunk(core, chunk);
 		kmt_env_rest(GFP_KERNEL);
 	}
 }

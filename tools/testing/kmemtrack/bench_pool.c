@@ -99,14 +99,16 @@ static void row(const char *what, unsigned long nr, u64 since)
 /* All is given back that can be; returns how many pages. */
 static unsigned long give_back(unsigned long keep)
 {
-	unsigned long nr = 0;
+	unsigned long nr = 0, left = core.pool.nr_chunks;
 	unsigned int cpu;
 
-	kmt_reap_all(&core);
 	for (cpu = 0; cpu < HOST_CPUS; cpu++)
 		kmt_cell_flush(&core, &caches[cpu]);
-	while (kmt_pool_trim(&core, keep))
-		nr++;
+	for (; left; left--) {
+		kmt_pool_compact(&core, keep);
+		while (kmt_pool_trim(&core, keep))
+			nr++;
+	}
 	for (cpu = 0; cpu < HOST_CPUS; cpu++)
 		kmt_forget_chunks(&caches[cpu]);
 	return nr;

@@ -7,7 +7,7 @@
 #include "sim.h"
 
 #define FEW	1000
-#define MANY	50000
+#define MANY	25000
 #define AT(i)	(SIM_LINEAR + 64 * (unsigned long)(i))
 
 /* A batch of cells, some steps each: an instruction or some more each. */
@@ -41,13 +41,15 @@ static void put(struct sim *s, unsigned long i)
 
 static void trim(struct sim *s, unsigned long keep)
 {
-	unsigned long flags;
+	unsigned long flags, i;
 	struct kmt_chunk *chunk;
 
 	kmt_reap_all(&s->core);
 	local_irq_save(flags);
 	kmt_cell_flush(&s->core, &s->caches[0]);
 	local_irq_restore(flags);
+	for (i = s->core.pool.nr_chunks; i; i--)
+		kmt_pool_compact(&s->core, keep);
 	host_rest(GFP_KERNEL);
 	while ((chunk = kmt_pool_trim(&s->core, keep)))
 		kmt_forget_chunks(&s->caches[0]);
