@@ -143,9 +143,12 @@ static unsigned long count_leaks(u16 wanted)
 	unsigned long nr = 0;
 
 	down_read(&kmt_walk_sem);
-	kmt_for_each_cell(&kmt_core, chunk, o)
-		if (READ_ONCE(o->flags) & wanted)
-			nr++;
+	kmt_for_each_chunk(&kmt_core, chunk) {
+		kmt_for_each_in(chunk, o)
+			if (READ_ONCE(o->flags) & wanted)
+				nr++;
+		cond_resched();
+	}
 	up_read(&kmt_walk_sem);
 	return nr;
 }
@@ -176,6 +179,8 @@ static void collect(struct kmt_report *report, u16 wanted)
 
 		if (report->nr == report->max)
 			return;
+		if (o == kmt_chunk_cells(chunk))
+			cond_resched();
 		if (!(READ_ONCE(o->flags) & wanted))
 			continue;
 		tree = kmt_lock_object(&kmt_core, o, &flags);
@@ -212,6 +217,7 @@ static int compare_records(const struct kmt_leak *a, const struct kmt_leak *b)
 {
 	const struct kmt_site site_a = site_of(&a->o), site_b = site_of(&b->o);
 
+	cond_resched();
 	return compare_sites(&a->head, &b->head) ?:
 	       compare_sites(&site_a, &site_b);
 }
@@ -235,6 +241,7 @@ static int compare_groups(const void *a, const void *b)
 {
 	const struct kmt_group *ga = a, *gb = b;
 
+	cond_resched();
 	if (ga->all.bytes != gb->all.bytes)
 		return ga->all.bytes > gb->all.bytes ? -1 : 1;
 	if (ga->leader != gb->leader)
