@@ -55,16 +55,39 @@ struct kmt_tree {
 #define KMT_REGION_SHIFT	16
 
 /**
- * struct kmt_chunk - header of a piece of pool memory, in its first cell
+ * struct kmt_chunk - header of a page of the pool, in its first cell
  * @next: next chunk; changes only when that one leaves the pool
+ * @link: what points to this one: @next of the one before, or kmt_pool.chunks
+ * @peers: in kmt_pool.by_free, unless it is closed or has no free cell
+ * @rcu: for the owner, when the chunk has left the pool
+ * @free: its cells that no CPU has cached
  * @nr: cells that follow
  * @id: grows from each chunk that is added to the next
+ * @nr_free: how many are in @free
+ * @closed: none of its cells is given out any more
+ * @stays: its memory is not to be given back
  */
 struct kmt_chunk {
 	struct kmt_chunk *next;
+	struct kmt_chunk **link;
+	union {
+		struct hlist_node peers;
+		struct rcu_head rcu;
+	};
+	struct kmt_object *free;
 	u32 nr;
 	u32 id;
+	u32 nr_free;
+	bool closed;
+	bool stays;
 };
+
+/* Cells of a whole page. */
+#define KMT_PAGE_CELLS	(PAGE_SIZE / sizeof(struct kmt_object) - 1)
+
+/* Chunks are told apart by how many cells are free: none, 1, 2, 4, ... or all. */
+#define KMT_FILLS	(PAGE_SHIFT - 4)
+#define KMT_ALL_FREE	(KMT_FILLS - 1)
 
 /* Cells that a CPU remembers, by address. */
 #define KMT_HINTS_SHIFT	14
@@ -87,24 +110,24 @@ struct kmt_cell_cache {
 
 /**
  * struct kmt_pool - where cells come from
- * @lock: guards @free, @nr_free, @least, @chunks, @nr_chunks, @last_id,
- *	@cells, @reap_in, @reap_at
- * @free: cells no CPU has cached
- * @nr_free: how many
+ * @lock: guards all that follows but @low and @caches, and the headers of chunks
+ * @by_free: chunks with free cells, by the logarithm of how many they have; the
+ *	last list is of chunks that can leave the pool
+ * @nr_free: free cells in these chunks
  * @low: fill mark below which kmt_ops.low is called
  * @least: the lowest @nr_free there was when cells were taken
  * @chunks: all memory of the pool
  * @nr_chunks: how many chunks
  * @last_id: of the chunk that was added last
  * @cells: how many cells in all
- * @reap_in: chunk in which vacant records are looked for next
+ * @reap_in: chunk that is looked at next: for vacant records, or what to move
  * @reap_at: which of its cells is next
  * @caches: one per CPU
  * @nr_caches: how many; while there is one CPU it may be one
  */
 struct kmt_pool {
 	raw_spinlock_t lock;
-	struct kmt_object *free;
+	struct hlist_head by_free[KMT_FILLS];
 	unsigned long nr_free;
 	unsigned long low;
 	unsigned long least;
@@ -137,8 +160,10 @@ enum kmt_event {
 
 /**
  * struct kmt_ops - what a tracker asks of its owner
- * @chunk_alloc: memory for the pool, aligned to 64 bytes; called with no lock
+ * @chunk_alloc: memory for the pool, aligned to a page; called with no lock
  *	held, in the context of the allocation that wants a cell; may fail
+ * @chunk_stays: whether such memory can never be given back, page by page; NULL
+ *	if it always can
  * @low: the pool runs low, refill it soon; called with interrupts off, perhaps
  *	under a tree's lock
  * @warn: event @ev happened to @old by @new (either may be NULL); called with
@@ -158,6 +183,7 @@ enum kmt_event {
  */
 struct kmt_ops {
 	void *(*chunk_alloc)(struct kmt_core *core, gfp_t gfp, size_t *bytes);
+	bool (*chunk_stays)(const void *mem);
 	void (*low)(struct kmt_core *core);
 	void (*warn)(struct kmt_core *core, enum kmt_event ev,
 		     const struct kmt_object *old,
@@ -346,9 +372,14 @@ struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 				  unsigned long *flags);
 bool kmt_pool_grow(struct kmt_core *core, gfp_t gfp);
 bool kmt_pool_extend(struct kmt_core *core, gfp_t gfp);
-struct kmt_chunk *kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes);
+void kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes);
+void kmt_cell_flush(struct kmt_core *core, struct kmt_cell_cache *cache);
+void kmt_chunk_close(struct kmt_core *core, struct kmt_chunk *chunk);
 int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk,
 		      gfp_t gfp);
+void kmt_pool_compact(struct kmt_core *core, unsigned long keep);
+struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep);
+void kmt_forget_chunks(struct kmt_cell_cache *cache);
 unsigned long kmt_pool_free_cells(struct kmt_core *core);
 
 /* vacant.c: records of freed blocks */
@@ -356,16 +387,27 @@ unsigned long kmt_vacant(struct kmt_core *core);
 bool kmt_lookup_vacant(struct kmt_core *core, enum kmt_space space,
 		       unsigned long addr, struct kmt_object *copy);
 bool kmt_reap(struct kmt_core *core, unsigned long least);
+void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk);
 void kmt_reap_all(struct kmt_core *core);
-
-/* trim.c: memory that is given back */
-void kmt_cell_flush(struct kmt_core *core, struct kmt_cell_cache *cache);
-struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep,
-				bool (*may_go)(struct kmt_chunk *chunk));
 
 static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
 {
 	return (struct kmt_object *)((char *)chunk + sizeof(struct kmt_object));
+}
+
+/* The chunk a cell is in: all are aligned to a page, and none is larger. */
+static inline struct kmt_chunk *kmt_chunk_of(const struct kmt_object *o)
+{
+	return (struct kmt_chunk *)ALIGN_DOWN((unsigned long)o, PAGE_SIZE);
+}
+
+/* The memory that @nr cells take, each page of them with its header. */
+static inline size_t kmt_chunk_bytes(unsigned long nr)
+{
+	const unsigned long rest = nr % KMT_PAGE_CELLS;
+
+	return nr / KMT_PAGE_CELLS * PAGE_SIZE +
+	       (rest ? rest + 1 : 0) * sizeof(struct kmt_object);
 }
 
 static inline struct kmt_chunk *kmt_chunks(struct kmt_core *core)

@@ -17,10 +17,12 @@
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/lockdep.h>
+#include <linux/list.h>
 #include <linux/log2.h>
 #include <linux/percpu.h>
 #include <linux/prefetch.h>
 #include <linux/rbtree.h>
+#include <linux/sched.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -123,6 +125,13 @@ static inline const unsigned long *kmt_env_map(unsigned long addr)
 
 	return kmt_env_read(&word, addr, sizeof(word)) ?
 		(const unsigned long *)addr : NULL;
+}
+
+/* Between two pieces of work that takes long, with no lock held. */
+static inline void kmt_env_rest(gfp_t gfp)
+{
+	if (gfp & __GFP_DIRECT_RECLAIM)
+		cond_resched();
 }
 
 /* The address of @cpu's copy of a per-CPU block. */

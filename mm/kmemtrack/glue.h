@@ -262,9 +262,10 @@ static inline bool kmt_should_fail(size_t bytes)
 /* giveback.c: memory that is not needed any more */
 extern struct rw_semaphore kmt_walk_sem;
 extern unsigned long kmt_pages_given_back;
+extern unsigned long kmt_passes;
 void kmt_remember_cells(unsigned int cpu);
 void kmt_forget_cells(void);
-void kmt_give_back(unsigned long keep);
+void kmt_give_back_all(void);
 
 /* helpers.c: threads that help with a mark */
 bool kmt_is_helper(const struct task_struct *task);
@@ -357,6 +358,7 @@ int kmt_log_address(unsigned long addr);
 /* report.c */
 void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 			  void *arg);
+void kmt_report_forget_chunks(void);
 void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
 		     unsigned long nr);
 void kmt_report_refresh(void);

@@ -99,6 +99,20 @@ static __always_inline void kmt_cell_settle(struct kmt_object *o, u16 flags,
 	smp_store_release(&o->size, size);
 }
 
+/* What a record has beside its place, size and flags. */
+static inline void kmt_copy_rest(struct kmt_object *o,
+				 const struct kmt_object *from)
+{
+	o->stack = from->stack;
+	o->pid = from->pid;
+	o->born = from->born;
+	o->crc = from->crc;
+	o->comm = from->comm;
+	o->epoch = from->epoch;
+	o->count = from->count;
+	o->min = from->min;
+}
+
 /* Makes a free cell of one that is in no tree any more. */
 static __always_inline void kmt_cell_clear(struct kmt_object *o)
 {

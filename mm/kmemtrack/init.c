@@ -28,7 +28,7 @@
  */
 #define KMT_EARLY_MIN	64
 
-/* Growth in early boot: 127 cells at a time. */
+/* Growth in early boot: some 126 cells at a time. */
 #define KMT_EARLY_CHUNK	SZ_8K
 
 #define KMT_SHARDS_MIN	1024
@@ -49,10 +49,14 @@ EXPORT_SYMBOL(kmemtrack_key);
 struct kmt_core kmt_core;
 enum kmt_state kmt_state;
 
-/* Two chunks at the most: what is there at once, and what is then asked for. */
-static struct kmt_object early_cells[CONFIG_KMEMTRACK_EARLY_POOL_SIZE + 2]
-	__initdata __aligned(sizeof(struct kmt_object));
-static unsigned int early_taken __initdata;
+/* In two parts at the most: what is there at once, and what is then asked for. */
+#define KMT_EARLY_PAGES							\
+	(DIV_ROUND_UP(KMT_EARLY_MIN, KMT_PAGE_CELLS) +			\
+	 DIV_ROUND_UP(CONFIG_KMEMTRACK_EARLY_POOL_SIZE, KMT_PAGE_CELLS))
+
+static char early_cells[KMT_EARLY_PAGES * PAGE_SIZE] __initdata
+	__aligned(PAGE_SIZE);
+static size_t early_taken __initdata;
 static bool early_extended __initdata;
 
 static struct kmt_tree first_shard;
@@ -103,8 +107,8 @@ static void *__init take_early(unsigned int cells, size_t *bytes)
 {
 	void *mem = &early_cells[early_taken];
 
-	*bytes = (cells + 1) * sizeof(early_cells[0]);
-	early_taken += cells + 1;
+	*bytes = kmt_chunk_bytes(cells);
+	early_taken += PAGE_ALIGN(*bytes);
 	return mem;
 }
 
@@ -113,14 +117,14 @@ static void *__init early_memblock(size_t bytes)
 	/* Before this is known the linear map may not be there. */
 	if (!max_low_pfn)
 		return NULL;
-	return memblock_alloc_try_nid_raw(bytes, sizeof(early_cells[0]), 0,
+	return memblock_alloc_try_nid_raw(bytes, PAGE_SIZE, 0,
 					  MEMBLOCK_ALLOC_NOLEAKTRACE,
 					  NUMA_NO_NODE);
 }
 
 static unsigned int __init early_room(void)
 {
-	return ARRAY_SIZE(early_cells) - early_taken;
+	return (sizeof(early_cells) - early_taken) / PAGE_SIZE * KMT_PAGE_CELLS;
 }
 
 /* What early_pool= asks for beyond what is there at once. */
@@ -147,9 +151,9 @@ void *__init kmt_early_chunk(size_t *bytes)
 
 	if (want) {
 		early_extended = true;
-		if (want < early_room())
+		if (want <= early_room())
 			return take_early(want, bytes);
-		*bytes = (want + 1) * sizeof(early_cells[0]);
+		*bytes = kmt_chunk_bytes(want);
 		mem = early_memblock(*bytes);
 		if (mem)
 			return mem;
@@ -157,8 +161,8 @@ void *__init kmt_early_chunk(size_t *bytes)
 	kmt_grown++;
 	*bytes = KMT_EARLY_CHUNK;
 	mem = early_memblock(*bytes);
-	if (!mem && early_room() >= 2)
-		mem = take_early(early_room() - 1, bytes);
+	if (!mem && early_room())
+		mem = take_early(early_room(), bytes);
 	return mem;
 }
 
@@ -172,9 +176,9 @@ void *__init kmt_early_chunk(size_t *bytes)
  */
 void *__init kmt_late_chunk(size_t *bytes)
 {
-	unsigned int want = min(early_wanted(), early_room() - 1);
+	unsigned int want = min(early_wanted(), early_room());
 
-	if (want && early_room() >= 2) {
+	if (want) {
 		early_extended = true;
 		return take_early(want, bytes);
 	}
@@ -246,17 +250,25 @@ static struct kmt_tree *alloc_shards(u32 *nr)
 	return NULL;
 }
 
+static bool __init in_array(const struct kmt_chunk *chunk)
+{
+	return (const char *)chunk >= early_cells &&
+	       (const char *)chunk < early_cells + sizeof(early_cells);
+}
+
 /* Nothing may be left in memory that is about to be freed. */
 static int __init leave_array(void)
 {
 	struct kmt_chunk *chunk, *next;
 	int ret;
 
+	/* Nothing is to be moved from one part of it to another. */
+	kmt_for_each_chunk(&kmt_core, chunk)
+		if (in_array(chunk))
+			kmt_chunk_close(&kmt_core, chunk);
 	for (chunk = kmt_core.pool.chunks; chunk; chunk = next) {
 		next = chunk->next;
-		if ((void *)chunk < (void *)early_cells ||
-		    (void *)chunk >= (void *)(early_cells +
-					      ARRAY_SIZE(early_cells)))
+		if (!in_array(chunk))
 			continue;
 		ret = kmt_pool_evacuate(&kmt_core, chunk, GFP_KERNEL);
 		if (ret)
@@ -464,7 +476,7 @@ void kmt_switch_off(void)
 	kmt_traces_off();
 	kmt_forget_cells();
 	forget();
-	kmt_give_back(0);
+	kmt_give_back_all();
 }
 
 static int __init log_early_use(void)

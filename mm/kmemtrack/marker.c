@@ -75,6 +75,8 @@ static void forget_epochs(struct kmt_core *core)
 		struct kmt_tree *tree;
 		unsigned long flags;
 
+		if (o == kmt_chunk_cells(chunk))
+			kmt_env_rest(GFP_KERNEL);
 		tree = kmt_lock_object(core, o, &flags);
 		if (!tree)
 			continue;
@@ -87,7 +89,7 @@ static void forget_epochs(struct kmt_core *core)
  * kmt_mark_begin - begin a mark
  * @m: marker
  *
- * Context: one mark at a time.
+ * Context: one mark at a time; may sleep.
  */
 void kmt_mark_begin(struct kmt_marker *m)
 {

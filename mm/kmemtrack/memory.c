@@ -21,7 +21,7 @@
 #include "compat.h"
 #include "glue.h"
 
-/* Chunks of the pool, if memory is easy to get: 255 cells. */
+/* Chunks that the pool gets at a time, if memory is easy to get. */
 #define KMT_CHUNK_ORDER	2
 
 #define KMT_OWN_PAGE	((unsigned long)&kmt_core)
@@ -193,6 +193,25 @@ unsigned long kmt_used_cells(void)
 	       kmt_pool_free_cells(&kmt_core) - kmt_vacant(&kmt_core);
 }
 
+/* Several at a time; each is freed for itself. */
+static void *alloc_chunks(gfp_t gfp)
+{
+	void *mem = kmt_own_alloc(gfp, KMT_CHUNK_ORDER);
+
+	if (mem) {
+		split_page(virt_to_page(mem), KMT_CHUNK_ORDER);
+		/* That clears the marks of all but the first. */
+		mark_pages(mem, KMT_CHUNK_ORDER, KMT_OWN_PAGE);
+	}
+	return mem;
+}
+
+/* Memory of memblock stays, and so does the array of early boot as long as it is. */
+static bool chunk_stays(const void *mem)
+{
+	return !totalram_pages() || !kmt_own_page(virt_to_page(mem));
+}
+
 static void *__ref chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 {
 	gfp_t nested = kmt_nested_gfp(gfp);
@@ -210,7 +229,7 @@ static void *__ref chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 			return mem;
 	}
 	if (gfpflags_allow_blocking(nested))
-		mem = kmt_own_alloc(nested, KMT_CHUNK_ORDER);
+		mem = alloc_chunks(nested);
 	*bytes = PAGE_SIZE << KMT_CHUNK_ORDER;
 	if (!mem) {
 		mem = kmt_own_alloc(nested, 0);
@@ -423,6 +442,7 @@ static void table_free(struct kmt_core *core, void *table, size_t bytes)
 
 const struct kmt_ops kmt_kernel_ops = {
 	.chunk_alloc	= chunk_alloc,
+	.chunk_stays	= chunk_stays,
 	.low		= pool_low,
 	.warn		= warn_event,
 	.relax		= relax,

@@ -194,10 +194,11 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 	o = lock_noted(core, KMT_VIRT, r->at, &tree, &dummy);
 	ok = o && (r->kind != KMT_AREAS || fit_area(o, r, &size));
 	if (ok) {
+		/* Who sees the flag, with this lock, finds it in the tree. */
+		raw_spin_lock(&core->aux.lock);
 		kmt_cell_settle(aux, KMT_AUX | r->kind, o->addr, size);
 		aux->start = r->start;
 		aux->born = 0;
-		raw_spin_lock(&core->aux.lock);
 		link_aux(core, aux);
 		raw_spin_unlock(&core->aux.lock);
 		kmt_change_flags(o, r->kind, 0);

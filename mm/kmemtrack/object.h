@@ -4,7 +4,7 @@
  *
  * An object lives in a 64-byte cell of the pool (pool.c). Cells are
  * type-stable: a cell never becomes anything but a cell while somebody walks
- * over the pool, or has interrupts off (trim.c). So who does may read any cell
+ * over the pool, or has interrupts off (pool.c). So who does may read any cell
  * at any time; what it reads means something only under the lock of the tree
  * the object is in.
  *
@@ -18,9 +18,8 @@
  *  - Objects of one tree never overlap, live or vacant; live objects of one
  *    space never do.
  *  - A free cell has neither flag nor size; node.rb_left links it in a free
- *    list, and node.rb_right is trim.c's. Who makes something else of it sets
- *    the flags before the size, if there are any, and the size last; a size goes
- *    before the flags do.
+ *    list. Who makes something else of it sets the flags before the size, if
+ *    there are any, and the size last; a size goes before the flags do.
  */
 #ifndef _KMT_OBJECT_H
 #define _KMT_OBJECT_H

@@ -54,49 +54,115 @@ void kmt_retire(struct kmt_core *core, struct kmt_tree *tree,
 		kmt_drop_aux(core, addr);
 }
 
-/* Unlinks what @tree has of the range; its tree is the only one it is in. */
-static bool remove_first(struct kmt_core *core, struct kmt_tree *tree,
-			 unsigned long addr, unsigned long size,
-			 struct kmt_object *copy)
-{
-	struct kmt_object *o;
-	unsigned long flags;
+/* Vacant records that are unlinked at a time, with the lock of their tree held. */
+#define KMT_EVICT_BATCH	32
 
-	raw_spin_lock_irqsave(&tree->lock, flags);
-	o = kmt_tree_first(tree, addr, size);
-	if (!o) {
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
-		return false;
+/**
+ * struct kmt_removal - what is recorded of a range is to go
+ * @space: address space
+ * @addr: first byte
+ * @size: bytes; the range does not wrap
+ * @gfp: whether one may sleep
+ * @tree: in which it is looked next; NULL when all was looked at
+ * @at: where the next shard begins
+ */
+struct kmt_removal {
+	enum kmt_space space;
+	unsigned long addr;
+	unsigned long size;
+	gfp_t gfp;
+	struct kmt_tree *tree;
+	unsigned long at;
+};
+
+static void init_removal(struct kmt_removal *r, struct kmt_core *core,
+			 enum kmt_space space, unsigned long addr,
+			 unsigned long size, gfp_t gfp)
+{
+	*r = (struct kmt_removal){
+		.space = space, .addr = addr, .size = size, .gfp = gfp,
+		.tree = &core->wide[space], .at = addr,
+	};
+}
+
+/* The next shard that may have something of the range. */
+static struct kmt_tree *next_shard(struct kmt_core *core,
+				   struct kmt_removal *r)
+{
+	while (r->space == KMT_VIRT && r->at - r->addr < r->size) {
+		const unsigned long at = r->at;
+		struct kmt_tree *shard = kmt_shard_of(core, at);
+
+		r->at = ((at >> KMT_REGION_SHIFT) + 1) << KMT_REGION_SHIFT;
+		if (kmt_in(&core->linear, at) && !kmt_is_bare(shard))
+			return shard;
 	}
-	*copy = *o;
-	kmt_retire(core, tree, o, flags);
-	return true;
+	return NULL;
+}
+
+/* Unlinks some vacant records from @o on; returns what follows in the range. */
+static struct kmt_object *unlink_vacant(const struct kmt_removal *r,
+					struct kmt_object *o,
+					struct kmt_object **list,
+					unsigned int *nr)
+{
+	while (o && kmt_is_vacant(o) && *nr < KMT_EVICT_BATCH) {
+		struct rb_node *next = rb_next(&o->node);
+
+		kmt_tree_unlink(r->tree, o);
+		kmt_cell_clear(o);
+		kmt_push_free(list, o);
+		++*nr;
+		o = next ? kmt_to_object(next) : NULL;
+		if (o && o->addr > r->addr + r->size - 1)
+			return NULL;
+	}
+	return o;
 }
 
 /*
- * Unlinks one object or vacant record that overlaps the range, wherever it is;
- * false when there is none left.
+ * Unlinks what is first in @r->tree: a live object, which is copied, or some
+ * vacant records; false if there is nothing.
  */
-static bool remove_overlap(struct kmt_core *core, enum kmt_space space,
-			   unsigned long addr, unsigned long size,
+static bool remove_first(struct kmt_core *core, const struct kmt_removal *r,
+			 struct kmt_object *copy)
+{
+	struct kmt_object *o, *list = NULL;
+	unsigned int nr = 0;
+	unsigned long flags;
+
+	copy->flags = 0;
+	raw_spin_lock_irqsave(&r->tree->lock, flags);
+	o = kmt_tree_first(r->tree, r->addr, r->size);
+	o = unlink_vacant(r, o, &list, &nr);
+	if (!nr && o) {
+		*copy = *o;
+		kmt_retire(core, r->tree, o, flags);
+		return true;
+	}
+	kmt_count_vacant(kmt_cache_of(core), -nr);
+	raw_spin_unlock(&r->tree->lock);
+	while (list)
+		kmt_cell_put(core, kmt_pop_free(&list));
+	local_irq_restore(flags);
+	return nr;
+}
+
+/*
+ * Unlinks one live object that overlaps the range, wherever it is, and vacant
+ * records on the way; false when there is none left.
+ */
+static bool remove_overlap(struct kmt_core *core, struct kmt_removal *r,
 			   struct kmt_object *copy)
 {
-	unsigned long at = addr, last = addr + size - 1;
-
-	if (remove_first(core, &core->wide[space], addr, size, copy))
-		return true;
-	if (space != KMT_VIRT)
-		return false;
-	while (at <= last) {
-		unsigned long region = at >> KMT_REGION_SHIFT;
-		struct kmt_tree *shard = kmt_shard_of(core, at);
-
-		if (kmt_in(&core->linear, at) &&
-		    remove_first(core, shard, addr, size, copy))
+	while (r->tree) {
+		if (!remove_first(core, r, copy)) {
+			r->tree = next_shard(core, r);
+			continue;
+		}
+		if (!kmt_is_vacant(copy))
 			return true;
-		at = (region + 1) << KMT_REGION_SHIFT;
-		if (!at)
-			break;
+		kmt_env_rest(r->gfp);
 	}
 	return false;
 }
@@ -104,25 +170,15 @@ static bool remove_overlap(struct kmt_core *core, enum kmt_space space,
 /*
  * Makes room for @new: what lives where it is was freed without our being told.
  */
-static void evict(struct kmt_core *core, const struct kmt_object *new)
+static void evict(struct kmt_core *core, const struct kmt_object *new,
+		  gfp_t gfp)
 {
+	struct kmt_removal r;
 	struct kmt_object old;
 
-	while (remove_overlap(core, kmt_space(new), new->addr, new->size, &old))
-		if (!kmt_is_vacant(&old))
-			kmt_report_event(core, KMT_EV_OVERLAP, &old, new);
-}
-
-static void copy_rest(struct kmt_object *o, const struct kmt_object *new)
-{
-	o->stack = new->stack;
-	o->pid = new->pid;
-	o->born = new->born;
-	o->crc = new->crc;
-	o->comm = new->comm;
-	o->epoch = new->epoch;
-	o->count = new->count;
-	o->min = new->min;
+	init_removal(&r, core, kmt_space(new), new->addr, new->size, gfp);
+	while (remove_overlap(core, &r, &old))
+		kmt_report_event(core, KMT_EV_OVERLAP, &old, new);
 }
 
 /* Makes @o the record of @new; false if something is in its place. */
@@ -137,7 +193,7 @@ static bool settle(struct kmt_core *core, struct kmt_object *o,
 	link = kmt_tree_place(tree, new->addr, new->size, &parent);
 	if (link) {
 		kmt_cell_settle(o, kmt_space(new), new->addr, new->size);
-		copy_rest(o, new);
+		kmt_copy_rest(o, new);
 		kmt_tree_link(tree, o, link, parent);
 		kmt_tree_enliven(core, tree, o, new->flags);
 	}
@@ -166,7 +222,7 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 		if (READ_ONCE(core->shut))
 			return 0;
 		/* Even where there is no cell: the block is no less new. */
-		evict(core, new);
+		evict(core, new, gfp);
 		o = kmt_cell_alloc(core, gfp, &flags);
 		if (!o) {
 			kmt_event(core, KMT_EV_LOST_NOMEM);
@@ -213,6 +269,7 @@ static int keep_part(struct kmt_core *core, const struct kmt_object *old,
 int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 		  unsigned long addr, unsigned long size, gfp_t gfp)
 {
+	struct kmt_removal r;
 	struct kmt_object old;
 	bool found = false;
 	int before, after, ret = 0;
@@ -223,9 +280,8 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 		kmt_report_event(core, KMT_EV_BAD_SIZE, NULL, NULL);
 		return -EINVAL;
 	}
-	while (remove_overlap(core, space, addr, size, &old)) {
-		if (kmt_is_vacant(&old))
-			continue;
+	init_removal(&r, core, space, addr, size, gfp);
+	while (remove_overlap(core, &r, &old)) {
 		found = true;
 		before = keep_part(core, &old, old.addr,
 				   min(addr, old.addr + old.size), gfp);
@@ -239,6 +295,23 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 	return ret;
 }
 
+static bool drop_object(struct kmt_core *core, struct kmt_object *o,
+			enum kmt_space space)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(core, o, &flags);
+	if (!tree)
+		return false;
+	if (kmt_space(o) != space) {
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		return false;
+	}
+	kmt_retire(core, tree, o, flags);
+	return true;
+}
+
 /**
  * kmt_drop_space - forget every block of an address space
  * @core: tracker
@@ -246,7 +319,7 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
  *
  * Blocks that are inserted meanwhile may or may not stay.
  *
- * Context: any but NMI, no tracker lock held; takes long.
+ * Context: no tracker lock held; takes long, and may sleep.
  * Return: how many were forgotten.
  */
 unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space)
@@ -255,19 +328,10 @@ unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space)
 	struct kmt_object *o;
 	unsigned long nr = 0;
 
-	kmt_for_each_cell(core, chunk, o) {
-		struct kmt_tree *tree;
-		unsigned long flags;
-
-		tree = kmt_lock_object(core, o, &flags);
-		if (!tree)
-			continue;
-		if (kmt_space(o) == space) {
-			kmt_retire(core, tree, o, flags);
-			nr++;
-		} else {
-			raw_spin_unlock_irqrestore(&tree->lock, flags);
-		}
+	kmt_for_each_chunk(core, chunk) {
+		kmt_for_each_in(chunk, o)
+			nr += drop_object(core, o, space);
+		kmt_env_rest(GFP_KERNEL);
 	}
 	return nr;
 }

@@ -2,14 +2,31 @@
 /*
  * Cells for objects.
  *
- * Memory comes in chunks that stay while anybody may look at them (trim.c), so
- * a cell may be looked at without a reference count. A CPU takes and returns
- * cells from its own cache without a lock; caches and the global list exchange
- * them in batches.
+ * Memory comes in pages, chunks, that stay while anybody may look at them, so a
+ * cell may be looked at without a reference count. A CPU takes and returns cells
+ * from its own cache without a lock; caches exchange them with the chunks in
+ * batches. What is taken comes from the chunks with the fewest free cells, so that
+ * after a peak others become empty, and can be given back.
+ *
+ * What looks at cells without a lock: a walk over the pool, which who trims it
+ * keeps away; and, with interrupts off, what CPUs remember (life.h) and kmt_reap(),
+ * which is why the owner waits before it frees a chunk.
  */
 #include "hot.h"
 
 static_assert(sizeof(struct kmt_chunk) <= sizeof(struct kmt_object));
+
+static unsigned int fill_of(const struct kmt_chunk *chunk)
+{
+	if (chunk->nr_free == chunk->nr && !chunk->stays)
+		return KMT_ALL_FREE;
+	return ilog2(chunk->nr_free);
+}
+
+static void list_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
+{
+	hlist_add_head(&chunk->peers, &pool->by_free[fill_of(chunk)]);
+}
 
 /* The first @nr of a list that has as many, 1 at least, go before those of @to. */
 static void move_cells(struct kmt_object **from, struct kmt_object **to,
@@ -24,29 +41,70 @@ static void move_cells(struct kmt_object **from, struct kmt_object **to,
 	*to = first;
 }
 
+/* Takes cells from the fullest chunks; returns how many, @nr at most. */
+static unsigned int take_cells(struct kmt_pool *pool, struct kmt_object **list,
+			       unsigned int nr)
+{
+	unsigned int fill, n, got = 0;
+
+	lockdep_assert_held(&pool->lock);
+	for (fill = 0; fill < KMT_FILLS && got < nr; ) {
+		struct kmt_chunk *chunk;
+
+		if (hlist_empty(&pool->by_free[fill])) {
+			fill++;
+			continue;
+		}
+		chunk = hlist_entry(pool->by_free[fill].first, struct kmt_chunk,
+				    peers);
+		n = min(nr - got, chunk->nr_free);
+		move_cells(&chunk->free, list, n);
+		hlist_del(&chunk->peers);
+		chunk->nr_free -= n;
+		if (chunk->nr_free)
+			list_chunk(pool, chunk);
+		got += n;
+	}
+	pool->nr_free -= got;
+	return got;
+}
+
+static void give_cell(struct kmt_pool *pool, struct kmt_object *o)
+{
+	struct kmt_chunk *chunk = kmt_chunk_of(o);
+	unsigned int before = chunk->nr_free ? fill_of(chunk) : KMT_FILLS;
+
+	lockdep_assert_held(&pool->lock);
+	kmt_push_free(&chunk->free, o);
+	chunk->nr_free++;
+	if (chunk->closed)
+		return;
+	pool->nr_free++;
+	if (fill_of(chunk) == before)
+		return;
+	if (before < KMT_FILLS)
+		hlist_del(&chunk->peers);
+	list_chunk(pool, chunk);
+}
+
 /**
- * kmt_cell_take - take a cell from the global list
+ * kmt_cell_take - take a cell from the chunks
  * @core: tracker
  * @cache: this CPU's cache, which is empty; it gets some more of them
  *
  * Context: interrupts off.
- * Return: a cell without flags, or NULL when the list is empty.
+ * Return: a cell without flags, or NULL when there is none.
  */
 struct kmt_object *kmt_cell_take(struct kmt_core *core,
 				 struct kmt_cell_cache *cache)
 {
 	struct kmt_pool *pool = &core->pool;
-	unsigned int nr;
 	bool low;
 
 	raw_spin_lock(&pool->lock);
-	nr = min_t(unsigned long, KMT_BATCH, pool->nr_free);
-	if (likely(nr))
-		move_cells(&pool->free, &cache->free, nr);
-	pool->nr_free -= nr;
+	cache->nr = take_cells(pool, &cache->free, KMT_BATCH);
 	if (pool->nr_free < pool->least)
 		WRITE_ONCE(pool->least, pool->nr_free);
-	cache->nr = nr;
 	low = pool->nr_free < pool->low;
 	raw_spin_unlock(&pool->lock);
 
@@ -58,8 +116,20 @@ struct kmt_object *kmt_cell_take(struct kmt_core *core,
 	return kmt_pop_free(&cache->free);
 }
 
+static void give_cells(struct kmt_core *core, struct kmt_cell_cache *cache,
+		       unsigned int nr)
+{
+	struct kmt_pool *pool = &core->pool;
+
+	cache->nr -= nr;
+	raw_spin_lock(&pool->lock);
+	while (nr--)
+		give_cell(pool, kmt_pop_free(&cache->free));
+	raw_spin_unlock(&pool->lock);
+}
+
 /**
- * kmt_cell_give - give cells to the global list
+ * kmt_cell_give - give cells back to their chunks
  * @core: tracker
  * @cache: this CPU's cache, which has too many
  *
@@ -67,13 +137,19 @@ struct kmt_object *kmt_cell_take(struct kmt_core *core,
  */
 void kmt_cell_give(struct kmt_core *core, struct kmt_cell_cache *cache)
 {
-	struct kmt_pool *pool = &core->pool;
+	give_cells(core, cache, KMT_BATCH);
+}
 
-	raw_spin_lock(&pool->lock);
-	move_cells(&cache->free, &pool->free, KMT_BATCH);
-	pool->nr_free += KMT_BATCH;
-	raw_spin_unlock(&pool->lock);
-	cache->nr -= KMT_BATCH;
+/**
+ * kmt_cell_flush - give all cells of a CPU's cache back to their chunks
+ * @core: tracker
+ * @cache: this CPU's, or that of one which is not there
+ *
+ * Context: interrupts off, no tracker lock held.
+ */
+void kmt_cell_flush(struct kmt_core *core, struct kmt_cell_cache *cache)
+{
+	give_cells(core, cache, cache->nr);
 }
 
 /**
@@ -101,40 +177,54 @@ struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 	}
 }
 
-/**
- * kmt_pool_add - give memory to the pool
- * @core: tracker
- * @mem: memory aligned to a cell, not to be used for anything else any more
- * @bytes: its size, two cells at least
- *
- * Context: any but NMI, no tracker lock held.
- * Return: the chunk that was made of it.
- */
-struct kmt_chunk *kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes)
+static void add_chunk(struct kmt_core *core, struct kmt_chunk *chunk, u32 nr)
 {
-	struct kmt_pool *pool = &core->pool;
-	struct kmt_chunk *chunk = mem;
 	struct kmt_object *cells = kmt_chunk_cells(chunk);
-	u32 i, nr = bytes / sizeof(*cells) - 1;
+	struct kmt_pool *pool = &core->pool;
 	unsigned long flags;
+	u32 i;
 
-	memset(mem, 0, bytes);
+	memset(chunk, 0, (nr + 1) * sizeof(*cells));
 	chunk->nr = nr;
+	chunk->nr_free = nr;
+	chunk->free = cells;
+	chunk->stays = core->ops->chunk_stays && core->ops->chunk_stays(chunk);
 	for (i = 1; i < nr; i++)
 		cells[i - 1].node.rb_left = &cells[i].node;
 
 	raw_spin_lock_irqsave(&pool->lock, flags);
-	cells[nr - 1].node.rb_left = (struct rb_node *)pool->free;
-	pool->free = cells;
+	list_chunk(pool, chunk);
 	pool->nr_free += nr;
 	WRITE_ONCE(pool->cells, pool->cells + nr);
-	pool->nr_chunks++;
+	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks + 1);
 	chunk->id = ++pool->last_id;
 	chunk->next = pool->chunks;
+	chunk->link = &pool->chunks;
+	if (chunk->next)
+		chunk->next->link = &chunk->next;
 	/* Pairs with kmt_for_each_cell(): the cells are cleared before. */
 	smp_store_release(&pool->chunks, chunk);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
-	return chunk;
+}
+
+/**
+ * kmt_pool_add - give memory to the pool
+ * @core: tracker
+ * @mem: memory aligned to a page, not to be used for anything else any more
+ * @bytes: its size, two cells at least; each page becomes a chunk
+ *
+ * Context: any but NMI, no tracker lock held.
+ */
+void kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes)
+{
+	size_t at, nr;
+
+	for (at = 0; at < bytes; at += PAGE_SIZE) {
+		nr = min_t(size_t, bytes - at, PAGE_SIZE) /
+		     sizeof(struct kmt_object);
+		if (nr > 1)
+			add_chunk(core, mem + at, nr - 1);
+	}
 }
 
 /**
@@ -172,44 +262,102 @@ bool kmt_pool_extend(struct kmt_core *core, gfp_t gfp)
 	       kmt_pool_grow(core, gfp);
 }
 
-static bool in_chunk(const struct kmt_object *o, struct kmt_chunk *chunk)
+/**
+ * kmt_chunk_close - give out no more cells of a chunk
+ * @core: tracker
+ * @chunk: one of its chunks
+ *
+ * Context: any but NMI, no tracker lock held.
+ */
+void kmt_chunk_close(struct kmt_core *core, struct kmt_chunk *chunk)
 {
-	struct kmt_object *cells = kmt_chunk_cells(chunk);
+	struct kmt_pool *pool = &core->pool;
+	unsigned long flags;
 
-	return o >= cells && o < cells + chunk->nr;
-}
-
-/* Takes what lies in @chunk out of a free list; returns how many are left. */
-static unsigned long purge_free(struct kmt_object **list,
-				struct kmt_chunk *chunk)
-{
-	struct kmt_object *o, *next, *keep = NULL;
-	unsigned long nr = 0;
-
-	for (o = *list; o; o = next) {
-		next = kmt_next_free(o);
-		if (in_chunk(o, chunk))
-			continue;
-		kmt_push_free(&keep, o);
-		nr++;
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	if (!chunk->closed) {
+		chunk->closed = true;
+		pool->nr_free -= chunk->nr_free;
+		if (chunk->nr_free)
+			hlist_del(&chunk->peers);
 	}
-	*list = keep;
-	return nr;
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
 }
 
-static void move_object(struct kmt_core *core, struct kmt_object *from,
-			struct kmt_object *to)
+/* Takes a chunk that nothing is in out of the pool. */
+static void unlink_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 {
-	struct kmt_tree *tree = from->flags & KMT_AUX ? &core->aux :
-		kmt_tree_of(core, kmt_space(from), from->addr, from->size);
+	lockdep_assert_held(&pool->lock);
+	WRITE_ONCE(*chunk->link, chunk->next);
+	if (chunk->next)
+		chunk->next->link = chunk->link;
+	if (pool->reap_in == chunk) {
+		pool->reap_in = chunk->next;
+		pool->reap_at = 0;
+	}
+	WRITE_ONCE(pool->cells, pool->cells - chunk->nr);
+	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks - 1);
+}
 
-	raw_spin_lock(&tree->lock);
-	*to = *from;
+/* A free cell of the fullest chunk, whatever this CPU has; NULL if none is left. */
+static struct kmt_object *take_cell(struct kmt_pool *pool)
+{
+	struct kmt_object *o = NULL;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	take_cells(pool, &o, 1);
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	return o;
+}
+
+static void put_cell(struct kmt_pool *pool, struct kmt_object *o)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	give_cell(pool, o);
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+}
+
+/* Makes @to the record that @from is now; @from is a free cell then. */
+static void replace_object(struct kmt_tree *tree, struct kmt_object *from,
+			   struct kmt_object *to)
+{
+	const u16 flags = from->flags;
+
+	lockdep_assert_held(&tree->lock);
+	kmt_cell_settle(to, flags & ~KMT_LIVE, from->addr, from->size);
+	kmt_copy_rest(to, from);
+	rb_replace_node(&from->node, &to->node, &tree->root);
 	if (tree->last == &from->node)
 		tree->last = &to->node;
-	rb_replace_node(&from->node, &to->node, &tree->root);
+	/* Pairs with kmt_lock_object(): a live object shows its true address. */
+	smp_store_release(&to->flags, flags);
 	kmt_cell_clear(from);
-	raw_spin_unlock(&tree->lock);
+}
+
+/* Moves what is in @from to @to; false if there is nothing any more. */
+static bool move_object(struct kmt_core *core, struct kmt_object *from,
+			struct kmt_object *to)
+{
+	struct kmt_tree *tree = &core->aux;
+	unsigned long flags;
+
+	if (READ_ONCE(from->flags) & KMT_AUX) {
+		raw_spin_lock_irqsave(&tree->lock, flags);
+		if (!(from->flags & KMT_AUX)) {
+			raw_spin_unlock_irqrestore(&tree->lock, flags);
+			return false;
+		}
+	} else {
+		tree = kmt_lock_object(core, from, &flags);
+		if (!tree)
+			return false;
+	}
+	replace_object(tree, from, to);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return true;
 }
 
 /**
@@ -220,41 +368,187 @@ static void move_object(struct kmt_core *core, struct kmt_object *from,
  *
  * Context: early boot only: nothing else may use the tracker meanwhile, and no
  * CPU remembers cells yet.
- * Return: 0, or -ENOMEM with the tracker whole and some of the chunk's free
- * cells out of use.
+ * Return: 0, or -ENOMEM with the tracker whole and the chunk's free cells out of
+ * use.
  */
 int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk, gfp_t gfp)
 {
 	struct kmt_pool *pool = &core->pool;
 	struct kmt_object *o, *to;
-	struct kmt_chunk **link;
 	unsigned long flags;
 	unsigned int cpu;
 
-	pool->nr_free = purge_free(&pool->free, chunk);
-	for (cpu = 0; cpu < pool->nr_caches; cpu++) {
-		struct kmt_cell_cache *cache = &pool->caches[cpu];
+	local_irq_save(flags);
+	for (cpu = 0; cpu < pool->nr_caches; cpu++)
+		kmt_cell_flush(core, &pool->caches[cpu]);
+	local_irq_restore(flags);
+	kmt_chunk_close(core, chunk);
 
-		cache->nr = purge_free(&cache->free, chunk);
-	}
-
-	for (o = kmt_chunk_cells(chunk);
-	     o < kmt_chunk_cells(chunk) + chunk->nr; o++) {
+	kmt_for_each_in(chunk, o) {
 		if (!o->flags)
 			continue;
-		to = kmt_cell_alloc(core, gfp, &flags);
-		if (!to)
-			return -ENOMEM;
-		move_object(core, o, to);
-		local_irq_restore(flags);
+		while (!(to = take_cell(pool)))
+			if (!kmt_pool_grow(core, gfp))
+				return -ENOMEM;
+		if (move_object(core, o, to))
+			put_cell(pool, o);
 	}
 
-	for (link = &pool->chunks; *link != chunk; link = &(*link)->next)
-		;
-	*link = chunk->next;
-	pool->nr_chunks--;
-	pool->cells -= chunk->nr;
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	unlink_chunk(pool, chunk);
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
 	return 0;
+}
+
+static struct kmt_chunk *next_chunk(struct kmt_pool *pool)
+{
+	struct kmt_chunk *chunk;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	chunk = pool->reap_in ?: pool->chunks;
+	if (chunk)
+		pool->reap_in = chunk->next;
+	pool->reap_at = 0;
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	return chunk;
+}
+
+/*
+ * Whether what is in @chunk is worth moving, and how much that is. Leaks stay where
+ * they are: the owner knows them by their cells.
+ */
+static bool is_sparse(struct kmt_chunk *chunk, u32 *used)
+{
+	struct kmt_object *o;
+
+	*used = 0;
+	kmt_for_each_in(chunk, o) {
+		const u16 flags = READ_ONCE(o->flags);
+
+		if (flags & KMT_LEAK)
+			return false;
+		*used += !!flags;
+	}
+	return !chunk->stays && *used <= chunk->nr - chunk->nr / 4;
+}
+
+/* Closes @chunk if the @used cells of it fit in others, and the rest is at hand. */
+static bool close_sparse(struct kmt_pool *pool, struct kmt_chunk *chunk,
+			 u32 used, unsigned long keep)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	if (chunk->nr_free + used == chunk->nr &&
+	    pool->nr_free - chunk->nr_free >= keep + used) {
+		chunk->closed = true;
+		pool->nr_free -= chunk->nr_free;
+		if (chunk->nr_free)
+			hlist_del(&chunk->peers);
+	}
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	return chunk->closed;
+}
+
+static void open_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	chunk->closed = false;
+	pool->nr_free += chunk->nr_free;
+	if (chunk->nr_free)
+		list_chunk(pool, chunk);
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+}
+
+/**
+ * kmt_pool_compact - make room in the next chunk in turn
+ * @core: tracker
+ * @keep: free cells that stay
+ *
+ * If a quarter of the chunk is not in use, vacant records in it become free cells;
+ * if what is in use finds room elsewhere, it is moved there. So kmt_pool_trim()
+ * finds a chunk to take.
+ *
+ * Context: no tracker lock held, no walk over the pool under way, nobody else
+ * compacts or trims it; takes the time to move the records of a chunk.
+ */
+void kmt_pool_compact(struct kmt_core *core, unsigned long keep)
+{
+	struct kmt_pool *pool = &core->pool;
+	struct kmt_chunk *chunk = next_chunk(pool);
+	struct kmt_object *o, *to;
+	u32 used;
+
+	if (!chunk || !is_sparse(chunk, &used))
+		return;
+	kmt_reap_chunk(core, chunk);
+	if (!is_sparse(chunk, &used) || !used ||
+	    !close_sparse(pool, chunk, used, keep))
+		return;
+	kmt_for_each_in(chunk, o) {
+		if (!READ_ONCE(o->flags))
+			continue;
+		to = take_cell(pool);
+		if (!to)
+			break;
+		put_cell(pool, move_object(core, o, to) ? o : to);
+	}
+	open_chunk(pool, chunk);
+}
+
+/**
+ * kmt_pool_trim - take a chunk that is not needed out of the pool
+ * @core: tracker
+ * @keep: free cells that stay
+ *
+ * Context: any but NMI, no tracker lock held, no walk over the pool under way.
+ * Return: a chunk, or NULL if none can go. Before it is freed CPUs have to forget
+ * it by kmt_forget_chunks(), and then all that runs with interrupts off has to end.
+ */
+struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep)
+{
+	struct kmt_pool *pool = &core->pool;
+	struct kmt_chunk *chunk = NULL;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&pool->lock, flags);
+	if (!hlist_empty(&pool->by_free[KMT_ALL_FREE])) {
+		chunk = hlist_entry(pool->by_free[KMT_ALL_FREE].first,
+				    struct kmt_chunk, peers);
+		if (pool->nr_free >= keep + chunk->nr) {
+			hlist_del(&chunk->peers);
+			pool->nr_free -= chunk->nr;
+			chunk->closed = true;
+			unlink_chunk(pool, chunk);
+		} else {
+			chunk = NULL;
+		}
+	}
+	raw_spin_unlock_irqrestore(&pool->lock, flags);
+	return chunk;
+}
+
+/**
+ * kmt_forget_chunks - let a CPU remember no cells of chunks that left the pool
+ * @cache: the CPU's
+ *
+ * What goes is free, so no CPU comes to remember it anew.
+ *
+ * Context: any but NMI; all closed chunks have left the pool, and none is freed.
+ */
+void kmt_forget_chunks(struct kmt_cell_cache *cache)
+{
+	struct kmt_object **hints = READ_ONCE(cache->hints), *o;
+	unsigned int i;
+
+	for (i = 0; hints && i < KMT_HINTS; i++) {
+		o = READ_ONCE(hints[i]);
+		if (o && READ_ONCE(kmt_chunk_of(o)->closed))
+			WRITE_ONCE(hints[i], NULL);
+	}
 }
 
 /**

@@ -35,12 +35,11 @@
 
 /*
  * What each indirect leak hangs on, by its cell, as the last scan that found
- * leaks has told; and kmt_pages_given_back then: once the pool has given memory
- * back, cells may be gone. Under kmt_scan_mutex.
+ * leaks has told; nothing if one of the two cells left the pool since. Under
+ * kmt_scan_mutex.
  */
 static struct kmt_rank *hung;
 static unsigned long nr_hung;
-static unsigned long hung_given_back;
 
 /*
  * The report that readers get; NULL if it is to be counted first; while nothing
@@ -123,9 +122,33 @@ void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
 	kmt_own_vfree(hung, array_size(nr_hung, sizeof(*hung)));
 	hung = nr ? kmt_own_try_vzalloc(array_size(nr, sizeof(*hung))) : NULL;
 	nr_hung = hung ? nr : 0;
-	hung_given_back = kmt_pages_given_back;
 	if (hung)
 		memcpy(hung, rank, nr * sizeof(*rank));
+}
+
+static bool is_gone(const struct kmt_object *o)
+{
+	return !o || kmt_chunk_of(o)->closed;
+}
+
+/**
+ * kmt_report_forget_chunks - forget leaks whose cells left the pool
+ *
+ * Context: kmt_scan_mutex held, may sleep; all closed chunks have left the pool,
+ * and none is freed.
+ */
+void kmt_report_forget_chunks(void)
+{
+	unsigned long i;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	for (i = 0; i < nr_hung; i++) {
+		struct kmt_rank *r = &hung[i];
+
+		if (r->head && (is_gone(r->o) || is_gone(r->head)))
+			r->head = NULL;
+		cond_resched();
+	}
 }
 
 static int compare_cells(const void *key, const void *elt)
@@ -260,7 +283,7 @@ static struct kmt_site site_of(u32 stack, enum kmt_space space,
 static const struct kmt_rank *find_rank(const struct kmt_object *o,
 					const struct kmt_rank *hint)
 {
-	if (!nr_hung || hung_given_back != kmt_pages_given_back)
+	if (!nr_hung)
 		return NULL;
 	if (hint && ++hint < hung + nr_hung && hint->o == o)
 		return hint;
@@ -274,7 +297,7 @@ static bool site_of_head(struct kmt_object *head, struct kmt_site *site)
 	unsigned long flags;
 	bool leak;
 
-	tree = kmt_lock_object(&kmt_core, head, &flags);
+	tree = head ? kmt_lock_object(&kmt_core, head, &flags) : NULL;
 	if (!tree)
 		return false;
 	leak = head->flags & KMT_LEAK;

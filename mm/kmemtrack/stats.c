@@ -40,6 +40,7 @@ static void show_pool(struct seq_file *seq)
 	show(seq, "pool_reserve_low", pool->low);
 	show(seq, "pool_reserve_least",
 	     min(READ_ONCE(pool->least), READ_ONCE(pool->nr_free)));
+	show(seq, "pool_passes", READ_ONCE(kmt_passes));
 	show(seq, "pool_given_back_bytes",
 	     READ_ONCE(kmt_pages_given_back) * PAGE_SIZE);
 	show(seq, "object_bytes", sizeof(struct kmt_object));

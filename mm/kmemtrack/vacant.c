@@ -67,10 +67,15 @@ static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 	struct kmt_object *first;
 	unsigned long flags;
 
+	*nr = 0;
 	raw_spin_lock_irqsave(&pool->lock, flags);
 	if (!pool->reap_in) {
 		pool->reap_in = pool->chunks;
 		pool->reap_at = 0;
+	}
+	if (!pool->reap_in) {
+		raw_spin_unlock_irqrestore(&pool->lock, flags);
+		return NULL;
 	}
 	first = kmt_chunk_cells(pool->reap_in) + pool->reap_at;
 	*nr = min_t(u32, pool->reap_in->nr - pool->reap_at, KMT_REAP_CELLS);
@@ -133,7 +138,7 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
 		struct kmt_object *o;
 		u32 i, nr;
 
-		/* Else kmt_pool_trim() could take the cells away meanwhile. */
+		/* Else the chunk could be given back meanwhile. */
 		local_irq_save(flags);
 		o = next_cells(&core->pool, &nr);
 		for (i = 0; i < nr; i++)
@@ -144,17 +149,44 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
 }
 
 /**
+ * kmt_reap_chunk - make free cells of the vacant records of a chunk
+ * @core: tracker
+ * @chunk: one of its chunks
+ *
+ * Context: no tracker lock held, the pool is not trimmed.
+ */
+void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
+{
+	struct kmt_object *cells = kmt_chunk_cells(chunk);
+	unsigned long flags;
+	u32 i = 0, got;
+
+	while (i < chunk->nr) {
+		const u32 end = min(i + KMT_REAP_CELLS, chunk->nr);
+
+		local_irq_save(flags);
+		for (got = 0; i < end; i++)
+			got += reap_cell(core, &cells[i]);
+		/* They are to be where they belong, and not in a cache. */
+		if (got)
+			kmt_cell_flush(core, kmt_cache_of(core));
+		local_irq_restore(flags);
+	}
+}
+
+/**
  * kmt_reap_all - make free cells of all vacant records
  * @core: tracker
  *
- * Context: any but NMI, no tracker lock held, the pool is not trimmed; takes
- * long. What becomes vacant meanwhile may stay so.
+ * Context: no tracker lock held, the pool is not trimmed; takes long, and may
+ * sleep. What becomes vacant meanwhile may stay so.
  */
 void kmt_reap_all(struct kmt_core *core)
 {
 	struct kmt_chunk *chunk;
-	struct kmt_object *o;
 
-	kmt_for_each_cell(core, chunk, o)
-		reap_cell(core, o);
+	kmt_for_each_chunk(core, chunk) {
+		kmt_reap_chunk(core, chunk);
+		kmt_env_rest(GFP_KERNEL);
+	}
 }

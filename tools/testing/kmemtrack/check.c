@@ -139,17 +139,51 @@ static unsigned long check_list(struct sim *s, struct kmt_object *o)
 	return nr;
 }
 
+static bool is_listed(const struct kmt_chunk *chunk,
+		      const struct hlist_head *list)
+{
+	const struct hlist_node *n;
+
+	for (n = list->first; n; n = n->next)
+		if (n == &chunk->peers)
+			return true;
+	return false;
+}
+
+/* Returns how many free cells it has. */
+static unsigned long check_chunk(struct sim *s, struct kmt_chunk *chunk)
+{
+	struct kmt_object *o;
+	unsigned int fill;
+
+	REQUIRE(*chunk->link == chunk);
+	REQUIRE(!chunk->closed);
+	for (o = chunk->free; o; o = (struct kmt_object *)o->node.rb_left)
+		REQUIRE(kmt_chunk_of(o) == chunk);
+	REQUIRE(check_list(s, chunk->free) == chunk->nr_free);
+	for (fill = 0; fill < KMT_FILLS; fill++) {
+		bool here = fill == KMT_ALL_FREE ?
+			    chunk->nr_free == chunk->nr && !chunk->stays :
+			    chunk->nr_free >> fill == 1 &&
+			    (chunk->nr_free < chunk->nr || chunk->stays);
+
+		REQUIRE(is_listed(chunk, &s->core.pool.by_free[fill]) == here);
+	}
+	return chunk->nr_free;
+}
+
 static void check_pool(struct sim *s, struct census *c)
 {
 	struct kmt_pool *pool = &s->core.pool;
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
-	unsigned long nr_chunks = 0, free;
+	unsigned long nr_chunks = 0, free = 0;
 	int cpu;
 
 	for (chunk = pool->chunks; chunk; chunk = chunk->next) {
 		nr_chunks++;
 		c->cells += chunk->nr;
+		free += check_chunk(s, chunk);
 	}
 	kmt_for_each_cell(&s->core, chunk, o)
 		if (o->flags)
@@ -160,7 +194,6 @@ static void check_pool(struct sim *s, struct census *c)
 	REQUIRE(c->cells == pool->cells);
 	REQUIRE(c->in_use == c->objects + c->aux);
 
-	free = check_list(s, pool->free);
 	REQUIRE(free == pool->nr_free);
 	for_each_possible_cpu(cpu) {
 		unsigned long nr = check_list(s, pool->caches[cpu].free);

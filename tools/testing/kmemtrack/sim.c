@@ -177,15 +177,20 @@ static void *sim_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 	} while (!__atomic_compare_exchange_n(&s->chunks_left, &left, left - 1,
 					      false, __ATOMIC_RELAXED,
 					      __ATOMIC_RELAXED));
-	*bytes = (s->chunk_cells + 1) * sizeof(struct kmt_object);
-	mem = aligned_alloc(64, ALIGN(*bytes, 64));
-	assert(mem);
+	*bytes = kmt_chunk_bytes(s->chunk_cells);
+	if (posix_memalign(&mem, PAGE_SIZE, *bytes))
+		assert(false);
 	/* The pool must not count on cleared memory. */
 	memset(mem, 0xa5, *bytes);
 	nr = __atomic_fetch_add(&s->nr_chunks, 1, __ATOMIC_RELAXED);
 	assert(nr < ARRAY_SIZE(s->chunks));
 	s->chunks[nr] = mem;
 	return mem;
+}
+
+static bool sim_chunk_stays(const void *mem)
+{
+	return the_sim->chunks_stay;
 }
 
 static void sim_low(struct kmt_core *core)
@@ -267,6 +272,7 @@ static void sim_hung(struct kmt_core *core, const struct kmt_rank *rank,
 
 static const struct kmt_ops sim_ops = {
 	.chunk_alloc	= sim_chunk_alloc,
+	.chunk_stays	= sim_chunk_stays,
 	.low		= sim_low,
 	.warn		= sim_warn,
 	.relax		= sim_relax,

@@ -72,6 +72,8 @@ struct sim {
 	/* Pool memory: cells in a chunk, chunks that may still be had. */
 	unsigned int chunk_cells;
 	unsigned int chunks_left;
+	/* What is had from now on is never given back. */
+	bool chunks_stay;
 	void *chunks[1024];
 	unsigned int nr_chunks;
 	unsigned int lows;

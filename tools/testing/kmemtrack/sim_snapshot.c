@@ -190,6 +190,9 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
 		search(s, lo, hi);
 		if (s->m.stopped)
 			return false;
+	}
+	/* Nothing stops if the search acquitted all of them. */
+	if (s->v.suspects) {
 		phase(s, SIM_ACCUSED);
 		if (!sim_stop(s, lo, hi))
 			return false;

@@ -96,7 +96,8 @@ static void test_chunk_sizes(void **state)
 	}
 	assert_false(kmt_pool_grow(&s->core, GFP_KERNEL));
 	assert_int_equal(s->core.pool.cells, total);
-	assert_int_equal(s->core.pool.nr_chunks, 10);
+	/* A page has 63 of them, and a header. */
+	assert_int_equal(s->core.pool.nr_chunks, 8 + 2 + 2);
 	for (n = 0; n < total; n++)
 		assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(n), 8, 1), 0);
 	assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(n), 8, 1), -ENOMEM);
@@ -125,21 +126,37 @@ static void fill_for_evacuation(struct sim *s)
 	host_cpu = 0;
 }
 
+/* Takes the memory that the pool got first out of it, page by page. */
+static int evacuate(struct sim *s, size_t bytes)
+{
+	char *mem = s->chunks[0];
+	struct kmt_chunk *chunk, *next;
+	int ret = 0;
+
+	kmt_for_each_chunk(&s->core, chunk)
+		if ((char *)chunk >= mem && (char *)chunk < mem + bytes)
+			kmt_chunk_close(&s->core, chunk);
+	for (chunk = s->core.pool.chunks; chunk && !ret; chunk = next) {
+		next = chunk->next;
+		if ((char *)chunk >= mem && (char *)chunk < mem + bytes)
+			ret = kmt_pool_evacuate(&s->core, chunk, GFP_KERNEL);
+	}
+	/* Nothing points into it any more: it may be given back. */
+	if (!ret)
+		memset(mem, 0xff, bytes);
+	return ret;
+}
+
 static void test_evacuate(void **state)
 {
 	struct sim *s = sim_new(160, 1, 16);
 	unsigned long start, size, i;
-	struct kmt_chunk *early;
 
 	sim_remember(s, false);
 	fill_for_evacuation(s);
-	early = s->core.pool.chunks;
 	s->chunks_left = 10;
 	s->chunk_cells = 15;
-	assert_int_equal(kmt_pool_evacuate(&s->core, early, GFP_KERNEL), 0);
-	check_core(s);
-	/* Nothing points into it any more: it may be given back. */
-	memset(early, 0xff, 161 * sizeof(struct kmt_object));
+	assert_int_equal(evacuate(s, kmt_chunk_bytes(160)), 0);
 	check_core(s);
 	for (i = 0; i < 60; i++)
 		assert_int_equal(sim_tracked(s, BLOCK(i) + 63),
@@ -184,23 +201,19 @@ static void test_evacuate_middle(void **state)
 static void test_evacuate_no_memory(void **state)
 {
 	struct sim *s = sim_new(160, 1, 16);
-	struct kmt_chunk *early;
 	unsigned long i;
 
 	sim_remember(s, false);
 	fill_for_evacuation(s);
-	early = s->core.pool.chunks;
 	s->chunks_left = 1;
 	s->chunk_cells = 10;
-	assert_int_equal(kmt_pool_evacuate(&s->core, early, GFP_KERNEL),
-			 -ENOMEM);
+	assert_int_equal(evacuate(s, kmt_chunk_bytes(160)), -ENOMEM);
 	assert_false(host_irqs_off());
 	for (i = 0; i < 60; i++)
 		assert_int_equal(sim_tracked(s, BLOCK(i) + 63),
 				 i < 10 || i >= 30);
 	s->chunks_left = 10;
-	assert_int_equal(kmt_pool_evacuate(&s->core, early, GFP_KERNEL), 0);
-	memset(early, 0xff, 161 * sizeof(struct kmt_object));
+	assert_int_equal(evacuate(s, kmt_chunk_bytes(160)), 0);
 	check_core(s);
 	sim_delete(s);
 }

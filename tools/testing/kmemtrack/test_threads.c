@@ -198,9 +198,19 @@ static void *work(void *arg)
 	return NULL;
 }
 
+/* Moves records, of which CPUs remember where they were. */
+static void compact(struct sim *s)
+{
+	unsigned long left;
+
+	for (left = READ_ONCE(s->core.pool.nr_chunks); left; left--)
+		kmt_pool_compact(&s->core, 0);
+}
+
 static void scan_once(struct sim *s)
 {
 	sim_scan(s, ROOT(0), ROOT(WORKERS * SLOTS));
+	compact(s);
 	assert(!s->v.leaks);
 	assert(!kmt_clear(&s->m, s->now));
 	__atomic_fetch_add(&scans, 1, __ATOMIC_RELAXED);

@@ -6,16 +6,6 @@
 #define NR	4000
 #define AT(i)	(SIM_LINEAR + 64 * (unsigned long)(i))
 
-static bool any(struct kmt_chunk *chunk)
-{
-	return true;
-}
-
-static bool none(struct kmt_chunk *chunk)
-{
-	return false;
-}
-
 static void flush_all(struct sim *s)
 {
 	unsigned long flags;
@@ -38,21 +28,39 @@ static void discard(struct sim *s, struct kmt_chunk *chunk)
 	free(chunk);
 }
 
-/* Returns how many chunks went. */
-static unsigned int trim(struct sim *s, unsigned long keep)
+/* Returns how many chunks went; what is in some is moved if @compact. */
+static unsigned int shrink(struct sim *s, unsigned long keep, bool compact)
 {
-	struct kmt_chunk *chunk, *next;
+	unsigned long left = s->core.pool.nr_chunks;
+	struct kmt_chunk *chunk, *gone = NULL;
 	unsigned int nr = 0;
+	int cpu;
 
-	kmt_reap_all(&s->core);
+	if (!compact)
+		kmt_reap_all(&s->core);
 	flush_all(s);
-	for (chunk = kmt_pool_trim(&s->core, keep, any); chunk; chunk = next) {
-		next = chunk->next;
+	do {
+		if (compact && left)
+			kmt_pool_compact(&s->core, keep);
+		while ((chunk = kmt_pool_trim(&s->core, keep))) {
+			chunk->next = gone;
+			gone = chunk;
+			nr++;
+		}
+	} while (compact && left--);
+	for_each_possible_cpu(cpu)
+		kmt_forget_chunks(&s->caches[cpu]);
+	while ((chunk = gone)) {
+		gone = chunk->next;
 		discard(s, chunk);
-		nr++;
 	}
 	check_core(s);
 	return nr;
+}
+
+static unsigned int trim(struct sim *s, unsigned long keep)
+{
+	return shrink(s, keep, false);
 }
 
 static void put(struct sim *s, unsigned long addr)
@@ -142,12 +150,106 @@ static void test_keep(void **state)
 	chunks = s->nr_chunks;
 	assert_true(chunks < NR / 63 / 2);
 	assert_int_equal(trim(s, 10000), 0);
-	/* What may not go does not, and is of use as before. */
-	assert_null(kmt_pool_trim(&s->core, 0, none));
-	check_core(s);
 	assert_int_equal(s->nr_chunks, chunks);
 	s->chunks_left = 0;
 	for (i = 0; i < 500; i++)
+		put(s, AT(i));
+}
+
+/* One of ten blocks is left, all over the pool, and with it what hangs on it. */
+static void test_compact(void **state)
+{
+	struct sim *s = *state;
+	unsigned long start, size, target;
+	unsigned int before, went;
+	struct kmt_object o;
+	int i;
+
+	fill(s);
+	for (i = 0; i < NR; i += 20) {
+		assert_true(kmt_add_area(&s->core, AT(i), 16, GFP_KERNEL));
+		assert_true(kmt_add_alias(&s->core, AT(i), AT(i + 10),
+					  GFP_KERNEL));
+	}
+	for (i = 0; i < 5; i++)
+		assert_int_equal(sim_insert(s, KMT_VIRT, SIM_VMALLOC + 8192 * i,
+					    8192, 2), 0);
+	assert_true(kmt_set_min(&s->core, KMT_VIRT, AT(10), KMT_MIN_GREY));
+	for (i = 0; i < NR; i++)
+		if (i % 10)
+			drop(s, AT(i));
+	before = s->nr_chunks;
+	went = shrink(s, 100, true);
+	assert_true(went >= before * 8 / 10);
+	assert_true(kmt_pool_free_cells(&s->core) + kmt_vacant(&s->core) >= 100);
+	/* All is as it was, and is found. */
+	for (i = 0; i < NR; i++) {
+		assert_int_equal(kmt_lookup(&s->core, KMT_VIRT, AT(i) + 63, &o),
+				 i % 10 == 0);
+		if (i % 10)
+			continue;
+		assert_int_equal(o.addr, AT(i));
+		assert_int_equal(o.size, 64);
+		assert_int_equal(o.stack, (u32)(AT(i) >> 4));
+		assert_int_equal(o.min, i == 10 ? KMT_MIN_GREY : 1);
+		if (i % 20)
+			continue;
+		assert_true(kmt_get_area(&s->core, AT(i), 0, &start, &size));
+		assert_int_equal(start, AT(i));
+		assert_int_equal(size, 16);
+		assert_true(kmt_get_alias(&s->core, AT(i), &target));
+		assert_int_equal(target, AT(i + 10));
+	}
+	assert_true(kmt_lookup(&s->core, KMT_VIRT, SIM_VMALLOC + 8191, &o));
+	assert_int_equal(o.min, 2);
+	/* There is nothing more to be had, and it is not tried in vain. */
+	assert_in_range(shrink(s, 100, true), 0, 1);
+	for (i = 0; i < NR; i++) {
+		host_cpu = i % HOST_CPUS;
+		if (i % 10 == 0)
+			drop(s, AT(i));
+	}
+	host_cpu = 0;
+	fill(s);
+	check_core(s);
+}
+
+/* The owner knows leaks by their cells. */
+static void test_leaks_stay(void **state)
+{
+	struct sim *s = *state;
+	const struct kmt_object *cell = NULL;
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+	int i;
+
+	fill(s);
+	assert_true(kmt_set_flags(&s->core, KMT_VIRT, AT(77),
+				  KMT_SUSPECT | KMT_LEAK));
+	kmt_for_each_cell(&s->core, chunk, o)
+		if ((o->flags & KMT_LEAK) && o->addr == AT(77))
+			cell = o;
+	for (i = 0; i < NR; i++)
+		if (i != 77 && i % 10)
+			drop(s, AT(i));
+	assert_true(shrink(s, 0, true) > 0);
+	assert_int_equal(cell->addr, AT(77));
+	assert_true(cell->flags & KMT_LEAK);
+}
+
+/* What may not go does not, and is of use as before. */
+static void test_stays(void **state)
+{
+	struct sim *s = *state;
+	int i;
+
+	s->chunks_stay = true;
+	fill(s);
+	for (i = 0; i < NR; i++)
+		drop(s, AT(i));
+	assert_int_equal(trim(s, 0), 0);
+	s->chunks_left = 0;
+	for (i = 0; i < NR; i++)
 		put(s, AT(i));
 }
 
@@ -196,6 +298,9 @@ int main(void)
 		T(test_all),
 		T(test_some),
 		T(test_keep),
+		T(test_stays),
+		T(test_compact),
+		T(test_leaks_stay),
 		T(test_few),
 		T(test_mark),
 	};

@@ -20,6 +20,33 @@ static __thread unsigned int nr_held;
 static __thread unsigned long words_held;
 __thread unsigned long host_words_held_max;
 __thread unsigned long host_locks_taken;
+__thread unsigned long host_steps;
+__thread unsigned long host_steps_locked_max;
+__thread unsigned long host_steps_irqs_off_max;
+__thread unsigned long host_steps_busy_max;
+static __thread unsigned long steps_locked, steps_irqs_off, steps_busy;
+
+/* Called by each basic block of the core: -fsanitize-coverage=trace-pc. */
+void __sanitizer_cov_trace_pc(void);
+void __sanitizer_cov_trace_pc(void)
+{
+	host_steps++;
+}
+
+static void count_steps(unsigned long since, unsigned long *most)
+{
+	if (host_steps - since > *most)
+		*most = host_steps - since;
+}
+
+void host_rest(gfp_t gfp)
+{
+	if (!(gfp & GFP_KERNEL))
+		return;
+	assert(!irqs_off && !nr_held);
+	count_steps(steps_busy, &host_steps_busy_max);
+	steps_busy = host_steps;
+}
 
 bool host_irqs_off(void)
 {
@@ -35,6 +62,8 @@ unsigned long host_irq_save(void)
 {
 	bool was = irqs_off;
 
+	if (!was)
+		steps_irqs_off = host_steps;
 	irqs_off = true;
 	return was;
 }
@@ -42,8 +71,10 @@ unsigned long host_irq_save(void)
 void host_irq_restore(unsigned long flags)
 {
 	assert(irqs_off);
-	if (!flags)
+	if (!flags) {
 		assert(!nr_held);
+		count_steps(steps_irqs_off, &host_steps_irqs_off_max);
+	}
 	irqs_off = flags;
 }
 
@@ -71,8 +102,10 @@ bool host_trylock(raw_spinlock_t *lock)
 	if (__atomic_exchange_n(&lock->locked, 1, __ATOMIC_ACQUIRE))
 		return false;
 	__atomic_store_n(&lock->owner, (void *)&nr_held, __ATOMIC_RELAXED);
-	if (!nr_held)
+	if (!nr_held) {
 		words_held = 0;
+		steps_locked = host_steps;
+	}
 	held[nr_held++] = lock;
 	host_locks_taken++;
 	return true;
@@ -92,7 +125,8 @@ void host_lock(raw_spinlock_t *lock)
 void host_unlock(raw_spinlock_t *lock)
 {
 	assert(nr_held && held[nr_held - 1] == lock);
-	nr_held--;
+	if (!--nr_held)
+		count_steps(steps_locked, &host_steps_locked_max);
 	__atomic_store_n(&lock->owner, NULL, __ATOMIC_RELAXED);
 	__atomic_store_n(&lock->locked, 0, __ATOMIC_RELEASE);
 }

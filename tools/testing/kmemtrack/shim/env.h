@@ -67,6 +67,7 @@ void AnnotateIgnoreReadsEnd(const char *file, int line);
 
 #define EXPORT_SYMBOL(x)
 
+#define PAGE_SHIFT	12
 #define PAGE_SIZE	4096ul
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
@@ -149,6 +150,18 @@ extern __thread unsigned long host_words_held_max;
 /* How often it took one. */
 extern __thread unsigned long host_locks_taken;
 void host_count_read(unsigned long words);
+/* Others may run, if @gfp allows that. */
+void host_rest(gfp_t gfp);
+#define kmt_env_rest(gfp)	host_rest(gfp)
+/*
+ * Basic blocks of the core that this thread ran, where the compiler counts them:
+ * all in all; and the most in one go with a lock held, with interrupts off, and
+ * without a rest. Reset these to ask anew.
+ */
+extern __thread unsigned long host_steps;
+extern __thread unsigned long host_steps_locked_max;
+extern __thread unsigned long host_steps_irqs_off_max;
+extern __thread unsigned long host_steps_busy_max;
 unsigned long host_irq_save(void);
 void host_irq_restore(unsigned long flags);
 int host_processor_id(void);
@@ -203,6 +216,7 @@ bool host_lock_held(const raw_spinlock_t *lock);
 #define lockdep_assert_held(l)	assert(host_lock_held(l))
 #endif
 
+#include <linux/list.h>
 #include <linux/rbtree.h>
 
 static inline int kstrtoul(const char *s, unsigned int base, unsigned long *res)

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How much is done in one go, counted in basic blocks of the core: with a lock
+ * held, with interrupts off. It must not depend on how many blocks there are.
+ */
+#include "hot.h"
+#include "sim.h"
+
+#define FEW	1000
+#define MANY	25000
+#define AT(i)	(SIM_LINEAR + 64 * (unsigned long)(i))
+
+/* A batch of cells, some steps each: an instruction or some more each. */
+#define MOST_STEPS	2500
+
+static void expect_short(void)
+{
+	assert_in_range(host_steps_locked_max, 1, MOST_STEPS);
+	assert_in_range(host_steps_irqs_off_max, 1, MOST_STEPS);
+}
+
+/* The same, and where one may sleep others get their turn in between. */
+static void expect_rests(void)
+{
+	expect_short();
+	assert_in_range(host_steps_busy_max, 1, 4 * MOST_STEPS);
+}
+
+static void ask_anew(void)
+{
+	host_rest(GFP_KERNEL);
+	host_steps_locked_max = 0;
+	host_steps_irqs_off_max = 0;
+	host_steps_busy_max = 0;
+}
+
+static void put(struct sim *s, unsigned long i)
+{
+	assert_int_equal(sim_insert(s, KMT_VIRT, AT(i), 64, 1), 0);
+}
+
+static void trim(struct sim *s, unsigned long keep)
+{
+	unsigned long flags, i;
+	struct kmt_chunk *chunk;
+
+	kmt_reap_all(&s->core);
+	local_irq_save(flags);
+	kmt_cell_flush(&s->core, &s->caches[0]);
+	local_irq_restore(flags);
+	for (i = s->core.pool.nr_chunks; i; i--)
+		kmt_pool_compact(&s->core, keep);
+	host_rest(GFP_KERNEL);
+	while ((chunk = kmt_pool_trim(&s->core, keep)))
+		kmt_forget_chunks(&s->caches[0]);
+	check_core(s);
+}
+
+/* All that is done to the pool, with @nr blocks, every other one freed. */
+static void use_pool(unsigned long nr)
+{
+	struct sim *s = sim_new(63, 1000, 16);
+	unsigned long i;
+
+	ask_anew();
+	for (i = 0; i < nr; i++)
+		put(s, i);
+	for (i = 0; i < nr; i += 2)
+		assert_true(kmt_free(&s->core, KMT_VIRT, AT(i)));
+	trim(s, nr / 8);
+	for (i = 0; i < nr; i += 2)
+		put(s, i);
+	sim_remember(s, false);
+	for (i = 0; i < nr; i += 3)
+		assert_true(kmt_free(&s->core, KMT_VIRT, AT(i)));
+	trim(s, nr / 8);
+	expect_short();
+	ask_anew();
+	/* The number of the mark wraps: no block may bear one to come. */
+	s->core.epoch = (u16)~0U;
+	kmt_mark_begin(&s->m);
+	kmt_mark_end(&s->m);
+	expect_rests();
+	ask_anew();
+	assert_int_equal(kmt_drop_space(&s->core, KMT_VIRT),
+			 nr - (nr + 2) / 3);
+	kmt_reap_all(&s->core);
+	expect_rests();
+	trim(s, 0);
+	assert_int_equal(s->core.pool.cells, 0);
+	sim_delete(s);
+}
+
+static void test_few(void **state)
+{
+	use_pool(FEW);
+}
+
+static void test_many(void **state)
+{
+	use_pool(MANY);
+}
+
+/* The records of @nr blocks that were freed are all over the place of another. */
+static unsigned long cover(unsigned long nr, unsigned long size, gfp_t gfp)
+{
+	static const struct kmt_origin nobody;
+	struct sim *s = sim_new(63, 1000, 16);
+	unsigned long i, since;
+	struct kmt_object o;
+
+	for (i = 0; i < nr; i++)
+		put(s, i);
+	for (i = 0; i < nr; i++)
+		if (i != nr / 2)
+			assert_true(kmt_free(&s->core, KMT_VIRT, AT(i)));
+	ask_anew();
+	since = host_steps;
+	assert_int_equal(kmt_insert(&s->core, KMT_VIRT, AT(0), size, 1, &nobody,
+				    gfp), 0);
+	since = host_steps - since;
+	host_rest(GFP_KERNEL);
+	assert_true(kmt_lookup(&s->core, KMT_VIRT, AT(nr - 1), &o));
+	assert_int_equal(o.size, size);
+	assert_int_equal(kmt_vacant(&s->core), 0);
+	/* The one that was not freed is not passed over. */
+	s->overlaps = 1;
+	check_core(s);
+	sim_delete(s);
+	return since;
+}
+
+/* One large block over many: each of them costs a little, and is in nobody's way. */
+static void test_cover(void **state)
+{
+	unsigned long few, many;
+
+	few = cover(FEW, 64 * FEW, GFP_KERNEL);
+	expect_rests();
+	many = cover(MANY, 64 * MANY, GFP_KERNEL);
+	expect_rests();
+	assert_true(many / MANY <= 2 * (few / FEW));
+	cover(MANY, 64 * MANY, GFP_ATOMIC);
+	expect_short();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_few),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_cover),
+	};
+
+	return cmocka_run_group_tests_name("bounds", tests, NULL, NULL);
+}
