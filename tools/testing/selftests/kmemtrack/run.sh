@@ -4,7 +4,7 @@
 cd "$(dirname "$0")" || exit 2
 if [ $# = 0 ]; then
 	set -- boot rate leaks snapshot holds moving records reading commands module \
-		policy switch memory
+		policy switch memory stress
 	# Not every kernel can do these.
 	[ ! -d /sys/kernel/tracing ] || set -- "$@" events
 	[ ! -d /sys/kernel/debug/fail_kmemtrack ] || set -- "$@" faults
