@@ -326,6 +326,10 @@ void kmt_log_name(struct kmt_log_name *name, unsigned long addr);
 void kmt_log_new(void);
 void kmt_log_found(unsigned long fresh, unsigned long leaks);
 int kmt_log_address(unsigned long addr);
+const char *kmt_code_name(char *text, size_t size, unsigned long pc);
+
+/* where.c */
+void kmt_log_places(const struct kmt_object *target);
 
 /* report.c */
 void kmt_reports_replace(u32 (*replace)(void *arg, u32 stack), void *arg);
