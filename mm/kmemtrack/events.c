@@ -2,6 +2,7 @@
 /*
  * Tracepoints, for those who watch many machines.
  */
+#include <linux/kallsyms.h>
 #include <linux/stackdepot.h>
 
 #include "report.h"
@@ -10,26 +11,44 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/kmemtrack.h>
 
-static void trace_leak(const struct kmt_object *o)
+/* Names of the frames of a leak. */
+struct frames {
+	char site[KSYM_SYMBOL_LEN];
+	char caller[KSYM_SYMBOL_LEN];
+};
+
+static void trace_leak(const struct kmt_object *o, struct frames *f)
 {
-	unsigned long *entries;
+	unsigned long *entries, pc[2] = {};
 	unsigned int nr = o->stack ? stack_depot_fetch(o->stack, &entries) : 0;
 
-	trace_kmemtrack_leak(o->addr, o->size, nr > 0 ? entries[0] : 0,
-			     nr > 1 ? entries[1] : 0, kmt_comm(o->comm), o->pid,
-			     o->flags & KMT_INDIRECT);
+	if (nr > 0)
+		pc[0] = entries[0];
+	if (nr > 1)
+		pc[1] = entries[1];
+	trace_kmemtrack_leak(o->addr, o->size,
+			     pc[0], kmt_code_name(f->site, sizeof(f->site), pc[0]),
+			     pc[1], kmt_code_name(f->caller, sizeof(f->caller),
+						  pc[1]),
+			     kmt_comm(o->comm), o->pid, o->flags & KMT_INDIRECT);
 }
 
 static void trace_leaks(void)
 {
+	struct frames *frames = kmt_own_alloc(GFP_KERNEL, 0);
 	struct kmt_report *report = kmt_report_open(KMT_NEW);
 	unsigned long i;
 
-	if (IS_ERR(report))
-		return;
-	for (i = 0; i < report->nr; i++)
-		trace_leak(&report->leaks[i].o);
-	kmt_report_close(report);
+	static_assert(sizeof(*frames) <= PAGE_SIZE);
+	for (i = 0; frames && !IS_ERR(report) && i < report->nr; i++) {
+		/* A module goes when the names of its code have been kept. */
+		down_read(&kmt_reports_sem);
+		trace_leak(&report->leaks[i].o, frames);
+		up_read(&kmt_reports_sem);
+	}
+	if (!IS_ERR(report))
+		kmt_report_close(report);
+	kmt_own_free(frames, 0);
 }
 
 /**

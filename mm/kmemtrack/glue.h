@@ -254,12 +254,12 @@ void kmt_helpers_leave(void);
 
 /* modsym.c: names of code that is gone */
 #ifdef CONFIG_MODULES
-bool kmt_note_module_trace(u32 handle, const unsigned long *pc,
-			   unsigned int nr);
+bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
+			   unsigned int nr, gfp_t gfp);
 const char *kmt_gone_name(unsigned long pc);
 #else
-static inline bool kmt_note_module_trace(u32 handle, const unsigned long *pc,
-					 unsigned int nr)
+static inline bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
+					 unsigned int nr, gfp_t gfp)
 {
 	return true;
 }

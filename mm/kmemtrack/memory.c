@@ -254,6 +254,22 @@ static int __init start_refill(void)
 }
 core_initcall(start_refill);
 
+/* The log has traces of code that may be gone, and of any context. */
+static void warn_trace(u32 stack)
+{
+	unsigned long *entries;
+	unsigned int i, nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+
+	for (i = 0; i < nr; i++) {
+		const char *gone = kmt_gone_name(entries[i]);
+
+		if (gone)
+			pr_warn("kmemtrack:   %s\n", gone);
+		else
+			pr_warn("kmemtrack:   %pS\n", (void *)entries[i]);
+	}
+}
+
 static void print_side(const char *what, const struct kmt_object *o)
 {
 	struct kmt_log_name name;
@@ -263,8 +279,7 @@ static void print_side(const char *what, const struct kmt_object *o)
 	kmt_log_name(&name, o->addr);
 	pr_warn("kmemtrack: %s block %s, %lu bytes, pid %d\n", what,
 		name.text, o->size, o->pid);
-	if (o->stack)
-		stack_depot_print(o->stack);
+	warn_trace(o->stack);
 }
 
 /* Who is at it, if no new block tells. */
