@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Two modules with the same code at the same offsets, in functions of different
- * names. Each leaks TWIN_BLOCKS blocks from __init text, and as many from other
- * text each time that its parameter "leak" is written.
+ * names. Each leaks TWIN_BLOCKS blocks from __init text, as many from __init text
+ * that runs when the module is live, and as many from other text each time that its
+ * parameter "leak" is written.
  *
  * TWIN is the prefix of their functions. module_init() and module_exit() take no
  * macros: who includes this calls them.
  */
+#include <linux/async.h>
+#include <linux/delay.h>
 #include <linux/init.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -28,6 +31,20 @@ static noinline bool TWIN_NAME(leak)(void)
 static noinline bool __init TWIN_NAME(leak_init)(void)
 {
 	return kzalloc(TWIN_SIZE, GFP_KERNEL);
+}
+
+/* Runs beside what follows module_init(), which waits for it in the end. */
+static void __init TWIN_NAME(late)(void *unused, async_cookie_t cookie)
+{
+	unsigned int i;
+
+	while (READ_ONCE(THIS_MODULE->state) == MODULE_STATE_COMING)
+		usleep_range(1000, 2000);
+	/* Until those who want to know that it is live have been told. */
+	msleep(20);
+	for (i = 0; i < TWIN_BLOCKS; i++)
+		if (!TWIN_NAME(leak_init)())
+			pr_err("no memory\n");
 }
 
 static int TWIN_NAME(set)(const char *val, const struct kernel_param *kp)
@@ -55,6 +72,7 @@ static int __init TWIN_NAME(begin)(void)
 	for (i = 0; i < TWIN_BLOCKS; i++)
 		if (!TWIN_NAME(leak_init)())
 			return -ENOMEM;
+	async_schedule(TWIN_NAME(late), NULL);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 /*
  * Tracepoints, for those who watch many machines.
  */
+#include <linux/kallsyms.h>
 #include <linux/stackdepot.h>
 
 #include "report.h"
@@ -10,29 +11,49 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/kmemtrack.h>
 
-static void trace_leak(const struct kmt_leak *leak)
+/* Names of the frames of a leak. */
+struct frames {
+	char site[KSYM_SYMBOL_LEN];
+	char caller[KSYM_SYMBOL_LEN];
+};
+
+static void trace_leak(const struct kmt_leak *leak, struct frames *f)
 {
-	unsigned long *entries;
+	unsigned long *entries, pc[2] = {};
 	unsigned int nr = 0;
 
 	if (leak->stack)
 		nr = stack_depot_fetch(leak->stack, &entries);
-	trace_kmemtrack_leak(leak->addr, leak->size, nr > 0 ? entries[0] : 0,
-			     nr > 1 ? entries[1] : 0, kmt_comm(leak->comm),
-			     leak->pid, leak->flags & KMT_INDIRECT);
+	if (nr > 0)
+		pc[0] = entries[0];
+	if (nr > 1)
+		pc[1] = entries[1];
+	trace_kmemtrack_leak(leak->addr, leak->size,
+			     pc[0], kmt_code_name(f->site, sizeof(f->site), pc[0]),
+			     pc[1], kmt_code_name(f->caller, sizeof(f->caller),
+						  pc[1]),
+			     kmt_comm(leak->comm), leak->pid,
+			     leak->flags & KMT_INDIRECT);
 }
 
 static void trace_leaks(void)
 {
+	struct frames *frames = kmt_own_alloc(GFP_KERNEL, 0);
 	struct kmt_cursor cursor = {};
 	struct kmt_leak leak;
 	struct kmt_object *o;
 
-	for (; (o = kmt_next_leak(&cursor, KMT_NEW)); cursor.pos++)
+	static_assert(sizeof(*frames) <= PAGE_SIZE);
+	for (; frames && (o = kmt_next_leak(&cursor, KMT_NEW)); cursor.pos++) {
+		/* A module goes when the names of its code have been kept. */
+		down_read(&kmt_reports_sem);
 		if (kmt_take_leak(o, KMT_NEW, &leak))
-			trace_leak(&leak);
+			trace_leak(&leak, frames);
+		up_read(&kmt_reports_sem);
+	}
 	/* It lies on a stack, which a later scan may read. */
 	memzero_explicit(&leak, sizeof(leak));
+	kmt_own_free(frames, 0);
 }
 
 /**

@@ -273,12 +273,12 @@ void kmt_helpers_leave(void);
 
 /* modsym.c: names of code that is gone */
 #ifdef CONFIG_MODULES
-bool kmt_note_module_trace(u32 handle, const unsigned long *pc,
-			   unsigned int nr);
+bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
+			   unsigned int nr, gfp_t gfp);
 const char *kmt_gone_name(unsigned long pc);
 #else
-static inline bool kmt_note_module_trace(u32 handle, const unsigned long *pc,
-					 unsigned int nr)
+static inline bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
+					 unsigned int nr, gfp_t gfp)
 {
 	return true;
 }
@@ -354,6 +354,10 @@ const char *kmt_log_task(struct kmt_log_task *name, const char *comm);
 void kmt_log_new(void);
 void kmt_log_found(unsigned long fresh, unsigned long leaks);
 int kmt_log_address(unsigned long addr);
+const char *kmt_code_name(char *text, size_t size, unsigned long pc);
+
+/* where.c */
+void kmt_log_places(const struct kmt_object *target);
 
 /* report.c */
 void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),

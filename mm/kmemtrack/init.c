@@ -347,6 +347,11 @@ static void add_roots(void)
 	 */
 	drop_root(__start_rodata, __start_ro_after_init);
 	drop_root(__end_ro_after_init, __end_rodata);
+	/*
+	 * Initdata is no root anywhere. Where it lies in the data section and its
+	 * memory is not freed, pointers stay in it for ever to what boot had.
+	 */
+	drop_root(__init_begin, __init_end);
 	/* The stack of interrupts, where that is in the image. */
 	if (kmt_irq_stack(0, &lo, &hi))
 		drop_root((const char *)lo, (const char *)hi);

@@ -41,9 +41,11 @@ void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr)
 {
-	if (m->filter && !m->bytes)
+	if (m->seen)
+		m->seen(m, words, nr, 0);
+	else if (m->filter && !m->bytes)
 		kmt_sift(m, words, nr);
-	while (!m->filter && nr--)
+	while (!m->filter && !m->seen && nr--)
 		kmt_mark_word(m, *words++);
 	follow_up(m);
 }
@@ -57,6 +59,10 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 	bool fresh;
 
 	m->words += nr;
+	if (unlikely(m->seen)) {
+		m->seen(m, words, nr, at);
+		return;
+	}
 	if (!m->filter) {
 		const struct kmt_range virt = m->virt, percpu = m->percpu;
 

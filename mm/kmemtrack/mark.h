@@ -108,6 +108,8 @@ struct kmt_filter {
  * @found: a word may be a reference to a suspect, while @summing
  * @dated: references to blocks that are younger than @date do not count
  * @date: low 32 bits of jiffies
+ * @seen: called instead with all words that would be followed; at an address of
+ *	0 if it does not matter
  * @sum: of the words so far
  * @team: others that share the mark; NULL if there are none
  * @turns: units of work that were taken by one of several markers; NULL if
@@ -152,6 +154,8 @@ struct kmt_marker {
 	bool found;
 	bool dated;
 	u32 date;
+	void (*seen)(struct kmt_marker *m, const unsigned long *words,
+		     unsigned int nr, unsigned long at);
 	u64 sum;
 	struct kmt_team *team;
 	atomic_long_t *turns;

@@ -287,6 +287,22 @@ enum kmt_slot_state {
 	KMT_SLOT_READY,
 };
 
+/* The log has traces of code that may be gone, and of any context. */
+static void warn_trace(u32 stack)
+{
+	unsigned long *entries;
+	unsigned int i, nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+
+	for (i = 0; i < nr; i++) {
+		const char *gone = kmt_gone_name(entries[i]);
+
+		if (gone)
+			pr_warn("kmemtrack:   %s\n", gone);
+		else
+			pr_warn("kmemtrack:   %pS\n", (void *)entries[i]);
+	}
+}
+
 /**
  * struct kmt_warning - what is to be printed by print_warnings()
  * @state: enum kmt_slot_state
@@ -332,8 +348,7 @@ static void print_side(const char *what, const struct kmt_side *side)
 		return;
 	pr_warn("kmemtrack: %s block %p, %lu bytes, pid %d\n", what,
 		(void *)~side->hidden, side->size, side->pid);
-	if (side->stack)
-		stack_depot_print(side->stack);
+	warn_trace(side->stack);
 }
 
 static void print_warning(const struct kmt_warning *w)

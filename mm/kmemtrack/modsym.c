@@ -14,8 +14,10 @@
  * The same name has the same number, so that a module which leaks each time it
  * is loaded needs no more room, and its leaks are of one site.
  *
- * Not covered: __init text that is still run by an async_schedule()d function
- * after the module is MODULE_STATE_LIVE.
+ * A function that async_schedule() has queued may run __init text after that: the
+ * kernel waits for it before it frees the text, but nobody is told. So a trace that
+ * is taken in __init text of a module which is live already gets its numbers when
+ * it is taken.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
@@ -117,8 +119,11 @@ static bool was_initialising(struct module *mod)
 	return found;
 }
 
-/* Notes @pc if it is in __init text of a module that still needs it. */
-static bool in_init_text(unsigned long pc)
+/*
+ * Notes @pc if it is in __init text of a module that still needs it. @live is set
+ * if that module is live, so that module_event() was told of it, or is about to be.
+ */
+static bool in_init_text(unsigned long pc, bool *live)
 {
 	struct module *mod;
 	bool found;
@@ -126,40 +131,12 @@ static bool in_init_text(unsigned long pc)
 	preempt_disable();
 	mod = __module_address(pc);
 	found = mod && within_module_init(pc, mod);
-	if (found)
+	if (found && mod->state == MODULE_STATE_LIVE)
+		*live = true;
+	else if (found)
 		note_init(mod);
 	preempt_enable();
 	return found;
-}
-
-/**
- * kmt_note_module_trace - note whether a trace leads through modules
- * @handle: of the trace
- * @pc: its addresses
- * @nr: how many
- *
- * Context: any but NMI; called for each trace that this CPU does not know.
- * Return: whether the trace may be recognised later: not if it leads through
- *	__init text, since each module that is initialised is to be noted.
- */
-bool kmt_note_module_trace(u32 handle, const unsigned long *pc, unsigned int nr)
-{
-	unsigned long page = 0;
-	bool init = false;
-
-	while (nr--) {
-		if (likely(core_kernel_text(pc[nr])))
-			continue;
-		if (!init)
-			init = in_init_text(pc[nr]);
-		if (pc[nr] >> PAGE_SHIFT == page)
-			continue;
-		page = pc[nr] >> PAGE_SHIFT;
-		set_once(page_bit(pc[nr]), module_pages);
-	}
-	if (page)
-		set_once(trace_bit(handle), module_traces);
-	return !init;
 }
 
 /* Whether traces may have addresses of @mod. */
@@ -204,18 +181,18 @@ const char *kmt_gone_name(unsigned long pc)
 	return g ? g->text : "(module code that is gone)";
 }
 
-static struct gone_name *new_name(const char *text, u32 hash)
+static struct gone_name *new_name(const char *text, u32 hash, gfp_t gfp)
 {
 	size_t size = strlen(text) + 1;
 	struct gone_name *g;
 
 	lockdep_assert_held(&gone_mutex);
-	g = kmalloc(struct_size(g, text, size), GFP_KERNEL | __GFP_NOWARN);
+	g = kmalloc(struct_size(g, text, size), gfp | __GFP_NOWARN);
 	if (!g)
 		return NULL;
 	memcpy(g->text, text, size);
 	if (xa_alloc(&gone_ids, &g->id, g, XA_LIMIT(1, KMT_GONE_MAX),
-		     GFP_KERNEL | __GFP_NOWARN)) {
+		     gfp | __GFP_NOWARN)) {
 		kfree(g);
 		return NULL;
 	}
@@ -224,7 +201,7 @@ static struct gone_name *new_name(const char *text, u32 hash)
 }
 
 /* What stands for @pc, in a module that is about to go. */
-static noinline_for_stack unsigned long gone_pc(unsigned long pc)
+static noinline_for_stack unsigned long gone_pc(unsigned long pc, gfp_t gfp)
 {
 	char text[KSYM_SYMBOL_LEN];
 	struct gone_name *g;
@@ -237,8 +214,69 @@ static noinline_for_stack unsigned long gone_pc(unsigned long pc)
 	hash_for_each_possible(gone_names, g, node, hash)
 		if (!strcmp(g->text, text))
 			return GONE_PC(g->id);
-	g = new_name(text, hash);
+	g = new_name(text, hash, gfp);
 	return GONE_PC(g ? g->id : 0);
+}
+
+/*
+ * The trace that is kept in place of one which leads through __init text of a live
+ * module. Whoever allocates may hold any locks: gone_mutex is not waited for, and
+ * memory is not, either. Without them the frame is shown as code that is gone.
+ */
+static noinline_for_stack u32 name_init_text(const unsigned long *pc,
+					     unsigned int nr, gfp_t gfp)
+{
+	const bool named = gfpflags_allow_blocking(gfp) &&
+			   mutex_trylock(&gone_mutex);
+	unsigned long with[CONFIG_KMEMTRACK_STACK_DEPTH];
+	unsigned int i;
+
+	nr = min_t(unsigned int, nr, ARRAY_SIZE(with));
+	for (i = 0; i < nr; i++) {
+		bool live = false;
+
+		with[i] = pc[i];
+		if (!core_kernel_text(pc[i]) && in_init_text(pc[i], &live) && live)
+			with[i] = named ? gone_pc(pc[i], GFP_NOWAIT) : GONE_PC(0);
+	}
+	if (named)
+		mutex_unlock(&gone_mutex);
+	return kmt_depot_save(with, nr, gfp);
+}
+
+/**
+ * kmt_note_module_trace - note whether a trace leads through modules
+ * @handle: of the trace; replaced if part of it is about to go
+ * @pc: its addresses
+ * @nr: how many
+ * @gfp: how memory may be got
+ *
+ * Context: any but NMI; called for each trace that this CPU does not know.
+ * Return: whether the trace may be recognised later: not if it leads through
+ *	__init text, since each module that is initialised is to be noted.
+ */
+bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
+			   unsigned int nr, gfp_t gfp)
+{
+	bool init = false, live = false;
+	unsigned long page = 0;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		if (likely(core_kernel_text(pc[i])))
+			continue;
+		if (!init)
+			init = in_init_text(pc[i], &live);
+		if (pc[i] >> PAGE_SHIFT == page)
+			continue;
+		page = pc[i] >> PAGE_SHIFT;
+		set_once(page_bit(pc[i]), module_pages);
+	}
+	if (unlikely(live))
+		*handle = name_init_text(pc, nr, gfp);
+	if (page)
+		set_once(trace_bit(*handle), module_traces);
+	return !init;
 }
 
 /* A backtrace, and what it was replaced with. */
@@ -264,7 +302,7 @@ static noinline_for_stack u32 without_module(const struct module *mod,
 		pc[i] = entries[i];
 		if (init ? within_module_init(pc[i], mod) :
 			   within_module(pc[i], mod)) {
-			pc[i] = gone_pc(pc[i]);
+			pc[i] = gone_pc(pc[i], GFP_KERNEL);
 			gone = true;
 		}
 	}

@@ -22,19 +22,35 @@
 #define KMT_IN_QUOTES	"\"\\"
 #define KMT_IN_LIST	"\"\\ ,"
 
-static void print_frame(struct seq_file *seq, const char *indent,
-			unsigned long pc)
+/**
+ * kmt_code_name - the name of an address in a backtrace
+ * @text: room for it
+ * @size: of that: KSYM_SYMBOL_LEN
+ * @pc: address
+ *
+ * Context: any but NMI.
+ * Return: symbol and offset, in @text or of code that is gone.
+ */
+const char *kmt_code_name(char *text, size_t size, unsigned long pc)
 {
 	const char *gone = kmt_gone_name(pc);
 
-	if (gone && seq)
-		seq_printf(seq, "%s%s\n", indent, gone);
-	else if (gone)
-		pr_info("%s%s\n", indent, gone);
-	else if (seq)
-		seq_printf(seq, "%s%pS\n", indent, (void *)pc);
+	if (gone)
+		return gone;
+	snprintf(text, size, "%pS", (void *)pc);
+	return text;
+}
+
+static noinline_for_stack void print_frame(struct seq_file *seq,
+					   const char *indent, unsigned long pc)
+{
+	char text[KSYM_SYMBOL_LEN];
+	const char *name = kmt_code_name(text, sizeof(text), pc);
+
+	if (seq)
+		seq_printf(seq, "%s%s\n", indent, name);
 	else
-		pr_info("%s%pS\n", indent, (void *)pc);
+		pr_info("%s%s\n", indent, name);
 }
 
 /**
@@ -401,6 +417,7 @@ int kmt_log_address(unsigned long addr)
 	pr_info("  comm \"%s\", pid %d, jiffies %lu\n",
 		kmt_log_task(&task, kmt_comm(o.comm)), o.pid, kmt_when(o.born));
 	log_references(&o);
+	kmt_log_places(&o);
 	pr_info("  state: %s\n", text);
 	pr_info("  backtrace:\n");
 	kmt_print_trace(NULL, pr_fmt("    "), o.stack);

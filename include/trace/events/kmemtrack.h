@@ -59,21 +59,26 @@ TRACE_EVENT(kmemtrack_scan_end,
 
 /*
  * A leak that no scan has found before. @site and @caller are the innermost
- * frames of its backtrace, 0 if there is none.
+ * frames of its backtrace, 0 if there is none; @site_name and @caller_name say what
+ * they are, also where that code is gone.
  */
 TRACE_EVENT(kmemtrack_leak,
 
 	TP_PROTO(unsigned long addr, size_t size, unsigned long site,
-		 unsigned long caller, const char *comm, pid_t pid,
+		 const char *site_name, unsigned long caller,
+		 const char *caller_name, const char *comm, pid_t pid,
 		 bool indirect),
 
-	TP_ARGS(addr, size, site, caller, comm, pid, indirect),
+	TP_ARGS(addr, size, site, site_name, caller, caller_name, comm, pid,
+		indirect),
 
 	TP_STRUCT__entry(
 		__field(unsigned long, addr)
 		__field(size_t, size)
 		__field(unsigned long, site)
+		__string(site_name, site_name)
 		__field(unsigned long, caller)
+		__string(caller_name, caller_name)
 		__array(char, comm, TASK_COMM_LEN)
 		__field(pid_t, pid)
 		__field(bool, indirect)
@@ -83,15 +88,17 @@ TRACE_EVENT(kmemtrack_leak,
 		__entry->addr = addr;
 		__entry->size = size;
 		__entry->site = site;
+		__assign_str(site_name);
 		__entry->caller = caller;
+		__assign_str(caller_name);
 		strscpy(__entry->comm, comm, TASK_COMM_LEN);
 		__entry->pid = pid;
 		__entry->indirect = indirect;
 	),
 
-	TP_printk("ptr=%p size=%zu site=%pS caller=%pS comm=%s pid=%d indirect=%d",
+	TP_printk("ptr=%p size=%zu site=%s caller=%s comm=%s pid=%d indirect=%d",
 		  (void *)__entry->addr, __entry->size,
-		  (void *)__entry->site, (void *)__entry->caller,
+		  __get_str(site_name), __get_str(caller_name),
 		  __entry->comm, __entry->pid, __entry->indirect)
 );
 

@@ -238,6 +238,33 @@ dumps()
 check "kmemleak dumps an address to the log" dumps "$LEAKS"
 check "kmemtrack dumps an address to the log" dumps "$REPORT"
 
+# first_of <kind> [number]: the address of one of its objects
+first_of()
+{
+	awk -v kind="$1" '$4 == kind { print $2 }' "$T/truth" | sed -n "${2:-1}p"
+}
+
+# place <address> <pattern>: whether a reference to it is where the pattern says
+place()
+{
+	dmesg -c >/dev/null
+	taken "$REPORT" "dump=$1" || return
+	dmesg | tee "$T/log"
+	grep -qE "kmemtrack:   found now: [1-9]" "$T/log" &&
+		grep -qE "kmemtrack:     $2" "$T/log"
+}
+
+places()
+{
+	start && inject "hold stack 1" && inject "hold cache 1" &&
+		inject "leak chain 2" && scan && truth || return
+	place "$(first_of stack)" 'stack of "tk-stack", pid [0-9]+, [0-9]+ bytes below its top' &&
+		place "$(first_of cache)" 'object 0x[0-9a-f]+ \(size [0-9]+\), offset [0-9]+, of [a-z_]+\+0x' &&
+		place "$(first_of chain 2)" "object $(first_of chain) \\(size [0-9]+\\), offset [0-9]+, a leak, of tk_make\\+0x" &&
+		inject reap
+}
+check "dump= says where references are" places
+
 none_again()
 {
 	scan && ! grep -Ff "$T/cleared" "$T/report"

@@ -48,4 +48,16 @@ only_once()
 
 check "a scan and its leaks" leaks_are_told
 check "a known leak is not told again" only_once
+
+# A module that loses 16 blocks when it is initialised, and goes.
+gone_code_is_named()
+{
+	start || return
+	insmod ./test_kmemtrack_twin_a.ko 2>/dev/null ||
+		modprobe test_kmemtrack_twin_a || return
+	rmmod test_kmemtrack_twin_a && traced || return
+	cat "$T/trace"
+	[ "$(events 'leak: .* caller=twin_a_leak_init+0x[0-9a-fx/]* \[test_kmemtrack_twin_a\] ')" -ge 8 ]
+}
+check "code that is gone is named" gone_code_is_named
 end
