@@ -32,6 +32,7 @@ DECLARE_STATIC_KEY_TRUE(kmemtrack_key);
 /* Flag of a cache which is not to share slabs, to be known by its name. */
 #define KMEMTRACK_APART SLAB_NO_MERGE
 
+void __init kmemtrack_alloc_early(void);
 void __init kmemtrack_init(void);
 void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp);
 void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp);
@@ -286,6 +287,7 @@ void kmemtrack_stack(const void *stack);
 #define kmemtrack_tracking() false
 #define KMEMTRACK_APART 0
 
+static inline void kmemtrack_alloc_early(void) { }
 static inline void kmemtrack_init(void) { }
 static inline void kmemtrack_not_root(const void *addr) { }
 static inline bool kmemtrack_wants_cleared(gfp_t gfp) { return false; }

@@ -15,6 +15,7 @@
 #include <linux/gfp_types.h>
 #include <linux/hash.h>
 #include <linux/irqflags.h>
+#include <linux/jump_label.h>
 #include <linux/kernel.h>
 #include <linux/lockdep.h>
 #include <linux/log2.h>
@@ -39,6 +40,10 @@
 #include "arch/x86.h"
 #endif
 #include "arch/generic.h"
+
+/* Whether kmt_core.fold is looked at: on few machines it is of use. */
+DECLARE_STATIC_KEY_FALSE(kmt_folded_key);
+#define kmt_env_folded()	static_branch_unlikely(&kmt_folded_key)
 
 /*
  * Tag-based KASAN keeps a tag in the top byte of a pointer; another pointer to

@@ -203,6 +203,7 @@ bool kmt_stack_page(const struct page *page);
 void kmt_set_stack_page(struct page *page);
 void *kmt_own_vzalloc(size_t bytes);
 void *kmt_own_try_vzalloc(size_t bytes);
+void *kmt_own_alloc_table(size_t bytes);
 void kmt_own_vfree(void *mem, size_t bytes);
 unsigned long kmt_used_cells(void);
 extern const struct kmt_ops kmt_kernel_ops;

@@ -167,6 +167,31 @@ void *kmt_own_try_vzalloc(size_t bytes)
 }
 
 /**
+ * kmt_own_alloc_table - memory that is looked up with each allocation
+ * @bytes: size
+ *
+ * In the linear map, or in pages as large as can be had: translations are cached
+ * for few pages.
+ *
+ * Return: zeroed memory that stays, or NULL, without a warning.
+ */
+void *kmt_own_alloc_table(size_t bytes)
+{
+	const gfp_t gfp = GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN;
+	void *mem = NULL;
+
+	if (get_order(bytes) <= MAX_PAGE_ORDER)
+		mem = kmt_own_alloc(gfp, get_order(bytes));
+	if (mem || kmt_should_fail(bytes))
+		return mem;
+	mem = vmalloc_huge(bytes, gfp | __GFP_NORETRY);
+	kmemtrack_ignore(mem);
+	if (mem)
+		mark_vpages(mem, KMT_OWN_PAGE);
+	return mem;
+}
+
+/**
  * kmt_own_vfree - free such a buffer, wiped
  * @mem: its address, or NULL
  * @bytes: its size; what is behind that in its last page was never written
