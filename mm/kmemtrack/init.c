@@ -12,6 +12,7 @@
 #include <linux/init.h>
 #include <linux/kmemtrack.h>
 #include <linux/memblock.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/rcupdate.h>
@@ -41,14 +42,10 @@
 /* Cells kept in reserve for allocations that cannot wait. */
 #define KMT_RESERVE	512
 
-#ifdef CONFIG_DEBUG_KMEMLEAK_DEFAULT_OFF
-DEFINE_STATIC_KEY_FALSE(kmemtrack_key);
-static bool want_on __initdata;
-#else
 DEFINE_STATIC_KEY_TRUE(kmemtrack_key);
-static bool want_on __initdata = true;
-#endif
 EXPORT_SYMBOL(kmemtrack_key);
+static bool want_on __initdata =
+	!IS_ENABLED(CONFIG_DEBUG_KMEMLEAK_DEFAULT_OFF);
 
 struct kmt_core kmt_core;
 enum kmt_state kmt_state;
@@ -389,6 +386,58 @@ static void add_roots(void)
 		      sizeof(kmt_core), GFP_KERNEL);
 }
 
+/* Whether a page is still memblock's. */
+static bool is_reserved(unsigned long phys)
+{
+	struct page *page = pfn_to_online_page(PHYS_PFN(phys));
+
+	return page && PageReserved(page);
+}
+
+static void drop_phys(phys_addr_t start, phys_addr_t size)
+{
+	kmt_free_part(&kmt_core, KMT_PHYS, start, size, GFP_KERNEL);
+}
+
+/* Of a block of memblock, what the page allocator has got since. */
+static void drop_freed(unsigned long pos, unsigned long end)
+{
+	unsigned long next;
+
+	for (; pos < end; pos = next) {
+		bool reserved = is_reserved(pos);
+
+		for (next = pos; next < end && is_reserved(next) == reserved;
+		     next += kmt_piece(next, end, PAGE_SIZE))
+			cond_resched();
+		if (!reserved)
+			drop_phys(pos, next - pos);
+	}
+}
+
+static void drop_section(const char *start, const char *end)
+{
+	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)start, end - start,
+		      GFP_KERNEL);
+}
+
+/*
+ * Sections and blocks of memblock are kept while nothing is tracked: who frees
+ * them, or gives them to a hypervisor, is not heard.
+ */
+static void drop_gone(void)
+{
+	struct kmt_object o;
+	unsigned long pos = 0;
+
+	get_online_mems();
+	while (kmt_next_wide(&kmt_core, KMT_PHYS, &pos))
+		if (kmt_lookup(&kmt_core, KMT_PHYS, pos - 1, &o))
+			drop_freed(o.addr, o.addr + o.size);
+	put_online_mems();
+	kmt_hyp_memory(drop_section, drop_phys);
+}
+
 /* Sections and memblock stay: nothing else would tell of them again. */
 static void forget(void)
 {
@@ -475,6 +524,7 @@ int kmt_switch_on(void)
 	smp_store_release(&kmt_core.shut, false);
 	kmt_traces_on();
 	add_roots();
+	drop_gone();
 	return 0;
 }
 

@@ -27,6 +27,7 @@
 #define KMT_OWN_PAGE	((unsigned long)&kmt_core)
 #define KMT_NOT_ROOT	(KMT_OWN_PAGE + 1)
 #define KMT_STACK_PAGE	(KMT_OWN_PAGE + 2)
+#define KMT_UNREADABLE	(KMT_OWN_PAGE + 3)
 
 unsigned long kmt_grown;
 
@@ -113,6 +114,33 @@ void kmemtrack_not_root(const void *addr)
 {
 	if (addr)
 		set_page_private(virt_to_page(addr), KMT_NOT_ROOT);
+}
+
+/**
+ * kmt_unreadable_page - was kmemtrack_unreadable() called for it?
+ * @page: a page
+ */
+bool kmt_unreadable_page(const struct page *page)
+{
+	return page_private(page) == KMT_UNREADABLE;
+}
+
+static void mark_exact(const void *addr, size_t size, unsigned long private)
+{
+	size_t at;
+
+	for (at = 0; addr && at < size; at += PAGE_SIZE)
+		set_page_private(virt_to_page(addr + at), private);
+}
+
+void kmemtrack_unreadable(const void *addr, size_t size)
+{
+	mark_exact(addr, size, KMT_UNREADABLE);
+}
+
+void kmemtrack_readable(const void *addr, size_t size)
+{
+	mark_exact(addr, size, 0);
 }
 
 void kmemtrack_split_page(struct page *page, unsigned long nr)
