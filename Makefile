@@ -6,7 +6,7 @@ ARCH ?= arm64
 VERSION ?= 6.12
 
 .PHONY: help source kernel run shell test test-all check host kunit selftest \
-	bench bench-native install uninstall check-tree packages clean distclean
+	fuzz-files bench bench-native install uninstall check-tree packages clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -42,6 +42,11 @@ host:
 #: make kunit, make selftest   the suites that run in a guest of User-mode Linux
 kunit selftest: packages
 	@scripts/run-tests um-$@
+
+#: make fuzz-files [SECONDS=n] [SEED=n]   the files of debugfs, used at random
+fuzz-files: packages
+	@KMT_FUZZ=$(or $(SECONDS),3600) KMT_SEED=$(or $(SEED),1) \
+		scripts/guest-test fuzz um-debug-6.12
 
 #: make bench                  costs of none, kmemleak and kmemtrack side by side
 bench: packages

@@ -13,7 +13,9 @@
 #include <linux/kmemleak.h>
 #include <linux/kmsg_dump.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/percpu.h>
+#include <linux/secretmem.h>
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
 #include <linux/timekeeping.h>
@@ -336,12 +338,25 @@ static void scans(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, flags_of(1), 0);
 }
 
-static noinline void put_block(unsigned long *where)
+static noinline void put_new(unsigned long *where)
 {
 	void *p = kzalloc(100, GFP_KERNEL);
 
 	hidden[1] = (unsigned long)p ^ KEY;
 	WRITE_ONCE(*where, (unsigned long)p);
+}
+
+/*
+ * Further down than the frames of those who scan, which may have words that
+ * are not written, with KASAN, and in the midst of what is wiped.
+ */
+static noinline void put_block(unsigned long *where)
+{
+	unsigned long room[64];
+
+	barrier_data(room);
+	put_new(where);
+	barrier_data(room);
 }
 
 static bool scan_says_leak(struct kunit *test)
@@ -370,6 +385,111 @@ static void stale_pages(struct kunit *test)
 	__free_page(page);
 	__free_page(page + 1);
 }
+
+/* Pages that must not be read, by what the kernel says of each. */
+static void closed_pages(struct kunit *test)
+{
+	struct address_space *mapping = kzalloc(sizeof(*mapping), GFP_KERNEL);
+	struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+
+	KUNIT_ASSERT_NOT_NULL(test, mapping);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
+	SetPageReserved(page);
+	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page));
+	ClearPageReserved(page);
+#ifdef CONFIG_MEMORY_FAILURE
+	SetPageHWPoison(page);
+	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page));
+	ClearPageHWPoison(page);
+#endif
+	/* A file is none of them, whatever it is; nor is anonymous memory. */
+	page->mapping = mapping;
+	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
+	mapping->flags = BIT(AS_UNEVICTABLE);
+	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
+	mapping->flags |= BIT(AS_INACCESSIBLE);
+	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page));
+	page->mapping = (void *)mapping + PAGE_MAPPING_ANON;
+	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
+	mapping->flags = 0;
+	page->mapping = mapping;
+#ifdef CONFIG_SECRETMEM
+	mapping->a_ops = &secretmem_aops;
+	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page));
+#endif
+	page->mapping = NULL;
+	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
+	kmemtrack_unreadable(page_address(page), PAGE_SIZE);
+	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page));
+	kmemtrack_readable(page_address(page), PAGE_SIZE);
+	__free_page(page);
+	kfree(mapping);
+}
+
+/* No more than was given away, and only until it is given back. */
+static void unreadable_pages(struct kunit *test)
+{
+	void *mem = alloc_pages_exact(3 * PAGE_SIZE, GFP_KERNEL | __GFP_ZERO);
+	struct page *page;
+
+	KUNIT_ASSERT_NOT_NULL(test, mem);
+	page = virt_to_page(mem);
+	put_block(mem + PAGE_SIZE);
+	wipe_stack();
+	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
+	kmemtrack_unreadable(mem, PAGE_SIZE);
+	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
+	kmemtrack_unreadable(mem, PAGE_SIZE + 1);
+	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page + 1));
+	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page + 2));
+	KUNIT_EXPECT_TRUE(test, scan_says_leak(test));
+	kmemtrack_readable(mem, PAGE_SIZE + 1);
+	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page + 1));
+	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
+	kfree((void *)(hidden[1] ^ KEY));
+	free_pages_exact(mem, 3 * PAGE_SIZE);
+}
+
+#ifdef CONFIG_MEMORY_FAILURE
+static unsigned long *poisoned;
+
+/* @page: of @poisoned */
+static void check_poisoned(struct kunit *test, struct page *page)
+{
+	unsigned long word;
+
+	put_block(poisoned);
+	wipe_stack();
+	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
+	SetPageHWPoison(page);
+	num_poisoned_pages_inc(page_to_pfn(page));
+	KUNIT_EXPECT_TRUE(test, scan_says_leak(test));
+	KUNIT_EXPECT_FALSE(test, kmt_env_read(&word, (unsigned long)poisoned,
+					      sizeof(word)));
+	ClearPageHWPoison(page);
+	num_poisoned_pages_sub(page_to_pfn(page), 1);
+	KUNIT_EXPECT_TRUE(test, kmt_env_read(&word, (unsigned long)poisoned,
+					     sizeof(word)));
+	kfree((void *)(hidden[1] ^ KEY));
+}
+
+/* Blocks in a page that broke are not read, though something refers to them. */
+static void poisoned_blocks(struct kunit *test)
+{
+	void *mem = kzalloc(PAGE_SIZE, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, mem);
+	WRITE_ONCE(poisoned, mem);
+	check_poisoned(test, virt_to_page(mem));
+	kfree(mem);
+	mem = vzalloc(3 * PAGE_SIZE);
+	KUNIT_ASSERT_NOT_NULL(test, mem);
+	WRITE_ONCE(poisoned, mem + PAGE_SIZE);
+	check_poisoned(test, vmalloc_to_page(mem + PAGE_SIZE));
+	vfree(mem);
+}
+#endif
 
 /* Pages of traces hold what was there before, where no trace is yet. */
 static void depot_pages(struct kunit *test)
@@ -682,6 +802,11 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(parts),
 	KUNIT_CASE_SLOW(scans),
 	KUNIT_CASE_SLOW(stale_pages),
+	KUNIT_CASE(closed_pages),
+	KUNIT_CASE_SLOW(unreadable_pages),
+#ifdef CONFIG_MEMORY_FAILURE
+	KUNIT_CASE_SLOW(poisoned_blocks),
+#endif
 	KUNIT_CASE(depot_pages),
 	KUNIT_CASE(cleared_pages),
 	KUNIT_CASE(untracked_ends),

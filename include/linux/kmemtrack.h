@@ -20,11 +20,8 @@ struct vm_struct;
 
 #ifdef CONFIG_KMEMTRACK
 
-#ifdef CONFIG_DEBUG_KMEMLEAK_DEFAULT_OFF
-DECLARE_STATIC_KEY_FALSE(kmemtrack_key);
-#else
+/* True until kmemtrack_init() knows better: memblock tells but once. */
 DECLARE_STATIC_KEY_TRUE(kmemtrack_key);
-#endif
 
 /* The hooks stay out of line of the allocators even when the key is true. */
 #define kmemtrack_tracking() static_branch_unlikely(&kmemtrack_key)
@@ -32,6 +29,7 @@ DECLARE_STATIC_KEY_TRUE(kmemtrack_key);
 /* Flag of a cache which is not to share slabs, to be known by its name. */
 #define KMEMTRACK_APART SLAB_NO_MERGE
 
+void __init kmemtrack_alloc_early(void);
 void __init kmemtrack_init(void);
 void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp);
 void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp);
@@ -252,6 +250,26 @@ static __always_inline void kmemtrack_no_scan(const void *ptr)
 void kmemtrack_not_root(const void *addr);
 
 /**
+ * kmemtrack_unreadable - pages are given to somebody who lets nobody read them
+ * @addr: address of what came straight from the page allocator, or NULL; nobody
+ *	else uses page_private() of its pages
+ * @size: bytes
+ *
+ * Holds, tracking or not, until kmemtrack_readable().
+ */
+void kmemtrack_unreadable(const void *addr, size_t size);
+
+/**
+ * kmemtrack_readable - such pages were given back, and are about to be freed
+ * @addr: their address
+ * @size: bytes
+ *
+ * Not to be left out: a page that comes into use behind another one keeps its
+ * page_private().
+ */
+void kmemtrack_readable(const void *addr, size_t size);
+
+/**
  * kmemtrack_wants_cleared - are pages to be cleared before they are given out?
  * @gfp: flags of their allocation
  *
@@ -286,8 +304,11 @@ void kmemtrack_stack(const void *stack);
 #define kmemtrack_tracking() false
 #define KMEMTRACK_APART 0
 
+static inline void kmemtrack_alloc_early(void) { }
 static inline void kmemtrack_init(void) { }
 static inline void kmemtrack_not_root(const void *addr) { }
+static inline void kmemtrack_unreadable(const void *addr, size_t size) { }
+static inline void kmemtrack_readable(const void *addr, size_t size) { }
 static inline bool kmemtrack_wants_cleared(gfp_t gfp) { return false; }
 static inline void kmemtrack_split_page(struct page *page, unsigned long nr) { }
 static inline void kmemtrack_stack(const void *stack) { }

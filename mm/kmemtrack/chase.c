@@ -37,6 +37,7 @@
  * @span: bytes of them
  * @shards: as in the core
  * @mask: as many of them, less one
+ * @fold: as in the core
  * @held: shard that is locked, or NULL
  * @flags: interrupt state from before
  * @near: block that was found last; it is in @held if there is one
@@ -57,6 +58,7 @@ struct kmt_chase {
 	unsigned long span;
 	struct kmt_tree *shards;
 	u32 mask;
+	u8 fold;
 	struct kmt_tree *held;
 	unsigned long flags;
 	struct kmt_object *near;
@@ -91,6 +93,7 @@ static __always_inline void begin(struct kmt_chase *c, struct kmt_marker *m,
 	set_range(c, &core->linear, &m->percpu);
 	c->shards = core->shards;
 	c->mask = core->last_shard;
+	c->fold = core->fold;
 	c->held = NULL;
 	c->flags = 0;
 	c->near = m->near;
@@ -258,8 +261,8 @@ static __always_inline bool reach(struct kmt_chase *c, struct kmt_object *o)
 static __always_inline bool follow_easily(struct kmt_chase *c,
 					  unsigned long word)
 {
-	struct kmt_tree *shard = &c->shards[(word >> KMT_REGION_SHIFT) &
-					    c->mask];
+	struct kmt_tree *shard = &c->shards[kmt_shard_nr(word, c->mask,
+							 c->fold)];
 	struct kmt_object *o;
 
 	if (unlikely(word - c->lo >= c->span) || unlikely(!grab(c, shard, word)))

@@ -32,6 +32,7 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 	core->ops = ops;
 	core->shards = shards;
 	core->last_shard = nr_shards - 1;
+	core->fold = KMT_NO_FOLD;
 	core->pool.caches = caches;
 	core->pool.nr_caches = nr_caches;
 	core->epoch = 1;

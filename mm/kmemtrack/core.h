@@ -54,6 +54,9 @@ struct kmt_tree {
 /* Bytes of the linear map that share a shard (a region). */
 #define KMT_REGION_SHIFT	16
 
+/* kmt_core.fold of a table that needs none: region numbers are shorter. */
+#define KMT_NO_FOLD	(BITS_PER_LONG - 1)
+
 /**
  * struct kmt_chunk - header of a page of the pool, in its first cell
  * @next: next chunk; changes only when that one leaves the pool
@@ -234,6 +237,7 @@ static inline void kmt_widen(struct kmt_range *r, unsigned long addr,
  * @linear: addresses that go to the shards, by region
  * @shards: trees of regions, hashed by region number
  * @last_shard: as many, less one; they are a power of two
+ * @fold: see kmt_index_fold()
  * @wide: per space: what is outside @linear, or crosses a region's border
  * @wide_range: hull of what was ever in the wide tree of a space; grows only
  * @aux: scan areas and aliases, by the address of their block
@@ -257,6 +261,7 @@ struct kmt_core {
 	struct kmt_range linear;
 	struct kmt_tree *shards;
 	u32 last_shard;
+	u8 fold;
 	struct kmt_tree wide[KMT_NR_SPACES];
 	struct kmt_range wide_range[KMT_NR_SPACES];
 	struct kmt_tree aux;
@@ -361,6 +366,8 @@ bool kmt_lookup(struct kmt_core *core, enum kmt_space space,
 bool kmt_first_block(struct kmt_core *core, enum kmt_space space,
 		     unsigned long addr, unsigned long end,
 		     struct kmt_range *found);
+u8 kmt_index_fold(const struct kmt_range *memory, unsigned int nr,
+		  u32 nr_shards);
 void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
 		      struct kmt_tree *shards, u32 nr_shards);
 

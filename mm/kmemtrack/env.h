@@ -15,6 +15,7 @@
 #include <linux/gfp_types.h>
 #include <linux/hash.h>
 #include <linux/irqflags.h>
+#include <linux/jump_label.h>
 #include <linux/kernel.h>
 #include <linux/lockdep.h>
 #include <linux/list.h>
@@ -42,6 +43,10 @@
 #endif
 #include "arch/generic.h"
 
+/* Whether kmt_core.fold is looked at: on few machines it is of use. */
+DECLARE_STATIC_KEY_FALSE(kmt_folded_key);
+#define kmt_env_folded()	static_branch_unlikely(&kmt_folded_key)
+
 /*
  * Tag-based KASAN keeps a tag in the top byte of a pointer; another pointer to
  * the same block may have none. The tracker knows addresses without tags only:
@@ -66,6 +71,23 @@ static __always_inline unsigned long kmt_untag(unsigned long word)
 }
 #endif
 
+#ifdef CONFIG_MEMORY_FAILURE
+DECLARE_STATIC_KEY_FALSE(kmt_poison_key);
+bool kmt_is_poisoned(unsigned long addr);
+
+/* Whether memory must not be read, as the machine says that it is broken. */
+static __always_inline bool kmt_env_broken(unsigned long addr, size_t len)
+{
+	return static_branch_unlikely(&kmt_poison_key) &&
+	       (kmt_is_poisoned(addr) || kmt_is_poisoned(addr + len - 1));
+}
+#else
+static __always_inline bool kmt_env_broken(unsigned long addr, size_t len)
+{
+	return false;
+}
+#endif
+
 /*
  * kmt_env_one(), kmt_env_four(): one word, or four in a row, of kernel memory
  * that may be gone; @bad is set if it is, and what was read means nothing.
@@ -77,6 +99,8 @@ static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 	unsigned long *to = dst;
 	unsigned int bad = 0;
 
+	if (kmt_env_broken(src, len))
+		return false;
 	if ((src | len) % sizeof(*to))
 		return !copy_from_kernel_nofault(dst, (const void *)src, len);
 	for (; len >= 4 * sizeof(*to); len -= 4 * sizeof(*to)) {
@@ -92,7 +116,8 @@ static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 /* The same: what was copied means nothing if it fails. */
 static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 {
-	return !copy_from_kernel_nofault(dst, (const void *)src, len);
+	return !kmt_env_broken(src, len) &&
+	       !copy_from_kernel_nofault(dst, (const void *)src, len);
 }
 
 static inline void kmt_env_one(unsigned long addr, unsigned long *a,

@@ -214,9 +214,11 @@ void kmt_own_free(void *mem, unsigned int order);
 bool kmt_own_page(const struct page *page);
 bool kmt_not_root_page(const struct page *page);
 bool kmt_stack_page(const struct page *page);
+bool kmt_unreadable_page(const struct page *page);
 void kmt_set_stack_page(struct page *page);
 void *kmt_own_vzalloc(size_t bytes);
 void *kmt_own_try_vzalloc(size_t bytes);
+void *kmt_own_alloc_table(size_t bytes);
 void kmt_own_vfree(void *mem, size_t bytes);
 unsigned long kmt_used_cells(void);
 extern const struct kmt_ops kmt_kernel_ops;
@@ -305,6 +307,14 @@ void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p);
 void kmt_page_map_fill(struct kmt_marker *m, struct kmt_roots *roots);
 void kmt_page_map_free(struct kmt_page_map *map);
 void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots);
+bool kmt_page_is_closed(struct page *page);
+#ifdef CONFIG_MEMORY_FAILURE
+void kmt_spare_poisoned(void);
+#else
+static inline void kmt_spare_poisoned(void)
+{
+}
+#endif
 void kmt_mark_slab(struct kmt_marker *m, struct page *page);
 void kmt_mark_slots(struct kmt_marker *m, struct page *page);
 void kmt_lock_slots(void);

@@ -141,11 +141,26 @@ static __always_inline struct kmt_object **kmt_hint(struct kmt_object **hints,
 	return &hints[((addr ^ addr >> KMT_HINTS_SHIFT) >> 3) % KMT_HINTS];
 }
 
+/*
+ * The number of the shard of an address. Banks of memory may lie at multiples of
+ * the size of the table: where they do, kmt_index_fold() finds a shift that gives
+ * them shards of their own.
+ */
+static __always_inline unsigned long kmt_shard_nr(unsigned long addr,
+						  u32 last_shard, u8 fold)
+{
+	unsigned long region = addr >> KMT_REGION_SHIFT;
+
+	if (kmt_env_folded())
+		region ^= region >> fold;
+	return region & last_shard;
+}
+
 /* The shard of an address in @core->linear; other regions may share it. */
 static __always_inline struct kmt_tree *kmt_shard_of(struct kmt_core *core,
 						     unsigned long addr)
 {
-	return &core->shards[(addr >> KMT_REGION_SHIFT) & core->last_shard];
+	return &core->shards[kmt_shard_nr(addr, core->last_shard, core->fold)];
 }
 
 /* A hint, without the lock: nothing is in @shard, not even a vacant record. */

@@ -88,10 +88,9 @@ void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 		return;
 	region = o->addr >> KMT_REGION_SHIFT;
 	last = (o->addr + o->size - 1) >> KMT_REGION_SHIFT;
-	/* Beyond one round every shard has it: no need to count it twice. */
-	last = min(last, region + core->last_shard);
 	for (; region <= last; region++) {
-		struct kmt_tree *shard = &core->shards[region & core->last_shard];
+		struct kmt_tree *shard = kmt_shard_of(core, region <<
+						      KMT_REGION_SHIFT);
 
 		WRITE_ONCE(shard->wide, shard->wide + delta);
 	}
@@ -248,6 +247,63 @@ static void rehash(struct kmt_core *core, struct rb_root *from)
 		kmt_tree_enliven(core, tree, o, o->flags);
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 	}
+}
+
+/* Pieces of the table that kmt_index_fold() tells apart. */
+#define KMT_FOLD_PIECES	1024
+
+/* How many pieces of the table the regions of @memory use. */
+static unsigned int pieces_used(const struct kmt_range *memory,
+				unsigned int nr, u32 nr_shards, u8 fold)
+{
+	const u32 pieces = min_t(u32, nr_shards, KMT_FOLD_PIECES);
+	const unsigned int shift = KMT_REGION_SHIFT + ilog2(nr_shards / pieces);
+	unsigned long used[KMT_FOLD_PIECES / BITS_PER_LONG] = {};
+	unsigned int i, sum = 0;
+	unsigned long at;
+
+	for (i = 0; i < nr; i++) {
+		if (memory[i].lo >= memory[i].hi)
+			continue;
+		for (at = memory[i].lo >> shift;
+		     at <= (memory[i].hi - 1) >> shift; at++) {
+			unsigned int slot = (at ^ at >> fold) & (pieces - 1);
+			unsigned long bit = BIT(slot % BITS_PER_LONG);
+
+			sum += !(used[slot / BITS_PER_LONG] & bit);
+			used[slot / BITS_PER_LONG] |= bit;
+		}
+	}
+	return sum;
+}
+
+/**
+ * kmt_index_fold - find the best use of a table of shards
+ * @memory: ranges of the linear map with memory behind them
+ * @nr: how many
+ * @nr_shards: size of the table, a power of two
+ *
+ * A piece of the table, aligned to its size, is used by a piece of memory of as
+ * many regions, whatever the shift: so whole pieces are counted.
+ *
+ * Return: the shift for kmt_shard_nr() by which the regions of @memory use most
+ * of the table; KMT_NO_FOLD if none is better than none.
+ */
+u8 kmt_index_fold(const struct kmt_range *memory, unsigned int nr,
+		  u32 nr_shards)
+{
+	unsigned int most = pieces_used(memory, nr, nr_shards, KMT_NO_FOLD);
+	u8 fold, best = KMT_NO_FOLD;
+
+	for (fold = 1; fold < BITS_PER_LONG - KMT_REGION_SHIFT; fold++) {
+		unsigned int used = pieces_used(memory, nr, nr_shards, fold);
+
+		if (used > most) {
+			most = used;
+			best = fold;
+		}
+	}
+	return best;
 }
 
 /**

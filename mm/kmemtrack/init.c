@@ -12,6 +12,7 @@
 #include <linux/init.h>
 #include <linux/kmemtrack.h>
 #include <linux/memblock.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/rcupdate.h>
@@ -31,20 +32,20 @@
 /* Growth in early boot: some 126 cells at a time. */
 #define KMT_EARLY_CHUNK	SZ_8K
 
-#define KMT_SHARDS_MIN	1024
-#define KMT_SHARDS_MAX	1048576
+/* One shard for each region, up to 1 TiB. */
+#define KMT_SHARDS_MIN	1024U
+#define KMT_SHARDS_MAX	BIT(40 - KMT_REGION_SHIFT)
+
+/* Ranges of memory that are told apart when the table is laid out. */
+#define KMT_FOLD_RANGES	128
 
 /* Cells kept in reserve for allocations that cannot wait. */
 #define KMT_RESERVE	512
 
-#ifdef CONFIG_DEBUG_KMEMLEAK_DEFAULT_OFF
-DEFINE_STATIC_KEY_FALSE(kmemtrack_key);
-static bool want_on __initdata;
-#else
 DEFINE_STATIC_KEY_TRUE(kmemtrack_key);
-static bool want_on __initdata = true;
-#endif
 EXPORT_SYMBOL(kmemtrack_key);
+static bool want_on __initdata =
+	!IS_ENABLED(CONFIG_DEBUG_KMEMLEAK_DEFAULT_OFF);
 
 struct kmt_core kmt_core;
 enum kmt_state kmt_state;
@@ -60,6 +61,9 @@ static size_t early_taken __initdata;
 static bool early_extended __initdata;
 
 static struct kmt_tree first_shard;
+static struct kmt_tree *boot_shards __initdata;
+static u32 nr_shards;
+DEFINE_STATIC_KEY_FALSE(kmt_folded_key);
 static struct kmt_cell_cache first_caches[1];
 
 static unsigned int early_pool = CONFIG_KMEMTRACK_EARLY_POOL_SIZE;
@@ -232,18 +236,62 @@ void kmt_note_early_use(void)
 	early_used = max(early_used, kmt_used_cells());
 }
 
-/* One region of the linear map, one shard, as long as that is reasonable. */
-static struct kmt_tree *alloc_shards(u32 *nr)
+/* Of the whole machine, while memblock can tell. */
+static u8 __init fold_of_memory(void)
 {
-	unsigned long regions = totalram_pages() >>
-				(KMT_REGION_SHIFT - PAGE_SHIFT);
+	static struct kmt_range ranges[KMT_FOLD_RANGES] __initdata;
+	phys_addr_t start, end;
+	unsigned int nr = 0;
+	u64 i;
+
+	for_each_mem_range(i, &start, &end) {
+		if (nr == ARRAY_SIZE(ranges))
+			break;
+		ranges[nr++] = (struct kmt_range){
+			(unsigned long)__va(start), (unsigned long)__va(end)
+		};
+	}
+	return kmt_index_fold(ranges, nr, nr_shards);
+}
+
+/**
+ * kmemtrack_alloc_early - memory for the table of shards
+ *
+ * There is one for each region of memory. That is more at a time than the page
+ * allocator has on large machines, and vmalloc comes up later.
+ *
+ * Context: early boot; all memory is memblock's for the last time.
+ */
+void __init kmemtrack_alloc_early(void)
+{
+	unsigned long regions = memblock_phys_mem_size() >> KMT_REGION_SHIFT;
+
+	if (kmt_state == KMT_UNBORN)
+		start_early();
+	nr_shards = clamp_t(unsigned long, roundup_pow_of_two(regions),
+			    KMT_SHARDS_MIN, KMT_SHARDS_MAX);
+	while (want_on) {
+		size_t bytes = nr_shards * sizeof(*boot_shards);
+
+		boot_shards = memblock_alloc_try_nid(bytes, SMP_CACHE_BYTES, 0,
+						     MEMBLOCK_ALLOC_NOLEAKTRACE,
+						     NUMA_NO_NODE);
+		if (boot_shards || nr_shards == KMT_SHARDS_MIN)
+			break;
+		nr_shards /= 2;
+	}
+	kmt_core.fold = fold_of_memory();
+	if (kmt_core.fold != KMT_NO_FOLD)
+		static_branch_enable(&kmt_folded_key);
+}
+
+/* The same when tracking is switched on after boot. */
+static struct kmt_tree *alloc_shards(void)
+{
 	struct kmt_tree *shards;
 
-	*nr = clamp_t(unsigned long, roundup_pow_of_two(regions),
-		      KMT_SHARDS_MIN, KMT_SHARDS_MAX);
-	for (; *nr; *nr /= 2) {
-		shards = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
-				       get_order(*nr * sizeof(*shards)));
+	for (; nr_shards; nr_shards /= 2) {
+		shards = kmt_own_alloc_table(nr_shards * sizeof(*shards));
 		if (shards)
 			return shards;
 	}
@@ -294,19 +342,14 @@ static int __init set_up(void)
 }
 
 /* What is only needed to track. Nobody does that yet, or only early boot. */
-static int furnish(void)
+static int furnish(struct kmt_tree *shards)
 {
 	struct kmt_range linear;
-	struct kmt_tree *shards;
-	u32 nr;
 
-	if (kmt_core.shards != &first_shard)
-		return 0;
-	shards = alloc_shards(&nr);
 	if (!shards)
 		return -ENOMEM;
 	kmt_linear_map(&linear.lo, &linear.hi);
-	kmt_index_resize(&kmt_core, &linear, shards, nr);
+	kmt_index_resize(&kmt_core, &linear, shards, nr_shards);
 	kmt_comm_init();
 	/* Without memory for it there are no backtraces. */
 	stack_depot_init();
@@ -363,6 +406,58 @@ static void add_roots(void)
 		      sizeof(kmt_core), GFP_KERNEL);
 }
 
+/* Whether a page is still memblock's. */
+static bool is_reserved(unsigned long phys)
+{
+	struct page *page = pfn_to_online_page(PHYS_PFN(phys));
+
+	return page && PageReserved(page);
+}
+
+static void drop_phys(phys_addr_t start, phys_addr_t size)
+{
+	kmt_free_part(&kmt_core, KMT_PHYS, start, size, GFP_KERNEL);
+}
+
+/* Of a block of memblock, what the page allocator has got since. */
+static void drop_freed(unsigned long pos, unsigned long end)
+{
+	unsigned long next;
+
+	for (; pos < end; pos = next) {
+		bool reserved = is_reserved(pos);
+
+		for (next = pos; next < end && is_reserved(next) == reserved;
+		     next += kmt_piece(next, end, PAGE_SIZE))
+			cond_resched();
+		if (!reserved)
+			drop_phys(pos, next - pos);
+	}
+}
+
+static void drop_section(const char *start, const char *end)
+{
+	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)start, end - start,
+		      GFP_KERNEL);
+}
+
+/*
+ * Sections and blocks of memblock are kept while nothing is tracked: who frees
+ * them, or gives them to a hypervisor, is not heard.
+ */
+static void drop_gone(void)
+{
+	struct kmt_object o;
+	unsigned long pos = 0;
+
+	get_online_mems();
+	while (kmt_next_wide(&kmt_core, KMT_PHYS, &pos))
+		if (kmt_lookup(&kmt_core, KMT_PHYS, pos - 1, &o))
+			drop_freed(o.addr, o.addr + o.size);
+	put_online_mems();
+	kmt_hyp_memory(drop_section, drop_phys);
+}
+
 /* Sections and memblock stay: nothing else would tell of them again. */
 static void forget(void)
 {
@@ -390,7 +485,7 @@ void __init kmemtrack_init(void)
 		failed = true;
 		want_on = false;
 	}
-	if (want_on && furnish()) {
+	if (want_on && furnish(boot_shards)) {
 		failed = true;
 		want_on = false;
 	}
@@ -430,17 +525,14 @@ static void fill_reserve(void)
  */
 int kmt_switch_on(void)
 {
-	int ret;
-
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (kmt_tracking())
 		return 0;
 	if (failed)
 		return -ENOMEM;
 	kmt_note_untracked();
-	ret = furnish();
-	if (ret)
-		return ret;
+	if (kmt_core.shards == &first_shard && furnish(alloc_shards()))
+		return -ENOMEM;
 	fill_reserve();
 	/*
 	 * Hooks are switched on one by one: a block whose allocation is told
@@ -454,6 +546,7 @@ int kmt_switch_on(void)
 	smp_store_release(&kmt_core.shut, false);
 	kmt_traces_on();
 	add_roots();
+	drop_gone();
 	return 0;
 }
 

@@ -27,6 +27,7 @@
 #define KMT_OWN_PAGE	((unsigned long)&kmt_core)
 #define KMT_NOT_ROOT	(KMT_OWN_PAGE + 1)
 #define KMT_STACK_PAGE	(KMT_OWN_PAGE + 2)
+#define KMT_UNREADABLE	(KMT_OWN_PAGE + 3)
 
 unsigned long kmt_grown;
 
@@ -115,6 +116,33 @@ void kmemtrack_not_root(const void *addr)
 		set_page_private(virt_to_page(addr), KMT_NOT_ROOT);
 }
 
+/**
+ * kmt_unreadable_page - was kmemtrack_unreadable() called for it?
+ * @page: a page
+ */
+bool kmt_unreadable_page(const struct page *page)
+{
+	return page_private(page) == KMT_UNREADABLE;
+}
+
+static void mark_exact(const void *addr, size_t size, unsigned long private)
+{
+	size_t at;
+
+	for (at = 0; addr && at < size; at += PAGE_SIZE)
+		set_page_private(virt_to_page(addr + at), private);
+}
+
+void kmemtrack_unreadable(const void *addr, size_t size)
+{
+	mark_exact(addr, size, KMT_UNREADABLE);
+}
+
+void kmemtrack_readable(const void *addr, size_t size)
+{
+	mark_exact(addr, size, 0);
+}
+
 void kmemtrack_split_page(struct page *page, unsigned long nr)
 {
 	while (--nr)
@@ -166,6 +194,31 @@ void *kmt_own_try_vzalloc(size_t bytes)
 	if (kmt_should_fail(bytes))
 		return NULL;
 	return own_vzalloc(bytes, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+}
+
+/**
+ * kmt_own_alloc_table - memory that is looked up with each allocation
+ * @bytes: size
+ *
+ * In the linear map, or in pages as large as can be had: translations are cached
+ * for few pages.
+ *
+ * Return: zeroed memory that stays, or NULL, without a warning.
+ */
+void *kmt_own_alloc_table(size_t bytes)
+{
+	const gfp_t gfp = GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN;
+	void *mem = NULL;
+
+	if (get_order(bytes) <= MAX_PAGE_ORDER)
+		mem = kmt_own_alloc(gfp, get_order(bytes));
+	if (mem || kmt_should_fail(bytes))
+		return mem;
+	mem = vmalloc_huge(bytes, gfp | __GFP_NORETRY);
+	kmemtrack_ignore(mem);
+	if (mem)
+		mark_vpages(mem, KMT_OWN_PAGE);
+	return mem;
 }
 
 /**

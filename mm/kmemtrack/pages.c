@@ -7,11 +7,37 @@
  * have it: slab, page cache, user memory, page tables, the tracker, or what
  * owned.c knows. Slab pages come in only when there are blocks without a
  * record: every slot that has none is a root then.
+ *
+ * Some memory is never read, whatever rules_off says, since it is not there, does
+ * not belong to the kernel, or answers with an error that ends the kernel:
+ *
+ *   offlined memory, ZONE_DEVICE	pfn_to_online_page() in walk_unit()
+ *   no-map carve-outs, memory of
+ *   firmware, the crash kernel's	PageReserved: kmt_page_is_closed(). What
+ *					memblock gave out is read by its records,
+ *					which such memory does not have
+ *   what a guest gave back to its host	PageOffline: kmt_page_is_closed()
+ *   poisoned pages			PageHWPoison: kmt_page_is_closed(); of blocks
+ *					in such pages kmt_spare_poisoned() says that
+ *					they are not to be followed, and
+ *					kmt_env_read() does not read them
+ *   secretmem, guest_memfd		the operations or flags of their mapping:
+ *					kmt_page_is_closed(). A page of secretmem
+ *					that has none yet is not mapped any more,
+ *					and the read of it fails
+ *   pKVM: sections of the hypervisor,
+ *   memory reserved for it at boot	it tells the hooks when it takes them, and
+ *					drop_gone() in init.c asks what it took
+ *					while nothing was tracked
+ *   pKVM: pages that it got later	kmemtrack_unreadable()
  */
 #include <linux/bitops.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/page-flags.h>
+#include <linux/pagemap.h>
+#include <linux/secretmem.h>
 
 #include "policy.h"
 
@@ -28,7 +54,6 @@
  * @kfence: the same
  * @block_end: up to where pages may belong to an allocation that bear no sign
  *	of it
- * @reserved: memory of memblock is not tracked, so it is a root here
  * @structs: struct pages are roots
  * @inner: such pages are roots
  */
@@ -37,10 +62,147 @@ struct kmt_page_walk {
 	const struct kmt_page_map *map;
 	struct kmt_range kfence;
 	unsigned long block_end;
-	bool reserved;
 	bool structs;
 	bool inner;
 };
+
+/* Whether pages of a mapping leave the linear map; it may be gone by now. */
+static bool is_private(const struct address_space *mapping)
+{
+	unsigned long flags, ops;
+
+	if ((unsigned long)mapping & PAGE_MAPPING_FLAGS)
+		return false;
+	if (!kmt_env_read(&flags, (unsigned long)&mapping->flags,
+			  sizeof(flags)) ||
+	    !kmt_env_read(&ops, (unsigned long)&mapping->a_ops, sizeof(ops)))
+		return true;
+#ifdef CONFIG_SECRETMEM
+	if (ops == (unsigned long)&secretmem_aops)
+		return true;
+#endif
+	return flags & BIT(AS_INACCESSIBLE);
+}
+
+/**
+ * kmt_page_is_closed - may the contents of a page never be read?
+ * @page: page in use, of memory that is online, and not of a slab
+ *
+ * Context: any.
+ */
+bool kmt_page_is_closed(struct page *page)
+{
+	struct page *head = compound_head(page);
+	const struct address_space *mapping = READ_ONCE(head->mapping);
+
+	if (PageReserved(page) || PageOffline(page) || PageHWPoison(page) ||
+	    kmt_unreadable_page(page))
+		return true;
+	return mapping && !PageTable(head) && is_private(mapping);
+}
+
+#ifdef CONFIG_MEMORY_FAILURE
+DEFINE_STATIC_KEY_FALSE(kmt_poison_key);
+
+/**
+ * kmt_is_poisoned - is an address in a poisoned page?
+ * @addr: any address; if it is in vmalloc space, its mapping stays meanwhile
+ *
+ * Context: any.
+ */
+bool kmt_is_poisoned(unsigned long addr)
+{
+	const void *p = (const void *)addr;
+	struct page *page = NULL;
+
+	if (is_vmalloc_or_module_addr(p))
+		page = vmalloc_to_page(p);
+	else if (virt_addr_valid(p))
+		page = virt_to_page(p);
+	return page && PageHWPoison(page);
+}
+
+/* Blocks of the linear map in a page are not read any more. */
+static void spare_page(struct page *page)
+{
+	unsigned long pos = kmt_untag((unsigned long)page_address(page));
+	unsigned long end = pos + PAGE_SIZE;
+	struct kmt_range block;
+
+	while (pos && pos < end &&
+	       kmt_first_block(&kmt_core, KMT_VIRT, pos, end, &block)) {
+		kmt_set_flags(&kmt_core, KMT_VIRT, block.lo, KMT_NO_SCAN);
+		pos = block.hi;
+	}
+}
+
+/* Whether the page at @addr of a block in vmalloc space is poisoned. */
+static bool is_poisoned(struct kmt_object *o, unsigned long addr)
+{
+	unsigned long flags;
+	struct kmt_tree *tree = kmt_lock_object(&kmt_core, o, &flags);
+	bool poisoned;
+
+	if (!tree)
+		return false;
+	/* It has a mapping as long as it is tracked. */
+	poisoned = kmt_space(o) == KMT_VIRT && addr - o->addr < o->size &&
+		   kmt_is_poisoned(addr);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return poisoned;
+}
+
+static void spare_mapped(void)
+{
+	unsigned long addr, pos = 0;
+	struct kmt_object *o, copy;
+
+	while ((o = kmt_next_wide(&kmt_core, KMT_VIRT, &pos))) {
+		addr = pos - 1;
+		if (!is_vmalloc_or_module_addr((void *)addr) ||
+		    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &copy))
+			continue;
+		for (addr = copy.addr; addr < copy.addr + copy.size;
+		     addr += kmt_piece(addr, copy.addr + copy.size, PAGE_SIZE)) {
+			if (!is_poisoned(o, addr))
+				continue;
+			kmt_set_flags(&kmt_core, KMT_VIRT, addr, KMT_NO_SCAN);
+			break;
+		}
+		cond_resched();
+	}
+}
+
+/**
+ * kmt_spare_poisoned - blocks in poisoned pages are not read from now on
+ *
+ * What nothing but such a block refers to is reported: nobody can tell.
+ *
+ * Context: may sleep.
+ */
+void kmt_spare_poisoned(void)
+{
+	struct zone *zone;
+	unsigned long pfn;
+
+	if (!atomic_long_read(&num_poisoned_pages))
+		return;
+	static_branch_enable(&kmt_poison_key);
+	get_online_mems();
+	for_each_populated_zone(zone) {
+		for (pfn = zone->zone_start_pfn; pfn < zone_end_pfn(zone);
+		     pfn++) {
+			struct page *page = pfn_to_online_page(pfn);
+
+			if (page && PageHWPoison(page) && !PageHighMem(page))
+				spare_page(page);
+			cond_resched();
+		}
+	}
+	put_online_mems();
+	spare_mapped();
+}
+#endif
 
 /* Blocks in the page are read if they are reached; the rest is a root. */
 static void mark_content(struct kmt_page_walk *w, struct page *page,
@@ -109,11 +271,21 @@ static void mark_stack_head(struct kmt_marker *m, struct page *page)
 		kmt_mark_words(m, &next, 1);
 }
 
+static bool has_poison(struct page *slab)
+{
+	unsigned long i;
+
+	for (i = 0; i < compound_nr(slab); i++)
+		if (PageHWPoison(slab + i))
+			return true;
+	return false;
+}
+
 static void walk_slab(struct kmt_page_walk *w, struct page *page)
 {
 	if (w->structs)
 		kmt_mark_slab(w->m, page);
-	if (READ_ONCE(kmt_sweep_untracked))
+	if (READ_ONCE(kmt_sweep_untracked) && !has_poison(page))
 		kmt_mark_slots(w->m, page);
 }
 
@@ -131,10 +303,11 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 	/* Of a compound page the others bear nothing but its head. */
 	if (w->structs && page == head)
 		mark_struct(w->m, page);
-	if (kmt_stack_page(page))
+	if (kmt_stack_page(page) && !kmt_page_is_closed(page))
 		mark_stack_head(w->m, page);
-	if (!kmt_tunables.pages || kmt_page_is_foreign(page, w->reserved) ||
-	    kmt_page_is_own(page) || kmt_page_is_none(page))
+	if (!kmt_tunables.pages || kmt_page_is_foreign(page) ||
+	    kmt_page_is_own(page) || kmt_page_is_none(page) ||
+	    kmt_page_is_closed(page))
 		return;
 	mark_content(w, page, pfn);
 	begin_block(w, page, pfn);
@@ -155,7 +328,8 @@ static unsigned long walk_page(struct kmt_page_walk *w, struct page *page,
 		walk_used(w, page, pfn);
 	else if (pfn >= w->block_end)
 		w->block_end = 0;
-	else if (w->inner && !kmt_page_is_foreign(page, w->reserved))
+	else if (w->inner && !kmt_page_is_foreign(page) &&
+		 !kmt_page_is_closed(page))
 		mark_content(w, page, pfn);
 	return 1;
 }
@@ -215,7 +389,6 @@ void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 		.m = m,
 		.map = &roots->map,
 		.kfence = roots->kfence,
-		.reserved = !READ_ONCE(kmt_core.wide[KMT_PHYS].nr),
 		.structs = kmt_struct_page_is_root(),
 		.inner = kmt_inner_is_root(m, roots),
 	};

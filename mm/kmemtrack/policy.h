@@ -101,18 +101,14 @@ static inline bool kmt_irq_stack_is_root(void)
 /*
  * FOREIGN: pages of files, of processes and of movable memory are no roots:
  * their contents are what users wrote. Nor are page tables, which hold physical
- * addresses, nor what is free or out of order. Reserved pages are those of
- * memblock, which tracks blocks of its own, unless it did so unseen
- * (@reserved).
+ * addresses, nor what is free. What must not be read at all, with or without this
+ * rule: kmt_page_is_closed().
  */
-static inline bool kmt_page_is_foreign(struct page *page, bool reserved)
+static inline bool kmt_page_is_foreign(struct page *page)
 {
 	struct page *head = compound_head(page);
 
-	if (PageBuddy(page) || PageTable(head) || PageOffline(page) ||
-	    PageGuard(page) || PageHWPoison(page))
-		return true;
-	if (PageReserved(page) && !reserved)
+	if (PageBuddy(page) || PageTable(head) || PageGuard(page))
 		return true;
 	/* A mapping: page cache, anonymous memory, movable driver memory. */
 	return (PageLRU(head) || READ_ONCE(head->mapping)) &&

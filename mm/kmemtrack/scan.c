@@ -147,6 +147,7 @@ static int scan_locked(unsigned long frame)
 	alloc_filter(&scan->filter);
 	if (kmt_tunables.pages)
 		kmt_page_map_alloc(&scan->roots.map);
+	kmt_spare_poisoned();
 	kmt_kfence_begin(&scan->roots.kfence);
 	scan->roots.scanner = current;
 	scan->roots.frame = frame;

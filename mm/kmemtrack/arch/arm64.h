@@ -12,6 +12,8 @@
 #include <linux/sched/task_stack.h>
 #include <asm/asm-extable.h>
 #include <asm/pointer_auth.h>
+#include <asm/sections.h>
+#include <asm/virt.h>
 
 #ifndef CONFIG_KASAN_HW_TAGS
 /* A fault at @insn sets [bad] and goes on at 9. */
@@ -109,5 +111,24 @@ static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 }
 
 #define kmt_irq_stack	kmt_irq_stack
+
+#ifdef CONFIG_KVM
+extern phys_addr_t hyp_mem_base;
+extern phys_addr_t hyp_mem_size;
+
+/* As finalize_pkvm() tells it to the hooks. */
+static inline void
+kmt_hyp_memory(void (*section)(const char *start, const char *end),
+	       void (*memory)(phys_addr_t start, phys_addr_t size))
+{
+	if (!is_protected_kvm_enabled())
+		return;
+	section(__hyp_bss_start, __hyp_bss_end);
+	section(__hyp_rodata_start, __hyp_rodata_end);
+	memory(hyp_mem_base, hyp_mem_size);
+}
+
+#define kmt_hyp_memory	kmt_hyp_memory
+#endif
 
 #endif /* _KMT_ARCH_ARM64_H */

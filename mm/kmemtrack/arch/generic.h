@@ -111,4 +111,16 @@ static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
 }
 #endif
 
+/*
+ * Tells @section and @memory what a hypervisor below this kernel keeps for
+ * itself: parts of the image, and memory that was reserved for it at boot.
+ */
+#ifndef kmt_hyp_memory
+static inline void
+kmt_hyp_memory(void (*section)(const char *start, const char *end),
+	       void (*memory)(phys_addr_t start, phys_addr_t size))
+{
+}
+#endif
+
 #endif /* _KMT_ARCH_GENERIC_H */

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hot.h"
 #include "team.h"
 
 #define BLOCK_SIZE	128
@@ -467,6 +468,72 @@ static void compare(void)
 	compare_marks();
 }
 
+/*
+ * Memory of 1 TiB in two banks, 4 TiB apart: small blocks all over it, and blocks
+ * of 128 KiB. Nobody reads what is in a block.
+ */
+#define SPARSE_BANK	(1UL << 39)
+#define SPARSE_APART	(1UL << 42)
+#define SPARSE_BLOCKS	1000000UL
+#define SPARSE_WIDE	100000UL
+#define SPARSE_LO	0xffff000000000000UL
+
+static const struct kmt_range banks[] = {
+	{ SPARSE_LO, SPARSE_LO + SPARSE_BANK },
+	{ SPARSE_LO + SPARSE_APART, SPARSE_LO + SPARSE_APART + SPARSE_BANK },
+};
+
+/* Of a bank the last MiB is left out. */
+static unsigned long sparse_addr(u64 *seed, unsigned long align)
+{
+	unsigned long at = next_random(seed) % (SPARSE_BANK - (1UL << 20));
+
+	return ALIGN_DOWN(banks[next_random(seed) % 2].lo + at, align);
+}
+
+/* The core with @nr_shards; prints what a free with an allocation takes. */
+static void sparse(unsigned long nr_shards, bool folded)
+{
+	const struct kmt_range linear = { banks[0].lo, banks[1].hi };
+	struct kmt_tree *shards = map((nr_shards + 1) * sizeof(*shards));
+	unsigned long *at = map(SPARSE_BLOCKS * sizeof(*at)), i, wide = 0;
+	u64 seed = 1;
+	double since;
+
+	pool = map(4 * SPARSE_BLOCKS * sizeof(struct kmt_object));
+	memset(pool, 0, 4 * SPARSE_BLOCKS * sizeof(struct kmt_object));
+	memset(&core, 0, sizeof(core));
+	memset(caches, 0, sizeof(caches));
+	kmt_core_init(&core, &ops, shards, 1, caches, HOST_CPUS);
+	if (folded)
+		core.fold = kmt_index_fold(banks, ARRAY_SIZE(banks), nr_shards);
+	kmt_index_resize(&core, &linear, shards + 1, nr_shards);
+	for (i = 0; i < HOST_CPUS; i++)
+		caches[i].hints = map(KMT_HINTS * sizeof(*caches[i].hints));
+	for (i = 0; i < SPARSE_BLOCKS; i++) {
+		unsigned long bytes = i < SPARSE_WIDE ? 128 * 1024 : BLOCK_SIZE;
+		struct kmt_origin origin = {};
+
+		at[i] = sparse_addr(&seed, bytes);
+		kmt_insert(&core, KMT_VIRT, at[i], bytes, 1, &origin,
+			   GFP_KERNEL);
+	}
+	for (i = SPARSE_WIDE; i < SPARSE_BLOCKS; i++)
+		wide += !!kmt_shard_of(&core, at[i])->wide;
+	since = now();
+	for (i = 0; i < PAIRS; i++) {
+		unsigned long n = SPARSE_WIDE + next_random(&seed) %
+				  (SPARSE_BLOCKS - SPARSE_WIDE);
+
+		core_remove(at[n]);
+		core_insert(at[n]);
+	}
+	printf("%10lu  %-28s %10.1f ns, %5.1f %% with the common lock\n",
+	       nr_shards, folded ? "shards, table folded" : "shards",
+	       (now() - since) / PAIRS,
+	       100.0 * wide / (SPARSE_BLOCKS - SPARSE_WIDE));
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long most = argc > 1 ? strtoul(argv[1], NULL, 0) : 10000000;
@@ -475,5 +542,9 @@ int main(int argc, char **argv)
 	       "core", "ratio");
 	for (nr_blocks = 1000; nr_blocks <= most; nr_blocks *= 10)
 		compare();
+	printf("\n1 TiB in two banks, 1,000,000 blocks; free and insert at random\n");
+	sparse(1UL << 17, false);
+	sparse(1UL << 24, false);
+	sparse(1UL << 24, true);
 	return 0;
 }

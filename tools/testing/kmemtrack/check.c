@@ -53,12 +53,12 @@ static void count_wide(struct sim *s, const struct kmt_object *o,
 {
 	unsigned long region = o->addr >> KMT_REGION_SHIFT;
 	unsigned long last = (o->addr + o->size - 1) >> KMT_REGION_SHIFT;
-	unsigned long i;
 
 	if (!kmt_in(&s->core.linear, o->addr))
 		return;
-	for (i = 0; i <= s->core.last_shard && region + i <= last; i++)
-		c->wide[(region + i) & s->core.last_shard]++;
+	for (; region <= last; region++)
+		c->wide[kmt_shard_of(&s->core, region << KMT_REGION_SHIFT) -
+			s->core.shards]++;
 }
 
 static void check_tree(struct sim *s, struct kmt_tree *tree, struct census *c)

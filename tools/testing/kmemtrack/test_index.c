@@ -65,7 +65,7 @@ static void test_wide_counts(void **state)
 	check_core(s);
 	for (i = 0; i < SIM_SHARDS; i++)
 		counted += s->shards[i].wide;
-	assert_int_equal(counted, 3 + SIM_SHARDS);
+	assert_int_equal(counted, 3 + 20);
 	assert_int_equal(sim_object(s, KMT_VIRT, base + 3 * REGION - 1).addr,
 			 base);
 	assert_int_equal(sim_object(s, KMT_VIRT, base + 23 * REGION - 1).addr,
@@ -256,6 +256,134 @@ static void test_resize_from_wide(void **state)
 	free(table);
 }
 
+#define GIB	(1ul << 30)
+#define TIB	(1ul << 40)
+#define KERNEL	0xffff000000000000ul
+
+/* A machine: its memory, and how many regions may share a shard. */
+struct machine {
+	const char *name;
+	struct kmt_range memory[16];
+	u8 most;
+};
+
+#define AT(start, bytes) { KERNEL + (start), KERNEL + (start) + (bytes) }
+
+/* Memory of 1 TiB, as it lies in machines that exist or could. */
+static const struct machine machines[] = {
+	{ "in one piece", { AT(0, TIB) }, 1 },
+	{ "behind devices", { AT(2 * GIB, TIB) }, 1 },
+	{ "with a hole", { AT(0, 3 * GIB), AT(4 * GIB, 1021 * GIB) }, 2 },
+	{ "two banks, 4 TiB apart",
+	  { AT(0, TIB / 2), AT(4 * TIB, TIB / 2) }, 1 },
+	{ "two banks, 32 TiB apart",
+	  { AT(0, TIB / 2), AT(32 * TIB, TIB / 2) }, 1 },
+	{ "eight banks, 1 TiB apart",
+	  { AT(0, TIB / 8), AT(TIB, TIB / 8), AT(2 * TIB, TIB / 8),
+	    AT(3 * TIB, TIB / 8), AT(4 * TIB, TIB / 8), AT(5 * TIB, TIB / 8),
+	    AT(6 * TIB, TIB / 8), AT(7 * TIB, TIB / 8) }, 1 },
+	{ "two sockets, each with low memory",
+	  { AT(2 * GIB, 2 * GIB), AT(TIB / 2, 510 * GIB),
+	    AT(4 * TIB + 2 * GIB, 2 * GIB), AT(4 * TIB + TIB / 2, 510 * GIB) },
+	  2 },
+	{ "four banks, of a size each",
+	  { AT(0, 100 * GIB), AT(2 * TIB, 300 * GIB), AT(4 * TIB, 500 * GIB),
+	    AT(6 * TIB, 124 * GIB) }, 2 },
+};
+
+/* Returns the most regions in one shard of a table for 1 TiB. */
+static u8 most_shared(const struct machine *m, u8 fold, u8 *shared)
+{
+	const u32 nr_shards = TIB >> KMT_REGION_SHIFT;
+	unsigned long addr;
+	unsigned int i;
+	u8 most = 0;
+
+	memset(shared, 0, nr_shards);
+	for (i = 0; m->memory[i].hi; i++)
+		for (addr = m->memory[i].lo; addr < m->memory[i].hi;
+		     addr += REGION)
+			most = max(most, ++shared[kmt_shard_nr(addr,
+						nr_shards - 1, fold)]);
+	return most;
+}
+
+/* Without the shift banks share all of their shards. */
+static void test_sparse_maps(void **state)
+{
+	const u32 nr_shards = TIB >> KMT_REGION_SHIFT;
+	u8 *shared = malloc(nr_shards);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(machines); i++) {
+		const struct machine *m = &machines[i];
+		u8 fold = kmt_index_fold(m->memory, ARRAY_SIZE(m->memory),
+					 nr_shards);
+		u8 most = most_shared(m, fold, shared);
+
+		print_message("%s: shift %u, at most %u regions a shard, %u without\n",
+			      m->name, fold, most,
+			      most_shared(m, KMT_NO_FOLD, shared));
+		assert_int_equal(most, m->most);
+	}
+	free(shared);
+}
+
+/* Of a small table the pieces are single shards. */
+static void test_fold_of_few(void **state)
+{
+	static const struct kmt_range memory[] = {
+		AT(0, 4 * REGION), AT(64 * REGION, 4 * REGION),
+	};
+	static const struct kmt_range none;
+	u8 fold = kmt_index_fold(memory, ARRAY_SIZE(memory), 8);
+	unsigned long i, seen = 0;
+
+	for (i = 0; i < 4; i++) {
+		seen |= BIT(kmt_shard_nr(memory[0].lo + i * REGION, 7, fold));
+		seen |= BIT(kmt_shard_nr(memory[1].lo + i * REGION, 7, fold));
+	}
+	assert_int_equal(seen, 0xff);
+	assert_int_equal(kmt_index_fold(memory, 1, 8), KMT_NO_FOLD);
+	assert_int_equal(kmt_index_fold(&none, 1, 8), KMT_NO_FOLD);
+}
+
+/* Each shift is as good as none for what is asked of the index. */
+static void test_folded(void **state)
+{
+	struct sim *s = *state;
+	unsigned long i;
+	u8 fold;
+
+	sim_remember(s, false);
+	for (fold = 1; fold < 10; fold++) {
+		struct kmt_tree *table = calloc(SIM_SHARDS, sizeof(*table));
+
+		for (i = 0; i < SIM_SHARDS; i++)
+			table[i].lock.rank = 1;
+		for (i = 0; i < 40; i++)
+			sim_alloc(s, SIM_LINEAR + i * 0x9000, 64);
+		sim_alloc(s, SIM_LINEAR + 24 * REGION, 2 * REGION);
+		sim_alloc(s, SIM_LINEAR + 26 * REGION, 36 * REGION);
+		s->core.fold = fold;
+		kmt_index_resize(&s->core, &s->core.linear, table, SIM_SHARDS);
+		check_core(s);
+		for (i = 0; i < 40; i++)
+			check_found(s, SIM_LINEAR + i * 0x9000, 64);
+		assert_true(sim_tracked(s, SIM_LINEAR + 26 * REGION - 1));
+		assert_true(sim_tracked(s, SIM_LINEAR + 62 * REGION - 1));
+		for (i = 0; i < 40; i++)
+			sim_free(s, SIM_LINEAR + i * 0x9000, 64);
+		sim_free(s, SIM_LINEAR + 24 * REGION, 2 * REGION);
+		sim_free(s, SIM_LINEAR + 26 * REGION, 36 * REGION);
+		check_core(s);
+		s->core.fold = KMT_NO_FOLD;
+		kmt_index_resize(&s->core, &s->core.linear, s->shards,
+				 SIM_SHARDS);
+		free(table);
+	}
+}
+
 static void test_lock_object(void **state)
 {
 	struct sim *s = *state;
@@ -352,6 +480,9 @@ int main(void)
 		T(test_first_block),
 		T(test_resize),
 		T(test_resize_from_wide),
+		T(test_sparse_maps),
+		T(test_fold_of_few),
+		T(test_folded),
 		T(test_lock_object),
 		T(test_lock_reborn),
 	};

@@ -36,6 +36,8 @@ typedef unsigned int gfp_t;
 #define prefetch(p)	__builtin_prefetch(p)
 
 #define BIT(n)	(1UL << (n))
+#define BITS_PER_LONG	64
+#define kmt_env_folded()	true
 
 #define GFP_KERNEL	0x1u
 #define GFP_ATOMIC	0x2u

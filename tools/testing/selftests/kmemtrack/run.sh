@@ -9,6 +9,7 @@ if [ $# = 0 ]; then
 	[ ! -d /sys/kernel/tracing ] || set -- "$@" events
 	[ ! -d /sys/kernel/debug/fail_kmemtrack ] || set -- "$@" faults
 	[ ! -d /sys/module/kfence ] || set -- "$@" kfence
+	! grep -qw freezer /sys/power/pm_test 2>/dev/null || set -- "$@" freeze
 fi
 
 for test; do

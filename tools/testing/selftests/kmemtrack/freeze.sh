@@ -1,0 +1,74 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Whoever scans lets itself be frozen, however long the scan takes, and goes on
+# when the machine is thawed.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+
+POWER=/sys/power
+DELAY=/sys/module/suspend/parameters/pm_test_delay
+grep -qw freezer $POWER/pm_test 2>/dev/null || skip_all "no test of the freezer"
+put $POWER/pm_test "freezer"
+# Seconds for which all is frozen
+[ ! -e $DELAY ] || put $DELAY 0
+
+# All tasks are frozen, and thawed; or it fails since one could not be.
+freeze()
+{
+	put $POWER/state freeze || { echo "freeze: $ERR"; return 1; }
+}
+
+# From now on a scan waits for half an hour: until a suspect is that old
+endless()
+{
+	inject "leak kmalloc-256 20" && put "$REPORT" confirm=wait &&
+		put "$REPORT" min_age=2147483
+}
+
+# ends_well: a scan that is in nobody's way
+ends_well()
+{
+	put "$REPORT" min_age=0 && put "$REPORT" confirm=snapshot && scan
+}
+
+start_scan()
+{
+	sh -c 'echo scan >"$0"; echo $? >"$1"' "$REPORT" "$1" &
+}
+
+# Those that are not at the scan yet when all is frozen wait for their turn then.
+on_request()
+{
+	rm -f "$T/rc1" "$T/rc2"
+	endless || return
+	start_scan "$T/rc1"
+	one=$!
+	start_scan "$T/rc2"
+	two=$!
+	sleep 2
+	freeze && sleep 1 && freeze
+	rc=$?
+	# None had an error for an answer: they scan.
+	kill -0 $one && kill -0 $two && [ ! -e "$T/rc1" ] && [ ! -e "$T/rc2" ] ||
+		rc=1
+	kill -9 $one $two
+	wait
+	ends_well && return $rc
+}
+
+# The regular scan is given up; and as it is off by then, it is not begun anew.
+regular()
+{
+	endless && put "$REPORT" scan=1 || return
+	sleep 4
+	put "$REPORT" scan=off
+	freeze
+	rc=$?
+	ends_well && return $rc
+}
+
+check "nothing scans" freeze
+check "a scan on request, and one behind it" on_request
+check "the regular scan" regular
+put $POWER/pm_test none
+end
