@@ -121,7 +121,8 @@ static int nap(unsigned int ms)
 
 /*
  * Acquits suspects whose references were on the move, and are found now. As long
- * as that succeeds, and @more times after that, it is tried again.
+ * as that succeeds, and @more times after that, it is tried again. Afterwards
+ * references are counted as the last search has found them.
  */
 static int search(struct kmt_scan *scan, int more)
 {
@@ -129,18 +130,22 @@ static int search(struct kmt_scan *scan, int more)
 	int left = KMT_SEARCHES, ret = 0;
 	u64 since;
 
-	while (scan->verdict.suspects && left-- && !ret && !scan->m.stopped) {
+	while (scan->verdict.suspects && !ret && !scan->m.stopped) {
 		before = scan->verdict.suspects;
 		search_once(scan);
-		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
-		if (scan->verdict.suspects < before)
-			continue;
-		if (!more--)
+		kmt_sort_out(&scan->m, &scan->filter, &scan->verdict);
+		if (!scan->verdict.suspects || !--left)
 			break;
-		since = ktime_get_ns();
-		ret = nap(KMT_SETTLE_MS);
-		/* Not a time of work. */
-		scan->busy -= ktime_get_ns() - since;
+		if (scan->verdict.suspects == before) {
+			if (!more--)
+				break;
+			since = ktime_get_ns();
+			ret = nap(KMT_SETTLE_MS);
+			/* Not a time of work. */
+			scan->busy -= ktime_get_ns() - since;
+		}
+		/* They are counted anew: none is to count twice. */
+		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
 	}
 	scan->searched += first - min(first, scan->verdict.suspects);
 	return ret;
@@ -159,8 +164,9 @@ static int confirm(struct kmt_scan *scan, bool last)
 		/* References that are not aligned no mark has seen yet. */
 		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
 		ret = search(scan, KMT_FRUITLESS);
+		if (!ret)
+			judge(scan);
 		scan->m.sums = false;
-		judge(scan);
 	} else {
 		kmt_suspect(&scan->m, &scan->verdict);
 	}
@@ -205,6 +211,9 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 	int tries = KMT_SNAPSHOTS;
 
 	for (;;) {
+		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
+		if (!scan->verdict.suspects || scan->m.stopped)
+			return KMT_BY_SNAPSHOT;
 		how = kmt_snapshot(scan, words);
 		if (how != KMT_GIVEN_UP && how != KMT_CPU_BUSY)
 			return how;
@@ -213,9 +222,6 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 			return how;
 		if (how == KMT_CPU_BUSY && nap(KMT_AGAIN_MS))
 			return how;
-		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
-		if (!scan->verdict.suspects || scan->m.stopped)
-			return KMT_BY_SNAPSHOT;
 	}
 }
 
