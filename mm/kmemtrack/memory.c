@@ -259,10 +259,14 @@ static void *alloc_chunks(gfp_t gfp)
 	return mem;
 }
 
-/* Memory of memblock stays, and so does the array of early boot as long as it is. */
+/*
+ * Memory of memblock stays, and so does the array of early boot as long as it is:
+ * that may be in the image, which has no struct pages of its own on all machines.
+ */
 static bool chunk_stays(const void *mem)
 {
-	return !totalram_pages() || !kmt_own_page(virt_to_page(mem));
+	return !totalram_pages() || !virt_addr_valid(mem) ||
+	       !kmt_own_page(virt_to_page(mem));
 }
 
 static void *__ref chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
