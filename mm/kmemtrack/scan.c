@@ -101,10 +101,12 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	if (scan->verdict.leaks) {
 		scan->m.now = jiffies;
 		kmt_classify(&scan->m, scan->verdict.leaks);
+		kmt_report_refresh();
 	} else {
+		/* Nothing to count: readers need not find a report. */
 		kmt_report_hung(&kmt_core, NULL, 0);
+		kmt_report_drop();
 	}
-	kmt_report_refresh();
 	last->made = true;
 	last->nr++;
 	last->ms = div_u64(ktime_get_ns() - since, NSEC_PER_MSEC);
