@@ -63,14 +63,14 @@ static int end_mark(struct kmt_scan *scan, u64 since)
 	return scan->m.stopped ? -EINTR : 0;
 }
 
-static void look_at_bytes(struct kmt_scan *scan)
+/* Looks for references to suspects in roots; the marker has a filter. */
+static void read_roots(struct kmt_scan *scan)
 {
 	get_online_mems();
 	fill_map(scan);
 	kmt_mark_stacks(&scan->m, &scan->roots);
 	kmt_mark_memory(&scan->m, &scan->roots);
 	put_online_mems();
-	kmt_recheck_bytes(&scan->m);
 }
 
 /* Who has no reference in what was not searched at every address yet? */
@@ -84,7 +84,8 @@ static void judge(struct kmt_scan *scan)
 	if (scan->verdict.suspects && kmt_bytes_are_references()) {
 		scan->m.filter = &scan->filter;
 		scan->m.bytes = true;
-		look_at_bytes(scan);
+		read_roots(scan);
+		kmt_recheck_bytes(&scan->m);
 		scan->m.filter = NULL;
 		scan->m.bytes = false;
 	}
@@ -96,11 +97,7 @@ static void search_once(struct kmt_scan *scan)
 {
 	scan->m.filter = &scan->filter;
 	scan->m.sums = true;
-	get_online_mems();
-	fill_map(scan);
-	kmt_mark_stacks(&scan->m, &scan->roots);
-	kmt_mark_memory(&scan->m, &scan->roots);
-	put_online_mems();
+	read_roots(scan);
 	kmt_search(&scan->m);
 	scan->m.filter = NULL;
 	scan->searches++;

@@ -108,7 +108,7 @@ static void free_chunks(struct kmt_chunk *gone)
 	}
 	while ((chunk = gone)) {
 		gone = chunk->next;
-		/* Who saw cells of theirs did so with interrupts off. */
+		/* A hook that found a cell in the chunk has interrupts off. */
 		call_rcu(&chunk->rcu, free_chunk);
 		WRITE_ONCE(kmt_pages_given_back, kmt_pages_given_back + 1);
 		cond_resched();

@@ -236,7 +236,7 @@ void kmt_note_early_use(void)
 	early_used = max(early_used, kmt_used_cells());
 }
 
-/* Of the whole machine, while memblock can tell. */
+/* Computes kmt_core.fold from the ranges of memory that memblock has. */
 static u8 __init fold_of_memory(void)
 {
 	static struct kmt_range ranges[KMT_FOLD_RANGES] __initdata;
@@ -419,7 +419,7 @@ static void drop_phys(phys_addr_t start, phys_addr_t size)
 	kmt_free_part(&kmt_core, KMT_PHYS, start, size, GFP_KERNEL);
 }
 
-/* Of a block of memblock, what the page allocator has got since. */
+/* Drops the pages of a block of memblock that the page allocator has got. */
 static void drop_freed(unsigned long pos, unsigned long end)
 {
 	unsigned long next;

@@ -8,8 +8,9 @@
  * that no record has are removed by sweep_names(), which runs when a place is
  * nearly full.
  *
- * Who has looked up a handle keeps it in use by having interrupts off, or by
- * kmt_hold_names(), until a record has it.
+ * A hook that has looked up a handle keeps sweep_names() from removing the name
+ * until a record has the handle: its interrupts are off, or it has called
+ * kmt_hold_names().
  */
 #include <linux/bitops.h>
 #include <linux/cred.h>
@@ -189,7 +190,7 @@ void kmt_comm_init(void)
 	for (i = 0; i < KMT_NAME_SETS; i++)
 		raw_spin_lock_init(&new[i].lock);
 	get_random_bytes(&names_key, sizeof(names_key));
-	/* Who sees the table sees its locks and the key. */
+	/* Pairs with readers of @sets: locks and key are set up before. */
 	smp_store_release(&sets, new);
 }
 
@@ -380,7 +381,7 @@ static void sweep_names(void)
 		return;
 	for (i = 0; i < KMT_NAME_SETS; i++)
 		remove_unused(&sets[i]);
-	/* Who found no room before that has remembered it when this ends. */
+	/* Afterwards each CPU that found no room has noted it. */
 	synchronize_rcu();
 	on_each_cpu_cond(has_no_name, look_again, NULL, true);
 }

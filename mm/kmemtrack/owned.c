@@ -262,7 +262,8 @@ static size_t map_bytes(const struct kmt_page_map *map)
  * @m: marker
  * @roots: its map; its map of per-CPU memory is filled
  *
- * What is noted of per-CPU chunks stays true as long as pcpu_alloc_mutex is held.
+ * If the caller holds pcpu_alloc_mutex, the bits of per-CPU chunks are right until
+ * it drops the mutex.
  *
  * Context: may sleep.
  */

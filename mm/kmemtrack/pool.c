@@ -535,7 +535,7 @@ struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep)
  * kmt_forget_chunks - let a CPU remember no cells of chunks that left the pool
  * @cache: the CPU's
  *
- * What goes is free, so no CPU comes to remember it anew.
+ * All cells of these chunks are free, so no CPU remembers one of them anew.
  *
  * Context: any but NMI; all closed chunks have left the pool, and none is freed.
  */

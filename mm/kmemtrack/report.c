@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is reported.
+ * Reports: leaks counted by site, and a walk over the leaks themselves.
  *
  * The leaks themselves are read where they are, one after the other
  * (kmt_next_leak()), and never copied as a whole but by `off`. The grouped

@@ -105,6 +105,7 @@ static void search_roots(struct kmt_search *s)
 static bool log_stack(unsigned long at)
 {
 	struct task_struct *p, *t;
+	struct kmt_log_task task;
 	bool found = false;
 
 	rcu_read_lock();
@@ -113,9 +114,9 @@ static bool log_stack(unsigned long at)
 
 		if (!lo || at - lo >= THREAD_SIZE)
 			continue;
-		pr_info("    stack of \"%*pE\", pid %d, %lu bytes below its top\n",
-			(int)strnlen(t->comm, TASK_COMM_LEN), t->comm,
-			task_pid_nr(t), lo + THREAD_SIZE - at);
+		pr_info("    stack of \"%s\", pid %d, %lu bytes below its top\n",
+			kmt_log_task(&task, t->comm), task_pid_nr(t),
+			lo + THREAD_SIZE - at);
 		found = true;
 	}
 	rcu_read_unlock();

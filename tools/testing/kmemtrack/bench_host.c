@@ -6,10 +6,10 @@
  */
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "bench_map.h"
 #include "hot.h"
 #include "team.h"
 
@@ -62,18 +62,6 @@ struct engine {
 	bool (*find)(unsigned long addr);
 	unsigned long (*mark)(void);
 };
-
-static void *map(size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (p == MAP_FAILED) {
-		perror("mmap");
-		exit(1);
-	}
-	return p;
-}
 
 static void plain_insert(unsigned long addr)
 {

@@ -5,9 +5,9 @@
  * machine with other work.
  */
 #include <stdio.h>
-#include <sys/mman.h>
 #include <time.h>
 
+#include "bench_map.h"
 #include "hot.h"
 
 #define SIZE		128
@@ -28,18 +28,6 @@ static char *pool;
 static struct kmt_core core;
 static struct kmt_cell_cache caches[HOST_CPUS];
 static unsigned long base = 0x100000000000UL;
-
-static void *map(size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (p == MAP_FAILED) {
-		perror("mmap");
-		exit(1);
-	}
-	return p;
-}
 
 static void *chunk_alloc(struct kmt_core *c, gfp_t gfp, size_t *bytes)
 {

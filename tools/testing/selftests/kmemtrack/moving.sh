@@ -9,8 +9,9 @@ begin module
 # Beside scans that stop nobody a reference that never stays in one place, and is
 # not aligned, can escape: a mark does not see it, and a few searches may not.
 CONFIRM=${CONFIRM:-snapshot}
+[ $CONFIRM = wait ] && escapes=moving-packed || escapes=none
 [ $# -gt 0 ] || set -- call-rcu $(sed -n 's/^hold moving-/moving-/p' "$KINDS" |
-	grep -v "^moving-packed$([ $CONFIRM = wait ] || echo " when waiting")\$")
+	grep -vx "$escapes")
 
 ROUNDS=5
 SCANS=2
