@@ -95,12 +95,12 @@ static int leak_hardirq(const struct tk_kind *k, unsigned int n)
 	return job_ret;
 }
 
-static void on_ipi(void *unused)
+static void __maybe_unused on_ipi(void *unused)
 {
 	run_job();
 }
 
-static int leak_ipi(const struct tk_kind *k, unsigned int n)
+static int __maybe_unused leak_ipi(const struct tk_kind *k, unsigned int n)
 {
 	int cpu;
 
@@ -403,7 +403,10 @@ static int leak_after_thread(const struct tk_kind *k, unsigned int n)
 const struct tk_kind tk_context_kinds[] = {
 	{ "softirq", leak_softirq, .size = 104, .count = 2 },
 	{ "hardirq", leak_hardirq, .size = 112, .count = 2 },
+#ifndef CONFIG_PREEMPT_RT
+	/* With PREEMPT_RT a hard interrupt must not allocate. */
 	{ "ipi", leak_ipi, .size = 120, .count = 2 },
+#endif
 	{ "work", leak_work, .size = 136, .count = 2 },
 	{ "atomic", leak_atomic, .size = 144, .count = 2 },
 	{ "thread", leak_thread, .size = 152 },
