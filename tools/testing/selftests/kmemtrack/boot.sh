@@ -48,4 +48,10 @@ check "kmemleak has its parameter" \
 	test -f /sys/module/kmemleak/parameters/verbose
 check "only root may touch the report" \
 	eval 'ls -l $REPORT | grep -q "^-rw-------"'
+# With a hypervisor that keeps memory to itself, scans like those above read none
+# of it.
+if grep -q 'kvm-arm.mode=protected' /proc/cmdline; then
+	check "there is a hypervisor, whose memory is its own" \
+		eval 'dmesg | grep -q "Protected nVHE mode initialized"'
+fi
 end
