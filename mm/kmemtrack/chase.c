@@ -75,12 +75,16 @@ struct kmt_chase {
 /* Addresses of shards; none if a per-CPU pointer may look like one. */
 static __always_inline void set_range(struct kmt_chase *c,
 				      const struct kmt_range *linear,
-				      const struct kmt_range *percpu)
+				      const struct kmt_range_pair *percpu)
 {
+	int i;
+
 	c->lo = linear->lo;
 	c->span = linear->hi - linear->lo;
-	if (percpu->lo < linear->hi && percpu->hi > linear->lo)
-		c->span = 0;
+	for (i = 0; i < ARRAY_SIZE(percpu->part); i++)
+		if (percpu->part[i].lo < linear->hi &&
+		    percpu->part[i].hi > linear->lo)
+			c->span = 0;
 }
 
 static __always_inline void begin(struct kmt_chase *c, struct kmt_marker *m,

@@ -114,7 +114,7 @@ static void touch_words(struct kmt_reader *r, unsigned int nr)
 
 		if (kmt_in(&m->virt, word) && !kmt_in(&m->core->skip, word))
 			touch(lr, KMT_VIRT, word);
-		if (kmt_in(&m->percpu, word))
+		if (kmt_in_pair(&m->percpu, word))
 			touch(lr, KMT_PERCPU, word);
 	}
 }

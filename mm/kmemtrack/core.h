@@ -231,6 +231,23 @@ static inline void kmt_widen(struct kmt_range *r, unsigned long addr,
 }
 
 /**
+ * struct kmt_range_pair - hulls of addresses that lie in two places
+ * @part: both; all zero where there is nothing
+ *
+ * Per-CPU pointers of the first chunk and those of all others are, on arm64, at
+ * the two ends of the address space: one hull would be all of it.
+ */
+struct kmt_range_pair {
+	struct kmt_range part[2];
+};
+
+static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
+			       unsigned long addr)
+{
+	return kmt_in(&pair->part[0], addr) || kmt_in(&pair->part[1], addr);
+}
+
+/**
  * struct kmt_core - one tracker
  * @ops: the owner's services
  * @pool: cells
@@ -240,6 +257,7 @@ static inline void kmt_widen(struct kmt_range *r, unsigned long addr,
  * @fold: see kmt_index_fold()
  * @wide: per space: what is outside @linear, or crosses a region's border
  * @wide_range: hull of what was ever in the wide tree of a space; grows only
+ * @percpu: the same for KMT_PERCPU, closer; the lock of its wide tree guards it
  * @aux: scan areas and aliases, by the address of their block
  * @skip: addresses no object of KMT_VIRT is in (the kernel image)
  * @shut: kmt_insert() and what it calls track nothing. They look at it with
@@ -264,6 +282,7 @@ struct kmt_core {
 	u8 fold;
 	struct kmt_tree wide[KMT_NR_SPACES];
 	struct kmt_range wide_range[KMT_NR_SPACES];
+	struct kmt_range_pair percpu;
 	struct kmt_tree aux;
 	struct kmt_range skip;
 	bool shut;

@@ -226,7 +226,7 @@ static __always_inline void follow(struct kmt_marker *m, unsigned long word)
 	enum kmt_outcome outcome;
 	unsigned long next = word;
 
-	if (unlikely(kmt_in(&m->percpu, word))) {
+	if (unlikely(kmt_in_pair(&m->percpu, word))) {
 		follow_percpu(m, word);
 		return;
 	}
@@ -246,7 +246,7 @@ static __always_inline void follow(struct kmt_marker *m, unsigned long word)
  */
 void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
 {
-	if (!kmt_in(&m->percpu, word) &&
+	if (!kmt_in_pair(&m->percpu, word) &&
 	    (!kmt_in(&m->virt, word) || kmt_in(&m->core->skip, word)))
 		return;
 	if (!kmt_is_useless(m, word))

@@ -66,6 +66,33 @@ struct kmt_object *kmt_next_wide(struct kmt_core *core, enum kmt_space space,
 	return o;
 }
 
+/* How much longer @r gets by @size bytes at @addr; nothing has no length. */
+static unsigned long growth(const struct kmt_range *r, unsigned long addr,
+			    unsigned long size)
+{
+	struct kmt_range wider = *r;
+
+	kmt_widen(&wider, addr, size);
+	return r->hi ? wider.hi - wider.lo - (r->hi - r->lo) : 0;
+}
+
+/* Of all ways to have two parts: the one that makes them least longer. */
+static void widen_pair(struct kmt_range_pair *pair, unsigned long addr,
+		       unsigned long size)
+{
+	struct kmt_range *a = &pair->part[0], *b = &pair->part[1];
+	unsigned long with_a = growth(a, addr, size);
+	unsigned long with_b = growth(b, addr, size);
+	unsigned long both = growth(a, b->lo, b->hi - b->lo);
+
+	if (both < min(with_a, with_b)) {
+		kmt_widen(a, b->lo, b->hi - b->lo);
+		*b = (struct kmt_range){ addr, addr + size };
+	} else {
+		kmt_widen(with_a <= with_b ? a : b, addr, size);
+	}
+}
+
 /**
  * kmt_count_wide - an object comes into a wide tree, or leaves it
  * @core: tracker
@@ -84,6 +111,8 @@ void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 	WRITE_ONCE(tree->nr, tree->nr + delta);
 	if (delta > 0)
 		kmt_widen(&core->wide_range[kmt_space(o)], o->addr, o->size);
+	if (delta > 0 && kmt_space(o) == KMT_PERCPU)
+		widen_pair(&core->percpu, o->addr, o->size);
 	if (kmt_space(o) != KMT_VIRT || !kmt_in(&core->linear, o->addr))
 		return;
 	region = o->addr >> KMT_REGION_SHIFT;

@@ -26,7 +26,7 @@ static void follow_up(struct kmt_marker *m)
 void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 {
 	word = kmt_untag(word);
-	if (kmt_in(&m->virt, word) || kmt_in(&m->percpu, word))
+	if (kmt_in(&m->virt, word) || kmt_in_pair(&m->percpu, word))
 		kmt_mark_hit(m, word);
 }
 
@@ -64,12 +64,13 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 		return;
 	}
 	if (!m->filter) {
-		const struct kmt_range virt = m->virt, percpu = m->percpu;
+		const struct kmt_range_pair percpu = m->percpu;
+		const struct kmt_range virt = m->virt;
 
 		for (i = 0; i < nr; i++) {
 			const unsigned long word = kmt_untag(words[i]);
 
-			if (kmt_in(&virt, word) || kmt_in(&percpu, word))
+			if (kmt_in(&virt, word) || kmt_in_pair(&percpu, word))
 				kmt_mark_hit(m, word);
 		}
 		return;

@@ -42,7 +42,8 @@
 /*
  * Less than that may be a number: bytes that lie beside each other make one
  * everywhere. So a word that is not aligned, not even to half a word, is only a
- * reference if a block begins there; below KMT_NUMBERS_END it is none at all.
+ * reference if a block begins there; below KMT_NUMBERS_END it is none at all. Nor
+ * is a per-CPU pointer that is not aligned.
  */
 #define KMT_ODD_MIN	BIT(4 * sizeof(long))
 
@@ -78,7 +79,7 @@ struct kmt_grey {
  * struct kmt_filter - which words may refer to a suspect?
  * @odd: references that are not aligned are looked for, too
  * @hull: of all suspects, whatever their space
- * @odd_hull: of those that are not below KMT_NUMBERS_END
+ * @odd_hull: of those of KMT_VIRT that are not below KMT_NUMBERS_END
  * @bits: a bit for each place with a suspect in it, hashed; NULL for all places
  * @mask: number of bits - 1; a power of two - 1, 63 at least
  * @pages: KMT_FILTER_PAGES bytes, each set if there is a suspect in one of the
@@ -132,8 +133,8 @@ struct kmt_filter {
  * @overflow: some did not fit
  * @stopped: the mark was given up; it proves nothing
  * @virt: hull of all addresses of KMT_VIRT when the mark began
- * @percpu: hull of all addresses of KMT_PERCPU when the mark began
- * @apart: it is not all in @virt
+ * @percpu: hulls of all addresses of KMT_PERCPU when the mark began
+ * @apart: they are not all in @virt
  * @now: low 32 bits of jiffies when the leaks are classified
  * @seam: last word that was read, for what lies across two pieces
  * @seam_end: the address behind it
@@ -174,7 +175,7 @@ struct kmt_marker {
 	bool overflow;
 	bool stopped;
 	struct kmt_range virt;
-	struct kmt_range percpu;
+	struct kmt_range_pair percpu;
 	bool apart;
 	u32 now;
 	unsigned long seam;
@@ -373,8 +374,8 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 
 /* sift.c */
 void kmt_filter_reset(struct kmt_filter *f);
-void kmt_filter_add(struct kmt_filter *f, unsigned long addr,
-		    unsigned long size);
+void kmt_filter_add(struct kmt_filter *f, enum kmt_space space,
+		    unsigned long addr, unsigned long size);
 void kmt_sift_try(struct kmt_marker *m, unsigned long word);
 u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum);
 const unsigned long *kmt_sift_next(const struct kmt_filter *f,

@@ -85,6 +85,11 @@ static void forget_epochs(struct kmt_core *core)
 	}
 }
 
+static bool is_apart(const struct kmt_range *r, const struct kmt_range *virt)
+{
+	return r->hi && (r->lo < virt->lo || r->hi > virt->hi);
+}
+
 /**
  * kmt_mark_begin - begin a mark
  * @m: marker
@@ -96,7 +101,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 	struct kmt_core *core = m->core;
 	struct kmt_range *wide = &core->wide_range[KMT_VIRT];
 	u16 epoch = core->epoch + 1;
-	unsigned long lo, hi;
+	unsigned long lo, hi, flags;
 
 	if (!epoch) {
 		/* 0 is the epoch of nothing, so a wrap skips it. */
@@ -110,9 +115,11 @@ void kmt_mark_begin(struct kmt_marker *m)
 		m->virt.lo = lo;
 	if (hi > m->virt.hi)
 		m->virt.hi = hi;
-	m->percpu.lo = READ_ONCE(core->wide_range[KMT_PERCPU].lo);
-	m->percpu.hi = READ_ONCE(core->wide_range[KMT_PERCPU].hi);
-	m->apart = m->percpu.lo < m->virt.lo || m->percpu.hi > m->virt.hi;
+	raw_spin_lock_irqsave(&core->wide[KMT_PERCPU].lock, flags);
+	m->percpu = core->percpu;
+	raw_spin_unlock_irqrestore(&core->wide[KMT_PERCPU].lock, flags);
+	m->apart = is_apart(&m->percpu.part[0], &m->virt) ||
+		   is_apart(&m->percpu.part[1], &m->virt);
 	m->depth = 0;
 	m->blocks = 0;
 	m->dense = false;

@@ -60,7 +60,7 @@ static __always_inline bool kmt_has_blocks(const struct kmt_notes *n,
 					   unsigned long word)
 {
 	return word - n->lo < n->span ||
-	       (n->apart && kmt_in(&n->m->percpu, word));
+	       (n->apart && kmt_in_pair(&n->m->percpu, word));
 }
 
 /*
@@ -78,7 +78,7 @@ static __always_inline void kmt_note_word(struct kmt_notes *n,
 	if (!n->apart && !kmt_has_blocks(n, word))
 		return;
 	/* Per-CPU pointers look like addresses in the image. */
-	if (word - n->skip_lo < n->skip_span && !kmt_in(&n->m->percpu, word))
+	if (word - n->skip_lo < n->skip_span && !kmt_in_pair(&n->m->percpu, word))
 		return;
 	/*
 	 * Its block is read soon, most often. Where blocks refer to each other

@@ -44,7 +44,7 @@ static void accuse(struct kmt_core *core, struct kmt_object *o,
 	o->count = 0;
 	o->crc = 0;
 	kmt_change_flags(o, KMT_SUSPECT, KMT_SCANNED);
-	kmt_filter_add(f, o->addr, o->size);
+	kmt_filter_add(f, kmt_space(o), o->addr, o->size);
 }
 
 static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
@@ -112,7 +112,7 @@ static void accuse_holder(struct kmt_core *core, struct kmt_object *o,
 	if (kmt_judged(o) && o->count != KMT_COUNT_MAX)
 		accuse(core, o, f);
 	else
-		kmt_filter_add(f, o->addr, o->size);
+		kmt_filter_add(f, kmt_space(o), o->addr, o->size);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
@@ -170,7 +170,7 @@ static void keep_suspect(struct kmt_marker *m, struct kmt_object *o,
 		return;
 	if (!kmt_reached(o, m->core->epoch) &&
 	    (o->flags & (KMT_SUSPECT | KMT_LEAK)) == KMT_SUSPECT) {
-		kmt_filter_add(f, o->addr, o->size);
+		kmt_filter_add(f, kmt_space(o), o->addr, o->size);
 		v->suspects++;
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -188,7 +188,7 @@ static void keep_holder(struct kmt_core *core, struct kmt_object *o,
 	tree = kmt_lock_object(core, o, &flags);
 	if (!tree)
 		return;
-	kmt_filter_add(f, o->addr, o->size);
+	kmt_filter_add(f, kmt_space(o), o->addr, o->size);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 

@@ -71,17 +71,21 @@ static void set_pages(struct kmt_filter *f, unsigned long first,
 /**
  * kmt_filter_add - let references to a block pass
  * @f: filter
+ * @space: its address space
  * @addr: first byte of the block
  * @size: its bytes, not 0
+ *
+ * Per-CPU pointers are far from all other addresses, or small numbers: one hull
+ * of both would have nearly each word tried that is not aligned.
  */
-void kmt_filter_add(struct kmt_filter *f, unsigned long addr,
-		    unsigned long size)
+void kmt_filter_add(struct kmt_filter *f, enum kmt_space space,
+		    unsigned long addr, unsigned long size)
 {
 	unsigned long grain = size > PAGE_SIZE ? PAGE_SIZE : KMT_GRAIN;
 	unsigned long last = addr + size - 1;
 
 	kmt_widen(&f->hull, addr, size);
-	if (f->odd && addr >= KMT_NUMBERS_END)
+	if (f->odd && space == KMT_VIRT && addr >= KMT_NUMBERS_END)
 		kmt_widen(&f->odd_hull, addr, size);
 	if (f->bits)
 		set_bits(f, addr / grain, last / grain);

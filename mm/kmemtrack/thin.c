@@ -20,7 +20,7 @@ static bool leads_to_nothing_new(struct kmt_marker *m, unsigned long word)
 	bool known;
 
 	/* It may refer to two blocks. */
-	if (kmt_in(&m->percpu, word))
+	if (kmt_in_pair(&m->percpu, word))
 		return false;
 	o = kmt_lock_find_near(core, KMT_VIRT, word, m->near, &tree, &flags);
 	if (!o)

@@ -92,6 +92,11 @@ static void check_tree(struct sim *s, struct kmt_tree *tree, struct census *c)
 			REQUIRE(o->addr >= s->core.wide_range[space].lo);
 			REQUIRE(o->addr + o->size <=
 				s->core.wide_range[space].hi);
+			if (space == KMT_PERCPU) {
+				REQUIRE(kmt_in_pair(&s->core.percpu, o->addr));
+				REQUIRE(kmt_in_pair(&s->core.percpu,
+						    o->addr + o->size - 1));
+			}
 			if (space == KMT_VIRT)
 				count_wide(s, o, c);
 		}

@@ -86,21 +86,28 @@ static bool refer(struct model *m, enum kmt_space space, unsigned long *word)
 	return true;
 }
 
-static void mark_word(void *arg, unsigned long word)
+/* Per-CPU pointers are aligned. */
+static void mark_odd(void *arg, unsigned long word)
 {
 	struct model *m = arg;
-	unsigned long w = kmt_untag(word);
 	int hops = 4;
 
-	word = w;
-	if (!word)
-		return;
-	refer(m, KMT_PERCPU, &w);
 	/* The mark took its hull at the start: it ignores blocks born outside of it. */
 	if (word - SIM_IMAGE < SIM_IMAGE_LEN || !kmt_in(&m->hull, word))
 		return;
 	while (hops-- && refer(m, KMT_VIRT, &word))
 		;
+}
+
+static void mark_word(void *arg, unsigned long word)
+{
+	unsigned long w = kmt_untag(word);
+
+	word = w;
+	if (!word)
+		return;
+	refer(arg, KMT_PERCPU, &w);
+	mark_odd(arg, word);
 }
 
 /* Whether @b is searched at all addresses while nothing else runs. */
@@ -142,7 +149,7 @@ static void read_block(struct model *m, const struct block *b)
 	if (!m->bytes || fresh)
 		oracle_words(b, mark_word, m);
 	if (reads_bytes(m, b, fresh))
-		block_bytes(b, mark_word, m);
+		block_bytes(b, mark_odd, m);
 	m->dated = false;
 }
 
@@ -164,7 +171,7 @@ static void read_roots(struct model *m)
 	for (at = roots.lo; !m->bytes && at < roots.hi; at += 8)
 		mark_word(m, sim_get(at));
 	if (m->bytes)
-		range_bytes(&roots, mark_word, m);
+		range_bytes(&roots, mark_odd, m);
 	while ((b = oracle_each(m, b)))
 		if (b->lost)
 			read_block(m, b);
@@ -201,7 +208,7 @@ static void mark_seam(void *arg, unsigned long word)
 	unsigned int i;
 
 	for (i = 0; i < KMT_COUNT_MAX; i++)
-		mark_word(arg, word);
+		mark_odd(arg, word);
 }
 
 /*

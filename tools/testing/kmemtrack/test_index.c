@@ -466,6 +466,43 @@ static void test_lock_reborn(void **state)
 	assert_false(host_irqs_off());
 }
 
+/*
+ * Per-CPU pointers of two chunks at the two ends of the address space: no address
+ * between them is taken for one, whatever the order in which they come.
+ */
+static void test_percpu_places(void **state)
+{
+	static const unsigned long at[] = {
+		0xffff800081500000, 0xffff800081504000, 0xffff800081500100,
+		0xc4700000, 0xc4708000, 0xc4780000,
+	};
+	const unsigned int nr = ARRAY_SIZE(at);
+	struct sim *s = *state;
+	unsigned int first, step, i;
+
+	/* Both are prime to the number of places: each comes once. */
+	for (first = 0; first < nr; first++) {
+		for (step = 1; step < nr; step += nr - 2) {
+			struct kmt_range_pair *pair = &s->core.percpu;
+
+			*pair = (struct kmt_range_pair){};
+			for (i = 0; i < nr; i++)
+				assert_int_equal(sim_insert(s, KMT_PERCPU,
+					at[(first + i * step) % nr], 64, 1), 0);
+			check_core(s);
+			assert_false(kmt_in_pair(pair, 0));
+			assert_false(kmt_in_pair(pair, SIM_LINEAR));
+			assert_false(kmt_in_pair(pair, SIM_VMALLOC));
+			assert_int_equal(pair->part[0].hi - pair->part[0].lo +
+					 pair->part[1].hi - pair->part[1].lo,
+					 0x4040 + 0x80040);
+			for (i = 0; i < nr; i++)
+				assert_true(kmt_free(&s->core, KMT_PERCPU,
+						     at[i]));
+		}
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
 
 int main(void)
@@ -478,6 +515,7 @@ int main(void)
 		T(test_spaces_apart),
 		T(test_tree_first),
 		T(test_first_block),
+		T(test_percpu_places),
 		T(test_resize),
 		T(test_resize_from_wide),
 		T(test_sparse_maps),

@@ -43,7 +43,7 @@ static bool may_pass(unsigned long word)
 static void let_pass(struct kmt_filter *f, unsigned long addr,
 		     unsigned long size)
 {
-	kmt_filter_add(f, addr, size);
+	kmt_filter_add(f, KMT_VIRT, addr, size);
 	passing[nr_passing++] = (struct kmt_range){ addr, addr + size };
 }
 
