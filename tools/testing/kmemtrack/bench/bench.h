@@ -56,4 +56,9 @@ int bench_op(const char *name);
 int bench_irq_start(unsigned int period_ns);
 int bench_irq_stop(const char *row);
 
+int bench_watch_start(unsigned int period_ns);
+int bench_watch_stop(const char *row);
+int bench_hog_start(unsigned int ms);
+int bench_hog_stop(void);
+
 #endif /* KMT_BENCH_H */

@@ -17,6 +17,10 @@
  *   end <row>          ... and print its length, idle time apart
  *   irq <period ns>    arm a pinned timer on every CPU
  *   irqend <row>       stop them, print the worst delay
+ *   watch <period ns>  a thread of the highest priority on every CPU
+ *   watchend <row>     stop them, print for how long one of them could not run
+ *   hog <ms>           a thread that keeps the last CPU, and lets nobody run
+ *   hogend 1           stop it
  *   load <cpu>         a thread on <cpu> which does nothing but pairs
  *   loadend <row>      stop it, print its average and its worst pair
  *   leak <row>         lose memory in 15 ways
@@ -136,6 +140,10 @@ static int run_command(char *line)
 		return stretch_end(arg);
 	if (!strcmp(verb, "irqend"))
 		return bench_irq_stop(arg);
+	if (!strcmp(verb, "watchend"))
+		return bench_watch_stop(arg);
+	if (!strcmp(verb, "hogend"))
+		return bench_hog_stop();
 	if (!strcmp(verb, "loadend"))
 		return bench_load_stop(arg);
 	if (!strcmp(verb, "leak"))
@@ -152,6 +160,10 @@ static int run_command(char *line)
 		return bench_big(value);
 	if (number && !strcmp(verb, "irq"))
 		return bench_irq_start(value);
+	if (number && !strcmp(verb, "watch"))
+		return bench_watch_start(value);
+	if (number && !strcmp(verb, "hog"))
+		return bench_hog_start(value);
 	if (number && !strcmp(verb, "load"))
 		return bench_load_start(value);
 	return -EINVAL;
@@ -202,6 +214,8 @@ static void __exit bench_exit(void)
 	bench_load_stop(NULL);
 	bench_live_exit();
 	bench_irq_stop(NULL);
+	bench_hog_stop();
+	bench_watch_stop(NULL);
 }
 
 module_init(bench_init);
