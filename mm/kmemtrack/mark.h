@@ -312,6 +312,15 @@ static inline bool kmt_go_on_in(struct kmt_marker *m,
 	return !kmt_mark_relax(m);
 }
 
+/*
+ * Every cell of the pool, live or not, unless the mark is given up; others run in
+ * between, however few cells the body has to do with. Two loops.
+ */
+#define kmt_walk_cells(m, chunk, o)					\
+	for ((chunk) = kmt_chunks((m)->core);				\
+	     (chunk) && kmt_go_on_in(m, chunk); (chunk) = (chunk)->next) \
+		kmt_for_each_in(chunk, o)
+
 /* Whether all references count, and there is a table of useless ones. */
 static __always_inline bool kmt_is_plain(const struct kmt_marker *m)
 {
