@@ -74,6 +74,10 @@ struct kmt_grey {
 /* Bytes of a filter for pages; a constant, for the sake of speed. */
 #define KMT_FILTER_PAGES	65536UL
 
+/* Bytes of its bits: a power of two; many suspects would fill 64 KiB. */
+#define KMT_FILTER_MIN		65536UL
+#define KMT_FILTER_MAX		(64 * KMT_FILTER_MIN)
+
 /**
  * struct kmt_filter - which words may refer to a suspect?
  * @odd: references that are not aligned are looked for, too
@@ -379,6 +383,15 @@ bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
 		    unsigned long end);
 bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 		    int *nr, struct kmt_range *range);
+
+/* Bytes for the bits of a filter: the more blocks, the more suspects there may be. */
+static inline size_t kmt_filter_bytes(const struct kmt_core *core)
+{
+	unsigned long want = READ_ONCE(core->pool.cells) / 32;
+
+	return roundup_pow_of_two(max(KMT_FILTER_MIN,
+				      min(want, KMT_FILTER_MAX)));
+}
 
 /* sift.c */
 void kmt_filter_reset(struct kmt_filter *f);
