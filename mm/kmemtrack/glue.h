@@ -293,6 +293,7 @@ static inline const char *kmt_gone_name(unsigned long pc)
 
 /* roots.c, owned.c, pages.c, slots.c */
 void kmt_not_a_block(unsigned long stack);
+struct task_struct *kmt_next_task(int *nr);
 void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_page_map_alloc(struct kmt_page_map *map);

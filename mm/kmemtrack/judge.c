@@ -315,7 +315,7 @@ unsigned long kmt_clear(struct kmt_marker *m, u32 now)
 	struct kmt_object *o;
 	unsigned long nr = 0;
 
-	kmt_for_each_cell(m->core, chunk, o)
+	kmt_walk_cells(m, chunk, o)
 		if (kmt_seems_accused(o) && clear_leak(m, o, now))
 			nr++;
 	return nr;

@@ -75,6 +75,10 @@ struct kmt_grey {
 /* Bytes of a filter for pages; a constant, for the sake of speed. */
 #define KMT_FILTER_PAGES	65536UL
 
+/* Bytes of its bits: a power of two; many suspects would fill 64 KiB. */
+#define KMT_FILTER_MIN		65536UL
+#define KMT_FILTER_MAX		(64 * KMT_FILTER_MIN)
+
 /**
  * struct kmt_filter - which words may refer to a suspect?
  * @odd: references that are not aligned are looked for, too
@@ -313,6 +317,15 @@ static inline bool kmt_go_on_in(struct kmt_marker *m,
 	return !kmt_mark_relax(m);
 }
 
+/*
+ * Every cell of the pool, live or not, unless the mark is given up; others run in
+ * between, however few cells the body has to do with. Two loops.
+ */
+#define kmt_walk_cells(m, chunk, o)					\
+	for ((chunk) = kmt_chunks((m)->core);				\
+	     (chunk) && kmt_go_on_in(m, chunk); (chunk) = (chunk)->next) \
+		kmt_for_each_in(chunk, o)
+
 /* Whether all references count, and there is a table of useless ones. */
 static __always_inline bool kmt_is_plain(const struct kmt_marker *m)
 {
@@ -371,6 +384,15 @@ bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
 		    unsigned long end);
 bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 		    int *nr, struct kmt_range *range);
+
+/* Bytes for the bits of a filter: the more blocks, the more suspects there may be. */
+static inline size_t kmt_filter_bytes(const struct kmt_core *core)
+{
+	unsigned long want = READ_ONCE(core->pool.cells) / 32;
+
+	return roundup_pow_of_two(max(KMT_FILTER_MIN,
+				      min(want, KMT_FILTER_MAX)));
+}
 
 /* sift.c */
 void kmt_filter_reset(struct kmt_filter *f);

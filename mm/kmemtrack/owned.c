@@ -13,13 +13,22 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
+#include <linux/sizes.h>
 #include <linux/vmalloc.h>
 
 #include "policy.h"
 
 /* Pages looked up with a lock held. */
 #define KMT_WALK_PAGES	16
+
+/* Looking up a page takes as long as reading so many words. */
+#define KMT_LOOKUP_WORDS	8
+
+/* Bytes of a map that are cleared in one go, which take as long as this. */
+#define KMT_CLEAR_BYTES		SZ_64K
+#define KMT_CLEAR_WORDS		(KMT_CLEAR_BYTES / sizeof(long) / 8)
 
 /* Free pages of one list that are noted with its lock held. */
 #define KMT_WALK_FREE	256
@@ -51,7 +60,8 @@ static void own_vmalloc(const struct kmt_page_map *map, unsigned long *bits,
  * A block in vmalloc space has a mapping as long as it is tracked: its free
  * takes the lock before it takes the mapping away.
  */
-static void own_block(struct kmt_page_map *map, struct kmt_object *o)
+static void own_block(struct kmt_marker *m, struct kmt_page_map *map,
+		      struct kmt_object *o)
 {
 	unsigned long pos = 0, start = 0, flags;
 
@@ -79,6 +89,9 @@ static void own_block(struct kmt_page_map *map, struct kmt_object *o)
 		own_vmalloc(map, map->blocks, pos, end);
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		pos = end;
+		m->budget -= KMT_WALK_PAGES * KMT_LOOKUP_WORDS;
+		if (kmt_mark_relax(m))
+			return;
 	}
 }
 
@@ -136,7 +149,7 @@ static void own_blocks(struct kmt_marker *m, struct kmt_page_map *map)
 	while (kmt_go_on(m) &&
 	       (o = kmt_next_wide(&kmt_core, KMT_VIRT, &pos)))
 		if (seems_mapped(o))
-			own_block(map, o);
+			own_block(m, map, o);
 }
 
 /* Of per-CPU chunks, for each CPU; see root_percpu.c. */
@@ -151,6 +164,9 @@ static void own_percpu(struct kmt_marker *m, struct kmt_page_map *map,
 		for_each_possible_cpu(cpu) {
 			for (pos = percpu->chunks[i].lo;
 			     pos < percpu->chunks[i].hi; pos += PAGE_SIZE) {
+				m->budget -= KMT_LOOKUP_WORDS;
+				if (kmt_mark_relax(m))
+					return;
 				addr = kmt_env_percpu(pos, cpu);
 				if (is_vmalloc_addr((void *)addr))
 					own_vmalloc(map, map->rest, addr,
@@ -180,8 +196,8 @@ static void note_stack(struct task_struct *task)
 
 static void note_stacks(void)
 {
-	struct task_struct *p, *t;
-	int cpu;
+	struct task_struct *task;
+	int cpu, nr = 1;
 
 	for_each_possible_cpu(cpu) {
 		unsigned long lo, hi;
@@ -191,10 +207,11 @@ static void note_stacks(void)
 		if (!kmt_irq_stack_is_root() && kmt_irq_stack(cpu, &lo, &hi))
 			kmt_not_a_block(lo);
 	}
-	rcu_read_lock();
-	for_each_process_thread(p, t)
-		note_stack(t);
-	rcu_read_unlock();
+	while ((task = kmt_next_task(&nr))) {
+		note_stack(task);
+		put_task_struct(task);
+		cond_resched();
+	}
 }
 
 static void own_free_list(struct kmt_page_map *map, struct list_head *list,
@@ -257,6 +274,19 @@ static size_t map_bytes(const struct kmt_page_map *map)
 	return BITS_TO_LONGS(map->hi - map->lo) * sizeof(long);
 }
 
+/* A map of 1 TiB has 32 MiB. */
+static void clear_map(struct kmt_marker *m, void *bits, size_t bytes)
+{
+	size_t at;
+
+	/* All of it, even if the mark is given up. */
+	for (at = 0; at < bytes; at += KMT_CLEAR_BYTES) {
+		memset(bits + at, 0, min_t(size_t, bytes - at, KMT_CLEAR_BYTES));
+		m->budget -= KMT_CLEAR_WORDS;
+		kmt_mark_relax(m);
+	}
+}
+
 /**
  * kmt_page_map_prepare - note whose contents are no roots, but for free pages
  * @m: marker
@@ -273,8 +303,7 @@ void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots)
 
 	if (!map->blocks)
 		return;
-	/* bitmap_zero() takes no more than 2^32 - 1 bits: 16 TiB. */
-	memset(map->rest, 0, map_bytes(map));
+	clear_map(m, map->rest, map_bytes(map));
 	if (kmt_mapped_is_root())
 		return;
 	own_blocks(m, map);

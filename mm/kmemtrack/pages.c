@@ -158,18 +158,19 @@ static void spare_mapped(void)
 	struct kmt_object *o, copy;
 
 	while ((o = kmt_next_wide(&kmt_core, KMT_VIRT, &pos))) {
+		cond_resched();
 		addr = pos - 1;
 		if (!is_vmalloc_or_module_addr((void *)addr) ||
 		    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &copy))
 			continue;
 		for (addr = copy.addr; addr < copy.addr + copy.size;
 		     addr += kmt_piece(addr, copy.addr + copy.size, PAGE_SIZE)) {
+			cond_resched();
 			if (!is_poisoned(o, addr))
 				continue;
 			kmt_set_flags(&kmt_core, KMT_VIRT, addr, KMT_NO_SCAN);
 			break;
 		}
-		cond_resched();
 	}
 }
 
@@ -194,7 +195,10 @@ void kmt_spare_poisoned(void)
 		     pfn++) {
 			struct page *page = pfn_to_online_page(pfn);
 
-			if (page && PageHWPoison(page) && !PageHighMem(page))
+			/* A hole is as long as its section, at least. */
+			if (!page)
+				pfn = ALIGN(pfn + 1, KMT_HOLE_PAGES) - 1;
+			else if (PageHWPoison(page) && !PageHighMem(page))
 				spare_page(page);
 			cond_resched();
 		}
@@ -371,7 +375,8 @@ static void walk_zone(struct kmt_page_walk *w, struct zone *zone)
 
 	for (; pfn < end && !w->m->stopped; pfn = next) {
 		next = pfn + kmt_piece(pfn, end, KMT_UNIT_PAGES);
-		if (kmt_my_turn(w->m))
+		/* There may be far more units in holes than of memory. */
+		if (kmt_my_turn(w->m) && kmt_go_on(w->m))
 			walk_unit(w, zone, pfn, next);
 	}
 }

@@ -153,7 +153,7 @@ void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 	}
 	if (!v->suspects)
 		return;
-	kmt_for_each_cell(core, chunk, o)
+	kmt_walk_cells(m, chunk, o)
 		if (seems_holder(o) && kmt_go_on(m))
 			accuse_holder(core, o, f);
 }
@@ -228,7 +228,7 @@ void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 	}
 	if (!v->suspects)
 		return;
-	kmt_for_each_cell(m->core, chunk, o)
+	kmt_walk_cells(m, chunk, o)
 		if (seems_holder(o) && kmt_go_on(m))
 			keep_holder(m->core, o, f);
 }
@@ -458,7 +458,7 @@ void kmt_recheck_rest(struct kmt_marker *m)
 
 	do {
 		m->overflow = false;
-		kmt_for_each_cell(m->core, chunk, o)
+		kmt_walk_cells(m, chunk, o)
 			if (!m->stopped && to_be_followed(o, m->core->epoch))
 				kmt_mark_object(m, o);
 	} while (m->overflow && !m->stopped);

@@ -162,6 +162,7 @@ static void add_untracked(struct kmt_percpu_map *p, unsigned long pos,
 		if (pos < next)
 			add_area(p, pos, next);
 		pos = next;
+		cond_resched();
 	}
 }
 
@@ -172,10 +173,11 @@ static void add_areas(struct kmt_percpu_map *p, const struct kmt_range *chunk,
 	unsigned int first, end;
 
 	copy_map(chunk, map);
-	for_each_set_bitrange(first, end, map, nr)
+	for_each_set_bitrange(first, end, map, nr) {
 		add_untracked(p, chunk->lo + first * PCPU_MIN_ALLOC_SIZE,
 			      chunk->lo + end * PCPU_MIN_ALLOC_SIZE);
-	cond_resched();
+		cond_resched();
+	}
 }
 
 /* Room for the map of any chunk. */

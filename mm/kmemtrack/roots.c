@@ -84,8 +84,15 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 	put_task_stack(task);
 }
 
-/* The task with the lowest number from *@nr on, which is set behind it. */
-static struct task_struct *next_task_from(int *nr)
+/**
+ * kmt_next_task - the task with the lowest number from @nr on
+ * @nr: 1 at first; set behind the task
+ *
+ * Idle tasks are not among them.
+ *
+ * Return: the task, for put_task_struct(); NULL if there are no more.
+ */
+struct task_struct *kmt_next_task(int *nr)
 {
 	struct task_struct *task = NULL;
 	struct pid *pid;
@@ -101,13 +108,12 @@ static struct task_struct *next_task_from(int *nr)
 	return task;
 }
 
-/* Idle tasks are not among them. */
 static void mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	struct task_struct *task;
 	int nr = 1;
 
-	while (!m->stopped && (task = next_task_from(&nr))) {
+	while (!m->stopped && (task = kmt_next_task(&nr))) {
 		mark_stack(m, task, roots);
 		put_task_struct(task);
 		kmt_mark_relax(m);

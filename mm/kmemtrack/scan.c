@@ -23,7 +23,7 @@
 
 #define KMT_USELESS_ORDER	get_order(sizeof(long) << KMT_USELESS_SHIFT)
 
-/* Bits and bytes of the filter: as many of each. */
+/* Bytes of the filter, for pages. */
 #define KMT_FILTER_ORDER	get_order(KMT_FILTER_PAGES)
 
 /* One scan at a time; nothing is switched on or off, or cleared, during it. */
@@ -69,16 +69,22 @@ static struct kmt_scan *alloc_scan(unsigned int *order)
 /* Without them more words are looked up, which takes longer. */
 static void alloc_filter(struct kmt_filter *f)
 {
+	const gfp_t gfp = GFP_KERNEL | __GFP_NORETRY;
+	unsigned int order = min(get_order(kmt_filter_bytes(&kmt_core)),
+				 MAX_PAGE_ORDER);
+
 	f->odd = kmt_bytes_are_references();
-	f->bits = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_FILTER_ORDER);
-	f->mask = (BITS_PER_BYTE * PAGE_SIZE << KMT_FILTER_ORDER) - 1;
+	f->bits = kmt_own_alloc(gfp, order);
+	while (!f->bits && order--)
+		f->bits = kmt_own_alloc(gfp, order);
+	f->mask = f->bits ? (BITS_PER_BYTE * PAGE_SIZE << order) - 1 : 0;
 	f->pages = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_FILTER_ORDER);
 }
 
 static void free_filter(struct kmt_filter *f)
 {
 	kmt_own_free(f->pages, KMT_FILTER_ORDER);
-	kmt_own_free(f->bits, KMT_FILTER_ORDER);
+	kmt_own_free(f->bits, get_order((f->mask + 1) / BITS_PER_BYTE));
 }
 
 /* What was found is in the log, and so in what a crash leaves behind. */

@@ -192,7 +192,7 @@ void kmt_log_places(const struct kmt_object *target)
 	kmt_widen(&s->target, target->addr, target->size);
 	kmt_widen(&s->own, (unsigned long)current->stack, THREAD_SIZE);
 	search_roots(s);
-	kmt_for_each_cell(&kmt_core, chunk, o)
+	kmt_walk_cells(&s->m, chunk, o)
 		if (READ_ONCE(o->flags) & KMT_LIVE && kmt_go_on(&s->m))
 			search_object(s, o);
 	pr_info("  found now: %lu\n", s->nr);

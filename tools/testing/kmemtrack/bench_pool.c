@@ -15,7 +15,8 @@
 #define RESERVE		2048UL
 
 __thread int host_cpu;
-u64 host_steps, host_locked_at, host_held_max;
+__thread u64 host_steps, host_locked_at, host_locked_ns;
+__thread u64 host_held_max, host_held_ns;
 
 /* Called by each basic block: -fsanitize-coverage=trace-pc. */
 __attribute__((no_sanitize_coverage)) void __sanitizer_cov_trace_pc(void);

@@ -144,12 +144,53 @@ static void test_cover(void **state)
 	expect_short();
 }
 
+/* The budget between two rests, at some steps a record; no more with more records. */
+static void expect_walk_rests(void)
+{
+	host_rest(GFP_KERNEL);
+	assert_in_range(host_steps_busy_max, 1, 12 * MOST_STEPS);
+	ask_anew();
+}
+
+/* Walks over many records that have nothing to do with most of them, or with any. */
+static void test_walks(void **state)
+{
+	struct sim *s = sim_new(63, 1000, 64);
+	unsigned long i;
+
+	for (i = 0; i < MANY; i++)
+		sim_alloc_min(s, AT(i), 64, KMT_MIN_GREY);
+	sim_alloc(s, AT(MANY), 64);
+	kmt_mark_begin(&s->m);
+	kmt_mark_sweep(&s->m);
+	ask_anew();
+	kmt_accuse(&s->m, &s->filter, &s->v);
+	assert_int_equal(s->v.suspects, 1);
+	expect_walk_rests();
+	kmt_recheck_rest(&s->m);
+	expect_walk_rests();
+	kmt_sort_out(&s->m, &s->filter, &s->v);
+	expect_walk_rests();
+	kmt_judge(&s->m, &s->v);
+	assert_int_equal(s->v.leaks, 1);
+	expect_walk_rests();
+	kmt_classify(&s->m, 1);
+	expect_walk_rests();
+	kmt_mark_end(&s->m);
+	assert_int_equal(kmt_clear(&s->m, 0), 1);
+	expect_walk_rests();
+	for (i = 0; i <= MANY; i++)
+		sim_free(s, AT(i), 64);
+	sim_delete(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_few),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_cover),
+		cmocka_unit_test(test_walks),
 	};
 
 	return cmocka_run_group_tests_name("bounds", tests, NULL, NULL);

@@ -434,9 +434,46 @@ static void test_several_ranges(void **state)
 	sim_delete(s);
 }
 
+/* Of how many references to other blocks one has to be looked up, in 10,000. */
+static unsigned int let_through(unsigned long cells)
+{
+	const unsigned long suspects = cells / 1000, apart = 64 * 1000;
+	struct kmt_core core = { .pool.cells = cells };
+	const size_t bytes = kmt_filter_bytes(&core);
+	struct kmt_filter f = {
+		.bits = calloc(1, bytes), .mask = 8 * bytes - 1,
+	};
+	struct kmt_marker m = { .core = &core, .filter = &f, .summing = true };
+	unsigned int i, nr = 0;
+	u64 seed = 1;
+
+	assert_non_null(f.bits);
+	assert_int_equal(bytes & (bytes - 1), 0);
+	for (i = 0; i < suspects; i++)
+		kmt_filter_add(&f, SIM_LINEAR + i * apart, 64);
+	for (i = 0; i < 10000; i++) {
+		const unsigned long n = sim_random(&seed) % suspects;
+
+		m.found = false;
+		kmt_sift_try(&m, SIM_LINEAR + n * apart + PAGE_SIZE);
+		nr += m.found;
+	}
+	free(f.bits);
+	return nr;
+}
+
+/* A filter is not filled by the suspects of more blocks. */
+static void test_filter_grows(void **state)
+{
+	assert_in_range(let_through(100000), 0, 300);
+	assert_in_range(let_through(10000000), 0, 300);
+	assert_in_range(let_through(100000000), 0, 300);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_filter_grows),
 		cmocka_unit_test(test_sum),
 		cmocka_unit_test(test_never_zero),
 		cmocka_unit_test(test_passed_over),

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Instead of what checks the rules of contexts: locks that do nothing but
- * lock, and the memory of the process. For bench_host.c.
+ * lock, and the memory of the process. For bench_*.c.
  */
 #ifndef FAST_H
 #define FAST_H
 
+#ifndef HOST_CPUS
 #define HOST_CPUS	2
+#endif
 #define KMT_LAST_RETURNS	false
 
 extern __thread int host_cpu;
@@ -26,27 +28,56 @@ typedef struct {
 
 #define raw_spin_lock_init(l)	((l)->locked = 0)
 
-/* How much is done with a lock held, for bench_pool.c: one at a time, one thread. */
+/*
+ * The most that a thread did with one lock held, in basic blocks, and the time
+ * that took: the least of those that did as much.
+ */
 #ifdef HOST_HOLDS
-extern u64 host_steps, host_locked_at, host_held_max;
+#include <time.h>
 
-static inline void host_locked(void)
+extern __thread u64 host_steps, host_locked_at, host_locked_ns;
+extern __thread u64 host_held_max, host_held_ns;
+
+static inline u64 host_clock(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* To wait is no step. */
+static inline void host_wait_begins(void)
 {
 	host_locked_at = host_steps;
 }
 
+static inline void host_locked(void)
+{
+	host_steps = host_locked_at;
+	host_locked_ns = host_clock();
+}
+
 static inline void host_unlocked(void)
 {
-	if (host_steps - host_locked_at > host_held_max)
-		host_held_max = host_steps - host_locked_at;
+	u64 steps = host_steps - host_locked_at, ns;
+
+	if (steps < host_held_max)
+		return;
+	ns = host_clock() - host_locked_ns;
+	if (steps > host_held_max || ns < host_held_ns)
+		host_held_ns = ns;
+	host_held_max = steps;
 }
 #else
+#define host_wait_begins()
 #define host_locked()
 #define host_unlocked()
 #endif
 
 static inline void raw_spin_lock(raw_spinlock_t *l)
 {
+	host_wait_begins();
 	while (__atomic_exchange_n(&l->locked, 1, __ATOMIC_ACQUIRE))
 		while (__atomic_load_n(&l->locked, __ATOMIC_RELAXED))
 			;
@@ -58,6 +89,7 @@ static inline bool raw_spin_trylock(raw_spinlock_t *l)
 	if (__atomic_load_n(&l->locked, __ATOMIC_RELAXED) ||
 	    __atomic_exchange_n(&l->locked, 1, __ATOMIC_ACQUIRE))
 		return false;
+	host_wait_begins();
 	host_locked();
 	return true;
 }
