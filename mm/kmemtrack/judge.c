@@ -19,7 +19,7 @@ static void sum_words(struct kmt_reader *r, unsigned int nr)
 static bool sum_white(struct kmt_marker *m, struct kmt_object *o,
 		      struct kmt_object *copy, u32 *crc)
 {
-	struct kmt_reader r = { .words = sum_words, .m = m };
+	struct kmt_reader r = { .words = sum_words, .gathers = true, .m = m };
 	struct kmt_tree *tree;
 	unsigned long flags;
 	bool white;

@@ -106,7 +106,7 @@ static void sum_words(struct kmt_reader *r, unsigned int nr)
 u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
 		   const struct kmt_object *copy)
 {
-	struct kmt_reader r = { .words = sum_words, .m = m };
+	struct kmt_reader r = { .words = sum_words, .gathers = true, .m = m };
 
 	m->sum = 0;
 	kmt_read_object(&r, o, copy);
@@ -189,7 +189,8 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 			       struct kmt_tree *tree, unsigned long flags)
 {
 	struct kmt_reader r = {
-		.words = mark_words, .marks = true, .m = m, .from = o,
+		.words = mark_words, .marks = true,
+		.gathers = !m->seen && !m->filter, .m = m, .from = o,
 	};
 	struct kmt_object copy = *o;
 

@@ -227,6 +227,8 @@ struct kmt_rank {
  * struct kmt_reader - what to do with the contents of a block
  * @words: called with each piece that could be read, no lock held
  * @marks: what it would do is to follow the words: a piece may be noted instead
+ * @gathers: it does not ask for @at, nor for references across two words: a piece
+ *	may have what several CPUs have of a per-CPU block
  * @m: marker, for its buffer and its budget
  * @from: the block that is being read
  * @at: address of the piece
@@ -235,6 +237,7 @@ struct kmt_rank {
 struct kmt_reader {
 	void (*words)(struct kmt_reader *r, unsigned int nr);
 	bool marks;
+	bool gathers;
 	struct kmt_marker *m;
 	struct kmt_object *from;
 	unsigned long at;

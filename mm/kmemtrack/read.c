@@ -150,6 +150,77 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 	return true;
 }
 
+/* Of a small per-CPU block what all CPUs have is read together. */
+static bool may_gather(const struct kmt_reader *r, const struct kmt_object *copy)
+{
+	return r->gathers && kmt_space(copy) == KMT_PERCPU && !r->m->bytes &&
+	       copy->size <= sizeof(r->m->buf) / 2 &&
+	       kmt_piece(copy->addr, copy->addr + copy->size,
+			 sizeof(r->m->buf)) == copy->size;
+}
+
+/*
+ * Reads what the CPUs behind *@cpu have of @o, as many as there is room for, if
+ * it still is the block @copy was taken of; *@cpu is the last one then. Returns
+ * how many words that were, or -1 if it is another block.
+ */
+static int gather(struct kmt_reader *r, struct kmt_object *o,
+		  const struct kmt_object *copy, int *cpu)
+{
+	const unsigned long lo = ALIGN(copy->addr, sizeof(long));
+	const unsigned long hi = ALIGN_DOWN(copy->addr + copy->size,
+					    sizeof(long));
+	const unsigned int words = lo < hi ? (hi - lo) / sizeof(long) : 0;
+	unsigned int nr = 0, faults = 0;
+	struct kmt_tree *tree;
+	unsigned long flags;
+	bool same;
+
+	if (!words) {
+		*cpu = nr_cpu_ids;
+		return 0;
+	}
+	tree = kmt_lock_object(r->m->core, o, &flags);
+	if (!tree)
+		return -1;
+	same = is_same(o, copy);
+	while (same && nr + words <= ARRAY_SIZE(r->m->buf)) {
+		*cpu = cpumask_next(*cpu, cpu_possible_mask);
+		if (*cpu >= nr_cpu_ids)
+			break;
+		if (kmt_env_read(r->m->buf + nr, kmt_env_percpu(lo, *cpu),
+				 words * sizeof(long)))
+			nr += words;
+		else
+			faults++;
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	while (faults--)
+		kmt_event(r->m->core, KMT_EV_FAULT);
+	return same ? nr : -1;
+}
+
+static void read_copies(struct kmt_reader *r, struct kmt_object *o,
+			const struct kmt_object *copy)
+{
+	int cpu = -1, nr;
+
+	while (cpu < (int)nr_cpu_ids) {
+		nr = gather(r, o, copy, &cpu);
+		if (nr < 0)
+			return;
+		/* None that a word across two pieces could begin in. */
+		r->at = 0;
+		if (nr)
+			r->words(r, nr);
+		r->m->budget -= nr;
+		if (r->marks)
+			kmt_mark_follow(r->m);
+		if (kmt_mark_relax(r->m))
+			return;
+	}
+}
+
 /**
  * kmt_read_object - hand the contents of a block to a reader
  * @r: reader; its marker's buffer holds the words of each piece
@@ -167,6 +238,8 @@ void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
 	struct kmt_range range;
 	int nr = 0;
 
+	if (may_gather(r, copy))
+		return read_copies(r, o, copy);
 	while (kmt_next_range(r->m->core, copy, &nr, &range))
 		if (!kmt_read_range(r, o, copy, range.lo, range.hi))
 			return;

@@ -282,7 +282,7 @@ static bool sum_small(struct kmt_marker *m, struct kmt_object *o)
 static noinline void sum_large(struct kmt_marker *m, struct kmt_object *o,
 			       struct kmt_tree *tree, unsigned long flags)
 {
-	struct kmt_reader r = { .words = sum_words, .m = m };
+	struct kmt_reader r = { .words = sum_words, .gathers = true, .m = m };
 	struct kmt_object copy = *o;
 
 	raw_spin_unlock_irqrestore(&tree->lock, flags);

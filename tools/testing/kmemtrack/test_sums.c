@@ -450,7 +450,7 @@ static unsigned int let_through(unsigned long cells)
 	assert_non_null(f.bits);
 	assert_int_equal(bytes & (bytes - 1), 0);
 	for (i = 0; i < suspects; i++)
-		kmt_filter_add(&f, SIM_LINEAR + i * apart, 64);
+		kmt_filter_add(&f, KMT_VIRT, SIM_LINEAR + i * apart, 64);
 	for (i = 0; i < 10000; i++) {
 		const unsigned long n = sim_random(&seed) % suspects;
 
