@@ -11,13 +11,13 @@ VERSION ?= 6.12
 help:
 	@sed -n 's/^#: //p' Makefile
 
-#: make run [ARCH=um]          the demonstration: build, boot, leak, scan, report
+#: make run [ARCH=um|BOARD=orangepi-pc]   the demonstration: build, boot, leak, scan, report
 run: packages
-	@scripts/run-demo $(ARCH)
+	@scripts/run-demo $(or $(BOARD),$(ARCH))
 
 #: make shell [ARCH=um]        the same, and then a shell in the guest
 shell: packages
-	@scripts/run-demo -s $(ARCH)
+	@scripts/run-demo -s $(or $(BOARD),$(ARCH))
 
 #: make kernel [CONFIG=name]   build/<name>, an O= directory; names: configs/*.conf
 kernel: packages
@@ -80,7 +80,7 @@ packages:
 
 #: make clean, make distclean  what was built; also the sources and BusyBox
 clean:
-	rm -rf build/arm64-* build/x86_64-* build/um-* build/kunit build/lint-* \
+	rm -rf build/arm-* build/arm64-* build/x86_64-* build/um-* build/kunit build/lint-* \
 		build/test build/demo build/run
 
 distclean: clean

@@ -276,7 +276,7 @@ static void parts(struct kunit *test)
  * For scans: addresses that no scan can see. All that handles the address
  * itself is in functions of their own, whose frames are wiped.
  */
-#define KEY		0xa5a55a5a3c3cc3c3ul
+#define KEY		(~0UL / 0xff * 0xa5)
 
 static unsigned long hidden[2];
 static struct vm_struct *area;

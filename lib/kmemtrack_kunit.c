@@ -232,7 +232,7 @@ static void references(struct kunit *test)
 	e->roots[1] = (unsigned long)middle + 32;
 	e->roots[2] = (unsigned long)last + 63;
 	e->roots[3] = (unsigned long)behind + 64;
-	e->roots[4] = (unsigned long)lost ^ 0x8000000000000000ul;
+	e->roots[4] = (unsigned long)lost ^ BIT(BITS_PER_LONG - 1);
 	mark(e);
 	KUNIT_EXPECT_TRUE(test, reached(e, whole));
 	KUNIT_EXPECT_TRUE(test, reached(e, middle));

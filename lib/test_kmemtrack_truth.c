@@ -127,7 +127,7 @@ noinline void *tk_make(const struct tk_kind *k, size_t size,
 /* Overwrites what functions that have returned left on the stack. */
 static noinline void wipe(unsigned int depth)
 {
-	unsigned long junk[1024 / sizeof(long)];
+	unsigned long junk[896 / sizeof(long)];
 
 	memset(junk, 0, sizeof(junk));
 	OPTIMIZER_HIDE_VAR(depth);
@@ -139,7 +139,7 @@ static noinline void wipe(unsigned int depth)
 
 void tk_wipe(void)
 {
-	wipe(3);
+	wipe(4);
 }
 
 static void free_object(enum tk_how how, void *p)

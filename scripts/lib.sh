@@ -30,13 +30,13 @@ one_at_a_time()
 	flock 9
 }
 
-# load_config <name>: sets arch, cross, image, version, fragments, kin.
+# load_config <name>: sets arch, cross, image, version, fragments, kin, machine.
 load_config()
 {
 	[ -f "$TOP/configs/$1.conf" ] ||
 		die "no configuration '$1'; known: $(cd "$TOP/configs" &&
 		    ls -- *.conf | sed 's/\.conf$//' | tr '\n' ' ')"
-	kin=
+	kin= machine=
 	. "$TOP/configs/$1.conf"
 	obj=$BUILD/$1
 	tree=$BUILD/linux-$version

@@ -38,6 +38,8 @@
 #include "arch/um.h"
 #elif defined(CONFIG_ARM64)
 #include "arch/arm64.h"
+#elif defined(CONFIG_ARM)
+#include "arch/arm.h"
 #elif defined(CONFIG_X86)
 #include "arch/x86.h"
 #endif

@@ -477,6 +477,7 @@ void __init kmemtrack_init(void)
 		start_early();
 		kmt_note_untracked();
 	}
+	kmt_core.skip.hi = KMT_IMAGE_END;
 	kmt_note_early_use();
 	early_grown = kmt_grown;
 	/* The array is about to go. */

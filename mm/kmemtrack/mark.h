@@ -44,8 +44,15 @@
  * everywhere. So a word that is not aligned, not even to half a word, is only a
  * reference if a block begins there; below KMT_NUMBERS_END it is none at all. Nor
  * is a per-CPU pointer that is not aligned.
+ *
+ * Of 32 bits all are numbers: on a machine of 1 GiB some 20 of those that are not
+ * aligned point into a block of 128 KiB, wherever it is. So a block must begin
+ * there, whichever half of a word it is; and not at a page: a small number beside
+ * any pointer makes one that ends in as many zeros.
  */
-#define KMT_ODD_MIN	BIT(4 * sizeof(long))
+#define KMT_ODD_MIN	(sizeof(long) == 8 ? BIT(4 * sizeof(long)) : ~0UL)
+#define KMT_ODD_HALVES	(sizeof(long) == 8)
+#define KMT_ODD_PAGES	(sizeof(long) == 8)
 
 /* How far references in excess are passed on. */
 #define KMT_ALIAS_HOPS	4

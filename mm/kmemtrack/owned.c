@@ -10,6 +10,7 @@
  * here.
  */
 #include <linux/bitops.h>
+#include <linux/kmemtrack.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/sched/signal.h>
@@ -204,7 +205,13 @@ static void note_stacks(void)
 
 		if (idle_task(cpu))
 			note_stack(idle_task(cpu));
-		if (!kmt_irq_stack_is_root() && kmt_irq_stack(cpu, &lo, &hi))
+		if (!kmt_irq_stack(cpu, &lo, &hi))
+			continue;
+		if (KMT_IRQ_STACK_ENDS)
+			kmt_set_min(&kmt_core, KMT_VIRT, lo, KMT_MIN_GREY);
+		if (!kmt_irq_stack_is_root() && KMT_IRQ_STACK_ENDS)
+			kmemtrack_stack((void *)lo);
+		else if (!kmt_irq_stack_is_root())
 			kmt_not_a_block(lo);
 	}
 	while ((task = kmt_next_task(&nr))) {

@@ -100,6 +100,13 @@ static bool has_bit(const struct kmt_filter *f, unsigned long place)
 	return f->bits[bit / KMT_BITS_PER_LONG] >> bit % KMT_BITS_PER_LONG & 1;
 }
 
+static bool passes(const struct kmt_filter *f, unsigned long word)
+{
+	return kmt_in(&f->hull, word) &&
+	       (!f->bits || has_bit(f, word / KMT_GRAIN) ||
+		has_bit(f, word / PAGE_SIZE));
+}
+
 /**
  * kmt_sift_try - follow a word if it may refer to a suspect
  * @m: marker with a filter
@@ -109,13 +116,8 @@ static bool has_bit(const struct kmt_filter *f, unsigned long place)
  */
 void kmt_sift_try(struct kmt_marker *m, unsigned long word)
 {
-	const struct kmt_filter *f = m->filter;
-
 	word = kmt_untag(word);
-	if (!kmt_in(&f->hull, word))
-		return;
-	if (f->bits && !has_bit(f, word / KMT_GRAIN) &&
-	    !has_bit(f, word / PAGE_SIZE))
+	if (!passes(m->filter, word))
 		return;
 	if (m->summing)
 		m->found = true;
@@ -272,11 +274,13 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 	for (shift = 8; shift < KMT_BITS_PER_LONG; shift += 8) {
 		unsigned long word = kmt_untag(straddle(a, b, shift));
 
-		if (likely(!kmt_in(&hull, word)) || word % KMT_ODD_ALIGN)
+		if (likely(!kmt_in(&hull, word)) || word % KMT_ODD_ALIGN ||
+		    (!KMT_ODD_PAGES && !(word % PAGE_SIZE)))
 			continue;
 		/* While words are summed up the lock of a tree may be held. */
-		if (word >= KMT_ODD_MIN || shift == KMT_BITS_PER_LONG / 2 ||
-		    m->summing || is_start(m->core, word))
+		if (word >= KMT_ODD_MIN || m->summing ||
+		    (KMT_ODD_HALVES && shift == KMT_BITS_PER_LONG / 2) ||
+		    (passes(m->filter, word) && is_start(m->core, word)))
 			kmt_sift_try(m, word);
 	}
 }

@@ -7,6 +7,7 @@
 
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <asm/sections.h>
 
 /* Two words that lie side by side. */
 #ifndef kmt_env_two
@@ -64,6 +65,16 @@ static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 #endif
 
 /*
+ * One past the part of the image, from _text on, in which no block ever is. Where
+ * the image is in the linear map its init memory is freed, and has blocks then.
+ */
+#ifndef KMT_IMAGE_END
+#define KMT_IMAGE_END							\
+	((unsigned long)(lm_alias(_text) == (void *)_text ?		\
+			 __init_begin : _end))
+#endif
+
+/*
  * KMT_FRAME_RECORDS: functions leave frame records on the stack as trace.h
  * wants them, and kmt_last_record() is the address of the last one of the
  * current task. Without them traces are unwound, each time.
@@ -79,14 +90,10 @@ static inline unsigned long kmt_last_record(void)
 
 /* Stack pointer of a task that does not run; 0 if it cannot be told. */
 #ifndef kmt_saved_sp
-#ifdef CONFIG_ARM
-#define kmt_saved_sp(task)	thread_saved_sp(task)
-#else
 static inline unsigned long kmt_saved_sp(struct task_struct *task)
 {
 	return 0;
 }
-#endif
 #endif
 
 /*
@@ -100,6 +107,11 @@ static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 	*hi = 0;
 	return false;
 }
+#endif
+
+/* Set if nothing refers to that stack but by one past its end. */
+#ifndef KMT_IRQ_STACK_ENDS
+#define KMT_IRQ_STACK_ENDS	0
 #endif
 
 /* The memory that is that stack, wherever it is mapped to. */

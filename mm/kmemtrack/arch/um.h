@@ -63,6 +63,9 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 
 #define KMT_READS_WORDS
 
+/* Init memory is not freed. */
+#define KMT_IMAGE_END		((unsigned long)_end)
+
 /* Kernel addresses begin right behind those of a program's image. */
 #define KMT_NUMBERS_END		BIT(16)
 

@@ -24,7 +24,7 @@ static void words_across(unsigned long at,
 	for (shift = 8; shift < 64; shift += 8) {
 		unsigned long word = kmt_untag(word_across(at, shift));
 
-		if (word % 4 == 0 && word >> 32)
+		if (word % 4 == 0 && word >> 4 * sizeof(long))
 			fn(arg, word);
 	}
 }

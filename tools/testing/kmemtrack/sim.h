@@ -20,20 +20,28 @@
 #define SIM_PAGE	4096ul
 
 /* Segments. The linear map is cut into regions of 64 KiB by the tracker. */
+#ifdef __LP64__
 #define SIM_LINEAR	0xffff000000000000ul
-#define SIM_LINEAR_LEN	(4ul << 20)
 #define SIM_VMALLOC	0xffff800010000000ul
-#define SIM_VMALLOC_LEN	(1ul << 20)
 #define SIM_IMAGE	0xffff800008000000ul
+#define SIM_PERCPU_FAR	0x0000600000000000ul
+#define SIM_COPIES	0xffff900000000000ul
+#else
+#define SIM_LINEAR	0xc0000000ul
+#define SIM_VMALLOC	0xf0800000ul
+#define SIM_IMAGE	0xbf000000ul
+#define SIM_PERCPU_FAR	0x60000000ul
+#define SIM_COPIES	0xe0000000ul
+#endif
+#define SIM_LINEAR_LEN	(4ul << 20)
+#define SIM_VMALLOC_LEN	(1ul << 20)
 #define SIM_IMAGE_LEN	(1ul << 16)
 /*
  * Per-CPU pointers: of the first chunk they are small numbers, as on x86-64.
  * Copies of the CPUs: in a row, whichever chunk it is.
  */
-#define SIM_PERCPU	0x0000000000020000ul
-#define SIM_PERCPU_FAR	0x0000600000000000ul
+#define SIM_PERCPU	0x00020000ul
 #define SIM_PERCPU_LEN	(1ul << 16)
-#define SIM_COPIES	0xffff900000000000ul
 /* Physical memory: the linear map. */
 #define SIM_PHYS	0x0000000040000000ul
 
@@ -199,10 +207,10 @@ unsigned long check_core(struct sim *s);
 /* A random number generator that is the same everywhere. */
 static inline u64 sim_random(u64 *state)
 {
-	u64 z = (*state += 0x9e3779b97f4a7c15ul);
+	u64 z = (*state += 0x9e3779b97f4a7c15ull);
 
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ul;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebul;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
 	return z ^ (z >> 31);
 }
 

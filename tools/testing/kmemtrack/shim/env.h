@@ -36,7 +36,7 @@ typedef unsigned int gfp_t;
 #define prefetch(p)	__builtin_prefetch(p)
 
 #define BIT(n)	(1UL << (n))
-#define BITS_PER_LONG	64
+#define BITS_PER_LONG	__LONG_WIDTH__
 #define kmt_env_folded()	true
 
 #define GFP_KERNEL	0x1u
@@ -91,7 +91,7 @@ void AnnotateIgnoreReadsEnd(const char *file, int line);
 #define max_t(t, a, b)	max((t)(a), (t)(b))
 #define ALIGN(x, a)	(((x) + ((a) - 1)) & ~((unsigned long)(a) - 1))
 #define ALIGN_DOWN(x, a) ((x) & ~((unsigned long)(a) - 1))
-#define ilog2(n)	(63 - __builtin_clzl(n))
+#define ilog2(n)	((int)BITS_PER_LONG - 1 - __builtin_clzl(n))
 #define min3(a, b, c)	min(min(a, b), c)
 #define roundup_pow_of_two(n) ((n) < 2 ? 1ul : 1ul << (ilog2((n) - 1) + 1))
 
