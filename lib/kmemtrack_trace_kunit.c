@@ -8,6 +8,7 @@
 #include <linux/hrtimer.h>
 #include <linux/interrupt.h>
 #include <linux/kallsyms.h>
+#include <linux/kprobes.h>
 #include <linux/prandom.h>
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
@@ -15,6 +16,7 @@
 
 #include "../mm/kmemtrack/compat.h"
 #include "../mm/kmemtrack/glue.h"
+#include "../mm/kmemtrack/recent.h"
 
 #define ROUNDS		3000
 #define MAX_FRAMES	64
@@ -231,8 +233,10 @@ static void few_unknown(struct kunit *test, gfp_t gfp,
 	long before = unknown_traces();
 	unsigned int i;
 
-	if (!KMT_FRAME_RECORDS)
-		kunit_skip(test, "no frame records: all traces are unwound");
+	if (!KMT_TRACES_KNOWN)
+		kunit_skip(test, "all traces are unwound");
+	if (!kmt_true_returns())
+		kunit_skip(test, "a tracer has replaced return addresses");
 	for (i = 0; i < ROUNDS; i++) {
 		go(way);
 		kfree(way->p);
@@ -250,21 +254,66 @@ static void task_traces(struct kunit *test)
 	same_traces(test, 1, GFP_KERNEL, walk);
 	walked = atomic_long_read(&kmt_walked) - walked;
 	unwound = atomic_long_read(&kmt_unwound) - unwound;
-	if (!KMT_FRAME_RECORDS)
+	if (!KMT_TRACES_KNOWN)
 		KUNIT_EXPECT_EQ(test, walked, 0);
 	else if (kmt_true_returns())
 		KUNIT_EXPECT_GT(test, walked, 10 * unwound);
 }
 
+/* By steps it is not asked in interrupts, either: their traces end early. */
+static void interrupt_traces(struct kunit *test, u64 seed,
+			     void (*go)(struct way *way))
+{
+	long unwound = atomic_long_read(&kmt_unwound);
+
+	same_traces(test, seed, GFP_ATOMIC, go);
+	unwound = atomic_long_read(&kmt_unwound) - unwound;
+	if (KMT_STEPS && kmt_true_returns())
+		KUNIT_EXPECT_LT(test, unwound, ROUNDS / 10);
+}
+
 static void hardirq_traces(struct kunit *test)
 {
-	same_traces(test, 2, GFP_ATOMIC, run_in_hard_interrupt);
+	interrupt_traces(test, 2, run_in_hard_interrupt);
 }
 
 static void softirq_traces(struct kunit *test)
 {
-	same_traces(test, 3, GFP_ATOMIC, run_tasklet_both_ways);
+	interrupt_traces(test, 3, run_tasklet_both_ways);
 }
+
+#ifdef CONFIG_KRETPROBES
+static struct kretprobe probe;
+static bool probing;
+
+/* Each turn to the left returns to the probe: the unwinder knows where to then. */
+static void probed_traces(struct kunit *test)
+{
+	probe = (struct kretprobe){
+		.kp.addr = (kprobe_opcode_t *)turn_left, .maxactive = 64,
+	};
+	KUNIT_ASSERT_EQ(test, register_kretprobe(&probe), 0);
+	probing = true;
+	same_traces(test, 4, GFP_KERNEL, walk);
+	KUNIT_EXPECT_EQ(test, probe.nmissed, 0);
+}
+
+static void stop_probing(void)
+{
+	if (probing)
+		unregister_kretprobe(&probe);
+	probing = false;
+}
+#else
+static void probed_traces(struct kunit *test)
+{
+	kunit_skip(test, "no kretprobes");
+}
+
+static void stop_probing(void)
+{
+}
+#endif
 
 static void recognised(struct kunit *test)
 {
@@ -283,18 +332,25 @@ static int traces_init(struct kunit *test)
 	return 0;
 }
 
+static void traces_exit(struct kunit *test)
+{
+	stop_probing();
+}
+
 static struct kunit_case traces_cases[] = {
 	KUNIT_CASE_SLOW(task_traces),
 	KUNIT_CASE(recognised),
 	KUNIT_CASE_SLOW(hardirq_traces),
 	KUNIT_CASE_SLOW(softirq_traces),
 	KUNIT_CASE_SLOW(recognised_in_softirq),
+	KUNIT_CASE_SLOW(probed_traces),
 	{}
 };
 
 static struct kunit_suite traces_suite = {
 	.name = "kmemtrack_traces",
 	.init = traces_init,
+	.exit = traces_exit,
 	.test_cases = traces_cases,
 };
 

@@ -16,10 +16,22 @@
 /* Two references: the one of the area itself, and one that somebody keeps. */
 #define KMT_VMALLOC_REFS	2
 
-/* Of the hook that this is part of, like _RET_IP_. */
+/*
+ * Of the hook that this is part of, like _RET_IP_. A walk by steps begins right
+ * above it, which is not where the caller's frame is if the compiler has aligned
+ * the hook's own: such a trace is unwound. The compiler knows.
+ */
 static __always_inline unsigned long frame_record(void)
 {
-	return (unsigned long)__builtin_frame_address(0);
+	unsigned long fp = (unsigned long)__builtin_frame_address(0);
+
+/* Sparse does not know it. */
+#if KMT_STEPS && !defined(__CHECKER__)
+	if (unlikely((unsigned long)__builtin_dwarf_cfa() !=
+		     fp + sizeof(struct kmt_record)))
+		return 0;
+#endif
+	return fp;
 }
 
 static __always_inline bool simply_on(void)

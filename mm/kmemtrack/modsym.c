@@ -30,6 +30,7 @@
 #include <linux/mutex.h>
 #include <linux/notifier.h>
 #include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
@@ -38,6 +39,7 @@
 
 #include "compat.h"
 #include "glue.h"
+#include "step.h"
 
 #define KMT_GONE_BITS	7
 
@@ -419,6 +421,11 @@ static int module_event(struct notifier_block *nb, unsigned long event,
 
 	if (event != MODULE_STATE_LIVE && event != MODULE_STATE_GOING)
 		return NOTIFY_DONE;
+	/* Whoever saw the module live has kept its steps by then. */
+	if (KMT_STEPS && event == MODULE_STATE_GOING) {
+		synchronize_rcu();
+		kmt_steps_forget();
+	}
 	init = was_initialising(data);
 	if (event == MODULE_STATE_GOING ? was_traced(data) : init)
 		replace_traces(data, event == MODULE_STATE_LIVE);

@@ -11,8 +11,25 @@
 #include <linux/sched/task_stack.h>
 
 #include "core.h"
-#include "trace.h"
+#include "step.h"
 
+/* Whether traces are recognised, so that CPUs have tables of them. */
+#define KMT_TRACES_KNOWN	(KMT_FRAME_RECORDS || KMT_STEPS)
+
+#if KMT_STEPS
+/**
+ * struct kmt_trace_set - a trace that was seen
+ * @handle: what it is known as; 0 if there is none
+ * @walk: what a walk found
+ */
+struct kmt_trace_set {
+	u32 handle;
+	struct kmt_walk walk;
+};
+
+#define KMT_TRACE_ORDER		get_order(SZ_64K)
+#define KMT_TRACE_SETS		(SZ_64K / sizeof(struct kmt_trace_set))
+#else
 /* Traces that share a place, and places: a power of two. */
 #define KMT_WAYS		3
 #define KMT_TRACE_SETS		64
@@ -31,6 +48,7 @@ struct kmt_trace_set {
 					     sizeof(struct kmt_trace))];
 	};
 };
+#endif
 
 /**
  * struct kmt_name - the name of a task
@@ -59,6 +77,10 @@ DECLARE_PER_CPU(struct kmt_recent, kmt_recent);
 /* No name is known. */
 #define KMT_COMM_NONE	0
 
+#if KMT_STEPS
+bool kmt_find_trace(struct kmt_trace_set *sets, unsigned long stack,
+		    unsigned long fp, u32 *handle);
+#else
 /*
  * The record after the one at @fp, of a stack that is there; false if that one
  * is the last: a trace so short has no place in the table.
@@ -119,6 +141,7 @@ static __always_inline bool kmt_find_trace(struct kmt_trace_set *sets,
 	       likely(kmt_recognise(&set->way[1], stack, fp, handle)) ||
 	       kmt_recognise(&set->way[2], stack, fp, handle);
 }
+#endif
 
 static __always_inline bool kmt_same_name(const struct kmt_name *a,
 					  const struct kmt_name *b)
@@ -131,7 +154,13 @@ static __always_inline struct kmt_name kmt_task_name(void)
 {
 	struct kmt_name name;
 
+#if KMT_STEPS
+	/* GCC aligns the stack for a copy of 16 bytes: see frame_record(). */
+	memcpy(&name.w[0], current->comm, sizeof(u64));
+	memcpy(&name.w[1], current->comm + sizeof(u64), sizeof(u64));
+#else
 	memcpy(&name, current->comm, sizeof(name));
+#endif
 	return name;
 }
 

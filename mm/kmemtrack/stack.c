@@ -4,8 +4,8 @@
  *
  * The kernel's unwinder and its stack depot take more time than all the rest
  * of an allocation. Each CPU keeps the traces that it saw last, to recognise
- * them as trace.h says; others are read from the stack where that is safe to
- * do, and the unwinder is asked for what remains.
+ * them as trace.h or step.h say; others are read from the stack where that is
+ * safe to do, and the unwinder is asked for what remains.
  *
  * A table is used by its own CPU, with interrupts off.
  */
@@ -63,8 +63,82 @@ static u32 find_trace(unsigned long fp)
 	return handle;
 }
 
+#if KMT_STEPS
+/* Walks a trace on @stack, with interrupts off. */
+static bool walk_steps(struct kmt_walk *walk, unsigned long stack,
+		       unsigned long fp)
+{
+	unsigned long task = (unsigned long)task_stack_page(current);
+	struct kmt_span on = { stack, stack + THREAD_SIZE };
+	struct kmt_span below = { task, task };
+
+	/* That of interrupts was switched to from the task's. */
+	if (stack != task)
+		below.hi += THREAD_SIZE;
+	return kmt_step_walk(walk, on, below, fp);
+}
+
+static struct kmt_trace_set *place_of(struct kmt_trace_set *sets,
+				      const struct kmt_walk *walk)
+{
+	return &sets[reciprocal_scale(walk->hash, KMT_TRACE_SETS)];
+}
+
+/* As in recent.h for frame records. */
+bool kmt_find_trace(struct kmt_trace_set *sets, unsigned long stack,
+		    unsigned long fp, u32 *handle)
+{
+	struct kmt_walk walk __uninitialized;
+	const struct kmt_trace_set *set;
+	unsigned int i;
+
+	if (unlikely(!sets) || !walk_steps(&walk, stack, fp))
+		return false;
+	set = place_of(sets, &walk);
+	if (set->walk.hash != walk.hash || set->walk.nr != walk.nr)
+		return false;
+	for (i = 0; i < walk.nr; i++)
+		if (set->walk.pc[i] != walk.pc[i])
+			return false;
+	*handle = set->handle;
+	return true;
+}
+
 /* Keeps a trace for the next time. */
-static void learn_trace(unsigned long fp, unsigned int nr, u32 handle)
+static void learn_trace(unsigned long fp, const struct kmt_walk *walk,
+			u32 handle)
+{
+	struct kmt_trace_set *sets, *set;
+	unsigned long flags;
+
+	local_irq_save(flags);
+	sets = __this_cpu_read(kmt_recent.sets);
+	if (sets) {
+		set = place_of(sets, walk);
+		set->handle = handle;
+		set->walk.hash = walk->hash;
+		set->walk.nr = walk->nr;
+		memcpy(set->walk.pc, walk->pc, walk->nr * sizeof(*walk->pc));
+	}
+	local_irq_restore(flags);
+}
+
+/* Walks the current trace. False where only the unwinder can tell it. */
+static bool walk_stack(struct kmt_walk *walk, unsigned long fp)
+{
+	unsigned long stack, flags;
+	bool ret;
+
+	local_irq_save(flags);
+	stack = stack_of(fp);
+	ret = stack && walk_steps(walk, stack, fp);
+	local_irq_restore(flags);
+	return ret;
+}
+#else
+/* Keeps a trace for the next time. */
+static void learn_trace(unsigned long fp, const struct kmt_walk *walk,
+			u32 handle)
 {
 	const long walked = atomic_long_read(&kmt_walked);
 	struct kmt_record second;
@@ -84,7 +158,7 @@ static void learn_trace(unsigned long fp, unsigned int nr, u32 handle)
 		if (set->way[0].at)
 			kmt_trace_copy(&set->way[1 + (walked & 1)],
 				       &set->way[0]);
-		kmt_trace_learn(&set->way[0], stack, fp, nr, handle);
+		kmt_trace_learn(&set->way[0], stack, fp, walk->nr, handle);
 	}
 	local_irq_restore(flags);
 }
@@ -103,6 +177,7 @@ static bool walk_stack(struct kmt_walk *walk, unsigned long fp)
 			      kmt_last_record(), fp,
 			      CONFIG_KMEMTRACK_STACK_DEPTH);
 }
+#endif
 
 /* Asks the kernel's unwinder. Of what cannot be learned @walk has no frames. */
 static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
@@ -171,7 +246,7 @@ u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp)
 	if (unlikely(!handle))
 		atomic_long_inc(&kmt_lost_traces);
 	else if (walk.nr)
-		learn_trace(fp, walk.nr, handle);
+		learn_trace(fp, &walk, handle);
 	return handle;
 }
 
@@ -195,7 +270,7 @@ u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
 
 /*
  * What a CPU that comes up, or is, remembers. Without memory for a table, or
- * frame records, all traces of the CPU are the unwinder's.
+ * where traces are not recognised, all traces of the CPU are new.
  */
 static int give_table(unsigned int cpu)
 {
@@ -205,7 +280,7 @@ static int give_table(unsigned int cpu)
 	if (!wanted)
 		return 0;
 	kmt_remember_cells(cpu);
-	if (KMT_FRAME_RECORDS && !*sets)
+	if (KMT_TRACES_KNOWN && !*sets)
 		WRITE_ONCE(*sets, kmt_own_alloc(gfp, KMT_TRACE_ORDER));
 	return 0;
 }

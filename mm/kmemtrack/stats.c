@@ -4,6 +4,7 @@
  * be added.
  */
 #include "glue.h"
+#include "recent.h"
 
 static const char * const event_names[KMT_NR_EVENTS] = {
 	[KMT_EV_LOST_NOMEM]	= "lost_no_memory",
@@ -47,6 +48,7 @@ static void show_pool(struct seq_file *seq)
 	show(seq, "shards", kmt_core.last_shard + 1UL);
 	show(seq, "shard_bytes",
 	     (kmt_core.last_shard + 1UL) * sizeof(struct kmt_tree));
+	show(seq, "traces_recognised", KMT_TRACES_KNOWN);
 	show(seq, "traces_walked", atomic_long_read(&kmt_walked));
 	show(seq, "traces_unwound", atomic_long_read(&kmt_unwound));
 }

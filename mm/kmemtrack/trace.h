@@ -99,12 +99,14 @@ static __always_inline bool kmt_trace_is(const struct kmt_trace *trace,
 }
 
 /**
- * struct kmt_walk - what a walk over the records of a stack found
+ * struct kmt_walk - what a walk over the frames of a stack found
  * @nr: how many there are
+ * @hash: of @pc, from kmt_step_walk()
  * @pc: of each where its function returns to
  */
 struct kmt_walk {
 	unsigned int nr;
+	u32 hash;
 	unsigned long pc[CONFIG_KMEMTRACK_STACK_DEPTH];
 };
 

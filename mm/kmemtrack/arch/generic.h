@@ -77,7 +77,9 @@ static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 /*
  * KMT_FRAME_RECORDS: functions leave frame records on the stack as trace.h
  * wants them, and kmt_last_record() is the address of the last one of the
- * current task. Without them traces are unwound, each time.
+ * current task. KMT_STEPS: there are none, but the unwinder has tables that
+ * kmt_arch_step() can read, see step.h. Without both traces are unwound, each
+ * time.
  */
 #ifndef KMT_FRAME_RECORDS
 #define KMT_FRAME_RECORDS	0
@@ -86,6 +88,10 @@ static inline unsigned long kmt_last_record(void)
 {
 	return 0;
 }
+#endif
+
+#ifndef KMT_STEPS
+#define KMT_STEPS	0
 #endif
 
 /* Stack pointer of a task that does not run; 0 if it cannot be told. */

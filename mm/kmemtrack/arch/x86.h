@@ -65,6 +65,19 @@ static inline unsigned long kmt_last_record(void)
 #define kmt_last_record	kmt_last_record
 #endif
 
+#if defined(CONFIG_X86_64) && defined(CONFIG_UNWINDER_ORC)
+#include <asm/orc_types.h>
+
+/* Not with the tables of old kernels, which do not say where a stack ends. */
+#ifdef ORC_TYPE_END_OF_STACK
+#define KMT_STEPS	1
+
+extern int __start_orc_unwind_ip[];
+extern int __stop_orc_unwind_ip[];
+extern struct orc_entry __start_orc_unwind[];
+#endif
+#endif
+
 #define kmt_saved_sp(task)	((task)->thread.sp)
 
 #ifdef CONFIG_X86_64

@@ -79,6 +79,10 @@ void AnnotateIgnoreReadsEnd(const char *file, int line);
 #define container_of(ptr, type, member) \
 	((type *)((char *)(ptr) - offsetof(type, member)))
 
+#define GOLDEN_RATIO_32	0x61C88647
+#define GOLDEN_RATIO_64	0x61C8864680B583EBull
+#define preempt_disable()
+#define preempt_enable()
 #define U32_MAX		((u32)~0U)
 #define S32_MAX		((s32)(U32_MAX >> 1))
 #define swap(a, b)	\
@@ -95,6 +99,7 @@ void AnnotateIgnoreReadsEnd(const char *file, int line);
 #define min3(a, b, c)	min(min(a, b), c)
 #define roundup_pow_of_two(n) ((n) < 2 ? 1ul : 1ul << (ilog2((n) - 1) + 1))
 
+#define READ_ONCE_NOCHECK(x)	READ_ONCE(x)
 #define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define WRITE_ONCE(x, v)	__atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
 #define smp_load_acquire(p)	__atomic_load_n((p), __ATOMIC_ACQUIRE)

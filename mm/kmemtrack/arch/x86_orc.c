@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * x86-64: the tables of the ORC unwinder, read for step.h.
+ */
+#include <linux/ftrace.h>
+#include <linux/module.h>
+#include <linux/rethook.h>
+#include <linux/stacktrace.h>
+
+#include "../step.h"
+
+#if KMT_STEPS
+/* The last entry that begins at @ip or below it; NULL if there are none. */
+static const struct orc_entry *search(const int *ips,
+				      const struct orc_entry *orcs,
+				      unsigned int nr, unsigned long ip)
+{
+	unsigned int lo = 0, hi = nr;
+
+	while (hi - lo > 1) {
+		unsigned int mid = lo + (hi - lo) / 2;
+
+		if ((unsigned long)&ips[mid] + ips[mid] <= ip)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return nr ? &orcs[lo] : NULL;
+}
+
+/*
+ * A module that goes may still run code when kmt_steps_forget() is called, and
+ * __init text is freed without a word: steps in them are not kept.
+ */
+static const struct orc_entry *search_module(unsigned long pc, bool *keep)
+{
+#ifdef CONFIG_MODULES
+	struct module *mod = __module_text_address(pc);
+
+	if (mod && within_module(pc - 1, mod) && mod->arch.orc_unwind &&
+	    mod->arch.orc_unwind_ip) {
+		*keep = READ_ONCE(mod->state) != MODULE_STATE_GOING &&
+			!within_module_init(pc, mod);
+		return search(mod->arch.orc_unwind_ip, mod->arch.orc_unwind,
+			      mod->arch.num_orcs, pc - 1);
+	}
+#endif
+	return NULL;
+}
+
+/* Whether @pc is what a tracer puts in place of a return address. */
+static bool is_tracer(unsigned long pc)
+{
+#ifdef CONFIG_FUNCTION_GRAPH_TRACER
+	if (pc == (unsigned long)return_to_handler)
+		return true;
+#endif
+#ifdef CONFIG_RETHOOK
+	if (is_rethook_trampoline(pc))
+		return true;
+#endif
+	return false;
+}
+
+/* Whether the stack depot cuts a trace behind @pc, where an interrupt came in. */
+static bool is_cut(unsigned long pc)
+{
+	unsigned long trace[2] = { pc, 0 };
+
+	return filter_irq_stacks(trace, 2) == 1;
+}
+
+static u8 kind_of(const struct orc_entry *orc)
+{
+	switch (orc->type) {
+	case ORC_TYPE_END_OF_STACK:
+		return KMT_STEP_END;
+	case ORC_TYPE_REGS:
+		return orc->sp_reg == ORC_REG_SP ? KMT_STEP_REGS :
+						   KMT_STEP_UNKNOWN;
+	case ORC_TYPE_CALL:
+		if (orc->signal)
+			break;
+		switch (orc->sp_reg) {
+		case ORC_REG_SP:
+			return KMT_STEP_SP;
+		case ORC_REG_BP:
+			return KMT_STEP_BP;
+		case ORC_REG_BP_INDIRECT:
+			return KMT_STEP_ALIGNED;
+		case ORC_REG_SP_INDIRECT:
+			return KMT_STEP_SWITCH;
+		}
+	}
+	return KMT_STEP_UNKNOWN;
+}
+
+static u8 read_entry(const struct orc_entry *orc, struct kmt_step *step)
+{
+	int up = orc->sp_offset, bp = 0;
+	u8 kind = kind_of(orc);
+
+	if (kind == KMT_STEP_UNKNOWN || kind == KMT_STEP_END)
+		return kind;
+	if (kind == KMT_STEP_ALIGNED)
+		up = -up;
+	if (up < 0 || up % (int)sizeof(long))
+		return KMT_STEP_UNKNOWN;
+	step->up = up / sizeof(long);
+	if (kind == KMT_STEP_ALIGNED)
+		return orc->bp_reg == ORC_REG_BP && !orc->bp_offset ?
+			kind : KMT_STEP_UNKNOWN;
+	if (kind == KMT_STEP_REGS)
+		return kind;
+	if (orc->bp_reg == ORC_REG_PREV_SP)
+		bp = -orc->bp_offset;
+	else if (orc->bp_reg != ORC_REG_UNDEFINED)
+		return KMT_STEP_UNKNOWN;
+	/* Both words lie between the two stack pointers. */
+	if (!up || bp < 0 || bp % (int)sizeof(long) || bp > up ||
+	    bp / (int)sizeof(long) > U8_MAX)
+		return KMT_STEP_UNKNOWN;
+	step->bp = bp / sizeof(long);
+	return kind;
+}
+
+bool kmt_arch_step(unsigned long pc, struct kmt_step *step)
+{
+	const struct orc_entry *orc;
+	bool keep = true;
+
+	if (is_tracer(pc))
+		return true;
+	/* Of the call instruction, as the unwinder does. */
+	if (core_kernel_text(pc) && core_kernel_text(pc - 1))
+		orc = search(__start_orc_unwind_ip, __start_orc_unwind,
+			     __stop_orc_unwind_ip - __start_orc_unwind_ip,
+			     pc - 1);
+	else
+		orc = search_module(pc, &keep);
+	if (!orc)
+		return false;
+	step->kind = is_cut(pc) ? KMT_STEP_END : read_entry(orc, step);
+	return keep;
+}
+
+bool kmt_arch_user_regs(unsigned long addr)
+{
+	struct pt_regs *regs = task_pt_regs(current);
+
+	return addr == (unsigned long)regs && user_mode(regs) &&
+	       regs->ip < TASK_SIZE_MAX;
+}
+#endif

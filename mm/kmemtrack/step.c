@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Backtraces walked by steps: see step.h.
+ */
+#include "step.h"
+
+#define KMT_STEP_BITS	13
+
+/*
+ * Steps that were looked up, of all CPUs. Each is one word: whoever reads it
+ * without a lock has all of it or another one.
+ */
+static struct kmt_step steps[1 << KMT_STEP_BITS];
+
+static_assert(sizeof(struct kmt_step) == sizeof(u64));
+
+static __always_inline struct kmt_step *place_of(unsigned long pc)
+{
+	return &steps[(u32)pc * GOLDEN_RATIO_32 >> (32 - KMT_STEP_BITS)];
+}
+
+static __always_inline bool is_step_of(struct kmt_step step, unsigned long pc)
+{
+	return (unsigned long)(int)step.pc == pc;
+}
+
+static noinline struct kmt_step look_up(unsigned long pc)
+{
+	struct kmt_step step = { .pc = pc, .kind = KMT_STEP_UNKNOWN };
+
+	if (!is_step_of(step, pc))
+		return step;
+	/* Who forgets steps waits for whoever is in here. */
+	preempt_disable();
+	if (kmt_arch_step(pc, &step))
+		WRITE_ONCE(place_of(pc)->word, step.word);
+	preempt_enable();
+	return step;
+}
+
+static __always_inline struct kmt_step step_of(unsigned long pc)
+{
+	struct kmt_step step = { .word = READ_ONCE(place_of(pc)->word) };
+
+	return likely(is_step_of(step, pc)) ? step : look_up(pc);
+}
+
+static __always_inline unsigned long word_at(unsigned long addr)
+{
+	return READ_ONCE_NOCHECK(*(unsigned long *)addr);
+}
+
+/* The stack pointer @up above @base, if that is on the stack; else 0. */
+static unsigned long above(const struct kmt_span *on, unsigned long base,
+			   unsigned long up)
+{
+	unsigned long room = on->hi - on->lo, at = base - on->lo;
+
+	return at % sizeof(long) || at > room || up > room - at ? 0 : base + up;
+}
+
+static bool is_end(struct kmt_step step, unsigned long sp)
+{
+	return step.kind == KMT_STEP_END ||
+	       (step.kind == KMT_STEP_REGS &&
+		kmt_arch_user_regs(sp + step.up * sizeof(long)));
+}
+
+/* The caller's stack pointer where it is no fixed distance from @sp; 0: unknown. */
+static __always_inline unsigned long
+sp_of_caller(struct kmt_step step, struct kmt_span *on, struct kmt_span *below,
+	     unsigned long sp, unsigned long *bp)
+{
+	const unsigned long up = step.up * sizeof(long);
+	unsigned long next = 0;
+
+	switch (step.kind) {
+	case KMT_STEP_BP:
+		next = above(on, *bp, up);
+		break;
+	case KMT_STEP_ALIGNED:
+		if (!above(on, *bp, sizeof(long)) || *bp - on->lo < up)
+			return 0;
+		next = above(on, word_at(*bp - up), 0);
+		*bp = word_at(*bp);
+		break;
+	case KMT_STEP_SWITCH:
+		if (on->hi - sp < sizeof(long))
+			return 0;
+		*on = *below;
+		below->hi = below->lo;
+		return above(on, word_at(sp), up);
+	}
+	/* As the unwinder has it: a walk that turned has no end. */
+	return next > sp ? next : 0;
+}
+
+bool kmt_step_walk(struct kmt_walk *walk, struct kmt_span on,
+		   struct kmt_span below, unsigned long fp)
+{
+	unsigned long sp = above(&on, fp, 2 * sizeof(long)), pc, bp;
+	u64 hash = 0;
+	unsigned int nr = 0;
+
+	walk->nr = 0;
+	if (unlikely(!sp))
+		return false;
+	kmt_env_two((const void *)fp, &bp, &pc);
+	for (;;) {
+		struct kmt_step step;
+
+		walk->pc[nr++] = pc;
+		hash = (hash ^ pc) * GOLDEN_RATIO_64;
+		if (nr == CONFIG_KMEMTRACK_STACK_DEPTH)
+			break;
+		step = step_of(pc);
+		if (likely(step.kind == KMT_STEP_SP)) {
+			const unsigned long up = step.up * sizeof(long);
+
+			sp = likely(up <= on.hi - sp) ? sp + up : 0;
+		} else {
+			if (is_end(step, sp))
+				break;
+			sp = sp_of_caller(step, &on, &below, sp, &bp);
+		}
+		if (unlikely(!sp))
+			return false;
+		pc = word_at(sp - sizeof(long));
+		if (step.bp)
+			bp = word_at(sp - step.bp * sizeof(long));
+	}
+	walk->nr = nr;
+	walk->hash = hash >> 32;
+	return true;
+}
+
+void kmt_steps_forget(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(steps); i++)
+		WRITE_ONCE(steps[i].word, 0);
+}

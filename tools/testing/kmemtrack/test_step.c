@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Traces walked by steps, against stacks that are built call by call, and
+ * against an unwinder that looks each step up anew.
+ */
+#include "sim.h"
+#include "step.h"
+
+#define DEPTH	CONFIG_KMEMTRACK_STACK_DEPTH
+#define WORDS	1024
+#define W	sizeof(long)
+#define BASE	0xffffffff81000000UL
+
+/* More functions than steps are kept: many share a place. */
+#define RULES	20000
+
+/* What the tables say of a function that calls another. */
+struct rule {
+	enum kmt_step_kind kind;
+	unsigned int up;
+	unsigned int bp;
+	bool passing;
+};
+
+static struct rule rules[RULES];
+static unsigned long looked_up;
+static unsigned long user_regs;
+
+/* Code that is not where a step's half of an address can tell. */
+static unsigned long far_pc;
+
+/* The stacks of a task and of interrupts, and a trace on them. */
+struct stacks {
+	u64 rnd;
+	unsigned long *task;
+	unsigned long *irq;
+	bool switched;
+	unsigned long fp;
+	unsigned long pc[64];
+	unsigned int nr;
+};
+
+static unsigned long pc_of(unsigned int i)
+{
+	return BASE + 16 * i;
+}
+
+static const struct rule *rule_of(unsigned long pc)
+{
+	return pc >= BASE && pc < pc_of(RULES) && !(pc % 16) ?
+		&rules[(pc - BASE) / 16] : NULL;
+}
+
+bool kmt_arch_step(unsigned long pc, struct kmt_step *step)
+{
+	const struct rule *rule = rule_of(pc);
+
+	looked_up++;
+	if (pc == far_pc) {
+		step->kind = KMT_STEP_END;
+		return true;
+	}
+	if (!rule)
+		return false;
+	step->kind = rule->kind;
+	step->up = rule->up;
+	step->bp = rule->bp;
+	return !rule->passing;
+}
+
+bool kmt_arch_user_regs(unsigned long addr)
+{
+	return addr == user_regs;
+}
+
+static unsigned long below(u64 *rnd, unsigned long n)
+{
+	return sim_random(rnd) % n;
+}
+
+static struct rule random_rule(u64 *rnd)
+{
+	static const enum kmt_step_kind kinds[] = {
+		KMT_STEP_SP, KMT_STEP_SP, KMT_STEP_SP, KMT_STEP_SP,
+		KMT_STEP_SP, KMT_STEP_BP, KMT_STEP_BP, KMT_STEP_ALIGNED,
+		KMT_STEP_SWITCH, KMT_STEP_REGS, KMT_STEP_END, KMT_STEP_UNKNOWN,
+	};
+	struct rule rule = {
+		.kind = kinds[below(rnd, ARRAY_SIZE(kinds))],
+		.up = 2 + below(rnd, 12),
+		.passing = !below(rnd, 8),
+	};
+
+	/* The word right below the caller's stack pointer is the address. */
+	if (rule.kind != KMT_STEP_ALIGNED &&
+	    (rule.kind == KMT_STEP_BP || below(rnd, 2)))
+		rule.bp = 2 + below(rnd, rule.up - 1);
+	return rule;
+}
+
+static unsigned int any_of(u64 *rnd, unsigned int kinds)
+{
+	unsigned int i;
+
+	do
+		i = below(rnd, RULES);
+	while (!(BIT(rules[i].kind) & kinds));
+	return i;
+}
+
+static unsigned long hi_of(const unsigned long *stack)
+{
+	return (unsigned long)(stack + WORDS);
+}
+
+static void store(unsigned long addr, unsigned long word)
+{
+	*(unsigned long *)addr = word;
+}
+
+/* What earlier calls have left there looks like what is looked for. */
+static void litter(struct stacks *s, unsigned long *stack)
+{
+	unsigned int i;
+
+	for (i = 0; i < WORDS; i++)
+		stack[i] = below(&s->rnd, 2) ? pc_of(below(&s->rnd, RULES)) :
+			(unsigned long)&stack[below(&s->rnd, WORDS)];
+}
+
+/* Function @i is called by one whose registers are *@sp and *@bp. */
+static void call(struct stacks *s, unsigned int i, unsigned long *sp,
+		 unsigned long *bp)
+{
+	const struct rule *rule = &rules[i];
+	unsigned long end = *sp;
+
+	if (rule->bp) {
+		store(end - rule->bp * W, *bp);
+		*bp = below(&s->rnd, 2) ? end : sim_random(&s->rnd);
+	}
+	*sp = end - rule->up * W;
+	if (rule->kind == KMT_STEP_ALIGNED) {
+		/* Where the frame begins depends on the caller's. */
+		unsigned long frame = end - (2 + below(&s->rnd, 4)) * W;
+
+		store(frame, *bp);
+		store(frame - rule->up * W, end);
+		*bp = frame;
+		*sp = frame - (rule->up + below(&s->rnd, 9)) * W;
+	} else if (rule->kind == KMT_STEP_BP) {
+		*bp = *sp;
+		*sp -= below(&s->rnd, 9) * W;
+	} else if (rule->kind == KMT_STEP_SWITCH) {
+		store(hi_of(s->irq) - W, *sp);
+		*sp = hi_of(s->irq) - W;
+		s->switched = true;
+	}
+}
+
+/* @depth calls, the first by entry code. */
+static void build(struct stacks *s, unsigned int depth)
+{
+	const unsigned int plain = BIT(KMT_STEP_SP) | BIT(KMT_STEP_BP) |
+				   BIT(KMT_STEP_ALIGNED);
+	unsigned long sp = hi_of(s->task) - below(&s->rnd, 8) * W;
+	unsigned long bp = sim_random(&s->rnd);
+	unsigned int i = any_of(&s->rnd, BIT(KMT_STEP_END) | BIT(KMT_STEP_REGS));
+
+	litter(s, s->task);
+	litter(s, s->irq);
+	s->switched = false;
+	user_regs = sp + rules[i].up * W;
+	for (s->nr = depth; ; i = any_of(&s->rnd, plain |
+			(s->switched ? 0 : BIT(KMT_STEP_SWITCH)))) {
+		if (s->nr < depth)
+			call(s, i, &sp, &bp);
+		s->pc[--s->nr] = pc_of(i);
+		store(sp - W, pc_of(i));
+		if (!s->nr)
+			break;
+	}
+	store(sp - 2 * W, bp);
+	s->fp = sp - 2 * W;
+	s->nr = depth;
+}
+
+static struct kmt_span span_of(const unsigned long *stack)
+{
+	return (struct kmt_span){ (unsigned long)stack, hi_of(stack) };
+}
+
+static bool walk(const struct stacks *s, struct kmt_walk *w)
+{
+	const struct kmt_span none = { 0, 0 };
+
+	memset(w, 0x5a, sizeof(*w));
+	return s->switched ?
+		kmt_step_walk(w, span_of(s->irq), span_of(s->task), s->fp) :
+		kmt_step_walk(w, span_of(s->task), none, s->fp);
+}
+
+/* Reads a word of the stack that the unwinder is on. */
+static bool read_word(const unsigned long *stack, unsigned long addr,
+		      unsigned long *word)
+{
+	if (addr < (unsigned long)stack || addr > hi_of(stack) - W)
+		return false;
+	memcpy(word, (void *)addr, W);
+	return true;
+}
+
+/* An unwinder that keeps nothing; false where it cannot go on. */
+static bool unwind(const struct stacks *s, struct kmt_walk *w)
+{
+	const unsigned long *on = s->switched ? s->irq : s->task;
+	unsigned long sp = s->fp + 2 * W, bp, pc, next;
+
+	w->nr = 0;
+	if (!read_word(on, s->fp, &bp) || !read_word(on, s->fp + W, &pc))
+		return false;
+	for (;;) {
+		const struct rule *rule = rule_of(pc);
+
+		w->pc[w->nr++] = pc;
+		if (w->nr == DEPTH)
+			return true;
+		if (!rule || rule->kind == KMT_STEP_UNKNOWN)
+			return false;
+		if (rule->kind == KMT_STEP_END)
+			return true;
+		if (rule->kind == KMT_STEP_REGS)
+			return sp + rule->up * W == user_regs;
+		next = rule->kind == KMT_STEP_BP ? bp : sp;
+		if (rule->kind == KMT_STEP_SWITCH) {
+			if (on == s->task || !read_word(on, sp, &next))
+				return false;
+			on = s->task;
+		}
+		if (rule->kind == KMT_STEP_ALIGNED) {
+			if (!read_word(on, bp - rule->up * W, &next) ||
+			    !read_word(on, bp, &bp))
+				return false;
+		} else {
+			next += rule->up * W;
+		}
+		if ((rule->kind != KMT_STEP_SWITCH && next <= sp) ||
+		    !read_word(on, next - W, &pc) ||
+		    (rule->bp && !read_word(on, next - rule->bp * W, &bp)))
+			return false;
+		sp = next;
+	}
+}
+
+static void assert_same(const struct kmt_walk *w, const unsigned long *pc,
+			unsigned int nr)
+{
+	assert_int_equal(w->nr, nr);
+	assert_memory_equal(w->pc, pc, nr * W);
+}
+
+static void *new_stacks(struct stacks *s, u64 seed)
+{
+	unsigned int i;
+
+	*s = (struct stacks){ .rnd = seed };
+	s->task = malloc(WORDS * W);
+	s->irq = malloc(WORDS * W);
+	for (i = 0; i < RULES; i++)
+		rules[i] = random_rule(&s->rnd);
+	kmt_steps_forget();
+	return s;
+}
+
+static void end_stacks(struct stacks *s)
+{
+	free(s->task);
+	free(s->irq);
+}
+
+/* A trace is what was called, whether its steps are known or not. */
+static void test_same(void **state)
+{
+	struct kmt_walk w, again;
+	unsigned int i, found = 0;
+	unsigned long before;
+	struct stacks s;
+
+	new_stacks(&s, 1);
+	for (i = 0; i < 50000; i++) {
+		build(&s, 1 + below(&s.rnd, 24));
+		assert_true(walk(&s, &w));
+		assert_same(&w, s.pc, min_t(unsigned int, s.nr, DEPTH));
+		before = looked_up;
+		assert_true(walk(&s, &again));
+		assert_memory_equal(&again, &w, offsetof(struct kmt_walk, pc));
+		assert_same(&again, w.pc, w.nr);
+		found += looked_up - before < w.nr / 2 + 1;
+	}
+	/* Few look most of their steps up again. */
+	assert_in_range(found, 40000, 50000);
+	end_stacks(&s);
+}
+
+static unsigned long odd_word(struct stacks *s, unsigned long word)
+{
+	switch (below(&s->rnd, 5)) {
+	case 0:
+		return pc_of(below(&s->rnd, RULES));
+	case 1:
+		return (unsigned long)&s->task[below(&s->rnd, WORDS)];
+	case 2:
+		return hi_of(s->irq) - W * below(&s->rnd, 16);
+	case 3:
+		return word ^ BIT(below(&s->rnd, 64));
+	}
+	return word + (long)below(&s->rnd, 129) - 64;
+}
+
+/*
+ * Whatever is on the stack: no read outside of it, and no trace but what the
+ * unwinder would say.
+ */
+static void test_odd(void **state)
+{
+	unsigned int i, found = 0, other = 0, nr;
+	struct kmt_walk w, u;
+	struct stacks s;
+
+	new_stacks(&s, 2);
+	for (i = 0; i < 100000; i++) {
+		build(&s, 1 + below(&s.rnd, 20));
+		for (nr = 1 + below(&s.rnd, 4); nr; nr--) {
+			unsigned long at = s.fp + W * below(&s.rnd, 60);
+			unsigned long *word = (unsigned long *)at;
+
+			if (at > hi_of(s.switched ? s.irq : s.task) - W)
+				word = &s.task[below(&s.rnd, WORDS)];
+			*word = odd_word(&s, *word);
+		}
+		if (!walk(&s, &w)) {
+			assert_int_equal(w.nr, 0);
+			continue;
+		}
+		assert_true(unwind(&s, &u));
+		assert_same(&w, u.pc, u.nr);
+		found++;
+		other += w.nr != min_t(unsigned int, s.nr, DEPTH) ||
+			 memcmp(w.pc, s.pc, w.nr * W);
+	}
+	assert_in_range(found, 1000, 100000);
+	assert_in_range(other, 100, 100000);
+	end_stacks(&s);
+}
+
+/* Steps stay until they are forgotten; those of code that may go do not. */
+static void test_forget(void **state)
+{
+	struct kmt_walk w;
+	struct stacks s;
+
+	new_stacks(&s, 3);
+	rules[7] = (struct rule){ .kind = KMT_STEP_END };
+	rules[8] = (struct rule){ .kind = KMT_STEP_END, .passing = true };
+	s.fp = (unsigned long)&s.task[4];
+	s.task[5] = pc_of(7);
+	assert_true(walk(&s, &w));
+	rules[7].kind = KMT_STEP_UNKNOWN;
+	assert_true(walk(&s, &w));
+	kmt_steps_forget();
+	assert_false(walk(&s, &w));
+	s.task[5] = pc_of(8);
+	assert_true(walk(&s, &w));
+	rules[8].kind = KMT_STEP_UNKNOWN;
+	assert_false(walk(&s, &w));
+	end_stacks(&s);
+}
+
+/* Registers of the kernel, and code that is elsewhere than the kernel's. */
+static void test_unknown(void **state)
+{
+	struct kmt_walk w;
+	struct stacks s;
+
+	new_stacks(&s, 4);
+	rules[7] = (struct rule){ .kind = KMT_STEP_REGS, .up = 3 };
+	s.fp = (unsigned long)&s.task[4];
+	s.task[5] = pc_of(7);
+	user_regs = (unsigned long)&s.task[9];
+	assert_true(walk(&s, &w));
+	user_regs += W;
+	assert_false(walk(&s, &w));
+	rules[7] = (struct rule){ .kind = KMT_STEP_END };
+	kmt_steps_forget();
+	assert_true(walk(&s, &w));
+	s.task[5] ^= BIT(40);
+	far_pc = s.task[5];
+	assert_false(walk(&s, &w));
+	far_pc = 0;
+	s.task[5] = 0;
+	assert_false(walk(&s, &w));
+	end_stacks(&s);
+}
+
+static void test_edges(void **state)
+{
+	struct kmt_walk w;
+	unsigned int up;
+	struct stacks s;
+
+	new_stacks(&s, 5);
+	memset(s.task, 0, WORDS * W);
+	rules[6] = (struct rule){ .kind = KMT_STEP_END };
+	s.task[WORDS - 1] = pc_of(6);
+	s.fp = hi_of(s.task) - 2 * W;
+	assert_true(walk(&s, &w));
+	for (up = 1; up < 4; up++) {
+		/* Words that are where the next stack begins are not read. */
+		rules[7] = (struct rule){ .kind = KMT_STEP_SP, .up = up };
+		kmt_steps_forget();
+		s.task[WORDS - 3] = pc_of(7);
+		s.fp = hi_of(s.task) - 4 * W;
+		assert_int_equal(walk(&s, &w), up == 2);
+		rules[7].kind = KMT_STEP_BP;
+		kmt_steps_forget();
+		s.task[WORDS - 4] = hi_of(s.task) - 2 * W;
+		assert_int_equal(walk(&s, &w), up == 2);
+	}
+	s.fp = hi_of(s.task) - W;
+	assert_false(walk(&s, &w));
+	s.fp = hi_of(s.task);
+	assert_false(walk(&s, &w));
+	s.fp = (unsigned long)s.task - W;
+	assert_false(walk(&s, &w));
+	s.fp = hi_of(s.task) - 2 * W - 4;
+	assert_false(walk(&s, &w));
+	end_stacks(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_same),
+		cmocka_unit_test(test_odd),
+		cmocka_unit_test(test_forget),
+		cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_edges),
+	};
+
+	return cmocka_run_group_tests_name("step", tests, NULL, NULL);
+}
