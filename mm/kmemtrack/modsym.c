@@ -161,9 +161,16 @@ struct gone_name {
 	char text[];
 };
 
-/* Names are never freed: backtraces in the stack depot are not, either. */
+/*
+ * Names are never freed: backtraces in the stack depot are not, either. gone_lock
+ * guards them, and gone_owner is the task that holds it.
+ */
 static DEFINE_HASHTABLE(gone_names, KMT_GONE_BITS);
 static DEFINE_XARRAY_ALLOC1(gone_ids);
+static DEFINE_SPINLOCK(gone_lock);
+static struct task_struct *gone_owner;
+
+/* Held while backtraces are replaced. */
 static DEFINE_MUTEX(gone_mutex);
 
 /**
@@ -183,18 +190,18 @@ const char *kmt_gone_name(unsigned long pc)
 	return g ? g->text : "(module code that is gone)";
 }
 
-static struct gone_name *new_name(const char *text, u32 hash, gfp_t gfp)
+static struct gone_name *new_name(const char *text, u32 hash)
 {
+	const gfp_t gfp = GFP_ATOMIC | __GFP_NOWARN;
 	size_t size = strlen(text) + 1;
 	struct gone_name *g;
 
-	lockdep_assert_held(&gone_mutex);
-	g = kmalloc(struct_size(g, text, size), gfp | __GFP_NOWARN);
+	lockdep_assert_held(&gone_lock);
+	g = kmalloc(struct_size(g, text, size), gfp);
 	if (!g)
 		return NULL;
 	memcpy(g->text, text, size);
-	if (xa_alloc(&gone_ids, &g->id, g, XA_LIMIT(1, KMT_GONE_MAX),
-		     gfp | __GFP_NOWARN)) {
+	if (xa_alloc(&gone_ids, &g->id, g, XA_LIMIT(1, KMT_GONE_MAX), gfp)) {
 		kfree(g);
 		return NULL;
 	}
@@ -202,34 +209,48 @@ static struct gone_name *new_name(const char *text, u32 hash, gfp_t gfp)
 	return g;
 }
 
-/* What stands for @pc, in a module that is about to go. */
-static noinline_for_stack unsigned long gone_pc(unsigned long pc, gfp_t gfp)
+static struct gone_name *find_name(const char *text, u32 hash)
+{
+	struct gone_name *g;
+
+	hash_for_each_possible(gone_names, g, node, hash)
+		if (!strcmp(g->text, text))
+			return g;
+	return NULL;
+}
+
+/*
+ * What stands for @pc, in a module that is about to go. The memory for a name may be
+ * allocated by __init text, too: its own backtrace stays without that name. Context:
+ * as hooks.
+ */
+static noinline_for_stack unsigned long gone_pc(unsigned long pc)
 {
 	char text[KSYM_SYMBOL_LEN];
 	struct gone_name *g;
+	unsigned long flags;
 	u32 hash;
 	int len;
 
-	lockdep_assert_held(&gone_mutex);
+	if (READ_ONCE(gone_owner) == current)
+		return GONE_PC(0);
 	len = snprintf(text, sizeof(text), "%pS", (void *)pc);
 	hash = full_name_hash(NULL, text, min_t(int, len, sizeof(text) - 1));
-	hash_for_each_possible(gone_names, g, node, hash)
-		if (!strcmp(g->text, text))
-			return GONE_PC(g->id);
-	g = new_name(text, hash, gfp);
+	spin_lock_irqsave(&gone_lock, flags);
+	WRITE_ONCE(gone_owner, current);
+	g = find_name(text, hash) ?: new_name(text, hash);
+	WRITE_ONCE(gone_owner, NULL);
+	spin_unlock_irqrestore(&gone_lock, flags);
 	return GONE_PC(g ? g->id : 0);
 }
 
 /*
  * The trace that is kept in place of one which leads through __init text of a live
- * module. Whoever allocates may hold any locks: gone_mutex is not waited for, and
- * memory is not, either. Without them the frame is shown as code that is gone.
+ * module. Without memory for a name the frame is shown as code that is gone.
  */
 static noinline_for_stack u32 name_init_text(const unsigned long *pc,
 					     unsigned int nr, gfp_t gfp)
 {
-	const bool named = gfpflags_allow_blocking(gfp) &&
-			   mutex_trylock(&gone_mutex);
 	unsigned long with[CONFIG_KMEMTRACK_STACK_DEPTH];
 	unsigned int i;
 
@@ -239,10 +260,8 @@ static noinline_for_stack u32 name_init_text(const unsigned long *pc,
 
 		with[i] = pc[i];
 		if (!core_kernel_text(pc[i]) && in_init_text(pc[i], &live) && live)
-			with[i] = named ? gone_pc(pc[i], GFP_NOWAIT) : GONE_PC(0);
+			with[i] = gone_pc(pc[i]);
 	}
-	if (named)
-		mutex_unlock(&gone_mutex);
 	return kmt_depot_save(with, nr, gfp);
 }
 
@@ -304,7 +323,7 @@ static noinline_for_stack u32 without_module(const struct module *mod,
 		pc[i] = entries[i];
 		if (init ? within_module_init(pc[i], mod) :
 			   within_module(pc[i], mod)) {
-			pc[i] = gone_pc(pc[i], GFP_KERNEL);
+			pc[i] = gone_pc(pc[i]);
 			gone = true;
 		}
 	}
