@@ -11,13 +11,26 @@
 #include <linux/sched/task_stack.h>
 #include <linux/vmalloc.h>
 #include <asm/sections.h>
+#include <asm/tlbflush.h>
 #include <as-layout.h>
 
 /*
+ * Whether the page of @addr, in vmalloc space, can be read. It has an entry in the
+ * page table from before its block is tracked until after that is freed, but the
+ * kernel tells the host of it when the first access faults. The handler of that
+ * fault lets interrupts in, and the lock of a tree may be held: the host is told
+ * before.
+ */
+static inline bool kmt_um_mapped(unsigned long addr)
+{
+	if (!vmalloc_to_page((void *)addr))
+		return false;
+	return !init_mm.context.sync_tlb_range_to || !um_tlb_sync(&init_mm);
+}
+
+/*
  * Whether the page of @addr can be read. The linear map has the image, a gap up
- * to the heap of the process, and memory. What is in vmalloc space has an entry
- * in the page table from before its block is tracked until after that is freed;
- * the kernel tells the host of it when the first access faults.
+ * to the heap of the process, and memory.
  */
 static __always_inline bool kmt_arch_mapped(unsigned long addr)
 {
@@ -25,7 +38,7 @@ static __always_inline bool kmt_arch_mapped(unsigned long addr)
 		   (unsigned long)high_memory - uml_reserved))
 		return true;
 	if (is_vmalloc_or_module_addr((void *)addr))
-		return vmalloc_to_page((void *)addr);
+		return kmt_um_mapped(addr);
 	return addr >= (unsigned long)_text && addr < (unsigned long)_end;
 }
 
