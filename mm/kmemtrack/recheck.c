@@ -47,6 +47,26 @@ static void accuse(struct kmt_core *core, struct kmt_object *o,
 	kmt_filter_add(f, kmt_space(o), o->addr, o->size);
 }
 
+/* Treats @o as one that is born in this mark. */
+static void spare(struct kmt_core *core, struct kmt_object *o)
+{
+	o->epoch = core->epoch;
+	o->count = KMT_COUNT_MAX;
+	kmt_change_flags(o, 0, KMT_TRANSIENT | KMT_SUSPECT | KMT_SCANNED);
+}
+
+/*
+ * A record that its CPU has filled in just before the mark began, but put into
+ * its tree only after suspects were named, is white and no suspect. The search
+ * did not look for references to it, and has summed up the blocks that hold
+ * them.
+ */
+static bool came_after_search(const struct kmt_marker *m,
+			      const struct kmt_object *o)
+{
+	return m->sums && !(o->flags & (KMT_SUSPECT | KMT_LEAK));
+}
+
 static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 			 struct kmt_filter *f, struct kmt_verdict *v)
 {
@@ -58,12 +78,9 @@ static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 		return;
 	if (kmt_reached(o, m->core->epoch)) {
 		/* Referenced, or born, since. */
-	} else if (o->flags & KMT_TRANSIENT) {
+	} else if ((o->flags & KMT_TRANSIENT) || came_after_search(m, o)) {
 		/* Spared this once, with all that it leads to. */
-		o->epoch = m->core->epoch;
-		o->count = KMT_COUNT_MAX;
-		kmt_change_flags(o, 0, KMT_TRANSIENT | KMT_SUSPECT |
-				 KMT_SCANNED);
+		spare(m->core, o);
 	} else {
 		accuse(m->core, o, f);
 		v->accused++;

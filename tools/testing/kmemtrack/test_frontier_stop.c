@@ -13,6 +13,7 @@
 #define OBJECT	BLOCK(1)
 #define BEHIND	BLOCK(2)
 #define LOST	BLOCK(3)
+#define LATE	BLOCK(4)
 
 #define NR_ROOTS 640
 
@@ -353,6 +354,50 @@ static void test_born_lost(void **state)
 	assert_true(v.step > 60);
 }
 
+/* A CPU that filled in its record before the mark, and was held up since. */
+static void arrive(struct sim *s, struct mover *v)
+{
+	s->core.epoch--;
+	kmt_set_birth(&s->core, false);
+	sim_alloc(s, LATE, 64);
+	s->core.epoch++;
+	kmt_set_birth(&s->core, true);
+	sim_put(v->to, LATE);
+}
+
+static void test_late_record(void **state)
+{
+	unsigned int to;
+
+	for (to = 0; to < ARRAY_SIZE(holders); to++) {
+		struct mover v = { .move = arrive, .moved = true };
+
+		for (; v.moved; v.step++) {
+			struct sim *s = new_heap(&v, 1 + v.step % 4,
+						 1 + v.step % 3);
+
+			v.to = holders[to];
+			v.steps = 0;
+			v.moved = false;
+			sim_put(ROOT(5), OBJECT);
+			scan(s);
+			if (v.moved) {
+				assert_false(sim_leak(s, LATE));
+				/* Spared no longer than this scan. */
+				sim_put(v.to, 0);
+				scan(s);
+				assert_true(sim_leak(s, LATE));
+				sim_put(v.to, LATE);
+				scan(s);
+			}
+			assert_int_equal(s->v.leaks, 1);
+			check_core(s);
+			sim_delete(s);
+		}
+		assert_true(v.step > 60);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -361,6 +406,7 @@ int main(void)
 		cmocka_unit_test(test_restless),
 		cmocka_unit_test(test_dropped),
 		cmocka_unit_test(test_born_lost),
+		cmocka_unit_test(test_late_record),
 	};
 	const struct CMUnitTest sums_tests[] = {
 		cmocka_unit_test(test_one_move),
@@ -369,6 +415,7 @@ int main(void)
 		cmocka_unit_test(test_restless),
 		cmocka_unit_test(test_dropped),
 		cmocka_unit_test(test_born_lost),
+		cmocka_unit_test(test_late_record),
 	};
 	int ret = cmocka_run_group_tests_name("frontier with a stop", tests,
 					      NULL, NULL);
