@@ -256,8 +256,8 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
  * @last_shard: as many, less one; they are a power of two
  * @fold: see kmt_index_fold()
  * @wide: per space: what is outside @linear, or crosses a region's border
- * @wide_range: hull of what was ever in the wide tree of a space; grows only
- * @percpu: the same for KMT_PERCPU, closer; the lock of its wide tree guards it
+ * @wide_range: hulls of what was ever in the wide tree of a space, whose lock guards
+ *	them; they only grow
  * @aux: scan areas and aliases, by the address of their block
  * @skip: addresses no object of KMT_VIRT is in (the kernel image)
  * @shut: kmt_insert() and what it calls track nothing. They look at it with
@@ -281,8 +281,7 @@ struct kmt_core {
 	u32 last_shard;
 	u8 fold;
 	struct kmt_tree wide[KMT_NR_SPACES];
-	struct kmt_range wide_range[KMT_NR_SPACES];
-	struct kmt_range_pair percpu;
+	struct kmt_range_pair wide_range[KMT_NR_SPACES];
 	struct kmt_tree aux;
 	struct kmt_range skip;
 	bool shut;

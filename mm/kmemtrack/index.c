@@ -76,7 +76,10 @@ static unsigned long growth(const struct kmt_range *r, unsigned long addr,
 	return r->hi ? wider.hi - wider.lo - (r->hi - r->lo) : 0;
 }
 
-/* Of all ways to have two parts: the one that makes them least longer. */
+/*
+ * Widens one part, or makes one of both and begins another: whichever covers the
+ * fewest addresses in all.
+ */
 static void widen_pair(struct kmt_range_pair *pair, unsigned long addr,
 		       unsigned long size)
 {
@@ -110,9 +113,7 @@ void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 	lockdep_assert_held(&tree->lock);
 	WRITE_ONCE(tree->nr, tree->nr + delta);
 	if (delta > 0)
-		kmt_widen(&core->wide_range[kmt_space(o)], o->addr, o->size);
-	if (delta > 0 && kmt_space(o) == KMT_PERCPU)
-		widen_pair(&core->percpu, o->addr, o->size);
+		widen_pair(&core->wide_range[kmt_space(o)], o->addr, o->size);
 	if (kmt_space(o) != KMT_VIRT || !kmt_in(&core->linear, o->addr))
 		return;
 	region = o->addr >> KMT_REGION_SHIFT;
@@ -360,7 +361,7 @@ void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
 	wide->root = RB_ROOT;
 	wide->last = NULL;
 	wide->nr = 0;
-	core->wide_range[KMT_VIRT] = (struct kmt_range){};
+	core->wide_range[KMT_VIRT] = (struct kmt_range_pair){};
 
 	for (i = 0; i <= last_old; i++) {
 		rehash(core, &old[i].root);

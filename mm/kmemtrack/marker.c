@@ -85,6 +85,18 @@ static void forget_epochs(struct kmt_core *core)
 	}
 }
 
+static struct kmt_range_pair wide_range_of(struct kmt_core *core,
+					   enum kmt_space space)
+{
+	struct kmt_range_pair range;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&core->wide[space].lock, flags);
+	range = core->wide_range[space];
+	raw_spin_unlock_irqrestore(&core->wide[space].lock, flags);
+	return range;
+}
+
 static bool is_apart(const struct kmt_range *r, const struct kmt_range *virt)
 {
 	return r->hi && (r->lo < virt->lo || r->hi > virt->hi);
@@ -99,9 +111,9 @@ static bool is_apart(const struct kmt_range *r, const struct kmt_range *virt)
 void kmt_mark_begin(struct kmt_marker *m)
 {
 	struct kmt_core *core = m->core;
-	struct kmt_range *wide = &core->wide_range[KMT_VIRT];
+	const struct kmt_range_pair wide = wide_range_of(core, KMT_VIRT);
 	u16 epoch = core->epoch + 1;
-	unsigned long lo, hi, flags;
+	int i;
 
 	if (!epoch) {
 		/* 0 is the epoch of nothing, so a wrap skips it. */
@@ -109,15 +121,11 @@ void kmt_mark_begin(struct kmt_marker *m)
 		epoch = 1;
 	}
 	m->virt = core->linear;
-	lo = READ_ONCE(wide->lo);
-	hi = READ_ONCE(wide->hi);
-	if (lo < m->virt.lo && hi)
-		m->virt.lo = lo;
-	if (hi > m->virt.hi)
-		m->virt.hi = hi;
-	raw_spin_lock_irqsave(&core->wide[KMT_PERCPU].lock, flags);
-	m->percpu = core->percpu;
-	raw_spin_unlock_irqrestore(&core->wide[KMT_PERCPU].lock, flags);
+	m->percpu = wide_range_of(core, KMT_PERCPU);
+	for (i = 0; i < ARRAY_SIZE(wide.part); i++)
+		if (wide.part[i].hi)
+			kmt_widen(&m->virt, wide.part[i].lo,
+				  wide.part[i].hi - wide.part[i].lo);
 	m->apart = is_apart(&m->percpu.part[0], &m->virt) ||
 		   is_apart(&m->percpu.part[1], &m->virt);
 	m->depth = 0;

@@ -89,14 +89,10 @@ static void check_tree(struct sim *s, struct kmt_tree *tree, struct census *c)
 			REQUIRE(has_aux(s, o, KMT_ALIAS));
 		c->live[c->nr_live++] = o;
 		if (tree == &s->core.wide[space]) {
-			REQUIRE(o->addr >= s->core.wide_range[space].lo);
-			REQUIRE(o->addr + o->size <=
-				s->core.wide_range[space].hi);
-			if (space == KMT_PERCPU) {
-				REQUIRE(kmt_in_pair(&s->core.percpu, o->addr));
-				REQUIRE(kmt_in_pair(&s->core.percpu,
-						    o->addr + o->size - 1));
-			}
+			REQUIRE(kmt_in_pair(&s->core.wide_range[space],
+					    o->addr));
+			REQUIRE(kmt_in_pair(&s->core.wide_range[space],
+					    o->addr + o->size - 1));
 			if (space == KMT_VIRT)
 				count_wide(s, o, c);
 		}

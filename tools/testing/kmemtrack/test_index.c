@@ -483,7 +483,7 @@ static void test_percpu_places(void **state)
 	/* Both are prime to the number of places: each comes once. */
 	for (first = 0; first < nr; first++) {
 		for (step = 1; step < nr; step += nr - 2) {
-			struct kmt_range_pair *pair = &s->core.percpu;
+			struct kmt_range_pair *pair = &s->core.wide_range[KMT_PERCPU];
 
 			*pair = (struct kmt_range_pair){};
 			for (i = 0; i < nr; i++)
