@@ -42,18 +42,24 @@ struct kmt_tunables kmt_tunables = {
 
 struct kmt_last_scan kmt_last_scan;
 
+/* Allocates 2^@order pages, or as many as there are; @order is set to that. */
+static void *alloc_most(gfp_t gfp, unsigned int *order)
+{
+	void *mem;
+
+	while (!(mem = kmt_own_alloc(gfp, *order)) && *order)
+		--*order;
+	return mem;
+}
+
 static struct kmt_scan *alloc_scan(unsigned int *order)
 {
 	struct kmt_scan *scan;
 	struct kmt_grey *stack;
 	u32 max;
 
-	for (*order = KMT_SCAN_ORDER; ; (*order)--) {
-		scan = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY,
-				     *order);
-		if (scan || !*order)
-			break;
-	}
+	*order = KMT_SCAN_ORDER;
+	scan = alloc_most(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY, order);
 	if (!scan)
 		return NULL;
 	stack = PTR_ALIGN((struct kmt_grey *)(scan + 1), sizeof(*stack));
@@ -74,11 +80,9 @@ static void alloc_filter(struct kmt_filter *f)
 				 MAX_PAGE_ORDER);
 
 	f->odd = kmt_bytes_are_references();
-	f->bits = kmt_own_alloc(gfp, order);
-	while (!f->bits && order--)
-		f->bits = kmt_own_alloc(gfp, order);
+	f->bits = alloc_most(gfp, &order);
 	f->mask = f->bits ? (BITS_PER_BYTE * PAGE_SIZE << order) - 1 : 0;
-	f->pages = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_FILTER_ORDER);
+	f->pages = kmt_own_alloc(gfp, KMT_FILTER_ORDER);
 }
 
 static void free_filter(struct kmt_filter *f)
