@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * For how long tasks do not run, seen by threads of their own; and a thread that
+ * keeps others from running. For the leak injector and for the bench module, which
+ * also builds against kernels without any detector.
+ *
+ * Callers see to it that one of these functions is called at a time.
+ */
+#ifndef TEST_KMEMTRACK_WATCH_H
+#define TEST_KMEMTRACK_WATCH_H
+
+#include <linux/cpumask.h>
+#include <linux/types.h>
+
+int tk_watch_begin(const struct cpumask *cpus, unsigned int period_ns);
+void tk_watch_end(void);
+u64 tk_watch_longest(int cpu);
+
+int tk_hog_begin(unsigned int cpu, unsigned long ms);
+void tk_hog_end(void);
+
+#endif /* TEST_KMEMTRACK_WATCH_H */
