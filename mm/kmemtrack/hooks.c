@@ -17,9 +17,10 @@
 #define KMT_VMALLOC_REFS	2
 
 /*
- * Of the hook that this is part of, like _RET_IP_. A walk by steps begins right
- * above it, which is not where the caller's frame is if the compiler has aligned
- * the hook's own: such a trace is unwound. The compiler knows.
+ * The frame record of the hook that this is inlined into, as _RET_IP_ is where that
+ * returns to. A walk by steps takes the caller's frame to begin right above it. It
+ * does not if the compiler has aligned the frame of the hook, which it tells at
+ * compile time: then 0, and the trace is unwound.
  */
 static __always_inline unsigned long frame_record(void)
 {

@@ -440,7 +440,10 @@ static int module_event(struct notifier_block *nb, unsigned long event,
 
 	if (event != MODULE_STATE_LIVE && event != MODULE_STATE_GOING)
 		return NOTIFY_DONE;
-	/* Whoever saw the module live has kept its steps by then. */
+	/*
+	 * A CPU that began to look up a step before the module was going has
+	 * kept it when this returns; none is kept after that.
+	 */
 	if (KMT_STEPS && event == MODULE_STATE_GOING) {
 		synchronize_rcu();
 		kmt_steps_forget();

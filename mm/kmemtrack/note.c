@@ -194,7 +194,10 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 	o = lock_noted(core, KMT_VIRT, r->at, &tree, &dummy);
 	ok = o && (r->kind != KMT_AREAS || fit_area(o, r, &size));
 	if (ok) {
-		/* Whoever sees the flag and takes this lock finds the cell. */
+		/*
+		 * The cell is linked before @o has the flag: a reader of the flag
+		 * that takes this lock finds it.
+		 */
 		raw_spin_lock(&core->aux.lock);
 		kmt_cell_settle(aux, KMT_AUX | r->kind, o->addr, size);
 		aux->start = r->start;

@@ -150,7 +150,10 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 	return true;
 }
 
-/* Of a small per-CPU block what all CPUs have is read together. */
+/*
+ * Whether @copy is a per-CPU block so small that the buffer has room for what two
+ * CPUs have of it, or more; what each has lies in one page.
+ */
 static bool may_gather(const struct kmt_reader *r, const struct kmt_object *copy)
 {
 	return r->gathers && kmt_space(copy) == KMT_PERCPU && !r->m->bytes &&
@@ -209,7 +212,7 @@ static void read_copies(struct kmt_reader *r, struct kmt_object *o,
 		nr = gather(r, o, copy, &cpu);
 		if (nr < 0)
 			return;
-		/* None that a word across two pieces could begin in. */
+		/* No word goes on from one of these pieces into the next. */
 		r->at = 0;
 		if (nr)
 			r->words(r, nr);

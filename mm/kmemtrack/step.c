@@ -30,7 +30,7 @@ static noinline struct kmt_step look_up(unsigned long pc)
 
 	if (!is_step_of(step, pc))
 		return step;
-	/* Who forgets steps waits for whoever is in here. */
+	/* module_event() waits for this section before it forgets steps. */
 	preempt_disable();
 	if (kmt_arch_step(pc, &step))
 		WRITE_ONCE(place_of(pc)->word, step.word);

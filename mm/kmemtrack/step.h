@@ -9,9 +9,9 @@
  * a table of the whole machine. A walk by steps reads the words that the
  * unwinder reads, and comes to the same addresses.
  *
- * What is no plain step ends the walk without a result, and the unwinder is
- * asked: registers that an interrupt of the kernel saved, addresses that a
- * tracer has put in place of others, code that has no entry in the tables.
+ * The walk has no result, and the unwinder is asked, if it comes upon registers
+ * that an interrupt of the kernel saved, an address that a tracer has put in place
+ * of another, or code that has no entry in the tables.
  */
 #ifndef _KMT_STEP_H
 #define _KMT_STEP_H

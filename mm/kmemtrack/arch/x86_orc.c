@@ -131,7 +131,7 @@ bool kmt_arch_step(unsigned long pc, struct kmt_step *step)
 
 	if (is_tracer(pc))
 		return true;
-	/* Of the call instruction, as the unwinder does. */
+	/* Looks up the call instruction before @pc, as the unwinder does. */
 	if (core_kernel_text(pc) && core_kernel_text(pc - 1))
 		orc = search(__start_orc_unwind_ip, __start_orc_unwind,
 			     __stop_orc_unwind_ip - __start_orc_unwind_ip,

@@ -59,7 +59,7 @@ static u64 cost(void)
 }
 #endif
 
-/* What is measured, each of it for one block, word or suspect. */
+/* The rows of the table: costs of one block, word or suspect. */
 enum what {
 	INSERT, FREE, AGAIN, MARK, MARK_WORD, MARK_RANDOM, SWEEP, ACCUSE, SEARCH,
 	RECHECK, SORT_OUT, JUDGE, A_SUSPECT, CLASSIFY, BYTES, HELD,
