@@ -25,6 +25,7 @@
 #include "../mm/kfence/kfence.h"
 #endif
 #include "../mm/kmemtrack/glue.h"
+#include "../mm/kmemtrack/report.h"
 
 static bool find(enum kmt_space space, const void *p, struct kmt_object *o)
 {
@@ -791,6 +792,20 @@ static void tables_of_cpus(struct kunit *test)
 	cpus_read_unlock();
 }
 
+/* The chunk of a walk was given back: its memory may be anything by now. */
+static void walk_without_chunk(struct kunit *test)
+{
+	struct kmt_chunk gone = { .nr = 1, .next = (void *)LIST_POISON1 };
+	struct kmt_cursor c = { .pos = LLONG_MAX, .chunk = &gone };
+
+	mutex_lock(&kmt_scan_mutex);
+	c.given_back = kmt_pages_given_back - 1;
+	KUNIT_EXPECT_NULL(test, kmt_next_leak(&c, KMT_LEAK));
+	/* As somebody does who reads once more at the end of the file. */
+	KUNIT_EXPECT_NULL(test, c.chunk);
+	mutex_unlock(&kmt_scan_mutex);
+}
+
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(slab_blocks),
 	KUNIT_CASE(cache_blocks),
@@ -811,6 +826,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(cleared_pages),
 	KUNIT_CASE(untracked_ends),
 	KUNIT_CASE(own_pages),
+	KUNIT_CASE(walk_without_chunk),
 	KUNIT_CASE(tables_of_cpus),
 	KUNIT_CASE_SLOW(task_names),
 	KUNIT_CASE_SLOW(held_names),

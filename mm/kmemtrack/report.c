@@ -214,6 +214,8 @@ struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted)
 		}
 		cond_resched();
 	}
+	/* The chunk that it was in may have left the pool. */
+	c->chunk = NULL;
 	return NULL;
 }
 

@@ -51,6 +51,7 @@ static inline int kmt_dump_cpu(void)
  *	walk and never belong to another cell, whatever memory the pool gets or
  *	gives back, so that a walk can go on at any later time
  * @chunk: chunk of that cell, if no chunk left the pool since; NULL for the first
+ *	and at the end
  * @given_back: kmt_pages_given_back at that time
  */
 struct kmt_cursor {
