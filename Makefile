@@ -6,7 +6,8 @@ ARCH ?= arm64
 VERSION ?= 6.12
 
 .PHONY: help source kernel run shell test test-all check host kunit selftest \
-	fuzz-files bench bench-native install uninstall check-tree packages clean distclean
+	fuzz-files bench bench-native install uninstall check-tree \
+	patch deb-pkg packages clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -71,6 +72,14 @@ install uninstall check-tree:
 	@scripts/install-tree $(@:check-tree=check) "$(KDIR)" \
 		$(if $(filter file,$(origin VERSION)),,$(VERSION))
 
+#: make patch                  the same as a series for git am, build/patches-6.12
+patch: packages
+	@scripts/make-patches $(VERSION)
+
+#: make deb-pkg [CONFIG=name or .config]   Debian packages of such a kernel, build/deb
+deb-pkg: packages
+	@scripts/make-deb $(CONFIG)
+
 #: make source                 the patched tree, build/linux-6.12
 source: packages
 	@scripts/patch-tree $(VERSION)
@@ -81,6 +90,7 @@ packages:
 #: make clean, make distclean  what was built; also the sources and BusyBox
 clean:
 	rm -rf build/arm-* build/arm64-* build/x86_64-* build/um-* build/kunit build/lint-* \
+		build/deb build/patches-* \
 		build/test build/demo build/run
 
 distclean: clean
