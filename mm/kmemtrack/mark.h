@@ -146,6 +146,7 @@ struct kmt_filter {
  * @virt: hull of all addresses of KMT_VIRT when the mark began
  * @percpu: hulls of all addresses of KMT_PERCPU when the mark began
  * @apart: they are not all in @virt
+ * @least: power of two, or 0: all of @virt and @percpu is at or above
  * @now: low 32 bits of jiffies when the leaks are classified
  * @seam: last word that was read, for what lies across two pieces
  * @seam_end: the address behind it
@@ -188,6 +189,7 @@ struct kmt_marker {
 	struct kmt_range virt;
 	struct kmt_range_pair percpu;
 	bool apart;
+	unsigned long least;
 	u32 now;
 	unsigned long seam;
 	unsigned long seam_end;

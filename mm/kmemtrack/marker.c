@@ -62,6 +62,7 @@ void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
 	m->virt = of->virt;
 	m->percpu = of->percpu;
 	m->apart = of->apart;
+	m->least = of->least;
 	m->useless = useless;
 }
 
@@ -102,6 +103,19 @@ static bool is_apart(const struct kmt_range *r, const struct kmt_range *virt)
 	return r->hi && (r->lo < virt->lo || r->hi > virt->hi);
 }
 
+/* The largest power of two below which nothing in @virt or @percpu lies. */
+static unsigned long least_of(const struct kmt_range *virt,
+			      const struct kmt_range_pair *percpu)
+{
+	unsigned long lo = virt->hi ? virt->lo : ULONG_MAX;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(percpu->part); i++)
+		if (percpu->part[i].hi)
+			lo = min(lo, percpu->part[i].lo);
+	return lo ? 1UL << ilog2(lo) : 0;
+}
+
 /**
  * kmt_mark_begin - begin a mark
  * @m: marker
@@ -128,6 +142,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 				  wide.part[i].hi - wide.part[i].lo);
 	m->apart = is_apart(&m->percpu.part[0], &m->virt) ||
 		   is_apart(&m->percpu.part[1], &m->virt);
+	m->least = least_of(&m->virt, &m->percpu);
 	m->depth = 0;
 	m->blocks = 0;
 	m->dense = false;

@@ -18,6 +18,7 @@
  * @span: bytes of them
  * @skip_lo: of those, addresses in the image
  * @skip_span: bytes of them
+ * @least: if @apart, words below this power of two are no references
  * @apart: per-CPU pointers are none of those, or not all of them are negative
  * @top: where in the mark stack the next reference goes
  */
@@ -30,6 +31,7 @@ struct kmt_notes {
 	unsigned long span;
 	unsigned long skip_lo;
 	unsigned long skip_span;
+	unsigned long least;
 	bool apart;
 	struct kmt_grey *top;
 };
@@ -52,6 +54,7 @@ static __always_inline void kmt_notes_begin(struct kmt_notes *n,
 	n->span = m->virt.hi - m->virt.lo;
 	n->skip_lo = m->core->skip.lo;
 	n->skip_span = m->core->skip.hi - m->core->skip.lo;
+	n->least = m->least;
 	n->apart = apart;
 	n->top = m->stack + m->depth;
 }
@@ -63,6 +66,13 @@ static __always_inline bool kmt_has_blocks(const struct kmt_notes *n,
 	       (n->apart && kmt_in_pair(&n->m->percpu, word));
 }
 
+/* Of @word, or of each of those that it is all bits of: it is no reference. */
+static __always_inline bool kmt_is_small(const struct kmt_notes *n,
+					 unsigned long word)
+{
+	return n->apart ? word < n->least : (long)word >= 0;
+}
+
 /*
  * Puts @word, untagged, on the mark stack if it may be a reference to another block. What
  * is a reference was most often seen before, so that is asked for first.
@@ -70,7 +80,7 @@ static __always_inline bool kmt_has_blocks(const struct kmt_notes *n,
 static __always_inline void kmt_note_word(struct kmt_notes *n,
 					  unsigned long word)
 {
-	if (n->apart ? !kmt_has_blocks(n, word) : (long)word >= 0)
+	if (kmt_is_small(n, word) || (n->apart && !kmt_has_blocks(n, word)))
 		return;
 	if (word - n->self < n->bytes ||
 	    n->useless[kmt_place_of(word)] == word)
@@ -90,7 +100,7 @@ static __always_inline void kmt_note_word(struct kmt_notes *n,
 
 /*
  * The words of [@pos, @end); false if they cannot be read. Most are small
- * numbers: four of them are passed over with one look at their signs.
+ * numbers: four of them are passed over with one look at their bits.
  */
 static __always_inline bool kmt_note_words(struct kmt_notes *n,
 					   unsigned long pos, unsigned long end)
@@ -106,7 +116,7 @@ static __always_inline bool kmt_note_words(struct kmt_notes *n,
 		b = kmt_untag(b);
 		c = kmt_untag(c);
 		d = kmt_untag(d);
-		if (!n->apart && likely((long)(a | b | c | d) >= 0))
+		if (likely(kmt_is_small(n, a | b | c | d)))
 			continue;
 		kmt_note_word(n, a);
 		kmt_note_word(n, b);

@@ -98,6 +98,38 @@ static void test_percpu_among_others(void **state)
 	}
 }
 
+/*
+ * Per-CPU pointers that are small numbers, among smaller ones: four words are
+ * passed over at a time if all of them are too small.
+ */
+static void test_small_pointers(void **state)
+{
+	static const unsigned long places[] = {
+		0x10000, 0x17f0, 0x1fff8, 16, 1,
+	};
+	struct sim *s = *state;
+	unsigned int i, at;
+
+	sim_alloc(s, BLOCK(1), 64);
+	sim_put(ROOT(0), BLOCK(1));
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
+		sim_insert(s, KMT_PERCPU, places[i], 8, 1);
+		/* There are no copies of it. */
+		kmt_set_flags(&s->core, KMT_PERCPU, places[i], KMT_NO_SCAN);
+		for (at = 0; at < 8; at++) {
+			unsigned int j;
+
+			for (j = 0; j < 8; j++)
+				sim_put(BLOCK(1) + 8 * j, places[i] - 1);
+			sim_put(BLOCK(1) + 8 * at, places[i] + 7);
+			mark(s);
+			assert_true(s->m.apart);
+			assert_int_equal(sim_object(s, KMT_PERCPU,
+						    places[i]).count, 1);
+		}
+	}
+}
+
 /* Nothing comes of what cannot be read, not even of a part of it. */
 static void test_unreadable(void **state)
 {
@@ -368,6 +400,8 @@ int main(void)
 		cmocka_unit_test(test_room),
 		T(test_percpu_in_image),
 		T(test_percpu_among_others),
+		T(test_small_pointers),
+		T(test_small_pointers),
 		T(test_unreadable),
 		T(test_several),
 		T(test_forgotten),
