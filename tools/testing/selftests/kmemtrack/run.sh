@@ -10,6 +10,8 @@ if [ $# = 0 ]; then
 	[ ! -d /sys/kernel/debug/fail_kmemtrack ] || set -- "$@" faults
 	[ ! -d /sys/module/kfence ] || set -- "$@" kfence
 	! grep -qw freezer /sys/power/pm_test 2>/dev/null || set -- "$@" freeze
+	! ls /sys/devices/system/cpu/cpu[1-9]*/online >/dev/null 2>&1 ||
+		set -- "$@" hotplug
 fi
 
 for test; do
