@@ -12,7 +12,7 @@ VERSION ?= 6.12
 help:
 	@sed -n 's/^#: //p' Makefile
 
-#: make run [ARCH=um|BOARD=orangepi-pc]   the demonstration: build, boot, leak, scan, report
+#: make run [ARCH=um|BOARD=orangepi-pc|BOARD=raspi3b]   the demonstration: build, boot, leak, scan, report
 run: packages
 	@scripts/run-demo $(or $(BOARD),$(ARCH))
 

@@ -360,21 +360,21 @@ static void verdicts(struct kunit *test)
 static void no_memory(struct kunit *test)
 {
 	struct env *e = test->priv;
-	char *p = memory(test, 4096);
+	char *p = memory(test, PAGE_SIZE);
 	unsigned int i;
 	int ret = 0;
 
 	KUNIT_ASSERT_EQ(test, track_as(e, p, 8, 1), 0);
 	WRITE_ONCE(e->starved, true);
-	for (i = 1; i < 512 && !ret; i++)
+	for (i = 1; i < PAGE_SIZE / 8 && !ret; i++)
 		ret = track_as(e, p + 8 * i, 8, 1);
 	KUNIT_EXPECT_EQ(test, ret, -ENOMEM);
 	KUNIT_EXPECT_EQ(test, events(e, KMT_EV_LOST_NOMEM), 1);
 	/* What is tracked stays so, and what comes later is tracked again. */
 	KUNIT_EXPECT_TRUE(test, known(e, p));
 	WRITE_ONCE(e->starved, false);
-	KUNIT_EXPECT_EQ(test, track_as(e, p + 4000, 8, 1), 0);
-	KUNIT_EXPECT_TRUE(test, known(e, p + 4000));
+	KUNIT_EXPECT_EQ(test, track_as(e, p + PAGE_SIZE - 96, 8, 1), 0);
+	KUNIT_EXPECT_TRUE(test, known(e, p + PAGE_SIZE - 96));
 }
 
 /* Threads and interrupts that allocate and free, each in its own memory. */

@@ -53,7 +53,9 @@ enum kmt_state kmt_state;
 /* In two parts at the most: what is there at once, and what is then asked for. */
 #define KMT_EARLY_PAGES							\
 	(DIV_ROUND_UP(KMT_EARLY_MIN, KMT_PAGE_CELLS) +			\
-	 DIV_ROUND_UP(CONFIG_KMEMTRACK_EARLY_POOL_SIZE, KMT_PAGE_CELLS))
+	 DIV_ROUND_UP(CONFIG_KMEMTRACK_EARLY_POOL_SIZE > KMT_EARLY_MIN ? \
+		      CONFIG_KMEMTRACK_EARLY_POOL_SIZE - KMT_EARLY_MIN : 0, \
+		      KMT_PAGE_CELLS))
 
 static char early_cells[KMT_EARLY_PAGES * PAGE_SIZE] __initdata
 	__aligned(PAGE_SIZE);

@@ -12,6 +12,7 @@
 #include <linux/kmemtrack.h>
 #include <linux/mm.h>
 #include <linux/ratelimit.h>
+#include <linux/sizes.h>
 #include <linux/stackdepot.h>
 #include <linux/stacktrace.h>
 #include <linux/timekeeping.h>
@@ -21,8 +22,8 @@
 #include "compat.h"
 #include "glue.h"
 
-/* Chunks that the pool gets at a time, if memory is easy to get. */
-#define KMT_CHUNK_ORDER	2
+/* Pages that the pool gets at a time, if memory is easy to get. */
+#define KMT_CHUNK_ORDER	get_order(SZ_16K)
 
 #define KMT_OWN_PAGE	((unsigned long)&kmt_core)
 #define KMT_NOT_ROOT	(KMT_OWN_PAGE + 1)

@@ -4,12 +4,14 @@
 cd "$(dirname "$0")" || exit 2
 if [ $# = 0 ]; then
 	set -- boot rate leaks snapshot stalls holds moving waiting records \
-		reading commands module policy switch memory stress
+		commands module policy reading switch memory stress
 	# Not every kernel can do these.
 	[ ! -d /sys/kernel/tracing ] || set -- "$@" events
 	[ ! -d /sys/kernel/debug/fail_kmemtrack ] || set -- "$@" faults
 	[ ! -d /sys/module/kfence ] || set -- "$@" kfence
 	! grep -qw freezer /sys/power/pm_test 2>/dev/null || set -- "$@" freeze
+	! ls /sys/devices/system/cpu/cpu[1-9]*/online >/dev/null 2>&1 ||
+		set -- "$@" hotplug
 fi
 
 for test; do

@@ -1,0 +1,107 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# CPUs and memory come and go while scans run: what is lost is found, and nothing
+# else. Of memory only blocks that are offline at first, as a device adds them.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+
+ROUNDS=20
+CPUS=$(ls /sys/devices/system/cpu/cpu[1-9]*/online 2>/dev/null)
+BLOCKS=$(grep -lx offline /sys/devices/system/memory/memory*/state 2>/dev/null)
+[ "$CPUS$BLOCKS" ] || skip_all "no CPU and no memory that can go"
+
+# Ends with all of them as they were
+cycle_cpus()
+{
+	while [ -e "$T/busy" ]; do
+		for cpu in $CPUS; do
+			put "$cpu" 0
+			put "$cpu" 1 && echo cpu >>"$T/cycles"
+		done
+	done
+}
+
+# Memory of one kind and of the other; what is in use does not go
+cycle_memory()
+{
+	while [ -e "$T/busy" ]; do
+		for block in $BLOCKS; do
+			for kind in online_movable online_kernel; do
+				put "$block" $kind
+				put "$block" offline && echo memory >>"$T/cycles"
+			done
+		done
+	done
+}
+
+cycles()
+{
+	wc -l <"$T/cycles"
+}
+
+# scans_while <what comes and goes>: until it has done so ROUNDS times, and as many
+# scans at least
+scans_while()
+{
+	: >"$T/cycles"
+	touch "$T/busy"
+	"$1" &
+	rc=0
+	for i in $(seq 200); do
+		next_round && inject "leak kmalloc-256 20" &&
+			inject "leak vmalloc-100k 2" && inject "leak percpu 2" &&
+			inject "hold rbtree 20" && scan && truth && strays &&
+			judge || { rc=1; break; }
+		[ $i -lt $ROUNDS ] || [ "$(cycles)" -lt $ROUNDS ] || break
+	done
+	rm "$T/busy"
+	wait
+	echo "$(cycles) times, $i scans" | tee -a "$T/chance"
+	[ $rc = 0 ] && [ "$(cycles)" -ge $ROUNDS ] && few_missed blocks kmalloc-256 &&
+		few_missed blocks vmalloc-100k
+}
+
+# Blocks of files: one CPU allocates them, and when it is gone others free them. It
+# has records that it kept for itself.
+on_gone_cpu()
+{
+	cpu=$(echo "$CPUS" | head -n 1)
+	nr=${cpu%/online}
+	nr=${nr##*cpu}
+	unknown=$(stat_of frees_of_unknown)
+	old_overlaps=$(overlaps)
+	start && mkdir "$T/files" && seq 1000 |
+		(cd "$T/files" && taskset -c "$nr" xargs touch) &&
+		put "$cpu" 0 || return
+	scan && truth && strays && rm -r "$T/files" && scan && truth && strays &&
+		inject "leak kmalloc-64 50" && scan && truth && strays && judge &&
+		few_missed blocks kmalloc-64
+	rc=$?
+	put "$cpu" 1 || return
+	echo "frees of unknown: $unknown, $(stat_of frees_of_unknown)"
+	[ $rc = 0 ] && [ "$(stat_of frees_of_unknown)" = "$unknown" ] &&
+		as_many_overlaps "$old_overlaps"
+}
+
+# Memory that has come is read, and what lies there is tracked, as all other.
+after_memory()
+{
+	for block in $BLOCKS; do
+		put "$block" online_kernel || grep -qx online "$block" ||
+			{ echo "$block: $ERR"; return 1; }
+	done
+	start && inject "leak kmalloc-256 50" && inject "hold rbtree 20" && scan &&
+		truth && strays && judge && few_missed blocks kmalloc-256
+}
+
+if [ "$CPUS" ]; then
+	check "scans while CPUs come and go" eval 'start && scans_while cycle_cpus'
+	check "blocks that a CPU allocated which is gone" on_gone_cpu
+fi
+if [ "$BLOCKS" ]; then
+	check "scans while memory comes and goes" \
+		eval 'start && scans_while cycle_memory'
+	check "with memory that has come" after_memory
+fi
+check "nothing was lost track of" eval '[ "$(stat_of lost_no_memory)" = 0 ]'
+end
