@@ -6,6 +6,7 @@
 #include <linux/cache.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/highmem.h>
 #include <linux/init.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
@@ -32,6 +33,7 @@ enum {
 	AT_PACKED,
 	AT_PACKED_ROOT,
 	AT_PAGE_PRIVATE,
+	AT_HIGH_PAGE,
 	AT_REPLY,
 	AT_RO_TABLE,
 	NR_AT,
@@ -44,6 +46,8 @@ static DEFINE_PER_CPU(unsigned long, static_percpu);
 static unsigned long __percpu *percpu;
 static unsigned long *memory[NR_AT];
 static struct page *private_page;
+/* Of high memory, if there is any. */
+static struct page *high_page;
 
 /* Where replies go to: on the stack of a thread that sleeps. */
 static unsigned long *replies;
@@ -149,11 +153,23 @@ static bool prepare(const struct tk_kind *k, int where)
 	case AT_PAGE_PRIVATE:
 		private_page = alloc_page(GFP_KERNEL);
 		return private_page;
+	case AT_HIGH_PAGE:
+		high_page = alloc_page(GFP_KERNEL | __GFP_HIGHMEM | __GFP_ZERO);
+		return high_page;
 	case AT_REPLY:
 		return make_request(k);
 	default:
 		return true;
 	}
+}
+
+/* Mapped for this moment only. */
+static void put_high(unsigned int nr, unsigned long value)
+{
+	unsigned long *at = kmap_local_page(high_page);
+
+	WRITE_ONCE(at[nr], value);
+	kunmap_local(at);
 }
 
 /* Puts @value in the place, or 0 in all of it. */
@@ -193,6 +209,9 @@ static void put(int where, unsigned int nr, unsigned long value)
 		break;
 	case AT_PAGE_PRIVATE:
 		set_page_private(private_page, value);
+		break;
+	case AT_HIGH_PAGE:
+		put_high(nr, value);
 		break;
 	case AT_RO_TABLE:
 		WRITE_ONCE(ro_table[nr], value);
@@ -245,6 +264,8 @@ static void lose_slot(const struct tk_kind *k)
 		return;
 	if (k->where == AT_PAGE_PRIVATE && !private_page)
 		return;
+	if (k->where == AT_HIGH_PAGE && !high_page)
+		return;
 	if (k->where == AT_REPLY && !replies)
 		return;
 	for (i = 0; i < n; i++)
@@ -277,6 +298,10 @@ static void lose_slot(const struct tk_kind *k)
 	case AT_PAGE_PRIVATE:
 		__free_page(private_page);
 		private_page = NULL;
+		break;
+	case AT_HIGH_PAGE:
+		__free_page(high_page);
+		high_page = NULL;
 		break;
 	}
 	memory[k->where] = NULL;
@@ -540,6 +565,7 @@ const struct tk_kind tk_slot_kinds[] = {
 	SLOT("kmalloc-array", AT_KMALLOC, 8),
 	SLOT("vmalloc-array", AT_VMALLOC, 8),
 	SLOT("page", AT_PAGE, 8),
+	SLOT("page-high", AT_HIGH_PAGE, 8),
 	SLOT("pages-inner", AT_INNER_PAGE, 6),
 	SLOT("page-comp", AT_TAIL_PAGE, 6),
 	SLOT("page-exact", AT_EXACT_PAGE, 6),

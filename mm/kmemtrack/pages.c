@@ -32,6 +32,7 @@
  *   pKVM: pages that it got later	kmemtrack_unreadable()
  */
 #include <linux/bitops.h>
+#include <linux/highmem.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
@@ -208,6 +209,18 @@ void kmt_spare_poisoned(void)
 }
 #endif
 
+/*
+ * High memory has an address only while somebody has mapped it, for a moment or by
+ * vmap(): all of the page is a root. What vmalloc() mapped is owned by its block.
+ */
+static void mark_high(struct kmt_marker *m, struct page *page)
+{
+	void *at = kmap_local_page(page);
+
+	kmt_mark_block(m, (unsigned long)at, (unsigned long)at + PAGE_SIZE);
+	kunmap_local(at);
+}
+
 /* Blocks in the page are read if they are reached; the rest is a root. */
 static void mark_content(struct kmt_page_walk *w, struct page *page,
 			 unsigned long pfn)
@@ -215,8 +228,12 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 	struct kmt_range block;
 	unsigned long pos, end;
 
-	if (PageHighMem(page) || kmt_page_owned(w->map, pfn))
+	if (kmt_page_owned(w->map, pfn))
 		return;
+	if (PageHighMem(page)) {
+		mark_high(w->m, page);
+		return;
+	}
 	pos = kmt_untag((unsigned long)page_address(page));
 	end = pos + PAGE_SIZE;
 	if (kmt_in(&w->kfence, pos))

@@ -90,11 +90,11 @@ unsigned int block_ranges(const struct block *b, struct kmt_range *ranges)
 	return nr;
 }
 
-/* As far as whole words of it go. */
+/* As far as whole words of it go; what is poisoned are eight bytes at a time. */
 void block_own(const struct block *b, bool owned)
 {
-	unsigned long lo = ALIGN(b->addr, 8);
-	unsigned long hi = ALIGN_DOWN(b->addr + b->size, 8);
+	unsigned long lo = ALIGN(b->addr, owned ? W : 8);
+	unsigned long hi = ALIGN_DOWN(b->addr + b->size, owned ? W : 8);
 
 	if (b->space == KMT_PERCPU || b->space == KMT_ROOT || lo >= hi)
 		return;
@@ -119,7 +119,7 @@ static void range_words(const struct kmt_range *r,
 {
 	unsigned long at;
 
-	for (at = ALIGN(r->lo, 8); at + 8 <= r->hi; at += 8)
+	for (at = ALIGN(r->lo, W); at + W <= r->hi; at += W)
 		if (sim_mapped(at))
 			fn(arg, sim_get(at));
 }

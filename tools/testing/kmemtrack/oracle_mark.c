@@ -7,24 +7,36 @@ static const struct kmt_range roots = { ROOT(0), ROOT(ROOT_WORDS) };
 /* The word at @shift bits behind @at; both words can be read. */
 static unsigned long word_across(unsigned long at, unsigned int shift)
 {
-	return sim_get(at) >> shift | sim_get(at + 8) << (64 - shift);
+	return sim_get(at) >> shift | sim_get(at + W) << (8 * W - shift);
 }
 
 /*
  * Words at odd addresses refer to a multiple of four, and to nothing that looks
- * like half a word.
+ * like half a word. Of 32 bits they refer to what begins there, but not to pages.
  */
+static bool is_odd_word(struct model *m, unsigned long word)
+{
+	struct block *b;
+
+	if (word % 4 || !(word >> 4 * W))
+		return false;
+	if (W == 8)
+		return true;
+	b = word % SIM_PAGE ? oracle_find(m, KMT_VIRT, word) : NULL;
+	return b && b->addr == word;
+}
+
 static void words_across(unsigned long at,
 			 void (*fn)(void *arg, unsigned long word), void *arg)
 {
 	unsigned int shift;
 
-	if (!sim_mapped(at) || !sim_mapped(at + 8))
+	if (!sim_mapped(at) || !sim_mapped(at + W))
 		return;
-	for (shift = 8; shift < 64; shift += 8) {
+	for (shift = 8; shift < 8 * W; shift += 8) {
 		unsigned long word = kmt_untag(word_across(at, shift));
 
-		if (word % 4 == 0 && word >> 4 * sizeof(long))
+		if (is_odd_word(arg, word))
 			fn(arg, word);
 	}
 }
@@ -34,7 +46,7 @@ static void range_bytes(const struct kmt_range *r,
 {
 	unsigned long at;
 
-	for (at = ALIGN(r->lo, 8); at + 16 <= r->hi; at += 8)
+	for (at = ALIGN(r->lo, W); at + 2 * W <= r->hi; at += W)
 		words_across(at, fn, arg);
 }
 
@@ -168,7 +180,7 @@ static void read_roots(struct model *m)
 	struct block *b = NULL;
 	unsigned long at;
 
-	for (at = roots.lo; !m->bytes && at < roots.hi; at += 8)
+	for (at = roots.lo; !m->bytes && at < roots.hi; at += W)
 		mark_word(m, sim_get(at));
 	if (m->bytes)
 		range_bytes(&roots, mark_odd, m);
@@ -218,9 +230,10 @@ static void mark_seam(void *arg, unsigned long word)
 static void read_seam(struct model *m, const struct kmt_range *a,
 		      const struct kmt_range *b)
 {
-	unsigned long last = ALIGN_DOWN(a->hi, 8) - 8;
+	unsigned long last = ALIGN_DOWN(a->hi, W) - W;
 
-	if (last + 8 == ALIGN(b->lo, 8) && last >= a->lo && last + 16 <= b->hi)
+	if (last + W == ALIGN(b->lo, W) && last >= a->lo &&
+	    last + 2 * W <= b->hi)
 		words_across(last, mark_seam, m);
 }
 

@@ -19,6 +19,15 @@
 
 #define SIM_PAGE	4096ul
 
+/* Bytes of a word. */
+#define W		sizeof(long)
+/*
+ * How far behind its start a block may be referred to by a word that is not
+ * aligned: of 32 bits, such words count if a block begins there and no page
+ * does; see KMT_ODD_MIN.
+ */
+#define SIM_ODD(n)	(W == 8 ? (n) : 0)
+
 /* Segments. The linear map is cut into regions of 64 KiB by the tracker. */
 #ifdef __LP64__
 #define SIM_LINEAR	0xffff000000000000ul
@@ -215,7 +224,7 @@ static inline u64 sim_random(u64 *state)
 }
 
 /* The root words of most tests: the image's. */
-#define ROOT(n)		(SIM_IMAGE + 8 * (n))
+#define ROOT(n)		(SIM_IMAGE + W * (n))
 /* Blocks of most tests: in the linear map, two to a region at least. */
 #define BLOCK(n)	(SIM_LINEAR + 0x1000ul * (n))
 

@@ -22,7 +22,7 @@ static unsigned long pick_word(struct steps *t)
 	case 4:
 		return b->addr + pick(src, min(b->size, 60000ul));
 	case 5:
-		return pick(src, 60000) * 0x100010001ul;
+		return pick(src, 60000) * 0x100010001ull;
 	default:
 		return b->addr;
 	}
@@ -34,7 +34,7 @@ static unsigned long pick_tagged(struct steps *t)
 	unsigned long word = pick_word(t);
 
 	if (host_tags && pick(&t->src, 4))
-		word ^= (unsigned long)pick(&t->src, 256) << 56;
+		word ^= (unsigned long)pick(&t->src, 256) << (8 * W - 8);
 	return word;
 }
 
@@ -54,17 +54,17 @@ static unsigned long memory_end(const struct block *b)
 /* Puts a word at @at or, now and then, at an odd address behind it. */
 static void put(struct steps *t, unsigned long at, unsigned long end)
 {
-	unsigned long word = pick_tagged(t), odd = pick(&t->src, 40);
+	unsigned long word = pick_tagged(t), odd = pick(&t->src, 5 * W);
 
-	if (at + 8 > end)
+	if (at + W > end)
 		return;
-	if (odd >= 8 || at + 16 > end) {
+	if (odd >= W || at + 2 * W > end) {
 		sim_put(at, word);
 		return;
 	}
 	/* Both words: the machine is to know of either. */
 	sim_put(at, sim_get(at));
-	sim_put(at + 8, sim_get(at + 8));
+	sim_put(at + W, sim_get(at + W));
 	memcpy((char *)sim_host(at) + odd, &word, sizeof(word));
 }
 
@@ -86,5 +86,5 @@ void step_write(struct steps *t)
 	at += pick(src, min(b->size, 60000ul));
 	if (pick(src, 2) && b->nr_areas)
 		at = b->areas[0].lo;
-	put(t, ALIGN(at, 8), memory_end(b));
+	put(t, ALIGN(at, W), memory_end(b));
 }

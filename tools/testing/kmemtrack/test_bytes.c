@@ -5,12 +5,13 @@
  */
 #include "sim.h"
 
-#define OBJECT	BLOCK(1)
+/* No page: see SIM_ODD(). */
+#define OBJECT	(BLOCK(1) + 64)
 
 static void put_bytes(unsigned long addr, unsigned long word)
 {
 	/* So that the machine knows that there is something. */
-	sim_put(ALIGN_DOWN(addr, 8), sim_get(ALIGN_DOWN(addr, 8)));
+	sim_put(ALIGN_DOWN(addr, W), sim_get(ALIGN_DOWN(addr, W)));
 	memcpy(sim_host(addr), &word, sizeof(word));
 }
 
@@ -49,17 +50,17 @@ static void add_holders(struct sim *s)
 static void try_place(struct sim *s, unsigned long addr, bool counts)
 {
 	unsigned long was[2] = {
-		sim_get(ALIGN_DOWN(addr, 8)), sim_get(ALIGN(addr + 1, 8)),
+		sim_get(ALIGN_DOWN(addr, W)), sim_get(ALIGN(addr + 1, W)),
 	};
 
-	put_bytes(addr, OBJECT + 4);
+	put_bytes(addr, OBJECT + SIM_ODD(4));
 	scan(s);
 	assert_int_equal(s->accused, 1);
-	assert_int_equal(s->left, addr % 8 ? 1 : 0);
+	assert_int_equal(s->left, addr % W ? 1 : 0);
 	assert_int_equal(sim_leak(s, OBJECT), !counts);
 	assert_int_equal(s->v.leaks, !counts);
-	sim_put(ALIGN_DOWN(addr, 8), was[0]);
-	sim_put(ALIGN(addr + 1, 8), was[1]);
+	sim_put(ALIGN_DOWN(addr, W), was[0]);
+	sim_put(ALIGN(addr + 1, W), was[1]);
 	/* For the next one it is not reported yet. */
 	sim_free(s, OBJECT, 64);
 	sim_alloc(s, OBJECT, 64);
@@ -72,23 +73,23 @@ static void test_places(void **state)
 
 	add_holders(s);
 	sim_alloc(s, OBJECT, 64);
-	for (i = 1; i < 8; i++) {
+	for (i = 1; i < W; i++) {
 		try_place(s, ROOT(0) + i, true);
 		try_place(s, ROOT(506) + i, true);
 		/* Between two pieces that are read, and two pages. */
 		try_place(s, ROOT(63) + i, true);
 		try_place(s, BIG + i, true);
-		try_place(s, SIM_VMALLOC + 0x1000 - 8 + i, true);
-		try_place(s, SIM_VMALLOC + 0x1200 - 8 + i, true);
-		try_place(s, BIG + SIZE - 16 + i, true);
-		try_place(s, BLOCK(10) + 48 + i, true);
+		try_place(s, SIM_VMALLOC + 0x1000 - W + i, true);
+		try_place(s, SIM_VMALLOC + 0x1200 - W + i, true);
+		try_place(s, BIG + SIZE - 2 * W + i, true);
+		try_place(s, BLOCK(10) + 64 - 2 * W + i, true);
 		try_place(s, BLOCK(11) + i, true);
-		try_place(s, BLOCK(11) + 48 + i, true);
+		try_place(s, BLOCK(11) + 64 - 2 * W + i, true);
 		try_place(s, SIM_COPIES + 5 * SIM_PERCPU_LEN + 8 + i, true);
 		try_place(s, BLOCK(12) + i, false);
 		try_place(s, BLOCK(13) + 16 + i, true);
-		try_place(s, BLOCK(13) + 8 + i, false);
-		try_place(s, BLOCK(13) + 24 + i, false);
+		try_place(s, BLOCK(13) + 16 - W + i, false);
+		try_place(s, BLOCK(13) + 32 - W + i, false);
 		try_place(s, OBJECT + i, false);
 	}
 }
@@ -106,21 +107,23 @@ static void test_half(void **state)
 	sim_alloc(s, BLOCK(20), 64);
 	sim_put(ROOT(0), BLOCK(20));
 	sim_own(BLOCK(20) - 8, 80);
-	for (i = 1; i < 8; i++) {
-		put_bytes(BLOCK(20) - 8 + i, OBJECT);
+	for (i = 1; i < W; i++) {
+		put_bytes(BLOCK(20) - W + i, OBJECT);
 		scan(s);
 		assert_true(sim_leak(s, OBJECT));
-		wipe(BLOCK(20) - 8);
+		wipe(BLOCK(20) - W);
 		wipe(BLOCK(20));
-		put_bytes(BLOCK(20) + 56 + i, OBJECT);
+		put_bytes(BLOCK(20) + 64 - W + i, OBJECT);
 		sim_free(s, OBJECT, 64);
 		sim_alloc(s, OBJECT, 64);
 		scan(s);
 		assert_true(sim_leak(s, OBJECT));
-		wipe(BLOCK(20) + 56);
+		wipe(BLOCK(20) + 64 - W);
 		wipe(BLOCK(20) + 64);
 	}
 }
+
+#define NODE(i)	(BLOCK(i) + 64)
 
 /* What is behind such a reference is forgiven, however it is referred to. */
 static void test_chain(void **state)
@@ -129,23 +132,23 @@ static void test_chain(void **state)
 	unsigned int i, k;
 
 	for (i = 0; i < 24; i++)
-		sim_alloc(s, BLOCK(24 - i), 128);
+		sim_alloc(s, NODE(24 - i), 128);
 	for (i = 1; i < 24; i++)
-		put_bytes(BLOCK(i) + 3 * i, BLOCK(i + 1) + 4 * i);
+		put_bytes(NODE(i) + 3 * i, NODE(i + 1) + SIM_ODD(4 * i));
 	/* More than the mark stack has room for. */
 	for (k = 30; k < 40; k++) {
-		sim_alloc(s, BLOCK(k), 64);
-		put_bytes(BLOCK(24) + 12 * (k - 30), BLOCK(k));
-		sim_alloc(s, BLOCK(k + 10), 64);
-		put_bytes(BLOCK(k) + k % 9, BLOCK(k + 10) + 4);
+		sim_alloc(s, NODE(k), 64);
+		put_bytes(NODE(24) + 12 * (k - 30), NODE(k));
+		sim_alloc(s, NODE(k + 10), 64);
+		put_bytes(NODE(k) + k % 9, NODE(k + 10) + SIM_ODD(4));
 	}
-	put_bytes(ROOT(77) + 1, OBJECT);
-	sim_alloc(s, BLOCK(50), 64);
+	put_bytes(ROOT(77) + 1, NODE(1));
+	sim_alloc(s, NODE(50), 64);
 	scan(s);
 	assert_true(sim_events(s, KMT_EV_STACK_OVERFLOW) > 0);
 	assert_int_equal(s->left, 45);
 	assert_int_equal(s->v.leaks, 1);
-	assert_true(sim_leak(s, BLOCK(50)));
+	assert_true(sim_leak(s, NODE(50)));
 	sim_delete(s);
 }
 
@@ -210,14 +213,14 @@ static void test_not_needed(void **state)
 	sim_put(ROOT(0), OBJECT);
 	words = s->m.words;
 	scan(s);
-	assert_int_equal(s->m.words - words, 512 + 8);
+	assert_int_equal(s->m.words - words, 512 + 64 / W);
 	/* Forgiven by the recheck: no pass over the bytes either. */
 	sim_alloc(s, BLOCK(2), 64);
 	sim_put_late(s, ROOT(1), BLOCK(2));
 	words = s->m.words;
 	scan(s);
 	assert_int_equal(s->left, 0);
-	assert_int_equal(s->m.words - words, 512 + 8);
+	assert_int_equal(s->m.words - words, 512 + 64 / W);
 	assert_int_equal(s->v.leaks, 0);
 }
 
@@ -244,7 +247,7 @@ static void test_numbers(void **state)
 	struct sim *s = *state;
 	unsigned int i;
 
-	for (i = 0; i < 8; i++) {
+	for (i = 0; i < W; i++) {
 		assert_int_equal(percpu_counts(s, SIM_PERCPU, ROOT(9) + i), !i);
 		assert_int_equal(percpu_counts(s, SIM_PERCPU, ROOT(63) + i),
 				 !i);
@@ -254,7 +257,7 @@ static void test_numbers(void **state)
 	/* Beside others, which odd references count for. */
 	sim_alloc(s, OBJECT, 64);
 	put_bytes(ROOT(70) + 3, OBJECT);
-	assert_false(percpu_counts(s, SIM_PERCPU, ROOT(9) + 4));
+	assert_false(percpu_counts(s, SIM_PERCPU, ROOT(9) + W / 2));
 	assert_false(sim_leak(s, OBJECT));
 }
 

@@ -386,7 +386,7 @@ static void test_given_up(void **state)
 static long cost(unsigned int blocks, unsigned int at, unsigned int leaks)
 {
 	struct sim *s = sim_new(63, 1000, 256);
-	const long budget = 1L << 40;
+	const long budget = LONG_MAX / 2;
 	unsigned int i, direct = 0;
 	long left;
 

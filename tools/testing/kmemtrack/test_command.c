@@ -34,8 +34,13 @@ static const struct good good[] = {
 	{ "max_pause=50000",	KMT_CMD_MAX_PAUSE, 50000 },
 	{ "max_pause=5000000",	KMT_CMD_MAX_PAUSE, 5000000 },
 	{ "dump=0",		KMT_CMD_DUMP, 0 },
+#ifdef __LP64__
 	{ "dump=0xffff000003a1c000", KMT_CMD_DUMP, 0xffff000003a1c000ul },
 	{ "dump=0xFFFFFFFFFFFFFFFF", KMT_CMD_DUMP, ~0ul },
+#else
+	{ "dump=0xc3a1c000",	KMT_CMD_DUMP, 0xc3a1c000ul },
+	{ "dump=0xFFFFFFFF",	KMT_CMD_DUMP, ~0ul },
+#endif
 	{ "dump=4711",		KMT_CMD_DUMP, 4711 },
 	{ "verbose=on",		KMT_CMD_VERBOSE, 1 },
 	{ "verbose=off",	KMT_CMD_VERBOSE, 0 },
@@ -76,6 +81,9 @@ static const char * const large[] = {
 	"scan=4294968", "min_age=2147484", "max_pause=5000001",
 	"max_pause=4294967296", "dump=0x10000000000000000",
 	"panic_on_leak=4294967296",
+#ifndef __LP64__
+	"dump=0x100000000", "dump=0xffff000003a1c000",
+#endif
 };
 
 static const char * const large_at_boot[] = {

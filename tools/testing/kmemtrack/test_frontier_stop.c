@@ -10,8 +10,9 @@
  */
 #include "sim.h"
 
-#define OBJECT	BLOCK(1)
-#define BEHIND	BLOCK(2)
+/* No pages: see SIM_ODD(). */
+#define OBJECT	(BLOCK(1) + 128)
+#define BEHIND	(BLOCK(2) + 64)
 #define LOST	BLOCK(3)
 #define LATE	BLOCK(4)
 
@@ -169,7 +170,8 @@ static void test_odd_move(void **state)
 {
 	static const unsigned long odd[] = {
 		BLOCK(10) + 9, BLOCK(11) + 1001, BLOCK(12) + 2031,
-		SIM_VMALLOC + 0xffc, SIM_COPIES + 3 * SIM_PERCPU_LEN + 50,
+		SIM_VMALLOC + 0x1000 - W / 2,
+		SIM_COPIES + 3 * SIM_PERCPU_LEN + 50,
 	};
 	unsigned int from, to, missed = 0;
 
@@ -186,9 +188,9 @@ static void test_odd_move(void **state)
 
 				v.steps = 0;
 				v.moved = false;
-				put_odd(v.from, OBJECT + 40);
+				put_odd(v.from, OBJECT + SIM_ODD(40));
 				sim_put(OBJECT + 120, 0);
-				put_odd(OBJECT + 113, BEHIND + 4);
+				put_odd(OBJECT + 113, BEHIND + SIM_ODD(4));
 				scan(s);
 				missed += s->accused > 2;
 				assert_int_equal(s->left, 1);

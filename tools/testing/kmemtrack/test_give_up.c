@@ -232,8 +232,8 @@ static void at_once(unsigned int nr, unsigned long size, unsigned int per_step)
 static void test_at_once(void **state)
 {
 	/* All in a few pages, which are asked for once: four at a step. */
-	at_once(400, 64, 4 * 8);
-	at_once(1, 64 * SIM_PAGE, SIM_PAGE / 8);
+	at_once(400, 64, 4 * 64 / W);
+	at_once(1, 64 * SIM_PAGE, SIM_PAGE / W);
 }
 
 /* Given up while suspects are named, or sorted out: nothing is reported. */

@@ -76,28 +76,31 @@ static void test_unjudged(void **state)
 				}
 }
 
+/* No page: see SIM_ODD(). */
+#define UNPAGED	(HOLDER + 64)
+
 /* One that is not aligned, to a holder that has another one. */
 static void test_bytes(void **state)
 {
 	struct sim *s = *state;
-	unsigned long word = HOLDER;
+	unsigned long word = UNPAGED;
 
-	sim_alloc(s, HOLDER, 64);
+	sim_alloc(s, UNPAGED, 64);
 	sim_alloc(s, TARGET, 64);
-	kmt_add_alias(&s->core, HOLDER, TARGET, GFP_KERNEL);
-	sim_put(ROOT(2), HOLDER);
+	kmt_add_alias(&s->core, UNPAGED, TARGET, GFP_KERNEL);
+	sim_put(ROOT(2), UNPAGED);
 	scan(s);
 	assert_true(sim_leak(s, TARGET));
 	assert_int_equal(kmt_clear(&s->m, s->now), 1);
 	kmt_set_min(&s->core, KMT_VIRT, TARGET, 1);
-	memcpy((char *)sim_host(ROOT(8)) + 3, &word, 8);
+	memcpy((char *)sim_host(ROOT(8)) + 3, &word, W);
 	scan(s);
 	assert_int_equal(s->accused, 1);
 	assert_int_equal(s->v.leaks, 0);
 	/* The holder has to have enough of its own. */
 	sim_put(ROOT(2), 0);
 	scan(s);
-	assert_false(sim_leak(s, HOLDER));
+	assert_false(sim_leak(s, UNPAGED));
 	assert_true(sim_leak(s, TARGET));
 }
 

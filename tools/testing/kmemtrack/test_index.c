@@ -256,6 +256,8 @@ static void test_resize_from_wide(void **state)
 	free(table);
 }
 
+/* Of 32 bits all memory is near. */
+#ifdef __LP64__
 #define GIB	(1ul << 30)
 #define TIB	(1ul << 40)
 #define KERNEL	0xffff000000000000ul
@@ -328,12 +330,14 @@ static void test_sparse_maps(void **state)
 	}
 	free(shared);
 }
+#endif
 
 /* Of a small table the pieces are single shards. */
 static void test_fold_of_few(void **state)
 {
 	static const struct kmt_range memory[] = {
-		AT(0, 4 * REGION), AT(64 * REGION, 4 * REGION),
+		{ SIM_LINEAR, SIM_LINEAR + 4 * REGION },
+		{ SIM_LINEAR + 64 * REGION, SIM_LINEAR + 68 * REGION },
 	};
 	static const struct kmt_range none;
 	u8 fold = kmt_index_fold(memory, ARRAY_SIZE(memory), 8);
@@ -473,8 +477,9 @@ static void test_lock_reborn(void **state)
 static void test_percpu_places(void **state)
 {
 	static const unsigned long at[] = {
-		0xffff800081500000, 0xffff800081504000, 0xffff800081500100,
-		0xc4700000, 0xc4708000, 0xc4780000,
+		SIM_IMAGE + 0x500000, SIM_IMAGE + 0x504000, SIM_IMAGE + 0x500100,
+		SIM_PERCPU + 0x700000, SIM_PERCPU + 0x708000,
+		SIM_PERCPU + 0x780000,
 	};
 	const unsigned int nr = ARRAY_SIZE(at);
 	struct sim *s = *state;
@@ -518,7 +523,9 @@ int main(void)
 		T(test_percpu_places),
 		T(test_resize),
 		T(test_resize_from_wide),
+#ifdef __LP64__
 		T(test_sparse_maps),
+#endif
 		T(test_fold_of_few),
 		T(test_folded),
 		T(test_lock_object),

@@ -83,7 +83,7 @@ static void test_large(void **state)
 
 	sim_alloc_min(s, base, 0x5000, 0);
 	sim_alloc_min(s, BLOCK(1), 64, 2);
-	for (i = 0; i < 0x5000; i += 8) {
+	for (i = 0; i < 0x5000; i += W) {
 		sim_put(base + i, BLOCK(1));
 		mark(s);
 		assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(1)).count, 1);
@@ -91,7 +91,7 @@ static void test_large(void **state)
 	}
 	i = s->m.words;
 	mark(s);
-	assert_int_equal(s->m.words, i + 0x5000 / 8 + 64);
+	assert_int_equal(s->m.words, i + 0x5000 / W + 64);
 }
 
 #define DEEP	100000ul
@@ -228,7 +228,7 @@ static void test_unreadable(void **state)
 	assert_true(sim_white(s, BLOCK(1)));
 	assert_false(sim_white(s, BLOCK(2)));
 	assert_int_equal(sim_events(s, KMT_EV_FAULT),
-			 0x1000 / (8 * KMT_STEP_WORDS));
+			 0x1000 / (W * KMT_STEP_WORDS));
 	/* A root that is gone, and one that never was. */
 	sim_map(SIM_IMAGE, 0x1000, false);
 	mark(s);

@@ -141,6 +141,7 @@ static void test_random_heaps(void **state)
 	random_heaps();
 }
 
+#ifdef __LP64__
 /* The same where references have tags. */
 static void test_tagged(void **state)
 {
@@ -148,12 +149,15 @@ static void test_tagged(void **state)
 	random_heaps();
 	host_tags = false;
 }
+#endif
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_heaps),
+#ifdef __LP64__
 		cmocka_unit_test(test_tagged),
+#endif
 	};
 
 	return cmocka_run_group_tests_name("random", tests, NULL, NULL);

@@ -30,7 +30,7 @@ static const struct place {
 	{ ROOT(63), true },
 	{ ROOT(64), false },		/* behind the roots */
 	{ ROOT(1000), true },		/* section */
-	{ ROOT(1008), false },
+	{ ROOT(1000) + 64, false },
 	{ BLOCK(10) + 56, true },	/* grey */
 	{ BLOCK(11), true },		/* reached */
 	{ BLOCK(11) + 1016, true },

@@ -9,7 +9,7 @@
 
 #define MAX_BITS 1024
 
-static unsigned long bits[MAX_BITS / 64];
+static unsigned long bits[MAX_BITS / BITS_PER_LONG];
 static u8 pages[KMT_FILTER_PAGES];
 
 /* What was let pass. */
@@ -74,20 +74,35 @@ static void set_kind(struct kmt_filter *f, const struct kind *kind)
 	no_pass(f);
 }
 
-static int setup(void **state)
+/* The suspect is the linear map without its first @skip bytes. */
+static struct sim *new_sift(unsigned long skip)
 {
 	struct sim *s = sim_new(63, 2, 4);
 	struct kmt_verdict v;
 
-	sim_alloc_min(s, SIM_LINEAR, SIM_LINEAR_LEN, KMT_MIN_MAX);
+	sim_alloc_min(s, SIM_LINEAR + skip, SIM_LINEAR_LEN - skip, KMT_MIN_MAX);
 	sim_mark(s, ROOT(0), ROOT(1));
 	kmt_accuse(&s->m, &s->filter, &v);
 	assert_int_equal(v.suspects, 1);
-	assert_int_equal(s->filter.hull.lo, SIM_LINEAR);
+	assert_int_equal(s->filter.hull.lo, SIM_LINEAR + skip);
 	assert_int_equal(s->filter.hull.hi, SIM_LINEAR + SIM_LINEAR_LEN);
 	s->m.filter = &s->filter;
 	set_kind(&s->filter, &kinds[5]);
-	*state = s;
+	return s;
+}
+
+static int setup(void **state)
+{
+	*state = new_sift(0);
+	return 0;
+}
+
+/* For words that are not aligned: SIM_ODD() says which of them count. */
+#define FIRST	(SIM_LINEAR + 64)
+
+static int setup_odd(void **state)
+{
+	*state = new_sift(FIRST - SIM_LINEAR);
 	return 0;
 }
 
@@ -325,31 +340,37 @@ static void test_positions(void **state)
 static void test_offsets(void **state)
 {
 	struct sim *s = *state;
-	unsigned long word = BLOCK(1) + 8, buf[6];
+	unsigned long word = FIRST + SIM_ODD(8), buf[6];
 	unsigned int at, k;
 
 	for (k = 0; k < KINDS; k++) {
 		set_kind(&s->filter, &kinds[k]);
-		let_pass(&s->filter, BLOCK(1), 64);
-		for (at = 0; at <= 24; at++) {
+		let_pass(&s->filter, FIRST, 64);
+		for (at = 0; at <= 3 * W; at++) {
 			memset(buf, 0x11, sizeof(buf));
-			memcpy((char *)(buf + 1) + at, &word, 8);
+			memcpy((char *)(buf + 1) + at, &word, W);
 			assert_int_equal(byte_hits(s, buf + 1, 4, 0x1000),
-					 at % 8 != 0);
-			assert_int_equal(hits(s, buf + 1, 4), at % 8 == 0);
+					 at % W != 0);
+			assert_int_equal(hits(s, buf + 1, 4), at % W == 0);
 			s->m.seam_end = 0;
 		}
 		/* Half of it before or behind what was read is not read. */
-		for (at = 1; at < 8; at++) {
+		for (at = 1; at < W; at++) {
 			memset(buf, 0x11, sizeof(buf));
-			memcpy((char *)buf + at, &word, 8);
+			memcpy((char *)buf + at, &word, W);
 			assert_int_equal(byte_hits(s, buf + 1, 4, 0x1000), 0);
 			memset(buf, 0x11, sizeof(buf));
-			memcpy((char *)(buf + 4) + at, &word, 8);
+			memcpy((char *)(buf + 4) + at, &word, W);
 			assert_int_equal(byte_hits(s, buf + 1, 4, 0x2000), 0);
 			s->m.seam_end = 0;
 		}
 	}
+}
+
+/* Whether a word that is not aligned counts. */
+static bool counts_odd(unsigned long word)
+{
+	return W == 8 ? word % 4 == 0 : word == FIRST;
 }
 
 /* At odd addresses, which multiple of what the reference is. */
@@ -359,14 +380,14 @@ static void test_accidents(void **state)
 	unsigned long word, buf[2];
 	unsigned int at, i;
 
-	let_pass(&s->filter, BLOCK(1), 64);
-	for (at = 0; at < 8; at++) {
+	let_pass(&s->filter, FIRST, 64);
+	for (at = 0; at < W; at++) {
 		for (i = 0; i < 64; i++) {
-			word = BLOCK(1) + i;
+			word = FIRST + i;
 			memset(buf, 0x11, sizeof(buf));
-			memcpy((char *)buf + at, &word, 8);
+			memcpy((char *)buf + at, &word, W);
 			assert_int_equal(byte_hits(s, buf, 2, 0x1000),
-					 at && i % 4 == 0);
+					 at && counts_odd(word));
 			assert_int_equal(hits(s, buf, 2), !at);
 			s->m.seam_end = 0;
 		}
@@ -377,34 +398,34 @@ static void test_accidents(void **state)
 static void test_seam(void **state)
 {
 	struct sim *s = *state;
-	unsigned long word = BLOCK(1) + 8, buf[8], gap, n;
+	unsigned long word = FIRST + SIM_ODD(8), buf[8], gap, n;
 	unsigned int at, cut;
 
-	let_pass(&s->filter, BLOCK(1), 64);
-	for (at = 0; at <= 56; at++) {
+	let_pass(&s->filter, FIRST, 64);
+	for (at = 0; at <= 7 * W; at++) {
 		memset(buf, 0x11, sizeof(buf));
-		memcpy((char *)buf + at, &word, 8);
+		memcpy((char *)buf + at, &word, W);
 		for (cut = 1; cut < 8; cut++) {
 			/* The second piece is behind the first, or is not. */
-			for (gap = 0; gap <= 16; gap += 8) {
-				bool across = at < 8 * cut && at + 8 > 8 * cut;
+			for (gap = 0; gap <= 2 * W; gap += W) {
+				bool across = at < W * cut && at + W > W * cut;
 
 				n = byte_hits(s, buf, cut, 0x1000);
 				n += byte_hits(s, buf + cut, 8 - cut,
-					       0x1000 + 8 * cut + gap);
-				assert_int_equal(n, at % 8 && !(across && gap));
+					       0x1000 + W * cut + gap);
+				assert_int_equal(n, at % W && !(across && gap));
 			}
 			/* Nor is what was before. */
 			n = byte_hits(s, buf, cut, 0x1000);
 			n += byte_hits(s, buf + cut, 8 - cut, 0x1000);
-			assert_int_equal(n, at % 8 && !(at < 8 * cut &&
-							at + 8 > 8 * cut));
+			assert_int_equal(n, at % W && !(at < W * cut &&
+							at + W > W * cut));
 			s->m.seam_end = 0;
 		}
 		/* Word by word. */
 		for (n = 0, cut = 0; cut < 8; cut++)
-			n += byte_hits(s, buf + cut, 1, 0x1000 + 8 * cut);
-		assert_int_equal(n, !!(at % 8));
+			n += byte_hits(s, buf + cut, 1, 0x1000 + W * cut);
+		assert_int_equal(n, !!(at % W));
 	}
 }
 
@@ -422,26 +443,45 @@ static void test_random_bytes(void **state)
 	for (round = 0; round < 3000; round++) {
 		/* The pages are for words only. */
 		set_kind(&s->filter, &kinds[round % 4]);
-		let_pass(&s->filter, BLOCK(2) + 100, 5000);
+		let_pass(&s->filter, round % 3 ? FIRST : BLOCK(2) + 100, 5000);
 		let_pass(&s->filter, BLOCK(90), 1000);
 		memset(buf, 0, sizeof(buf));
 		for (i = 0; i < 40; i++) {
 			word = BLOCK(sim_random(&rng) % 100);
 			word += sim_random(&rng) % 4096;
-			memcpy((char *)buf + sim_random(&rng) % 505, &word, 8);
+			if (i % 4 == 0)
+				word = FIRST;
+			memcpy((char *)buf + sim_random(&rng) % (63 * W + 1),
+			       &word, W);
 		}
 		expect = 0;
-		for (at = 0; at <= sizeof(buf) - 8; at++) {
-			memcpy(&word, (char *)buf + at, 8);
-			if (at % 8 == 0 || word % 4 == 0)
+		for (at = 0; at <= sizeof(buf) - W; at++) {
+			memcpy(&word, (char *)buf + at, W);
+			if (at % W == 0 || counts_odd(word))
 				expect += passes(s, word);
 		}
 		found = hits(s, buf, 64);
 		for (at = 0; at < 64; at += i) {
 			i = 1 + sim_random(&rng) % (64 - at);
-			found += byte_hits(s, buf + at, i, 8 * at + 8);
+			found += byte_hits(s, buf + at, i, W * at + W);
 		}
 		assert_int_equal(found, expect);
+		s->m.seam_end = 0;
+	}
+}
+
+/* Of 32 bits, what looks like a page is a small number beside a pointer. */
+static void test_pages(void **state)
+{
+	struct sim *s = *state;
+	unsigned long word = SIM_LINEAR, buf[3];
+	unsigned int at;
+
+	let_pass(&s->filter, SIM_LINEAR, 64);
+	for (at = 1; at < W; at++) {
+		memset(buf, 0x11, sizeof(buf));
+		memcpy((char *)buf + at, &word, W);
+		assert_int_equal(byte_hits(s, buf, 3, 0x1000), W == 8);
 		s->m.seam_end = 0;
 	}
 }
@@ -454,7 +494,7 @@ static void test_spaces(void **state)
 	unsigned long words[] = {
 		SIM_PERCPU + 0x100, SIM_PERCPU + 0x13f, SIM_PERCPU + 0x140,
 		SIM_PERCPU + 0xff, SIM_VMALLOC + 99, SIM_VMALLOC + 100,
-		SIM_IMAGE + 8, 0x0000700000000000ul,
+		SIM_IMAGE + 8, SIM_PERCPU_FAR,
 	};
 
 	sim_insert(s, KMT_PERCPU, SIM_PERCPU + 0x100, 64, 9);
@@ -471,6 +511,7 @@ static void test_spaces(void **state)
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define ODD(f) cmocka_unit_test_setup_teardown(f, setup_odd, teardown)
 
 int main(void)
 {
@@ -482,10 +523,11 @@ int main(void)
 		T(test_selective),
 		T(test_shared_byte),
 		T(test_positions),
-		T(test_offsets),
-		T(test_accidents),
-		T(test_seam),
-		T(test_random_bytes),
+		ODD(test_offsets),
+		ODD(test_accidents),
+		ODD(test_seam),
+		ODD(test_random_bytes),
+		T(test_pages),
 		cmocka_unit_test(test_spaces),
 	};
 

@@ -64,7 +64,7 @@ static void test_unreadable(void **state)
 	assert_int_equal(s->accused, 3);
 	/* Once in place, and then piece by piece for what is not aligned. */
 	assert_int_equal(sim_events(s, KMT_EV_FAULT),
-			 1 + 0x1000 / (8 * KMT_STEP_WORDS));
+			 1 + 0x1000 / (W * KMT_STEP_WORDS));
 	/* The same for roots. */
 	sim_map(gone, SIM_PAGE, true);
 	scan(s);

@@ -5,8 +5,9 @@
  */
 #include "sim.h"
 
-#define OBJECT	BLOCK(1)
-#define BEHIND	BLOCK(2)
+/* No pages: see SIM_ODD(). */
+#define OBJECT	(BLOCK(1) + 64)
+#define BEHIND	(BLOCK(2) + 64)
 #define LOST	BLOCK(3)
 #define HOLDER	BLOCK(10)
 #define WORDS	128u
@@ -24,7 +25,7 @@ static struct sim *new_sim(unsigned int markers)
 	s->markers = markers;
 	sim_alloc(s, OBJECT, 64);
 	sim_alloc(s, LOST, 64);
-	sim_alloc(s, HOLDER, 8 * WORDS);
+	sim_alloc(s, HOLDER, W * WORDS);
 	sim_put(ROOT(9), HOLDER);
 	return s;
 }
@@ -72,7 +73,7 @@ static void test_sum(void **state)
 	}
 	/* Each bit of each word, and their order. */
 	for (i = 0; i < ARRAY_SIZE(words); i++) {
-		for (k = 0; k < 64; k++) {
+		for (k = 0; k < BITS_PER_LONG; k++) {
 			words[i] ^= 1ul << k;
 			sum = kmt_sum(words, ARRAY_SIZE(words), 0);
 			assert_int_not_equal(kmt_sum_end(sum),
@@ -97,7 +98,7 @@ static void test_never_zero(void **state)
 
 	assert_int_not_equal(kmt_sum_end(0), 0);
 	for (i = 0; i < 64; i++)
-		assert_int_not_equal(kmt_sum_end(1ul << i), 0);
+		assert_int_not_equal(kmt_sum_end(1ull << i), 0);
 	for (i = 0; i < 1000; i++) {
 		u64 half = sim_random(&rng) & 0xffffffff;
 
@@ -114,7 +115,7 @@ static void renew(struct sim *s)
 
 static void change(struct sim *s)
 {
-	sim_put(HOLDER + 48, 0x123456789abcdef);
+	sim_put(HOLDER + 48, 0x89abcdef);
 }
 
 static void nothing(struct sim *s)
@@ -141,13 +142,13 @@ static void test_one_of_many(void **state)
 		unsigned int k;
 
 		for (k = 0; k < 8; k++) {
-			sim_alloc(s, BLOCK(20 + k), 8 * WORDS);
+			sim_alloc(s, BLOCK(20 + k), W * WORDS);
 			sim_put(ROOT(20 + k), BLOCK(20 + k));
 			sim_put(BLOCK(20 + k) + 8, k + 1);
 		}
 		put_bytes(BLOCK(20 + i) + 51, OBJECT);
 		next(s, nothing);
-		assert_int_equal(still_words(s), 64 + 10 * WORDS + 2 * 8);
+		assert_int_equal(still_words(s), 64 + 10 * WORDS + 2 * 64 / W);
 		sim_delete(s);
 	}
 }
@@ -177,7 +178,7 @@ static void test_passed_over(void **state)
 		sim_alloc(s, LOST, 64);
 		put_bytes(HOLDER + 51, OBJECT);
 		next(s, nothing);
-		assert_int_equal(still_words(s), 64 + 2 * WORDS + 2 * 8);
+		assert_int_equal(still_words(s), 64 + 2 * WORDS + 2 * 64 / W);
 		assert_false(sim_leak(s, OBJECT));
 		sim_delete(s);
 	}
@@ -187,7 +188,7 @@ static unsigned long where;
 
 static void refer(struct sim *s)
 {
-	put_bytes(where, OBJECT + 60);
+	put_bytes(where, OBJECT + SIM_ODD(60));
 }
 
 static void unrefer(struct sim *s)
@@ -221,11 +222,11 @@ static const struct {
 	bool summed;
 } places[] = {
 	{ HOLDER, true, true },
-	{ HOLDER + 8 * WORDS - 16, true, true },
+	{ HOLDER + W * WORDS - 2 * W, true, true },
 	{ BIG, true, true },
-	{ SIM_VMALLOC + 0x1000 - 8, true, true },
-	{ SIM_VMALLOC + 0x1200 - 8, true, true },
-	{ BIG + SIZE - 16, true, true },
+	{ SIM_VMALLOC + 0x1000 - W, true, true },
+	{ SIM_VMALLOC + 0x1200 - W, true, true },
+	{ BIG + SIZE - 2 * W, true, true },
 	{ BLOCK(11), true, true },
 	{ BLOCK(11) + 48, true, true },
 	{ SIM_COPIES + 48, true, true },
@@ -286,7 +287,7 @@ static void test_places(void **state)
 	unsigned int i, odd;
 
 	for (i = 0; i < ARRAY_SIZE(places); i++) {
-		for (odd = 0; odd < 8; odd++) {
+		for (odd = 0; odd < W; odd++) {
 			try_late(i, odd, 1 + odd % SIM_MARKERS);
 			try_early(i, odd, 1 + odd % SIM_MARKERS);
 		}
@@ -298,13 +299,13 @@ static void test_suspects(void **state)
 {
 	unsigned int odd;
 
-	for (odd = 0; odd < 8; odd++) {
+	for (odd = 0; odd < W; odd++) {
 		struct sim *s = new_sim(1 + odd % SIM_MARKERS);
 
 		sim_alloc(s, BEHIND, 64);
 		sim_own(OBJECT, 64);
 		sim_put(OBJECT, 0);
-		put_bytes(OBJECT + 24 + odd, BEHIND + 4);
+		put_bytes(OBJECT + 24 + odd, BEHIND + SIM_ODD(4));
 		where = odd & 1 ? HOLDER + 8 : HOLDER + 11;
 		next(s, refer);
 		assert_int_equal(s->accused, 3);
@@ -341,8 +342,8 @@ static void bear(struct sim *s)
 
 static void bear_again(struct sim *s)
 {
-	sim_free(s, HOLDER, 8 * WORDS);
-	sim_alloc(s, HOLDER, 8 * WORDS);
+	sim_free(s, HOLDER, W * WORDS);
+	sim_alloc(s, HOLDER, W * WORDS);
 	put_bytes(HOLDER + 21, OBJECT);
 }
 
@@ -388,7 +389,7 @@ static void test_areas(void **state)
 static void two_words(struct sim *s)
 {
 	put_bytes(HOLDER + 16, OBJECT);
-	put_bytes(HOLDER + 37, OBJECT + 8);
+	put_bytes(HOLDER + 37, OBJECT + SIM_ODD(8));
 }
 
 static void one_word(struct sim *s)
@@ -429,8 +430,8 @@ static void test_several_ranges(void **state)
 	renew(s);
 	next(s, nothing);
 	/* Roots and sections, one of each block, eight copies, an area. */
-	assert_int_equal(still_words(s), 64 + 8 + WORDS + SIZE / 8 + 8 +
-			 HOST_CPUS * 8 + 3);
+	assert_int_equal(still_words(s), 64 + WORDS +
+			 (64 + SIZE + 64 + HOST_CPUS * 64 + 24) / W);
 	sim_delete(s);
 }
 

@@ -21,7 +21,13 @@ static unsigned long addr_of(struct stack *s, unsigned int word)
 
 static unsigned long pc_of(unsigned int frame)
 {
-	return 0x800010000 + 64 * frame;
+	return (W == 8 ? 8UL << 4 * W : 0x80000000) + 0x10000 + 64 * frame;
+}
+
+/* What an address may be signed with, where it can be. */
+static unsigned long signature(unsigned long sign)
+{
+	return HOST_SIGNATURE & sign << 6 * W;
 }
 
 /*
@@ -129,11 +135,11 @@ static void test_signed(void **state)
 	struct kmt_trace trace;
 	unsigned long fp = build(&s, 4, 8, 5);
 
-	s.word[4 + 8 * 2 + 1] |= 0x1234UL << 48;
+	s.word[4 + 8 * 2 + 1] |= signature(0x1234);
 	assert_true(take(&s, &trace, fp));
 	/* Signed with the key of another task. */
-	s.word[4 + 8 * 2 + 1] ^= 0x77UL << 48;
-	s.word[4 + 8 * 3 + 1] ^= 0x78UL << 48;
+	s.word[4 + 8 * 2 + 1] ^= signature(0x77);
+	s.word[4 + 8 * 3 + 1] ^= signature(0x78);
 	assert_true(is(&s, &trace, fp));
 }
 
@@ -190,7 +196,9 @@ static unsigned long build_astray(struct stack *s, unsigned int frame,
 /* Records that lead astray: no read goes there, and nothing is learned. */
 static void test_astray(void **state)
 {
-	static const long astray[] = { -8, 0, 4, -4096, 8 * WORDS, 1L << 40 };
+	static const long astray[] = {
+		-(long)W, 0, W / 2, -4096, W * WORDS, 1L << 5 * W
+	};
 	struct stack s;
 	struct kmt_trace trace;
 	unsigned long fp;
@@ -205,7 +213,7 @@ static void test_astray(void **state)
 	fp = build(&s, 4, 8, 12);
 	assert_false(take(&s, &trace, addr_of(&s, WORDS - 1)));
 	assert_false(take(&s, &trace, addr_of(&s, WORDS)));
-	assert_false(take(&s, &trace, addr_of(&s, 0) - 8));
+	assert_false(take(&s, &trace, addr_of(&s, 0) - W));
 	assert_true(take(&s, &trace, fp));
 }
 
@@ -228,7 +236,7 @@ static void test_walk(void **state)
 		unsigned long fp = build(&s, 6, 4, nr);
 
 		kept = nr < DEPTH ? nr : DEPTH;
-		s.word[6 + 4 * (nr / 2) + 1] |= 0x4321UL << 48;
+		s.word[6 + 4 * (nr / 2) + 1] |= signature(0x4321);
 		assert_true(walk_from(&s, &walk, fp));
 		assert_int_equal(walk.nr, kept);
 		assert_memory_equal(walk.pc, s.entries, kept * sizeof(long));
@@ -250,7 +258,8 @@ static void test_walk(void **state)
 static void test_walk_astray(void **state)
 {
 	static const long astray[] = {
-		-8, 0, 4, 8, 20, -4096, 8 * WORDS, 1L << 40
+		-(long)W, 0, W / 2, W, 2 * W + W / 2, -4096, W * WORDS,
+		1L << 5 * W
 	};
 	struct kmt_walk walk;
 	unsigned int i, at;
@@ -268,7 +277,7 @@ static void test_walk_astray(void **state)
 	assert_true(walk_from(&s, &walk, fp));
 	assert_false(walk_from(&s, &walk, addr_of(&s, 4 + 8 * 12)));
 	assert_false(walk_from(&s, &walk, addr_of(&s, WORDS - 1)));
-	assert_false(walk_from(&s, &walk, addr_of(&s, 0) - 8));
+	assert_false(walk_from(&s, &walk, addr_of(&s, 0) - W));
 }
 
 static int entry_code_has_the_last(void **state)

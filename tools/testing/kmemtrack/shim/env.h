@@ -293,10 +293,12 @@ static inline bool kmt_env_readable(unsigned long addr)
 	return !(addr % sizeof(long));
 }
 
-/* Signatures of return addresses are in the upper bits here. */
+/* Signatures of return addresses are in the upper bits here, of 64. */
+#define HOST_SIGNATURE	(sizeof(long) == 8 ? ~(~0UL >> 16) : 0)
+
 static inline unsigned long kmt_env_strip(unsigned long pc)
 {
-	return pc & (~0UL >> 16);
+	return pc & ~HOST_SIGNATURE;
 }
 
 static inline void kmt_env_one(unsigned long addr, unsigned long *a,
