@@ -24,8 +24,10 @@
 #ifdef CONFIG_KFENCE
 #include "../mm/kfence/kfence.h"
 #endif
+#include "../mm/kmemtrack/compat.h"
 #include "../mm/kmemtrack/glue.h"
 #include "../mm/kmemtrack/report.h"
+#include "test_kmemtrack_compat.h"
 
 static bool find(enum kmt_space space, const void *p, struct kmt_object *o)
 {
@@ -409,8 +411,8 @@ static void closed_pages(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
 	mapping->flags = BIT(AS_UNEVICTABLE);
 	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
-	mapping->flags |= BIT(AS_INACCESSIBLE);
-	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page));
+	mapping->flags |= KMT_CLOSED_MAPPING;
+	KUNIT_EXPECT_EQ(test, kmt_page_is_closed(page), !!KMT_CLOSED_MAPPING);
 	page->mapping = (void *)mapping + PAGE_MAPPING_ANON;
 	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
 	mapping->flags = 0;
