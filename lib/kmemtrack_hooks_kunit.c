@@ -323,6 +323,13 @@ static noinline unsigned int flags_of(unsigned int nr)
 /* A block in vmalloc space is also held by who has its vm_struct only. */
 static void scans(struct kunit *test)
 {
+	unsigned int i;
+
+	/* What made this thread may refer to memory that it freed just now. */
+	for (i = 0; i < 8; i++)
+		KUNIT_ASSERT_NOT_NULL(test,
+				      kunit_kzalloc(test, sizeof(struct vm_struct),
+						    GFP_KERNEL));
 	make_blocks();
 	wipe_stack();
 	KUNIT_ASSERT_EQ(test, kmt_scan(), 0);
