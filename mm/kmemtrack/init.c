@@ -11,6 +11,7 @@
 #include <linux/export.h>
 #include <linux/init.h>
 #include <linux/kmemtrack.h>
+#include <linux/kthread.h>
 #include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
@@ -582,6 +583,9 @@ void kmt_switch_off(void)
 
 static int __init log_early_use(void)
 {
+	/* KTHREADD: registers are kept there, see mark_stack(). */
+	kmemtrack_scan_area(kthreadd_task, offsetof(struct task_struct, thread),
+			    GFP_KERNEL);
 	if (failed)
 		pr_warn("no memory at boot: stays off\n");
 	else if (!kmt_tracking())
