@@ -202,7 +202,7 @@ static void __init start_early(void)
 
 	kmt_core_init(&kmt_core, &kmt_kernel_ops, &first_shard, 1,
 		      first_caches, ARRAY_SIZE(first_caches));
-	kmt_core.skip.lo = (unsigned long)_text;
+	kmt_core.skip.lo = (unsigned long)_stext;
 	kmt_core.skip.hi = (unsigned long)_end;
 	mem = take_early(KMT_EARLY_MIN, &bytes);
 	kmt_pool_add(&kmt_core, mem, bytes);
