@@ -10,7 +10,7 @@
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
-#include <linux/random.h>
+#include <linux/prandom.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -389,6 +389,7 @@ struct storm {
 	unsigned int lost;
 	unsigned int irqs;
 	struct irq_work work;
+	struct rnd_state rnd;
 };
 
 static void storm_step(struct storm *s, unsigned int slot, gfp_t gfp)
@@ -427,7 +428,8 @@ static int storm_thread(void *data)
 	unsigned int i;
 
 	for (i = 0; !kthread_should_stop(); i++) {
-		storm_step(s, get_random_u32_below(STORM_SLOTS), GFP_KERNEL);
+		storm_step(s, prandom_u32_state(&s->rnd) % STORM_SLOTS,
+			   GFP_KERNEL);
 		if (!(i & 63))
 			irq_work_queue(&s->work);
 		if (!(i & 1023))
@@ -447,6 +449,7 @@ static void storm(struct kunit *test)
 		s[i].e = e;
 		s[i].mem = memory(test, STORM_SIZE + 8);
 		s[i].work = IRQ_WORK_INIT_HARD(storm_irq);
+		prandom_seed_state(&s[i].rnd, i);
 		e->roots[i] = (unsigned long)s[i].mem;
 	}
 	for (i = 0; i < STORM_THREADS; i++) {

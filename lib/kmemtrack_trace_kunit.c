@@ -17,6 +17,7 @@
 #include "../mm/kmemtrack/compat.h"
 #include "../mm/kmemtrack/glue.h"
 #include "../mm/kmemtrack/recent.h"
+#include "test_kmemtrack_compat.h"
 
 #define ROUNDS		3000
 #define MAX_FRAMES	64

@@ -7,6 +7,8 @@
 #include <linux/slab.h>
 #include <linux/types.h>
 
+#include "test_kmemtrack_compat.h"
+
 /**
  * enum tk_state - what is true of an object, and so what a report must say
  * @TK_LEAKED: nothing refers to it: a scan reports it

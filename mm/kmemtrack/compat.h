@@ -10,6 +10,8 @@
 #include <linux/gfp.h>
 #include <linux/kasan.h>
 #include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
 #include <linux/pgtable.h>
 #include <linux/processor.h>
 #include <linux/sched.h>
@@ -67,6 +69,39 @@ kmt_register_shrinker(const char *name,
 }
 #endif
 
+/* The highest order of pages; MAX_ORDER was one more. */
+#ifndef MAX_PAGE_ORDER
+#define MAX_PAGE_ORDER	(MAX_ORDER - 1)
+#endif
+
+/* Flags of a mapping whose pages may not be in the linear map. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+#define KMT_CLOSED_MAPPING	BIT(AS_INACCESSIBLE)
+#else
+#define KMT_CLOSED_MAPPING	0UL
+#endif
+
+#ifdef CONFIG_MODULES
+/* Where the text of a module is, or its __init text: [@start, @end). */
+static inline void kmt_module_text(const struct module *mod, bool init,
+				   unsigned long *start, unsigned long *end)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	const struct module_memory *mem =
+		&mod->mem[init ? MOD_INIT_TEXT : MOD_TEXT];
+
+	*start = (unsigned long)mem->base;
+	*end = *start + mem->size;
+#else
+	const struct module_layout *mem =
+		init ? &mod->init_layout : &mod->core_layout;
+
+	*start = (unsigned long)mem->base;
+	*end = *start + mem->text_size;
+#endif
+}
+#endif
+
 /*
  * KASAN keeps freed objects from being used again for a while; for SLUB they
  * are not free yet. Its marks of them are known to nobody else.
@@ -106,7 +141,8 @@ static inline unsigned int kmt_pcp_order(unsigned int index)
 {
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
 	if (index >= NR_LOWORDER_PCP_LISTS)
-		return HPAGE_PMD_ORDER;
+		return LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0) ?
+			HPAGE_PMD_ORDER : pageblock_order;
 #endif
 	return index / MIGRATE_PCPTYPES;
 }

@@ -11,6 +11,7 @@
 #include <linux/export.h>
 #include <linux/init.h>
 #include <linux/kmemtrack.h>
+#include <linux/kthread.h>
 #include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
@@ -201,7 +202,7 @@ static void __init start_early(void)
 
 	kmt_core_init(&kmt_core, &kmt_kernel_ops, &first_shard, 1,
 		      first_caches, ARRAY_SIZE(first_caches));
-	kmt_core.skip.lo = (unsigned long)_text;
+	kmt_core.skip.lo = (unsigned long)_stext;
 	kmt_core.skip.hi = (unsigned long)_end;
 	mem = take_early(KMT_EARLY_MIN, &bytes);
 	kmt_pool_add(&kmt_core, mem, bytes);
@@ -582,6 +583,9 @@ void kmt_switch_off(void)
 
 static int __init log_early_use(void)
 {
+	/* KTHREADD: registers are kept there, see mark_stack(). */
+	kmemtrack_scan_area(kthreadd_task, offsetof(struct task_struct, thread),
+			    GFP_KERNEL);
 	if (failed)
 		pr_warn("no memory at boot: stays off\n");
 	else if (!kmt_tracking())

@@ -3,6 +3,7 @@
  * Blocks that nobody could record: how many, why, and how to try what happens
  * then.
  */
+#include <linux/types.h>
 #include <linux/fault-inject.h>
 #include <linux/gfp.h>
 #include <linux/init.h>

@@ -144,11 +144,12 @@ static bool in_init_text(unsigned long pc, bool *live)
 /* Whether traces may have addresses of @mod. */
 static bool was_traced(const struct module *mod)
 {
-	for_class_mod_mem_type(type, text) {
-		const struct module_memory *mem = &mod->mem[type];
-		unsigned long pc = (unsigned long)mem->base & PAGE_MASK;
+	unsigned long pc, end;
+	int init;
 
-		for (; pc < (unsigned long)mem->base + mem->size; pc += PAGE_SIZE)
+	for (init = 0; init < 2; init++) {
+		kmt_module_text(mod, init, &pc, &end);
+		for (pc &= PAGE_MASK; pc < end; pc += PAGE_SIZE)
 			if (test_bit(page_bit(pc), module_pages))
 				return true;
 	}

@@ -82,7 +82,7 @@ static bool is_private(const struct address_space *mapping)
 	if (ops == (unsigned long)&secretmem_aops)
 		return true;
 #endif
-	return flags & BIT(AS_INACCESSIBLE);
+	return flags & KMT_CLOSED_MAPPING;
 }
 
 /**

@@ -10,7 +10,7 @@
 #include <linux/printk.h>
 #include <linux/slab.h>
 #include <linux/string.h>
-#include <linux/string_choices.h>
+#include <linux/sysfs.h>
 
 #include "glue.h"
 

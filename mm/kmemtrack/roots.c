@@ -79,8 +79,12 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 	/* The task may be younger than the map of pages. */
 	if (!m->still)
 		kmt_not_a_block(stack.lo);
-	if (kmt_stack_is_root(task))
+	if (kmt_stack_is_root(task)) {
 		mark_live(m, task, &stack, roots);
+		if (task == kthreadd_task)
+			kmt_mark_block(m, (unsigned long)&task->thread,
+				       (unsigned long)(&task->thread + 1));
+	}
 	put_task_stack(task);
 }
 

@@ -36,7 +36,7 @@ static unsigned long hash_place(const struct kmt_filter *f, unsigned long place)
 	return (u64)place * 0x9e3779b97f4a7c15ULL >> 32 & f->mask;
 }
 
-static unsigned long page_index(unsigned long addr)
+static unsigned long filter_page(unsigned long addr)
 {
 	return addr / PAGE_SIZE % KMT_FILTER_PAGES;
 }
@@ -131,8 +131,8 @@ static __always_inline unsigned int any_of_4(const u8 *pages,
 {
 	unsigned long a = words[0], b = words[1], c = words[2], d = words[3];
 
-	return pages[page_index(a)] | pages[page_index(b)] |
-	       pages[page_index(c)] | pages[page_index(d)];
+	return pages[filter_page(a)] | pages[filter_page(b)] |
+	       pages[filter_page(c)] | pages[filter_page(d)];
 }
 
 /* Without the bytes, or if zero, which most words are, is a suspect's. */
@@ -168,7 +168,7 @@ const unsigned long *kmt_sift_next(const struct kmt_filter *f,
 		if (unlikely(any_of_4(pages, words) |
 			     any_of_4(pages, words + 4)))
 			break;
-	while (words != end && likely(!pages[page_index(*words)]))
+	while (words != end && likely(!pages[filter_page(*words)]))
 		words++;
 	return words;
 }

@@ -275,7 +275,7 @@ static u64 time_to_sum(unsigned long words)
 {
 	/* Each is read for the first time, as most of memory will be. */
 	const unsigned int nr = SZ_16K / sizeof(long), rounds = 8;
-	const unsigned long *from = (unsigned long *)_text;
+	const unsigned long *from = (unsigned long *)_stext;
 	u64 sum = 0, worst = 0;
 	unsigned int i;
 

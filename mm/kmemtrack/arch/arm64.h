@@ -10,6 +10,7 @@
 #include <linux/percpu.h>
 #include <linux/processor.h>
 #include <linux/sched/task_stack.h>
+#include <linux/version.h>
 #include <asm/asm-extable.h>
 #include <asm/pointer_auth.h>
 #include <asm/sections.h>
@@ -82,7 +83,11 @@ static __always_inline const void *kmt_env_pop(const void *p,
 /* A return address as it is on the stack, without its signature if it has one. */
 static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 {
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 	return ptrauth_strip_kernel_insn_pac(pc);
+#else
+	return ptrauth_strip_insn_pac(pc);
+#endif
 }
 
 #define kmt_env_strip	kmt_env_strip

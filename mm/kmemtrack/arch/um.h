@@ -9,6 +9,7 @@
 
 #include <linux/mm.h>
 #include <linux/sched/task_stack.h>
+#include <linux/version.h>
 #include <linux/vmalloc.h>
 #include <asm/sections.h>
 #include <asm/tlbflush.h>
@@ -16,16 +17,20 @@
 
 /*
  * Whether the page of @addr, in vmalloc space, can be read. It has an entry in the
- * page table from before its block is tracked until after that is freed, but the
- * kernel tells the host of it when the first access faults. The handler of that
- * fault lets interrupts in, and the lock of a tree may be held: the host is told
- * before.
+ * page table from before its block is tracked until after that is freed, but since
+ * 6.11 the kernel tells the host of it when the first access faults. The handler of
+ * that fault lets interrupts in, and the lock of a tree may be held: the host is
+ * told before.
  */
 static inline bool kmt_um_mapped(unsigned long addr)
 {
 	if (!vmalloc_to_page((void *)addr))
 		return false;
-	return !init_mm.context.sync_tlb_range_to || !um_tlb_sync(&init_mm);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+	if (init_mm.context.sync_tlb_range_to)
+		return !um_tlb_sync(&init_mm);
+#endif
+	return true;
 }
 
 /*

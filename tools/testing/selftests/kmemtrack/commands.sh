@@ -281,7 +281,7 @@ places()
 		inject "leak chain 2" && scan && truth || return
 	place "$(first_of stack)" 'stack of "tk-stack", pid [0-9]+, [0-9]+ bytes below its top' &&
 		place "$(first_of cache)" 'object 0x[0-9a-f]+ \(size [0-9]+\), offset [0-9]+, of [a-z_]+\+0x' &&
-		place "$(first_of chain 2)" "object $(first_of chain) \\(size [0-9]+\\), offset [0-9]+, a leak, of tk_make\\+0x" &&
+		place "$(first_of chain 2)" "object $(first_of chain) \\(size [0-9]+\\), offset [0-9]+, a leak, of (tk_make|__kmalloc)\\+0x" &&
 		inject reap
 }
 check "dump= says where references are" places

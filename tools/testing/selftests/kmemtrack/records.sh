@@ -91,7 +91,7 @@ has()
 	[ "$n" -gt 0 ] && [ "$n" = "$(grep -cE "$2" "$T/of")" ]
 }
 check "allocator on top: kmalloc" \
-	eval 'of kmalloc-64 | grep -A1 backtrace | grep -E "kmalloc"'
+	eval 'of kmalloc-64 | grep -A1 backtrace | grep -E "kmalloc|__kmem_cache_alloc_node"'
 check "the function that leaks: kmalloc" \
 	has kmalloc-64 '^    leak_kmalloc\+.* \[test_kmemtrack\]$'
 check "the function that leaks: percpu" \

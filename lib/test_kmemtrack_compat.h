@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the tests of kmemtrack use and older kernels do not have. What the
+ * detector itself uses is in mm/kmemtrack/compat.h.
+ */
+#ifndef _TEST_KMEMTRACK_COMPAT_H
+#define _TEST_KMEMTRACK_COMPAT_H
+
+#include <linux/kmemleak.h>
+
+#ifndef kmemleak_transient_leak
+#define kmemleak_transient_leak	kmemtrack_transient_leak
+#endif
+
+#ifndef KUNIT_CASE_SLOW
+#define KUNIT_CASE_SLOW(test)	KUNIT_CASE(test)
+#endif
+
+/* Pages of the stack depot, as order. */
+#ifndef DEPOT_POOL_ORDER
+#define DEPOT_POOL_ORDER	2
+#endif
+
+#endif /* _TEST_KMEMTRACK_COMPAT_H */
