@@ -27,8 +27,8 @@ struct env {
 	struct kmt_tree shards[NR_SHARDS];
 	struct kmt_cell_cache caches[NR_CPUS];
 	struct kmt_marker m;
-	struct kmt_grey grey[NR_GREY];
-	unsigned long useless[BIT(KMT_USELESS_SHIFT)];
+	struct kmt_mark_entry grey[NR_GREY];
+	unsigned long seen_cache[BIT(KMT_SEEN_SHIFT)];
 	struct kmt_verdict v;
 	unsigned long roots[NR_ROOTS];
 	unsigned long chunks[MAX_CHUNKS];
@@ -74,7 +74,7 @@ static int env_init(struct kunit *test)
 		      ARRAY_SIZE(e->caches));
 	e->core.linear = kmt_core.linear;
 	kmt_marker_init(&e->m, &e->core, e->grey, NR_GREY);
-	e->m.useless = e->useless;
+	e->m.seen_cache = e->seen_cache;
 	return 0;
 }
 

@@ -31,7 +31,7 @@
  * @caches: of it
  * @m: its marker
  * @grey: mark stack of that
- * @useless: table of that
+ * @seen_cache: table of that
  * @helpers: markers of the snapshot
  * @helper_grey: their mark stacks
  * @filter: for references to suspects
@@ -53,10 +53,10 @@ struct frontier {
 	struct kmt_tree shards[NR_SHARDS];
 	struct kmt_cell_cache caches[NR_CPUS];
 	struct kmt_marker m;
-	struct kmt_grey grey[NR_GREY];
-	unsigned long useless[BIT(KMT_USELESS_SHIFT)];
+	struct kmt_mark_entry grey[NR_GREY];
+	unsigned long seen_cache[BIT(KMT_SEEN_SHIFT)];
 	struct kmt_marker helpers[NR_HELPERS];
-	struct kmt_grey helper_grey[NR_HELPERS][NR_GREY];
+	struct kmt_mark_entry helper_grey[NR_HELPERS][NR_GREY];
 	struct kmt_filter filter;
 	struct kmt_verdict v;
 	unsigned long roots[NR_ROOTS];
@@ -113,7 +113,7 @@ static bool frontier_relax(struct kmt_marker *m)
 	/* Without a budget each step of the mark is one of these. */
 	m->budget = 0;
 	/* A snapshot lets nobody run. */
-	if (!m->still && f->moves >= 0 && step >= 0 && !(step % f->every))
+	if (!m->world_stopped && f->moves >= 0 && step >= 0 && !(step % f->every))
 		move(f);
 	return false;
 }
@@ -145,7 +145,7 @@ static int frontier_init(struct kunit *test)
 		      ARRAY_SIZE(f->caches));
 	f->core.linear = kmt_core.linear;
 	kmt_marker_init(&f->m, &f->core, f->grey, NR_GREY);
-	f->m.useless = f->useless;
+	f->m.seen_cache = f->seen_cache;
 	for (i = 0; i < NR_BLOCKS; i++) {
 		f->blocks[i] = tracked(test, BLOCK);
 		f->roots[i] = (unsigned long)f->blocks[i];

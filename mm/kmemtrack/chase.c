@@ -6,7 +6,7 @@
  * follow.c.
  *
  * References that follow each other often lead to the same shard. Its lock is
- * kept from one to the next, for KMT_CHASE_HOLD words of work: some
+ * kept from one to the next, for KMT_DRAIN_HOLD words of work: some
  * microseconds, in which frees and allocations of this region wait, and
  * interrupts are off.
  */
@@ -18,8 +18,8 @@
  * Work under one lock, and from one rest to the next; a reference counts as so
  * many words beside those read.
  */
-#define KMT_CHASE_HOLD	384
-#define KMT_CHASE_STEP	8
+#define KMT_DRAIN_HOLD	384
+#define KMT_DRAIN_STEP	8
 
 /*
  * Cells that are fetched ahead. Blocks that were allocated one after the other
@@ -27,10 +27,10 @@
  * comes by cells further on. On User-mode Linux a scan of 200,000 blocks on a
  * list takes 9 ms, without this 21; with 4 cells it takes 13, with 16 also.
  */
-#define KMT_CHASE_AHEAD	8
+#define KMT_DRAIN_AHEAD	8
 
 /**
- * struct kmt_chase - references that are followed
+ * struct kmt_drain - references that are followed
  * @n: what is done with the words of the blocks they lead to
  * @shared: others take part in the mark
  * @lo: addresses that go to shards, and have no per-CPU pointer among them
@@ -51,7 +51,7 @@
  * @refs: references followed since then
  * @again: of those, how many led to a block that was reached before
  */
-struct kmt_chase {
+struct kmt_drain {
 	struct kmt_notes n;
 	bool shared;
 	unsigned long lo;
@@ -65,7 +65,7 @@ struct kmt_chase {
 	u64 plain;
 	u64 plain_mask;
 	u64 reached;
-	struct kmt_grey *limit;
+	struct kmt_mark_entry *limit;
 	long left;
 	long given;
 	unsigned long refs;
@@ -73,7 +73,7 @@ struct kmt_chase {
 };
 
 /* Addresses of shards; none if a per-CPU pointer may look like one. */
-static __always_inline void set_range(struct kmt_chase *c,
+static __always_inline void set_range(struct kmt_drain *c,
 				      const struct kmt_range *linear,
 				      const struct kmt_range_pair *percpu)
 {
@@ -87,7 +87,7 @@ static __always_inline void set_range(struct kmt_chase *c,
 			c->span = 0;
 }
 
-static __always_inline void begin(struct kmt_chase *c, struct kmt_marker *m,
+static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
 				  bool apart, bool shared)
 {
 	struct kmt_core *core = m->core;
@@ -101,11 +101,11 @@ static __always_inline void begin(struct kmt_chase *c, struct kmt_marker *m,
 	c->held = NULL;
 	c->flags = 0;
 	c->near = m->near;
-	c->plain = kmt_state_of(0, KMT_LIVE | KMT_VIRT, 0, 0, 1);
+	c->plain = kmt_pack_state(0, KMT_LIVE | KMT_VIRT, 0, 0, 1);
 	/* No matter whether an earlier mark read it. */
-	c->plain_mask = kmt_state_of(0, (u16)~KMT_SCANNED, 0, 0, 0xff);
-	c->reached = kmt_state_of(0, KMT_LIVE | KMT_VIRT | KMT_SCANNED,
-				  core->epoch, 1, 1);
+	c->plain_mask = kmt_pack_state(0, (u16)~KMT_SCANNED, 0, 0, 0xff);
+	c->reached = kmt_pack_state(0, KMT_LIVE | KMT_VIRT | KMT_SCANNED,
+				    core->epoch, 1, 1);
 	/* Kept, and not made anew for each block. */
 	OPTIMIZER_HIDE_VAR(c->plain);
 	OPTIMIZER_HIDE_VAR(c->plain_mask);
@@ -117,7 +117,7 @@ static __always_inline void begin(struct kmt_chase *c, struct kmt_marker *m,
 	c->again = 0;
 }
 
-static __always_inline void let_go(struct kmt_chase *c)
+static __always_inline void unlock_shard(struct kmt_drain *c)
 {
 	if (!c->held)
 		return;
@@ -126,17 +126,17 @@ static __always_inline void let_go(struct kmt_chase *c)
 }
 
 /* Lets go, and tells the marker. */
-static __always_inline void settle(struct kmt_chase *c)
+static __always_inline void flush_stats(struct kmt_drain *c)
 {
 	struct kmt_marker *m = c->n.m;
 	long work = c->given - c->left;
 
-	let_go(c);
+	unlock_shard(c);
 	m->depth = c->n.top - m->stack;
 	m->near = c->near;
 	m->hits += c->refs;
 	m->objects += c->refs - c->again;
-	m->words += work - c->refs * KMT_CHASE_STEP;
+	m->words += work - c->refs * KMT_DRAIN_STEP;
 	m->budget -= work;
 	c->left = 0;
 	c->given = 0;
@@ -145,7 +145,7 @@ static __always_inline void settle(struct kmt_chase *c)
 }
 
 /* After the marker did something else. */
-static __always_inline void resume(struct kmt_chase *c)
+static __always_inline void reload(struct kmt_drain *c)
 {
 	c->n.top = c->n.m->stack + c->n.m->depth;
 	c->near = c->n.m->near;
@@ -156,26 +156,26 @@ static __always_inline void resume(struct kmt_chase *c)
  * @left for that: references that lead to another region each time, as those of
  * a tree do, are followed without end otherwise.
  */
-static __always_inline bool grab(struct kmt_chase *c, struct kmt_tree *shard,
-				 unsigned long word)
+static __always_inline bool lock_shard(struct kmt_drain *c, struct kmt_tree *shard,
+				       unsigned long word)
 {
 	if (likely(shard == c->held))
 		return true;
-	let_go(c);
-	if (kmt_is_bare(shard))
+	unlock_shard(c);
+	if (kmt_is_empty_hint(shard))
 		return false;
 	if (c->shared)
-		kmt_team_polite(c->n.m, &shard->lock);
+		kmt_wait_contended(c->n.m, &shard->lock);
 	raw_spin_lock_irqsave(&shard->lock, c->flags);
 	c->held = shard;
-	if (c->near && !kmt_is_near(c->near, word))
+	if (c->near && !kmt_is_in_shard_of(c->near, word))
 		c->near = NULL;
 	return true;
 }
 
 /*
  * rb_next() and rb_prev() of a node in a tree, inlined: where nothing is called
- * all that a chase needs stays in registers.
+ * all that a drain needs stays in registers.
  */
 static __always_inline struct rb_node *after(struct rb_node *node)
 {
@@ -208,7 +208,7 @@ static __always_inline struct rb_node *before(struct rb_node *node)
 }
 
 /* The block or vacant record that @word points into, in the shard held. */
-static __always_inline struct kmt_object *find(struct kmt_chase *c,
+static __always_inline struct kmt_object *find(struct kmt_drain *c,
 					       unsigned long word)
 {
 	struct kmt_object *o = c->near;
@@ -224,10 +224,10 @@ static __always_inline struct kmt_object *find(struct kmt_chase *c,
 }
 
 /* Notes what is in @o, which is reached now; false if it cannot be read. */
-static __always_inline bool note_block(struct kmt_chase *c,
+static __always_inline bool note_block(struct kmt_drain *c,
 				       const struct kmt_object *o)
 {
-	struct kmt_grey *top = c->n.top;
+	struct kmt_mark_entry *top = c->n.top;
 
 	c->n.self = o->addr;
 	c->n.bytes = o->size;
@@ -242,7 +242,7 @@ static __always_inline bool note_block(struct kmt_chase *c,
 }
 
 /* Counts a reference to @o and reads it; false, with nothing done, if not. */
-static __always_inline bool reach(struct kmt_chase *c, struct kmt_object *o)
+static __always_inline bool reach(struct kmt_drain *c, struct kmt_object *o)
 {
 	u64 state = o->state;
 	struct kmt_object reached = { .state = c->reached };
@@ -256,31 +256,31 @@ static __always_inline bool reach(struct kmt_chase *c, struct kmt_object *o)
 	if (unlikely(o->size > KMT_STEP_WORDS * sizeof(long)) ||
 	    unlikely(c->n.top > c->limit) || !note_block(c, o))
 		return false;
-	kmt_set_state(o, (state & kmt_state_of(0xffff, 0, 0, 0, 0)) |
+	kmt_set_state(o, (state & kmt_pack_state(0xffff, 0, 0, 0, 0)) |
 			 c->reached);
 	return true;
 }
 
 /* Follows @word; false, with nothing done, if it is not so easy. */
-static __always_inline bool follow_easily(struct kmt_chase *c,
-					  unsigned long word)
+static __always_inline bool follow_fast(struct kmt_drain *c,
+					unsigned long word)
 {
 	struct kmt_tree *shard = &c->shards[kmt_shard_nr(word, c->mask,
 							 c->fold)];
 	struct kmt_object *o;
 
-	if (unlikely(word - c->lo >= c->span) || unlikely(!grab(c, shard, word)))
+	if (unlikely(word - c->lo >= c->span) || unlikely(!lock_shard(c, shard, word)))
 		return false;
 	o = find(c, word);
 	if (unlikely(!o))
 		return false;
 	c->near = o;
-	prefetch(o + KMT_CHASE_AHEAD);
+	prefetch(o + KMT_DRAIN_AHEAD);
 	if (unlikely(!reach(c, o)))
 		return false;
 	c->refs++;
-	c->left -= KMT_CHASE_STEP;
-	c->n.useless[kmt_place_of(word)] = word;
+	c->left -= KMT_DRAIN_STEP;
+	c->n.seen_cache[kmt_seen_slot(word)] = word;
 	return true;
 }
 
@@ -288,7 +288,7 @@ static __always_inline bool follow_easily(struct kmt_chase *c,
 static __always_inline void make_room(struct kmt_marker *m)
 {
 	if (unlikely(m->depth > m->max / 4))
-		kmt_mark_thin(m);
+		kmt_mark_compact_stack(m);
 	else
 		m->dense = false;
 }
@@ -297,22 +297,22 @@ static __always_inline void make_room(struct kmt_marker *m)
  * Lets others run, and gives them what they want if they share the mark; false
  * if it is to be given up.
  */
-static __always_inline bool rest(struct kmt_chase *c)
+static __always_inline bool rest(struct kmt_drain *c)
 {
-	settle(c);
+	flush_stats(c);
 	make_room(c->n.m);
 	kmt_team_share(c->n.m);
-	resume(c);
-	c->left = KMT_CHASE_HOLD;
-	c->given = KMT_CHASE_HOLD;
+	reload(c);
+	c->left = KMT_DRAIN_HOLD;
+	c->given = KMT_DRAIN_HOLD;
 	return !kmt_mark_relax(c->n.m);
 }
 
 /* Made for each case, so that what is not wanted costs nothing. */
-static __always_inline void chase(struct kmt_marker *m, bool apart, bool shared)
+static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
 {
-	const struct kmt_grey *bottom = m->stack;
-	struct kmt_chase c;
+	const struct kmt_mark_entry *bottom = m->stack;
+	struct kmt_drain c;
 
 	begin(&c, m, apart, shared);
 	while (c.n.top != bottom) {
@@ -324,29 +324,29 @@ static __always_inline void chase(struct kmt_marker *m, bool apart, bool shared)
 			continue;
 		}
 		word = (--c.n.top)->addr;
-		if (likely(follow_easily(&c, word)))
+		if (likely(follow_fast(&c, word)))
 			continue;
-		settle(&c);
+		flush_stats(&c);
 		kmt_mark_hit(m, word);
-		resume(&c);
+		reload(&c);
 	}
-	settle(&c);
+	flush_stats(&c);
 }
 
 /**
- * kmt_mark_chase - follow the references on the mark stack
+ * kmt_mark_drain_fast - follow the references on the mark stack
  * @m: marker that kmt_is_plain() is true of, and that reads no stack
  *
  * All of them, or until the mark is given up.
  *
  * Context: no lock held.
  */
-void kmt_mark_chase(struct kmt_marker *m)
+void kmt_mark_drain_fast(struct kmt_marker *m)
 {
 	if (kmt_notes_apart(m))
-		chase(m, true, true);
+		drain(m, true, true);
 	else if (m->team)
-		chase(m, false, true);
+		drain(m, false, true);
 	else
-		chase(m, false, false);
+		drain(m, false, false);
 }

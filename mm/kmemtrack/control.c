@@ -50,7 +50,7 @@ static int switch_on(unsigned long unused)
 static int clear(unsigned long unused)
 {
 	struct kmt_marker *m = kmt_own_alloc(GFP_KERNEL, 0);
-	struct kmt_grey stack;
+	struct kmt_mark_entry stack;
 	unsigned long nr;
 
 	static_assert(sizeof(*m) <= PAGE_SIZE);

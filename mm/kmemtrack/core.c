@@ -85,17 +85,17 @@ static bool insert_in(struct kmt_core *core, struct kmt_tree *shard,
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&shard->lock, flags);
-	o = kmt_is_shut(core) ? NULL : kmt_place(core, shard, addr, size);
+	o = kmt_is_shut(core) ? NULL : kmt_shard_insert(core, shard, addr, size);
 	if (likely(o)) {
 		fill(core, o, min, origin);
-		kmt_shard_enliven(shard, o, KMT_VIRT);
+		kmt_shard_set_live(shard, o, KMT_VIRT);
 	}
 	raw_spin_unlock_irqrestore(&shard->lock, flags);
 	return o;
 }
 
 /**
- * kmt_insert_slowly - track a block that kmt_settle() does not take
+ * kmt_insert_slowly - track a block that kmt_insert_locked() does not take
  * @core: tracker
  * @space: address space of @addr
  * @addr: first byte
@@ -144,9 +144,9 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	    kmt_is_sharded(core, addr, size)) {
 		local_irq_save(flags);
 		done = kmt_is_shut(core) ||
-		       kmt_occupy(core, addr, size, origin, &shard);
+		       kmt_insert_fast(core, addr, size, origin, &shard);
 		if (!done && shard)
-			done = kmt_settle(core, shard, addr, size, origin);
+			done = kmt_insert_locked(core, shard, addr, size, origin);
 		local_irq_restore(flags);
 	}
 	return likely(done) ? 0 :
@@ -173,7 +173,7 @@ static bool free_wide(struct kmt_core *core, struct kmt_tree *tree,
 static bool free_in(struct kmt_core *core, struct kmt_tree *shard,
 		    unsigned long addr)
 {
-	struct kmt_object **hints, *o;
+	struct kmt_object **recent_cells, *o;
 	struct kmt_cell_cache *cache;
 	unsigned long flags;
 	u16 aux;
@@ -185,14 +185,14 @@ static bool free_in(struct kmt_core *core, struct kmt_tree *shard,
 		raw_spin_unlock_irqrestore(&shard->lock, flags);
 		return false;
 	}
-	hints = READ_ONCE(cache->hints);
-	if (unlikely(!hints)) {
+	recent_cells = READ_ONCE(cache->recent_cells);
+	if (unlikely(!recent_cells)) {
 		kmt_retire(core, shard, o, flags);
 		return true;
 	}
-	WRITE_ONCE(*kmt_hint(hints, addr), o);
+	WRITE_ONCE(*kmt_recent_cell(recent_cells, addr), o);
 	aux = o->flags & (KMT_AREAS | KMT_ALIAS);
-	kmt_tree_vacate(shard, o);
+	kmt_tree_set_vacant(shard, o);
 	kmt_count_vacant(cache, 1);
 	raw_spin_unlock_irqrestore(&shard->lock, flags);
 	if (unlikely(aux))
@@ -208,7 +208,7 @@ static bool free_anywhere(struct kmt_core *core, enum kmt_space space,
 
 	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
 		shard = kmt_shard_of(core, addr);
-		if (!kmt_is_bare(shard) && free_in(core, shard, addr))
+		if (!kmt_is_empty_hint(shard) && free_in(core, shard, addr))
 			return true;
 		if (!READ_ONCE(shard->wide))
 			return false;
@@ -217,7 +217,7 @@ static bool free_anywhere(struct kmt_core *core, enum kmt_space space,
 }
 
 /**
- * kmt_free_slowly - a block is freed that kmt_vacate() does not know
+ * kmt_free_slowly - a block is freed that kmt_free_fast() does not know
  * @core: tracker
  * @space: address space of @addr
  * @addr: its first byte
@@ -260,7 +260,7 @@ bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr)
 
 	if (space == KMT_VIRT) {
 		local_irq_save(flags);
-		done = kmt_vacate(core, addr);
+		done = kmt_free_fast(core, addr);
 		local_irq_restore(flags);
 	}
 	return likely(done) || kmt_free_slowly(core, space, addr);

@@ -93,22 +93,22 @@ struct kmt_chunk {
 #define KMT_ALL_FREE	(KMT_FILLS - 1)
 
 /* Cells that a CPU remembers, by address. */
-#define KMT_HINTS_SHIFT	14
-#define KMT_HINTS	BIT(KMT_HINTS_SHIFT)
+#define KMT_RECENT_SHIFT	14
+#define KMT_RECENT_CELLS	BIT(KMT_RECENT_SHIFT)
 
 /**
  * struct kmt_cell_cache - cells of one CPU
  * @free: list of them
  * @nr: how many
  * @vacant: records this CPU made vacant, less those it made something else of
- * @hints: where what it allocated and freed last may be; NULL if nothing is to
+ * @recent_cells: where what it allocated and freed last may be; NULL if nothing is to
  *	be remembered: then records are not left vacant either
  */
 struct kmt_cell_cache {
 	struct kmt_object *free;
 	u32 nr;
 	long vacant;
-	struct kmt_object **hints;
+	struct kmt_object **recent_cells;
 } ____cacheline_aligned_in_smp;
 
 /**
@@ -263,9 +263,9 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
  * @shut: kmt_insert() and what it calls track nothing. They look at it with
  *	interrupts off, where the record would be made: once all that had them
  *	off when it was set has ended, no record comes from there. Callers of
- *	kmt_occupy() and kmt_settle() see to that themselves
+ *	kmt_insert_fast() and kmt_insert_locked() see to that themselves
  * @epoch: number of the current or last mark
- * @doubt: there may be blocks that the mark did not reach, or that had been
+ * @maybe_white: there may be blocks that the mark did not reach, or that had been
  *	accused before; false only after a sweep that met none
  * @marking: a mark is under way: what is born now counts as reached
  * @birth: the state of a new block, but for its comm, if it is of KMT_VIRT and
@@ -286,7 +286,7 @@ struct kmt_core {
 	struct kmt_range skip;
 	bool shut;
 	u16 epoch;
-	bool doubt;
+	bool maybe_white;
 	bool marking;
 	u64 birth;
 	u32 classified;
@@ -314,9 +314,9 @@ struct kmt_origin {
 static inline void kmt_set_birth(struct kmt_core *core, bool marking)
 {
 	WRITE_ONCE(core->marking, marking);
-	WRITE_ONCE(core->birth, kmt_state_of(0, KMT_LIVE | KMT_VIRT,
-					     core->epoch,
-					     marking ? KMT_COUNT_MAX : 0, 1));
+	WRITE_ONCE(core->birth, kmt_pack_state(0, KMT_LIVE | KMT_VIRT,
+					       core->epoch,
+					       marking ? KMT_COUNT_MAX : 0, 1));
 }
 
 static inline void kmt_event(struct kmt_core *core, enum kmt_event ev)
@@ -390,8 +390,8 @@ void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
 		      struct kmt_tree *shards, u32 nr_shards);
 
 /* pool.c: cells */
-struct kmt_object *kmt_cell_take(struct kmt_core *core,
-				 struct kmt_cell_cache *cache);
+struct kmt_object *kmt_cell_refill(struct kmt_core *core,
+				   struct kmt_cell_cache *cache);
 void kmt_cell_give(struct kmt_core *core, struct kmt_cell_cache *cache);
 struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 				  unsigned long *flags);

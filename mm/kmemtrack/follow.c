@@ -26,8 +26,8 @@ enum kmt_outcome {
 /**
  * kmt_mark_push - put a block on the mark stack
  * @m: marker
- * @o: its cell, or that + KMT_GREY_PART
- * @addr: see struct kmt_grey
+ * @o: its cell, or that + KMT_ENTRY_PART
+ * @addr: see struct kmt_mark_entry
  *
  * If there is no room a sweep will find it, unless it is a part of one.
  */
@@ -40,7 +40,7 @@ void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		m->overflow = true;
 		return;
 	}
-	m->stack[m->max - ++m->blocks] = (struct kmt_grey){ o, addr };
+	m->stack[m->max - ++m->blocks] = (struct kmt_mark_entry){ o, addr };
 }
 
 static __always_inline bool note_piece(struct kmt_marker *m,
@@ -232,7 +232,7 @@ static __always_inline void follow(struct kmt_marker *m, unsigned long word)
 	}
 	outcome = refer(m, KMT_VIRT, word, &next);
 	if (outcome == KMT_USELESS && kmt_is_plain(m))
-		m->useless[kmt_place_of(word)] = word;
+		m->seen_cache[kmt_seen_slot(word)] = word;
 	if (unlikely(outcome == KMT_EXCESS))
 		pass_on(m, outcome, next, KMT_ALIAS_HOPS - 1);
 }
@@ -249,7 +249,7 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
 	if (!kmt_in_pair(&m->percpu, word) &&
 	    (!kmt_in(&m->virt, word) || kmt_in(&m->core->skip, word)))
 		return;
-	if (!kmt_is_useless(m, word))
+	if (!kmt_in_seen_cache(m, word))
 		follow(m, word);
 }
 
@@ -265,13 +265,13 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
 void kmt_mark_follow(struct kmt_marker *m)
 {
 	if (kmt_is_plain(m))
-		kmt_mark_chase(m);
+		kmt_mark_drain_fast(m);
 	while (m->depth) {
 		unsigned long word;
 
 		kmt_team_share(m);
 		word = m->stack[--m->depth].addr;
-		if (!kmt_is_useless(m, word) && !kmt_mark_relax(m))
+		if (!kmt_in_seen_cache(m, word) && !kmt_mark_relax(m))
 			follow(m, word);
 	}
 }

@@ -12,12 +12,12 @@
 #include "compat.h"
 #include "glue.h"
 
-#define KMT_HINT_ORDER	get_order(KMT_HINTS * sizeof(struct kmt_object *))
+#define KMT_RECENT_ORDER	get_order(KMT_RECENT_CELLS * sizeof(struct kmt_object *))
 
 /* Chunks that leave the pool, and those who walk over it. */
 DECLARE_RWSEM(kmt_walk_sem);
 
-static DEFINE_PER_CPU(struct kmt_object **, unused_hints);
+static DEFINE_PER_CPU(struct kmt_object **, unused_recent_cells);
 
 /* Pages that were given back, all in all; under kmt_scan_mutex. */
 unsigned long kmt_pages_given_back;
@@ -38,9 +38,9 @@ void kmt_remember_cells(unsigned int cpu)
 {
 	struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
 
-	if (!cache->hints)
-		WRITE_ONCE(cache->hints, kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
-						       KMT_HINT_ORDER));
+	if (!cache->recent_cells)
+		WRITE_ONCE(cache->recent_cells, kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
+							      KMT_RECENT_ORDER));
 }
 
 /**
@@ -56,13 +56,13 @@ void kmt_forget_cells(void)
 	for_each_possible_cpu(cpu) {
 		struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
 
-		per_cpu(unused_hints, cpu) = cache->hints;
-		WRITE_ONCE(cache->hints, NULL);
+		per_cpu(unused_recent_cells, cpu) = cache->recent_cells;
+		WRITE_ONCE(cache->recent_cells, NULL);
 	}
 	/* They are used with interrupts off. */
 	synchronize_rcu();
 	for_each_possible_cpu(cpu)
-		kmt_own_free(per_cpu(unused_hints, cpu), KMT_HINT_ORDER);
+		kmt_own_free(per_cpu(unused_recent_cells, cpu), KMT_RECENT_ORDER);
 }
 
 static void flush_here(void *unused)

@@ -22,14 +22,14 @@
 #include "mark.h"
 
 /**
- * enum kmt_state - what the hooks do
- * @KMT_UNBORN: nothing was tracked yet
+ * enum kmt_mode - what the hooks do
+ * @KMT_UNINIT: nothing was tracked yet
  * @KMT_EARLY: tracking, before the page allocator is up: no backtraces
  * @KMT_ON: tracking
  * @KMT_OFF: not tracking
  */
-enum kmt_state {
-	KMT_UNBORN,
+enum kmt_mode {
+	KMT_UNINIT,
 	KMT_EARLY,
 	KMT_ON,
 	KMT_OFF,
@@ -184,7 +184,7 @@ struct kmt_roots {
 };
 
 extern struct kmt_core kmt_core;
-extern enum kmt_state kmt_state;
+extern enum kmt_mode kmt_mode;
 extern struct kmt_tunables kmt_tunables;
 extern struct kmt_last_scan kmt_last_scan;	/* under kmt_scan_mutex */
 extern struct mutex kmt_scan_mutex;
@@ -197,11 +197,11 @@ extern bool kmt_untracked_percpu;
 
 static inline bool kmt_tracking(void)
 {
-	return READ_ONCE(kmt_state) == KMT_ON;
+	return READ_ONCE(kmt_mode) == KMT_ON;
 }
 
 /* init.c */
-bool kmt_wake(void);
+bool kmt_start_early(void);
 int kmt_switch_on(void);
 void kmt_switch_off(void);
 void kmt_note_early_use(void);
@@ -292,7 +292,7 @@ static inline const char *kmt_gone_name(unsigned long pc)
 #endif
 
 /* roots.c, owned.c, pages.c, slots.c */
-void kmt_not_a_block(unsigned long stack);
+void kmt_flag_task_stack(unsigned long stack);
 struct task_struct *kmt_next_task(int *nr);
 void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots);

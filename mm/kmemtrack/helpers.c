@@ -19,7 +19,7 @@
 /* More would wait for each other, mostly. */
 #define KMT_HELPERS		7
 
-/* A marker, its table of useless words, and its mark stack. */
+/* A marker, its table of seen_cache words, and its mark stack. */
 #define KMT_HELPER_ORDER	get_order(SZ_64K)
 
 #define KMT_HELP_ORDER		get_order(sizeof(struct kmt_help))
@@ -29,15 +29,15 @@
  * @m: marker
  * @help: what for
  * @work: for its thread
- * @useless: the marker's table
+ * @seen_cache: the marker's table
  * @stack: its mark stack, up to the end of the pages
  */
 struct kmt_helper {
 	struct kmt_marker m;
 	struct kmt_help *help;
 	struct kthread_work work;
-	unsigned long useless[1 << KMT_USELESS_SHIFT];
-	struct kmt_grey stack[];
+	unsigned long seen_cache[1 << KMT_SEEN_SHIFT];
+	struct kmt_mark_entry stack[];
 };
 
 /**
@@ -140,7 +140,7 @@ static bool add_helper(struct kmt_help *help, const struct kmt_marker *m)
 		return false;
 	max = ((PAGE_SIZE << KMT_HELPER_ORDER) - sizeof(*helper)) /
 	      sizeof(*helper->stack);
-	kmt_marker_join(&helper->m, m, helper->stack, max, helper->useless);
+	kmt_marker_join(&helper->m, m, helper->stack, max, helper->seen_cache);
 	helper->help = help;
 	kthread_init_work(&helper->work, help_work);
 	help->helpers[help->nr++] = helper;

@@ -37,7 +37,7 @@ static __always_inline unsigned long frame_record(void)
 
 static __always_inline bool simply_on(void)
 {
-	return !in_nmi() && READ_ONCE(kmt_state) == KMT_ON;
+	return !in_nmi() && READ_ONCE(kmt_mode) == KMT_ON;
 }
 
 /*
@@ -50,7 +50,7 @@ static noinline bool otherwise_admitted(void)
 		kmt_event(&kmt_core, KMT_EV_LOST_NMI);
 		return false;
 	}
-	return kmt_wake();
+	return kmt_start_early();
 }
 
 static __always_inline bool admitted(void)
@@ -103,7 +103,7 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 	note_untracked(kmt_insert(&kmt_core, space, addr, size, min, &origin,
 				  gfp), gfp);
 	kmt_release_names(held);
-	if (READ_ONCE(kmt_state) == KMT_EARLY)
+	if (READ_ONCE(kmt_mode) == KMT_EARLY)
 		kmt_note_early_use();
 }
 
@@ -121,7 +121,7 @@ static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
 	};
 	int held;
 
-	if (likely(shard && kmt_settle(&kmt_core, shard, addr, size, &origin))) {
+	if (likely(shard && kmt_insert_locked(&kmt_core, shard, addr, size, &origin))) {
 		local_irq_restore(flags);
 		return;
 	}
@@ -176,8 +176,8 @@ void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 			local_irq_restore(flags);
 			track_newly(addr, size, gfp, origin.stack,
 				    frame_record(), _RET_IP_);
-		} else if (unlikely(!kmt_occupy(&kmt_core, addr, size, &origin,
-						&shard))) {
+		} else if (unlikely(!kmt_insert_fast(&kmt_core, addr, size, &origin,
+						     &shard))) {
 			track_afresh(addr, size, gfp, shard, flags,
 				     origin.stack, origin.born, origin.comm);
 		} else {
@@ -259,7 +259,7 @@ void __kmemtrack_free(const void *ptr)
 
 	if (likely(!in_nmi())) {
 		local_irq_save(flags);
-		done = kmt_vacate(&kmt_core, untagged(ptr));
+		done = kmt_free_fast(&kmt_core, untagged(ptr));
 		local_irq_restore(flags);
 		if (likely(done))
 			return;

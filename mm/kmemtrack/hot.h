@@ -59,7 +59,7 @@ static __always_inline struct kmt_object *
 kmt_cell_get(struct kmt_core *core, struct kmt_cell_cache *cache)
 {
 	if (unlikely(!cache->free))
-		return kmt_cell_take(core, cache);
+		return kmt_cell_refill(core, cache);
 	cache->nr--;
 	return kmt_pop_free(&cache->free);
 }
@@ -89,9 +89,9 @@ static __always_inline bool kmt_is_shut(const struct kmt_core *core)
 }
 
 /* Says what @o is to be the record of; it is in no tree yet. */
-static __always_inline void kmt_cell_settle(struct kmt_object *o, u16 flags,
-					    unsigned long addr,
-					    unsigned long size)
+static __always_inline void kmt_cell_publish(struct kmt_object *o, u16 flags,
+					     unsigned long addr,
+					     unsigned long size)
 {
 	WRITE_ONCE(o->flags, flags);
 	WRITE_ONCE(o->addr, addr);
@@ -132,13 +132,13 @@ static __always_inline bool kmt_is_vacant(const struct kmt_object *o)
 }
 
 /*
- * Where among @hints a CPU remembers the record of a block at @addr. Of blocks
+ * Where among @recent_cells a CPU remembers the record of a block at @addr. Of blocks
  * in a row, whatever their size, as many have places of their own as there are.
  */
-static __always_inline struct kmt_object **kmt_hint(struct kmt_object **hints,
-						    unsigned long addr)
+static __always_inline struct kmt_object **kmt_recent_cell(struct kmt_object **recent_cells,
+							   unsigned long addr)
 {
-	return &hints[((addr ^ addr >> KMT_HINTS_SHIFT) >> 3) % KMT_HINTS];
+	return &recent_cells[((addr ^ addr >> KMT_RECENT_SHIFT) >> 3) % KMT_RECENT_CELLS];
 }
 
 /*
@@ -164,7 +164,7 @@ static __always_inline struct kmt_tree *kmt_shard_of(struct kmt_core *core,
 }
 
 /* A hint, without the lock: nothing is in @shard, not even a vacant record. */
-static __always_inline bool kmt_is_bare(const struct kmt_tree *shard)
+static __always_inline bool kmt_is_empty_hint(const struct kmt_tree *shard)
 {
 	/* What is just coming is no concern of who looks. */
 	return !data_race(shard->root.rb_node);
@@ -252,14 +252,14 @@ static __always_inline bool kmt_is_within(const struct kmt_object *o,
  */
 static __always_inline bool kmt_is_virt(struct kmt_object *o)
 {
-	/* Pairs with kmt_tree_enliven(): the true address came before. */
+	/* Pairs with kmt_tree_set_live(): the true address came before. */
 	return (smp_load_acquire(&o->flags) & (KMT_LIVE | KMT_SPACE_MASK)) ==
 	       (KMT_LIVE | KMT_VIRT);
 }
 
 /* Whether it is one in the shard of @addr, which is locked. */
-static __always_inline bool kmt_is_near(struct kmt_object *o,
-					unsigned long addr)
+static __always_inline bool kmt_is_in_shard_of(struct kmt_object *o,
+					       unsigned long addr)
 {
 	unsigned long first, last;
 
@@ -272,11 +272,11 @@ static __always_inline bool kmt_is_near(struct kmt_object *o,
 
 /* The object @addr lies in, if that is @near or beside it in the shard. */
 static __always_inline struct kmt_object *
-kmt_find_beside(struct kmt_object *near, unsigned long addr)
+kmt_find_near(struct kmt_object *near, unsigned long addr)
 {
 	struct rb_node *node;
 
-	if (!near || !kmt_is_near(near, addr))
+	if (!near || !kmt_is_in_shard_of(near, addr))
 		return NULL;
 	if (kmt_is_within(near, addr))
 		return near;
@@ -310,10 +310,10 @@ kmt_lock_find_near(struct kmt_core *core, enum kmt_space space,
 	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
 		struct kmt_tree *shard = kmt_shard_of(core, addr);
 
-		if (!kmt_is_bare(shard)) {
+		if (!kmt_is_empty_hint(shard)) {
 			*treep = shard;
 			raw_spin_lock_irqsave(&shard->lock, *flags);
-			o = kmt_find_beside(near, addr);
+			o = kmt_find_near(near, addr);
 			if (!o)
 				o = kmt_tree_find(shard, addr);
 			if (likely(o))
@@ -379,7 +379,7 @@ kmt_tree_place(struct kmt_tree *tree, unsigned long addr, unsigned long size,
  * @link: from kmt_tree_place()
  * @parent: from kmt_tree_place()
  *
- * kmt_tree_enliven() is to follow.
+ * kmt_tree_set_live() is to follow.
  */
 static __always_inline void kmt_tree_link(struct kmt_tree *tree,
 					  struct kmt_object *o,
@@ -404,8 +404,8 @@ static __always_inline void kmt_tree_unlink(struct kmt_tree *tree,
 }
 
 /* Makes the record of a block, which is in a shard, that of one that lives. */
-static __always_inline void kmt_shard_enliven(struct kmt_tree *tree,
-					      struct kmt_object *o, u16 flags)
+static __always_inline void kmt_shard_set_live(struct kmt_tree *tree,
+					       struct kmt_object *o, u16 flags)
 {
 	lockdep_assert_held(&tree->lock);
 	/* Pairs with kmt_lock_object(): a live object shows its true address. */
@@ -413,18 +413,18 @@ static __always_inline void kmt_shard_enliven(struct kmt_tree *tree,
 }
 
 /* The same in any tree. */
-static __always_inline void kmt_tree_enliven(struct kmt_core *core,
-					     struct kmt_tree *tree,
-					     struct kmt_object *o, u16 flags)
+static __always_inline void kmt_tree_set_live(struct kmt_core *core,
+					      struct kmt_tree *tree,
+					      struct kmt_object *o, u16 flags)
 {
-	kmt_shard_enliven(tree, o, flags);
+	kmt_shard_set_live(tree, o, flags);
 	if (unlikely(kmt_is_wide(core, tree)))
 		kmt_count_wide(core, o, 1);
 }
 
 /* Leaves the record of a freed block for the next one in its place. */
-static __always_inline void kmt_tree_vacate(struct kmt_tree *tree,
-					    struct kmt_object *o)
+static __always_inline void kmt_tree_set_vacant(struct kmt_tree *tree,
+						struct kmt_object *o)
 {
 	lockdep_assert_held(&tree->lock);
 	WRITE_ONCE(o->flags, 0);

@@ -246,7 +246,7 @@ bool kmt_first_block(struct kmt_core *core, enum kmt_space space,
 	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
 		struct kmt_tree *shard = kmt_shard_of(core, addr);
 
-		if (!kmt_is_bare(shard))
+		if (!kmt_is_empty_hint(shard))
 			any = first_live(shard, addr, end, found);
 		if (!READ_ONCE(shard->wide))
 			return any;
@@ -274,7 +274,7 @@ static void rehash(struct kmt_core *core, struct rb_root *from)
 		raw_spin_lock_irqsave(&tree->lock, flags);
 		link = kmt_tree_place(tree, o->addr, o->size, &parent);
 		kmt_tree_link(tree, o, link, parent);
-		kmt_tree_enliven(core, tree, o, o->flags);
+		kmt_tree_set_live(core, tree, o, o->flags);
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 	}
 }

@@ -49,7 +49,7 @@ static bool want_on __initdata =
 	!IS_ENABLED(CONFIG_DEBUG_KMEMLEAK_DEFAULT_OFF);
 
 struct kmt_core kmt_core;
-enum kmt_state kmt_state;
+enum kmt_mode kmt_mode;
 
 /* In two parts at the most: what is there at once, and what is then asked for. */
 #define KMT_EARLY_PAGES							\
@@ -206,18 +206,18 @@ static void __init start_early(void)
 	kmt_core.skip.hi = (unsigned long)_end;
 	mem = take_early(KMT_EARLY_MIN, &bytes);
 	kmt_pool_add(&kmt_core, mem, bytes);
-	kmt_state = KMT_EARLY;
+	kmt_mode = KMT_EARLY;
 }
 
 /**
- * kmt_wake - a hook was called while not simply tracking
+ * kmt_start_early - a hook was called while not simply tracking
  *
  * Return: whether it is to go on.
  */
-bool __ref kmt_wake(void)
+bool __ref kmt_start_early(void)
 {
-	switch (READ_ONCE(kmt_state)) {
-	case KMT_UNBORN:
+	switch (READ_ONCE(kmt_mode)) {
+	case KMT_UNINIT:
 		/* The only cache there is yet is that of CPU 0. */
 		if (smp_processor_id())
 			return false;
@@ -269,7 +269,7 @@ void __init kmemtrack_alloc_early(void)
 {
 	unsigned long regions = memblock_phys_mem_size() >> KMT_REGION_SHIFT;
 
-	if (kmt_state == KMT_UNBORN)
+	if (kmt_mode == KMT_UNINIT)
 		start_early();
 	nr_shards = clamp_t(unsigned long, roundup_pow_of_two(regions),
 			    KMT_SHARDS_MIN, KMT_SHARDS_MAX);
@@ -345,7 +345,7 @@ static int __init set_up(void)
 }
 
 /* What is only needed to track. Nobody does that yet, or only early boot. */
-static int furnish(struct kmt_tree *shards)
+static int alloc_tables(struct kmt_tree *shards)
 {
 	struct kmt_range linear;
 
@@ -476,7 +476,7 @@ static void forget(void)
  */
 void __init kmemtrack_init(void)
 {
-	if (kmt_state == KMT_UNBORN) {
+	if (kmt_mode == KMT_UNINIT) {
 		start_early();
 		kmt_note_untracked();
 	}
@@ -489,17 +489,17 @@ void __init kmemtrack_init(void)
 		failed = true;
 		want_on = false;
 	}
-	if (want_on && furnish(boot_shards)) {
+	if (want_on && alloc_tables(boot_shards)) {
 		failed = true;
 		want_on = false;
 	}
 	if (want_on) {
 		add_roots();
 		kmt_traces_on();
-		kmt_state = KMT_ON;
+		kmt_mode = KMT_ON;
 		static_branch_enable(&kmemtrack_key);
 	} else {
-		kmt_state = KMT_OFF;
+		kmt_mode = KMT_OFF;
 		kmt_core.shut = true;
 		static_branch_disable(&kmemtrack_key);
 		forget();
@@ -535,7 +535,7 @@ int kmt_switch_on(void)
 	if (failed)
 		return -ENOMEM;
 	kmt_note_untracked();
-	if (kmt_core.shards == &first_shard && furnish(alloc_shards()))
+	if (kmt_core.shards == &first_shard && alloc_tables(alloc_shards()))
 		return -ENOMEM;
 	fill_reserve();
 	/*
@@ -545,7 +545,7 @@ int kmt_switch_on(void)
 	 */
 	static_branch_enable(&kmemtrack_key);
 	synchronize_rcu();
-	WRITE_ONCE(kmt_state, KMT_ON);
+	WRITE_ONCE(kmt_mode, KMT_ON);
 	/* What is tracked from here on is heard of when it is freed. */
 	smp_store_release(&kmt_core.shut, false);
 	kmt_traces_on();
@@ -566,7 +566,7 @@ void kmt_switch_off(void)
 		return;
 	WRITE_ONCE(kmt_core.shut, true);
 	/* Who hears of no free any more knows that it is shut. */
-	smp_store_release(&kmt_state, KMT_OFF);
+	smp_store_release(&kmt_mode, KMT_OFF);
 	static_branch_disable(&kmemtrack_key);
 	/*
 	 * Hooks may be under way, preempted or asleep in the page allocator,

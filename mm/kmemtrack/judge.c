@@ -117,9 +117,9 @@ void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v)
 	kmt_for_each_cell(m->core, chunk, o) {
 		if (m->stopped)
 			return;
-		if (kmt_seems_white(o, m->core->epoch))
+		if (kmt_hint_white(o, m->core->epoch))
 			note_suspect(m, o, v);
-		else if (kmt_seems_accused(o))
+		else if (kmt_hint_accused(o))
 			kmt_acquit(m->core, o);
 		m->budget -= 2;
 		kmt_mark_relax(m);
@@ -171,7 +171,7 @@ void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age)
 	kmt_for_each_cell(m->core, chunk, o) {
 		if (m->stopped)
 			return;
-		if (kmt_seems_white(o, m->core->epoch) &&
+		if (kmt_hint_white(o, m->core->epoch) &&
 		    revive(m, o, now, min_age))
 			kmt_mark_object(m, o);
 		m->budget -= 2;
@@ -214,7 +214,7 @@ static void convict(struct kmt_core *core, struct kmt_object *o,
 void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 {
 	const u16 epoch = m->core->epoch;
-	const struct kmt_look look = kmt_look_innocent(epoch);
+	const struct kmt_state_match look = kmt_match_not_suspect(epoch);
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
@@ -225,11 +225,11 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 		if (!kmt_go_on_in(m, chunk))
 			return;
 		kmt_for_each_in(chunk, o) {
-			if (kmt_seems_innocent(o, epoch, &look))
+			if (kmt_hint_not_suspect(o, epoch, &look))
 				continue;
 			if (!kmt_go_on(m))
 				return;
-			if (kmt_seems_white(o, m->core->epoch))
+			if (kmt_hint_white(o, m->core->epoch))
 				convict(m->core, o, v);
 			else
 				kmt_acquit(m->core, o);
@@ -316,7 +316,7 @@ unsigned long kmt_clear(struct kmt_marker *m, u32 now)
 	unsigned long nr = 0;
 
 	kmt_walk_cells(m, chunk, o)
-		if (kmt_seems_accused(o) && clear_leak(m, o, now))
+		if (kmt_hint_accused(o) && clear_leak(m, o, now))
 			nr++;
 	return nr;
 }

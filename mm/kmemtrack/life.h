@@ -30,25 +30,25 @@ static __always_inline bool kmt_is_sharded(struct kmt_core *core,
 }
 
 /* The record of a block that is in its place, and born now. */
-static __always_inline void kmt_bear(struct kmt_core *core,
-				     struct kmt_object *o,
-				     const struct kmt_origin *origin)
+static __always_inline void kmt_object_init(struct kmt_core *core,
+					    struct kmt_object *o,
+					    const struct kmt_origin *origin)
 {
 	o->stack = origin->stack;
 	o->pid = origin->pid;
 	o->born = origin->born;
 	o->crc = 0;
-	kmt_show_state(o, READ_ONCE(core->birth) +
-		       origin->comm * kmt_state_of(1, 0, 0, 0, 0));
+	kmt_publish_state(o, READ_ONCE(core->birth) +
+			  origin->comm * kmt_pack_state(1, 0, 0, 0, 0));
 }
 
 /**
- * kmt_occupy - track a block that this CPU remembers a vacant record of
+ * kmt_insert_fast - track a block that this CPU remembers a vacant record of
  * @core: tracker
  * @addr: first byte of a block that belongs in a shard
  * @size: bytes
  * @origin: who allocated it
- * @locked: set to its shard if that is locked afterwards, for kmt_settle();
+ * @locked: set to its shard if that is locked afterwards, for kmt_insert_locked();
  *	else to NULL
  *
  * It is to be a leak when nothing refers to it.
@@ -56,24 +56,24 @@ static __always_inline void kmt_bear(struct kmt_core *core,
  * Context: interrupts off, no tracker lock held.
  * Return: false if it is not so easy; true if it is done, with nothing locked.
  */
-static __always_inline bool kmt_occupy(struct kmt_core *core,
-				       unsigned long addr, unsigned long size,
-				       const struct kmt_origin *origin,
-				       struct kmt_tree **locked)
+static __always_inline bool kmt_insert_fast(struct kmt_core *core,
+					    unsigned long addr, unsigned long size,
+					    const struct kmt_origin *origin,
+					    struct kmt_tree **locked)
 {
 	struct kmt_tree *shard = kmt_shard_of(core, addr);
 	struct kmt_cell_cache *cache = kmt_cache_of(core);
-	struct kmt_object **hints = READ_ONCE(cache->hints), *o;
+	struct kmt_object **recent_cells = READ_ONCE(cache->recent_cells), *o;
 	bool known;
 
 	*locked = NULL;
-	if (unlikely(!hints || !raw_spin_trylock(&shard->lock)))
+	if (unlikely(!recent_cells || !raw_spin_trylock(&shard->lock)))
 		return false;
 	*locked = shard;
-	o = READ_ONCE(*kmt_hint(hints, addr));
+	o = READ_ONCE(*kmt_recent_cell(recent_cells, addr));
 	/*
 	 * The size comes last, the address it belongs to before: pairs with
-	 * kmt_cell_settle(). Of a shard's record the two tell the shard, and
+	 * kmt_cell_publish(). Of a shard's record the two tell the shard, and
 	 * that one is locked: if they are right, it is there.
 	 */
 	known = likely(o) && likely(smp_load_acquire(&o->size) == size) &&
@@ -82,13 +82,13 @@ static __always_inline bool kmt_occupy(struct kmt_core *core,
 	if (unlikely(!known))
 		return false;
 	kmt_count_vacant(cache, -1);
-	kmt_bear(core, o, origin);
+	kmt_object_init(core, o, origin);
 	raw_spin_unlock(&shard->lock);
 	return true;
 }
 
 /**
- * kmt_place - a record for a block in its shard
+ * kmt_shard_insert - a record for a block in its shard
  * @core: tracker
  * @shard: the shard, locked
  * @addr: first byte of the block
@@ -101,14 +101,14 @@ static __always_inline bool kmt_occupy(struct kmt_core *core,
  * cell at hand, something is in the way, or other blocks than the shard's may
  * be.
  */
-static __always_inline struct kmt_object *kmt_place(struct kmt_core *core,
-						    struct kmt_tree *shard,
-						    unsigned long addr,
-						    unsigned long size)
+static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core,
+							   struct kmt_tree *shard,
+							   unsigned long addr,
+							   unsigned long size)
 {
 	struct kmt_cell_cache *cache = kmt_cache_of(core);
 	struct rb_node **link, *parent;
-	struct kmt_object **hints, *o;
+	struct kmt_object **recent_cells, *o;
 
 	/* A hint that is often wrong, but never when it says no. */
 	if (unlikely(READ_ONCE(shard->wide)))
@@ -118,7 +118,7 @@ static __always_inline struct kmt_object *kmt_place(struct kmt_core *core,
 		o = kmt_cell_get(core, cache);
 		if (unlikely(!o))
 			return NULL;
-		kmt_cell_settle(o, KMT_VIRT, addr, size);
+		kmt_cell_publish(o, KMT_VIRT, addr, size);
 		kmt_tree_link(shard, o, link, parent);
 	} else {
 		o = kmt_to_object(parent);
@@ -126,14 +126,14 @@ static __always_inline struct kmt_object *kmt_place(struct kmt_core *core,
 			return NULL;
 		kmt_count_vacant(cache, -1);
 	}
-	hints = READ_ONCE(cache->hints);
-	if (likely(hints))
-		WRITE_ONCE(*kmt_hint(hints, addr), o);
+	recent_cells = READ_ONCE(cache->recent_cells);
+	if (likely(recent_cells))
+		WRITE_ONCE(*kmt_recent_cell(recent_cells, addr), o);
 	return o;
 }
 
 /**
- * kmt_settle - track a block that kmt_occupy() found no record of
+ * kmt_insert_locked - track a block that kmt_insert_fast() found no record of
  * @core: tracker
  * @shard: the shard that was left locked; not so any more afterwards
  * @addr: first byte
@@ -143,31 +143,31 @@ static __always_inline struct kmt_object *kmt_place(struct kmt_core *core,
  * Context: interrupts off.
  * Return: false, with nothing done, if it is not so easy.
  */
-static __always_inline bool kmt_settle(struct kmt_core *core,
-				       struct kmt_tree *shard,
-				       unsigned long addr, unsigned long size,
-				       const struct kmt_origin *origin)
+static __always_inline bool kmt_insert_locked(struct kmt_core *core,
+					      struct kmt_tree *shard,
+					      unsigned long addr, unsigned long size,
+					      const struct kmt_origin *origin)
 {
-	struct kmt_object *o = kmt_place(core, shard, addr, size);
+	struct kmt_object *o = kmt_shard_insert(core, shard, addr, size);
 
 	if (likely(o))
-		kmt_bear(core, o, origin);
+		kmt_object_init(core, o, origin);
 	raw_spin_unlock(&shard->lock);
 	return o;
 }
 
 /**
- * kmt_vacate - free a block of whose record this CPU knows
+ * kmt_free_fast - free a block of whose record this CPU knows
  * @core: tracker
  * @addr: its first byte
  *
  * Context: interrupts off, no tracker lock held.
  * Return: false, with nothing done, if it is not so easy.
  */
-static __always_inline bool kmt_vacate(struct kmt_core *core,
-				       unsigned long addr)
+static __always_inline bool kmt_free_fast(struct kmt_core *core,
+					  unsigned long addr)
 {
-	struct kmt_object **hints, *o;
+	struct kmt_object **recent_cells, *o;
 	struct kmt_cell_cache *cache;
 	struct kmt_tree *shard;
 	u16 state;
@@ -176,13 +176,13 @@ static __always_inline bool kmt_vacate(struct kmt_core *core,
 	if (unlikely(!kmt_in(&core->linear, addr)))
 		return false;
 	cache = kmt_cache_of(core);
-	hints = READ_ONCE(cache->hints);
+	recent_cells = READ_ONCE(cache->recent_cells);
 	shard = kmt_shard_of(core, addr);
-	if (unlikely(!hints || !raw_spin_trylock(&shard->lock)))
+	if (unlikely(!recent_cells || !raw_spin_trylock(&shard->lock)))
 		return false;
-	o = READ_ONCE(*kmt_hint(hints, addr));
+	o = READ_ONCE(*kmt_recent_cell(recent_cells, addr));
 	/*
-	 * Pairs with kmt_tree_enliven(): the true address came before. What is
+	 * Pairs with kmt_tree_set_live(): the true address came before. What is
 	 * live, and a shard's, and at @addr, is in this one.
 	 */
 	state = o ? smp_load_acquire(&o->flags) : 0;
@@ -191,7 +191,7 @@ static __always_inline bool kmt_vacate(struct kmt_core *core,
 		likely(READ_ONCE(o->size) - 1 <=
 		       (~addr & (BIT(KMT_REGION_SHIFT) - 1)));
 	if (known) {
-		kmt_tree_vacate(shard, o);
+		kmt_tree_set_vacant(shard, o);
 		kmt_count_vacant(cache, 1);
 	}
 	raw_spin_unlock(&shard->lock);

@@ -102,7 +102,7 @@ void kmt_end_untracked(long before, bool percpu)
 void kmt_note_lost(gfp_t gfp)
 {
 	kmt_note_untracked();
-	if (READ_ONCE(kmt_state) == KMT_EARLY)
+	if (READ_ONCE(kmt_mode) == KMT_EARLY)
 		atomic_long_inc(&kmt_lost_early);
 	else if (!gfpflags_allow_blocking(gfp))
 		atomic_long_inc(&kmt_lost_atomic);

@@ -157,7 +157,7 @@ static bool split(struct kmt_marker *m, struct kmt_object *o,
 	    copy->size / KMT_TEAM_PART + 2 > kmt_room_for_blocks(m))
 		return false;
 	for (; pos < end; pos = ALIGN_DOWN(pos, KMT_TEAM_PART) + KMT_TEAM_PART)
-		kmt_mark_push(m, (void *)o + KMT_GREY_PART, pos);
+		kmt_mark_push(m, (void *)o + KMT_ENTRY_PART, pos);
 	return true;
 }
 
@@ -215,8 +215,8 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 	m->budget -= KMT_STEP_WORDS / 8;
 	if (kmt_mark_relax(m))
 		return;
-	if (unlikely((unsigned long)o & KMT_GREY_PART)) {
-		read_part(m, (void *)o - KMT_GREY_PART, addr);
+	if (unlikely((unsigned long)o & KMT_ENTRY_PART)) {
+		read_part(m, (void *)o - KMT_ENTRY_PART, addr);
 		return;
 	}
 	tree = kmt_lock_object(m->core, o, &flags);
@@ -242,7 +242,7 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 void kmt_mark_drain(struct kmt_marker *m)
 {
 	while (m->depth + m->blocks) {
-		struct kmt_grey *g;
+		struct kmt_mark_entry *g;
 
 		kmt_team_share(m);
 		if (m->depth) {
@@ -368,7 +368,7 @@ static void mark_range_still(struct kmt_marker *m, unsigned long start,
 void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		    unsigned long end)
 {
-	if (m->still)
+	if (m->world_stopped)
 		mark_range_still(m, start, end);
 	else
 		mark_range(m, start, end);
@@ -401,9 +401,9 @@ void kmt_mark_wide(struct kmt_marker *m)
 
 static bool to_be_read(const struct kmt_object *o, u16 epoch)
 {
-	const struct kmt_look was_read = kmt_look_read(epoch, 0);
+	const struct kmt_state_match was_read = kmt_match_scanned(epoch, 0);
 
-	if (kmt_looks(o, &was_read))
+	if (kmt_state_matches(o, &was_read))
 		return false;
 	/* An answer that is out of date is made good by claim(). */
 	return data_race((o->flags & KMT_LIVE) && kmt_reached(o, epoch));
@@ -420,17 +420,17 @@ static bool to_be_read(const struct kmt_object *o, u16 epoch)
 bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 {
 	const u16 epoch = m->core->epoch;
-	const struct kmt_look innocent = kmt_look_innocent(epoch);
+	const struct kmt_state_match innocent = kmt_match_not_suspect(epoch);
 	struct kmt_object *o;
 	bool found = false;
 
 	if (!kmt_go_on_in(m, chunk))
 		return false;
 	kmt_for_each_in(chunk, o) {
-		if (likely(kmt_looks(o, &innocent)))
+		if (likely(kmt_state_matches(o, &innocent)))
 			continue;
-		if (kmt_seems_white(o, epoch) || kmt_seems_accused(o))
-			WRITE_ONCE(m->core->doubt, true);
+		if (kmt_hint_white(o, epoch) || kmt_hint_accused(o))
+			WRITE_ONCE(m->core->maybe_white, true);
 		if (!to_be_read(o, epoch))
 			continue;
 		found = true;
@@ -461,13 +461,13 @@ void kmt_mark_sweep(struct kmt_marker *m)
 	kmt_mark_wide(m);
 	do {
 		found = false;
-		WRITE_ONCE(core->doubt, false);
+		WRITE_ONCE(core->maybe_white, false);
 		m->overflow = false;
 		kmt_for_each_chunk(core, chunk)
 			found |= kmt_mark_chunk(m, chunk);
 	} while (!m->stopped &&
 		 (m->overflow ||
-		  (found && READ_ONCE(core->doubt) && ++rounds < KMT_SWEEPS)));
+		  (found && READ_ONCE(core->maybe_white) && ++rounds < KMT_SWEEPS)));
 	if (m->stopped)
-		WRITE_ONCE(core->doubt, true);
+		WRITE_ONCE(core->maybe_white, true);
 }

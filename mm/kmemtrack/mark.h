@@ -65,19 +65,19 @@ static inline unsigned long kmt_piece(unsigned long pos, unsigned long end,
 }
 
 /**
- * struct kmt_grey - an object that was reached and is to be read
- * @o: its cell, + KMT_GREY_PART if only a part of it is meant; NULL if it is a
+ * struct kmt_mark_entry - an object that was reached and is to be read
+ * @o: its cell, + KMT_ENTRY_PART if only a part of it is meant; NULL if it is a
  *	reference that is to be followed
  * @addr: its address when it was pushed, the cell may have been reused since;
  *	or where the part begins; or the reference
  */
-struct kmt_grey {
+struct kmt_mark_entry {
 	struct kmt_object *o;
 	unsigned long addr;
 };
 
 /* In the address of a cell, which is a multiple of its size. */
-#define KMT_GREY_PART	1UL
+#define KMT_ENTRY_PART	1UL
 
 /* Bytes of a filter for pages; a constant, for the sake of speed. */
 #define KMT_FILTER_PAGES	65536UL
@@ -106,14 +106,14 @@ struct kmt_filter {
 };
 
 /* Words that a marker knows to be of no use, by their hash. */
-#define KMT_USELESS_SHIFT	10
+#define KMT_SEEN_SHIFT	10
 
 /**
  * struct kmt_marker - one mark under way
  * @core: tracker
  * @filter: only references to suspects are looked for, NULL for all
  * @bytes: they are looked for at addresses that are no multiple of a word
- * @still: nothing else runs: memory is read in place
+ * @world_stopped: nothing else runs: memory is read in place
  * @later: what roots lead to stays on the mark stack until there is much of it
  * @sums: blocks were summed up: those that did not change need no look
  * @summing: words are summed up, and not followed
@@ -128,24 +128,24 @@ struct kmt_filter {
  *	this one does all of it
  * @unit: units that went by
  * @turn: unit that is this marker's next
- * @mapped: page that is known to be there, while @still
+ * @mapped: page that is known to be there, while @world_stopped
  * @shift: from its address to where it can be read
  * @deadline: time at which the owner gives it up
  * @stack: references to be followed, from the start; from the end on objects to
  *	be read, which wait until no reference is left
- * @useless: words that need no further look in this mark, 2^KMT_USELESS_SHIFT;
+ * @seen_cache: words that need no further look in this mark, 2^KMT_SEEN_SHIFT;
  *	NULL if nothing is remembered
  * @near: object that was found last; others that are found are often beside it
  * @depth: how many references are on @stack: half of @max, at the most
  * @blocks: how many objects; half of @max, beyond that a sweep of the pool finds
  *	them
  * @max: how many it can hold, of both
- * @dense: kmt_mark_thin() is of no use for now
+ * @dense: kmt_mark_compact_stack() is of no use for now
  * @overflow: some did not fit
  * @stopped: the mark was given up; it proves nothing
  * @virt: hull of all addresses of KMT_VIRT when the mark began
  * @percpu: hulls of all addresses of KMT_PERCPU when the mark began
- * @apart: they are not all in @virt
+ * @percpu_outside: they are not all in @virt
  * @least: power of two, or 0: all of @virt and @percpu is at or above
  * @now: low 32 bits of jiffies when the leaks are classified
  * @seam: last word that was read, for what lies across two pieces
@@ -160,7 +160,7 @@ struct kmt_marker {
 	struct kmt_core *core;
 	const struct kmt_filter *filter;
 	bool bytes;
-	bool still;
+	bool world_stopped;
 	bool later;
 	bool sums;
 	bool summing;
@@ -177,8 +177,8 @@ struct kmt_marker {
 	unsigned long mapped;
 	unsigned long shift;
 	u64 deadline;
-	struct kmt_grey *stack;
-	unsigned long *useless;
+	struct kmt_mark_entry *stack;
+	unsigned long *seen_cache;
 	struct kmt_object *near;
 	u32 depth;
 	u32 blocks;
@@ -188,7 +188,7 @@ struct kmt_marker {
 	bool stopped;
 	struct kmt_range virt;
 	struct kmt_range_pair percpu;
-	bool apart;
+	bool percpu_outside;
 	unsigned long least;
 	u32 now;
 	unsigned long seam;
@@ -279,12 +279,12 @@ static inline void kmt_take_turns(struct kmt_marker *m, atomic_long_t *turns)
 
 /* mark.c */
 void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
-		     struct kmt_grey *stack, u32 max);
+		     struct kmt_mark_entry *stack, u32 max);
 void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
-		     const struct kmt_filter *f, struct kmt_grey *stack,
+		     const struct kmt_filter *f, struct kmt_mark_entry *stack,
 		     u32 max);
 void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
-		     struct kmt_grey *stack, u32 max, unsigned long *useless);
+		     struct kmt_mark_entry *stack, u32 max, unsigned long *seen_cache);
 void kmt_mark_begin(struct kmt_marker *m);
 void kmt_mark_word(struct kmt_marker *m, unsigned long word);
 void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
@@ -300,7 +300,7 @@ void kmt_mark_wide(struct kmt_marker *m);
 bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk);
 void kmt_mark_sweep(struct kmt_marker *m);
 void kmt_mark_end(struct kmt_marker *m);
-bool kmt_mark_breathe(struct kmt_marker *m);
+bool kmt_mark_cond_resched(struct kmt_marker *m);
 
 /**
  * kmt_mark_relax - let others run, once in a while
@@ -311,7 +311,7 @@ bool kmt_mark_breathe(struct kmt_marker *m);
  */
 static inline bool kmt_mark_relax(struct kmt_marker *m)
 {
-	return unlikely(m->budget <= 0) ? kmt_mark_breathe(m) : m->stopped;
+	return unlikely(m->budget <= 0) ? kmt_mark_cond_resched(m) : m->stopped;
 }
 
 /* Before a step: lets others run, and goes on unless the mark is given up. */
@@ -338,27 +338,27 @@ static inline bool kmt_go_on_in(struct kmt_marker *m,
 	     (chunk) && kmt_go_on_in(m, chunk); (chunk) = (chunk)->next) \
 		kmt_for_each_in(chunk, o)
 
-/* Whether all references count, and there is a table of useless ones. */
+/* Whether all references count, and there is a table of seen_cache ones. */
 static __always_inline bool kmt_is_plain(const struct kmt_marker *m)
 {
-	return !m->filter && m->useless;
+	return !m->filter && m->seen_cache;
 }
 
-/* Where in the table @word is kept once it is useless. */
-static __always_inline unsigned long kmt_place_of(unsigned long word)
+/* Where in the table @word is kept once it is seen_cache. */
+static __always_inline unsigned long kmt_seen_slot(unsigned long word)
 {
-	return ((word ^ word >> KMT_USELESS_SHIFT) >> 3) %
-	       BIT(KMT_USELESS_SHIFT);
+	return ((word ^ word >> KMT_SEEN_SHIFT) >> 3) %
+	       BIT(KMT_SEEN_SHIFT);
 }
 
-static __always_inline bool kmt_is_useless(struct kmt_marker *m,
-					   unsigned long word)
+static __always_inline bool kmt_in_seen_cache(struct kmt_marker *m,
+					      unsigned long word)
 {
-	return kmt_is_plain(m) && m->useless[kmt_place_of(word)] == word;
+	return kmt_is_plain(m) && m->seen_cache[kmt_seen_slot(word)] == word;
 }
 
 /* thin.c */
-void kmt_mark_thin(struct kmt_marker *m);
+void kmt_mark_compact_stack(struct kmt_marker *m);
 
 /* Of blocks to be read: the other half of the mark stack, if it is odd more. */
 static inline u32 kmt_room_for_blocks(const struct kmt_marker *m)
@@ -376,7 +376,7 @@ void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		   unsigned long addr);
 
 /* chase.c */
-void kmt_mark_chase(struct kmt_marker *m);
+void kmt_mark_drain_fast(struct kmt_marker *m);
 
 /* What is known of @o in this mark, nothing at first; its tree is locked. */
 static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)

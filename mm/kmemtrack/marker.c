@@ -15,7 +15,7 @@
  * @max: entries in @stack, at least 1
  */
 void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
-		     struct kmt_grey *stack, u32 max)
+		     struct kmt_mark_entry *stack, u32 max)
 {
 	memset(m, 0, sizeof(*m));
 	m->core = core;
@@ -35,14 +35,14 @@ void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
  * For kmt_recheck(), while nothing else runs.
  */
 void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
-		     const struct kmt_filter *f, struct kmt_grey *stack,
+		     const struct kmt_filter *f, struct kmt_mark_entry *stack,
 		     u32 max)
 {
 	kmt_marker_init(m, of->core, stack, max);
 	m->virt = of->virt;
 	m->percpu = of->percpu;
 	m->filter = f;
-	m->still = true;
+	m->world_stopped = true;
 }
 
 /**
@@ -51,19 +51,19 @@ void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
  * @of: marker of the mark, which has begun
  * @stack: room for its own mark stack
  * @max: entries in @stack, at least 1
- * @useless: room for its table of useless words, cleared; or NULL
+ * @seen_cache: room for its table of seen_cache words, cleared; or NULL
  *
  * For kmt_team_join(), beside everything else.
  */
 void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
-		     struct kmt_grey *stack, u32 max, unsigned long *useless)
+		     struct kmt_mark_entry *stack, u32 max, unsigned long *seen_cache)
 {
 	kmt_marker_init(m, of->core, stack, max);
 	m->virt = of->virt;
 	m->percpu = of->percpu;
-	m->apart = of->apart;
+	m->percpu_outside = of->percpu_outside;
 	m->least = of->least;
-	m->useless = useless;
+	m->seen_cache = seen_cache;
 }
 
 /* Epochs wrap: make sure that no object carries a number about to come. */
@@ -140,7 +140,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 		if (wide.part[i].hi)
 			kmt_widen(&m->virt, wide.part[i].lo,
 				  wide.part[i].hi - wide.part[i].lo);
-	m->apart = is_apart(&m->percpu.part[0], &m->virt) ||
+	m->percpu_outside = is_apart(&m->percpu.part[0], &m->virt) ||
 		   is_apart(&m->percpu.part[1], &m->virt);
 	m->least = least_of(&m->virt, &m->percpu);
 	m->depth = 0;
@@ -148,9 +148,9 @@ void kmt_mark_begin(struct kmt_marker *m)
 	m->dense = false;
 	m->near = NULL;
 	m->stopped = false;
-	if (m->useless)
-		memset(m->useless, 0, sizeof(*m->useless) << KMT_USELESS_SHIFT);
-	WRITE_ONCE(core->doubt, true);
+	if (m->seen_cache)
+		memset(m->seen_cache, 0, sizeof(*m->seen_cache) << KMT_SEEN_SHIFT);
+	WRITE_ONCE(core->maybe_white, true);
 	WRITE_ONCE(core->epoch, epoch);
 	kmt_set_birth(core, true);
 }
@@ -165,13 +165,13 @@ void kmt_mark_end(struct kmt_marker *m)
 }
 
 /**
- * kmt_mark_breathe - let others run
+ * kmt_mark_cond_resched - let others run
  * @m: marker
  *
  * Context: no lock held.
  * Return: whether the mark is to be given up.
  */
-bool kmt_mark_breathe(struct kmt_marker *m)
+bool kmt_mark_cond_resched(struct kmt_marker *m)
 {
 	m->budget = KMT_BUDGET;
 	if (m->core->ops->relax && m->core->ops->relax(m))

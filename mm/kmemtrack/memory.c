@@ -281,7 +281,7 @@ static void *__ref chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 	 */
 	if (!totalram_pages())
 		return kmt_early_chunk(bytes);
-	if (READ_ONCE(kmt_state) == KMT_EARLY) {
+	if (READ_ONCE(kmt_mode) == KMT_EARLY) {
 		mem = kmt_late_chunk(bytes);
 		if (mem)
 			return mem;
@@ -489,7 +489,7 @@ core_initcall(start_workers);
 
 static bool relax(struct kmt_marker *m)
 {
-	if (m->still)
+	if (m->world_stopped)
 		return ktime_get_mono_fast_ns() > m->deadline;
 	cond_resched_tasks_rcu_qs();
 	return !kmt_tracking() || kmt_scan_cancelled();

@@ -49,7 +49,7 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 	/* What was reached may not be now: what was read counts as reached. */
 	if (kmt_judged(o)) {
 		kmt_change_flags(o, 0, KMT_SCANNED);
-		WRITE_ONCE(core->doubt, true);
+		WRITE_ONCE(core->maybe_white, true);
 	}
 	/* A black block stays black for good: its owner gave it up. */
 	if (!kmt_judged(o))
@@ -199,7 +199,7 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 		 * that takes this lock finds it.
 		 */
 		raw_spin_lock(&core->aux.lock);
-		kmt_cell_settle(aux, KMT_AUX | r->kind, o->addr, size);
+		kmt_cell_publish(aux, KMT_AUX | r->kind, o->addr, size);
 		aux->start = r->start;
 		aux->born = 0;
 		link_aux(core, aux);

@@ -11,7 +11,7 @@
 /**
  * struct kmt_notes - what is done with the words of a piece
  * @m: marker; all that is asked of it here stays the same meanwhile
- * @useless: its table
+ * @seen_cache: its table
  * @self: first byte of the block that is read
  * @bytes: its size; 0 if it is none
  * @lo: addresses that may have blocks
@@ -24,7 +24,7 @@
  */
 struct kmt_notes {
 	struct kmt_marker *m;
-	unsigned long *useless;
+	unsigned long *seen_cache;
 	unsigned long self;
 	unsigned long bytes;
 	unsigned long lo;
@@ -33,13 +33,13 @@ struct kmt_notes {
 	unsigned long skip_span;
 	unsigned long least;
 	bool apart;
-	struct kmt_grey *top;
+	struct kmt_mark_entry *top;
 };
 
 /* What kmt_notes_begin() is to be told. */
 static __always_inline bool kmt_notes_apart(const struct kmt_marker *m)
 {
-	return m->apart || (long)m->virt.lo >= 0;
+	return m->percpu_outside || (long)m->virt.lo >= 0;
 }
 
 /* @m is one of those that kmt_is_plain() is true of. */
@@ -47,7 +47,7 @@ static __always_inline void kmt_notes_begin(struct kmt_notes *n,
 					    struct kmt_marker *m, bool apart)
 {
 	n->m = m;
-	n->useless = m->useless;
+	n->seen_cache = m->seen_cache;
 	n->self = 0;
 	n->bytes = 0;
 	n->lo = m->virt.lo;
@@ -83,7 +83,7 @@ static __always_inline void kmt_note_word(struct kmt_notes *n,
 	if (kmt_is_small(n, word) || (n->apart && !kmt_has_blocks(n, word)))
 		return;
 	if (word - n->self < n->bytes ||
-	    n->useless[kmt_place_of(word)] == word)
+	    n->seen_cache[kmt_seen_slot(word)] == word)
 		return;
 	if (!n->apart && !kmt_has_blocks(n, word))
 		return;
@@ -95,7 +95,7 @@ static __always_inline void kmt_note_word(struct kmt_notes *n,
 	 * in no order a scan of 200,000 takes 80 ms, without this 150.
 	 */
 	prefetch((const void *)word);
-	*n->top++ = (struct kmt_grey){ NULL, word };
+	*n->top++ = (struct kmt_mark_entry){ NULL, word };
 }
 
 /*

@@ -125,8 +125,8 @@ static inline void kmt_change_flags(struct kmt_object *o, u16 set, u16 clear)
 }
 
 /* kmt_object.state, or the parts of it that are not 0. */
-static __always_inline u64 kmt_state_of(u16 comm, u16 flags, u16 epoch,
-					u8 count, u8 min)
+static __always_inline u64 kmt_pack_state(u16 comm, u16 flags, u16 epoch,
+					  u8 count, u8 min)
 {
 	const union {
 		struct {
@@ -155,7 +155,7 @@ static __always_inline void kmt_set_state(struct kmt_object *o, u64 state)
 }
 
 /* Shows the flags of a block that is in place last of all. */
-static __always_inline void kmt_show_state(struct kmt_object *o, u64 state)
+static __always_inline void kmt_publish_state(struct kmt_object *o, u64 state)
 {
 	const struct kmt_object from = { .state = state };
 

@@ -94,7 +94,7 @@ static struct kmt_tree *next_shard(struct kmt_core *core,
 		struct kmt_tree *shard = kmt_shard_of(core, at);
 
 		r->at = ((at >> KMT_REGION_SHIFT) + 1) << KMT_REGION_SHIFT;
-		if (kmt_in(&core->linear, at) && !kmt_is_bare(shard))
+		if (kmt_in(&core->linear, at) && !kmt_is_empty_hint(shard))
 			return shard;
 	}
 	return NULL;
@@ -182,8 +182,8 @@ static void evict(struct kmt_core *core, const struct kmt_object *new,
 }
 
 /* Makes @o the record of @new; false if something is in its place. */
-static bool settle(struct kmt_core *core, struct kmt_object *o,
-		   const struct kmt_object *new)
+static bool link_record(struct kmt_core *core, struct kmt_object *o,
+			const struct kmt_object *new)
 {
 	struct rb_node **link, *parent;
 	struct kmt_tree *tree;
@@ -192,10 +192,10 @@ static bool settle(struct kmt_core *core, struct kmt_object *o,
 	raw_spin_lock(&tree->lock);
 	link = kmt_tree_place(tree, new->addr, new->size, &parent);
 	if (link) {
-		kmt_cell_settle(o, kmt_space(new), new->addr, new->size);
+		kmt_cell_publish(o, kmt_space(new), new->addr, new->size);
 		kmt_copy_rest(o, new);
 		kmt_tree_link(tree, o, link, parent);
-		kmt_tree_enliven(core, tree, o, new->flags);
+		kmt_tree_set_live(core, tree, o, new->flags);
 	}
 	raw_spin_unlock(&tree->lock);
 	return link;
@@ -228,7 +228,7 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 			kmt_event(core, KMT_EV_LOST_NOMEM);
 			return -ENOMEM;
 		}
-		done = !kmt_is_shut(core) && settle(core, o, new);
+		done = !kmt_is_shut(core) && link_record(core, o, new);
 		if (!done)
 			kmt_cell_put(core, o);
 		local_irq_restore(flags);

@@ -191,7 +191,7 @@ static void note_stack(struct task_struct *task)
 	if (!base)
 		return;
 	if (is_vmalloc_addr(base))
-		kmt_not_a_block((unsigned long)base);
+		kmt_flag_task_stack((unsigned long)base);
 	put_task_stack(task);
 }
 
@@ -212,7 +212,7 @@ static void note_stacks(void)
 		if (!kmt_irq_stack_is_root() && KMT_IRQ_STACK_ENDS)
 			kmemtrack_stack((void *)lo);
 		else if (!kmt_irq_stack_is_root())
-			kmt_not_a_block(lo);
+			kmt_flag_task_stack(lo);
 	}
 	while ((task = kmt_next_task(&nr))) {
 		note_stack(task);
@@ -243,8 +243,8 @@ static void own_free_list(struct kmt_page_map *map, struct list_head *list,
  * the lock is not taken: with PREEMPT_RT who holds it may have been stopped,
  * but the links from one page to the next are whole at any moment.
  */
-static void own_free(struct kmt_marker *m, struct kmt_page_map *map,
-		     struct per_cpu_pages *pcp)
+static void exclude_pcp_pages(struct kmt_marker *m, struct kmt_page_map *map,
+			      struct per_cpu_pages *pcp)
 {
 	unsigned long flags;
 	unsigned int i;
@@ -254,7 +254,7 @@ static void own_free(struct kmt_marker *m, struct kmt_page_map *map,
 		struct list_head *list = &pcp->lists[i];
 		unsigned int order = kmt_pcp_order(i);
 
-		if (m->still) {
+		if (m->world_stopped) {
 			own_free_list(map, list, order, pcp->count);
 			continue;
 		}
@@ -272,8 +272,8 @@ static void own_free_pages(struct kmt_marker *m, struct kmt_page_map *map)
 	for_each_populated_zone(zone)
 		for_each_possible_cpu(cpu)
 			if (kmt_my_turn(m))
-				own_free(m, map,
-					 per_cpu_ptr(zone->per_cpu_pageset, cpu));
+				exclude_pcp_pages(m, map,
+						  per_cpu_ptr(zone->per_cpu_pageset, cpu));
 }
 
 static size_t map_bytes(const struct kmt_page_map *map)

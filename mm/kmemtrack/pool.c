@@ -88,15 +88,15 @@ static void give_cell(struct kmt_pool *pool, struct kmt_object *o)
 }
 
 /**
- * kmt_cell_take - take a cell from the chunks
+ * kmt_cell_refill - take a cell from the chunks
  * @core: tracker
  * @cache: this CPU's cache, which is empty; it gets some more of them
  *
  * Context: interrupts off.
  * Return: a cell without flags, or NULL when there is none.
  */
-struct kmt_object *kmt_cell_take(struct kmt_core *core,
-				 struct kmt_cell_cache *cache)
+struct kmt_object *kmt_cell_refill(struct kmt_core *core,
+				   struct kmt_cell_cache *cache)
 {
 	struct kmt_pool *pool = &core->pool;
 	bool low;
@@ -327,7 +327,7 @@ static void replace_object(struct kmt_tree *tree, struct kmt_object *from,
 	const u16 flags = from->flags;
 
 	lockdep_assert_held(&tree->lock);
-	kmt_cell_settle(to, flags & ~KMT_LIVE, from->addr, from->size);
+	kmt_cell_publish(to, flags & ~KMT_LIVE, from->addr, from->size);
 	kmt_copy_rest(to, from);
 	rb_replace_node(&from->node, &to->node, &tree->root);
 	if (tree->last == &from->node)
@@ -541,13 +541,13 @@ struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep)
  */
 void kmt_forget_chunks(struct kmt_cell_cache *cache)
 {
-	struct kmt_object **hints = READ_ONCE(cache->hints), *o;
+	struct kmt_object **recent_cells = READ_ONCE(cache->recent_cells), *o;
 	unsigned int i;
 
-	for (i = 0; hints && i < KMT_HINTS; i++) {
-		o = READ_ONCE(hints[i]);
+	for (i = 0; recent_cells && i < KMT_RECENT_CELLS; i++) {
+		o = READ_ONCE(recent_cells[i]);
 		if (o && READ_ONCE(kmt_chunk_of(o)->closed))
-			WRITE_ONCE(hints[i], NULL);
+			WRITE_ONCE(recent_cells[i], NULL);
 	}
 }
 

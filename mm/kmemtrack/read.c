@@ -47,7 +47,7 @@ static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 	if (unlikely(r->m->team)) {
 		tree = kmt_tree_of(core, kmt_space(copy), copy->addr,
 				   copy->size);
-		kmt_team_polite(r->m, &tree->lock);
+		kmt_wait_contended(r->m, &tree->lock);
 	}
 	tree = kmt_lock_object(core, o, &flags);
 	if (!tree)

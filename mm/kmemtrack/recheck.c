@@ -146,23 +146,23 @@ void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 {
 	struct kmt_core *core = m->core;
 	const u16 epoch = core->epoch;
-	const struct kmt_look look = kmt_look_innocent(epoch);
+	const struct kmt_state_match look = kmt_match_not_suspect(epoch);
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
 	memset(v, 0, sizeof(*v));
 	kmt_filter_reset(f);
-	if (!READ_ONCE(core->doubt))
+	if (!READ_ONCE(core->maybe_white))
 		return;
 	kmt_for_each_chunk(core, chunk) {
 		if (!kmt_go_on_in(m, chunk))
 			return;
 		kmt_for_each_in(chunk, o) {
-			if (kmt_seems_innocent(o, epoch, &look))
+			if (kmt_hint_not_suspect(o, epoch, &look))
 				continue;
 			if (!kmt_go_on(m))
 				return;
-			if (kmt_seems_white(o, core->epoch))
+			if (kmt_hint_white(o, core->epoch))
 				accuse_white(m, o, f, v);
 			else
 				kmt_acquit(core, o);
@@ -223,7 +223,7 @@ void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 		  struct kmt_verdict *v)
 {
 	const u16 epoch = m->core->epoch;
-	const struct kmt_look look = kmt_look_innocent(epoch);
+	const struct kmt_state_match look = kmt_match_not_suspect(epoch);
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
@@ -233,11 +233,11 @@ void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 		if (!kmt_go_on_in(m, chunk))
 			return;
 		kmt_for_each_in(chunk, o) {
-			if (kmt_seems_innocent(o, epoch, &look))
+			if (kmt_hint_not_suspect(o, epoch, &look))
 				continue;
 			if (!kmt_go_on(m))
 				return;
-			if (kmt_seems_white(o, m->core->epoch))
+			if (kmt_hint_white(o, m->core->epoch))
 				keep_suspect(m, o, f, v);
 			else
 				kmt_acquit(m->core, o);

@@ -22,17 +22,17 @@ void kmemtrack_stack(const void *stack)
 	if (page && !PageSlab(compound_head(page)))
 		kmt_set_stack_page(page);
 	else if (kmt_tracking())
-		kmt_not_a_block(kmt_untag((unsigned long)stack));
+		kmt_flag_task_stack(kmt_untag((unsigned long)stack));
 }
 
 /**
- * kmt_not_a_block - from now on a stack is read as one
+ * kmt_flag_task_stack - from now on a stack is read as one
  * @stack: its address
  *
  * As a block it would be read as a whole, with all that calls which returned
  * long ago left on it.
  */
-void kmt_not_a_block(unsigned long stack)
+void kmt_flag_task_stack(unsigned long stack)
 {
 	struct kmt_object o;
 
@@ -61,7 +61,7 @@ static void mark_live(struct kmt_marker *m, struct task_struct *task,
 	 * holds it; else it is read then, or all of it now. It was asleep when
 	 * we looked, but is it still?
 	 */
-	if (roots->exact_later || m->still || task == roots->scanner)
+	if (roots->exact_later || m->world_stopped || task == roots->scanner)
 		return;
 	if (task_curr(task) || READ_ONCE(task->on_rq) || switches(task) != ran)
 		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
@@ -77,8 +77,8 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 	if (!stack.lo)
 		return;
 	/* The task may be younger than the map of pages. */
-	if (!m->still)
-		kmt_not_a_block(stack.lo);
+	if (!m->world_stopped)
+		kmt_flag_task_stack(stack.lo);
 	if (kmt_stack_is_root(task)) {
 		mark_live(m, task, &stack, roots);
 		if (task == kthreadd_task)
@@ -145,7 +145,7 @@ static void mark_stacks_still(struct kmt_marker *m,
  */
 void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 {
-	if (kmt_tunables.stacks && m->still)
+	if (kmt_tunables.stacks && m->world_stopped)
 		mark_stacks_still(m, roots);
 	else if (kmt_tunables.stacks)
 		mark_stacks(m, roots);

@@ -21,7 +21,7 @@
 /* Memory of a scan: the marker and as much mark stack as fits behind it. */
 #define KMT_SCAN_ORDER	get_order(SZ_256K)
 
-#define KMT_USELESS_ORDER	get_order(sizeof(long) << KMT_USELESS_SHIFT)
+#define KMT_SEEN_ORDER	get_order(sizeof(long) << KMT_SEEN_SHIFT)
 
 /* Bytes of the filter, for pages. */
 #define KMT_FILTER_ORDER	get_order(KMT_FILTER_PAGES)
@@ -55,20 +55,20 @@ static void *alloc_most(gfp_t gfp, unsigned int *order)
 static struct kmt_scan *alloc_scan(unsigned int *order)
 {
 	struct kmt_scan *scan;
-	struct kmt_grey *stack;
+	struct kmt_mark_entry *stack;
 	u32 max;
 
 	*order = KMT_SCAN_ORDER;
 	scan = alloc_most(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY, order);
 	if (!scan)
 		return NULL;
-	stack = PTR_ALIGN((struct kmt_grey *)(scan + 1), sizeof(*stack));
+	stack = PTR_ALIGN((struct kmt_mark_entry *)(scan + 1), sizeof(*stack));
 	max = ((unsigned long)scan + (PAGE_SIZE << *order) -
 	       (unsigned long)stack) / sizeof(*stack);
 	kmt_marker_init(&scan->m, &kmt_core, stack, max);
 	/* Without it each reference is looked up. */
-	scan->m.useless = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY,
-					KMT_USELESS_ORDER);
+	scan->m.seen_cache = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY,
+					   KMT_SEEN_ORDER);
 	return scan;
 }
 
@@ -139,7 +139,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 
 static void free_scan(struct kmt_scan *scan, unsigned int order)
 {
-	kmt_own_free(scan->m.useless, KMT_USELESS_ORDER);
+	kmt_own_free(scan->m.seen_cache, KMT_SEEN_ORDER);
 	kmt_own_free(scan, order);
 }
 

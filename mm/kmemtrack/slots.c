@@ -73,7 +73,7 @@ static void mark_kfence_page(struct kmt_marker *m, unsigned long addr)
 	if (kmt_first_block(&kmt_core, KMT_VIRT, addr, addr + PAGE_SIZE,
 			    &tracked))
 		return;
-	if (!m->still && kmt_env_read(&word, addr, sizeof(word)))
+	if (!m->world_stopped && kmt_env_read(&word, addr, sizeof(word)))
 		kmt_see_untracked();
 	kmt_mark_block(m, addr, addr + PAGE_SIZE);
 }
@@ -116,7 +116,7 @@ static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 	struct kmem_cache *cache;
 
 	bitmap_zero(map, KMT_SLOTS);
-	if (!m->still)
+	if (!m->world_stopped)
 		kmt_lock_slots();
 	cache = cache_of(slab);
 	if (cache && may_be_roots(cache)) {
@@ -127,7 +127,7 @@ static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 		if (slots.nr <= KMT_SLOTS)
 			kmemtrack_free_slots(cache, slab, map);
 	}
-	if (!m->still)
+	if (!m->world_stopped)
 		kmt_unlock_slots();
 	return slots;
 }
@@ -164,7 +164,7 @@ void kmt_mark_slots(struct kmt_marker *m, struct page *page)
 {
 	unsigned long addr = kmt_untag((unsigned long)page_address(page));
 	unsigned long end = addr + page_size(page);
-	unsigned long *map = m->still ? *this_cpu_ptr(&still_slots) : free_slots;
+	unsigned long *map = m->world_stopped ? *this_cpu_ptr(&still_slots) : free_slots;
 	struct slots slots = list_slots(m, (struct slab *)page, map);
 	unsigned int i;
 

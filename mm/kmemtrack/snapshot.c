@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A look at all memory at one moment.
+ * A check_progress at all memory at one moment.
  *
  * All CPUs are stopped; every task is switched out, so that its registers are
  * on its stack or in its task_struct, but the stoppers, which hold nothing.
@@ -66,7 +66,7 @@ enum kmt_stop_state {
  * @missing: CPUs that did not come yet
  * @open: CPUs that have interrupts on
  * @noting: CPUs that did not note their part yet
- * @looking: CPUs that did not look at their part yet
+ * @looking: CPUs that did not check_progress at their part yet
  * @inside: CPUs that may still refer to this; it is not used anew before
  *	there is none
  * @came: those that came
@@ -134,7 +134,7 @@ static void await_others(atomic_t *busy)
 }
 
 /* On each CPU, at the same time, interrupts off. */
-static void look(struct kmt_stop *stop)
+static void check_progress(struct kmt_stop *stop)
 {
 	struct kmt_roots *roots = &stop->scan->roots;
 	struct kmt_marker *m = stop->helpers[smp_processor_id()];
@@ -228,7 +228,7 @@ static int stop_cpu(void *arg)
 	if (atomic_read(&stop->state) == KMT_STOP_GATHER) {
 		looked = gather(stop);
 		if (looked) {
-			look(stop);
+			check_progress(stop);
 			local_irq_enable();
 		}
 		note_end(stop);
@@ -262,7 +262,7 @@ static void begin_stop(struct kmt_stop *stop)
 
 	local_irq_save(flags);
 	atomic64_set(&stop->since, ktime_get_mono_fast_ns());
-	look(stop);
+	check_progress(stop);
 	atomic64_set(&stop->until, ktime_get_mono_fast_ns());
 	local_irq_restore(flags);
 	atomic_set(&stop->state, KMT_STOP_LOOK);
@@ -322,14 +322,14 @@ static void free_helpers(struct kmt_marker **helpers)
 static struct kmt_marker *alloc_helper(struct kmt_scan *scan)
 {
 	struct kmt_marker *m;
-	struct kmt_grey *stack;
+	struct kmt_mark_entry *stack;
 	unsigned long end;
 
 	m = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_HELPER_ORDER);
 	if (!m)
 		return NULL;
 	end = (unsigned long)m + (PAGE_SIZE << KMT_HELPER_ORDER);
-	stack = PTR_ALIGN((struct kmt_grey *)(m + 1), sizeof(*stack));
+	stack = PTR_ALIGN((struct kmt_mark_entry *)(m + 1), sizeof(*stack));
 	kmt_marker_help(m, &scan->m, &scan->filter, stack,
 			(end - (unsigned long)stack) / sizeof(*stack));
 	m->sums = scan->m.sums;
@@ -415,7 +415,7 @@ static enum kmt_confirmed stop_and_look(struct kmt_scan *scan,
 }
 
 /**
- * kmt_snapshot - look for references to the suspects while nothing else runs
+ * kmt_snapshot - check_progress for references to the suspects while nothing else runs
  * @scan: after kmt_accuse()
  * @words: what its mark read
  *

@@ -232,7 +232,7 @@ u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp)
 	u32 handle;
 
 	/* The depot needs the page allocator. */
-	if (unlikely(READ_ONCE(kmt_state) == KMT_EARLY))
+	if (unlikely(READ_ONCE(kmt_mode) == KMT_EARLY))
 		return 0;
 	if (likely(walk_stack(&walk, fp))) {
 		atomic_long_inc(&kmt_walked);

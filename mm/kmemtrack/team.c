@@ -50,7 +50,7 @@ bool kmt_team_join(struct kmt_team *team, struct kmt_marker *m)
 }
 
 /* Moves @nr entries of a mark stack, or as many as there is room for. */
-static u32 put(struct kmt_team *team, const struct kmt_grey *from, u32 nr)
+static u32 put(struct kmt_team *team, const struct kmt_mark_entry *from, u32 nr)
 {
 	unsigned long flags;
 
@@ -74,7 +74,7 @@ static u32 put(struct kmt_team *team, const struct kmt_grey *from, u32 nr)
  */
 void kmt_team_put(struct kmt_marker *m)
 {
-	struct kmt_grey top;
+	struct kmt_mark_entry top;
 	u32 nr, from;
 
 	if (m->blocks) {
@@ -135,7 +135,7 @@ static void await_work(struct kmt_team *team, struct kmt_marker *m)
 
 	while (!m->stopped && !has_work(team) && may_have_work(team)) {
 		m->core->ops->wait(m, nr++);
-		kmt_mark_breathe(m);
+		kmt_mark_cond_resched(m);
 	}
 }
 
@@ -149,7 +149,7 @@ static u32 share(const struct kmt_team *team, const struct kmt_marker *m)
 }
 
 /* Puts entries of the box on a mark stack that is empty. */
-static void unpack(struct kmt_marker *m, const struct kmt_grey *box, u32 nr)
+static void unpack(struct kmt_marker *m, const struct kmt_mark_entry *box, u32 nr)
 {
 	for (; nr--; box++) {
 		if (box->o)

@@ -47,7 +47,7 @@
  */
 struct kmt_team {
 	raw_spinlock_t lock;
-	struct kmt_grey box[KMT_BOX];
+	struct kmt_mark_entry box[KMT_BOX];
 	u32 nr;
 	u32 members;
 	u32 idle;
@@ -64,14 +64,14 @@ void kmt_team_put(struct kmt_marker *m);
 void kmt_team_await(struct kmt_marker *m, raw_spinlock_t *lock);
 
 /**
- * kmt_team_polite - before a lock is taken that another marker may hold
+ * kmt_wait_contended - before a lock is taken that another marker may hold
  * @m: marker
  * @lock: lock
  *
  * Context: no lock held.
  */
-static __always_inline void kmt_team_polite(struct kmt_marker *m,
-					    raw_spinlock_t *lock)
+static __always_inline void kmt_wait_contended(struct kmt_marker *m,
+					       raw_spinlock_t *lock)
 {
 	if (unlikely(m->team) && raw_spin_is_locked(lock))
 		kmt_team_await(m, lock);

@@ -33,7 +33,7 @@ static bool leads_to_nothing_new(struct kmt_marker *m, unsigned long word)
 }
 
 /**
- * kmt_mark_thin - drop what leads to nothing new from the mark stack
+ * kmt_mark_compact_stack - drop what leads to nothing new from the mark stack
  * @m: marker that kmt_is_plain() is true of, and that reads no stack
  *
  * What is dropped would have been looked up in any case. If it is little, that
@@ -41,14 +41,14 @@ static bool leads_to_nothing_new(struct kmt_marker *m, unsigned long word)
  *
  * Context: no lock held.
  */
-void kmt_mark_thin(struct kmt_marker *m)
+void kmt_mark_compact_stack(struct kmt_marker *m)
 {
 	u32 i, kept = 0;
 
 	if (m->dense)
 		return;
 	for (i = 0; i < m->depth; i++) {
-		const struct kmt_grey g = m->stack[i];
+		const struct kmt_mark_entry g = m->stack[i];
 
 		m->budget -= KMT_STEP_WORDS / 8;
 		if (kmt_mark_relax(m) || !leads_to_nothing_new(m, g.addr))

@@ -6,7 +6,7 @@
  * SLUB sees to it. So the record of a freed block stays where it is in its
  * shard, vacant, until that happens, until another block wants the room, or
  * until its cell is needed: then it is found here. Only a shard's records are
- * left vacant, and only where CPUs remember cells by address (kmt_hint()):
+ * left vacant, and only where CPUs remember cells by address (kmt_recent_cell()):
  * that is what makes it worth while.
  */
 #include "hot.h"
@@ -108,7 +108,7 @@ static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
 	 * record that is in another tree by now one of them is not the same.
 	 */
 	vacant = !smp_load_acquire(&o->flags) &&
-		 /* Pairs with kmt_cell_settle(), as above. */
+		 /* Pairs with kmt_cell_publish(), as above. */
 		 smp_load_acquire(&o->size) == size &&
 		 READ_ONCE(o->addr) == addr;
 	if (vacant)

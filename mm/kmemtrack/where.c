@@ -178,7 +178,7 @@ static void log_place(const struct kmt_place *p)
 void kmt_log_places(const struct kmt_object *target)
 {
 	struct kmt_search *s = kmt_own_alloc(GFP_KERNEL, 0);
-	struct kmt_grey stack;
+	struct kmt_mark_entry stack;
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 	unsigned long i;

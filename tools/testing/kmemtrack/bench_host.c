@@ -178,12 +178,12 @@ static bool core_find(unsigned long addr)
 
 static unsigned long core_mark(void)
 {
-	static unsigned long useless[BIT(KMT_USELESS_SHIFT)];
-	static struct kmt_grey stack[STACK];
+	static unsigned long seen_cache[BIT(KMT_SEEN_SHIFT)];
+	static struct kmt_mark_entry stack[STACK];
 	static struct kmt_marker m;
 
 	kmt_marker_init(&m, &core, stack, STACK);
-	m.useless = useless;
+	m.seen_cache = seen_cache;
 	kmt_mark_begin(&m);
 	kmt_mark_words(&m, &root_word, 1);
 	kmt_mark_sweep(&m);
@@ -195,8 +195,8 @@ static unsigned long core_mark(void)
 static struct {
 	struct kmt_marker m;
 	struct kmt_team team;
-	struct kmt_grey stack[STACK];
-	unsigned long useless[BIT(KMT_USELESS_SHIFT)];
+	struct kmt_mark_entry stack[STACK];
+	unsigned long seen_cache[BIT(KMT_SEEN_SHIFT)];
 	pthread_t thread;
 } help;
 
@@ -210,15 +210,15 @@ static void *help_thread(void *arg)
 
 static unsigned long core_mark_by_two(void)
 {
-	static unsigned long useless[BIT(KMT_USELESS_SHIFT)];
-	static struct kmt_grey stack[STACK];
+	static unsigned long seen_cache[BIT(KMT_SEEN_SHIFT)];
+	static struct kmt_mark_entry stack[STACK];
 	static struct kmt_marker m;
 
 	kmt_marker_init(&m, &core, stack, STACK);
-	m.useless = useless;
+	m.seen_cache = seen_cache;
 	kmt_mark_begin(&m);
-	memset(help.useless, 0, sizeof(help.useless));
-	kmt_marker_join(&help.m, &m, help.stack, STACK, help.useless);
+	memset(help.seen_cache, 0, sizeof(help.seen_cache));
+	kmt_marker_join(&help.m, &m, help.stack, STACK, help.seen_cache);
 	kmt_team_init(&help.team, &core);
 	kmt_team_join(&help.team, &m);
 	pthread_create(&help.thread, NULL, help_thread, NULL);
@@ -408,7 +408,7 @@ static void set_up(void)
 	kmt_index_resize(&core, &linear, shards + 1,
 			 roundup_pow_of_two(regions));
 	for (i = 0; i < HOST_CPUS; i++)
-		caches[i].hints = map(KMT_HINTS * sizeof(*caches[i].hints));
+		caches[i].recent_cells = map(KMT_RECENT_CELLS * sizeof(*caches[i].recent_cells));
 }
 
 static void row(const char *what, const double ns[2])
@@ -497,7 +497,7 @@ static void sparse(unsigned long nr_shards, bool folded)
 		core.fold = kmt_index_fold(banks, ARRAY_SIZE(banks), nr_shards);
 	kmt_index_resize(&core, &linear, shards + 1, nr_shards);
 	for (i = 0; i < HOST_CPUS; i++)
-		caches[i].hints = map(KMT_HINTS * sizeof(*caches[i].hints));
+		caches[i].recent_cells = map(KMT_RECENT_CELLS * sizeof(*caches[i].recent_cells));
 	for (i = 0; i < SPARSE_BLOCKS; i++) {
 		unsigned long bytes = i < SPARSE_WIDE ? 128 * 1024 : BLOCK_SIZE;
 		struct kmt_origin origin = {};

@@ -59,7 +59,7 @@ static void set_up(unsigned long nr)
 	kmt_core_init(&core, &ops, trees, 1, caches, HOST_CPUS);
 	kmt_index_resize(&core, &linear, trees + 1, shards);
 	for (cpu = 0; cpu < HOST_CPUS; cpu++)
-		caches[cpu].hints = map(KMT_HINTS * sizeof(*caches[cpu].hints));
+		caches[cpu].recent_cells = map(KMT_RECENT_CELLS * sizeof(*caches[cpu].recent_cells));
 }
 
 static u64 host_now(void)

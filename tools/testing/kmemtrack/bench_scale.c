@@ -99,8 +99,8 @@ static struct {
 
 static struct kmt_core core;
 static struct kmt_cell_cache caches[HOST_CPUS];
-static struct kmt_grey stack[STACK];
-static unsigned long useless[BIT(KMT_USELESS_SHIFT)];
+static struct kmt_mark_entry stack[STACK];
+static unsigned long seen_cache[BIT(KMT_SEEN_SHIFT)];
 static struct kmt_marker m, still;
 static u8 filter_bits[KMT_FILTER_MAX], filter_pages[KMT_FILTER_PAGES];
 static struct kmt_filter filter = {
@@ -225,7 +225,7 @@ static void link_in_order(void)
 static void begin_mark(void)
 {
 	kmt_marker_init(&m, &core, stack, STACK);
-	m.useless = useless;
+	m.seen_cache = seen_cache;
 	kmt_mark_begin(&m);
 }
 
@@ -290,7 +290,7 @@ static void scan(double *r)
 
 static void measure(unsigned long nr, double *r)
 {
-	struct kmt_object **hints;
+	struct kmt_object **recent_cells;
 	struct kmt_range linear;
 	struct kmt_tree *trees;
 	size_t beside, bytes;
@@ -304,7 +304,7 @@ static void measure(unsigned long nr, double *r)
 	b.bytes = b.sparse ? BIT(b.check ? 34 : 40) : ALIGN(nr * SIZE, BIT(20));
 	b.shards = max(1024UL, roundup_pow_of_two(b.bytes >> KMT_REGION_SHIFT));
 	beside = ALIGN((b.shards + 1) * sizeof(*trees), PAGE_SIZE);
-	bytes = beside + b.cpus * (KMT_HINTS * sizeof(*hints) + 4 * CHUNK) +
+	bytes = beside + b.cpus * (KMT_RECENT_CELLS * sizeof(*recent_cells) + 4 * CHUNK) +
 		(nr / KMT_PAGE_CELLS + 64) * PAGE_SIZE;
 	mem = map(bytes);
 	blocks = map(b.bytes + REGION);
@@ -312,16 +312,16 @@ static void measure(unsigned long nr, double *r)
 	madvise(mem, bytes, MADV_HUGEPAGE);
 	madvise(blocks, b.bytes, b.sparse ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 	trees = (struct kmt_tree *)mem;
-	hints = (struct kmt_object **)(mem + beside);
-	b.pool = (char *)(hints + b.cpus * KMT_HINTS);
+	recent_cells = (struct kmt_object **)(mem + beside);
+	b.pool = (char *)(recent_cells + b.cpus * KMT_RECENT_CELLS);
 	b.lo = ALIGN((unsigned long)blocks, REGION);
 	linear = (struct kmt_range){ b.lo, b.lo + b.bytes };
 	kmt_core_init(&core, &ops, trees, 1, caches, b.cpus);
 	kmt_index_resize(&core, &linear, trees + 1, b.shards);
 	for (i = 0; i < b.cpus; i++)
-		caches[i].hints = hints + i * KMT_HINTS;
+		caches[i].recent_cells = recent_cells + i * KMT_RECENT_CELLS;
 	/* Not to count the faults of their first use. */
-	memset(hints, 0, b.pool - (char *)hints + nr * SIZE);
+	memset(recent_cells, 0, b.pool - (char *)recent_cells + nr * SIZE);
 	link_in_order();
 
 	live(r);
@@ -374,9 +374,9 @@ static int compare(unsigned long first, unsigned long most)
 			bad++;
 		}
 	}
-	printf("  %-23s index %lu KiB, hints of CPUs %lu KiB\n", "beside",
+	printf("  %-23s index %lu KiB, recent_cells of CPUs %lu KiB\n", "beside",
 	       b.shards * sizeof(struct kmt_tree) >> 10,
-	       b.cpus * KMT_HINTS * sizeof(void *) >> 10);
+	       b.cpus * KMT_RECENT_CELLS * sizeof(void *) >> 10);
 	fflush(stdout);
 	return bad;
 }

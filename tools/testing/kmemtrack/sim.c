@@ -321,7 +321,7 @@ void sim_remember(struct sim *s, bool remember)
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		s->caches[cpu].hints = remember ? s->hints[cpu] : NULL;
+		s->caches[cpu].recent_cells = remember ? s->recent_cells[cpu] : NULL;
 }
 
 struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
@@ -356,7 +356,7 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 	s->core.skip = (struct kmt_range){ SIM_IMAGE,
 					   SIM_IMAGE + SIM_IMAGE_LEN };
 	kmt_marker_init(&s->m, &s->core, s->stack, stack);
-	s->m.useless = s->useless;
+	s->m.seen_cache = s->seen_cache;
 	the_sim = s;
 	return s;
 }

@@ -80,11 +80,11 @@ struct sim {
 	struct kmt_core core;
 	struct kmt_tree shards[SIM_SHARDS];
 	struct kmt_cell_cache caches[HOST_CPUS];
-	struct kmt_object *hints[HOST_CPUS][KMT_HINTS];
+	struct kmt_object *recent_cells[HOST_CPUS][KMT_RECENT_CELLS];
 	struct kmt_marker m;
 	struct kmt_verdict v;
-	struct kmt_grey *stack;
-	unsigned long useless[1 << KMT_USELESS_SHIFT];
+	struct kmt_mark_entry *stack;
+	unsigned long seen_cache[1 << KMT_SEEN_SHIFT];
 
 	/* Pool memory: cells in a chunk, chunks that may still be had. */
 	unsigned int chunk_cells;

@@ -47,7 +47,7 @@ static void *read_share(void *arg)
 }
 
 static void prepare(struct sim *s, struct kmt_marker *m,
-		    struct kmt_grey *stack, atomic_long_t *turns)
+		    struct kmt_mark_entry *stack, atomic_long_t *turns)
 {
 	kmt_marker_help(m, &s->m, &s->filter, stack, s->still_stack);
 	m->sums = s->m.sums;
@@ -84,8 +84,8 @@ static void run_markers(struct sim *s, unsigned long lo, unsigned long hi)
  */
 bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi)
 {
-	struct kmt_grey *stack = calloc(s->markers * s->still_stack,
-					sizeof(*stack));
+	struct kmt_mark_entry *stack = calloc(s->markers * s->still_stack,
+					      sizeof(*stack));
 	atomic_long_t turns = {};
 	bool stopped = false;
 	unsigned int i;

@@ -13,8 +13,8 @@ struct helper {
 	struct kmt_marker m;
 	unsigned long lo;
 	unsigned long hi;
-	unsigned long useless[1 << KMT_USELESS_SHIFT];
-	struct kmt_grey *stack;
+	unsigned long seen_cache[1 << KMT_SEEN_SHIFT];
+	struct kmt_mark_entry *stack;
 	pthread_t thread;
 };
 
@@ -37,7 +37,7 @@ static void prepare(struct helper *h)
 
 	h->stack = calloc(max, sizeof(*h->stack));
 	assert(h->stack);
-	kmt_marker_join(&h->m, &h->s->m, h->stack, max, h->useless);
+	kmt_marker_join(&h->m, &h->s->m, h->stack, max, h->seen_cache);
 	if (h->s->fine)
 		h->m.budget = 0;
 }

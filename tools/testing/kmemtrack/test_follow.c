@@ -92,7 +92,7 @@ static void test_percpu_among_others(void **state)
 		sim_put(ROOT(0), BLOCK(1));
 		sim_put(BLOCK(1) + 32, SIM_PERCPU + 8);
 		mark(s);
-		assert_int_equal(s->m.apart, !low);
+		assert_int_equal(s->m.percpu_outside, !low);
 		assert_int_equal(sim_object(s, KMT_PERCPU, SIM_PERCPU).count, 1);
 		sim_free(s, BLOCK(1), 40);
 	}
@@ -123,7 +123,7 @@ static void test_small_pointers(void **state)
 				sim_put(BLOCK(1) + 8 * j, places[i] - 1);
 			sim_put(BLOCK(1) + 8 * at, places[i] + 7);
 			mark(s);
-			assert_true(s->m.apart);
+			assert_true(s->m.percpu_outside);
 			assert_int_equal(sim_object(s, KMT_PERCPU,
 						    places[i]).count, 1);
 		}
@@ -381,12 +381,12 @@ static void test_large_in_list(void **state)
 	assert_in_range(locks[1], 1, locks[0] + LIST / 4);
 }
 
-/* Without a table of useless words all is as with it. */
+/* Without a table of seen_cache words all is as with it. */
 static void test_no_table(void **state)
 {
 	struct sim *s = *state;
 
-	s->m.useless = NULL;
+	s->m.seen_cache = NULL;
 	test_all_words(state);
 	test_several(state);
 }

@@ -204,7 +204,7 @@ static void test_pushed_once(void **state)
 	assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
 	/* One is enough. */
 	assert_int_equal(s->m.hits, 1);
-	s->m.useless = NULL;
+	s->m.seen_cache = NULL;
 	mark(s);
 	assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
 	assert_int_equal(s->m.hits, 1 + 64);

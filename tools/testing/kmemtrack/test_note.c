@@ -274,7 +274,7 @@ static void test_saturation(void **state)
 	unsigned int i;
 
 	/* To count all of them. */
-	s->m.useless = NULL;
+	s->m.seen_cache = NULL;
 	sim_alloc_min(s, BLOCK(1), 64, KMT_MIN_MAX);
 	for (i = 0; i < KMT_MIN_MAX - 1; i++)
 		sim_put(ROOT(i), BLOCK(1));

@@ -190,7 +190,7 @@ static void stacks(struct sim *s, struct kmt_marker *m)
 {
 	unsigned int w;
 
-	for (w = 0; m->still && w < WORKERS; w++)
+	for (w = 0; m->world_stopped && w < WORKERS; w++)
 		if (kmt_my_turn(m))
 			kmt_mark_block(m, STACK(w), STACK(w) + 8);
 }

@@ -197,15 +197,15 @@ static void test_many(void **state)
 	unsigned long i, round;
 
 	for (round = 0; round < 3; round++) {
-		for (i = 0; i < 3 * KMT_HINTS; i++)
+		for (i = 0; i < 3 * KMT_RECENT_CELLS; i++)
 			put(s, SIM_LINEAR + 32 * i, 32);
 		check_core(s);
-		for (i = 0; i < 3 * KMT_HINTS; i++)
-			drop(s, SIM_LINEAR + 32 * (i * 7 % (3 * KMT_HINTS)));
+		for (i = 0; i < 3 * KMT_RECENT_CELLS; i++)
+			drop(s, SIM_LINEAR + 32 * (i * 7 % (3 * KMT_RECENT_CELLS)));
 		check_core(s);
-		assert_int_equal(kmt_vacant(&s->core), 3 * KMT_HINTS);
+		assert_int_equal(kmt_vacant(&s->core), 3 * KMT_RECENT_CELLS);
 	}
-	assert_true(s->core.pool.cells < 3 * KMT_HINTS + 200);
+	assert_true(s->core.pool.cells < 3 * KMT_RECENT_CELLS + 200);
 }
 
 /* Cells of freed blocks are there for others, without new memory. */
@@ -258,7 +258,7 @@ static bool occupy(struct sim *s, unsigned long addr, unsigned long size)
 
 	assert_true(kmt_is_sharded(&s->core, addr, size));
 	local_irq_save(flags);
-	done = kmt_occupy(&s->core, addr, size, &origin, &shard);
+	done = kmt_insert_fast(&s->core, addr, size, &origin, &shard);
 	if (!done && shard)
 		raw_spin_unlock(&shard->lock);
 	local_irq_restore(flags);
@@ -271,7 +271,7 @@ static bool vacate(struct sim *s, unsigned long addr)
 	bool done;
 
 	local_irq_save(flags);
-	done = kmt_vacate(&s->core, addr);
+	done = kmt_free_fast(&s->core, addr);
 	local_irq_restore(flags);
 	return done;
 }
