@@ -21,7 +21,7 @@
 #include <linux/version.h>
 #include <linux/vmalloc.h>
 
-#include "env.h"
+#include "core/env.h"
 
 /* How to allocate for an allocation with @gfp: no harder than it tries. */
 static inline gfp_t kmt_nested_gfp(gfp_t gfp)

@@ -18,8 +18,8 @@
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 
-#include "command.h"
-#include "mark.h"
+#include "core/command.h"
+#include "core/mark.h"
 
 /**
  * enum kmt_mode - what the hooks do
@@ -224,7 +224,7 @@ unsigned long kmt_used_cells(void);
 extern const struct kmt_ops kmt_kernel_ops;
 extern unsigned long kmt_grown;
 
-/* origin.c: who allocates? */
+/* comm.c: who allocates? */
 void kmt_origin(struct kmt_origin *origin, unsigned long fp,
 		unsigned long caller, gfp_t gfp);
 extern atomic_long_t kmt_lost_names;
@@ -235,7 +235,7 @@ int kmt_hold_names(void);
 void kmt_release_names(int held);
 void kmt_note_move(void);
 
-/* stack.c: backtraces */
+/* backtrace.c: backtraces */
 extern atomic_long_t kmt_walked;
 extern atomic_long_t kmt_unwound;
 u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp);
@@ -261,7 +261,7 @@ static inline bool kmt_should_fail(size_t bytes)
 }
 #endif
 
-/* giveback.c: memory that is not needed any more */
+/* memory.c: memory that is not needed any more */
 extern struct rw_semaphore kmt_walk_sem;
 extern unsigned long kmt_pages_given_back;
 extern unsigned long kmt_passes;
@@ -269,11 +269,11 @@ void kmt_remember_cells(unsigned int cpu);
 void kmt_forget_cells(void);
 void kmt_give_back_all(void);
 
-/* helpers.c: threads that help with a mark */
+/* workers.c: threads that help with a mark */
 bool kmt_is_helper(const struct task_struct *task);
 void kmt_helpers_leave(void);
 
-/* modsym.c: names of code that is gone */
+/* module_syms.c: names of code that is gone */
 #ifdef CONFIG_MODULES
 bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
 			   unsigned int nr, gfp_t gfp);
@@ -291,7 +291,7 @@ static inline const char *kmt_gone_name(unsigned long pc)
 }
 #endif
 
-/* roots.c, owned.c, pages.c, slots.c */
+/* root_stacks.c, root_pages.c, root_pages.c, root_pages.c */
 void kmt_flag_task_stack(unsigned long stack);
 struct task_struct *kmt_next_task(int *nr);
 void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots);
@@ -321,7 +321,7 @@ void kmt_mark_slots(struct kmt_marker *m, struct page *page);
 void kmt_lock_slots(void);
 void kmt_unlock_slots(void);
 
-/* kfence.c */
+/* root_kfence.c */
 #ifdef CONFIG_KFENCE
 void kmt_kfence_begin(struct kmt_range *none);
 void kmt_mark_kfence(struct kmt_marker *m);
@@ -345,7 +345,7 @@ void kmt_scan_regularly(void);
 int kmt_execute(const struct kmt_command *cmd);
 void kmt_set(const struct kmt_command *cmd);
 
-/* param.c */
+/* control.c */
 extern const struct kernel_param_ops kmt_switch_ops;
 extern struct kmt_param kmt_verbose_param;
 int kmt_parse_boot(const char *name, const char *key, const char *val,
@@ -384,7 +384,7 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		       loff_t *ppos);
 extern const struct file_operations kmt_kmemleak_fops;
 
-/* stats.c */
+/* debugfs.c */
 int kmt_stats_show(struct seq_file *seq, void *v);
 
 /* 32 bits of jiffies, made whole by the knowledge that they are in the past */

@@ -10,7 +10,7 @@
 #include <linux/vmalloc.h>
 
 #include "glue.h"
-#include "life.h"
+#include "core/fastpath.h"
 #include "recent.h"
 
 /* Two references: the one of the area itself, and one that somebody keeps. */

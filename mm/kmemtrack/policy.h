@@ -13,7 +13,7 @@
  *
  * Rules of the core, which the kernel has no part in: what is born during a
  * mark counts as reached (kmt_insert()), and kmemleak_transient_leak() spares a
- * block once (accuse_white() in recheck.c, note_suspect() in judge.c).
+ * block once (accuse_white() in suspect.c, note_suspect() in verdict.c).
  */
 #ifndef _KMT_POLICY_H
 #define _KMT_POLICY_H

@@ -10,8 +10,8 @@
 #include <linux/percpu.h>
 #include <linux/sched/task_stack.h>
 
-#include "core.h"
-#include "step.h"
+#include "core/core.h"
+#include "core/step.h"
 
 /* Whether traces are recognised, so that CPUs have tables of them. */
 #define KMT_TRACES_KNOWN	(KMT_FRAME_RECORDS || KMT_STEPS)
@@ -62,8 +62,8 @@ static_assert(sizeof(struct kmt_name) == TASK_COMM_LEN);
 
 /**
  * struct kmt_recent - what a CPU saw last; used by itself with interrupts off
- * @sets: traces (stack.c); NULL without memory, and while nothing is tracked
- * @name: of a task (origin.c)
+ * @sets: traces (backtrace.c); NULL without memory, and while nothing is tracked
+ * @name: of a task (comm.c)
  * @comm: handle of @name, KMT_COMM_NONE if there is none
  */
 struct kmt_recent {

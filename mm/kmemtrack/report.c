@@ -58,7 +58,7 @@ static size_t kept_bytes;
 static int kept_error;
 
 /*
- * All reports that somebody has. While backtraces are replaced (modsym.c), under
+ * All reports that somebody has. While backtraces are replaced (module_syms.c), under
  * kmt_reports_sem for writing, no report is made and nothing is printed.
  */
 static LIST_HEAD(reports);

@@ -38,10 +38,10 @@ struct kmt_scan {
 	unsigned long marks;
 };
 
-/* confirm.c */
+/* scan.c */
 int kmt_find_leaks(struct kmt_scan *scan);
 
-/* helpers.c */
+/* workers.c */
 void kmt_mark_with_help(struct kmt_scan *scan);
 
 /* events.c: tracepoints */

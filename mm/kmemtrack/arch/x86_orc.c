@@ -7,7 +7,7 @@
 #include <linux/rethook.h>
 #include <linux/stacktrace.h>
 
-#include "../step.h"
+#include "../core/step.h"
 
 #if KMT_STEPS
 /* The last entry that begins at @ip or below it; NULL if there are none. */

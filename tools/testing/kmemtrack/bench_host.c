@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "bench_map.h"
-#include "hot.h"
-#include "team.h"
+#include "fastpath.h"
+#include "mark_parallel.h"
 
 #define BLOCK_SIZE	128
 #define PAIRS		2000000UL

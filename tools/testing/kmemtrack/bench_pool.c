@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "bench_map.h"
-#include "hot.h"
+#include "fastpath.h"
 
 #define SIZE		128
 #define CHUNK		(4 * PAGE_SIZE)

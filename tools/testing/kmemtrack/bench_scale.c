@@ -16,7 +16,7 @@
 #include <time.h>
 
 #include "bench_map.h"
-#include "hot.h"
+#include "fastpath.h"
 #include "mark.h"
 
 #define SIZE		64UL

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Every invariant that object.h and core.h state, checked the slow way. */
-#include "hot.h"
+#include "fastpath.h"
 #include "sim.h"
 
 #define REQUIRE(c) do {							\

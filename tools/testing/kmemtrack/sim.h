@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "team.h"
+#include "mark_parallel.h"
 
 #define SIM_PAGE	4096ul
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A scan that decides while nothing else runs, as the owner of a tracker makes
- * it: the protocol of recheck.c, with any number of markers.
+ * it: the protocol of suspect.c, with any number of markers.
  */
 #include <pthread.h>
 

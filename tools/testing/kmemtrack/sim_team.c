@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A mark with help, as the owner of a tracker gets it: the protocol of team.h.
+ * A mark with help, as the owner of a tracker gets it: the protocol of mark_parallel.h.
  */
 #include <pthread.h>
 

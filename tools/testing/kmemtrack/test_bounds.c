@@ -3,7 +3,7 @@
  * How much is done in one go, counted in basic blocks of the core: with a lock
  * held, with interrupts off. It must not depend on how many blocks there are.
  */
-#include "hot.h"
+#include "fastpath.h"
 #include "sim.h"
 
 #define FEW	1000

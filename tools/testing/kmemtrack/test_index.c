@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The index: trees, regions, lookup. */
-#include "hot.h"
+#include "fastpath.h"
 #include "sim.h"
 
 #define REGION	(1ul << KMT_REGION_SHIFT)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Memory of the pool that is given back. What goes is freed: ASan watches. */
-#include "hot.h"
+#include "fastpath.h"
 #include "sim.h"
 
 #define NR	4000

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Records of freed blocks: taken again, in the way of nothing, found again. */
-#include "life.h"
+#include "fastpath.h"
 #include "sim.h"
 
 #define REGION	(1ul << KMT_REGION_SHIFT)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the core takes from the kernel, in user space. Shares its include guard
- * with mm/kmemtrack/env.h and comes first on the compiler's command line.
+ * with mm/kmemtrack/core/env.h and comes first on the compiler's command line.
  *
  * Context rules of the kernel are assertions here: a raw spinlock is taken with
  * interrupts off and in the order that core.h names, the CPU number is asked

@@ -4,7 +4,7 @@
  *
  * A mark is one epoch: nothing is reset before it, an object that carries
  * another epoch has not been reached. The steps, by one thread at a time (the
- * owner sees to that), or by the markers of a team (team.h) where it says so:
+ * owner sees to that), or by the markers of a team (mark_parallel.h) where it says so:
  *
  *	kmt_mark_begin();
  *	kmt_mark_block() ...		roots that are no objects (team)
@@ -16,11 +16,11 @@
  * Memory is read in pieces of KMT_STEP_WORDS or KMT_NOTE_WORDS, in a way that
  * survives a fault; a block under the lock of its tree, which its free takes
  * too: a piece is never read from a block that was freed. A block of no more
- * than KMT_STEP_WORDS is read when it is reached (follow.c).
+ * than KMT_STEP_WORDS is read when it is reached (mark_drain.c).
  *
  * A mark that runs beside everything else proves nothing of a block it did not
- * reach. Two ways lead from such a suspect to a leak: more marks (judge.c), or
- * a recheck while nothing else runs (recheck.c), in which several markers
+ * reach. Two ways lead from such a suspect to a leak: more marks (verdict.c), or
+ * a recheck while nothing else runs (suspect.c), in which several markers
  * share the work and only references to suspects count.
  */
 #ifndef _KMT_MARK_H
@@ -357,7 +357,7 @@ static __always_inline bool kmt_in_seen_cache(struct kmt_marker *m,
 	return kmt_is_plain(m) && m->seen_cache[kmt_seen_slot(word)] == word;
 }
 
-/* thin.c */
+/* mark.c */
 void kmt_mark_compact_stack(struct kmt_marker *m);
 
 /* Of blocks to be read: the other half of the mark stack, if it is odd more. */
@@ -366,7 +366,7 @@ static inline u32 kmt_room_for_blocks(const struct kmt_marker *m)
 	return min(m->max - m->max / 2, m->max - m->depth) - m->blocks;
 }
 
-/* follow.c */
+/* mark_drain.c */
 void kmt_mark_hit(struct kmt_marker *m, unsigned long word);
 void kmt_mark_follow(struct kmt_marker *m);
 unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
@@ -375,7 +375,7 @@ bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		   unsigned long addr);
 
-/* chase.c */
+/* mark_drain.c */
 void kmt_mark_drain_fast(struct kmt_marker *m);
 
 /* What is known of @o in this mark, nothing at first; its tree is locked. */
@@ -388,7 +388,7 @@ static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)
 	kmt_change_flags(o, 0, KMT_SCANNED);
 }
 
-/* read.c */
+/* mark.c */
 void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
 		     const struct kmt_object *copy);
 bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
@@ -406,7 +406,7 @@ static inline size_t kmt_filter_bytes(const struct kmt_core *core)
 				      min(want, KMT_FILTER_MAX)));
 }
 
-/* sift.c */
+/* suspect.c */
 void kmt_filter_reset(struct kmt_filter *f);
 void kmt_filter_add(struct kmt_filter *f, enum kmt_space space,
 		    unsigned long addr, unsigned long size);
@@ -471,7 +471,7 @@ static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
 	return true;
 }
 
-/* recheck.c */
+/* suspect.c */
 void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 		struct kmt_verdict *v);
 void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
@@ -481,7 +481,7 @@ void kmt_recheck(struct kmt_marker *m);
 void kmt_recheck_rest(struct kmt_marker *m);
 void kmt_recheck_bytes(struct kmt_marker *m);
 
-/* judge.c */
+/* verdict.c */
 void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age);
 void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v);
@@ -489,7 +489,7 @@ void kmt_acquit(struct kmt_core *core, struct kmt_object *o);
 unsigned long kmt_clear(struct kmt_marker *m, u32 now);
 void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now);
 
-/* classify.c */
+/* verdict.c */
 void kmt_classify(struct kmt_marker *m, unsigned long nr);
 
 #endif /* _KMT_MARK_H */

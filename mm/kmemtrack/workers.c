@@ -14,7 +14,7 @@
 
 #include "policy.h"
 #include "scan.h"
-#include "team.h"
+#include "core/mark_parallel.h"
 
 /* More would wait for each other, mostly. */
 #define KMT_HELPERS		7

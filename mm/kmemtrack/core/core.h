@@ -144,7 +144,7 @@ struct kmt_pool {
 	unsigned int nr_caches;
 };
 
-/* Events worth a counter; their names are in stats.c. */
+/* Events worth a counter; their names are in debugfs.c. */
 enum kmt_event {
 	KMT_EV_LOST_NOMEM,	/* no cell: the block is untracked */
 	KMT_EV_LOST_NOTE,	/* no cell: scan area or alias is not kept */
@@ -338,7 +338,7 @@ bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr);
 bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
 		     unsigned long addr);
 
-/* overlap.c: what is in the way, parts of blocks */
+/* core.c: what is in the way, parts of blocks */
 void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
 		      const struct kmt_object *old,
 		      const struct kmt_object *new);
@@ -350,7 +350,7 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 		  unsigned long addr, unsigned long size, gfp_t gfp);
 unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space);
 
-/* note.c: annotations */
+/* annotate.c: annotations */
 bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 		 unsigned long addr, u8 min);
 bool kmt_set_flags(struct kmt_core *core, enum kmt_space space,
@@ -407,7 +407,7 @@ struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep);
 void kmt_forget_chunks(struct kmt_cell_cache *cache);
 unsigned long kmt_pool_free_cells(struct kmt_core *core);
 
-/* vacant.c: records of freed blocks */
+/* pool.c: records of freed blocks */
 unsigned long kmt_vacant(struct kmt_core *core);
 bool kmt_lookup_vacant(struct kmt_core *core, enum kmt_space space,
 		       unsigned long addr, struct kmt_object *copy);

@@ -5,7 +5,7 @@
  * Rare ones that need room of their own (scan areas, aliases) are cells in one
  * tree beside the index, ordered by the address of the block they belong to.
  */
-#include "hot.h"
+#include "fastpath.h"
 
 static struct kmt_object *to_aux(const struct rb_node *node)
 {

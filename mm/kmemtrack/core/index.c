@@ -9,7 +9,7 @@
  * modules) is in the wide tree of its space; each region that such a block of
  * the linear map touches counts it, for the same quick rejection.
  */
-#include "hot.h"
+#include "fastpath.h"
 
 /**
  * kmt_tree_first - the first object or vacant record that overlaps a range

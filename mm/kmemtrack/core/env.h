@@ -35,15 +35,15 @@
 #endif
 
 #if defined(CONFIG_UML)
-#include "arch/um.h"
+#include "../arch/um.h"
 #elif defined(CONFIG_ARM64)
-#include "arch/arm64.h"
+#include "../arch/arm64.h"
 #elif defined(CONFIG_ARM)
-#include "arch/arm.h"
+#include "../arch/arm.h"
 #elif defined(CONFIG_X86)
-#include "arch/x86.h"
+#include "../arch/x86.h"
 #endif
-#include "arch/generic.h"
+#include "../arch/generic.h"
 
 /* Whether kmt_core.fold is looked at: on few machines it is of use. */
 DECLARE_STATIC_KEY_FALSE(kmt_folded_key);

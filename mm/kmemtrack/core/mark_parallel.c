@@ -2,7 +2,7 @@
 /*
  * Sharing a mark among markers.
  */
-#include "team.h"
+#include "mark_parallel.h"
 
 /**
  * kmt_team_init - prepare a team

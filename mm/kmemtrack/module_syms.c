@@ -39,7 +39,7 @@
 
 #include "compat.h"
 #include "glue.h"
-#include "step.h"
+#include "core/step.h"
 
 #define KMT_GONE_BITS	7
 

@@ -1,0 +1,963 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Markers, the beginning and the end of a mark, and how roots and blocks are read.
+ */
+#include "fastpath.h"
+#include "mark.h"
+#include "mark_parallel.h"
+#include "object.h"
+
+/* Words between two calls of kmt_ops.relax(). */
+#define KMT_BUDGET	4096
+
+/**
+ * kmt_marker_init - prepare a marker
+ * @m: marker
+ * @core: tracker
+ * @stack: room for the mark stack
+ * @max: entries in @stack, at least 1
+ */
+void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
+		     struct kmt_mark_entry *stack, u32 max)
+{
+	memset(m, 0, sizeof(*m));
+	m->core = core;
+	m->stack = stack;
+	m->max = max;
+	m->budget = KMT_BUDGET;
+}
+
+/**
+ * kmt_marker_help - prepare a marker that helps another one
+ * @m: marker
+ * @of: marker of the mark that is under way
+ * @f: which references are looked for
+ * @stack: room for its own mark stack
+ * @max: entries in @stack, at least 1
+ *
+ * For kmt_recheck(), while nothing else runs.
+ */
+void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
+		     const struct kmt_filter *f, struct kmt_mark_entry *stack,
+		     u32 max)
+{
+	kmt_marker_init(m, of->core, stack, max);
+	m->virt = of->virt;
+	m->percpu = of->percpu;
+	m->filter = f;
+	m->world_stopped = true;
+}
+
+/**
+ * kmt_marker_join - prepare a marker that takes part in a mark
+ * @m: marker
+ * @of: marker of the mark, which has begun
+ * @stack: room for its own mark stack
+ * @max: entries in @stack, at least 1
+ * @seen_cache: room for its table of seen_cache words, cleared; or NULL
+ *
+ * For kmt_team_join(), beside everything else.
+ */
+void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
+		     struct kmt_mark_entry *stack, u32 max, unsigned long *seen_cache)
+{
+	kmt_marker_init(m, of->core, stack, max);
+	m->virt = of->virt;
+	m->percpu = of->percpu;
+	m->percpu_outside = of->percpu_outside;
+	m->least = of->least;
+	m->seen_cache = seen_cache;
+}
+
+/* Epochs wrap: make sure that no object carries a number about to come. */
+static void forget_epochs(struct kmt_core *core)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	kmt_for_each_cell(core, chunk, o) {
+		struct kmt_tree *tree;
+		unsigned long flags;
+
+		if (o == kmt_chunk_cells(chunk))
+			kmt_env_rest(GFP_KERNEL);
+		tree = kmt_lock_object(core, o, &flags);
+		if (!tree)
+			continue;
+		o->epoch = 0;
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+	}
+}
+
+static struct kmt_range_pair wide_range_of(struct kmt_core *core,
+					   enum kmt_space space)
+{
+	struct kmt_range_pair range;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&core->wide[space].lock, flags);
+	range = core->wide_range[space];
+	raw_spin_unlock_irqrestore(&core->wide[space].lock, flags);
+	return range;
+}
+
+static bool is_apart(const struct kmt_range *r, const struct kmt_range *virt)
+{
+	return r->hi && (r->lo < virt->lo || r->hi > virt->hi);
+}
+
+/* The largest power of two below which nothing in @virt or @percpu lies. */
+static unsigned long least_of(const struct kmt_range *virt,
+			      const struct kmt_range_pair *percpu)
+{
+	unsigned long lo = virt->hi ? virt->lo : ULONG_MAX;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(percpu->part); i++)
+		if (percpu->part[i].hi)
+			lo = min(lo, percpu->part[i].lo);
+	return lo ? 1UL << ilog2(lo) : 0;
+}
+
+/**
+ * kmt_mark_begin - begin a mark
+ * @m: marker
+ *
+ * Context: one mark at a time; may sleep.
+ */
+void kmt_mark_begin(struct kmt_marker *m)
+{
+	struct kmt_core *core = m->core;
+	const struct kmt_range_pair wide = wide_range_of(core, KMT_VIRT);
+	u16 epoch = core->epoch + 1;
+	int i;
+
+	if (!epoch) {
+		/* 0 is the epoch of nothing, so a wrap skips it. */
+		forget_epochs(core);
+		epoch = 1;
+	}
+	m->virt = core->linear;
+	m->percpu = wide_range_of(core, KMT_PERCPU);
+	for (i = 0; i < ARRAY_SIZE(wide.part); i++)
+		if (wide.part[i].hi)
+			kmt_widen(&m->virt, wide.part[i].lo,
+				  wide.part[i].hi - wide.part[i].lo);
+	m->percpu_outside = is_apart(&m->percpu.part[0], &m->virt) ||
+		   is_apart(&m->percpu.part[1], &m->virt);
+	m->least = least_of(&m->virt, &m->percpu);
+	m->depth = 0;
+	m->blocks = 0;
+	m->dense = false;
+	m->near = NULL;
+	m->stopped = false;
+	if (m->seen_cache)
+		memset(m->seen_cache, 0, sizeof(*m->seen_cache) << KMT_SEEN_SHIFT);
+	WRITE_ONCE(core->maybe_white, true);
+	WRITE_ONCE(core->epoch, epoch);
+	kmt_set_birth(core, true);
+}
+
+/**
+ * kmt_mark_end - end a mark
+ * @m: marker
+ */
+void kmt_mark_end(struct kmt_marker *m)
+{
+	kmt_set_birth(m->core, false);
+}
+
+/**
+ * kmt_mark_cond_resched - let others run
+ * @m: marker
+ *
+ * Context: no lock held.
+ * Return: whether the mark is to be given up.
+ */
+bool kmt_mark_cond_resched(struct kmt_marker *m)
+{
+	m->budget = KMT_BUDGET;
+	if (m->core->ops->relax && m->core->ops->relax(m))
+		m->stopped = true;
+	if (!m->team)
+		return m->stopped;
+	if (m->stopped)
+		WRITE_ONCE(m->team->stopped, true);
+	m->stopped = READ_ONCE(m->team->stopped);
+	return m->stopped;
+}
+
+/*
+ * Marking: which blocks do the roots lead to?
+ */
+
+/* Sweeps for blocks that were born meanwhile; overflow has as many as needed. */
+#define KMT_SWEEPS	4
+
+/* After a root was read. */
+static void follow_up(struct kmt_marker *m)
+{
+	/* Other blocks have another date, or none. */
+	if (!m->dated && (!m->later || m->depth + m->blocks > m->max / 4))
+		kmt_mark_drain(m);
+}
+
+/**
+ * kmt_mark_word - a root holds this word
+ * @m: marker
+ * @word: may be a reference, to any byte of a block
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_word(struct kmt_marker *m, unsigned long word)
+{
+	word = kmt_untag(word);
+	if (kmt_in(&m->virt, word) || kmt_in_pair(&m->percpu, word))
+		kmt_mark_hit(m, word);
+}
+
+/**
+ * kmt_mark_words - a root holds these words, at addresses that do not matter
+ * @m: marker
+ * @words: each may be a reference
+ * @nr: how many
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
+		    unsigned int nr)
+{
+	if (m->seen)
+		m->seen(m, words, nr, 0);
+	else if (m->filter && !m->bytes)
+		kmt_sift(m, words, nr);
+	while (!m->filter && !m->seen && nr--)
+		kmt_mark_word(m, *words++);
+	follow_up(m);
+}
+
+/* Looks at the words from @at on, at @words; @from is the block they are in. */
+static void look(struct kmt_marker *m, const unsigned long *words,
+		 unsigned int nr, unsigned long at,
+		 const struct kmt_object *from)
+{
+	unsigned int i;
+	bool fresh;
+
+	m->words += nr;
+	if (unlikely(m->seen)) {
+		m->seen(m, words, nr, at);
+		return;
+	}
+	if (!m->filter) {
+		const struct kmt_range_pair percpu = m->percpu;
+		const struct kmt_range virt = m->virt;
+
+		for (i = 0; i < nr; i++) {
+			const unsigned long word = kmt_untag(words[i]);
+
+			if (kmt_in(&virt, word) || kmt_in_pair(&percpu, word))
+				kmt_mark_hit(m, word);
+		}
+		return;
+	}
+	/* Words of what was a suspect until now were never looked at. */
+	fresh = from && READ_ONCE(from->flags) & KMT_SUSPECT;
+	if (!m->bytes || fresh)
+		kmt_sift(m, words, nr);
+	if (m->bytes || (m->sums && fresh))
+		kmt_sift_bytes(m, words, nr, at);
+}
+
+static void mark_words(struct kmt_reader *r, unsigned int nr)
+{
+	look(r->m, r->m->buf, nr, r->at, r->from);
+}
+
+static void sum_words(struct kmt_reader *r, unsigned int nr)
+{
+	r->m->words += nr;
+	r->m->sum = kmt_sum(r->m->buf, nr, r->m->sum);
+}
+
+/**
+ * kmt_sum_object - sum up the contents of a block
+ * @m: marker, for its buffer
+ * @o: cell of the block
+ * @copy: what the cell held when the block was chosen
+ *
+ * Context: no lock held.
+ * Return: the checksum, never 0.
+ */
+u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
+		   const struct kmt_object *copy)
+{
+	struct kmt_reader r = { .words = sum_words, .gathers = true, .m = m };
+
+	m->sum = 0;
+	kmt_read_object(&r, o, copy);
+	return kmt_sum_end(m->sum);
+}
+
+/* Makes a block a root that was cleared and has changed since. */
+static void make_grey(struct kmt_marker *m, struct kmt_object *o)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	if (kmt_is_cleared(o))
+		o->min = KMT_MIN_GREY;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+/*
+ * Reads a block that was cleared. If its contents are what they were then, no
+ * word in it can be a reference to a younger block: what looks like one points
+ * to what was in that place before. If they are not, somebody uses the block: it
+ * was no leak, and is a root from now on.
+ */
+static void read_cleared(struct kmt_marker *m, struct kmt_object *o,
+			 const struct kmt_object *copy)
+{
+	struct kmt_reader r = { .words = mark_words, .m = m, .from = o };
+
+	m->date = copy->born;
+	m->dated = kmt_sum_object(m, o, copy) == copy->crc;
+	kmt_read_object(&r, o, copy);
+	if (!m->dated && !m->filter)
+		make_grey(m, o);
+	m->dated = false;
+}
+
+/* Puts the parts of a large block on the mark stack if others may help. */
+static bool split(struct kmt_marker *m, struct kmt_object *o,
+		  const struct kmt_object *copy)
+{
+	unsigned long pos = copy->addr, end = copy->addr + copy->size;
+
+	if (!m->team || copy->size < 2 * KMT_TEAM_PART ||
+	    !kmt_is_plainly_read(copy) ||
+	    copy->size / KMT_TEAM_PART + 2 > kmt_room_for_blocks(m))
+		return false;
+	for (; pos < end; pos = ALIGN_DOWN(pos, KMT_TEAM_PART) + KMT_TEAM_PART)
+		kmt_mark_push(m, (void *)o + KMT_ENTRY_PART, pos);
+	return true;
+}
+
+/* Reads a part of a block; of another one if that is in its place now. */
+static void read_part(struct kmt_marker *m, struct kmt_object *o,
+		      unsigned long pos)
+{
+	struct kmt_reader r = {
+		.words = mark_words, .marks = true, .m = m, .from = o,
+	};
+	struct kmt_object copy;
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	copy = *o;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	if (pos - copy.addr < copy.size && kmt_is_plainly_read(&copy) &&
+	    kmt_is_read(&copy) && kmt_reached(&copy, m->core->epoch))
+		kmt_read_range(&r, o, &copy, pos, pos +
+			       kmt_piece(pos, copy.addr + copy.size,
+					 KMT_TEAM_PART));
+}
+
+/* Reads a block piece by piece; its tree is locked, and unlocked. */
+static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
+			       struct kmt_tree *tree, unsigned long flags)
+{
+	struct kmt_reader r = {
+		.words = mark_words, .marks = true,
+		.gathers = !m->seen && !m->filter, .m = m, .from = o,
+	};
+	struct kmt_object copy = *o;
+
+	kmt_change_flags(o, KMT_SCANNED, 0);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	m->objects++;
+	if (unlikely(kmt_is_cleared(&copy)))
+		read_cleared(m, o, &copy);
+	else if (!split(m, o, &copy))
+		kmt_read_object(&r, o, &copy);
+}
+
+/* Reads a block that was reached; if it is small, while its tree is locked. */
+static void scan(struct kmt_marker *m, struct kmt_object *o,
+		 unsigned long addr)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+	bool wanted;
+
+	/* A block costs a little even if it is tiny. */
+	m->budget -= KMT_STEP_WORDS / 8;
+	if (kmt_mark_relax(m))
+		return;
+	if (unlikely((unsigned long)o & KMT_ENTRY_PART)) {
+		read_part(m, (void *)o - KMT_ENTRY_PART, addr);
+		return;
+	}
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	wanted = o->addr == addr && kmt_reached(o, m->core->epoch);
+	if (wanted) {
+		kmt_enter_epoch(o, m->core->epoch);
+		wanted = kmt_mark_claim(m, o);
+	}
+	if (wanted)
+		read_rest(m, o, tree, flags);
+	else
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+/**
+ * kmt_mark_drain - read what is on the mark stack and what follows from it
+ * @m: marker
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_drain(struct kmt_marker *m)
+{
+	while (m->depth + m->blocks) {
+		struct kmt_mark_entry *g;
+
+		kmt_team_share(m);
+		if (m->depth) {
+			kmt_mark_follow(m);
+			continue;
+		}
+		g = &m->stack[m->max - m->blocks--];
+		scan(m, g->o, g->addr);
+	}
+}
+
+/**
+ * kmt_mark_object - read a reached object and all that follows from it
+ * @m: marker
+ * @o: its cell
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o)
+{
+	scan(m, o, READ_ONCE(o->addr));
+	kmt_mark_drain(m);
+}
+
+/**
+ * kmt_mark_again - read an object once more
+ * @m: marker
+ * @o: its cell; nothing happens unless the mark reached it
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o)
+{
+	struct kmt_reader r = { .words = mark_words, .m = m, .from = o };
+	struct kmt_object copy;
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(m->core, o, &flags);
+	if (!tree)
+		return;
+	copy = *o;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	if (kmt_reached(&copy, m->core->epoch) && kmt_is_read(&copy)) {
+		if (unlikely(kmt_is_cleared(&copy)))
+			read_cleared(m, o, &copy);
+		else
+			kmt_read_object(&r, o, &copy);
+	}
+	kmt_mark_drain(m);
+}
+
+/* Looks at a piece of a root word by word; returns how long it was. */
+static unsigned long copy_piece(struct kmt_marker *m, unsigned long pos,
+				unsigned long end)
+{
+	unsigned long len = kmt_piece(pos, end, sizeof(m->buf));
+
+	if (kmt_env_read(m->buf, pos, len))
+		look(m, m->buf, len / sizeof(long), pos, NULL);
+	else
+		kmt_event(m->core, KMT_EV_FAULT);
+	return len;
+}
+
+static void mark_range(struct kmt_marker *m, unsigned long start,
+		       unsigned long end)
+{
+	const struct kmt_range nothing = {};
+	unsigned long pos = ALIGN(start, sizeof(long));
+	unsigned long len;
+
+	end = ALIGN_DOWN(end, sizeof(long));
+	for (; pos < end && !kmt_mark_relax(m); pos += len) {
+		len = kmt_mark_piece(m, &nothing, pos, end);
+		if (len)
+			follow_up(m);
+		else
+			len = copy_piece(m, pos, end);
+		m->budget -= len / sizeof(long);
+	}
+}
+
+/* Makes the page of @pos the one that is known to be there. */
+static noinline bool map_page(struct kmt_marker *m, unsigned long pos)
+{
+	unsigned long at = (unsigned long)kmt_env_map(pos);
+
+	if (!at) {
+		kmt_event(m->core, KMT_EV_FAULT);
+		return false;
+	}
+	m->mapped = pos / PAGE_SIZE;
+	m->shift = at - pos;
+	return true;
+}
+
+/* The same while nothing else runs, in place, for references to suspects. */
+static void mark_range_still(struct kmt_marker *m, unsigned long start,
+			     unsigned long end)
+{
+	unsigned long pos = ALIGN(start, sizeof(long));
+	unsigned long next;
+
+	end = ALIGN_DOWN(end, sizeof(long));
+	for (; pos < end && !kmt_mark_relax(m); pos = next) {
+		next = pos + kmt_piece(pos, end, PAGE_SIZE);
+		if (!kmt_sift_mapped(m, pos, next) && map_page(m, pos))
+			kmt_sift_mapped(m, pos, next);
+	}
+}
+
+/**
+ * kmt_mark_block - read memory that is no object as a root
+ * @m: marker
+ * @start: first byte
+ * @end: one past the last
+ *
+ * What cannot be read is left out.
+ *
+ * Context: no lock held; the caller sees to it that the memory is a root.
+ */
+void kmt_mark_block(struct kmt_marker *m, unsigned long start,
+		    unsigned long end)
+{
+	if (m->world_stopped)
+		mark_range_still(m, start, end);
+	else
+		mark_range(m, start, end);
+	follow_up(m);
+}
+
+/**
+ * kmt_mark_wide - read what was reached in the wide trees
+ * @m: marker
+ *
+ * Sections of the image, memory of memblock, data of modules: most of what a
+ * mark reaches follows from these. So a sweep of the pool finds little that is
+ * not read yet, and passes over the rest at one look each.
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_wide(struct kmt_marker *m)
+{
+	unsigned int space = KMT_NR_SPACES;
+	struct kmt_object *o;
+
+	while (space--) {
+		unsigned long pos = 0;
+
+		while (kmt_go_on(m) &&
+		       (o = kmt_next_wide(m->core, space, &pos)))
+			kmt_mark_object(m, o);
+	}
+}
+
+static bool to_be_read(const struct kmt_object *o, u16 epoch)
+{
+	const struct kmt_state_match was_read = kmt_match_scanned(epoch, 0);
+
+	if (kmt_state_matches(o, &was_read))
+		return false;
+	/* An answer that is out of date is made good by claim(). */
+	return data_race((o->flags & KMT_LIVE) && kmt_reached(o, epoch));
+}
+
+/**
+ * kmt_mark_chunk - read what was reached in a chunk of the pool
+ * @m: marker
+ * @chunk: chunk
+ *
+ * Context: no lock held.
+ * Return: whether there was anything.
+ */
+bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
+{
+	const u16 epoch = m->core->epoch;
+	const struct kmt_state_match innocent = kmt_match_not_suspect(epoch);
+	struct kmt_object *o;
+	bool found = false;
+
+	if (!kmt_go_on_in(m, chunk))
+		return false;
+	kmt_for_each_in(chunk, o) {
+		if (likely(kmt_state_matches(o, &innocent)))
+			continue;
+		if (kmt_hint_white(o, epoch) || kmt_hint_accused(o))
+			WRITE_ONCE(m->core->maybe_white, true);
+		if (!to_be_read(o, epoch))
+			continue;
+		found = true;
+		kmt_mark_object(m, o);
+	}
+	return found;
+}
+
+/**
+ * kmt_mark_sweep - read the grey objects and all that was reached
+ * @m: marker
+ *
+ * Finds by a walk over the pool what is reached and has not been read: the
+ * grey objects, what the mark stack had no room for, what was born during the
+ * mark. What is born while it walks may hold the last reference to a block that
+ * was not reached: then it walks again. If there is no such block that makes no
+ * difference.
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_sweep(struct kmt_marker *m)
+{
+	struct kmt_core *core = m->core;
+	struct kmt_chunk *chunk;
+	int rounds = 0;
+	bool found;
+
+	kmt_mark_wide(m);
+	do {
+		found = false;
+		WRITE_ONCE(core->maybe_white, false);
+		m->overflow = false;
+		kmt_for_each_chunk(core, chunk)
+			found |= kmt_mark_chunk(m, chunk);
+	} while (!m->stopped &&
+		 (m->overflow ||
+		  (found && READ_ONCE(core->maybe_white) && ++rounds < KMT_SWEEPS)));
+	if (m->stopped)
+		WRITE_ONCE(core->maybe_white, true);
+}
+
+/*
+ * Reading the contents of a block, piece by piece.
+ *
+ * Each piece is copied under the lock of the block's tree: a free waits for
+ * that lock before it gives the memory back, so what is read belongs to the
+ * block, and interrupts are never off for more than one piece.
+ */
+
+static bool is_same(const struct kmt_object *o, const struct kmt_object *copy)
+{
+	return o->addr == copy->addr && o->size == copy->size &&
+	       o->born == copy->born && kmt_space(o) == kmt_space(copy);
+}
+
+/*
+ * Where words in @o point to if they refer to @o itself, as empty lists do:
+ * references to no other block. Of a holder those in excess count for another
+ * block, its own, too.
+ */
+static struct kmt_range self_of(const struct kmt_object *o)
+{
+	unsigned long lo = o->addr;
+
+	if (o->flags & KMT_ALIAS)
+		return (struct kmt_range){};
+	if (kmt_space(o) == KMT_PHYS)
+		lo = kmt_env_phys(lo);
+	return (struct kmt_range){ lo, lo + o->size };
+}
+
+/*
+ * Reads the next piece of [@pos, @end) if @o still is the block @copy was taken
+ * of; returns how long it was, 0 if @o is another one.
+ */
+static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
+				const struct kmt_object *copy,
+				unsigned long pos, unsigned long end)
+{
+	struct kmt_core *core = r->m->core;
+	unsigned long flags, noted = 0, len = 0;
+	struct kmt_tree *tree;
+	bool ok = false;
+
+	if (unlikely(r->m->team)) {
+		tree = kmt_tree_of(core, kmt_space(copy), copy->addr,
+				   copy->size);
+		kmt_wait_contended(r->m, &tree->lock);
+	}
+	tree = kmt_lock_object(core, o, &flags);
+	if (!tree)
+		return 0;
+	if (is_same(o, copy)) {
+		const struct kmt_range self = self_of(o);
+
+		/* A piece does not cross a page: it is there or it is not. */
+		len = kmt_piece(pos, end, sizeof(r->m->buf));
+		if (r->marks)
+			noted = kmt_mark_piece(r->m, &self, pos, end);
+		if (!noted)
+			ok = kmt_env_read(r->m->buf, pos, len);
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+
+	r->at = pos;
+	if (ok)
+		r->words(r, len / sizeof(long));
+	else if (len && !noted)
+		kmt_event(core, KMT_EV_FAULT);
+	return noted ?: len;
+}
+
+/**
+ * kmt_read_range - hand a part of the contents of a block to a reader
+ * @r: reader
+ * @o: cell of the block
+ * @copy: what the cell held when the block was chosen
+ * @start: first byte
+ * @end: one past the last
+ *
+ * Words that are not aligned are left out.
+ *
+ * Context: no lock held.
+ * Return: false if the block is gone, or the mark is given up.
+ */
+bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
+		    const struct kmt_object *copy, unsigned long start,
+		    unsigned long end)
+{
+	unsigned long pos = ALIGN(start, sizeof(long));
+
+	end = ALIGN_DOWN(end, sizeof(long));
+	while (pos < end) {
+		unsigned long len = read_piece(r, o, copy, pos, end);
+
+		if (!len)
+			return false;
+		r->m->budget -= len / sizeof(long);
+		/* What was noted makes room for what the next piece has. */
+		if (r->marks)
+			kmt_mark_follow(r->m);
+		if (kmt_mark_relax(r->m))
+			return false;
+		pos += len;
+	}
+	return true;
+}
+
+/**
+ * kmt_next_range - where are the contents of a block?
+ * @core: tracker
+ * @o: block, or a copy of its cell
+ * @nr: 0 for the first range; moved on to the next one
+ * @range: set to addresses that can hold references
+ *
+ * A per-CPU block has a range for each CPU, one with scan areas one for each.
+ * Of a stack it is the first word: where a task had a guard against overflow
+ * RCU's list of callbacks goes on when the task is gone.
+ *
+ * Context: any but NMI; a tree lock may be held.
+ * Return: false when there are no more.
+ */
+bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
+		    int *nr, struct kmt_range *range)
+{
+	unsigned long size = o->size;
+	int at = *nr;
+
+	range->lo = o->addr;
+	*nr = at + 1;
+	if (kmt_space(o) == KMT_PERCPU) {
+		at = cpumask_next(at - 1, cpu_possible_mask);
+		if (at >= nr_cpu_ids)
+			return false;
+		range->lo = kmt_env_percpu(o->addr, at);
+		*nr = at + 1;
+	} else if ((o->flags & (KMT_AREAS | KMT_WHOLE)) == KMT_AREAS) {
+		if (!kmt_get_area(core, o->addr, at, &range->lo, &size))
+			return false;
+	} else if (at) {
+		return false;
+	} else if (kmt_space(o) == KMT_PHYS) {
+		range->lo = kmt_env_phys(o->addr);
+	} else if (o->flags & KMT_STACK) {
+		size = min(size, sizeof(long));
+	}
+	range->hi = range->lo + size;
+	return true;
+}
+
+/*
+ * Whether @copy is a per-CPU block so small that the buffer has room for what two
+ * CPUs have of it, or more; what each has lies in one page.
+ */
+static bool may_gather(const struct kmt_reader *r, const struct kmt_object *copy)
+{
+	return r->gathers && kmt_space(copy) == KMT_PERCPU && !r->m->bytes &&
+	       copy->size <= sizeof(r->m->buf) / 2 &&
+	       kmt_piece(copy->addr, copy->addr + copy->size,
+			 sizeof(r->m->buf)) == copy->size;
+}
+
+/*
+ * Reads what the CPUs behind *@cpu have of @o, as many as there is room for, if
+ * it still is the block @copy was taken of; *@cpu is the last one then. Returns
+ * how many words that were, or -1 if it is another block.
+ */
+static int gather(struct kmt_reader *r, struct kmt_object *o,
+		  const struct kmt_object *copy, int *cpu)
+{
+	const unsigned long lo = ALIGN(copy->addr, sizeof(long));
+	const unsigned long hi = ALIGN_DOWN(copy->addr + copy->size,
+					    sizeof(long));
+	const unsigned int words = lo < hi ? (hi - lo) / sizeof(long) : 0;
+	unsigned int nr = 0, faults = 0;
+	struct kmt_tree *tree;
+	unsigned long flags;
+	bool same;
+
+	if (!words) {
+		*cpu = nr_cpu_ids;
+		return 0;
+	}
+	tree = kmt_lock_object(r->m->core, o, &flags);
+	if (!tree)
+		return -1;
+	same = is_same(o, copy);
+	while (same && nr + words <= ARRAY_SIZE(r->m->buf)) {
+		*cpu = cpumask_next(*cpu, cpu_possible_mask);
+		if (*cpu >= nr_cpu_ids)
+			break;
+		if (kmt_env_read(r->m->buf + nr, kmt_env_percpu(lo, *cpu),
+				 words * sizeof(long)))
+			nr += words;
+		else
+			faults++;
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	while (faults--)
+		kmt_event(r->m->core, KMT_EV_FAULT);
+	return same ? nr : -1;
+}
+
+static void read_copies(struct kmt_reader *r, struct kmt_object *o,
+			const struct kmt_object *copy)
+{
+	int cpu = -1, nr;
+
+	while (cpu < (int)nr_cpu_ids) {
+		nr = gather(r, o, copy, &cpu);
+		if (nr < 0)
+			return;
+		/* No word goes on from one of these pieces into the next. */
+		r->at = 0;
+		if (nr)
+			r->words(r, nr);
+		r->m->budget -= nr;
+		if (r->marks)
+			kmt_mark_follow(r->m);
+		if (kmt_mark_relax(r->m))
+			return;
+	}
+}
+
+/**
+ * kmt_read_object - hand the contents of a block to a reader
+ * @r: reader; its marker's buffer holds the words of each piece
+ * @o: cell of the block
+ * @copy: what the cell held when the block was chosen
+ *
+ * Stops when the block is freed or the mark is given up. Memory that cannot
+ * be read is left out and counted.
+ *
+ * Context: no lock held.
+ */
+void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
+		     const struct kmt_object *copy)
+{
+	struct kmt_range range;
+	int nr = 0;
+
+	if (may_gather(r, copy))
+		return read_copies(r, o, copy);
+	while (kmt_next_range(r->m->core, copy, &nr, &range))
+		if (!kmt_read_range(r, o, copy, range.lo, range.hi))
+			return;
+}
+
+/*
+ * Room on the mark stack.
+ *
+ * References wait there until those on top of them were followed to their end:
+ * that is all of a list, if it is one. A member that refers to the next one
+ * twice leaves one of these behind, which leads to nothing new when its turn
+ * comes; and a long list as many of them as it has members.
+ */
+
+/* Whether the mark is the same whether or not @word is followed. */
+static bool leads_to_nothing_new(struct kmt_marker *m, unsigned long word)
+{
+	struct kmt_core *core = m->core;
+	struct kmt_tree *tree;
+	struct kmt_object *o;
+	unsigned long flags;
+	bool known;
+
+	/* It may refer to two blocks. */
+	if (kmt_in_pair(&m->percpu, word))
+		return false;
+	o = kmt_lock_find_near(core, KMT_VIRT, word, m->near, &tree, &flags);
+	if (!o)
+		return true;
+	m->near = o;
+	known = kmt_reached(o, core->epoch) && !(o->flags & KMT_ALIAS);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	m->hits += known;
+	return known;
+}
+
+/**
+ * kmt_mark_compact_stack - drop what leads to nothing new from the mark stack
+ * @m: marker that kmt_is_plain() is true of, and that reads no stack
+ *
+ * What is dropped would have been looked up in any case. If it is little, that
+ * is not tried again until the stack is nearly empty.
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_compact_stack(struct kmt_marker *m)
+{
+	u32 i, kept = 0;
+
+	if (m->dense)
+		return;
+	for (i = 0; i < m->depth; i++) {
+		const struct kmt_mark_entry g = m->stack[i];
+
+		m->budget -= KMT_STEP_WORDS / 8;
+		if (kmt_mark_relax(m) || !leads_to_nothing_new(m, g.addr))
+			m->stack[kept++] = g;
+	}
+	m->depth = kept;
+	m->dense = kept > m->max / 8;
+}

@@ -1,0 +1,1007 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Roots in pages and struct pages.
+ *
+ * Kernel code keeps pointers in memory straight from the page allocator and in
+ * struct page itself. A page in use is a root unless somebody else is known to
+ * have it: slab, page cache, user memory, page tables, the tracker, or what
+ * the map of owned pages knows. Slab pages come in only when there are blocks without a
+ * record: every slot that has none is a root then.
+ *
+ * Some memory is never read, whatever rules_off says, since it is not there, does
+ * not belong to the kernel, or answers with an error that ends the kernel:
+ *
+ *   offlined memory, ZONE_DEVICE	pfn_to_online_page() in walk_unit()
+ *   no-map carve-outs, memory of
+ *   firmware, the crash kernel's	PageReserved: kmt_page_is_closed(). What
+ *					memblock gave out is read by its records,
+ *					which such memory does not have
+ *   what a guest gave back to its host	PageOffline: kmt_page_is_closed()
+ *   poisoned pages			PageHWPoison: kmt_page_is_closed(); of blocks
+ *					in such pages kmt_spare_poisoned() says that
+ *					they are not to be followed, and
+ *					kmt_env_read() does not read them
+ *   secretmem, guest_memfd		the operations or flags of their mapping:
+ *					kmt_page_is_closed(). A page of secretmem
+ *					that has none yet is not mapped any more,
+ *					and the read of it fails
+ *   pKVM: sections of the hypervisor,
+ *   memory reserved for it at boot	it tells the hooks when it takes them, and
+ *					drop_gone() in init.c asks what it took
+ *					while nothing was tracked
+ *   pKVM: pages that it got later	kmemtrack_unreadable()
+ */
+#include <linux/bitmap.h>
+#include <linux/bitops.h>
+#include <linux/highmem.h>
+#include <linux/kfence.h>
+#include <linux/kmemtrack.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/mutex.h>
+#include <linux/page-flags.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
+#include <linux/secretmem.h>
+#include <linux/sizes.h>
+#include <linux/vmalloc.h>
+
+#include "../slab.h"
+#include "compat.h"
+#include "policy.h"
+
+/*
+ * A unit of work, in pages: no allocation, and no free block, lies across the
+ * border of one.
+ */
+#define KMT_UNIT_PAGES	MAX_ORDER_NR_PAGES
+
+/**
+ * struct kmt_page_walk - a walk over all pages
+ * @m: marker
+ * @map: pages that are no roots though they look it
+ * @kfence: the same
+ * @block_end: up to where pages may belong to an allocation that bear no sign
+ *	of it
+ * @structs: struct pages are roots
+ * @inner: such pages are roots
+ */
+struct kmt_page_walk {
+	struct kmt_marker *m;
+	const struct kmt_page_map *map;
+	struct kmt_range kfence;
+	unsigned long block_end;
+	bool structs;
+	bool inner;
+};
+
+/* Whether pages of a mapping leave the linear map; it may be gone by now. */
+static bool is_private(const struct address_space *mapping)
+{
+	unsigned long flags, ops;
+
+	if ((unsigned long)mapping & PAGE_MAPPING_FLAGS)
+		return false;
+	if (!kmt_env_read(&flags, (unsigned long)&mapping->flags,
+			  sizeof(flags)) ||
+	    !kmt_env_read(&ops, (unsigned long)&mapping->a_ops, sizeof(ops)))
+		return true;
+#ifdef CONFIG_SECRETMEM
+	if (ops == (unsigned long)&secretmem_aops)
+		return true;
+#endif
+	return flags & KMT_CLOSED_MAPPING;
+}
+
+/**
+ * kmt_page_is_closed - may the contents of a page never be read?
+ * @page: page in use, of memory that is online, and not of a slab
+ *
+ * Context: any.
+ */
+bool kmt_page_is_closed(struct page *page)
+{
+	struct page *head = compound_head(page);
+	const struct address_space *mapping = READ_ONCE(head->mapping);
+
+	if (PageReserved(page) || PageOffline(page) || PageHWPoison(page) ||
+	    kmt_unreadable_page(page))
+		return true;
+	return mapping && !PageTable(head) && is_private(mapping);
+}
+
+#ifdef CONFIG_MEMORY_FAILURE
+DEFINE_STATIC_KEY_FALSE(kmt_poison_key);
+
+/**
+ * kmt_is_poisoned - is an address in a poisoned page?
+ * @addr: any address; if it is in vmalloc space, its mapping stays meanwhile
+ *
+ * Context: any.
+ */
+bool kmt_is_poisoned(unsigned long addr)
+{
+	const void *p = (const void *)addr;
+	struct page *page = NULL;
+
+	if (is_vmalloc_or_module_addr(p))
+		page = vmalloc_to_page(p);
+	else if (virt_addr_valid(p))
+		page = virt_to_page(p);
+	return page && PageHWPoison(page);
+}
+
+/* Blocks of the linear map in a page are not read any more. */
+static void spare_page(struct page *page)
+{
+	unsigned long pos = kmt_untag((unsigned long)page_address(page));
+	unsigned long end = pos + PAGE_SIZE;
+	struct kmt_range block;
+
+	while (pos && pos < end &&
+	       kmt_first_block(&kmt_core, KMT_VIRT, pos, end, &block)) {
+		kmt_set_flags(&kmt_core, KMT_VIRT, block.lo, KMT_NO_SCAN);
+		pos = block.hi;
+	}
+}
+
+/* Whether the page at @addr of a block in vmalloc space is poisoned. */
+static bool is_poisoned(struct kmt_object *o, unsigned long addr)
+{
+	unsigned long flags;
+	struct kmt_tree *tree = kmt_lock_object(&kmt_core, o, &flags);
+	bool poisoned;
+
+	if (!tree)
+		return false;
+	/* It has a mapping as long as it is tracked. */
+	poisoned = kmt_space(o) == KMT_VIRT && addr - o->addr < o->size &&
+		   kmt_is_poisoned(addr);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return poisoned;
+}
+
+static void spare_mapped(void)
+{
+	unsigned long addr, pos = 0;
+	struct kmt_object *o, copy;
+
+	while ((o = kmt_next_wide(&kmt_core, KMT_VIRT, &pos))) {
+		cond_resched();
+		addr = pos - 1;
+		if (!is_vmalloc_or_module_addr((void *)addr) ||
+		    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &copy))
+			continue;
+		for (addr = copy.addr; addr < copy.addr + copy.size;
+		     addr += kmt_piece(addr, copy.addr + copy.size, PAGE_SIZE)) {
+			cond_resched();
+			if (!is_poisoned(o, addr))
+				continue;
+			kmt_set_flags(&kmt_core, KMT_VIRT, addr, KMT_NO_SCAN);
+			break;
+		}
+	}
+}
+
+/**
+ * kmt_spare_poisoned - blocks in poisoned pages are not read from now on
+ *
+ * What nothing but such a block refers to is reported: nobody can tell.
+ *
+ * Context: may sleep.
+ */
+void kmt_spare_poisoned(void)
+{
+	struct zone *zone;
+	unsigned long pfn;
+
+	if (!atomic_long_read(&num_poisoned_pages))
+		return;
+	static_branch_enable(&kmt_poison_key);
+	get_online_mems();
+	for_each_populated_zone(zone) {
+		for (pfn = zone->zone_start_pfn; pfn < zone_end_pfn(zone);
+		     pfn++) {
+			struct page *page = pfn_to_online_page(pfn);
+
+			/* A hole is as long as its section, at least. */
+			if (!page)
+				pfn = ALIGN(pfn + 1, KMT_HOLE_PAGES) - 1;
+			else if (PageHWPoison(page) && !PageHighMem(page))
+				spare_page(page);
+			cond_resched();
+		}
+	}
+	put_online_mems();
+	spare_mapped();
+}
+#endif
+
+/*
+ * High memory has an address only while somebody has mapped it, for a moment or by
+ * vmap(): all of the page is a root. What vmalloc() mapped is owned by its block.
+ */
+static void mark_high(struct kmt_marker *m, struct page *page)
+{
+	void *at = kmap_local_page(page);
+
+	kmt_mark_block(m, (unsigned long)at, (unsigned long)at + PAGE_SIZE);
+	kunmap_local(at);
+}
+
+/* Blocks in the page are read if they are reached; the rest is a root. */
+static void mark_content(struct kmt_page_walk *w, struct page *page,
+			 unsigned long pfn)
+{
+	struct kmt_range block;
+	unsigned long pos, end;
+
+	if (kmt_page_owned(w->map, pfn))
+		return;
+	if (PageHighMem(page)) {
+		mark_high(w->m, page);
+		return;
+	}
+	pos = kmt_untag((unsigned long)page_address(page));
+	end = pos + PAGE_SIZE;
+	if (kmt_in(&w->kfence, pos))
+		return;
+	while (pos < end &&
+	       kmt_first_block(&kmt_core, KMT_VIRT, pos, end, &block)) {
+		if (pos < block.lo)
+			kmt_mark_block(w->m, pos, block.lo);
+		pos = block.hi;
+	}
+	if (pos < end)
+		kmt_mark_block(w->m, pos, end);
+}
+
+/*
+ * The index is left out: it is not set in pages that have no use for it, where
+ * SLUB had its list of free objects before.
+ */
+static void mark_struct(struct kmt_marker *m, const struct page *page)
+{
+	const unsigned long words[] = {
+		READ_ONCE(page->private),
+		(unsigned long)READ_ONCE(page->mapping),
+		(unsigned long)READ_ONCE(page->lru.next),
+		(unsigned long)READ_ONCE(page->lru.prev),
+#ifdef CONFIG_MEMCG
+		READ_ONCE(page->memcg_data),
+#endif
+	};
+
+	kmt_mark_words(m, words, ARRAY_SIZE(words));
+}
+
+/*
+ * Several pages that were allocated as one, without __GFP_COMP: only the first
+ * one has a reference count. The others look free, but neither the buddy
+ * allocator nor a CPU has them, and there are as many as the alignment of the
+ * first one allows. page_private() is that of the first one, in the others it
+ * may be from an earlier use.
+ */
+static void begin_block(struct kmt_page_walk *w, struct page *page,
+			unsigned long pfn)
+{
+	w->block_end = PageCompound(page) ? 0 : pfn + (pfn & -pfn);
+}
+
+/* Behind a stack that waits for a grace period. */
+static void mark_stack_head(struct kmt_marker *m, struct page *page)
+{
+	const struct callback_head *head = page_address(page);
+	unsigned long next;
+
+	/* The stack may be freed by now, and its pages unmapped. */
+	if (kmt_env_read(&next, kmt_untag((unsigned long)&head->next),
+			 sizeof(next)))
+		kmt_mark_words(m, &next, 1);
+}
+
+static bool has_poison(struct page *slab)
+{
+	unsigned long i;
+
+	for (i = 0; i < compound_nr(slab); i++)
+		if (PageHWPoison(slab + i))
+			return true;
+	return false;
+}
+
+static void walk_slab(struct kmt_page_walk *w, struct page *page)
+{
+	if (w->structs)
+		kmt_mark_slab(w->m, page);
+	if (READ_ONCE(kmt_sweep_untracked) && !has_poison(page))
+		kmt_mark_slots(w->m, page);
+}
+
+static void walk_used(struct kmt_page_walk *w, struct page *page,
+		      unsigned long pfn)
+{
+	struct page *head = compound_head(page);
+
+	w->block_end = 0;
+	if (PageSlab(head)) {
+		if (page == head)
+			walk_slab(w, page);
+		return;
+	}
+	/* Of a compound page the others bear nothing but its head. */
+	if (w->structs && page == head)
+		mark_struct(w->m, page);
+	if (kmt_stack_page(page) && !kmt_page_is_closed(page))
+		mark_stack_head(w->m, page);
+	if (!kmt_tunables.pages || kmt_page_is_foreign(page) ||
+	    kmt_page_is_own(page) || kmt_page_is_none(page) ||
+	    kmt_page_is_closed(page))
+		return;
+	mark_content(w, page, pfn);
+	begin_block(w, page, pfn);
+}
+
+/* Returns how many pages to go on by. */
+static unsigned long walk_page(struct kmt_page_walk *w, struct page *page,
+			       unsigned long pfn)
+{
+	if (PageBuddy(page)) {
+		unsigned long order = READ_ONCE(page_private(page));
+
+		w->block_end = 0;
+		/* Read without the zone's lock: it may be anything. */
+		return order <= MAX_PAGE_ORDER ? 1UL << order : 1;
+	}
+	if (page_count(compound_head(page)))
+		walk_used(w, page, pfn);
+	else if (pfn >= w->block_end)
+		w->block_end = 0;
+	else if (w->inner && !kmt_page_is_foreign(page) &&
+		 !kmt_page_is_closed(page))
+		mark_content(w, page, pfn);
+	return 1;
+}
+
+/* Pages from @pfn on that are there, all of them; returns where to go on. */
+static unsigned long walk_pages(struct kmt_page_walk *w, struct zone *zone,
+				unsigned long pfn, unsigned long end)
+{
+	while (pfn < end && !w->m->stopped) {
+		struct page *page = pfn_to_page(pfn);
+
+		w->m->budget -= 4;
+		kmt_mark_relax(w->m);
+		pfn += page_zone(page) == zone ? walk_page(w, page, pfn) : 1;
+	}
+	return pfn;
+}
+
+static void walk_unit(struct kmt_page_walk *w, struct zone *zone,
+		      unsigned long pfn, unsigned long end)
+{
+	unsigned long next;
+
+	w->block_end = 0;
+	while (pfn < end && !w->m->stopped) {
+		next = pfn + kmt_piece(pfn, end, KMT_PAGES_ALIKE);
+		/* A hole is as long as its section, at least. */
+		if (pfn_to_online_page(pfn))
+			pfn = walk_pages(w, zone, pfn, next);
+		else
+			pfn = ALIGN(pfn + 1, KMT_HOLE_PAGES);
+	}
+}
+
+static void walk_zone(struct kmt_page_walk *w, struct zone *zone)
+{
+	unsigned long pfn = zone->zone_start_pfn, end = zone_end_pfn(zone);
+	unsigned long next;
+
+	for (; pfn < end && !w->m->stopped; pfn = next) {
+		next = pfn + kmt_piece(pfn, end, KMT_UNIT_PAGES);
+		/* There may be far more units in holes than of memory. */
+		if (kmt_my_turn(w->m) && kmt_go_on(w->m))
+			walk_unit(w, zone, pfn, next);
+	}
+}
+
+/**
+ * kmt_mark_pages - mark from pages and struct pages
+ * @m: marker
+ * @roots: which roots
+ *
+ * Context: memory does not come or go; may sleep, unless nothing else runs.
+ */
+void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
+{
+	struct kmt_page_walk w = {
+		.m = m,
+		.map = &roots->map,
+		.kfence = roots->kfence,
+		.structs = kmt_struct_page_is_root(),
+		.inner = kmt_inner_is_root(m, roots),
+	};
+	struct zone *zone;
+
+	for_each_populated_zone(zone)
+		walk_zone(&w, zone);
+}
+
+/*
+ * Pages in use whose contents are somebody else's business.
+ *
+ * Two bits for each page frame tell that the page is no root. One is set for the
+ * memory of a tracked block in vmalloc space, and cleared when the block is freed
+ * (kmt_page_map_drop()): it stays true for the whole of a scan. The other one is
+ * set anew each time memory is about to be read, for pages of per-CPU chunks and
+ * free pages that CPUs keep for themselves. What page flags tell is not noted
+ * here.
+ */
+
+/* Pages looked up with a lock held. */
+#define KMT_WALK_PAGES	16
+
+/* Looking up a page takes as long as reading so many words. */
+#define KMT_LOOKUP_WORDS	8
+
+/* Bytes of a map that are cleared in one go, which take as long as this. */
+#define KMT_CLEAR_BYTES		SZ_64K
+#define KMT_CLEAR_WORDS		(KMT_CLEAR_BYTES / sizeof(long) / 8)
+
+/* Free pages of one list that are noted with its lock held. */
+#define KMT_WALK_FREE	256
+
+/* The map of the scan under way; the lock of kmt_core.wide[KMT_VIRT] guards it. */
+static struct kmt_page_map *live_map;
+
+/* Several CPUs may do this at a time. */
+static void own(const struct kmt_page_map *map, unsigned long *bits,
+		unsigned long pfn)
+{
+	if (pfn >= map->lo && pfn < map->hi)
+		set_bit(pfn - map->lo, bits);
+}
+
+/* The pages behind [@addr, @end) of vmalloc space, as far as they are mapped. */
+static void own_vmalloc(const struct kmt_page_map *map, unsigned long *bits,
+			unsigned long addr, unsigned long end)
+{
+	for (; addr < end; addr += PAGE_SIZE) {
+		struct page *page = vmalloc_to_page((void *)addr);
+
+		if (page)
+			own(map, bits, page_to_pfn(page));
+	}
+}
+
+/*
+ * A block in vmalloc space has a mapping as long as it is tracked: its free
+ * takes the lock before it takes the mapping away.
+ */
+static void own_block(struct kmt_marker *m, struct kmt_page_map *map,
+		      struct kmt_object *o)
+{
+	unsigned long pos = 0, start = 0, flags;
+
+	for (;;) {
+		struct kmt_tree *tree = kmt_lock_object(&kmt_core, o, &flags);
+		unsigned long addr, end;
+		bool mapped;
+
+		if (!tree)
+			return;
+		addr = o->addr;
+		mapped = kmt_space(o) == KMT_VIRT &&
+			 is_vmalloc_or_module_addr((void *)addr);
+		end = addr + o->size;
+		addr = ALIGN_DOWN(addr, PAGE_SIZE);
+		if (!pos) {
+			start = addr;
+			pos = addr;
+		}
+		if (!mapped || addr != start || pos >= end) {
+			raw_spin_unlock_irqrestore(&tree->lock, flags);
+			return;
+		}
+		end = min(end, pos + KMT_WALK_PAGES * PAGE_SIZE);
+		own_vmalloc(map, map->blocks, pos, end);
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		pos = end;
+		m->budget -= KMT_WALK_PAGES * KMT_LOOKUP_WORDS;
+		if (kmt_mark_relax(m))
+			return;
+	}
+}
+
+/**
+ * kmt_page_map_live - does a scan need to know of blocks that are freed?
+ */
+bool kmt_page_map_live(void)
+{
+	return READ_ONCE(live_map);
+}
+
+/**
+ * kmt_page_map_drop - the pages behind a block are about to be freed
+ * @addr: first byte of the block, which is tracked no more
+ * @size: its bytes; all of them are mapped
+ *
+ * Context: any but NMI, no tracker lock held.
+ */
+void kmt_page_map_drop(unsigned long addr, unsigned long size)
+{
+	raw_spinlock_t *lock = &kmt_core.wide[KMT_VIRT].lock;
+	unsigned long pos = ALIGN_DOWN(addr, PAGE_SIZE), flags;
+	unsigned int left = 0;
+
+	raw_spin_lock_irqsave(lock, flags);
+	for (; live_map && pos < addr + size; pos += PAGE_SIZE) {
+		struct page *page = vmalloc_to_page((void *)pos);
+		unsigned long pfn = page ? page_to_pfn(page) : 0;
+
+		if (pfn >= live_map->lo && pfn < live_map->hi)
+			clear_bit(pfn - live_map->lo, live_map->blocks);
+		if (++left % KMT_WALK_PAGES == 0) {
+			raw_spin_unlock_irqrestore(lock, flags);
+			raw_spin_lock_irqsave(lock, flags);
+		}
+	}
+	raw_spin_unlock_irqrestore(lock, flags);
+}
+
+/* Linear-map blocks, the many, have no page to be noted. */
+static __always_inline bool seems_mapped(const struct kmt_object *o)
+{
+	/* own_block() looks again, locked. */
+	const unsigned long addr = data_race(o->addr);
+
+	return !kmt_in(&kmt_core.linear, addr) &&
+	       is_vmalloc_or_module_addr((void *)addr);
+}
+
+static void own_blocks(struct kmt_marker *m, struct kmt_page_map *map)
+{
+	unsigned long pos = 0;
+	struct kmt_object *o;
+
+	while (kmt_go_on(m) &&
+	       (o = kmt_next_wide(&kmt_core, KMT_VIRT, &pos)))
+		if (seems_mapped(o))
+			own_block(m, map, o);
+}
+
+/* Of per-CPU chunks, for each CPU; see root_percpu.c. */
+static void own_percpu(struct kmt_marker *m, struct kmt_page_map *map,
+		       const struct kmt_percpu_map *percpu)
+{
+	unsigned long addr, pos;
+	unsigned int i;
+	int cpu;
+
+	for (i = 0; i < percpu->nr_chunks && kmt_go_on(m); i++) {
+		for_each_possible_cpu(cpu) {
+			for (pos = percpu->chunks[i].lo;
+			     pos < percpu->chunks[i].hi; pos += PAGE_SIZE) {
+				m->budget -= KMT_LOOKUP_WORDS;
+				if (kmt_mark_relax(m))
+					return;
+				addr = kmt_env_percpu(pos, cpu);
+				if (is_vmalloc_addr((void *)addr))
+					own_vmalloc(map, map->rest, addr,
+						    addr + PAGE_SIZE);
+				else
+					own(map, map->rest,
+					    PHYS_PFN(__pa(addr)));
+			}
+		}
+	}
+}
+
+/*
+ * Stacks that are blocks, of tasks that were there before tracking was on; the
+ * pages of others bear a mark (kmemtrack_stack()).
+ */
+static void note_stack(struct task_struct *task)
+{
+	void *base = try_get_task_stack(task);
+
+	if (!base)
+		return;
+	if (is_vmalloc_addr(base))
+		kmt_flag_task_stack((unsigned long)base);
+	put_task_stack(task);
+}
+
+static void note_stacks(void)
+{
+	struct task_struct *task;
+	int cpu, nr = 1;
+
+	for_each_possible_cpu(cpu) {
+		unsigned long lo, hi;
+
+		if (idle_task(cpu))
+			note_stack(idle_task(cpu));
+		if (!kmt_irq_stack(cpu, &lo, &hi))
+			continue;
+		if (KMT_IRQ_STACK_ENDS)
+			kmt_set_min(&kmt_core, KMT_VIRT, lo, KMT_MIN_GREY);
+		if (!kmt_irq_stack_is_root() && KMT_IRQ_STACK_ENDS)
+			kmemtrack_stack((void *)lo);
+		else if (!kmt_irq_stack_is_root())
+			kmt_flag_task_stack(lo);
+	}
+	while ((task = kmt_next_task(&nr))) {
+		note_stack(task);
+		put_task_struct(task);
+		cond_resched();
+	}
+}
+
+static void own_free_list(struct kmt_page_map *map, struct list_head *list,
+			  unsigned int order, int left)
+{
+	unsigned long pfn, end;
+	struct page *page;
+
+	list_for_each_entry(page, list, pcp_list) {
+		left -= 1 << order;
+		if (left < 0)
+			return;
+		pfn = page_to_pfn(page);
+		for (end = pfn + (1UL << order); pfn < end; pfn++)
+			own(map, map->rest, pfn);
+	}
+}
+
+/*
+ * Free pages that a CPU keeps for itself bear no sign of it: they look like
+ * the inner pages of an allocation of several pages. While nothing else runs
+ * the lock is not taken: with PREEMPT_RT who holds it may have been stopped,
+ * but the links from one page to the next are whole at any moment.
+ */
+static void exclude_pcp_pages(struct kmt_marker *m, struct kmt_page_map *map,
+			      struct per_cpu_pages *pcp)
+{
+	unsigned long flags;
+	unsigned int i;
+
+	m->budget -= pcp->count;
+	for (i = 0; i < NR_PCP_LISTS && !kmt_mark_relax(m); i++) {
+		struct list_head *list = &pcp->lists[i];
+		unsigned int order = kmt_pcp_order(i);
+
+		if (m->world_stopped) {
+			own_free_list(map, list, order, pcp->count);
+			continue;
+		}
+		spin_lock_irqsave(&pcp->lock, flags);
+		own_free_list(map, list, order, KMT_WALK_FREE);
+		spin_unlock_irqrestore(&pcp->lock, flags);
+	}
+}
+
+static void own_free_pages(struct kmt_marker *m, struct kmt_page_map *map)
+{
+	struct zone *zone;
+	int cpu;
+
+	for_each_populated_zone(zone)
+		for_each_possible_cpu(cpu)
+			if (kmt_my_turn(m))
+				exclude_pcp_pages(m, map,
+						  per_cpu_ptr(zone->per_cpu_pageset, cpu));
+}
+
+static size_t map_bytes(const struct kmt_page_map *map)
+{
+	return BITS_TO_LONGS(map->hi - map->lo) * sizeof(long);
+}
+
+/* A map of 1 TiB has 32 MiB. */
+static void clear_map(struct kmt_marker *m, void *bits, size_t bytes)
+{
+	size_t at;
+
+	/* All of it, even if the mark is given up. */
+	for (at = 0; at < bytes; at += KMT_CLEAR_BYTES) {
+		memset(bits + at, 0, min_t(size_t, bytes - at, KMT_CLEAR_BYTES));
+		m->budget -= KMT_CLEAR_WORDS;
+		kmt_mark_relax(m);
+	}
+}
+
+/**
+ * kmt_page_map_prepare - note whose contents are no roots, but for free pages
+ * @m: marker
+ * @roots: its map; its map of per-CPU memory is filled
+ *
+ * If the caller holds pcpu_alloc_mutex, the bits of per-CPU chunks are right until
+ * it drops the mutex.
+ *
+ * Context: may sleep.
+ */
+void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots)
+{
+	struct kmt_page_map *map = &roots->map;
+
+	if (!map->blocks)
+		return;
+	clear_map(m, map->rest, map_bytes(map));
+	if (kmt_mapped_is_root())
+		return;
+	own_blocks(m, map);
+	own_percpu(m, map, &roots->percpu);
+}
+
+/**
+ * kmt_page_map_note_free - note which free pages CPUs keep for themselves
+ * @m: marker; several of them may share the work while nothing else runs
+ * @roots: its map, after kmt_page_map_prepare()
+ *
+ * Context: any but NMI; for a moment only, unless nothing else runs.
+ */
+void kmt_page_map_note_free(struct kmt_marker *m, struct kmt_roots *roots)
+{
+	if (roots->map.blocks)
+		own_free_pages(m, &roots->map);
+}
+
+/**
+ * kmt_page_map_fill - note whose contents are no roots
+ * @m: marker
+ * @roots: its map; its map of per-CPU memory is filled
+ *
+ * From then on stacks are known for stacks.
+ *
+ * Context: may sleep.
+ */
+void kmt_page_map_fill(struct kmt_marker *m, struct kmt_roots *roots)
+{
+	note_stacks();
+	kmt_page_map_prepare(m, roots);
+	kmt_page_map_note_free(m, roots);
+}
+
+/**
+ * kmt_pages_of_cpus - free pages that CPUs keep for themselves
+ *
+ * Return: how many, about.
+ */
+unsigned long kmt_pages_of_cpus(void)
+{
+	unsigned long nr = 0;
+	struct zone *zone;
+	int cpu;
+
+	for_each_populated_zone(zone)
+		for_each_online_cpu(cpu)
+			nr += READ_ONCE(per_cpu_ptr(zone->per_cpu_pageset,
+						    cpu)->count);
+	return nr;
+}
+
+/* From now on, or no longer, blocks that are freed are taken out of @map. */
+static void publish(struct kmt_page_map *map)
+{
+	raw_spinlock_t *lock = &kmt_core.wide[KMT_VIRT].lock;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(lock, flags);
+	WRITE_ONCE(live_map, map);
+	raw_spin_unlock_irqrestore(lock, flags);
+}
+
+/**
+ * kmt_page_map_alloc - make an empty map of all pages there are
+ * @map: zeroed
+ *
+ * Without memory the map stays empty for ever: then stale memory may hide
+ * leaks, but none is made up.
+ *
+ * Context: kmt_scan_mutex held, may sleep; memory does not come or go until
+ * kmt_page_map_free().
+ */
+void kmt_page_map_alloc(struct kmt_page_map *map)
+{
+	struct zone *zone;
+
+	map->lo = ULONG_MAX;
+	for_each_populated_zone(zone) {
+		map->lo = min(map->lo, zone->zone_start_pfn);
+		map->hi = max(map->hi, zone_end_pfn(zone));
+	}
+	map->blocks = kmt_own_vzalloc(2 * map_bytes(map));
+	if (!map->blocks)
+		return;
+	map->rest = (void *)map->blocks + map_bytes(map);
+	publish(map);
+}
+
+/**
+ * kmt_page_map_free - give back what kmt_page_map_alloc() took
+ * @map: map
+ */
+void kmt_page_map_free(struct kmt_page_map *map)
+{
+	publish(NULL);
+	kmt_own_vfree(map->blocks, 2 * map_bytes(map));
+	map->blocks = NULL;
+	map->rest = NULL;
+}
+
+/*
+ * Roots in slabs: what is queued behind one, and objects that were allocated
+ * while nobody watched.
+ *
+ * A slot is a root unless it is free or its object is tracked.
+ */
+
+/* Slots of a slab of the highest order with the smallest objects. */
+#define KMT_SLOTS	((PAGE_SIZE << 3) / 8)
+
+/*
+ * Too large for a stack: one under kmt_scan_mutex, and one for each CPU that
+ * works while nothing else runs.
+ */
+static DECLARE_BITMAP(free_slots, KMT_SLOTS);
+static DEFINE_PER_CPU(unsigned long [BITS_TO_LONGS(KMT_SLOTS)], still_slots);
+
+/* The cache of a slab page if it is one that does not go under slab_mutex. */
+static struct kmem_cache *cache_of(struct slab *slab)
+{
+	struct kmem_cache *cache, *owner = READ_ONCE(slab->slab_cache);
+
+	list_for_each_entry(cache, &slab_caches, list)
+		if (cache == owner)
+			return cache;
+	return NULL;
+}
+
+/**
+ * struct slots - the slots of a slab
+ * @nr: how many
+ * @size: bytes of each
+ * @pad: bytes before its object
+ * @skip: bytes of each, from its beginning, that are not read
+ */
+struct slots {
+	unsigned int nr;
+	unsigned int size;
+	unsigned int pad;
+	unsigned int skip;
+};
+
+static void mark_slot(struct kmt_marker *m, unsigned long addr,
+		      const struct slots *slots)
+{
+	const unsigned long size = slots->size;
+	struct kmt_object o;
+
+	/* With redzones the object begins a little behind its slot. */
+	if (!kmt_in_quarantine(addr + slots->pad) &&
+	    !kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
+	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o)) {
+		kmt_see_untracked();
+		kmt_mark_block(m, addr + slots->skip, addr + size);
+	}
+}
+
+/* One object in the page at @addr, at either end; none if it cannot be read. */
+static void mark_kfence_page(struct kmt_marker *m, unsigned long addr)
+{
+	struct kmt_range tracked;
+	unsigned long word;
+
+	if (kmt_first_block(&kmt_core, KMT_VIRT, addr, addr + PAGE_SIZE,
+			    &tracked))
+		return;
+	if (!m->world_stopped && kmt_env_read(&word, addr, sizeof(word)))
+		kmt_see_untracked();
+	kmt_mark_block(m, addr, addr + PAGE_SIZE);
+}
+
+/**
+ * kmt_lock_slots - let caches neither come nor go
+ *
+ * To be held while nothing else runs: who did not get it may be in its midst.
+ *
+ * Context: may sleep.
+ */
+void kmt_lock_slots(void)
+{
+	mutex_lock(&slab_mutex);
+}
+
+/**
+ * kmt_unlock_slots - let caches come and go
+ */
+void kmt_unlock_slots(void)
+{
+	mutex_unlock(&slab_mutex);
+}
+
+/*
+ * Whether objects of @cache may be roots. Those of kmem_cache_node link slabs, and
+ * refer to no block; the first one of each node is made before there are hooks.
+ */
+static bool may_be_roots(const struct kmem_cache *cache)
+{
+	return !(cache->flags & SLAB_NOLEAKTRACE) &&
+	       strcmp(cache->name, "kmem_cache_node");
+}
+
+/* Notes the free slots of a slab; it has none if it is none any more. */
+static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
+			       unsigned long *map)
+{
+	struct slots slots = {};
+	struct kmem_cache *cache;
+
+	bitmap_zero(map, KMT_SLOTS);
+	if (!m->world_stopped)
+		kmt_lock_slots();
+	cache = cache_of(slab);
+	if (cache && may_be_roots(cache)) {
+		slots.nr = slab->objects;
+		slots.size = cache->size;
+		slots.pad = cache->red_left_pad;
+		slots.skip = kmt_bounds_in_slot(cache->name);
+		if (slots.nr <= KMT_SLOTS)
+			kmemtrack_free_slots(cache, slab, map);
+	}
+	if (!m->world_stopped)
+		kmt_unlock_slots();
+	return slots;
+}
+
+/**
+ * kmt_mark_slab - mark from the struct page of a slab
+ * @m: marker
+ * @page: its first page
+ *
+ * RCU may be about to free it: then other callbacks are queued behind it.
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_slab(struct kmt_marker *m, struct page *page)
+{
+	struct slab *slab = (struct slab *)page;
+	unsigned long next = (unsigned long)READ_ONCE(slab->rcu_head.next);
+
+	kmt_mark_words(m, &next, 1);
+}
+
+/**
+ * kmt_mark_slots - mark from the untracked objects of a slab
+ * @m: marker
+ * @page: its first page
+ *
+ * The slab may be freed, and its memory reused, at any time: then memory is
+ * taken for a root that is none, by this mark.
+ *
+ * Context: kmt_scan_mutex held, may sleep; or nothing else runs, and
+ * kmt_lock_slots() was called before.
+ */
+void kmt_mark_slots(struct kmt_marker *m, struct page *page)
+{
+	unsigned long addr = kmt_untag((unsigned long)page_address(page));
+	unsigned long end = addr + page_size(page);
+	unsigned long *map = m->world_stopped ? *this_cpu_ptr(&still_slots) : free_slots;
+	struct slots slots = list_slots(m, (struct slab *)page, map);
+	unsigned int i;
+
+	if (is_kfence_address((void *)addr)) {
+		if (slots.nr)
+			mark_kfence_page(m, addr);
+		return;
+	}
+	for (i = 0; i < slots.nr && addr + slots.size <= end && !m->stopped;
+	     i++, addr += slots.size)
+		if (i >= KMT_SLOTS || !test_bit(i, map))
+			mark_slot(m, addr, &slots);
+}
