@@ -215,7 +215,7 @@ check "leaks are freed between two reads" freed_between
 # to the end, and once more. On a kernel with KASAN this fails if it goes by the page.
 page_gone()
 {
-	for i in 1 2 3 4 5; do
+	for i in 1 2 3; do
 		start && inject "leak cache 300" && scan || return
 		exec 3<"$LEAKS"
 		part 700 && inject reap && put "$REPORT" off &&
