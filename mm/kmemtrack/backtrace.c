@@ -324,7 +324,7 @@ void kmt_traces_off(void)
 		WRITE_ONCE(*sets, NULL);
 	}
 	cpus_read_unlock();
-	/* Who has found a table uses it with interrupts off. */
+	/* A hook that has found a table uses it with interrupts off. */
 	synchronize_rcu();
 	for_each_possible_cpu(cpu)
 		kmt_own_free(per_cpu(unused_sets, cpu), KMT_TRACE_ORDER);

@@ -292,7 +292,7 @@ static void use_name_of(void *unused, u32 *stack, u16 comm)
 	use_name(comm);
 }
 
-/* From now on bits of @used are set by who looks a name up. */
+/* From now on each lookup of a name sets its bit in @used. */
 static void begin_sweep(void)
 {
 	const unsigned int before = phase;

@@ -87,10 +87,10 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 
 /*
  * Position 0 is the head, position n + 1 record n. A report that is being read
- * stays as it is; who begins anew gets the present one.
+ * stays as it is; a read from the start gets the present one.
  *
- * Until site_stop() there is no scan: whoever counts or prints leaks has their
- * addresses in registers and on the stack, which are no references.
+ * Until site_stop() there is no scan: a task that counts or prints leaks has their
+ * addresses in registers and on the stack, where a scan would find them.
  */
 static void *site_start(struct seq_file *seq, loff_t *pos)
 {
@@ -247,7 +247,7 @@ static void show_pool(struct seq_file *seq)
 
 static void show_scan(struct seq_file *seq)
 {
-	/* Not under the mutex: who looks at a running scan is not to wait. */
+	/* Without kmt_scan_mutex: a reader must not wait for a running scan. */
 	struct kmt_last_scan last = data_race(kmt_last_scan);
 
 	show(seq, "scans", last.nr);

@@ -3,10 +3,10 @@
  * What the files between the core and the kernel share.
  *
  * Locking order: kmt_scan_mutex -> kmt_walk_sem -> cpus_read_lock() ->
- * get_online_mems() -> slab_mutex -> the locks of core.h. Who walks over the
- * pool holds kmt_scan_mutex or reads under kmt_walk_sem. The hooks take only the
- * last, and run with interrupts on between them. While all CPUs are stopped
- * (snapshot.c) nobody holds a lock of core.h, and no other lock is taken.
+ * get_online_mems() -> slab_mutex -> the locks of core.h. A walker of the pool
+ * holds kmt_scan_mutex, or kmt_walk_sem for reading. The hooks take only the
+ * locks of core.h, and run with interrupts on between them. While all CPUs are
+ * stopped (snapshot.c) nobody holds a lock of core.h, and no other lock is taken.
  */
 #ifndef _KMT_GLUE_H
 #define _KMT_GLUE_H

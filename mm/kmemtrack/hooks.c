@@ -133,8 +133,8 @@ static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
 }
 
 /*
- * Of a block that belongs in a shard, by a task, along a path or under a name
- * that this CPU does not remember. There are no shards in early boot.
+ * Tracks a block that belongs in a shard and comes along a path, or from a task
+ * with a name, that this CPU does not remember. There are no shards in early boot.
  */
 static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
 				 u32 stack, unsigned long fp,

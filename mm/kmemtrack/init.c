@@ -445,8 +445,9 @@ static void drop_section(const char *start, const char *end)
 }
 
 /*
- * Sections and blocks of memblock are kept while nothing is tracked: who frees
- * them, or gives them to a hypervisor, is not heard.
+ * Drops sections and blocks of memblock that went while nothing was tracked: their
+ * records are kept then, but hooks do not hear that they are freed, or given to a
+ * hypervisor.
  */
 static void drop_gone(void)
 {
@@ -565,7 +566,7 @@ void kmt_switch_off(void)
 	if (!kmt_tracking())
 		return;
 	WRITE_ONCE(kmt_core.shut, true);
-	/* Who hears of no free any more knows that it is shut. */
+	/* A hook that misses a free since its branch is off must see core->shut. */
 	smp_store_release(&kmt_mode, KMT_OFF);
 	static_branch_disable(&kmemtrack_key);
 	/*

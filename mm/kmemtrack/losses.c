@@ -11,7 +11,7 @@
 
 #include "glue.h"
 
-/* Of KMT_EV_LOST_NOMEM: blocks that could not wait, and those of early boot. */
+/* Parts of KMT_EV_LOST_NOMEM: allocations that cannot sleep, and early boot. */
 atomic_long_t kmt_lost_atomic;
 atomic_long_t kmt_lost_early;
 

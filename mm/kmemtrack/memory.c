@@ -68,7 +68,7 @@ void *kmt_own_alloc(gfp_t gfp, unsigned int order)
  * @mem: their address, or NULL
  * @order: how many
  *
- * They are wiped: who gets them next is not to seem to hold references.
+ * They are wiped, so that the next owner does not seem to hold references.
  */
 void kmt_own_free(void *mem, unsigned int order)
 {
@@ -536,7 +536,7 @@ const struct kmt_ops kmt_kernel_ops = {
 
 #define KMT_RECENT_ORDER	get_order(KMT_RECENT_CELLS * sizeof(struct kmt_object *))
 
-/* Chunks that leave the pool, and those who walk over it. */
+/* Read by walkers of the pool; written while records move or chunks leave it. */
 DECLARE_RWSEM(kmt_walk_sem);
 
 static DEFINE_PER_CPU(struct kmt_object **, unused_recent_cells);
@@ -745,8 +745,7 @@ static unsigned long shrink(unsigned long nr)
 }
 
 /*
- * Nothing is waited for: who is short of memory may hold locks, those of a scan,
- * too.
+ * Waits for no lock: a task in reclaim may hold any, also those of a scan.
  */
 static unsigned long scan(struct shrinker *shrinker, struct shrink_control *sc)
 {

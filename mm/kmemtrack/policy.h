@@ -77,8 +77,8 @@ static inline unsigned long kmt_stack_from(struct task_struct *task,
 
 /*
  * KTHREADD: its stack is no root, nor are its registers while it sleeps. They
- * have its last request, which was freed long ago. While a request lives, who
- * made it refers to it, too. Nor are the stacks of threads that help with a
+ * have its last request, which was freed long ago. While a request lives, the task
+ * that made it refers to it, too. Nor are the stacks of threads that help with a
  * mark, with or without this rule: they have what the mark read.
  */
 static inline bool kmt_stack_is_root(struct task_struct *task)

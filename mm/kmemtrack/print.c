@@ -138,7 +138,7 @@ static void print_last_scan(struct seq_file *seq,
  */
 void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 {
-	/* Not under the mutex: who reads a report is not to wait for a scan. */
+	/* Without kmt_scan_mutex: a reader of a report must not wait for a scan. */
 	const struct kmt_last_scan last = data_race(kmt_last_scan);
 
 	seq_printf(seq, "kmemtrack %d: ", KMT_FORMAT);
@@ -247,7 +247,7 @@ void kmt_log_name(struct kmt_log_name *name, unsigned long addr)
 		snprintf(name->text, sizeof(name->text), "0x%08lx", addr);
 }
 
-/* Of the backtrace: what programs use to tell leaks of one kind by. */
+/* A checksum of the backtrace, by which programs tell kinds of leaks apart. */
 static u32 trace_crc(u32 stack)
 {
 	unsigned long *entries;

@@ -6,8 +6,8 @@
  * (kmt_next_leak()), and never copied as a whole but by `off`. The grouped
  * report is counted at the end of each scan, and takes memory in proportion to
  * its records. Readers share it until the next scan: a leak can only go
- * meanwhile, which is seen when somebody opens the report, and then it is counted
- * anew. Whoever has it open goes on reading what it was.
+ * meanwhile, which is seen when a reader opens the report, and then it is counted
+ * anew. Readers that have it open go on with what it was.
  *
  * No memory is asked for so hard that others are killed for it.
  */
@@ -159,7 +159,7 @@ static int compare_cells(const void *key, const void *elt)
 	return a < b ? -1 : a > b;
 }
 
-/* Of the first cell of @chunk. Newer chunks are in front of older ones. */
+/* The position of the first cell of @chunk. Newer chunks come before older ones. */
 static loff_t first_pos(const struct kmt_chunk *chunk)
 {
 	return (loff_t)(U32_MAX - chunk->id) << KMT_POS_SHIFT;
@@ -263,8 +263,8 @@ static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
  * @wanted: as for kmt_next_leak()
  * @leak: filled in, but for its position
  *
- * Context: no lock of the core held. Who prints the copy holds kmt_reports_sem
- * for reading until that is done: it keeps the names of the backtrace.
+ * Context: no lock of the core held. A caller that prints the copy holds
+ * kmt_reports_sem for reading until then: it keeps the names of the backtrace.
  * Return: false if it is no leak any more.
  */
 bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak)

@@ -332,7 +332,7 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 			walk_slab(w, page);
 		return;
 	}
-	/* Of a compound page the others bear nothing but its head. */
+	/* Tail pages hold no pointer but compound_head: read the head alone. */
 	if (w->structs && page == head)
 		mark_struct(w->m, page);
 	if (kmt_stack_page(page) && !kmt_page_is_closed(page))
@@ -659,10 +659,10 @@ static void own_free_list(struct kmt_page_map *map, struct list_head *list,
 }
 
 /*
- * Free pages that a CPU keeps for itself bear no sign of it: they look like
- * the inner pages of an allocation of several pages. While nothing else runs
- * the lock is not taken: with PREEMPT_RT who holds it may have been stopped,
- * but the links from one page to the next are whole at any moment.
+ * Free pages in a CPU's lists look like the inner pages of an allocation of
+ * several pages: struct page does not tell. While nothing else runs the lock is
+ * not taken: with PREEMPT_RT its holder may have been stopped, but the links from
+ * one page to the next are whole at any moment.
  */
 static void exclude_pcp_pages(struct kmt_marker *m, struct kmt_page_map *map,
 			      struct per_cpu_pages *pcp)
@@ -908,7 +908,8 @@ static void mark_kfence_page(struct kmt_marker *m, unsigned long addr)
 /**
  * kmt_lock_slots - let caches neither come nor go
  *
- * To be held while nothing else runs: who did not get it may be in its midst.
+ * Held while all CPUs are stopped: otherwise a task could have been stopped while
+ * it changed the list of caches.
  *
  * Context: may sleep.
  */

@@ -409,7 +409,7 @@ static void read_roots(struct kmt_scan *scan)
 	put_online_mems();
 }
 
-/* Who has no reference in what was not searched at every address yet? */
+/* Searches at every address what was not searched so yet, then judges. */
 static void judge(struct kmt_scan *scan)
 {
 	unsigned long before = scan->verdict.suspects;

@@ -12,9 +12,8 @@
  * there within a part of max_pause they go on, and the scan tries again later.
  * That is why it is not stop_machine() that stops them, which waits for ever.
  *
- * Nothing in here sleeps, allocates, prints, or waits for a lock that somebody
- * who was stopped may hold. It comes to an end in time, with a result or
- * without.
+ * Nothing in here sleeps, allocates, prints, or waits for a lock that a stopped
+ * task may hold. It ends in time, with a result or without.
  */
 #include <linux/completion.h>
 #include <linux/cpu.h>

@@ -483,7 +483,10 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 	bool done;
 
 	do {
-		/* Of what was freed since, not all was told: it lives no more. */
+		/*
+		 * Frees are not reported once tracking is off: the block may be
+		 * gone already and must not be inserted.
+		 */
 		if (READ_ONCE(core->shut))
 			return 0;
 		/* Even where there is no cell: the block is no less new. */

@@ -216,8 +216,8 @@ static inline bool kmt_in(const struct kmt_range *r, unsigned long addr)
 
 /*
  * Makes @r a hull of what it was, nothing if it was all zero, and of @size bytes
- * at @addr. Who reads it meanwhile, unlocked, sees too much rather than too
- * little.
+ * at @addr. A reader without the lock may see the new start with the old end, or
+ * the reverse: each covers at least the old hull.
  */
 static inline void kmt_widen(struct kmt_range *r, unsigned long addr,
 			     unsigned long size)

@@ -95,7 +95,7 @@ static __always_inline void kmt_cell_publish(struct kmt_object *o, u16 flags,
 {
 	WRITE_ONCE(o->flags, flags);
 	WRITE_ONCE(o->addr, addr);
-	/* Pairs with reap_cell(): who sees the size sees what came before. */
+	/* Pairs with reap_cell(): a reader of the size also sees flags and address. */
 	smp_store_release(&o->size, size);
 }
 
@@ -163,10 +163,10 @@ static __always_inline struct kmt_tree *kmt_shard_of(struct kmt_core *core,
 	return &core->shards[kmt_shard_nr(addr, core->last_shard, core->fold)];
 }
 
-/* A hint, without the lock: nothing is in @shard, not even a vacant record. */
+/* Whether @shard has no record, not even a vacant one, by a look without its lock. */
 static __always_inline bool kmt_is_empty_hint(const struct kmt_tree *shard)
 {
-	/* What is just coming is no concern of who looks. */
+	/* A record that is just being linked is no concern of the callers. */
 	return !data_race(shard->root.rb_node);
 }
 
@@ -365,7 +365,7 @@ kmt_tree_place(struct kmt_tree *tree, unsigned long addr, unsigned long size,
 		*parent = after;
 		return NULL;
 	}
-	/* Of two that are side by side one has no child between them. */
+	/* Of two neighbours in the order one has no child on the other's side. */
 	if (before && !before->rb_right)
 		return &before->rb_right;
 	*parent = after;
@@ -439,8 +439,8 @@ static __always_inline void kmt_tree_set_vacant(struct kmt_tree *tree,
  */
 
 /*
- * Of a live object: where it is, and whether something hangs on it. All in a
- * row: so they are a constant of an instruction.
+ * Flags that are compared to find a live object of KMT_VIRT without auxiliary
+ * cells. These bits are adjacent, so that the mask fits in an instruction.
  */
 #define KMT_PLAIN_MASK	(KMT_LIVE | KMT_SPACE_MASK | KMT_AREAS | KMT_ALIAS)
 #define KMT_PLAIN	(KMT_LIVE | KMT_VIRT)

@@ -772,9 +772,9 @@ bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
  * @nr: 0 for the first range; moved on to the next one
  * @range: set to addresses that can hold references
  *
- * A per-CPU block has a range for each CPU, one with scan areas one for each.
- * Of a stack it is the first word: where a task had a guard against overflow
- * RCU's list of callbacks goes on when the task is gone.
+ * A per-CPU block has a range for each CPU; a block with scan areas has one for
+ * each of them. Of a stack only the first word is a range: when the task is gone,
+ * RCU's list of callbacks goes through it.
  *
  * Context: any but NMI; a tree lock may be held.
  * Return: false when there are no more.

@@ -360,7 +360,7 @@ static __always_inline bool kmt_in_seen_cache(struct kmt_marker *m,
 /* mark.c */
 void kmt_mark_compact_stack(struct kmt_marker *m);
 
-/* Of blocks to be read: the other half of the mark stack, if it is odd more. */
+/* How many more blocks to be read fit in their half of the mark stack. */
 static inline u32 kmt_room_for_blocks(const struct kmt_marker *m)
 {
 	return min(m->max - m->max / 2, m->max - m->depth) - m->blocks;

@@ -65,7 +65,7 @@ static __always_inline bool kmt_has_blocks(const struct kmt_notes *n,
 	       (n->apart && kmt_in_pair(&n->m->percpu, word));
 }
 
-/* Of @word, or of each of those that it is all bits of: it is no reference. */
+/* Whether @word is too small for a reference, as are all words ORed into it. */
 static __always_inline bool kmt_is_small(const struct kmt_notes *n,
 					 unsigned long word)
 {
@@ -240,7 +240,7 @@ static __always_inline bool read_at_once(struct kmt_marker *m,
 	unsigned long pos = ALIGN(self.lo, sizeof(long));
 	unsigned long end = ALIGN_DOWN(self.hi, sizeof(long));
 
-	/* Of a holder its own references count, too. */
+	/* In a holder, references to itself count, too. */
 	if ((o->flags & KMT_ALIAS) || !kmt_is_plainly_read(o) ||
 	    kmt_is_cleared(o))
 		return false;

@@ -96,9 +96,9 @@ void kmt_team_put(struct kmt_marker *m)
  * @m: marker with a team
  * @lock: lock that is held
  *
- * A marker holds a lock for microseconds. But if its CPU is one of a guest that
- * has to wait for its turn itself, the lock is not free before that; who spins
- * meanwhile takes from its time.
+ * A marker holds a lock for microseconds. But its CPU may be one of a guest, and
+ * preempted by the host: spinning would then take time from the very CPU that is
+ * to release the lock.
  *
  * Context: no lock held, may sleep.
  */

@@ -23,14 +23,14 @@
 #define KMT_BOX		256
 #define KMT_BOX_MOVE	64
 
-/* Of a large block, what is read at once: a power of two, a page at least. */
+/* Bytes of a large block that one marker reads: a power of two, at least a page. */
 #define KMT_TEAM_PART	65536UL
 
 /* How often to look whether a lock is free, and how often to sleep then. */
 #define KMT_LOCK_LOOKS	4000
 #define KMT_LOCK_NAPS	8
 
-/* Who has so many entries on its mark stack can spare some for the box. */
+/* A marker with so many entries on its mark stack puts some into the box. */
 #define KMT_BOX_SPARE	128
 
 /**
@@ -78,9 +78,9 @@ static __always_inline void kmt_wait_contended(struct kmt_marker *m,
 }
 
 /*
- * How many entries there should be in the box, to be taken by others. Who has
- * little gives only what somebody waits for, and nothing that leads to where it
- * will be itself: two that go on from the same place are in each other's way.
+ * How many entries there should be in the box, to be taken by others. A marker
+ * with few entries gives only as many as others wait for, and none that leads to
+ * where it goes on itself: two markers in one shard contend for its lock.
  */
 static inline u32 kmt_team_wants(const struct kmt_marker *m)
 {

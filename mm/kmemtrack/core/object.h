@@ -4,9 +4,9 @@
  *
  * An object lives in a 64-byte cell of the pool (pool.c). Cells are
  * type-stable: a cell never becomes anything but a cell while somebody walks
- * over the pool, or has interrupts off (pool.c). So who does may read any cell
- * at any time; what it reads means something only under the lock of the tree
- * the object is in.
+ * over the pool, or has interrupts off (pool.c). A pool walker, and code that
+ * runs with interrupts off, may therefore read any cell without a lock. What it
+ * reads is only valid under the lock of the tree the object is in.
  *
  * Invariants
  *
@@ -18,8 +18,9 @@
  *  - Objects of one tree never overlap, live or vacant; live objects of one
  *    space never do.
  *  - A free cell has neither flag nor size; node.rb_left links it in a free
- *    list. Who makes something else of it sets the flags before the size, if
- *    there are any, and the size last; a size goes before the flags do.
+ *    list. Publishing a cell stores the flags, if any, and the address, then the
+ *    size with release semantics. Clearing a cell stores the size first, then
+ *    the flags.
  */
 #ifndef _KMT_OBJECT_H
 #define _KMT_OBJECT_H
@@ -142,7 +143,10 @@ static __always_inline u64 kmt_pack_state(u16 comm, u16 flags, u16 epoch,
 	return state.all;
 }
 
-/* Under the lock; who looks without it sees all of it on 64 bit, else halves. */
+/*
+ * Changes the state of an object under its tree's lock. A reader without the lock
+ * sees all of it at once on 64-bit machines, and each half at once on others.
+ */
 static __always_inline void kmt_set_state(struct kmt_object *o, u64 state)
 {
 	const struct kmt_object from = { .state = state };

@@ -8,9 +8,10 @@
  * batches. What is taken comes from the chunks with the fewest free cells, so that
  * after a peak others become empty, and can be given back.
  *
- * What looks at cells without a lock: a walk over the pool, which who trims it
- * keeps away; and, with interrupts off, what CPUs remember (fastpath.h) and kmt_reap(),
- * which is why the owner waits before it frees a chunk.
+ * Cells are read without a lock by walks over the pool, which the owner keeps away
+ * while it trims the pool; and, with interrupts off, by the fast path (fastpath.h)
+ * and kmt_reap(), so that the owner waits for an RCU grace period before it frees
+ * a chunk.
  */
 #include "fastpath.h"
 
@@ -28,7 +29,7 @@ static void list_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 	hlist_add_head(&chunk->peers, &pool->by_free[fill_of(chunk)]);
 }
 
-/* The first @nr of a list that has as many, 1 at least, go before those of @to. */
+/* Moves the first @nr entries of @from, which has as many, to the head of @to. */
 static void move_cells(struct kmt_object **from, struct kmt_object **to,
 		       unsigned int nr)
 {

@@ -7,8 +7,8 @@
 #define KMT_STEP_BITS	13
 
 /*
- * Steps that were looked up, of all CPUs. Each is one word: whoever reads it
- * without a lock has all of it or another one.
+ * Steps that were looked up, for all CPUs. Each is one word: a reader without a
+ * lock sees one whole step.
  */
 static struct kmt_step steps[1 << KMT_STEP_BITS];
 

@@ -529,12 +529,10 @@ static void keep_holder(struct kmt_core *core, struct kmt_object *o,
 }
 
 /**
- * kmt_sort_out - who is still a suspect?
+ * kmt_sort_out - acquit suspects that were referenced, and count the others
  * @m: marker
  * @f: set to what lets references to suspects pass that are not reported yet
  * @v: set to their number
- *
- * Who was referenced is acquitted.
  *
  * Context: no lock held.
  */
