@@ -194,7 +194,7 @@ void kmt_comm_init(void)
 	smp_store_release(&sets, new);
 }
 
-/* Where the name with this handle is; NULL if it is none of the table's. */
+/* Returns the name with this handle; NULL if the table has none. */
 static struct kmt_name_set *set_of(u16 handle, unsigned int *way)
 {
 	unsigned int i = handle - KMT_COMM_FIRST;

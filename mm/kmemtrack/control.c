@@ -88,7 +88,7 @@ static int switch_to(bool on)
 	return 0;
 }
 
-/* What makes sense only while blocks are tracked. */
+/* Whether a command makes sense only while blocks are tracked. */
 static bool needs_tracking(enum kmt_verb verb)
 {
 	switch (verb) {
@@ -210,7 +210,7 @@ struct kmt_param {
 	const char *no;
 };
 
-/* All that may stand behind a key, in @text. */
+/* Writes all values that may follow a key to @text. */
 static void list_values(const char *key, char *text, size_t size)
 {
 	const struct kmt_command_number *number;

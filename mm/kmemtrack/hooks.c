@@ -87,7 +87,7 @@ static void note_untracked(int err, gfp_t gfp)
 		kmt_note_lost(gfp);
 }
 
-/* In any context, at any time. */
+/* Context: any, at any time. */
 static noinline void track(enum kmt_space space, unsigned long addr,
 			   size_t size, u8 min, gfp_t gfp, unsigned long fp,
 			   unsigned long caller)
@@ -203,7 +203,7 @@ EXPORT_SYMBOL_GPL(__kmemtrack_alloc_percpu);
 
 void __kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
 {
-	/* What does not fit in a word is high memory: never scanned. */
+	/* A physical address that does not fit in a word is high memory: never scanned. */
 	if (phys <= ULONG_MAX - size)
 		track(KMT_PHYS, phys, size, KMT_MIN_GREY, gfp, frame_record(),
 		      _RET_IP_);
@@ -276,7 +276,7 @@ void __kmemtrack_free_part(const void *ptr, size_t size)
 
 	if (!is_block(ptr))
 		return;
-	/* What is left of a block is not to outlive the end of tracking. */
+	/* The rest of a block must not be inserted after the end of tracking. */
 	rcu_read_lock();
 	if (admitted()) {
 		kmt_note_move();

@@ -51,7 +51,7 @@ static bool want_on __initdata =
 struct kmt_core kmt_core;
 enum kmt_mode kmt_mode;
 
-/* In two parts at the most: what is there at once, and what is then asked for. */
+/* The early pool comes in two parts at most: the array, and what early_pool= asks for. */
 #define KMT_EARLY_PAGES							\
 	(DIV_ROUND_UP(KMT_EARLY_MIN, KMT_PAGE_CELLS) +			\
 	 DIV_ROUND_UP(CONFIG_KMEMTRACK_EARLY_POOL_SIZE > KMT_EARLY_MIN ? \
@@ -134,7 +134,7 @@ static unsigned int __init early_room(void)
 	return (sizeof(early_cells) - early_taken) / PAGE_SIZE * KMT_PAGE_CELLS;
 }
 
-/* What early_pool= asks for beyond what is there at once. */
+/* The part of early_pool= beyond the array. */
 static unsigned int __init early_wanted(void)
 {
 	if (early_extended || early_pool <= KMT_EARLY_MIN)
@@ -344,7 +344,7 @@ static int __init set_up(void)
 	return 0;
 }
 
-/* What is only needed to track. Nobody does that yet, or only early boot. */
+/* Allocates the tables that tracking needs, while off or in early boot. */
 static int alloc_tables(struct kmt_tree *shards)
 {
 	struct kmt_range linear;
@@ -547,7 +547,7 @@ int kmt_switch_on(void)
 	static_branch_enable(&kmemtrack_key);
 	synchronize_rcu();
 	WRITE_ONCE(kmt_mode, KMT_ON);
-	/* What is tracked from here on is heard of when it is freed. */
+	/* From here on hooks hear of each free. */
 	smp_store_release(&kmt_core.shut, false);
 	kmt_traces_on();
 	add_roots();

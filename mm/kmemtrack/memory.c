@@ -499,7 +499,7 @@ static bool relax(struct kmt_marker *m)
 	return !kmt_tracking() || kmt_scan_cancelled();
 }
 
-/* Not for long at first: what there will be to do may be little. */
+/* Sleeps longer each time: at first there may soon be something to do. */
 static void wait(struct kmt_marker *m, unsigned int before)
 {
 	unsigned long us = 20UL << min(before, 6U);
@@ -581,7 +581,7 @@ void kmt_forget_cells(void)
 		per_cpu(unused_recent_cells, cpu) = cache->recent_cells;
 		WRITE_ONCE(cache->recent_cells, NULL);
 	}
-	/* They are used with interrupts off. */
+	/* Hooks use them with interrupts off. */
 	synchronize_rcu();
 	for_each_possible_cpu(cpu)
 		kmt_own_free(per_cpu(unused_recent_cells, cpu), KMT_RECENT_ORDER);
@@ -593,7 +593,7 @@ static void flush_here(void *unused)
 		       &kmt_core.pool.caches[smp_processor_id()]);
 }
 
-/* With cpus_read_lock(). */
+/* Context: cpus_read_lock() held. */
 static void flush_caches(void)
 {
 	unsigned long flags;
@@ -698,7 +698,7 @@ static unsigned long idle_cells(void)
 	return kmt_pool_free_cells(&kmt_core) + kmt_vacant(&kmt_core);
 }
 
-/* As many as the blocks there are may soon ask for, and the reserve, stay. */
+/* Free cells that the shrinker leaves: an eighth of those in use, and the reserve. */
 static unsigned long worth_keeping(void)
 {
 	return kmt_used_cells() / 8 + 4 * READ_ONCE(kmt_core.pool.low);
@@ -732,7 +732,7 @@ static unsigned long shrink(unsigned long nr)
 	if (!left_in_pass) {
 		WRITE_ONCE(kmt_passes, kmt_passes + 1);
 		WRITE_ONCE(left_in_pass, READ_ONCE(kmt_core.pool.nr_chunks));
-		/* Else what is in them keeps chunks from being freed. */
+		/* Cells in the CPUs' caches keep their chunks from being freed. */
 		if (cpus_read_trylock()) {
 			flush_caches();
 			cpus_read_unlock();

@@ -281,7 +281,7 @@ static struct kmt_site site_of(u32 stack, enum kmt_space space,
 	};
 }
 
-/* What the leak in cell @o hangs on; most are behind @hint, the one before. */
+/* Finds what the leak in cell @o hangs on; mostly the entry behind @hint. */
 static const struct kmt_rank *find_rank(const struct kmt_object *o,
 					const struct kmt_rank *hint)
 {
@@ -616,7 +616,7 @@ static int compare_groups(const void *a, const void *b)
 	return memcmp(&ga->key, &gb->key, sizeof(ga->key));
 }
 
-/* What is in the oldest leak of each record, and where, unless it is gone. */
+/* Copies the contents of the oldest leak of each record, unless it is gone. */
 static void copy_oldest(struct counting *c, u16 wanted)
 {
 	struct kmt_leak leak = {};

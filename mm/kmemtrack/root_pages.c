@@ -707,7 +707,7 @@ static void clear_map(struct kmt_marker *m, void *bits, size_t bytes)
 {
 	size_t at;
 
-	/* All of it, even if the mark is given up. */
+	/* Clears the whole map, even if the mark is given up. */
 	for (at = 0; at < bytes; at += KMT_CLEAR_BYTES) {
 		memset(bits + at, 0, min_t(size_t, bytes - at, KMT_CLEAR_BYTES));
 		m->budget -= KMT_CLEAR_WORDS;
@@ -785,7 +785,7 @@ unsigned long kmt_pages_of_cpus(void)
 	return nr;
 }
 
-/* From now on, or no longer, blocks that are freed are taken out of @map. */
+/* Begins, or ends, to take blocks that are freed out of @map. */
 static void publish(struct kmt_page_map *map)
 {
 	raw_spinlock_t *lock = &kmt_core.wide[KMT_VIRT].lock;

@@ -84,7 +84,7 @@ static bool copy_chunks(struct kmt_percpu_map *p)
 	if (!p->chunks)
 		return false;
 	list_chunks(p);
-	/* Those that are too many were allocated just now. */
+	/* Chunks beyond those counted were allocated just now. */
 	p->nr_chunks = min(p->nr_chunks, p->max_chunks);
 	return true;
 }

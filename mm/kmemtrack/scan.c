@@ -223,7 +223,7 @@ noinline int kmt_scan(void)
 
 static struct task_struct *scan_thread;
 
-/* What "scan=on" goes back to: the last period that was not 0. */
+/* The last period that was not 0: "scan=on" goes back to it. */
 static unsigned int usual_period = CONFIG_KMEMTRACK_SCAN_PERIOD;
 
 /* The period was set: it begins anew. */
@@ -354,10 +354,10 @@ late_initcall(start_scanning);
 /* Searches, at most, as long as they acquit suspects. */
 #define KMT_SEARCHES		6
 
-/* Where no snapshot follows: searches that acquit none before it is believed. */
+/* Without a snapshot: as many searches that acquit nobody end the searching. */
 #define KMT_FRUITLESS		2
 
-/* Between two marks, at least: time for a reference on the move to arrive. */
+/* Least time between two marks, in which a reference on the move arrives. */
 #define KMT_SETTLE_MS	20
 
 /* Before all CPUs are asked to stop again, after one of them did not. */
@@ -474,10 +474,10 @@ static int search(struct kmt_scan *scan, int more)
 				break;
 			since = ktime_get_ns();
 			ret = nap(KMT_SETTLE_MS);
-			/* Not a time of work. */
+			/* The sleep is not counted as work. */
 			scan->busy -= ktime_get_ns() - since;
 		}
-		/* They are counted anew: none is to count twice. */
+		/* References are counted anew, so that none counts twice. */
 		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
 	}
 	scan->searched += first - min(first, scan->verdict.suspects);

@@ -216,7 +216,7 @@ static bool gather(struct kmt_stop *stop)
 	return false;
 }
 
-/* In the stopper of each CPU, preemption off. */
+/* Runs in the stopper thread of each CPU, preemption off. */
 static int stop_cpu(void *arg)
 {
 	struct kmt_stop *stop = arg;
@@ -246,7 +246,7 @@ static void begin_stop(struct kmt_stop *stop)
 {
 	int cpu;
 
-	/* Not to be stopped itself before all others are told to. */
+	/* Preemption off: this CPU must not stop before all others are told to. */
 	preempt_disable();
 	for_each_online_cpu(cpu)
 		stop_one_cpu_nowait(cpu, stop_cpu, stop,
@@ -354,7 +354,7 @@ static struct kmt_marker **alloc_helpers(struct kmt_scan *scan)
 	return helpers;
 }
 
-/* What the stop may rely on, and is not to wait for. */
+/* Takes the locks that nobody may hold while all CPUs are stopped. */
 static void prepare(struct kmt_scan *scan, bool slots)
 {
 	get_online_mems();

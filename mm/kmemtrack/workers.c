@@ -19,7 +19,7 @@
 /* More would wait for each other, mostly. */
 #define KMT_HELPERS		7
 
-/* A marker, its table of seen_cache words, and its mark stack. */
+/* A marker, its table of words that need no further look, and its mark stack. */
 #define KMT_HELPER_ORDER	get_order(SZ_64K)
 
 #define KMT_HELP_ORDER		get_order(sizeof(struct kmt_help))

@@ -46,7 +46,7 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 	if (!o)
 		return false;
 	o->min = min;
-	/* What was reached may not be now: what was read counts as reached. */
+	/* It needs more references now, and KMT_SCANNED would make it count as reached. */
 	if (kmt_judged(o)) {
 		kmt_change_flags(o, 0, KMT_SCANNED);
 		WRITE_ONCE(core->maybe_white, true);
@@ -153,7 +153,7 @@ static struct kmt_object *next_aux(struct kmt_object *aux)
 	return to_aux(node);
 }
 
-/* What add_aux() is to hang on the block at or around an address. */
+/* An auxiliary cell that add_aux() adds to the block at or around an address. */
 struct aux_request {
 	unsigned long at;	/* an address in the block */
 	unsigned long start;

@@ -60,7 +60,7 @@ static void fill(struct kmt_core *core, struct kmt_object *o, u8 min,
 	o->min = min;
 }
 
-/* What is in no shard, or has something in its way, or no cell at hand. */
+/* Tracks a block outside of shards, over another record, or without a cell at hand. */
 static int insert_anywhere(struct kmt_core *core, enum kmt_space space,
 			   unsigned long addr, unsigned long size, u8 min,
 			   const struct kmt_origin *origin, gfp_t gfp)
@@ -75,7 +75,7 @@ static int insert_anywhere(struct kmt_core *core, enum kmt_space space,
 	return kmt_insert_over(core, &new, gfp);
 }
 
-/* What belongs in @shard; false if that is not so easy. */
+/* Tracks a block in @shard; false if something is in the way or no cell is at hand. */
 static bool insert_in(struct kmt_core *core, struct kmt_tree *shard,
 		      unsigned long addr, unsigned long size, u8 min,
 		      const struct kmt_origin *origin)

@@ -18,7 +18,7 @@ static __always_inline struct kmt_cell_cache *kmt_cache_of(struct kmt_core *core
 	return &core->pool.caches[smp_processor_id()];
 }
 
-/* Others may look at the number, but nobody else changes it. */
+/* Only its own CPU changes the number; others may read it. */
 static __always_inline void kmt_count_vacant(struct kmt_cell_cache *cache,
 					     int delta)
 {
@@ -99,7 +99,7 @@ static __always_inline void kmt_cell_publish(struct kmt_object *o, u16 flags,
 	smp_store_release(&o->size, size);
 }
 
-/* What a record has beside its place, size and flags. */
+/* Copies all of a record but its place, size and flags. */
 static inline void kmt_copy_rest(struct kmt_object *o,
 				 const struct kmt_object *from)
 {

@@ -54,7 +54,7 @@ void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
  * @of: marker of the mark, which has begun
  * @stack: room for its own mark stack
  * @max: entries in @stack, at least 1
- * @seen_cache: room for its table of seen_cache words, cleared; or NULL
+ * @seen_cache: room for its table of words already seen, cleared; or NULL
  *
  * For kmt_team_join(), beside everything else.
  */

@@ -36,7 +36,7 @@
  */
 #define KMT_NOTE_WORDS	256
 
-/* What a reference that is not aligned itself is a multiple of. */
+/* A word at an odd address is a reference only if it is a multiple of this. */
 #define KMT_ODD_ALIGN	4
 
 /*
@@ -76,7 +76,7 @@ struct kmt_mark_entry {
 	unsigned long addr;
 };
 
-/* In the address of a cell, which is a multiple of its size. */
+/* A bit in the address of a cell, which is a multiple of the size of a cell. */
 #define KMT_ENTRY_PART	1UL
 
 /* Bytes of a filter for pages; a constant, for the sake of speed. */
@@ -338,13 +338,13 @@ static inline bool kmt_go_on_in(struct kmt_marker *m,
 	     (chunk) && kmt_go_on_in(m, chunk); (chunk) = (chunk)->next) \
 		kmt_for_each_in(chunk, o)
 
-/* Whether all references count, and there is a table of seen_cache ones. */
+/* Whether all references count, and there is a table of those already seen. */
 static __always_inline bool kmt_is_plain(const struct kmt_marker *m)
 {
 	return !m->filter && m->seen_cache;
 }
 
-/* Where in the table @word is kept once it is seen_cache. */
+/* Where in the table @word is kept once it needs no further look. */
 static __always_inline unsigned long kmt_seen_slot(unsigned long word)
 {
 	return ((word ^ word >> KMT_SEEN_SHIFT) >> 3) %
@@ -378,7 +378,7 @@ void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 /* mark_drain.c */
 void kmt_mark_drain_fast(struct kmt_marker *m);
 
-/* What is known of @o in this mark, nothing at first; its tree is locked. */
+/* Makes the count and KMT_SCANNED of @o valid in this mark; its tree is locked. */
 static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)
 {
 	if (o->epoch == epoch)

@@ -35,7 +35,7 @@ struct kmt_notes {
 	struct kmt_mark_entry *top;
 };
 
-/* What kmt_notes_begin() is to be told. */
+/* The argument @apart of kmt_notes_begin(). */
 static __always_inline bool kmt_notes_apart(const struct kmt_marker *m)
 {
 	return m->percpu_outside || (long)m->virt.lo >= 0;
@@ -576,7 +576,7 @@ static __always_inline bool lock_shard(struct kmt_drain *c, struct kmt_tree *sha
 
 /*
  * rb_next() and rb_prev() of a node in a tree, inlined: where nothing is called
- * all that a drain needs stays in registers.
+ * all that the loop needs stays in registers.
  */
 static __always_inline struct rb_node *after(struct rb_node *node)
 {
@@ -709,7 +709,7 @@ static __always_inline bool rest(struct kmt_drain *c)
 	return !kmt_mark_relax(c->n.m);
 }
 
-/* Made for each case, so that what is not wanted costs nothing. */
+/* Inlined for each case, so that the checks for the other cases cost nothing. */
 static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
 {
 	const struct kmt_mark_entry *bottom = m->stack;

@@ -258,7 +258,7 @@ static __always_inline struct kmt_state_match kmt_match_scanned(u16 epoch, u16 f
 		.is = kmt_pack_state(0, KMT_LIVE | KMT_SCANNED, epoch, 0, 0),
 	};
 
-	/* Not to be put together anew for each object. */
+	/* Keep the compiler from building the constants anew for each object. */
 	OPTIMIZER_HIDE_VAR(look.mask);
 	OPTIMIZER_HIDE_VAR(look.is);
 	return look;
@@ -273,7 +273,7 @@ static __always_inline bool kmt_state_matches(const struct kmt_object *o,
 
 #define KMT_ACCUSED	(KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW)
 
-/* What most blocks are when a mark is through; see kmt_hint_not_suspect(). */
+/* The state of most blocks after a mark; see kmt_hint_not_suspect(). */
 static __always_inline struct kmt_state_match kmt_match_not_suspect(u16 epoch)
 {
 	return kmt_match_scanned(epoch, KMT_ACCUSED);
@@ -283,7 +283,7 @@ static __always_inline bool kmt_hint_not_suspect(const struct kmt_object *o,
 						 u16 epoch,
 						 const struct kmt_state_match *look)
 {
-	/* What was read was reached, so mostly one look is enough. */
+	/* A block that was read was reached: mostly one comparison is enough. */
 	if (likely(kmt_state_matches(o, look)))
 		return true;
 	/* To be looked at again with the lock. */

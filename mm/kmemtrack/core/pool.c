@@ -706,7 +706,7 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
 		struct kmt_object *o;
 		u32 i, nr;
 
-		/* Else the chunk could be given back meanwhile. */
+		/* With interrupts on, the chunk could be given back meanwhile. */
 		local_irq_save(flags);
 		o = next_cells(&core->pool, &nr);
 		for (i = 0; i < nr; i++)
@@ -735,7 +735,7 @@ void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
 		local_irq_save(flags);
 		for (got = 0; i < end; i++)
 			got += reap_cell(core, &cells[i]);
-		/* They are to be where they belong, and not in a cache. */
+		/* The cells must go to their chunk, not stay in this CPU's cache. */
 		if (got)
 			kmt_cell_flush(core, kmt_cache_of(core));
 		local_irq_restore(flags);

@@ -221,7 +221,7 @@ static __always_inline unsigned long same_bytes(unsigned long word,
 	return (word - KMT_BYTES(0x01)) & ~word & KMT_BYTES(0x80);
 }
 
-/* What all addresses in @hull have in their byte @nr, repeated; 0 if nothing. */
+/* Byte @nr, repeated, if it is the same in all addresses of @hull; else 0. */
 static unsigned long byte_of_all(const struct kmt_range *hull, unsigned int nr)
 {
 	if ((hull->lo ^ (hull->hi - 1)) >> nr * 8)
@@ -713,7 +713,7 @@ static bool is_unchanged(struct kmt_marker *m, struct kmt_object *o)
 	return kmt_sum_end(m->sum) == o->crc;
 }
 
-/* They change all the time, and have few packed structures. */
+/* Sections change all the time, and have few packed structures. */
 static bool is_section(const struct kmt_object *o)
 {
 	/* Locked it is only to be read. */

@@ -374,7 +374,7 @@ static int compare(unsigned long first, unsigned long most)
 			bad++;
 		}
 	}
-	printf("  %-23s index %lu KiB, recent_cells of CPUs %lu KiB\n", "beside",
+	printf("  %-23s index %lu KiB, recent cells of CPUs %lu KiB\n", "beside",
 	       b.shards * sizeof(struct kmt_tree) >> 10,
 	       b.cpus * KMT_RECENT_CELLS * sizeof(void *) >> 10);
 	fflush(stdout);

@@ -381,7 +381,7 @@ static void test_large_in_list(void **state)
 	assert_in_range(locks[1], 1, locks[0] + LIST / 4);
 }
 
-/* Without a table of seen_cache words all is as with it. */
+/* Without a table of words already seen all is as with it. */
 static void test_no_table(void **state)
 {
 	struct sim *s = *state;
