@@ -8,10 +8,6 @@
 
 #include <linux/kmemleak.h>
 
-#ifndef kmemleak_transient_leak
-#define kmemleak_transient_leak	kmemtrack_transient_leak
-#endif
-
 #ifndef KUNIT_CASE_SLOW
 #define KUNIT_CASE_SLOW(test)	KUNIT_CASE(test)
 #endif

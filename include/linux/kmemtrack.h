@@ -2,9 +2,11 @@
 /*
  * kmemtrack: leak detector for kernel memory.
  *
- * The allocators and everybody who annotates memory call the functions of
- * <linux/kmemleak.h>, which are names for the gates here: one branch that is
- * patched out while nothing is tracked.
+ * The allocators, and code that annotates its memory, include
+ * <linux/kmemleak.h>. With CONFIG_KMEMTRACK that header takes the functions
+ * kmemleak_*() from here. Each is a static branch, which is patched out while
+ * nothing is tracked, and a call behind it. The functions kmemtrack_*() are what
+ * kmemleak has not.
  */
 #ifndef _LINUX_KMEMTRACK_H
 #define _LINUX_KMEMTRACK_H
@@ -13,6 +15,7 @@
 #include <linux/init.h>
 #include <linux/jump_label.h>
 #include <linux/kconfig.h>
+#include <linux/slab.h>
 #include <linux/types.h>
 
 struct page;
@@ -20,7 +23,7 @@ struct vm_struct;
 
 #ifdef CONFIG_KMEMTRACK
 
-/* True until kmemtrack_init() knows better: memblock tells but once. */
+/* True from the start, since memblock reports each block only once. */
 DECLARE_STATIC_KEY_TRUE(kmemtrack_key);
 
 /* The hooks stay out of line of the allocators even when the key is true. */
@@ -30,7 +33,7 @@ DECLARE_STATIC_KEY_TRUE(kmemtrack_key);
 #define KMEMTRACK_APART SLAB_NO_MERGE
 
 void __init kmemtrack_alloc_early(void);
-void __init kmemtrack_init(void);
+void __init kmemleak_init(void);
 void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp);
 void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp);
 void __kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp);
@@ -49,7 +52,7 @@ void __kmemtrack_scan_area(const void *ptr, size_t size, gfp_t gfp);
 void __kmemtrack_no_scan(const void *ptr);
 
 /**
- * kmemtrack_alloc - a block was allocated
+ * kmemleak_alloc - a block was allocated
  * @ptr: the block; NULL and error pointers are ignored
  * @size: its bytes
  * @min_count: references below which it is a leak: 1 for most; 0: it is never
@@ -58,7 +61,7 @@ void __kmemtrack_no_scan(const void *ptr);
  *
  * Context: any in which @gfp allows to allocate; refused in NMI.
  */
-static __always_inline void kmemtrack_alloc(const void *ptr, size_t size,
+static __always_inline void kmemleak_alloc(const void *ptr, size_t size,
 					    int min_count, gfp_t gfp)
 {
 	if (kmemtrack_tracking())
@@ -66,20 +69,39 @@ static __always_inline void kmemtrack_alloc(const void *ptr, size_t size,
 }
 
 /**
- * kmemtrack_alloc_percpu - a per-CPU block was allocated
+ * kmemleak_alloc_recursive - kmemleak_alloc() for objects of a cache
+ * @ptr: the object
+ * @size: its bytes
+ * @min_count: as for kmemleak_alloc()
+ * @flags: flags of the cache; with SLAB_NOLEAKTRACE its objects are not tracked
+ * @gfp: flags of the allocation
+ *
+ * The static branch is tested first, so that nothing else is done while it is
+ * patched out.
+ */
+static __always_inline void
+kmemleak_alloc_recursive(const void *ptr, size_t size, int min_count,
+			 slab_flags_t flags, gfp_t gfp)
+{
+	if (kmemtrack_tracking() && !(flags & SLAB_NOLEAKTRACE))
+		__kmemtrack_alloc(ptr, size, min_count, gfp);
+}
+
+/**
+ * kmemleak_alloc_percpu - a per-CPU block was allocated
  * @ptr: as alloc_percpu() returns it
  * @size: bytes for one CPU
  * @gfp: flags of the allocation
  */
 static __always_inline void
-kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
+kmemleak_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_alloc_percpu(ptr, size, gfp);
 }
 
 /**
- * kmemtrack_alloc_phys - a block of physical memory was allocated
+ * kmemleak_alloc_phys - a block of physical memory was allocated
  * @phys: its address
  * @size: its bytes
  * @gfp: flags of the allocation
@@ -87,157 +109,178 @@ kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
  * It is never a leak, and what it refers to is none.
  */
 static __always_inline void
-kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
+kmemleak_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_alloc_phys(phys, size, gfp);
 }
 
 /**
- * kmemtrack_vmalloc - a vmalloc block was allocated
+ * kmemleak_vmalloc - a vmalloc block was allocated
  * @area: its area; whoever keeps a reference to it keeps the block
  * @size: bytes of the block
  * @gfp: flags of the allocation
  */
 static __always_inline void
-kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp)
+kmemleak_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_vmalloc(area, size, gfp);
 }
 
 /**
- * kmemtrack_free - a block is about to be freed
+ * kmemleak_free - a block is about to be freed
  * @ptr: the block; NULL and error pointers are ignored
  *
  * Context: any; refused in NMI.
  */
-static __always_inline void kmemtrack_free(const void *ptr)
+static __always_inline void kmemleak_free(const void *ptr)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_free(ptr);
 }
 
 /**
- * kmemtrack_free_part - part of a block is about to be freed
+ * kmemleak_free_recursive - kmemleak_free() for objects of a cache
+ * @ptr: the object
+ * @flags: flags of the cache
+ */
+static __always_inline void
+kmemleak_free_recursive(const void *ptr, slab_flags_t flags)
+{
+	if (kmemtrack_tracking() && !(flags & SLAB_NOLEAKTRACE))
+		__kmemtrack_free(ptr);
+}
+
+/**
+ * kmemleak_free_part - part of a block is about to be freed
  * @ptr: first byte of the part
  * @size: its bytes
  */
-static __always_inline void kmemtrack_free_part(const void *ptr, size_t size)
+static __always_inline void kmemleak_free_part(const void *ptr, size_t size)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_free_part(ptr, size);
 }
 
 /**
- * kmemtrack_free_percpu - a per-CPU block is about to be freed
+ * kmemleak_free_percpu - a per-CPU block is about to be freed
  * @ptr: as alloc_percpu() returned it
  */
 static __always_inline void
-kmemtrack_free_percpu(const void __percpu *ptr)
+kmemleak_free_percpu(const void __percpu *ptr)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_free_percpu(ptr);
 }
 
 /**
- * kmemtrack_free_part_phys - physical memory is about to be freed
+ * kmemleak_free_part_phys - physical memory is about to be freed
  * @phys: first byte
  * @size: its bytes
  */
 static __always_inline void
-kmemtrack_free_part_phys(phys_addr_t phys, size_t size)
+kmemleak_free_part_phys(phys_addr_t phys, size_t size)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_free_part_phys(phys, size);
 }
 
 /**
- * kmemtrack_update_trace - take the caller's backtrace for the allocation's
+ * kmemleak_update_trace - take the caller's backtrace for the allocation's
  * @ptr: an address in the block
  */
-static __always_inline void kmemtrack_update_trace(const void *ptr)
+static __always_inline void kmemleak_update_trace(const void *ptr)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_update_trace(ptr);
 }
 
 /**
- * kmemtrack_not_leak - a block is no leak though nothing seems to refer to it
+ * kmemleak_not_leak - a block is no leak though nothing seems to refer to it
  * @ptr: an address in the block
  *
  * The block is a root from now on: what it refers to is no leak either.
  */
-static __always_inline void kmemtrack_not_leak(const void *ptr)
+static __always_inline void kmemleak_not_leak(const void *ptr)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_not_leak(ptr);
 }
 
 /**
- * kmemtrack_transient_leak - a block is without references for a moment
+ * kmemleak_transient_leak - a block is without references for a moment
  * @ptr: an address in the block
  *
  * The next scan does not report it.
  */
-static __always_inline void kmemtrack_transient_leak(const void *ptr)
+static __always_inline void kmemleak_transient_leak(const void *ptr)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_transient_leak(ptr);
 }
 
 /**
- * kmemtrack_ignore - a block is neither a leak nor holds references
+ * kmemleak_ignore - a block is neither a leak nor holds references
  * @ptr: an address in the block
  */
-static __always_inline void kmemtrack_ignore(const void *ptr)
+static __always_inline void kmemleak_ignore(const void *ptr)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_ignore(ptr);
 }
 
 /**
- * kmemtrack_ignore_percpu - as kmemtrack_ignore(), for a per-CPU block
+ * kmemleak_ignore_percpu - as kmemleak_ignore(), for a per-CPU block
  * @ptr: a per-CPU pointer into the block
  */
-static __always_inline void kmemtrack_ignore_percpu(const void __percpu *ptr)
+static __always_inline void kmemleak_ignore_percpu(const void __percpu *ptr)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_ignore_percpu(ptr);
 }
 
 /**
- * kmemtrack_ignore_phys - physical memory holds no references
+ * kmemleak_ignore_phys - physical memory holds no references
  * @phys: an address in the block
  */
-static __always_inline void kmemtrack_ignore_phys(phys_addr_t phys)
+static __always_inline void kmemleak_ignore_phys(phys_addr_t phys)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_ignore_phys(phys);
 }
 
 /**
- * kmemtrack_scan_area - only this part of a block, and others so named, can
+ * kmemleak_scan_area - only this part of a block, and others so named, can
  *			 hold references
  * @ptr: first byte of the part
  * @size: its bytes, SIZE_MAX for all up to the end of the block
  * @gfp: flags for memory to note it
  */
 static __always_inline void
-kmemtrack_scan_area(const void *ptr, size_t size, gfp_t gfp)
+kmemleak_scan_area(const void *ptr, size_t size, gfp_t gfp)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_scan_area(ptr, size, gfp);
 }
 
 /**
- * kmemtrack_no_scan - a block holds no references
+ * kmemleak_no_scan - a block holds no references
  * @ptr: an address in the block
  */
-static __always_inline void kmemtrack_no_scan(const void *ptr)
+static __always_inline void kmemleak_no_scan(const void *ptr)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_no_scan(ptr);
+}
+
+/**
+ * kmemleak_erase - overwrite a pointer that must not look like a reference
+ * @ptr: the pointer
+ */
+static inline void kmemleak_erase(void **ptr)
+{
+	*ptr = NULL;
 }
 
 /**
@@ -305,7 +348,6 @@ void kmemtrack_stack(const void *stack);
 #define KMEMTRACK_APART 0
 
 static inline void kmemtrack_alloc_early(void) { }
-static inline void kmemtrack_init(void) { }
 static inline void kmemtrack_not_root(const void *addr) { }
 static inline void kmemtrack_unreadable(const void *addr, size_t size) { }
 static inline void kmemtrack_readable(const void *addr, size_t size) { }

@@ -3,7 +3,7 @@
  * From the first allocation to a working tracker; on and off.
  *
  * Until the page allocator is up, records live in an array that is freed with
- * the rest of the kernel's init memory: kmemtrack_init() moves them out. Where
+ * the rest of the kernel's init memory: kmemleak_init() moves them out. Where
  * it is too small, memblock helps.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
@@ -221,7 +221,7 @@ bool __ref kmt_start_early(void)
 		/* The only cache there is yet is that of CPU 0. */
 		if (smp_processor_id())
 			return false;
-		/* Only in early boot: kmemtrack_init() leaves another state. */
+		/* Only in early boot: kmemleak_init() leaves another state. */
 		start_early();
 		return true;
 	case KMT_OFF:
@@ -475,7 +475,7 @@ static void forget(void)
  * Context: early boot; page allocator and slab are up, one CPU, interrupts
  * off.
  */
-void __init kmemtrack_init(void)
+void __init kmemleak_init(void)
 {
 	if (kmt_mode == KMT_UNINIT) {
 		start_early();
@@ -585,7 +585,7 @@ void kmt_switch_off(void)
 static int __init log_early_use(void)
 {
 	/* KTHREADD: registers are kept there, see mark_stack(). */
-	kmemtrack_scan_area(kthreadd_task, offsetof(struct task_struct, thread),
+	kmemleak_scan_area(kthreadd_task, offsetof(struct task_struct, thread),
 			    GFP_KERNEL);
 	if (failed)
 		pr_warn("no memory at boot: stays off\n");

@@ -168,7 +168,7 @@ static void *own_vzalloc(size_t bytes, gfp_t gfp)
 {
 	void *mem = __vmalloc(bytes, gfp | __GFP_ZERO);
 
-	kmemtrack_ignore(mem);
+	kmemleak_ignore(mem);
 	if (mem)
 		mark_vpages(mem, KMT_OWN_PAGE);
 	return mem;
@@ -220,7 +220,7 @@ void *kmt_own_alloc_table(size_t bytes)
 	if (mem || kmt_should_fail(bytes))
 		return mem;
 	mem = vmalloc_huge(bytes, gfp | __GFP_NORETRY);
-	kmemtrack_ignore(mem);
+	kmemleak_ignore(mem);
 	if (mem)
 		mark_vpages(mem, KMT_OWN_PAGE);
 	return mem;
