@@ -30,6 +30,19 @@ one_at_a_time()
 	flock 9
 }
 
+# What this project adds to a kernel tree, as paths here.
+OVERLAY="include lib mm tools Documentation Kconfig.kmemtrack"
+
+# copy_overlay <dir>: puts it there, where it is to be in a kernel tree
+copy_overlay()
+{
+	(cd "$TOP" && tar -cf - --exclude=.gitignore --exclude='*.o' \
+		--exclude='*.ko' --exclude='.*.cmd' --exclude='*.mod*' \
+		--exclude='*.symvers' --exclude='*.order' $OVERLAY) |
+		tar -xf - --no-same-owner -C "$1"
+	mv "$1/Kconfig.kmemtrack" "$1/lib/Kconfig.kmemtrack"
+}
+
 # load_config <name>: sets arch, cross, image, version, fragments, kin, machine.
 load_config()
 {
