@@ -119,9 +119,6 @@ void kmt_set(const struct kmt_command *cmd)
 	case KMT_CMD_SCAN_EVERY:
 		kmt_scan_every(cmd->arg);
 		break;
-	case KMT_CMD_FIRST_SCAN:
-		WRITE_ONCE(kmt_tunables.first_scan, cmd->arg);
-		break;
 	case KMT_CMD_STACK:
 		WRITE_ONCE(kmt_tunables.stacks, cmd->arg);
 		break;
@@ -328,27 +325,14 @@ const struct kernel_param_ops kmt_switch_ops = {
 	};								\
 	module_param_cb(name, &kmt_switch_ops, &kmt_##name##_param, mode)
 
-static struct kmt_param confirm_param = {
-	.key = "confirm=",
-	.flag = &kmt_tunables.snapshot,
-	.yes = "snapshot",
-	.no = "wait",
-};
-
 #undef MODULE_PARAM_PREFIX
 #define MODULE_PARAM_PREFIX PREFIX
 
-module_param_cb(confirm, &value_ops, &confirm_param, 0644);
 /* Also in kmemleak_file.c. */
 SWITCH_PARAM(verbose, "verbose=", verbose, 0644);
-static SWITCH_PARAM(stacks, "stack=", stacks, 0644);
-static SWITCH_PARAM(pages, "pages=", pages, 0644);
 NUMBER_PARAM(panic_on_leak, "panic_on_leak=", panic_on_leak, 0644);
-NUMBER_PARAM(min_age, "min_age=", min_age, 0644);
 NUMBER_PARAM(max_pause, "max_pause=", max_pause, 0644);
-NUMBER_PARAM(rules_off, "rules_off=", rules_off, 0644);
 NUMBER_PARAM(scan_period, "scan=", scan_period, 0644);
-NUMBER_PARAM(first_scan, "first_scan=", first_scan, 0444);
 
 /**
  * kmt_parse_boot - parse the value of a parameter of early boot

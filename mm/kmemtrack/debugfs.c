@@ -279,6 +279,10 @@ int kmt_stats_show(struct seq_file *seq, void *v)
 	show(seq, "scan_period_s", kmt_tunables.scan_period);
 	show(seq, "min_age_ms", kmt_tunables.min_age);
 	show(seq, "max_pause_us", kmt_tunables.max_pause);
+	show(seq, "confirm_by_snapshot", kmt_tunables.snapshot);
+	show(seq, "stacks_are_roots", kmt_tunables.stacks);
+	show(seq, "pages_are_roots", kmt_tunables.pages);
+	show(seq, "rules_off", kmt_tunables.rules_off);
 	for (i = 0; i < KMT_NR_EVENTS; i++)
 		show(seq, event_names[i],
 		     atomic_long_read(&kmt_core.events[i]));

@@ -38,7 +38,6 @@ enum kmt_mode {
 /**
  * struct kmt_tunables - what users can set
  * @scan_period: seconds between regular scans, 0 for none
- * @first_scan: seconds from boot to the first of them
  * @min_age: milliseconds before a block can be a leak
  * @stacks: task stacks are roots
  * @pages: untracked kernel pages are roots
@@ -50,7 +49,6 @@ enum kmt_mode {
  */
 struct kmt_tunables {
 	unsigned int scan_period;
-	unsigned int first_scan;
 	unsigned int min_age;
 	bool stacks;
 	bool pages;

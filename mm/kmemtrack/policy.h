@@ -8,8 +8,8 @@
  * memory that holds addresses of the past or of somebody else, against missed
  * leaks. Each rule is stated here, and nowhere else; policy.sh, memory.sh and
  * kfence.sh among the selftests have a test for each that fails when the rule
- * is off. To see what a rule is good for, or to do without it, set its bit in
- * the parameter rules_off.
+ * is off. To see what a rule is good for, or to do without it, set its bit by
+ * the command rules_off=.
  *
  * Rules of the core, which the kernel has no part in: what is born during a
  * mark counts as reached (kmt_insert()), and kmemleak_transient_leak() spares a

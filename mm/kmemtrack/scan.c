@@ -27,13 +27,14 @@
 /* Bytes of the filter, for pages. */
 #define KMT_FILTER_ORDER	get_order(KMT_FILTER_PAGES)
 
+/* Seconds from boot to the first regular scan. */
+#define FIRST_SCAN	60L
+
 /* One scan at a time; nothing is switched on or off, or cleared, during it. */
 DEFINE_MUTEX(kmt_scan_mutex);
 
 struct kmt_tunables kmt_tunables = {
-	.scan_period	= IS_ENABLED(CONFIG_KMEMTRACK_AUTO_SCAN) ?
-			  CONFIG_KMEMTRACK_SCAN_PERIOD : 0,
-	.first_scan	= CONFIG_KMEMTRACK_FIRST_SCAN,
+	.scan_period	= CONFIG_KMEMTRACK_SCAN_PERIOD,
 	.min_age	= 1000,
 	.stacks		= true,
 	.pages		= true,
@@ -224,7 +225,7 @@ noinline int kmt_scan(void)
 static struct task_struct *scan_thread;
 
 /* The last period that was not 0: "scan=on" goes back to it. */
-static unsigned int usual_period = CONFIG_KMEMTRACK_SCAN_PERIOD;
+static unsigned int usual_period = CONFIG_KMEMTRACK_SCAN_PERIOD ?: 600;
 
 /* The period was set: it begins anew. */
 static bool period_set;
@@ -260,7 +261,7 @@ static int scan_loop(void *unused)
 	set_user_nice(current, 10);
 	set_freezable();
 	if (kmt_tunables.scan_period)
-		left = kmt_tunables.first_scan * (long)HZ;
+		left = FIRST_SCAN * HZ;
 	while (!kthread_should_stop()) {
 		left = wait_for_scan(left);
 		if (left)
@@ -277,7 +278,8 @@ static int scan_loop(void *unused)
  * kmt_scan_every - scan regularly
  * @seconds: the time from now to the next scan, and between scans; 0 not to scan
  *
- * Before the scan thread is there, first_scan says when it begins.
+ * Before the scan thread is there, this decides only whether it scans after
+ * FIRST_SCAN seconds.
  *
  * Context: any task.
  */

@@ -30,7 +30,6 @@ const struct kmt_command_number kmt_command_numbers[] = {
 	{ "panic_on_leak=", KMT_CMD_PANIC,	UINT_MAX,	-ERANGE },
 	/* Bits that do not exist, rather than a number out of range. */
 	{ "rules_off=",	    KMT_CMD_RULES_OFF,	KMT_RULES,	-EINVAL },
-	{ "first_scan=",    KMT_CMD_FIRST_SCAN,	INT_MAX / 1000,	-ERANGE, true },
 	{ "early_pool=",    KMT_CMD_EARLY_POOL,	1000000,	-ERANGE, true },
 	{ }
 };

@@ -22,7 +22,6 @@
  * @KMT_CMD_VERBOSE: log each new leak, or not
  * @KMT_CMD_PANIC: new leaks of one scan that make the kernel panic; 0 for none
  * @KMT_CMD_RULES_OFF: rules of policy.h that do not apply
- * @KMT_CMD_FIRST_SCAN: seconds from boot to the first regular scan
  * @KMT_CMD_EARLY_POOL: records for early boot
  */
 enum kmt_verb {
@@ -42,7 +41,6 @@ enum kmt_verb {
 	KMT_CMD_VERBOSE,
 	KMT_CMD_PANIC,
 	KMT_CMD_RULES_OFF,
-	KMT_CMD_FIRST_SCAN,
 	KMT_CMD_EARLY_POOL,
 };
 

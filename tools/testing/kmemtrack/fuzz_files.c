@@ -131,7 +131,7 @@ static const char * const values[] = {
 
 static const char * const numbers[] = {
 	"scan=", "min_age=", "max_pause=", "dump=", "rules_off=", "", "",
-	"first_scan=", "early_pool=",
+	"early_pool=",
 };
 
 /* A number as somebody may write it, at or beside a limit of some kind. */

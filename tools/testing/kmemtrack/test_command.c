@@ -52,8 +52,6 @@ static const struct good good[] = {
 
 /* What is no command, but a parameter. */
 static const struct good good_at_boot[] = {
-	{ "first_scan=0",	KMT_CMD_FIRST_SCAN, 0 },
-	{ "first_scan=2147483",	KMT_CMD_FIRST_SCAN, 2147483 },
 	{ "early_pool=0",	KMT_CMD_EARLY_POOL, 0 },
 	{ "early_pool=1000000",	KMT_CMD_EARLY_POOL, 1000000 },
 };
@@ -72,7 +70,7 @@ static const char * const bad[] = {
 	"verbose=2", "pages=maybe", "help", "=on", "=", "scan=1\n2",
 	"panic_on_leak", "panic_on_leak=", "panic_on_leak=on", "rules_off",
 	"rules_off=", "rules_off=NAPS", "rules_off=0x2000", "rules_off=8192",
-	"rules_off=99999999999999999999999", "first_scan=1", "early_pool=1",
+	"rules_off=99999999999999999999999", "early_pool=0", "early_pool=1",
 	"dump=0x10000000000000000000000000000000000000000000000000000000000000",
 };
 
@@ -87,8 +85,7 @@ static const char * const large[] = {
 };
 
 static const char * const large_at_boot[] = {
-	"first_scan=2147484", "first_scan=99999999999999999999999",
-	"early_pool=1000001",
+	"early_pool=1000001", "early_pool=99999999999999999999999",
 };
 
 /* An exact buffer: one byte too many that is read is found. */
@@ -187,7 +184,7 @@ static void test_parameters(void **state)
 		assert_int_equal(kmt_parse_parameter(text, strlen(text), &cmd),
 				 -ERANGE);
 	}
-	assert_int_equal(kmt_parse_parameter("first_scan=x", 12, &cmd),
+	assert_int_equal(kmt_parse_parameter("early_pool=x", 12, &cmd),
 			 -EINVAL);
 	assert_int_equal(kmt_parse_parameter("rules_off=0x2000", 16, &cmd),
 			 -EINVAL);

@@ -67,7 +67,9 @@ state()
 {
 	cat "$LEAKS" /sys/module/kmemleak/parameters/verbose
 	grep . $PARAMS/*
-	grep -wE 'scans|tracking|scan_period_s|min_age_ms|max_pause_us' "$STATS"
+	grep -wE 'scans|tracking|[a-z_]*_(s|ms|us|roots|off|snapshot)' "$STATS" |
+		grep -v '^scan_'
+	grep -wE 'scan_period_s' "$STATS"
 }
 
 inject "leak cache-ctor 20"
@@ -144,15 +146,13 @@ param_refused()
 	dmesg | grep "kmemtrack: kmemtrack\.$1=.* valid: "
 }
 
-for param in "verbose 2" "verbose onn" "stacks maybe" "pages offf" \
-	     "confirm snap" "confirm on" "min_age -1" "min_age 1ms" \
+for param in "verbose 2" "verbose onn" "verbose maybe" "max_pause -1" \
 	     "max_pause 1ms" "max_pause +-1" "panic_on_leak x" \
-	     "rules_off 0x2000" "rules_off 99999999999999999999" \
-	     "rules_off NAPS" "scan_period 1x" "scan_period offf"; do
+	     "panic_on_leak on" "scan_period 1x" "scan_period offf"; do
 	set -- $param
 	check "parameter $1 refuses '$2'" param_refused $1 $2 "$invalid"
 done
-for param in "min_age 2147484" "min_age 4294967295" "max_pause 5000001" \
+for param in "max_pause 5000001" "max_pause 4294967295" \
 	     "panic_on_leak 4294967296" "scan_period 2147484" \
 	     "scan_period 4294968"; do
 	set -- $param
@@ -160,11 +160,12 @@ for param in "min_age 2147484" "min_age 4294967295" "max_pause 5000001" \
 		"Numerical result out of range,Math result not representable,Result not representable"
 done
 # The same of commands
-for cmd in panic_on_leak=x rules_off=0x2000 rules_off=NAPS first_scan=0 \
-	   early_pool=0; do
+for cmd in panic_on_leak=x rules_off=0x2000 rules_off=NAPS early_pool=0 \
+	   rules_off=99999999999999999999 stack=maybe pages=offf confirm=snap \
+	   confirm=on min_age=-1 min_age=1ms; do
 	check "no command: '$cmd'" refused "$REPORT" "$cmd" "$invalid"
 done
-for cmd in min_age=2147484 max_pause=5000001 panic_on_leak=4294967296 \
+for cmd in min_age=2147484 min_age=4294967295 max_pause=5000001 panic_on_leak=4294967296 \
 	   scan=2147484 scan=4294968; do
 	check "no command: '$cmd': too large" refused "$REPORT" "$cmd" \
 		"Numerical result out of range,Math result not representable,Result not representable"
@@ -180,14 +181,32 @@ param_takes()
 	put $PARAMS/$1 "$old_value" && [ "$new_value" = "$3" ]
 }
 
-for param in "verbose on Y" "verbose 1 Y" "verbose 0 N" "stacks off N" \
-	     "stacks Yes Y" "pages n N" "confirm wait wait" \
-	     "confirm snapshot snapshot" "min_age +5 5" \
-	     "min_age 2147483 2147483" "max_pause 0 0" \
-	     "panic_on_leak 4294967295 4294967295" "rules_off 0x1fff 8191" \
+for param in "verbose on Y" "verbose 1 Y" "verbose 0 N" "verbose off N" \
+	     "verbose Yes Y" "verbose n N" "max_pause +5 5" "max_pause 0 0" \
+	     "panic_on_leak 4294967295 4294967295" \
 	     "scan_period 2147483 2147483" "scan_period off 0"; do
 	set -- $param
 	check "parameter $1 takes $2" param_takes $1 $2 $3
+done
+
+# command_sets <command> <line of stats> <value> <command that takes it back>
+command_sets()
+{
+	put "$REPORT" "$1" || { echo "$ERR"; return 1; }
+	value=$(stat_of $2)
+	echo "$2 $value"
+	put "$REPORT" "$4" && [ "$value" = "$3" ]
+}
+
+for cmd in "stack=off stacks_are_roots 0 stack=on" \
+	   "pages=off pages_are_roots 0 pages=on" \
+	   "confirm=wait confirm_by_snapshot 0 confirm=snapshot" \
+	   "confirm=snapshot confirm_by_snapshot 1 confirm=snapshot" \
+	   "min_age=+5 min_age_ms 5 min_age=1000" \
+	   "min_age=2147483 min_age_ms 2147483 min_age=1000" \
+	   "rules_off=0x1fff rules_off 8191 rules_off=0"; do
+	set -- $cmd
+	check "stats show what $1 sets" command_sets $1 $2 $3 $4
 done
 
 # scans_within <ms>: a scan that nobody asks for

@@ -6,7 +6,6 @@ cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 INTERVAL=/sys/module/kfence/parameters/sample_interval
-RULES=/sys/module/kmemtrack/parameters/rules_off
 ROUNDS=3
 
 # Where it was 0 at boot, KFENCE takes its memory from the page allocator now.
@@ -19,10 +18,10 @@ lose()
 	start || return
 	for i in $(seq $ROUNDS); do
 		next_round && (inject "leak kfence") && truth &&
-			put $RULES "$1" || return
+			put "$REPORT" "rules_off=$1" || return
 		scan
 		rc=$?
-		put $RULES 0
+		put "$REPORT" rules_off=0
 		[ $rc = 0 ] && judge && strays || return
 	done
 	[ "$(count leaked)" = 40 ]

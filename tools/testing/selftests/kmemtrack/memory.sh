@@ -125,9 +125,9 @@ behind_old_areas()
 			put "$REPORT" on && next_round &&
 			inject "leak vzalloc-256k" && truth || return
 		# A good detector without the rule, and with it
-		put /sys/module/kmemtrack/parameters/rules_off "$1" && scan
+		put "$REPORT" "rules_off=$1" && scan
 		rc=$?
-		put /sys/module/kmemtrack/parameters/rules_off 0
+		put "$REPORT" rules_off=0
 		[ $rc = 0 ] && judge && strays && inject reap || return
 	done
 }

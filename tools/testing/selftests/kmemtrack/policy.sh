@@ -10,7 +10,6 @@
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-PARAM=/sys/module/kmemtrack/parameters
 # In the order of their bits; that of KFENCE is tested by kfence.sh
 RULES="FRAMES KFENCE KTHREADD IRQ_STACKS FOREIGN PIPES MAPPED OWN STRUCT_PAGES
 	INNER BYTES PERCPU"
@@ -24,12 +23,12 @@ without()
 	bit=1
 	for rule in $RULES; do
 		if [ "$rule" = "$1" ]; then
-			put "$PARAM/rules_off" $bit
+			put "$REPORT" rules_off=$bit
 			return
 		fi
 		bit=$((bit * 2))
 	done
-	put "$PARAM/rules_off" 0
+	put "$REPORT" rules_off=0
 }
 
 # The addresses of $T/truth, each as a word of 64 bits in either order of bytes
