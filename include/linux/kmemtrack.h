@@ -62,7 +62,7 @@ void __kmemtrack_no_scan(const void *ptr);
  * Context: any in which @gfp allows to allocate; refused in NMI.
  */
 static __always_inline void kmemleak_alloc(const void *ptr, size_t size,
-					    int min_count, gfp_t gfp)
+					   int min_count, gfp_t gfp)
 {
 	if (kmemtrack_tracking())
 		__kmemtrack_alloc(ptr, size, min_count, gfp);

@@ -195,16 +195,12 @@ int kmt_execute(const struct kmt_command *cmd)
  * struct kmt_param - a parameter
  * @key: of its command, with the equals sign
  * @number: its value if that is a number
- * @flag: its value otherwise
- * @yes: what the command calls a true value
- * @no: and a false one
+ * @flag: its value if that is on or off
  */
 struct kmt_param {
 	const char *key;
 	const unsigned int *number;
 	const bool *flag;
-	const char *yes;
-	const char *no;
 };
 
 /* Writes all values that may follow a key to @text. */
@@ -246,8 +242,8 @@ static int parse_value(const char *key, const char *val,
 	return kmt_parse_parameter(text, len, cmd);
 }
 
-/* The words that switches of the kernel take, besides those of the command. */
-static const char *switch_word(const struct kmt_param *p, const char *val)
+/* Switches take the words that those of the kernel take, not only "on" and "off". */
+static const char *switch_word(const char *val)
 {
 	static const char * const words[] = {
 		"0", "1", "n", "y", "no", "yes", "off", "on", "false", "true",
@@ -256,14 +252,13 @@ static const char *switch_word(const struct kmt_param *p, const char *val)
 
 	for (i = 0; i < ARRAY_SIZE(words); i++)
 		if (!strcasecmp(val, words[i]))
-			return i % 2 ? p->yes : p->no;
+			return i % 2 ? "on" : "off";
 	return val;
 }
 
 static int set_param(const char *val, const struct kernel_param *kp)
 {
 	const struct kmt_param *p = kp->arg;
-	bool is_switch = p->flag && !strcmp(p->yes, "on");
 	char text[KMT_COMMAND_MAX + 1];
 	struct kmt_command cmd;
 	int ret = -EINVAL;
@@ -274,8 +269,8 @@ static int set_param(const char *val, const struct kernel_param *kp)
 		val = "on";
 	if (strscpy(text, val, sizeof(text)) >= 0) {
 		word = strim(text);
-		ret = parse_value(p->key, is_switch ? switch_word(p, word) :
-				  word, &cmd);
+		ret = parse_value(p->key, p->flag ? switch_word(word) : word,
+				  &cmd);
 	}
 	if (ret)
 		complain(kp->name, word, p->key);
@@ -290,12 +285,8 @@ static int get_param(char *buffer, const struct kernel_param *kp)
 
 	if (p->number)
 		return sysfs_emit(buffer, "%u\n", READ_ONCE(*p->number));
-	/* A switch is shown as those of the kernel are. */
-	if (!strcmp(p->yes, "on"))
-		return sysfs_emit(buffer, "%c\n",
-				  READ_ONCE(*p->flag) ? 'Y' : 'N');
-	return sysfs_emit(buffer, "%s\n",
-			  READ_ONCE(*p->flag) ? p->yes : p->no);
+	/* As parameters of type bool are shown. */
+	return sysfs_emit(buffer, "%c\n", READ_ONCE(*p->flag) ? 'Y' : 'N');
 }
 
 static const struct kernel_param_ops value_ops = {
@@ -316,20 +307,15 @@ const struct kernel_param_ops kmt_switch_ops = {
 	};								\
 	module_param_cb(name, &value_ops, &name##_param, mode)
 
-#define SWITCH_PARAM(name, text, field, mode)				\
-	struct kmt_param kmt_##name##_param = {				\
-		.key = text,						\
-		.flag = &kmt_tunables.field,				\
-		.yes = "on",						\
-		.no = "off",						\
-	};								\
-	module_param_cb(name, &kmt_switch_ops, &kmt_##name##_param, mode)
-
 #undef MODULE_PARAM_PREFIX
 #define MODULE_PARAM_PREFIX PREFIX
 
-/* Also in kmemleak_file.c. */
-SWITCH_PARAM(verbose, "verbose=", verbose, 0644);
+/* Also a parameter of "kmemleak", in kmemleak_file.c. */
+struct kmt_param kmt_verbose_param = {
+	.key = "verbose=",
+	.flag = &kmt_tunables.verbose,
+};
+module_param_cb(verbose, &kmt_switch_ops, &kmt_verbose_param, 0644);
 NUMBER_PARAM(panic_on_leak, "panic_on_leak=", panic_on_leak, 0644);
 NUMBER_PARAM(max_pause, "max_pause=", max_pause, 0644);
 NUMBER_PARAM(scan_period, "scan=", scan_period, 0644);

@@ -586,7 +586,7 @@ static int __init log_early_use(void)
 {
 	/* KTHREADD: registers are kept there, see mark_stack(). */
 	kmemleak_scan_area(kthreadd_task, offsetof(struct task_struct, thread),
-			    GFP_KERNEL);
+			   GFP_KERNEL);
 	if (failed)
 		pr_warn("no memory at boot: stays off\n");
 	else if (!kmt_tracking())
