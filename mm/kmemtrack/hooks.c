@@ -155,6 +155,7 @@ static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
 	}
 	comm = kmt_task_comm();
 	raw_spin_lock(&shard->lock);
+	__release(&shard->lock); /* for track_afresh() */
 	track_afresh(addr, size, gfp, shard, flags, stack, jiffies, comm);
 }
 

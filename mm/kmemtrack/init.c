@@ -470,7 +470,7 @@ static void forget(void)
 }
 
 /**
- * kmemtrack_init - from early boot to normal operation
+ * kmemleak_init - from early boot to normal operation
  *
  * Context: early boot; page allocator and slab are up, one CPU, interrupts
  * off.

@@ -13,7 +13,7 @@ static struct kmt_object *to_aux(const struct rb_node *node)
 }
 
 /* Counts the note if nothing is known of @addr. */
-static struct kmt_object *lock_noted(struct kmt_core *core,
+static inline struct kmt_object *lock_noted(struct kmt_core *core,
 				     enum kmt_space space, unsigned long addr,
 				     struct kmt_tree **treep,
 				     unsigned long *flags)
@@ -77,11 +77,11 @@ bool kmt_set_flags(struct kmt_core *core, enum kmt_space space,
 	struct kmt_object *o;
 
 	o = lock_noted(core, space, addr, &tree, &flags);
-	if (!o)
-		return false;
-	kmt_change_flags(o, set, 0);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return true;
+	if (o) {
+		kmt_change_flags(o, set, 0);
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+	}
+	return o;
 }
 
 /**
@@ -102,11 +102,11 @@ bool kmt_set_stack(struct kmt_core *core, enum kmt_space space,
 	struct kmt_object *o;
 
 	o = lock_noted(core, space, addr, &tree, &flags);
-	if (!o)
-		return false;
-	o->stack = stack;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return true;
+	if (o) {
+		o->stack = stack;
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+	}
+	return o;
 }
 
 static void link_aux(struct kmt_core *core, struct kmt_object *aux)
@@ -182,7 +182,7 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 	struct kmt_object *aux, *o;
 	struct kmt_tree *tree;
 	unsigned long flags, dummy, size = 0;
-	bool ok;
+	bool ok = false;
 
 	aux = kmt_cell_alloc(core, gfp, &flags);
 	if (!aux) {
@@ -192,22 +192,23 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 		return false;
 	}
 	o = lock_noted(core, KMT_VIRT, r->at, &tree, &dummy);
-	ok = o && (r->kind != KMT_AREAS || fit_area(o, r, &size));
-	if (ok) {
+	if (o) {
+		ok = r->kind != KMT_AREAS || fit_area(o, r, &size);
 		/*
 		 * The cell is linked before @o has the flag: a reader of the flag
 		 * that takes this lock finds it.
 		 */
-		raw_spin_lock(&core->aux.lock);
-		kmt_cell_publish(aux, KMT_AUX | r->kind, o->addr, size);
-		aux->start = r->start;
-		aux->born = 0;
-		link_aux(core, aux);
-		raw_spin_unlock(&core->aux.lock);
-		kmt_change_flags(o, r->kind, 0);
-	}
-	if (o)
+		if (ok) {
+			raw_spin_lock(&core->aux.lock);
+			kmt_cell_publish(aux, KMT_AUX | r->kind, o->addr, size);
+			aux->start = r->start;
+			aux->born = 0;
+			link_aux(core, aux);
+			raw_spin_unlock(&core->aux.lock);
+			kmt_change_flags(o, r->kind, 0);
+		}
 		raw_spin_unlock_irqrestore(&tree->lock, dummy);
+	}
 	if (!ok)
 		kmt_cell_put(core, aux);
 	local_irq_restore(flags);

@@ -301,6 +301,7 @@ void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
  */
 void kmt_retire(struct kmt_core *core, struct kmt_tree *tree,
 		struct kmt_object *o, unsigned long flags)
+	__releases(&tree->lock)
 {
 	unsigned long addr = o->addr;
 	u16 aux = o->flags & (KMT_AREAS | KMT_ALIAS);

@@ -345,7 +345,8 @@ void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
 int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 		    gfp_t gfp);
 void kmt_retire(struct kmt_core *core, struct kmt_tree *tree,
-		struct kmt_object *o, unsigned long flags);
+		struct kmt_object *o, unsigned long flags)
+	__releases(&tree->lock);
 int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 		  unsigned long addr, unsigned long size, gfp_t gfp);
 unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space);
@@ -374,11 +375,51 @@ struct kmt_object *kmt_next_wide(struct kmt_core *core, enum kmt_space space,
 				 unsigned long *pos);
 void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 		    int delta);
-struct kmt_object *kmt_lock_find(struct kmt_core *core, enum kmt_space space,
-				 unsigned long addr, struct kmt_tree **treep,
-				 unsigned long *flags);
-struct kmt_tree *kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
-				 unsigned long *flags);
+struct kmt_object *__kmt_lock_find(struct kmt_core *core, enum kmt_space space,
+				   unsigned long addr, struct kmt_tree **treep,
+				   unsigned long *flags);
+struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
+				   unsigned long *flags);
+
+/**
+ * kmt_lock_find - find the object an address lies in, and lock its tree
+ * @core: tracker
+ * @space: address space
+ * @addr: any address
+ * @treep: set to the tree that was locked
+ * @flags: interrupt state for raw_spin_unlock_irqrestore()
+ *
+ * Return: the object, its tree locked; or NULL with nothing locked.
+ */
+static inline struct kmt_object *
+kmt_lock_find(struct kmt_core *core, enum kmt_space space, unsigned long addr,
+	      struct kmt_tree **treep, unsigned long *flags)
+{
+	struct kmt_object *o = __kmt_lock_find(core, space, addr, treep, flags);
+
+	(void)__cond_lock(&(*treep)->lock, o);
+	return o;
+}
+
+/**
+ * kmt_lock_object - lock the tree of a cell met while walking the pool
+ * @core: tracker
+ * @o: a cell, whatever is in it
+ * @flags: interrupt state for raw_spin_unlock_irqrestore()
+ *
+ * Return: the tree, locked, if the cell holds a live object; else NULL with
+ * nothing locked.
+ */
+static inline struct kmt_tree *kmt_lock_object(struct kmt_core *core,
+					       struct kmt_object *o,
+					       unsigned long *flags)
+{
+	struct kmt_tree *tree = __kmt_lock_object(core, o, flags);
+
+	(void)__cond_lock(&tree->lock, tree);
+	return tree;
+}
+
 bool kmt_lookup(struct kmt_core *core, enum kmt_space space,
 		unsigned long addr, struct kmt_object *copy);
 bool kmt_first_block(struct kmt_core *core, enum kmt_space space,

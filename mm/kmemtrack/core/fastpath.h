@@ -287,6 +287,44 @@ kmt_find_near(struct kmt_object *near, unsigned long addr)
 	return kmt_to_object(node);
 }
 
+/* As kmt_lock_find_near(), which tells sparse that the tree is locked. */
+static __always_inline struct kmt_object *
+__kmt_lock_find_near(struct kmt_core *core, enum kmt_space space,
+		     unsigned long addr, struct kmt_object *near,
+		     struct kmt_tree **treep, unsigned long *flags)
+{
+	struct kmt_tree *tree = &core->wide[space];
+	struct kmt_object *o;
+
+	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
+		struct kmt_tree *shard = kmt_shard_of(core, addr);
+
+		if (!kmt_is_empty_hint(shard)) {
+			*treep = shard;
+			raw_spin_lock_irqsave(&shard->lock, *flags);
+			o = kmt_find_near(near, addr);
+			if (!o)
+				o = kmt_tree_find(shard, addr);
+			if (likely(o)) {
+				__release(&shard->lock); /* the caller has it */
+				return o;
+			}
+			raw_spin_unlock_irqrestore(&shard->lock, *flags);
+		}
+		if (!READ_ONCE(shard->wide))
+			return NULL;
+	}
+	*treep = tree;
+	raw_spin_lock_irqsave(&tree->lock, *flags);
+	o = kmt_tree_find(tree, addr);
+	if (!o) {
+		raw_spin_unlock_irqrestore(&tree->lock, *flags);
+		return NULL;
+	}
+	__release(&tree->lock);	/* the caller has it */
+	return o;
+}
+
 /**
  * kmt_lock_find_near - find the object an address lies in, and lock its tree
  * @core: tracker
@@ -304,30 +342,10 @@ kmt_lock_find_near(struct kmt_core *core, enum kmt_space space,
 		   unsigned long addr, struct kmt_object *near,
 		   struct kmt_tree **treep, unsigned long *flags)
 {
-	struct kmt_tree *tree = &core->wide[space];
-	struct kmt_object *o;
+	struct kmt_object *o = __kmt_lock_find_near(core, space, addr, near,
+						    treep, flags);
 
-	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
-		struct kmt_tree *shard = kmt_shard_of(core, addr);
-
-		if (!kmt_is_empty_hint(shard)) {
-			*treep = shard;
-			raw_spin_lock_irqsave(&shard->lock, *flags);
-			o = kmt_find_near(near, addr);
-			if (!o)
-				o = kmt_tree_find(shard, addr);
-			if (likely(o))
-				return o;
-			raw_spin_unlock_irqrestore(&shard->lock, *flags);
-		}
-		if (!READ_ONCE(shard->wide))
-			return NULL;
-	}
-	*treep = tree;
-	raw_spin_lock_irqsave(&tree->lock, *flags);
-	o = kmt_tree_find(tree, addr);
-	if (!o)
-		raw_spin_unlock_irqrestore(&tree->lock, *flags);
+	(void)__cond_lock(&(*treep)->lock, o);
 	return o;
 }
 
@@ -494,7 +512,9 @@ static __always_inline bool kmt_insert_fast(struct kmt_core *core,
 	bool known;
 
 	*locked = NULL;
-	if (unlikely(!recent_cells || !raw_spin_trylock(&shard->lock)))
+	if (unlikely(!recent_cells))
+		return false;
+	if (unlikely(!raw_spin_trylock(&shard->lock)))
 		return false;
 	*locked = shard;
 	o = READ_ONCE(*kmt_recent_cell(recent_cells, addr));
@@ -506,8 +526,10 @@ static __always_inline bool kmt_insert_fast(struct kmt_core *core,
 	known = likely(o) && likely(smp_load_acquire(&o->size) == size) &&
 		likely(READ_ONCE(o->addr) == addr) &&
 		likely(!READ_ONCE(o->flags));
-	if (unlikely(!known))
+	if (unlikely(!known)) {
+		__release(&shard->lock); /* for kmt_insert_locked() */
 		return false;
+	}
 	kmt_count_vacant(cache, -1);
 	kmt_object_init(core, o, origin);
 	raw_spin_unlock(&shard->lock);
@@ -575,8 +597,10 @@ static __always_inline bool kmt_insert_locked(struct kmt_core *core,
 					      unsigned long addr, unsigned long size,
 					      const struct kmt_origin *origin)
 {
-	struct kmt_object *o = kmt_shard_insert(core, shard, addr, size);
+	struct kmt_object *o;
 
+	__acquire(&shard->lock); /* by kmt_insert_fast() */
+	o = kmt_shard_insert(core, shard, addr, size);
 	if (likely(o))
 		kmt_object_init(core, o, origin);
 	raw_spin_unlock(&shard->lock);
@@ -605,7 +629,9 @@ static __always_inline bool kmt_free_fast(struct kmt_core *core,
 	cache = kmt_cache_of(core);
 	recent_cells = READ_ONCE(cache->recent_cells);
 	shard = kmt_shard_of(core, addr);
-	if (unlikely(!recent_cells || !raw_spin_trylock(&shard->lock)))
+	if (unlikely(!recent_cells))
+		return false;
+	if (unlikely(!raw_spin_trylock(&shard->lock)))
 		return false;
 	o = READ_ONCE(*kmt_recent_cell(recent_cells, addr));
 	/*

@@ -126,34 +126,17 @@ void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 	}
 }
 
-/**
- * kmt_lock_find - find the object an address lies in, and lock its tree
- * @core: tracker
- * @space: address space
- * @addr: any address
- * @treep: set to the tree that was locked
- * @flags: interrupt state for raw_spin_unlock_irqrestore()
- *
- * Return: the object, its tree locked; or NULL with nothing locked.
- */
-struct kmt_object *kmt_lock_find(struct kmt_core *core, enum kmt_space space,
-				 unsigned long addr, struct kmt_tree **treep,
-				 unsigned long *flags)
+/* As kmt_lock_find(), which tells sparse that the tree is locked. */
+struct kmt_object *__kmt_lock_find(struct kmt_core *core, enum kmt_space space,
+				   unsigned long addr, struct kmt_tree **treep,
+				   unsigned long *flags)
 {
-	return kmt_lock_find_near(core, space, addr, NULL, treep, flags);
+	return __kmt_lock_find_near(core, space, addr, NULL, treep, flags);
 }
 
-/**
- * kmt_lock_object - lock the tree of a cell met while walking the pool
- * @core: tracker
- * @o: a cell, whatever is in it
- * @flags: interrupt state for raw_spin_unlock_irqrestore()
- *
- * Return: the tree, locked, if the cell holds a live object; else NULL with
- * nothing locked.
- */
-struct kmt_tree *kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
-				 unsigned long *flags)
+/* As kmt_lock_object(), which tells sparse that the tree is locked. */
+struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
+				   unsigned long *flags)
 {
 	const u16 is_in = KMT_LIVE | KMT_SPACE_MASK;
 
@@ -170,8 +153,10 @@ struct kmt_tree *kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 		raw_spin_lock_irqsave(&tree->lock, *flags);
 		/* Still the same block? If not, it may be in another tree. */
 		if (!((smp_load_acquire(&o->flags) ^ seen) & is_in) &&
-		    READ_ONCE(o->addr) == addr && READ_ONCE(o->size) == size)
+		    READ_ONCE(o->addr) == addr && READ_ONCE(o->size) == size) {
+			__release(&tree->lock);	/* kmt_lock_object() has it */
 			return tree;
+		}
 		raw_spin_unlock_irqrestore(&tree->lock, *flags);
 	}
 }
@@ -194,11 +179,11 @@ bool kmt_lookup(struct kmt_core *core, enum kmt_space space,
 	struct kmt_object *o;
 
 	o = kmt_lock_find(core, space, addr, &tree, &flags);
-	if (!o)
-		return false;
-	*copy = *o;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return true;
+	if (o) {
+		*copy = *o;
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+	}
+	return o;
 }
 
 /* The part of [@addr, @end) that the first live object of @tree there covers. */

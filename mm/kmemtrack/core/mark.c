@@ -373,6 +373,7 @@ static void read_part(struct kmt_marker *m, struct kmt_object *o,
 /* Reads a block piece by piece; its tree is locked, and unlocked. */
 static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 			       struct kmt_tree *tree, unsigned long flags)
+	__releases(&tree->lock)
 {
 	struct kmt_reader r = {
 		.words = mark_words, .marks = true,

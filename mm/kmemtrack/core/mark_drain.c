@@ -522,6 +522,7 @@ static __always_inline void unlock_shard(struct kmt_drain *c)
 {
 	if (!c->held)
 		return;
+	__acquire(&c->held->lock); /* by lock_shard() */
 	raw_spin_unlock_irqrestore(&c->held->lock, c->flags);
 	c->held = NULL;
 }
@@ -569,6 +570,7 @@ static __always_inline bool lock_shard(struct kmt_drain *c, struct kmt_tree *sha
 		kmt_wait_contended(c->n.m, &shard->lock);
 	raw_spin_lock_irqsave(&shard->lock, c->flags);
 	c->held = shard;
+	__release(&shard->lock); /* until unlock_shard() */
 	if (c->near && !kmt_is_in_shard_of(c->near, word))
 		c->near = NULL;
 	return true;

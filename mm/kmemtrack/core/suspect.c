@@ -615,6 +615,7 @@ static bool sum_small(struct kmt_marker *m, struct kmt_object *o)
 /* Sums up @o piece by piece; its tree is locked, and unlocked. */
 static noinline void sum_large(struct kmt_marker *m, struct kmt_object *o,
 			       struct kmt_tree *tree, unsigned long flags)
+	__releases(&tree->lock)
 {
 	struct kmt_reader r = { .words = sum_words, .gathers = true, .m = m };
 	struct kmt_object copy = *o;

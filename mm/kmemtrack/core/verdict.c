@@ -37,18 +37,33 @@ static bool sum_white(struct kmt_marker *m, struct kmt_object *o,
 	return true;
 }
 
-/* Locks @o again if it still is the block that @copy was taken of. */
-static struct kmt_tree *relock(struct kmt_core *core, struct kmt_object *o,
-			       const struct kmt_object *copy,
-			       unsigned long *flags)
+/* As relock(), which tells sparse that the tree is locked. */
+static struct kmt_tree *__relock(struct kmt_core *core, struct kmt_object *o,
+				 const struct kmt_object *copy,
+				 unsigned long *flags)
 {
 	struct kmt_tree *tree = kmt_lock_object(core, o, flags);
 
-	if (tree && (o->addr != copy->addr || o->born != copy->born ||
-		     kmt_space(o) != kmt_space(copy))) {
-		raw_spin_unlock_irqrestore(&tree->lock, *flags);
+	if (!tree)
 		return NULL;
+	if (o->addr == copy->addr && o->born == copy->born &&
+	    kmt_space(o) == kmt_space(copy)) {
+		__release(&tree->lock);	/* the caller has it */
+		return tree;
 	}
+	raw_spin_unlock_irqrestore(&tree->lock, *flags);
+	return NULL;
+}
+
+/* Locks @o again if it still is the block that @copy was taken of. */
+static inline struct kmt_tree *relock(struct kmt_core *core,
+				      struct kmt_object *o,
+				      const struct kmt_object *copy,
+				      unsigned long *flags)
+{
+	struct kmt_tree *tree = __relock(core, o, copy, flags);
+
+	(void)__cond_lock(&tree->lock, tree);
 	return tree;
 }
 

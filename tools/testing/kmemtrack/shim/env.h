@@ -10,6 +10,14 @@
 #ifndef _KMT_ENV_H
 #define _KMT_ENV_H
 
+/* For sparse. */
+#define __releases(l)
+#define __acquires(l)
+#define __must_hold(l)
+#define __acquire(l)		((void)0)
+#define __release(l)		((void)0)
+#define __cond_lock(l, cond)	(cond)
+
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
