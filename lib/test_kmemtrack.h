@@ -33,6 +33,7 @@ enum tk_state {
  * @TK_MEMPOOL: mempool_destroy()
  * @TK_PART: what kmemleak_free_part() left of another object
  * @TK_PAGE: a page that was announced with kmemleak_alloc()
+ * @TK_PAGES: pages that nobody was told of
  * @TK_OTHER: freed with another object
  */
 enum tk_how {
@@ -46,6 +47,7 @@ enum tk_how {
 	TK_MEMPOOL,
 	TK_PART,
 	TK_PAGE,
+	TK_PAGES,
 	TK_OTHER,
 };
 

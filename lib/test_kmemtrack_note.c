@@ -116,6 +116,20 @@ static int hold_notrace(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
+/* Straight from the page allocator: no detector of lost blocks knows of them. */
+static int hold_pages(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		void *p = (void *)__get_free_pages(GFP_KERNEL | __GFP_ZERO,
+						   get_order(k->size));
+
+		if (!p)
+			return -ENOMEM;
+		tk_note(k, p, k->size, TK_PAGES, TK_NEVER);
+	}
+	return 0;
+}
+
 /* A page announced by its physical address is a root. */
 static int hold_phys(const struct tk_kind *k, unsigned int n)
 {
@@ -176,6 +190,7 @@ const struct tk_kind tk_note_kinds[] = {
 	{ "scan-area", hold_scan_area, lose_holder, .where = SCAN_AREA },
 	{ "no-scan", hold_no_scan, lose_holder, .where = NO_SCAN },
 	{ "notrace", hold_notrace, lose_nothing, .count = 3 },
+	{ "pages-1m", hold_pages, lose_nothing, .size = 1 << 20, .count = 8 },
 	{ "phys", hold_phys, lose_phys },
 	{ "percpu-part", hold_percpu_part, lose_percpu_part },
 	{}

@@ -142,7 +142,7 @@ void tk_wipe(void)
 	wipe(4);
 }
 
-static void free_object(enum tk_how how, void *p)
+static void free_object(enum tk_how how, void *p, size_t size)
 {
 	switch (how) {
 	case TK_KFREE:
@@ -169,6 +169,9 @@ static void free_object(enum tk_how how, void *p)
 	case TK_PAGE:
 		kmemleak_free(p);
 		free_page((unsigned long)p);
+		break;
+	case TK_PAGES:
+		free_pages((unsigned long)p, get_order(size));
 		break;
 	case TK_OTHER:
 		break;
@@ -227,7 +230,7 @@ void tk_free(const struct tk_kind *k, enum tk_which which)
 			    (parts && t->how != TK_PART))
 				continue;
 			if (!(t->kind->flags & TK_VOLATILE))
-				free_object(t->how, address(t));
+				free_object(t->how, address(t), t->size);
 			t->kind = NULL;
 		}
 }

@@ -136,6 +136,17 @@ static inline void kmt_linear_map(unsigned long *lo, unsigned long *hi)
 #define KMT_PAGES_ALIKE	pageblock_nr_pages
 #endif
 
+/* Pages from this one on, of the largest order, wait for the host's consent. */
+static inline bool kmt_page_is_unaccepted(const struct page *page)
+{
+#if defined(CONFIG_UNACCEPTED_MEMORY) && \
+	LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	return PageUnaccepted(page);
+#else
+	return false;
+#endif
+}
+
 /* Pages of each entry in the @index-th list of free pages of a CPU, as order. */
 static inline unsigned int kmt_pcp_order(unsigned int index)
 {

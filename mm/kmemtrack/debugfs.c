@@ -178,6 +178,19 @@ static const struct file_operations stats_fops = {
 	.release	= single_release,
 };
 
+static int memory_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, kmt_memory_show, NULL);
+}
+
+static const struct file_operations memory_fops = {
+	.owner		= THIS_MODULE,
+	.open		= memory_open,
+	.read		= seq_read,
+	.llseek		= seq_lseek,
+	.release	= single_release,
+};
+
 static int __init make_files(void)
 {
 	struct dentry *dir;
@@ -186,6 +199,7 @@ static int __init make_files(void)
 	debugfs_create_file_unsafe("kmemtrack", 0600, NULL, NULL, &report_fops);
 	dir = debugfs_create_dir("kmemtrack_info", NULL);
 	debugfs_create_file("stats", 0400, dir, NULL, &stats_fops);
+	debugfs_create_file("memory", 0400, dir, NULL, &memory_fops);
 	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
 		debugfs_create_file_unsafe("kmemleak", 0644, NULL, NULL,
 					   &kmt_kmemleak_fops);

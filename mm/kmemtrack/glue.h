@@ -3,7 +3,8 @@
  * What the files between the core and the kernel share.
  *
  * Locking order: kmt_scan_mutex -> kmt_walk_sem -> cpus_read_lock() ->
- * get_online_mems() -> slab_mutex -> the locks of core.h. A walker of the pool
+ * get_online_mems() -> slab_mutex -> the locks of core.h; memory_mutex (meminfo.c)
+ * is between the first one and get_online_mems(). A walker of the pool
  * holds kmt_scan_mutex, or kmt_walk_sem for reading. The hooks take only the
  * locks of core.h, and run with interrupts on between them. While all CPUs are
  * stopped (snapshot.c) nobody holds a lock of core.h, and no other lock is taken.
@@ -218,6 +219,7 @@ void *kmt_own_vzalloc(size_t bytes);
 void *kmt_own_try_vzalloc(size_t bytes);
 void *kmt_own_alloc_table(size_t bytes);
 void kmt_own_vfree(void *mem, size_t bytes);
+extern atomic_long_t kmt_own_vpages;
 unsigned long kmt_used_cells(void);
 extern const struct kmt_ops kmt_kernel_ops;
 extern unsigned long kmt_grown;
@@ -303,6 +305,7 @@ unsigned long kmt_pages_of_cpus(void);
 void kmt_percpu_map_fill(struct kmt_percpu_map *p);
 void kmt_percpu_map_free(struct kmt_percpu_map *p);
 void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p);
+unsigned long kmt_percpu_pages(void);
 void kmt_page_map_fill(struct kmt_marker *m, struct kmt_roots *roots);
 void kmt_page_map_free(struct kmt_page_map *map);
 void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots);
@@ -367,6 +370,33 @@ const char *kmt_code_name(char *text, size_t size, unsigned long pc);
 
 /* where.c */
 void kmt_log_places(const struct kmt_object *target);
+
+/* meminfo.c: all pages, by what they are; their names are there */
+enum kmt_memory_class {
+	KMT_MEM_SLAB,		/* slabs with tracked blocks in them */
+	KMT_MEM_SLAB_UNTRACKED,	/* other slabs */
+	KMT_MEM_LARGE,		/* kmalloc() of more than fits a slab */
+	KMT_MEM_VMALLOC,
+	KMT_MEM_PERCPU,		/* chunks that were made since boot */
+	KMT_MEM_TABLES,		/* page tables */
+	KMT_MEM_FILE,		/* page cache */
+	KMT_MEM_SHMEM,
+	KMT_MEM_ANON,
+	KMT_MEM_HUGETLB,
+	KMT_MEM_MOVABLE,	/* of drivers that let it be moved */
+	KMT_MEM_STACKS,
+	KMT_MEM_MARKED,		/* kmemtrack_not_root() was called */
+	KMT_MEM_OWN,		/* the tracker's */
+	KMT_MEM_FREE,		/* in the buddy allocator, or kept by CPUs */
+	KMT_MEM_RESERVED,	/* reserved or offline, but part of MemTotal */
+	KMT_MEM_POISONED,
+	KMT_MEM_UNKNOWN,
+	KMT_NR_MEMORY,
+};
+
+enum kmt_memory_class kmt_memory_class_of(struct page *page);
+void kmt_memory_scanned(void);
+int kmt_memory_show(struct seq_file *seq, void *v);
 
 /* report.c */
 void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),

@@ -154,14 +154,18 @@ void kmemtrack_split_page(struct page *page, unsigned long nr)
 		set_page_private(page + nr, 0);
 }
 
+/* Pages of the tracker that vmalloc() counts as its own. */
+atomic_long_t kmt_own_vpages;
+
 /* Marks the pages behind a buffer of vzalloc(). */
 static void mark_vpages(const void *mem, unsigned long private)
 {
 	const struct vm_struct *area = find_vm_area(mem);
-	unsigned int i;
+	unsigned int i, nr = area ? area->nr_pages : 0;
 
-	for (i = 0; area && i < area->nr_pages; i++)
+	for (i = 0; i < nr; i++)
 		set_page_private(area->pages[i], private);
+	atomic_long_add(private ? nr : -(long)nr, &kmt_own_vpages);
 }
 
 static void *own_vzalloc(size_t bytes, gfp_t gfp)

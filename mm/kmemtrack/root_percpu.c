@@ -66,6 +66,28 @@ static void list_chunks(struct kmt_percpu_map *p)
 	spin_unlock_irqrestore(&pcpu_lock, flags);
 }
 
+/**
+ * kmt_percpu_pages - pages behind chunks that were made since boot
+ *
+ * The first chunk, and the reserved one, are memory of memblock.
+ *
+ * Context: any but NMI.
+ * Return: how many, of all possible CPUs.
+ */
+unsigned long kmt_percpu_pages(void)
+{
+	const struct pcpu_chunk *chunk;
+	unsigned long flags, nr = 0;
+	int slot;
+
+	spin_lock_irqsave(&pcpu_lock, flags);
+	for (slot = 0; slot < pcpu_nr_slots; slot++)
+		list_for_each_entry(chunk, &pcpu_chunk_lists[slot], list)
+			nr += chunk->immutable ? 0 : chunk->nr_populated;
+	spin_unlock_irqrestore(&pcpu_lock, flags);
+	return nr * num_possible_cpus();
+}
+
 static size_t chunk_bytes(const struct kmt_percpu_map *p)
 {
 	return p->max_chunks * sizeof(p->chunks[0]);

@@ -174,6 +174,8 @@ static int scan_locked(unsigned long frame)
 	kmt_page_map_free(&scan->roots.map);
 	free_filter(&scan->filter);
 	free_scan(scan, order);
+	if (!ret)
+		kmt_memory_scanned();
 	return ret;
 }
 

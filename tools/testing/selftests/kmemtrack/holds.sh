@@ -9,7 +9,7 @@ begin module
 ROUNDS=5
 
 # These have tests of their own, below and in other files.
-apart='^(transient-leak|module-list|percpu-part|call-srcu-wait|moving-.*|kfence.*)$'
+apart='^(pages-1m|transient-leak|module-list|percpu-part|call-srcu-wait|moving-.*|kfence.*)$'
 [ $# -gt 0 ] ||
 	set -- $(sed -n 's/^hold //p' "$KINDS" | grep -vE "$apart")
 

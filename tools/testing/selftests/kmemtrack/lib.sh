@@ -5,6 +5,7 @@ D=/sys/kernel/debug
 LEAKS=$D/kmemleak
 REPORT=$D/kmemtrack
 STATS=$D/kmemtrack_info/stats
+MEMORY=$D/kmemtrack_info/memory
 INJECT=$D/test_kmemtrack
 KINDS=$D/test_kmemtrack_kinds
 T=${TMPDIR:-/tmp}/kmemtrack.$$

@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * kmemtrack_info/memory: all pages of the machine, by what they are.
+ *
+ * A walk over all struct pages counts each page once, by what its struct page, or
+ * that of its compound page, says. Pages of vmalloc(), of per-CPU chunks and of
+ * stacks, and free pages that CPUs keep for themselves bear no such sign. The
+ * kernel counts them exactly where it allocates them: their numbers are taken from
+ * the pages without a sign, and what is left has no known owner.
+ *
+ * Nothing holds the machine still. A page that goes from one class to another during
+ * the walk is counted in either; one that is counted by the kernel and not yet, or no
+ * more, by the walk makes the pages of no known owner more or fewer. The sum is that
+ * of all pages in any case. Only struct pages are read, never what is in a page;
+ * offline memory, ZONE_DEVICE and holes have none that is looked at.
+ */
+#include <linux/init.h>
+#include <linux/ktime.h>
+#include <linux/memory_hotplug.h>
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/mutex.h>
+#include <linux/page-flags.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/seq_file.h>
+#include <linux/thread_info.h>
+#include <linux/vmalloc.h>
+#include <linux/vmstat.h>
+
+#include "compat.h"
+#include "glue.h"
+
+#define KMT_MEMORY_FORMAT	1
+
+/* Pages that are looked at between two rests. */
+#define KMT_REST_PAGES		4096
+
+/* Pages of a pool of the stack depot, the first one of which is marked. */
+#define KMT_POOL_PAGES		4UL
+
+/**
+ * struct kmt_memory - pages, by what they are
+ * @pages: of each class
+ * @changed: by how much more or less they are than MemTotal
+ * @total: MemTotal, in pages
+ * @at: when they were counted, in nanoseconds; 0 if they were not
+ */
+struct kmt_memory {
+	long pages[KMT_NR_MEMORY];
+	long changed;
+	unsigned long total;
+	u64 at;
+};
+
+/* Also guards what was counted at boot and at the end of the last scan. */
+static DEFINE_MUTEX(memory_mutex);
+static struct kmt_memory at_boot;
+static struct kmt_memory at_scan;
+
+/**
+ * struct kmt_memory_walk - a walk over all pages
+ * @pages: what was counted so far
+ * @head: compound page whose class is known
+ * @class: that class
+ * @marked_end: up to where pages that look free belong to one that is marked
+ * @rest: pages to go until others may run
+ * @stopped: the task is being killed
+ */
+struct kmt_memory_walk {
+	long pages[KMT_NR_MEMORY];
+	const struct page *head;
+	enum kmt_memory_class class;
+	unsigned long marked_end;
+	long rest;
+	bool stopped;
+};
+
+/* Whether a block with a record lies in the pages of @head. */
+static bool has_record(struct page *head)
+{
+	unsigned long pos, end;
+	struct kmt_range block;
+
+	if (PageHighMem(head))
+		return false;
+	pos = kmt_untag((unsigned long)page_address(head));
+	end = pos + page_size(head);
+	/* Piece by piece: a part is to lie in one region. */
+	for (; pos < end; pos += PAGE_SIZE)
+		if (kmt_first_block(&kmt_core, KMT_VIRT, pos, pos + PAGE_SIZE,
+				    &block))
+			return true;
+	return false;
+}
+
+static enum kmt_memory_class class_of_mapped(struct page *head,
+					     unsigned long mapping)
+{
+	if ((mapping & PAGE_MAPPING_FLAGS) == PAGE_MAPPING_MOVABLE)
+		return KMT_MEM_MOVABLE;
+	if (mapping & PAGE_MAPPING_FLAGS)
+		return KMT_MEM_ANON;
+	return folio_test_swapbacked((struct folio *)head) ?
+		KMT_MEM_SHMEM : KMT_MEM_FILE;
+}
+
+/* What the first page of a compound page, or a single one, says. */
+static enum kmt_memory_class class_of_head(struct page *head)
+{
+	unsigned long mapping;
+
+	if (PageSlab(head))
+		return has_record(head) ? KMT_MEM_SLAB : KMT_MEM_SLAB_UNTRACKED;
+	if (PageTable(head))
+		return KMT_MEM_TABLES;
+	if (PageHuge(head))
+		return KMT_MEM_HUGETLB;
+	mapping = (unsigned long)READ_ONCE(head->mapping);
+	if (mapping)
+		return class_of_mapped(head, mapping);
+	if (PageLRU(head))
+		return KMT_MEM_FILE;
+	/* A kmalloc() larger than a slab is for is a compound page. */
+	if (PageHead(head) && has_record(head))
+		return KMT_MEM_LARGE;
+	return KMT_MEM_UNKNOWN;
+}
+
+/**
+ * kmt_memory_class_of - what a page in use is
+ * @page: page of memory that is online
+ *
+ * Context: no tracker lock held.
+ * Return: class; KMT_MEM_UNKNOWN too if it has a known owner but no sign of it.
+ */
+enum kmt_memory_class kmt_memory_class_of(struct page *page)
+{
+	if (PageReserved(page) || PageOffline(page))
+		return KMT_MEM_RESERVED;
+	if (PageHWPoison(page))
+		return KMT_MEM_POISONED;
+	if (kmt_own_page(page))
+		return KMT_MEM_OWN;
+	if (page_count(compound_head(page)) && kmt_not_root_page(page))
+		return KMT_MEM_MARKED;
+	return class_of_head(compound_head(page));
+}
+
+static bool is_free(struct page *page)
+{
+	return PageBuddy(page) || page_is_guard(page) ||
+	       kmt_page_is_unaccepted(page);
+}
+
+/* How many pages are free from this one on; read without the zone's lock. */
+static unsigned long free_pages_from(const struct page *page, unsigned long pfn)
+{
+	unsigned long order = READ_ONCE(page_private(page));
+
+	if (kmt_page_is_unaccepted(page))
+		return MAX_ORDER_NR_PAGES;
+	/* It may be in use by now, and the order anything. */
+	if (order > MAX_PAGE_ORDER || pfn & (BIT(order) - 1))
+		return 1;
+	return BIT(order);
+}
+
+static enum kmt_memory_class class_of_tail(struct kmt_memory_walk *w,
+					   struct page *page)
+{
+	struct page *head = compound_head(page);
+
+	if (head == w->head && !PageReserved(page) && !PageHWPoison(page) &&
+	    !kmt_own_page(page))
+		return w->class;
+	return kmt_memory_class_of(page);
+}
+
+static enum kmt_memory_class class_of(struct kmt_memory_walk *w,
+				      struct page *page, unsigned long pfn)
+{
+	enum kmt_memory_class class;
+
+	if (PageTail(page))
+		return class_of_tail(w, page);
+	class = kmt_memory_class_of(page);
+	w->head = page;
+	w->class = class;
+	if (class == KMT_MEM_MARKED && !PageCompound(page))
+		w->marked_end = pfn + min(pfn & -pfn, KMT_POOL_PAGES);
+	else if (page_count(page))
+		w->marked_end = 0;
+	else if (class == KMT_MEM_UNKNOWN && pfn < w->marked_end)
+		class = KMT_MEM_MARKED;
+	return class;
+}
+
+/* Counts a page, or free pages up to @end; returns how many pages that were. */
+static unsigned long count_pages(struct kmt_memory_walk *w, struct page *page,
+				 unsigned long pfn, unsigned long end)
+{
+	unsigned long nr;
+
+	if (!is_free(page)) {
+		w->pages[class_of(w, page, pfn)]++;
+		return 1;
+	}
+	nr = min(free_pages_from(page, pfn), end - pfn);
+	w->pages[KMT_MEM_FREE] += nr;
+	w->marked_end = 0;
+	return nr;
+}
+
+static bool go_on(struct kmt_memory_walk *w)
+{
+	if (--w->rest > 0)
+		return true;
+	w->rest = KMT_REST_PAGES;
+	cond_resched();
+	w->stopped = fatal_signal_pending(current);
+	return !w->stopped;
+}
+
+static void walk_zone(struct kmt_memory_walk *w, const struct zone *zone)
+{
+	unsigned long pfn = zone->zone_start_pfn;
+	const unsigned long end = zone_end_pfn(zone);
+
+	while (pfn < end && !w->stopped) {
+		unsigned long next = pfn + kmt_piece(pfn, end, KMT_PAGES_ALIKE);
+
+		if (!pfn_to_online_page(pfn)) {
+			/* A hole is as long as its section, at least. */
+			pfn = ALIGN(pfn + 1, KMT_HOLE_PAGES);
+			go_on(w);
+			continue;
+		}
+		while (pfn < next && go_on(w)) {
+			struct page *page = pfn_to_page(pfn);
+
+			/* Zones of several nodes may be interleaved. */
+			pfn += page_zone(page) == zone ?
+			       count_pages(w, page, pfn, end) : 1;
+		}
+	}
+}
+
+/* A counter of all nodes, in pages or KiB, with what CPUs have not added yet. */
+static long kernel_counter(enum node_stat_item item)
+{
+	long sum = global_node_page_state_pages(item);
+#ifdef CONFIG_SMP
+	struct pglist_data *node;
+	int cpu;
+
+	for_each_online_pgdat(node)
+		for_each_online_cpu(cpu)
+			sum += READ_ONCE(per_cpu_ptr(node->per_cpu_nodestats,
+						     cpu)->vm_node_stat_diff[item]);
+#endif
+	return sum;
+}
+
+/* Moves @nr pages without a sign to the class of their owner. */
+static void take(struct kmt_memory *mem, enum kmt_memory_class class, long nr)
+{
+	mem->pages[KMT_MEM_UNKNOWN] -= nr;
+	mem->pages[class] += nr;
+}
+
+static void take_stacks(struct kmt_memory *mem)
+{
+	long nr = kernel_counter(NR_KERNEL_STACK_KB) / (long)(PAGE_SIZE / 1024);
+
+	if (IS_ENABLED(CONFIG_VMAP_STACK)) {
+		mem->pages[KMT_MEM_STACKS] += nr;
+		mem->pages[KMT_MEM_VMALLOC] -= nr;
+	} else if (THREAD_SIZE >= PAGE_SIZE) {
+		take(mem, KMT_MEM_STACKS, nr);
+	}
+	/* Others are objects of slabs. */
+}
+
+/* Large blocks that were allocated while nothing was tracked have no record. */
+static void take_untracked(struct kmt_memory *mem)
+{
+	long nr = kernel_counter(NR_SLAB_RECLAIMABLE_B) +
+		  kernel_counter(NR_SLAB_UNRECLAIMABLE_B) -
+		  mem->pages[KMT_MEM_SLAB] -
+		  mem->pages[KMT_MEM_SLAB_UNTRACKED] -
+		  mem->pages[KMT_MEM_LARGE];
+
+	if (nr > 0 && (!kmt_tracking() || READ_ONCE(kmt_sweep_untracked)))
+		take(mem, KMT_MEM_LARGE, nr);
+}
+
+static long sum_of(const struct kmt_memory *mem)
+{
+	long sum = 0;
+	int i;
+
+	for (i = 0; i < KMT_NR_MEMORY; i++)
+		sum += mem->pages[i];
+	return sum;
+}
+
+/*
+ * A struct page does not say whether MemTotal counts a page that is reserved or
+ * offline: drivers may reserve pages that they allocated, and a balloon may or may
+ * not take its pages out of MemTotal. As many are counted as are missing otherwise.
+ */
+static void settle(struct kmt_memory *mem)
+{
+	const long reserved = mem->pages[KMT_MEM_RESERVED];
+	long missing;
+
+	mem->pages[KMT_MEM_RESERVED] = 0;
+	missing = (long)mem->total - sum_of(mem);
+	mem->pages[KMT_MEM_RESERVED] = clamp(missing, 0L, reserved);
+	/* More pages were counted by their owners than were met. */
+	mem->pages[KMT_MEM_UNKNOWN] = max(mem->pages[KMT_MEM_UNKNOWN], 0L);
+	mem->changed = (long)mem->total - sum_of(mem);
+}
+
+/* Counts all pages; false if the task is being killed. */
+static bool count(struct kmt_memory *mem)
+{
+	struct kmt_memory_walk w = { .rest = KMT_REST_PAGES };
+	struct zone *zone;
+
+	lockdep_assert_held(&memory_mutex);
+	get_online_mems();
+	for_each_populated_zone(zone)
+		walk_zone(&w, zone);
+	mem->total = totalram_pages();
+	put_online_mems();
+	if (w.stopped)
+		return false;
+	memcpy(mem->pages, w.pages, sizeof(w.pages));
+	take(mem, KMT_MEM_FREE, kmt_pages_of_cpus());
+	take(mem, KMT_MEM_PERCPU, kmt_percpu_pages());
+	take(mem, KMT_MEM_VMALLOC,
+	     vmalloc_nr_pages() - atomic_long_read(&kmt_own_vpages));
+	take_stacks(mem);
+	take_untracked(mem);
+	settle(mem);
+	mem->at = ktime_get_ns();
+	return true;
+}
+
+/**
+ * kmt_memory_scanned - note what all pages are at the end of a scan
+ *
+ * Context: may sleep, for the time of a walk over all struct pages.
+ */
+void kmt_memory_scanned(void)
+{
+	struct kmt_memory now;
+
+	mutex_lock(&memory_mutex);
+	if (count(&now))
+		at_scan = now;
+	mutex_unlock(&memory_mutex);
+}
+
+static long to_kb(long pages)
+{
+	return pages * (long)(PAGE_SIZE / 1024);
+}
+
+static void show_since(struct seq_file *seq, const char *what,
+		       const struct kmt_memory *then,
+		       const struct kmt_memory *now)
+{
+	u64 ms = div_u64(now->at - then->at, NSEC_PER_MSEC);
+	u32 rest;
+
+	if (!then->at) {
+		seq_printf(seq, "since %s: none", what);
+		return;
+	}
+	ms = div_u64_rem(ms, MSEC_PER_SEC, &rest);
+	seq_printf(seq, "since %s: %llu.%03u s", what, ms, rest);
+}
+
+static void show_change(struct seq_file *seq, const struct kmt_memory *then,
+			long before, long now)
+{
+	if (then->at)
+		seq_printf(seq, " %+12ld kB", to_kb(now - before));
+	else
+		seq_printf(seq, " %15s", "-");
+}
+
+static void show_class(struct seq_file *seq, const char *name, long now,
+		       long scan, long boot)
+{
+	seq_printf(seq, "%-18s %12ld kB", name, to_kb(now));
+	show_change(seq, &at_scan, scan, now);
+	show_change(seq, &at_boot, boot, now);
+	seq_putc(seq, '\n');
+}
+
+static void show(struct seq_file *seq, const struct kmt_memory *now)
+{
+	static const char * const names[KMT_NR_MEMORY] = {
+		[KMT_MEM_SLAB]		 = "slab tracked",
+		[KMT_MEM_SLAB_UNTRACKED] = "slab untracked",
+		[KMT_MEM_LARGE]		 = "large kmalloc",
+		[KMT_MEM_VMALLOC]	 = "vmalloc",
+		[KMT_MEM_PERCPU]	 = "per-CPU",
+		[KMT_MEM_TABLES]	 = "page tables",
+		[KMT_MEM_FILE]		 = "page cache",
+		[KMT_MEM_SHMEM]		 = "shmem",
+		[KMT_MEM_ANON]		 = "anonymous",
+		[KMT_MEM_HUGETLB]	 = "hugetlb",
+		[KMT_MEM_MOVABLE]	 = "movable",
+		[KMT_MEM_STACKS]	 = "kernel stacks",
+		[KMT_MEM_MARKED]	 = "pipes and traces",
+		[KMT_MEM_OWN]		 = "kmemtrack",
+		[KMT_MEM_FREE]		 = "free",
+		[KMT_MEM_RESERVED]	 = "reserved",
+		[KMT_MEM_POISONED]	 = "poisoned",
+		[KMT_MEM_UNKNOWN]	 = "no known owner",
+	};
+	int i;
+
+	seq_printf(seq, "kmemtrack-memory %d: %ld kB, %lu pages of %lu; ",
+		   KMT_MEMORY_FORMAT, to_kb(now->total), now->total, PAGE_SIZE);
+	show_since(seq, "scan", &at_scan, now);
+	seq_puts(seq, ", ");
+	show_since(seq, "boot", &at_boot, now);
+	seq_putc(seq, '\n');
+	for (i = 0; i < KMT_NR_MEMORY; i++)
+		show_class(seq, names[i], now->pages[i], at_scan.pages[i],
+			   at_boot.pages[i]);
+	if (now->changed)
+		show_class(seq, "changed meanwhile", now->changed,
+			   at_scan.changed, at_boot.changed);
+}
+
+/**
+ * kmt_memory_show - count all pages, and print what they are
+ * @seq: where to
+ * @v: not used
+ *
+ * Context: may sleep, for the time of a walk over all struct pages.
+ * Return: 0; -EINTR if the task is killed.
+ */
+int kmt_memory_show(struct seq_file *seq, void *v)
+{
+	struct kmt_memory now;
+
+	if (mutex_lock_killable(&memory_mutex))
+		return -EINTR;
+	if (!count(&now)) {
+		mutex_unlock(&memory_mutex);
+		return -EINTR;
+	}
+	show(seq, &now);
+	mutex_unlock(&memory_mutex);
+	return 0;
+}
+
+/* Nearly all memory is free yet, in large pieces: it does not take long. */
+static int __init count_at_boot(void)
+{
+	mutex_lock(&memory_mutex);
+	count(&at_boot);
+	mutex_unlock(&memory_mutex);
+	return 0;
+}
+late_initcall(count_at_boot);
