@@ -349,6 +349,43 @@ static int leak_page(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
+/*
+ * What may be left where a block is lost: its physical address, its struct page with
+ * a bit of a scatterlist, and the address behind it, where no other block begins.
+ */
+struct hint {
+	unsigned long phys;
+	unsigned long page;
+	unsigned long end;
+};
+
+static struct hint hints[8];
+
+static int leak_hinted(const struct tk_kind *k, unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n && i < ARRAY_SIZE(hints); i++) {
+		char *p = vzalloc(k->size);
+		struct page *page = p ? vmalloc_to_page(p) : NULL;
+
+		if (!p)
+			return -ENOMEM;
+		hints[i].phys = page_to_phys(page);
+		hints[i].page = (unsigned long)page | 2;
+		hints[i].end = PAGE_ALIGN((unsigned long)p + k->size);
+		barrier_data(&hints[i]);
+		tk_note(k, p, k->size, TK_VFREE, TK_LEAKED);
+	}
+	return 0;
+}
+
+static void end_hinted(const struct tk_kind *k)
+{
+	memset(hints, 0, sizeof(hints));
+	barrier_data(hints);
+}
+
 /* Leads to blocks that were freed: what is allocated next may be in their place. */
 static int leak_dangling(const struct tk_kind *k, unsigned int n)
 {
@@ -414,5 +451,7 @@ const struct tk_kind tk_leak_kinds[] = {
 	{ "part", leak_part },
 	{ "page", leak_page },
 	{ "dangling", leak_dangling, .count = 20 },
+	{ "hinted", leak_hinted, .size = 100 << 10, .count = 8,
+	  .end = end_hinted },
 	{}
 };

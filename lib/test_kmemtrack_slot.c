@@ -10,7 +10,9 @@
 #include <linux/init.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
+#include <linux/notifier.h>
 #include <linux/percpu.h>
+#include <linux/reboot.h>
 #include <linux/sched.h>
 #include <linux/vmalloc.h>
 #include <linux/wait.h>
@@ -349,6 +351,27 @@ static void lose_packed_chain(const struct tk_kind *k)
 	barrier_data(packed_chain);
 }
 
+/* One object that is referred to from many places. */
+static void *popular[40];
+
+static int hold_popular(const struct tk_kind *k, unsigned int n)
+{
+	void *p = tk_make(k, k->size, TK_HELD);
+	unsigned int i;
+
+	if (!p)
+		return -ENOMEM;
+	for (i = 0; i < ARRAY_SIZE(popular); i++)
+		WRITE_ONCE(popular[i], p);
+	return 0;
+}
+
+static void lose_popular(const struct tk_kind *k)
+{
+	memset(popular, 0, sizeof(popular));
+	barrier_data(popular);
+}
+
 /* What vmalloc() and krealloc() gave, and a block that was moved. */
 static void *blocks[4];
 
@@ -403,6 +426,32 @@ static int hold_grown(const struct tk_kind *k, unsigned int n)
 static void lose_block(const struct tk_kind *k)
 {
 	WRITE_ONCE(blocks[k->where], NULL);
+}
+
+/* Known to the kernel's list of those to be told of a reboot, of which it is first. */
+static int note_nothing(struct notifier_block *nb, unsigned long action,
+			void *data)
+{
+	return NOTIFY_DONE;
+}
+
+static int hold_notifier(const struct tk_kind *k, unsigned int n)
+{
+	struct notifier_block *nb = tk_make(k, sizeof(*nb), TK_HELD);
+
+	if (!nb)
+		return -ENOMEM;
+	nb->notifier_call = note_nothing;
+	nb->priority = INT_MAX;
+	return register_reboot_notifier(nb);
+}
+
+static void lose_notifier(const struct tk_kind *k)
+{
+	struct notifier_block *nb = tk_object(k, TK_HELD, 0);
+
+	if (nb)
+		unregister_reboot_notifier(nb);
 }
 
 /* Threads that were started for a kind. */
@@ -575,6 +624,8 @@ const struct tk_kind tk_slot_kinds[] = {
 	SLOT("page-private", AT_PAGE_PRIVATE, 1),
 	SLOT("reply", AT_REPLY, 8),
 	SLOT("ro-after-init", AT_RO_TABLE, 4),
+	{ "popular", hold_popular, lose_popular, 96 },
+	{ "notifier", hold_notifier, lose_notifier },
 	{ "percpu-area", hold_percpu_area, lose_percpu_area, 64 },
 	{ "vmalloc", hold_block, lose_block, 20 << 10, 1, BLOCK_VMALLOC },
 	{ "krealloc", hold_block, lose_block, 400, 1, BLOCK_KREALLOC },

@@ -7,7 +7,7 @@
 #include <linux/init.h>
 #include <linux/moduleparam.h>
 #include <linux/printk.h>
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
@@ -70,6 +70,21 @@ static int clear(unsigned long unused)
 		schedule_timeout_uninterruptible(1);
 	kmt_report_drop();
 	return 0;
+}
+
+static int find_refs(const struct kmt_command *cmd)
+{
+	int ret;
+
+	if (mutex_lock_killable(&kmt_scan_mutex))
+		return -EINTR;
+	/* The address is on this task's stack, where a search would find it. */
+	ret = kmt_find_refs(cmd->arg, cmd->levels);
+	mutex_unlock(&kmt_scan_mutex);
+	/* The signal of the freezer stays pending until the task is thawed. */
+	if (ret == -EINTR && !fatal_signal_pending(current))
+		ret = -ERESTARTNOINTR;
+	return ret;
 }
 
 /* Logs who switched, so that a reader of an empty report can find out why. */
@@ -171,6 +186,8 @@ int kmt_execute(const struct kmt_command *cmd)
 		return kmt_scan();
 	case KMT_CMD_CLEAR:
 		return locked(clear, 0);
+	case KMT_CMD_REFS:
+		return find_refs(cmd);
 	case KMT_CMD_DUMP:
 		/* The address is on this task's stack, where a scan would find it. */
 		return locked(kmt_log_address, cmd->arg);

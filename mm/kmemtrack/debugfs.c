@@ -191,6 +191,19 @@ static const struct file_operations memory_fops = {
 	.release	= single_release,
 };
 
+static int refs_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, kmt_refs_show, NULL);
+}
+
+static const struct file_operations refs_fops = {
+	.owner		= THIS_MODULE,
+	.open		= refs_open,
+	.read		= seq_read,
+	.llseek		= seq_lseek,
+	.release	= single_release,
+};
+
 static int __init make_files(void)
 {
 	struct dentry *dir;
@@ -200,6 +213,7 @@ static int __init make_files(void)
 	dir = debugfs_create_dir("kmemtrack_info", NULL);
 	debugfs_create_file("stats", 0400, dir, NULL, &stats_fops);
 	debugfs_create_file("memory", 0400, dir, NULL, &memory_fops);
+	debugfs_create_file("refs", 0400, dir, NULL, &refs_fops);
 	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
 		debugfs_create_file_unsafe("kmemleak", 0644, NULL, NULL,
 					   &kmt_kmemleak_fops);

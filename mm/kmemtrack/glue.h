@@ -370,8 +370,10 @@ const char *kmt_code_name(char *text, size_t size, unsigned long pc);
 
 /* where.c */
 void kmt_log_places(const struct kmt_object *target);
+int kmt_find_refs(unsigned long addr, unsigned int levels);
+int kmt_refs_show(struct seq_file *seq, void *v);
 
-/* meminfo.c: all pages, by what they are; their names are there */
+/* meminfo.c: all pages, by what they are */
 enum kmt_memory_class {
 	KMT_MEM_SLAB,		/* slabs with tracked blocks in them */
 	KMT_MEM_SLAB_UNTRACKED,	/* other slabs */
@@ -395,6 +397,7 @@ enum kmt_memory_class {
 };
 
 enum kmt_memory_class kmt_memory_class_of(struct page *page);
+const char *kmt_memory_name(enum kmt_memory_class class);
 void kmt_memory_scanned(void);
 int kmt_memory_show(struct seq_file *seq, void *v);
 

@@ -402,7 +402,11 @@ static void show_class(struct seq_file *seq, const char *name, long now,
 	seq_putc(seq, '\n');
 }
 
-static void show(struct seq_file *seq, const struct kmt_memory *now)
+/**
+ * kmt_memory_name - the name of a class of pages
+ * @class: class
+ */
+const char *kmt_memory_name(enum kmt_memory_class class)
 {
 	static const char * const names[KMT_NR_MEMORY] = {
 		[KMT_MEM_SLAB]		 = "slab tracked",
@@ -424,6 +428,12 @@ static void show(struct seq_file *seq, const struct kmt_memory *now)
 		[KMT_MEM_POISONED]	 = "poisoned",
 		[KMT_MEM_UNKNOWN]	 = "no known owner",
 	};
+
+	return names[class];
+}
+
+static void show(struct seq_file *seq, const struct kmt_memory *now)
+{
 	int i;
 
 	seq_printf(seq, "kmemtrack-memory %d: %ld kB, %lu pages of %lu; ",
@@ -433,8 +443,8 @@ static void show(struct seq_file *seq, const struct kmt_memory *now)
 	show_since(seq, "boot", &at_boot, now);
 	seq_putc(seq, '\n');
 	for (i = 0; i < KMT_NR_MEMORY; i++)
-		show_class(seq, names[i], now->pages[i], at_scan.pages[i],
-			   at_boot.pages[i]);
+		show_class(seq, kmt_memory_name(i), now->pages[i],
+			   at_scan.pages[i], at_boot.pages[i]);
 	if (now->changed)
 		show_class(seq, "changed meanwhile", now->changed,
 			   at_scan.changed, at_boot.changed);

@@ -527,47 +527,84 @@ static void merge_tasks(struct counting *c)
 	c->nr = nr;
 }
 
-/*
- * What is at @addr, where there is a live record: so the block was not freed,
- * and its cache is there. If its free was not told of, nothing of that is sure.
- * @name is left as it is, or made "?", if it cannot be read.
+/**
+ * kmt_cache_at - what memory is from
+ * @name: set to the name of the slab cache, or to what it is instead; room for
+ *	KMT_CACHE_NAME bytes
+ * @addr: address
+ *
+ * Where there is a live record the block was not freed, and its cache is there. If
+ * its free was not told of, or there is no record, nothing of that is sure. @name is
+ * left as it is, or made "?", if it cannot be read.
+ *
+ * Context: any.
+ * Return: whether something is known.
  */
-static void copy_cache_name(char *name, unsigned long addr)
+bool kmt_cache_at(char *name, unsigned long addr)
 {
 	const char *from = "vmalloc";
 	struct slab *slab;
 
 	if (!is_vmalloc_or_module_addr((void *)addr)) {
 		if (!virt_addr_valid((void *)addr))
-			return;
+			return false;
 		from = "pages";
 		slab = virt_to_slab((void *)addr);
 		if (slab && get_kernel_nofault(from, &slab->slab_cache->name))
-			return;
+			return false;
 	}
 	if (strncpy_from_kernel_nofault(name, from, KMT_CACHE_NAME) < 0)
 		strscpy(name, "?", KMT_CACHE_NAME);
+	return true;
 }
 
-/* The cache may be gone when the report is read. */
-static void name_cache(struct kmt_group *g)
+static const char *name_of_space(enum kmt_space space)
 {
-	const unsigned long addr = g->oldest.addr;
+	switch (space) {
+	case KMT_PERCPU:
+		return "percpu";
+	case KMT_PHYS:
+		return "memblock";
+	default:
+		return "?";
+	}
+}
+
+/**
+ * kmt_cache_name - what a block is from
+ * @name: set to the name of its slab cache, or to what it is instead; room for
+ *	KMT_CACHE_NAME bytes
+ * @o: copy of its record
+ * @wanted: flags, of which it is to have one still
+ *
+ * The cache may be gone later.
+ *
+ * Context: any but NMI, no tracker lock held.
+ */
+void kmt_cache_name(char *name, const struct kmt_object *o, u16 wanted)
+{
 	const struct kmt_object *now;
 	struct kmt_tree *tree;
 	unsigned long flags;
 
-	if (kmt_leak_space(&g->oldest) == KMT_PERCPU) {
-		strscpy(g->cache, "percpu", sizeof(g->cache));
+	strscpy(name, name_of_space(kmt_space(o)), KMT_CACHE_NAME);
+	if (kmt_space(o) != KMT_VIRT)
 		return;
-	}
-	strscpy(g->cache, "?", sizeof(g->cache));
-	now = kmt_lock_find(&kmt_core, KMT_VIRT, addr, &tree, &flags);
+	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &tree, &flags);
 	if (!now)
 		return;
-	if (now->addr == addr && (now->flags & KMT_LEAK))
-		copy_cache_name(g->cache, addr);
+	if (now->addr == o->addr && (now->flags & wanted))
+		kmt_cache_at(name, o->addr);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+static void name_cache(struct kmt_group *g)
+{
+	const struct kmt_object o = {
+		.addr = g->oldest.addr, .flags = kmt_leak_space(&g->oldest),
+	};
+
+	kmt_cache_name(g->cache, &o, KMT_LEAK);
 }
 
 /* @nr records from @g on hang on the same site. */

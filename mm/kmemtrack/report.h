@@ -175,6 +175,8 @@ struct kmt_report *kmt_report_open(u16 wanted);
 struct kmt_report *kmt_report_current(void);
 void kmt_report_close(struct kmt_report *report);
 int kmt_report_keep(void);
+bool kmt_cache_at(char *name, unsigned long addr);
+void kmt_cache_name(char *name, const struct kmt_object *o, u16 wanted);
 
 /* print.c */
 void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak);

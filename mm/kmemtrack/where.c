@@ -1,52 +1,170 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Where are the references to one block?
+ * Who refers to a block? The commands refs= and dump=, and kmemtrack_info/refs.
  *
  * All that a mark reads as a root, and all blocks, are searched for words that
- * point into the block, beside everything else. A reference that moves meanwhile
- * may be missed, or found twice: the answer is for people, and decides nothing.
+ * point into the block, beside everything else. For another level this is done
+ * again, for the blocks that had these words, all at a time. A reference that moves
+ * meanwhile may be missed, or found twice: the answer is for people, and decides
+ * nothing.
+ *
+ * A search takes as long as a mark that finds all blocks. Its memory is struct
+ * kmt_search and the text of the answer, whatever there is to be found.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
 #include <linux/kallsyms.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/printk.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
+#include <linux/seq_buf.h>
+#include <linux/seq_file.h>
+#include <linux/sizes.h>
 #include <linux/stackdepot.h>
+#include <linux/stacktrace.h>
+#include <linux/string_helpers.h>
+#include <linux/vmalloc.h>
+#include <asm/sections.h>
 
 #include "policy.h"
+#include "report.h"
 
-/* References that are logged one by one. */
-#define KMT_PLACES	16
+#define KMT_REFS_FORMAT	1
+
+/* References of a level, and hints of a kind, that are shown one by one. */
+#define KMT_REFS	32
+#define KMT_HINTS	8
+
+/* Blocks of a level whose holders are looked for on the next one. */
+#define KMT_TARGETS	16
+
+/* The answer, and the end of one that did not fit. */
+#define KMT_REFS_TEXT	SZ_32K
+#define KMT_REFS_CUT	"left out: what followed\n"
+
+/* Frames of a task that are told apart. */
+#define KMT_FRAMES	32
+
+/* The lowest bits of a word of a scatterlist are no part of the struct page. */
+#define KMT_PAGE_LINK	3UL
 
 /**
- * struct kmt_place - where a reference is
+ * struct kmt_place - where a word is
  * @at: its address; 0 if it is in a struct page or a list of callbacks
+ * @to: the block that it refers to
  * @o: the block that it lies in; of size 0 if that is none
  */
 struct kmt_place {
 	unsigned long at;
+	unsigned long to;
 	struct kmt_object o;
+};
+
+/* What may be left of a block that nothing refers to. */
+enum kmt_hint {
+	KMT_HINT_PHYS,
+	KMT_HINT_PAGE,
+	KMT_HINT_END,
+	KMT_NR_HINTS,
 };
 
 /**
  * struct kmt_search - a search for references
  * @m: marker, which reads memory
- * @target: what they point to
- * @own: the stack of the task that searches, which has the address
+ * @own: the stack of the task that searches, which has the addresses
  * @o: the block that is being read; of size 0 if it is none
+ * @hull: of all targets
+ * @targets: blocks to which references are looked for
+ * @nr_targets: how many
  * @nr: references found
  * @place: where the first ones are
+ * @left_out: holders whose own holders are not looked for: there are too many
+ * @known: blocks that were targets
+ * @nr_known: how many
+ * @hints: hints are looked for, too
+ * @phys: the physical address of the block; 0 if it has none
+ * @page: its struct page, and that of the compound page; NULL if it has none
+ * @end: one past its last byte
+ * @nr_hints: hints of each kind found
+ * @hint: where the first ones are
  */
 struct kmt_search {
 	struct kmt_marker m;
-	struct kmt_range target;
 	struct kmt_range own;
 	struct kmt_object o;
+	struct kmt_range hull;
+	struct kmt_range targets[KMT_TARGETS];
+	unsigned int nr_targets;
 	unsigned long nr;
-	struct kmt_place place[KMT_PLACES];
+	struct kmt_place place[KMT_REFS];
+	unsigned int left_out;
+	unsigned long known[KMT_LEVELS_MAX * KMT_TARGETS];
+	unsigned int nr_known;
+	bool hints;
+	unsigned long phys;
+	unsigned long page[2];
+	unsigned long end;
+	unsigned long nr_hints[KMT_NR_HINTS];
+	struct kmt_place hint[KMT_NR_HINTS][KMT_HINTS];
 };
+
+/* What words that refer to a block begin with. */
+static unsigned long start_of(const struct kmt_object *o)
+{
+	return kmt_space(o) == KMT_PHYS ? kmt_env_phys(o->addr) : o->addr;
+}
+
+/* What a block has of itself is of no interest. */
+static bool is_in(const struct kmt_search *s, const struct kmt_range *target)
+{
+	return s->o.size && start_of(&s->o) == target->lo;
+}
+
+static void add_place(struct kmt_search *s, struct kmt_place *place,
+		      unsigned int room, unsigned long *nr, unsigned long at,
+		      unsigned long to)
+{
+	if (*nr < room)
+		place[*nr] = (struct kmt_place){ at, to, s->o };
+	++*nr;
+}
+
+static void try_targets(struct kmt_search *s, unsigned long word,
+			unsigned long at)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->nr_targets; i++) {
+		const struct kmt_range *t = &s->targets[i];
+
+		if (kmt_in(t, word) && !is_in(s, t))
+			add_place(s, s->place, KMT_REFS, &s->nr, at, t->lo);
+	}
+}
+
+static void try_hints(struct kmt_search *s, unsigned long raw,
+		      unsigned long word, unsigned long at)
+{
+	const unsigned long page = word & ~KMT_PAGE_LINK;
+	enum kmt_hint hint;
+
+	if (word == s->end)
+		hint = KMT_HINT_END;
+	else if (page && (page == s->page[0] || page == s->page[1]))
+		hint = KMT_HINT_PAGE;
+	else if (raw == s->phys && raw)
+		hint = KMT_HINT_PHYS;
+	else
+		return;
+	if (!is_in(s, &s->targets[0]))
+		add_place(s, s->hint[hint], KMT_HINTS, &s->nr_hints[hint], at,
+			  s->targets[0].lo);
+}
 
 static void search_words(struct kmt_marker *m, const unsigned long *words,
 			 unsigned int nr, unsigned long at)
@@ -54,12 +172,15 @@ static void search_words(struct kmt_marker *m, const unsigned long *words,
 	struct kmt_search *s = container_of(m, struct kmt_search, m);
 
 	for (; nr--; words++, at += at ? sizeof(long) : 0) {
-		if (likely(!kmt_in(&s->target, kmt_untag(*words))) ||
-		    kmt_in(&s->own, at))
+		const unsigned long word = kmt_untag(*words);
+		const bool hit = kmt_in(&s->hull, word);
+
+		if (likely(!hit && !s->hints) || kmt_in(&s->own, at))
 			continue;
-		if (s->nr < KMT_PLACES)
-			s->place[s->nr] = (struct kmt_place){ at, s->o };
-		s->nr++;
+		if (hit)
+			try_targets(s, word, at);
+		else
+			try_hints(s, *words, word, at);
 	}
 }
 
@@ -79,7 +200,7 @@ static void search_object(struct kmt_search *s, struct kmt_object *o)
 		return;
 	s->o = *o;
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	if (kmt_is_read(&s->o) && s->o.addr != s->target.lo)
+	if (kmt_is_read(&s->o))
 		kmt_read_object(&r, o, &s->o);
 	s->o.size = 0;
 }
@@ -101,104 +222,630 @@ static void search_roots(struct kmt_search *s)
 	kmt_page_map_free(&roots.map);
 }
 
-/* Logs whose stack @at lies in; false if it is none. */
-static bool log_stack(unsigned long at)
+static void search(struct kmt_search *s)
 {
-	struct task_struct *p, *t;
-	struct kmt_log_task task;
-	bool found = false;
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
 
-	rcu_read_lock();
-	for_each_process_thread(p, t) {
-		const unsigned long lo = (unsigned long)READ_ONCE(t->stack);
+	search_roots(s);
+	kmt_walk_cells(&s->m, chunk, o)
+		if (READ_ONCE(o->flags) & KMT_LIVE && kmt_go_on(&s->m))
+			search_object(s, o);
+}
 
-		if (!lo || at - lo >= THREAD_SIZE)
+static void add_target(struct kmt_search *s, const struct kmt_object *o)
+{
+	const unsigned long addr = start_of(o);
+
+	s->targets[s->nr_targets++] = (struct kmt_range){
+		addr, addr + o->size
+	};
+	kmt_widen(&s->hull, addr, o->size);
+	s->known[s->nr_known++] = addr;
+}
+
+static bool is_known(const struct kmt_search *s, unsigned long addr)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->nr_known; i++)
+		if (s->known[i] == addr)
+			return true;
+	return false;
+}
+
+/* Areas of vmalloc space are in a tree, and lead from one block to all others. */
+static bool is_vmap_area(const struct kmt_object *o)
+{
+	char cache[KMT_CACHE_NAME];
+
+	kmt_cache_name(cache, o, KMT_LIVE);
+	return !strcmp(cache, "vmap_area");
+}
+
+/* Whether what was found is in use whether or not anything refers to it. */
+static bool is_root(const struct kmt_place *p)
+{
+	return !p->o.size || !kmt_judged(&p->o);
+}
+
+/*
+ * The blocks that had references are what to look for next; false if there are
+ * none, or if there is a root among what had them.
+ */
+static bool next_level(struct kmt_search *s)
+{
+	const unsigned int nr = min(s->nr, KMT_REFS);
+	unsigned int i;
+
+	s->nr_targets = 0;
+	s->hull = (struct kmt_range){};
+	s->hints = false;
+	for (i = 0; i < nr; i++) {
+		const struct kmt_object *o = &s->place[i].o;
+
+		if (is_root(&s->place[i]))
+			return false;
+		if (is_known(s, start_of(o)) || is_vmap_area(o))
 			continue;
-		pr_info("    stack of \"%s\", pid %d, %lu bytes below its top\n",
-			kmt_log_task(&task, t->comm), task_pid_nr(t),
-			lo + THREAD_SIZE - at);
-		found = true;
+		if (s->nr_targets < KMT_TARGETS)
+			add_target(s, o);
+		else
+			s->left_out++;
 	}
-	rcu_read_unlock();
+	s->nr = 0;
+	return s->nr_targets;
+}
+
+/* Finds out what to look for; the block is live. */
+static void look_for_hints(struct kmt_search *s, const struct kmt_object *o)
+{
+	struct kmt_tree *tree;
+	struct page *page = NULL;
+	struct kmt_object *now;
+	unsigned long flags;
+
+	s->hints = true;
+	s->end = start_of(o) + o->size;
+	if (kmt_space(o) != KMT_VIRT)
+		return;
+	/* It has a mapping as long as it is tracked. */
+	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &tree, &flags);
+	if (!now)
+		return;
+	if (is_vmalloc_or_module_addr((void *)o->addr))
+		page = vmalloc_to_page((void *)o->addr);
+	else if (virt_addr_valid((void *)o->addr))
+		page = virt_to_page((void *)o->addr);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	if (!page)
+		return;
+	s->page[0] = kmt_untag((unsigned long)page);
+	s->page[1] = kmt_untag((unsigned long)compound_head(page));
+	/* An address of more bits than a word is not looked for. */
+	if (page_to_phys(page) + offset_in_page(o->addr) <= ULONG_MAX)
+		s->phys = page_to_phys(page) + offset_in_page(o->addr);
+}
+
+/**
+ * struct kmt_text - the answer
+ * @buf: its lines
+ * @log: they are for the log, which may not have addresses
+ */
+struct kmt_text {
+	struct seq_buf buf;
+	bool log;
+};
+
+static void put_addr(struct kmt_text *t, unsigned long addr)
+{
+	struct kmt_log_name name;
+
+	if (!t->log) {
+		seq_buf_printf(&t->buf, "0x%08lx", addr);
+		return;
+	}
+	kmt_log_name(&name, addr);
+	seq_buf_puts(&t->buf, name.text);
+}
+
+/* What a slab cache is called may come from outside of the kernel. */
+static noinline_for_stack void put_cache(struct kmt_text *t, const char *cache)
+{
+	char text[4 * KMT_CACHE_NAME];
+	int len = string_escape_mem(cache, strlen(cache), text, sizeof(text),
+				    ESCAPE_OCTAL | ESCAPE_NAP | ESCAPE_APPEND,
+				    "\"\\ ,");
+
+	seq_buf_printf(&t->buf, ", %.*s", min_t(int, len, sizeof(text)), text);
+}
+
+/* A variable and the offset in it. */
+static noinline_for_stack void put_variable(struct kmt_text *t,
+					    unsigned long at)
+{
+	char text[KSYM_SYMBOL_LEN];
+
+	sprint_symbol(text, at);
+	if (strncmp(text, "0x", 2))
+		seq_buf_puts(&t->buf, text);
+	else
+		put_addr(t, at);
+}
+
+static noinline_for_stack void put_code(struct kmt_text *t, unsigned long pc)
+{
+	char text[KSYM_SYMBOL_LEN];
+
+	seq_buf_puts(&t->buf, kmt_code_name(text, sizeof(text), pc));
+}
+
+/* Whether a function does nothing but allocate for its caller. */
+static noinline_for_stack bool is_allocator(unsigned long pc)
+{
+	static const char * const names[] = {
+		"kmalloc", "kzalloc", "kcalloc", "krealloc", "kmemdup",
+		"kstrdup", "kstrndup", "kmem_cache_alloc", "kvmalloc",
+		"kvrealloc", "vmalloc", "vzalloc", "vcalloc",
+		"get_vm_area", "pcpu_alloc", "alloc_percpu", "memblock_",
+	};
+	char text[KSYM_SYMBOL_LEN];
+	const char *name = kmt_code_name(text, sizeof(text), pc);
+	unsigned int i;
+
+	while (*name == '_')
+		name++;
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strncmp(name, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
+/*
+ * The function in whose frame @at is, by the return addresses between it and the
+ * stack pointer; 0 if that cannot be told.
+ */
+static noinline_for_stack unsigned long frame_of(struct task_struct *task,
+						 unsigned long at)
+{
+	unsigned long entries[KMT_FRAMES], pos, word, below = 0, pc = 0;
+	unsigned int i = 0, nr;
+
+	if (task == current || task_curr(task))
+		return 0;
+	pos = ALIGN(kmt_saved_sp(task), sizeof(long));
+	/* It may have been on a CPU since. */
+	if (!pos || at - pos >= THREAD_SIZE)
+		return 0;
+	nr = stack_trace_save_tsk(task, entries, KMT_FRAMES, 0);
+	for (; pos <= at && i < nr; pos += sizeof(long)) {
+		if (!kmt_env_read(&word, pos, sizeof(word)))
+			return 0;
+		word = kmt_env_strip(word);
+		/* Where the task sleeps is no return address everywhere. */
+		if (!i && word != entries[0] && nr > 1 && word == entries[1])
+			pc = entries[i++];
+		if (word != entries[i])
+			continue;
+		below = pc;
+		pc = entries[i++];
+	}
+	/* What the frame of a function returns to is above it, or below. */
+	return KMT_FRAME_RETURN_FIRST ? below : pc;
+}
+
+static void put_task(struct kmt_text *t, struct task_struct *task,
+		     unsigned long at, unsigned long top)
+{
+	const unsigned long pc = frame_of(task, at);
+	struct kmt_log_task name;
+
+	seq_buf_printf(&t->buf, "stack of task \"%s\" pid %d",
+		       kmt_log_task(&name, task->comm), task_pid_nr(task));
+	if (pc) {
+		seq_buf_puts(&t->buf, ", in ");
+		put_code(t, pc);
+	}
+	seq_buf_printf(&t->buf, ", 0x%lx below its top", top - at);
+}
+
+/* Names the task whose stack @at lies in; false if it is none. */
+static bool put_stack(struct kmt_text *t, unsigned long at)
+{
+	struct task_struct *task;
+	bool found = false;
+	int nr = 1;
+
+	while (!found && (task = kmt_next_task(&nr))) {
+		unsigned long lo = (unsigned long)try_get_task_stack(task);
+
+		found = lo && at - kmt_untag(lo) < THREAD_SIZE;
+		if (found)
+			put_task(t, task, at, kmt_untag(lo) + THREAD_SIZE);
+		if (lo)
+			put_task_stack(task);
+		put_task_struct(task);
+		cond_resched();
+	}
 	return found;
 }
 
-static noinline_for_stack void log_object(const struct kmt_place *p)
+/* Names a variable of the per-CPU section; false if it is none. */
+static bool put_percpu_variable(struct kmt_text *t, unsigned long at)
 {
-	static const char * const kind[KMT_NR_SPACES] = {
-		[KMT_VIRT] = "",
-		[KMT_PERCPU] = "per-CPU ",
-		[KMT_PHYS] = "memblock's ",
-		[KMT_ROOT] = "the kernel's ",
-	};
-	const struct kmt_object *o = &p->o;
-	char text[KSYM_SYMBOL_LEN] = "";
-	char offset[32] = "";
-	struct kmt_log_name name;
-	unsigned long *entries;
-	const char *by = "";
+#ifdef CONFIG_SMP
+	int cpu;
 
-	kmt_log_name(&name, o->addr);
-	if (kmt_space(o) == KMT_VIRT)
-		snprintf(offset, sizeof(offset), ", offset %lu", p->at - o->addr);
-	/* The first frame is the allocator's. */
-	if (o->stack && stack_depot_fetch(o->stack, &entries) > 1)
-		by = kmt_code_name(text, sizeof(text), entries[1]);
-	pr_info("    %sobject %s (size %lu)%s%s%s%s\n", kind[kmt_space(o)],
-		name.text, o->size, offset,
-		o->flags & KMT_LEAK ? ", a leak" : "", *by ? ", of " : "", by);
+	for_each_possible_cpu(cpu) {
+		const unsigned long p = at - per_cpu_offset(cpu);
+
+		if (p < (unsigned long)__per_cpu_start ||
+		    p >= (unsigned long)__per_cpu_end)
+			continue;
+		seq_buf_puts(&t->buf, "percpu variable ");
+		put_variable(t, p);
+		seq_buf_printf(&t->buf, " of CPU %d", cpu);
+		return true;
+	}
+#endif
+	return false;
 }
 
-static void log_place(const struct kmt_place *p)
+static void put_page_at(struct kmt_text *t, unsigned long at)
 {
-	struct kmt_log_name name;
+	char cache[KMT_CACHE_NAME] = "";
+	struct page *page;
 
-	if (!p->at) {
-		pr_info("    a struct page, or a list of RCU's callbacks\n");
-	} else if (p->o.size && kmt_space(&p->o) == KMT_ROOT) {
-		pr_info("    data of the kernel: %pS\n", (void *)p->at);
-	} else if (p->o.size) {
-		log_object(p);
-	} else if (!log_stack(p->at)) {
-		kmt_log_name(&name, p->at & PAGE_MASK);
-		pr_info("    a root, page %s, offset %lu\n", name.text,
-			offset_in_page(p->at));
+	seq_buf_puts(&t->buf, "page ");
+	put_addr(t, at & PAGE_MASK);
+	seq_buf_printf(&t->buf, ", +0x%lx", offset_in_page(at));
+	/* A page of high memory has another address now, or none. */
+	if (!virt_addr_valid((void *)at))
+		return;
+	page = virt_to_page((void *)at);
+	seq_buf_printf(&t->buf, ", %s",
+		       kmt_memory_name(kmt_memory_class_of(page)));
+	if (PageSlab(compound_head(page)) && kmt_cache_at(cache, at))
+		put_cache(t, cache);
+}
+
+/* Who allocated a block: the first frame that is not an allocator's. */
+static void put_site(struct kmt_text *t, u32 stack)
+{
+	unsigned long *entries;
+	unsigned int nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+	unsigned int i = 0;
+
+	if (!nr)
+		return;
+	while (i < nr - 1 && is_allocator(entries[i]))
+		i++;
+	seq_buf_puts(&t->buf, ", allocated by ");
+	put_code(t, entries[i]);
+}
+
+/* The offset in a block, and of a per-CPU block the CPU. */
+static void put_offset(struct kmt_text *t, const struct kmt_place *p)
+{
+	unsigned long base = start_of(&p->o);
+	int cpu;
+
+	if (kmt_space(&p->o) != KMT_PERCPU) {
+		seq_buf_printf(&t->buf, ", +0x%lx", p->at - base);
+		return;
 	}
+	for_each_possible_cpu(cpu) {
+		base = kmt_env_percpu(p->o.addr, cpu);
+		if (p->at - base >= p->o.size)
+			continue;
+		seq_buf_printf(&t->buf, ", +0x%lx of CPU %d", p->at - base,
+			       cpu);
+		return;
+	}
+}
+
+static const char *word_for(const struct kmt_object *o)
+{
+	if (o->flags & KMT_LEAK)
+		return o->flags & KMT_INDIRECT ? "indirect leak" : "leak";
+	if (o->min == KMT_MIN_GREY)
+		return "root";
+	if (o->min == KMT_MIN_BLACK)
+		return "ignored";
+	if (kmt_is_cleared(o))
+		return "cleared";
+	return o->flags & KMT_SUSPECT ? "suspect" : "live";
+}
+
+static void put_object(struct kmt_text *t, const struct kmt_place *p)
+{
+	char cache[KMT_CACHE_NAME];
+
+	kmt_cache_name(cache, &p->o, KMT_LIVE);
+	if (kmt_space(&p->o) == KMT_PERCPU)
+		seq_buf_puts(&t->buf, "percpu ");
+	seq_buf_puts(&t->buf, "object ");
+	put_addr(t, p->o.addr);
+	seq_buf_printf(&t->buf, ", %lu bytes", p->o.size);
+	put_cache(t, cache);
+	put_offset(t, p);
+	if (p->o.flags & KMT_ALIAS)
+		seq_buf_puts(&t->buf, ", its vm_struct");
+	if (strcmp(word_for(&p->o), "live"))
+		seq_buf_printf(&t->buf, ", %s", word_for(&p->o));
+	put_site(t, p->o.stack);
+}
+
+/* Writes what kind of place it is, in the first word, and where. */
+static void put_place(struct kmt_text *t, const struct kmt_place *p)
+{
+	if (!p->at) {
+		seq_buf_puts(&t->buf,
+			     "page struct, or a list of RCU's callbacks");
+	} else if ((p->o.size && kmt_space(&p->o) == KMT_ROOT) ||
+		   is_module_address(p->at)) {
+		seq_buf_puts(&t->buf, "global ");
+		put_variable(t, p->at);
+	} else if (p->o.size && !(p->o.flags & KMT_STACK)) {
+		put_object(t, p);
+	} else if (!put_stack(t, p->at) && !put_percpu_variable(t, p->at)) {
+		put_page_at(t, p->at);
+	}
+}
+
+static void put_level(struct kmt_text *t, const struct kmt_search *s,
+		      unsigned int level)
+{
+	const unsigned int nr = min(s->nr, KMT_REFS);
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		seq_buf_printf(&t->buf, "ref %u: ", level);
+		put_place(t, &s->place[i]);
+		if (level > 1) {
+			seq_buf_puts(&t->buf, ", to object ");
+			put_addr(t, s->place[i].to);
+		}
+		seq_buf_putc(&t->buf, '\n');
+		cond_resched();
+	}
+	if (s->nr > nr)
+		seq_buf_printf(&t->buf, "left out %u: %lu references\n", level,
+			       s->nr - nr);
+}
+
+static void put_hints(struct kmt_text *t, const struct kmt_search *s)
+{
+	static const char * const names[KMT_NR_HINTS] = {
+		[KMT_HINT_PHYS]	= "physical address",
+		[KMT_HINT_PAGE]	= "struct page",
+		[KMT_HINT_END]	= "one past the end",
+	};
+	struct kmt_object next;
+	bool taken = kmt_lookup(&kmt_core, KMT_VIRT, s->end, &next) &&
+		     next.addr == s->end;
+	unsigned long i, nr;
+	int hint;
+
+	for (hint = 0; hint < KMT_NR_HINTS; hint++) {
+		nr = min(s->nr_hints[hint], KMT_HINTS);
+		for (i = 0; i < nr; i++) {
+			seq_buf_printf(&t->buf, "hint: %s at ", names[hint]);
+			put_place(t, &s->hint[hint][i]);
+			if (hint == KMT_HINT_END && taken)
+				seq_buf_puts(&t->buf,
+					     "; another object begins there");
+			seq_buf_putc(&t->buf, '\n');
+			cond_resched();
+		}
+		if (s->nr_hints[hint] > nr)
+			seq_buf_printf(&t->buf, "left out: %lu hints (%s)\n",
+				       s->nr_hints[hint] - nr, names[hint]);
+	}
+}
+
+/* Of a block that is in use there are such words everywhere. */
+static bool wants_hints(const struct kmt_search *s,
+			const struct kmt_object *target)
+{
+	return target->flags & KMT_LEAK || !s->nr;
+}
+
+static unsigned long count_hints(const struct kmt_search *s)
+{
+	unsigned long nr = 0;
+	int hint;
+
+	for (hint = 0; hint < KMT_NR_HINTS; hint++)
+		nr += s->nr_hints[hint];
+	return nr;
+}
+
+static void put_head(struct kmt_text *t, const struct kmt_object *target,
+		     unsigned long refs, unsigned long hints)
+{
+	char cache[KMT_CACHE_NAME];
+
+	kmt_cache_name(cache, target, KMT_LIVE);
+	seq_buf_printf(&t->buf, "kmemtrack-refs %d: block ", KMT_REFS_FORMAT);
+	put_addr(t, target->addr);
+	seq_buf_printf(&t->buf, ", %lu bytes", target->size);
+	put_cache(t, cache);
+	seq_buf_printf(&t->buf, ", %s: %lu references, %lu hints\n",
+		       word_for(target), refs, hints);
+}
+
+/*
+ * Writes what refers to @target, and what refers to that, up to @levels levels, or
+ * to the first one with a root.
+ */
+static int find_refs(struct kmt_search *s, struct kmt_text *t,
+		     const struct kmt_object *target, unsigned int levels)
+{
+	struct kmt_mark_entry stack;
+	unsigned int level = 1;
+	bool hints;
+
+	memset(s, 0, sizeof(*s));
+	kmt_marker_init(&s->m, &kmt_core, &stack, 1);
+	s->m.seen = search_words;
+	kmt_widen(&s->own, kmt_untag((unsigned long)current->stack),
+		  THREAD_SIZE);
+	add_target(s, target);
+	look_for_hints(s, target);
+	search(s);
+	hints = wants_hints(s, target);
+	put_head(t, target, s->nr, hints ? count_hints(s) : 0);
+	for (;;) {
+		if (s->m.stopped)
+			return -EINTR;
+		put_level(t, s, level);
+		if (level++ == levels || !next_level(s))
+			break;
+		search(s);
+	}
+	if (hints)
+		put_hints(t, s);
+	if (s->left_out)
+		seq_buf_printf(&t->buf, "left out: holders of %u objects\n",
+			       s->left_out);
+	return 0;
+}
+
+static int find(struct kmt_text *t, const struct kmt_object *target,
+		unsigned int levels)
+{
+	const unsigned int order = get_order(sizeof(struct kmt_search));
+	struct kmt_search *s = kmt_own_alloc(GFP_KERNEL, order);
+	int ret;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (!s)
+		return -ENOMEM;
+	ret = find_refs(s, t, target, levels);
+	kmt_own_free(s, order);
+	return ret;
+}
+
+static char *begin_text(struct kmt_text *t, bool log)
+{
+	char *text = kmt_own_vzalloc(KMT_REFS_TEXT);
+
+	t->log = log;
+	if (text)
+		seq_buf_init(&t->buf, text,
+			     KMT_REFS_TEXT - sizeof(KMT_REFS_CUT));
+	return text;
+}
+
+/* Returns how long the text is; it ends with a line, and a byte of 0. */
+static size_t end_text(struct kmt_text *t, char *text)
+{
+	size_t len = seq_buf_used(&t->buf);
+
+	if (!seq_buf_has_overflowed(&t->buf))
+		return len;
+	while (len && text[len - 1] != '\n')
+		len--;
+	memcpy(text + len, KMT_REFS_CUT, sizeof(KMT_REFS_CUT));
+	return len + sizeof(KMT_REFS_CUT) - 1;
+}
+
+/* The answer to the last command; freed by the next one. Under refs_mutex. */
+static DEFINE_MUTEX(refs_mutex);
+static char *answer;
+static size_t answer_len;
+
+/* Memblock's blocks are known by physical addresses. */
+static bool find_block(unsigned long addr, struct kmt_object *o)
+{
+	return kmt_lookup(&kmt_core, KMT_VIRT, addr, o) ||
+	       kmt_lookup(&kmt_core, KMT_PERCPU, addr, o) ||
+	       (virt_addr_valid((void *)addr) &&
+		kmt_lookup(&kmt_core, KMT_PHYS, __pa(addr), o));
+}
+
+/**
+ * kmt_find_refs - find out who refers to a block
+ * @addr: an address in the block, with or without KASAN's tag
+ * @levels: how far to go on from who refers to it to who refers to that
+ *
+ * The answer is in kmemtrack_info/refs. References that are not aligned are left
+ * out.
+ *
+ * Context: kmt_scan_mutex held, may sleep; takes as long as a mark for each level.
+ * Return: 0; -EINVAL if there is no such block, -ENOMEM or, if the task is killed or
+ * frozen, -EINTR: then the last answer stays.
+ */
+int kmt_find_refs(unsigned long addr, unsigned int levels)
+{
+	struct kmt_object o;
+	struct kmt_text t;
+	char *text;
+	int ret;
+
+	if (!find_block(kmt_untag(addr), &o))
+		return -EINVAL;
+	text = begin_text(&t, false);
+	if (!text)
+		return -ENOMEM;
+	/* Backtraces and names stay. */
+	down_read(&kmt_reports_sem);
+	ret = find(&t, &o, levels);
+	up_read(&kmt_reports_sem);
+	if (ret) {
+		kmt_own_vfree(text, KMT_REFS_TEXT);
+		return ret;
+	}
+	mutex_lock(&refs_mutex);
+	answer_len = end_text(&t, text);
+	swap(answer, text);
+	mutex_unlock(&refs_mutex);
+	kmt_own_vfree(text, KMT_REFS_TEXT);
+	return 0;
+}
+
+/**
+ * kmt_refs_show - print the answer to the last refs=
+ * @seq: where to
+ * @v: not used
+ *
+ * Context: may sleep.
+ * Return: 0.
+ */
+int kmt_refs_show(struct seq_file *seq, void *v)
+{
+	mutex_lock(&refs_mutex);
+	if (answer)
+		seq_write(seq, answer, answer_len);
+	else
+		seq_printf(seq, "kmemtrack-refs %d: none was asked for\n",
+			   KMT_REFS_FORMAT);
+	mutex_unlock(&refs_mutex);
+	return 0;
 }
 
 /**
  * kmt_log_places - log where the references to a block are
  * @target: block
  *
- * References that are not aligned are left out, as are those to the vm_struct of
- * a vmalloc block.
+ * References that are not aligned are left out.
  *
- * Context: kmt_scan_mutex held, may sleep; takes as long as a mark.
+ * Context: kmt_scan_mutex and kmt_reports_sem held, may sleep; takes as long as a
+ * mark.
  */
 void kmt_log_places(const struct kmt_object *target)
 {
-	struct kmt_search *s = kmt_own_alloc(GFP_KERNEL, 0);
-	struct kmt_mark_entry stack;
-	struct kmt_chunk *chunk;
-	struct kmt_object *o;
-	unsigned long i;
+	struct kmt_text t;
+	char *text = begin_text(&t, true);
+	char *line, *rest = text;
 
-	static_assert(sizeof(*s) <= PAGE_SIZE);
-	if (!s)
+	if (!text)
 		return;
-	memset(s, 0, sizeof(*s));
-	kmt_marker_init(&s->m, &kmt_core, &stack, 1);
-	s->m.seen = search_words;
-	kmt_widen(&s->target, target->addr, target->size);
-	kmt_widen(&s->own, (unsigned long)current->stack, THREAD_SIZE);
-	search_roots(s);
-	kmt_walk_cells(&s->m, chunk, o)
-		if (READ_ONCE(o->flags) & KMT_LIVE && kmt_go_on(&s->m))
-			search_object(s, o);
-	pr_info("  found now: %lu\n", s->nr);
-	for (i = 0; i < min(s->nr, KMT_PLACES); i++)
-		log_place(&s->place[i]);
-	if (s->nr > KMT_PLACES)
-		pr_info("    and %lu more\n", s->nr - KMT_PLACES);
-	kmt_own_free(s, 0);
+	if (!find(&t, target, 1)) {
+		end_text(&t, text);
+		while ((line = strsep(&rest, "\n")) && *line)
+			pr_info("  %s\n", line);
+	}
+	kmt_own_vfree(text, KMT_REFS_TEXT);
 }

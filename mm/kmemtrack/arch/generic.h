@@ -103,6 +103,14 @@ static inline unsigned long kmt_saved_sp(struct task_struct *task)
 #endif
 
 /*
+ * Set if the address that a function returns to is below what is local to it on the
+ * stack, not above.
+ */
+#ifndef KMT_FRAME_RETURN_FIRST
+#define KMT_FRAME_RETURN_FIRST	0
+#endif
+
+/*
  * The stack on which @cpu takes interrupts. What is on it is dead, but for the
  * time of an interrupt.
  */

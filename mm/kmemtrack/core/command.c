@@ -27,6 +27,8 @@ const struct kmt_command_number kmt_command_numbers[] = {
 	{ "min_age=",	    KMT_CMD_MIN_AGE,	INT_MAX / 1000,	-ERANGE },
 	{ "max_pause=",	    KMT_CMD_MAX_PAUSE,	KMT_PAUSE_MAX,	-ERANGE },
 	{ "dump=",	    KMT_CMD_DUMP,	ULONG_MAX,	-ERANGE },
+	{ "refs=",	    KMT_CMD_REFS,	ULONG_MAX,	-ERANGE, false,
+	  KMT_LEVELS_MAX },
 	{ "panic_on_leak=", KMT_CMD_PANIC,	UINT_MAX,	-ERANGE },
 	/* Bits that do not exist, rather than a number out of range. */
 	{ "rules_off=",	    KMT_CMD_RULES_OFF,	KMT_RULES,	-EINVAL },
@@ -59,6 +61,29 @@ static int parse_number(const struct kmt_command_number *number,
 	return 0;
 }
 
+/* Takes the number of levels off the end of @text; there is one if none is told. */
+static int parse_levels(const struct kmt_command_number *number, char *text,
+			unsigned int *levels)
+{
+	const struct kmt_command_number limit = {
+		.max = number->levels, .error = -ERANGE,
+	};
+	char *comma = strchr(text, ',');
+	unsigned long v = 1;
+	int ret;
+
+	if (comma) {
+		*comma = '\0';
+		ret = parse_number(&limit, comma + 1, &v);
+		if (ret)
+			return ret;
+		if (!v)
+			return -EINVAL;
+	}
+	*levels = v;
+	return 0;
+}
+
 static int parse(const char *line, size_t len, struct kmt_command *cmd,
 		 bool boot)
 {
@@ -85,16 +110,20 @@ static int parse(const char *line, size_t len, struct kmt_command *cmd,
 	}
 	for (number = kmt_command_numbers; number->key; number++) {
 		size_t n = strlen(number->key);
+		unsigned int levels = 0;
 		unsigned long v = 0;
-		int ret;
+		int ret = 0;
 
 		if (strncmp(text, number->key, n) || (number->boot && !boot))
 			continue;
-		ret = parse_number(number, text + n, &v);
+		if (number->levels)
+			ret = parse_levels(number, text + n, &levels);
+		ret = ret ?: parse_number(number, text + n, &v);
 		if (ret)
 			return ret;
 		cmd->verb = number->verb;
 		cmd->arg = v;
+		cmd->levels = levels;
 		return 0;
 	}
 	return -EINVAL;

@@ -19,6 +19,7 @@
  * @KMT_CMD_MIN_AGE: milliseconds before a block can be a leak
  * @KMT_CMD_MAX_PAUSE: microseconds that a snapshot may last
  * @KMT_CMD_DUMP: log what is known of an address
+ * @KMT_CMD_REFS: find out who refers to the block at an address
  * @KMT_CMD_VERBOSE: log each new leak, or not
  * @KMT_CMD_PANIC: new leaks of one scan that make the kernel panic; 0 for none
  * @KMT_CMD_RULES_OFF: rules of policy.h that do not apply
@@ -38,6 +39,7 @@ enum kmt_verb {
 	KMT_CMD_MIN_AGE,
 	KMT_CMD_MAX_PAUSE,
 	KMT_CMD_DUMP,
+	KMT_CMD_REFS,
 	KMT_CMD_VERBOSE,
 	KMT_CMD_PANIC,
 	KMT_CMD_RULES_OFF,
@@ -48,10 +50,12 @@ enum kmt_verb {
  * struct kmt_command - a parsed command
  * @verb: what to do
  * @arg: seconds, milliseconds, microseconds, address, or 1 for on and 0 for off
+ * @levels: of KMT_CMD_REFS, from who refers to it to who refers to that
  */
 struct kmt_command {
 	enum kmt_verb verb;
 	unsigned long arg;
+	unsigned int levels;
 };
 
 /**
@@ -71,6 +75,7 @@ struct kmt_command_word {
  * @max: the largest number that is allowed
  * @error: of a larger one
  * @boot: no command, but a parameter that is read at boot
+ * @levels: a comma and a number of levels may follow, this many at most
  */
 struct kmt_command_number {
 	const char *key;
@@ -78,10 +83,14 @@ struct kmt_command_number {
 	unsigned long max;
 	int error;
 	bool boot;
+	unsigned int levels;
 };
 
 /* Nobody wants a machine to stand still for longer, in microseconds. */
 #define KMT_PAUSE_MAX	5000000UL
+
+/* Levels of references that can be asked for. */
+#define KMT_LEVELS_MAX	8
 
 /* All rules of policy.h. */
 #define KMT_RULES	0x1fffUL

@@ -53,6 +53,24 @@ static bool blank(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
+/* Cuts off a comma and what is behind it. */
+static bool expect_levels(const char *s, size_t *len, unsigned int max,
+			  unsigned int *levels)
+{
+	const char *comma = memchr(s, ',', *len);
+	unsigned long v = 1;
+
+	if (comma) {
+		size_t at = comma - s;
+
+		if (!number_in(comma + 1, *len - at - 1, max, &v) || !v)
+			return false;
+		*len = at;
+	}
+	*levels = v;
+	return true;
+}
+
 static bool expect(const char *s, size_t len, struct kmt_command *cmd)
 {
 	const struct kmt_command_number *number;
@@ -77,7 +95,12 @@ static bool expect(const char *s, size_t len, struct kmt_command *cmd)
 		if (len <= n || memcmp(s, number->key, n) || number->boot)
 			continue;
 		cmd->verb = number->verb;
-		return number_in(s + n, len - n, number->max, &cmd->arg);
+		s += n;
+		len -= n;
+		if (number->levels && !expect_levels(s, &len, number->levels,
+						     &cmd->levels))
+			return false;
+		return number_in(s, len, number->max, &cmd->arg);
 	}
 	return false;
 }
@@ -131,7 +154,8 @@ static void check(const char *text, size_t len)
 	check_lines(text, len);
 
 	if (expect(text, len, &right)) {
-		assert(!ret && cmd.verb == right.verb && cmd.arg == right.arg);
+		assert(!ret && cmd.verb == right.verb && cmd.arg == right.arg &&
+		       cmd.levels == right.levels);
 	} else {
 		assert(ret == -EINVAL || ret == -ERANGE);
 		assert(cmd.verb == 99 && cmd.arg == 99);

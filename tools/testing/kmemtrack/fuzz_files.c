@@ -130,7 +130,7 @@ static const char * const values[] = {
 };
 
 static const char * const numbers[] = {
-	"scan=", "min_age=", "max_pause=", "dump=", "rules_off=", "", "",
+	"scan=", "min_age=", "max_pause=", "dump=", "refs=", "rules_off=", "", "",
 	"early_pool=",
 };
 

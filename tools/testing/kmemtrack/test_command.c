@@ -7,6 +7,7 @@ struct good {
 	const char *text;
 	enum kmt_verb verb;
 	unsigned long arg;
+	unsigned int levels;
 };
 
 static const struct good good[] = {
@@ -37,11 +38,17 @@ static const struct good good[] = {
 #ifdef __LP64__
 	{ "dump=0xffff000003a1c000", KMT_CMD_DUMP, 0xffff000003a1c000ul },
 	{ "dump=0xFFFFFFFFFFFFFFFF", KMT_CMD_DUMP, ~0ul },
+	{ "refs=0xFFFFFFFFFFFFFFFF", KMT_CMD_REFS, ~0ul, 1 },
 #else
 	{ "dump=0xc3a1c000",	KMT_CMD_DUMP, 0xc3a1c000ul },
 	{ "dump=0xFFFFFFFF",	KMT_CMD_DUMP, ~0ul },
+	{ "refs=0xFFFFFFFF",	KMT_CMD_REFS, ~0ul, 1 },
 #endif
 	{ "dump=4711",		KMT_CMD_DUMP, 4711 },
+	{ "refs=0",		KMT_CMD_REFS, 0, 1 },
+	{ "refs=4711,1",	KMT_CMD_REFS, 4711, 1 },
+	{ "refs=+0x1267,0x8",	KMT_CMD_REFS, 4711, 8 },
+	{ "refs=4711,+3",	KMT_CMD_REFS, 4711, 3 },
 	{ "verbose=on",		KMT_CMD_VERBOSE, 1 },
 	{ "verbose=off",	KMT_CMD_VERBOSE, 0 },
 	{ "panic_on_leak=0",	KMT_CMD_PANIC, 0 },
@@ -72,13 +79,16 @@ static const char * const bad[] = {
 	"rules_off=", "rules_off=NAPS", "rules_off=0x2000", "rules_off=8192",
 	"rules_off=99999999999999999999999", "early_pool=0", "early_pool=1",
 	"dump=0x10000000000000000000000000000000000000000000000000000000000000",
+	"refs", "refs=", "refs=,", "refs=,1", "refs=1,", "refs=1,0", "refs=1,x",
+	"refs=1,-1", "refs=1, 1", "refs=1 ,1", "refs=1,1,1", "refs=x,1", "dump=1,1",
 };
 
 static const char * const large[] = {
 	"scan=2147484", "scan=4294967296", "scan=99999999999999999999999",
 	"scan=4294968", "min_age=2147484", "max_pause=5000001",
 	"max_pause=4294967296", "dump=0x10000000000000000",
-	"panic_on_leak=4294967296",
+	"panic_on_leak=4294967296", "refs=1,9", "refs=1,4294967297",
+	"refs=0x10000000000000000,1",
 #ifndef __LP64__
 	"dump=0x100000000", "dump=0xffff000003a1c000",
 #endif
@@ -107,6 +117,7 @@ static void check_good(const char *text, size_t len, const struct good *g)
 	assert_int_equal(parse(text, len, &cmd), 0);
 	assert_int_equal(cmd.verb, g->verb);
 	assert_int_equal(cmd.arg, g->arg);
+	assert_int_equal(cmd.levels, g->levels);
 }
 
 static void check_refused(const char *text, size_t len, int error)

@@ -108,7 +108,9 @@ for file in "$LEAKS" "$REPORT"; do
 	name=${file##*/}
 	for cmd in scanfoo clearx offf " " "$NL" x scan= scan=12x scan=-1 \
 		   scan=onn "scan =5" "scan scan" stack= stack=1 stack stackoff \
-		   dump= dump dump=zzz dump=0 dump=-1 SCAN Clear clear=1 =on \
+		   dump= dump dump=zzz dump=0 dump=-1 \
+		   refs= refs refs=zzz refs=0 refs=-1 refs=0,1 refs=1,0 refs=1,x \
+		   refs=1, refs=,1 refs=1,1,1 refs=1,-1 SCAN Clear clear=1 =on \
 		   "scan off"; do
 		shown=$(echo "$cmd" | tr '\n' ' ')
 		check "$name refuses '$shown'" refused "$file" "$cmd" "$invalid"
@@ -290,17 +292,17 @@ place()
 	dmesg -c >/dev/null
 	taken "$REPORT" "dump=$1" || return
 	dmesg | tee "$T/log"
-	grep -qE "kmemtrack:   found now: [1-9]" "$T/log" &&
-		grep -qE "kmemtrack:     $2" "$T/log"
+	grep -qE "kmemtrack:   kmemtrack-refs 1: block .*: [1-9][0-9]* references" \
+		"$T/log" && grep -qE "kmemtrack:   ref 1: $2" "$T/log"
 }
 
 places()
 {
 	start && inject "hold stack 1" && inject "hold cache 1" &&
 		inject "leak chain 2" && scan && truth || return
-	place "$(first_of stack)" 'stack of "tk-stack", pid [0-9]+, [0-9]+ bytes below its top' &&
-		place "$(first_of cache)" 'object 0x[0-9a-f]+ \(size [0-9]+\), offset [0-9]+, of [a-z_]+\+0x' &&
-		place "$(first_of chain 2)" "object $(first_of chain) \\(size [0-9]+\\), offset [0-9]+, a leak, of (tk_make|__kmalloc)\\+0x" &&
+	place "$(first_of stack)" 'stack of task "tk-stack" pid [0-9]+' &&
+		place "$(first_of cache)" 'global cached\+0x[0-9a-f]+/0x[0-9a-f]+ \[test_kmemtrack\]' &&
+		place "$(first_of chain 2)" "object $(first_of chain), [0-9]+ bytes, kmalloc-[0-9a-z-]+, \\+0x[0-9a-f]+, leak, allocated by (tk_make|__kmalloc)" &&
 		inject reap
 }
 check "dump= says where references are" places

@@ -6,6 +6,7 @@ LEAKS=$D/kmemleak
 REPORT=$D/kmemtrack
 STATS=$D/kmemtrack_info/stats
 MEMORY=$D/kmemtrack_info/memory
+REFS=$D/kmemtrack_info/refs
 INJECT=$D/test_kmemtrack
 KINDS=$D/test_kmemtrack_kinds
 T=${TMPDIR:-/tmp}/kmemtrack.$$
