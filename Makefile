@@ -5,7 +5,7 @@ CONFIG ?= arm64-virt-6.12
 ARCH ?= arm64
 VERSION ?= 6.12
 
-.PHONY: help source kernel run shell test test-all check host kunit selftest \
+.PHONY: help source kernel run shell test test-all check host kunit selftest tools \
 	fuzz-files bench bench-native install uninstall check-tree \
 	patch deb-pkg packages clean distclean
 
@@ -49,6 +49,10 @@ fuzz-files: packages
 	@KMT_FUZZ=$(or $(SECONDS),3600) KMT_SEED=$(or $(SEED),1) \
 		scripts/guest-test fuzz um-debug-6.12
 
+#: make tools [CROSS_COMPILE=]  the program kmemtrack, static, build/tools/kmemtrack
+tools:
+	@$(MAKE) -s -C tools/mm/kmemtrack O=$(CURDIR)/build/tools CROSS_COMPILE=$(CROSS_COMPILE)
+
 #: make bench                  costs of none, kmemleak and kmemtrack side by side
 bench: packages
 	@scripts/get-busybox
@@ -91,7 +95,7 @@ packages:
 clean:
 	rm -rf build/arm-* build/arm64-* build/x86_64-* build/um-* build/kunit build/lint-* \
 		build/deb build/patches-* \
-		build/test build/demo build/run
+		build/test build/demo build/run build/tools
 
 distclean: clean
 	rm -rf build/linux-* build/src build/stage-* build/busybox*

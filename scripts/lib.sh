@@ -38,7 +38,8 @@ copy_overlay()
 {
 	(cd "$TOP" && tar -cf - --exclude=.gitignore --exclude='*.o' \
 		--exclude='*.ko' --exclude='.*.cmd' --exclude='*.mod*' \
-		--exclude='*.symvers' --exclude='*.order' $OVERLAY) |
+		--exclude='*.symvers' --exclude='*.order' \
+		--exclude=tools/mm/kmemtrack/kmemtrack $OVERLAY) |
 		tar -xf - --no-same-owner -C "$1"
 	mv "$1/Kconfig.kmemtrack" "$1/lib/Kconfig.kmemtrack"
 }
