@@ -12,6 +12,7 @@ if [ $# = 0 ]; then
 	! grep -qw freezer /sys/power/pm_test 2>/dev/null || set -- "$@" freeze
 	! ls /sys/devices/system/cpu/cpu[1-9]*/online >/dev/null 2>&1 ||
 		set -- "$@" hotplug
+	! command -v kmemtrack >/dev/null || set -- "$@" tool
 fi
 
 for test; do
