@@ -150,6 +150,7 @@ static inline bool kmt_page_owned(const struct kmt_page_map *map,
  *	roots
  * @nr_areas: how many
  * @max_areas: room for them
+ * @sought: such areas were looked for
  * @full: there were more areas than that
  * @whole: this is not known, and all that is in chunks is a root
  */
@@ -160,6 +161,7 @@ struct kmt_percpu_map {
 	struct kmt_range *areas;
 	unsigned int nr_areas;
 	unsigned int max_areas;
+	bool sought;
 	bool full;
 	bool whole;
 };

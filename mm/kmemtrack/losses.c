@@ -75,7 +75,7 @@ long kmt_begin_untracked(void)
 /**
  * kmt_end_untracked - a mark has looked at all memory
  * @before: from kmt_begin_untracked()
- * @percpu: it saw per-CPU blocks that have no record
+ * @percpu: it saw per-CPU blocks that have no record, or did not look for them
  *
  * If it found none, those that there were have been freed.
  *

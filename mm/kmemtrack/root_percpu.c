@@ -265,11 +265,15 @@ void kmt_percpu_map_free(struct kmt_percpu_map *p)
  */
 void kmt_percpu_map_fill(struct kmt_percpu_map *p)
 {
+	/* Once: the rule may be switched at any time. */
+	const bool sought = kmt_percpu_is_root();
+
 	kmt_percpu_map_free(p);
-	if (copy_chunks(p) && (!kmt_percpu_is_root() || copy_areas(p)))
-		return;
-	kmt_percpu_map_free(p);
-	p->whole = kmt_percpu_is_root();
+	if (!copy_chunks(p) || (sought && !copy_areas(p))) {
+		kmt_percpu_map_free(p);
+		p->whole = sought;
+	}
+	p->sought = sought;
 }
 
 #ifdef CONFIG_SMP

@@ -200,5 +200,10 @@ put "$REPORT" off
 put "$REPORT" on
 rule PERCPU "untracked per-CPU memory has references" "there is a false alarm" \
 	3 hold percpu-part
+case " $selected " in
+*" PERCPU "*)
+	check "PERCPU: and again, after scans without it" \
+		right 3 hold percpu-part ;;
+esac
 put "$REPORT" max_pause=$MAX_PAUSE
 end
