@@ -196,8 +196,8 @@ static struct way *new_way(struct kunit *test, gfp_t gfp)
 	KUNIT_ASSERT_NOT_NULL(test, way);
 	way->gfp = gfp;
 	way->levels = 3;
-	hrtimer_init(&way->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
-	way->timer.function = in_hard_interrupt;
+	hrtimer_setup(&way->timer, in_hard_interrupt, CLOCK_MONOTONIC,
+		      HRTIMER_MODE_REL_HARD);
 	tasklet_setup(&way->tasklet, in_soft_interrupt);
 	return way;
 }

@@ -6,7 +6,9 @@
 #ifndef _TEST_KMEMTRACK_COMPAT_H
 #define _TEST_KMEMTRACK_COMPAT_H
 
+#include <linux/hrtimer.h>
 #include <linux/kmemleak.h>
+#include <linux/timer.h>
 
 #ifndef KUNIT_CASE_SLOW
 #define KUNIT_CASE_SLOW(test)	KUNIT_CASE(test)
@@ -15,6 +17,16 @@
 /* Pages of the stack depot, as order. */
 #ifndef DEPOT_POOL_ORDER
 #define DEPOT_POOL_ORDER	2
+#endif
+
+/* Kernels that have this macro have the new names of timers, too. */
+#ifndef timer_container_of
+#define timer_delete_sync	del_timer_sync
+#define hrtimer_setup(timer, fn, clock, mode)				\
+do {									\
+	hrtimer_init(timer, clock, mode);				\
+	(timer)->function = (fn);					\
+} while (0)
 #endif
 
 #endif /* _TEST_KMEMTRACK_COMPAT_H */

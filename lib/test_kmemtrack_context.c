@@ -75,7 +75,7 @@ static int leak_softirq(const struct tk_kind *k, unsigned int n)
 	set_job(k, n);
 	mod_timer(&timer, jiffies + 1);
 	wait_for_completion(&job_done);
-	del_timer_sync(&timer);
+	timer_delete_sync(&timer);
 	return job_ret;
 }
 

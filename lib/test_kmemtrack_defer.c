@@ -63,7 +63,7 @@ static void lose_timer(const struct tk_kind *k)
 
 	for (i = 0; (d = tk_object(k, TK_HELD, i)); i++)
 		if (d->timer.function)
-			del_timer_sync(&d->timer);
+			timer_delete_sync(&d->timer);
 }
 
 static int hold_hrtimer(const struct tk_kind *k, unsigned int n)
@@ -73,8 +73,8 @@ static int hold_hrtimer(const struct tk_kind *k, unsigned int n)
 
 		if (!d)
 			return -ENOMEM;
-		hrtimer_init(&d->hrtimer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-		d->hrtimer.function = on_hrtimer;
+		hrtimer_setup(&d->hrtimer, on_hrtimer, CLOCK_MONOTONIC,
+			      HRTIMER_MODE_REL);
 		hrtimer_start(&d->hrtimer, ktime_set(LATER_S, 0),
 			      HRTIMER_MODE_REL);
 	}

@@ -63,8 +63,8 @@ static int leak_bulk(const struct tk_kind *k, unsigned int n)
 
 	for (; n; n -= nr) {
 		nr = min_t(unsigned int, n, ARRAY_SIZE(p));
-		if (kmem_cache_alloc_bulk(tk_cache(TK_CACHE), GFP_KERNEL, nr,
-					  p) != nr)
+		/* All or none. */
+		if (!kmem_cache_alloc_bulk(tk_cache(TK_CACHE), GFP_KERNEL, nr, p))
 			return -ENOMEM;
 		for (i = 0; i < nr; i++)
 			note_or_fail(k, p[i], sizeof(struct tk_node), TK_CACHE);

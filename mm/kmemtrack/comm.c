@@ -28,6 +28,7 @@
 #include <linux/smp.h>
 #include <linux/workqueue.h>
 
+#include "compat.h"
 #include "glue.h"
 #include "recent.h"
 
@@ -403,7 +404,7 @@ static void kick_sweep(struct irq_work *work)
 {
 	long delay = READ_ONCE(next_sweep) - jiffies;
 
-	queue_delayed_work(system_unbound_wq, &sweep_work, max(delay, 0L));
+	queue_delayed_work(kmt_unbound_wq, &sweep_work, max(delay, 0L));
 }
 
 /* The allocators may hold locks that queue_delayed_work() wants. */

@@ -11,6 +11,7 @@
 #include <linux/kasan.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/page-flags.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
 #include <linux/processor.h>
@@ -20,6 +21,8 @@
 #include <linux/stackdepot.h>
 #include <linux/version.h>
 #include <linux/vmalloc.h>
+#include <linux/vmstat.h>
+#include <linux/workqueue.h>
 
 #include "core/env.h"
 
@@ -80,6 +83,52 @@ kmt_register_shrinker(const char *name,
 #else
 #define KMT_CLOSED_MAPPING	0UL
 #endif
+
+/* Where work goes that is not bound to a CPU. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+#define kmt_unbound_wq	system_dfl_wq
+#else
+#define kmt_unbound_wq	system_unbound_wq
+#endif
+
+/* Pages that vmalloc() has taken. */
+static inline unsigned long kmt_vmalloc_pages(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+	return global_node_page_state(NR_VMALLOC);
+#else
+	return vmalloc_nr_pages();
+#endif
+}
+
+/* Low bits of page->mapping: it is no struct address_space. */
+#ifndef PAGE_MAPPING_FLAGS
+#define PAGE_MAPPING_ANON	FOLIO_MAPPING_ANON
+#define PAGE_MAPPING_FLAGS	FOLIO_MAPPING_FLAGS
+/* KSM's bit, which never is alone: no mapping says that memory is movable. */
+#define PAGE_MAPPING_MOVABLE	FOLIO_MAPPING_ANON_KSM
+#endif
+
+/* Whether a page is in use; @head is its compound_head(). */
+static inline bool kmt_page_in_use(struct page *head)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+	/* Slabs and large kmalloc() blocks have no reference count. */
+	if (PageSlab(head) || PageLargeKmalloc(head))
+		return true;
+#endif
+	return page_count(head);
+}
+
+/* Whether a page is of zsmalloc, which gives it no mapping to be known by. */
+static inline bool kmt_page_of_zsmalloc(struct page *head)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+	return PageZsmalloc(head);
+#else
+	return false;
+#endif
+}
 
 #ifdef CONFIG_MODULES
 /* Where the text of a module is, or its __init text: [@start, @end). */

@@ -368,10 +368,12 @@ static void add_root(const char *start, const char *end)
 			   end - start, KMT_MIN_GREY, &origin, GFP_KERNEL);
 }
 
-/* Takes [@start, @end) out of the data section if that is where it is. */
+/* Takes [@start, @end) out of the data section or .bss if that is where it is. */
 static void drop_root(const char *start, const char *end)
 {
-	if (start < end && start >= _sdata && end <= _edata)
+	if (start < end &&
+	    ((start >= _sdata && end <= _edata) ||
+	     (start >= __bss_start && end <= __bss_stop)))
 		kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)start,
 			      end - start, GFP_KERNEL);
 }

@@ -121,6 +121,8 @@ static enum kmt_memory_class class_of_head(struct page *head)
 		return class_of_mapped(head, mapping);
 	if (PageLRU(head))
 		return KMT_MEM_FILE;
+	if (kmt_page_of_zsmalloc(head))
+		return KMT_MEM_MOVABLE;
 	/* A kmalloc() larger than a slab is for is a compound page. */
 	if (PageHead(head) && has_record(head))
 		return KMT_MEM_LARGE;
@@ -189,7 +191,7 @@ static enum kmt_memory_class class_of(struct kmt_memory_walk *w,
 	w->class = class;
 	if (class == KMT_MEM_MARKED && !PageCompound(page))
 		w->marked_end = pfn + min(pfn & -pfn, KMT_POOL_PAGES);
-	else if (page_count(page))
+	else if (kmt_page_in_use(page))
 		w->marked_end = 0;
 	else if (class == KMT_MEM_UNKNOWN && pfn < w->marked_end)
 		class = KMT_MEM_MARKED;
@@ -341,7 +343,7 @@ static bool count(struct kmt_memory *mem)
 	take(mem, KMT_MEM_FREE, kmt_pages_of_cpus());
 	take(mem, KMT_MEM_PERCPU, kmt_percpu_pages());
 	take(mem, KMT_MEM_VMALLOC,
-	     vmalloc_nr_pages() - atomic_long_read(&kmt_own_vpages));
+	     kmt_vmalloc_pages() - atomic_long_read(&kmt_own_vpages));
 	take_stacks(mem);
 	take_untracked(mem);
 	settle(mem);

@@ -111,8 +111,8 @@ static inline bool kmt_page_is_foreign(struct page *page)
 	if (PageBuddy(page) || PageTable(head) || PageGuard(page))
 		return true;
 	/* A mapping: page cache, anonymous memory, movable driver memory. */
-	return (PageLRU(head) || READ_ONCE(head->mapping)) &&
-	       kmt_rule(KMT_RULE_FOREIGN);
+	return (PageLRU(head) || READ_ONCE(head->mapping) ||
+		kmt_page_of_zsmalloc(head)) && kmt_rule(KMT_RULE_FOREIGN);
 }
 
 /*

@@ -356,7 +356,7 @@ static unsigned long walk_page(struct kmt_page_walk *w, struct page *page,
 		/* Read without the zone's lock: it may be anything. */
 		return order <= MAX_PAGE_ORDER ? 1UL << order : 1;
 	}
-	if (page_count(compound_head(page)))
+	if (kmt_page_in_use(compound_head(page)))
 		walk_used(w, page, pfn);
 	else if (pfn >= w->block_end)
 		w->block_end = 0;

@@ -315,7 +315,7 @@ static DECLARE_DEFERRABLE_WORK(age_work, limit_ages);
 /* In some days of jiffies, and again. */
 static void limit_ages_later(void)
 {
-	queue_delayed_work(system_unbound_wq, &age_work, KMT_AGE_MAX / 2);
+	queue_delayed_work(kmt_unbound_wq, &age_work, KMT_AGE_MAX / 2);
 }
 
 static void limit_ages(struct work_struct *work)

@@ -98,7 +98,7 @@ static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 /* The address of the last frame record on the current task's stack. */
 static inline unsigned long kmt_last_record(void)
 {
-	return (unsigned long)task_pt_regs(current)->stackframe;
+	return (unsigned long)&task_pt_regs(current)->stackframe;
 }
 
 #define kmt_last_record	kmt_last_record
@@ -132,6 +132,9 @@ kmt_hyp_memory(void (*section)(const char *start, const char *end),
 	if (!is_protected_kvm_enabled())
 		return;
 	section(__hyp_bss_start, __hyp_bss_end);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+	section(__hyp_data_start, __hyp_data_end);
+#endif
 	section(__hyp_rodata_start, __hyp_rodata_end);
 	memory(hyp_mem_base, hyp_mem_size);
 }

@@ -9,6 +9,7 @@
 
 #include <linux/mm.h>
 #include <linux/sched/task_stack.h>
+#include <linux/threads.h>
 #include <linux/version.h>
 #include <linux/vmalloc.h>
 #include <asm/sections.h>
@@ -34,6 +35,21 @@ static inline bool kmt_um_mapped(unsigned long addr)
 }
 
 /*
+ * Whether @addr lies in the gap of the image, which nothing is mapped to: the stacks
+ * in .bss begin at a multiple of their size, so that .bss begins there, not at
+ * __bss_start.
+ */
+static __always_inline bool kmt_um_in_gap(unsigned long addr)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+	return addr >= (unsigned long)__bss_start &&
+	       addr < ALIGN((unsigned long)__bss_start, THREAD_SIZE);
+#else
+	return false;
+#endif
+}
+
+/*
  * Whether the page of @addr can be read. The linear map has the image, a gap up
  * to the heap of the process, and memory.
  */
@@ -44,7 +60,8 @@ static __always_inline bool kmt_arch_mapped(unsigned long addr)
 		return true;
 	if (is_vmalloc_or_module_addr((void *)addr))
 		return kmt_um_mapped(addr);
-	return addr >= (unsigned long)_text && addr < (unsigned long)_end;
+	return addr >= (unsigned long)_text && addr < (unsigned long)_end &&
+	       !kmt_um_in_gap(addr);
 }
 
 static __always_inline void kmt_env_one(unsigned long addr, unsigned long *a,
@@ -105,12 +122,26 @@ static inline unsigned long kmt_last_record(void)
 
 #define kmt_saved_sp(task)	KSTK_ESP(task)
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+extern char cpu_irqstacks[NR_CPUS][THREAD_SIZE];
+
+static inline void *kmt_signal_stack(int cpu)
+{
+	return cpu_irqstacks[cpu];
+}
+#else
 extern union thread_union cpu0_irqstack;
+
+static inline void *kmt_signal_stack(int cpu)
+{
+	return &cpu0_irqstack;
+}
+#endif
 
 /* The stack of the host's signals, which are the interrupts. */
 static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 {
-	*lo = (unsigned long)&cpu0_irqstack;
+	*lo = (unsigned long)kmt_signal_stack(cpu);
 	*hi = *lo + THREAD_SIZE;
 	return true;
 }

@@ -81,7 +81,8 @@ extern struct orc_entry __start_orc_unwind[];
 #define kmt_saved_sp(task)	((task)->thread.sp)
 
 #ifdef CONFIG_X86_64
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0) || \
+	LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
 #define kmt_hardirq_stack_ptr(cpu)	per_cpu(hardirq_stack_ptr, cpu)
 #else
 #define kmt_hardirq_stack_ptr(cpu)	per_cpu(pcpu_hot.hardirq_stack_ptr, cpu)

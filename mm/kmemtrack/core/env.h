@@ -34,6 +34,11 @@
 #include <linux/kasan.h>
 #endif
 
+/* Newer kernels do not tell sparse of locks. */
+#ifndef __cond_lock
+#define __cond_lock(lock, cond)	((void)sizeof(lock), (cond))
+#endif
+
 #if defined(CONFIG_UML)
 #include "../arch/um.h"
 #elif defined(CONFIG_ARM64)
