@@ -57,6 +57,7 @@ enum tk_how {
 #define TK_CALLER	1	/* made by the process that asks, not a thread */
 #define TK_VOLATILE	2	/* its objects are freed when it is dropped */
 #define TK_MODULE	4	/* not freed when the module is removed */
+#define TK_GROWS	8	/* what is held can become more */
 
 /**
  * struct tk_kind - a way to leak memory, or to hold it
@@ -67,7 +68,7 @@ enum tk_how {
  * @size: of an object, where @make can do with several
  * @count: objects that are made unless the command says how many
  * @where: for @make and @lose
- * @flags: TK_CALLER, TK_VOLATILE, TK_MODULE
+ * @flags: TK_CALLER, TK_VOLATILE, TK_MODULE, TK_GROWS
  * @end: takes back what @make did beside making objects, if it was called
  *
  * A kind with @lose holds, one without leaks.

@@ -25,6 +25,7 @@ static DEFINE_MTREE(maple);
 static RADIX_TREE(radix, GFP_KERNEL);
 static LIST_HEAD(module_list);
 static LIST_HEAD(cached);
+static LIST_HEAD(growing);
 
 static void add_to_rbtree(struct tk_node *node)
 {
@@ -136,6 +137,26 @@ static void lose_from(const struct tk_kind *k)
 	}
 	/* Tree nodes are freed after a grace period. */
 	rcu_barrier();
+}
+
+/* A list that gets longer with each command. */
+static noinline int grow_list(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		struct tk_node *node = kmem_cache_zalloc(tk_cache(TK_CACHE),
+							 GFP_KERNEL);
+
+		if (!node)
+			return -ENOMEM;
+		tk_note(k, node, sizeof(*node), TK_CACHE, TK_HELD);
+		list_add_tail(&node->list, &growing);
+	}
+	return 0;
+}
+
+static void lose_growing(const struct tk_kind *k)
+{
+	INIT_LIST_HEAD(&growing);
 }
 
 static int hold_cached(const struct tk_kind *k, unsigned int n)
@@ -461,6 +482,7 @@ const struct tk_kind tk_container_kinds[] = {
 	{ "cache", hold_cached, lose_cached, 0, 3, TK_CACHE },
 	{ "cache-ctor", hold_cached, lose_cached, 0, 3, TK_CTOR },
 	{ "cache-typesafe", hold_cached, lose_cached, 0, 3, TK_TYPESAFE },
+	{ "growing-list", grow_list, lose_growing, 0, 10, 0, TK_GROWS },
 	{ "mempool", hold_mempool, lose_mempool, 0, 4 },
 	MOVING("moving-list", CHURN_LISTS),
 	MOVING("moving-seats", CHURN_SEATS),

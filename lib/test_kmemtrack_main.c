@@ -159,7 +159,7 @@ static noinline int execute(struct job *job)
 
 	switch (job->verb) {
 	case HOLD:
-		if (tk_any(k, TK_ALL_HELD))
+		if (!(k->flags & TK_GROWS) && tk_any(k, TK_ALL_HELD))
 			return -EBUSY;
 		fallthrough;
 	case LEAK:

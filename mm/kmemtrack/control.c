@@ -35,6 +35,7 @@ static int switch_off(unsigned long unused)
 	if (kmt_report_keep())
 		return -EINTR;
 	kmt_switch_off();
+	kmt_sites_off();
 	kmt_helpers_leave();
 	return 0;
 }
@@ -157,6 +158,9 @@ void kmt_set(const struct kmt_command *cmd)
 		break;
 	case KMT_CMD_RULES_OFF:
 		WRITE_ONCE(kmt_tunables.rules_off, cmd->arg);
+		break;
+	case KMT_CMD_SITES:
+		WRITE_ONCE(kmt_tunables.sites, cmd->arg);
 		break;
 	default:
 		break;

@@ -214,6 +214,8 @@ static int __init make_files(void)
 	debugfs_create_file("stats", 0400, dir, NULL, &stats_fops);
 	debugfs_create_file("memory", 0400, dir, NULL, &memory_fops);
 	debugfs_create_file("refs", 0400, dir, NULL, &refs_fops);
+	debugfs_create_file("sites", 0400, dir, NULL, &kmt_sites_fops);
+	debugfs_create_file("growth", 0400, dir, NULL, &kmt_growth_fops);
 	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
 		debugfs_create_file_unsafe("kmemleak", 0644, NULL, NULL,
 					   &kmt_kmemleak_fops);
@@ -295,6 +297,17 @@ static void show_scan(struct seq_file *seq)
 	show(seq, "new_leaks", last.verdict.fresh);
 }
 
+static void show_sites(struct seq_file *seq)
+{
+	unsigned long nr;
+	size_t bytes;
+
+	kmt_sites_usage(&nr, &bytes);
+	show(seq, "sites", nr);
+	show(seq, "sites_bytes", bytes);
+	show(seq, "sites_max", READ_ONCE(kmt_tunables.sites));
+}
+
 int kmt_stats_show(struct seq_file *seq, void *v)
 {
 	int i;
@@ -304,6 +317,7 @@ int kmt_stats_show(struct seq_file *seq, void *v)
 	show(seq, "untracked_slabs_are_roots", kmt_sweep_untracked);
 	show_pool(seq);
 	show_scan(seq);
+	show_sites(seq);
 	show(seq, "scan_period_s", kmt_tunables.scan_period);
 	show(seq, "min_age_ms", kmt_tunables.min_age);
 	show(seq, "max_pause_us", kmt_tunables.max_pause);

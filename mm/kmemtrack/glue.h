@@ -47,6 +47,7 @@ enum kmt_mode {
  * @verbose: each new leak is logged
  * @panic_on_leak: new leaks of one scan that make the kernel panic, 0 for none
  * @rules_off: rules of policy.h that do not apply, a bit each
+ * @sites: allocation sites that are counted at most, 0 for none
  */
 struct kmt_tunables {
 	unsigned int scan_period;
@@ -58,6 +59,7 @@ struct kmt_tunables {
 	bool verbose;
 	unsigned int panic_on_leak;
 	unsigned int rules_off;
+	unsigned int sites;
 };
 
 /**

@@ -196,6 +196,17 @@ static void print_tasks(struct seq_file *seq, const struct kmt_group *g)
 }
 
 /**
+ * kmt_print_cache - print where blocks are from
+ * @seq: where to
+ * @cache: name of a slab cache, which may have any characters, or "vmalloc" and
+ *	the like
+ */
+void kmt_print_cache(struct seq_file *seq, const char *cache)
+{
+	seq_escape_mem(seq, cache, strlen(cache), KMT_ESCAPE, KMT_IN_LIST);
+}
+
+/**
  * kmt_print_group - print one record of the grouped report
  * @seq: where to
  * @g: record
@@ -210,8 +221,7 @@ void kmt_print_group(struct seq_file *seq, const struct kmt_group *g)
 	seq_printf(seq, "\nleak: %lu objects, %lu bytes (%lu direct, %lu indirect), ",
 		   g->sum.nr, g->sum.bytes, g->sum.nr - g->sum.indirect,
 		   g->sum.indirect);
-	seq_escape_mem(seq, g->cache, strlen(g->cache), KMT_ESCAPE,
-		       KMT_IN_LIST);
+	kmt_print_cache(seq, g->cache);
 	seq_printf(seq, ", size %lu", old->size);
 	if (g->least < g->most)
 		seq_printf(seq, " (%lu to %lu)", g->least, g->most);

@@ -77,7 +77,7 @@ static void each_of_group(struct kmt_group *g,
 }
 
 /**
- * kmt_reports_for_each - call a function for what reports keep of leaks
+ * kmt_reports_for_each - call a function for what reports and sites keep
  * @fn: called with the backtrace of a leak, which it may change, or NULL, and
  *	with the name of a task
  * @arg: for @fn
@@ -104,6 +104,7 @@ void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 		fn(arg, &kept[i].stack, kept[i].comm);
 		cond_resched();
 	}
+	kmt_sites_for_each(fn, arg);
 	up_write(&kmt_reports_sem);
 }
 
@@ -272,15 +273,6 @@ bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak)
 	return take_leak(o, wanted, true, leak);
 }
 
-/* One line of code may ask for blocks of many sizes. */
-static struct kmt_site site_of(u32 stack, enum kmt_space space,
-			       unsigned long size)
-{
-	return (struct kmt_site){
-		.stack = stack, .space = space, .size = stack ? 0 : size,
-	};
-}
-
 /* Finds what the leak in cell @o hangs on; mostly the entry behind @hint. */
 static const struct kmt_rank *find_rank(const struct kmt_object *o,
 					const struct kmt_rank *hint)
@@ -304,7 +296,7 @@ static bool site_of_head(struct kmt_object *head, struct kmt_site *site)
 		return false;
 	leak = head->flags & KMT_LEAK;
 	if (leak)
-		*site = site_of(head->stack, kmt_space(head), head->size);
+		*site = kmt_site_of(head->stack, kmt_space(head), head->size);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return leak;
 }
@@ -433,7 +425,7 @@ static void describe_leak(struct counting *c, struct kmt_group *one)
 	const bool indirect = leak->flags & KMT_INDIRECT;
 	struct kmt_key *key = &one->key;
 
-	key->site = site_of(leak->stack, kmt_leak_space(leak), leak->size);
+	key->site = kmt_site_of(leak->stack, kmt_leak_space(leak), leak->size);
 	key->comm = leak->comm;
 	if (indirect)
 		c->rank = find_rank(one->o, c->rank);

@@ -4,6 +4,7 @@
 
 #include <linux/refcount.h>
 
+#include "core/sites.h"
 #include "glue.h"
 
 /* Bytes of a leak that are shown. */
@@ -61,18 +62,6 @@ struct kmt_cursor {
 };
 
 /**
- * struct kmt_site - what leaks are grouped by
- * @stack: handle of their backtrace
- * @space: enum kmt_space
- * @size: of each, if there is no backtrace to tell them apart by; else 0
- */
-struct kmt_site {
-	u32 stack;
-	u32 space;
-	unsigned long size;
-};
-
-/**
  * struct kmt_key - what leaks have in common that are counted together; no gaps
  * @head: site of the direct leak that they hang on; their own if they are
  *	direct, or if that is not known
@@ -109,9 +98,6 @@ struct kmt_task_sum {
 	unsigned long nr;
 	u16 comm;
 };
-
-/* Bytes of the name of a slab cache that are kept. */
-#define KMT_CACHE_NAME	48
 
 /**
  * struct kmt_group - a record: leaks of one site that hang on leaks of one site
@@ -182,6 +168,15 @@ void kmt_cache_name(char *name, const struct kmt_object *o, u16 wanted);
 void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak);
 void kmt_print_head(struct seq_file *seq, const struct kmt_report *report);
 void kmt_print_group(struct seq_file *seq, const struct kmt_group *g);
+void kmt_print_cache(struct seq_file *seq, const char *cache);
 void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack);
+
+/* sites.c */
+void kmt_sites_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg);
+void kmt_sites_scanned(void);
+void kmt_sites_off(void);
+void kmt_sites_usage(unsigned long *sites, size_t *bytes);
+extern const struct file_operations kmt_sites_fops;
+extern const struct file_operations kmt_growth_fops;
 
 #endif /* _KMT_REPORT_H */

@@ -17,6 +17,7 @@
 #include <linux/workqueue.h>
 
 #include "policy.h"
+#include "report.h"
 #include "scan.h"
 
 /* Memory of a scan: the marker and as much mark stack as fits behind it. */
@@ -40,6 +41,7 @@ struct kmt_tunables kmt_tunables = {
 	.pages		= true,
 	.snapshot	= true,
 	.max_pause	= 4000,
+	.sites		= 16384,
 };
 
 struct kmt_last_scan kmt_last_scan;
@@ -121,6 +123,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	}
 	last->made = true;
 	last->nr++;
+	kmt_sites_scanned();
 	last->ms = div_u64(ktime_get_ns() - since, NSEC_PER_MSEC);
 	last->busy_ms = div_u64(scan->busy, NSEC_PER_MSEC);
 	last->marks = scan->marks;

@@ -32,6 +32,7 @@ const struct kmt_command_number kmt_command_numbers[] = {
 	{ "panic_on_leak=", KMT_CMD_PANIC,	UINT_MAX,	-ERANGE },
 	/* Bits that do not exist, rather than a number out of range. */
 	{ "rules_off=",	    KMT_CMD_RULES_OFF,	KMT_RULES,	-EINVAL },
+	{ "sites=",	    KMT_CMD_SITES,	KMT_SITES_MAX,	-ERANGE },
 	{ "early_pool=",    KMT_CMD_EARLY_POOL,	1000000,	-ERANGE, true },
 	{ }
 };

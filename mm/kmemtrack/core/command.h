@@ -23,6 +23,7 @@
  * @KMT_CMD_VERBOSE: log each new leak, or not
  * @KMT_CMD_PANIC: new leaks of one scan that make the kernel panic; 0 for none
  * @KMT_CMD_RULES_OFF: rules of policy.h that do not apply
+ * @KMT_CMD_SITES: allocation sites that are counted at most
  * @KMT_CMD_EARLY_POOL: records for early boot
  */
 enum kmt_verb {
@@ -43,6 +44,7 @@ enum kmt_verb {
 	KMT_CMD_VERBOSE,
 	KMT_CMD_PANIC,
 	KMT_CMD_RULES_OFF,
+	KMT_CMD_SITES,
 	KMT_CMD_EARLY_POOL,
 };
 
@@ -94,6 +96,9 @@ struct kmt_command_number {
 
 /* All rules of policy.h. */
 #define KMT_RULES	0x1fffUL
+
+/* Most allocation sites that can be counted. */
+#define KMT_SITES_MAX	65536UL
 
 /* Longest command, without its newline. */
 #define KMT_COMMAND_MAX	63

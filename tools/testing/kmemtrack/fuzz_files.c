@@ -130,8 +130,8 @@ static const char * const values[] = {
 };
 
 static const char * const numbers[] = {
-	"scan=", "min_age=", "max_pause=", "dump=", "refs=", "rules_off=", "", "",
-	"early_pool=",
+	"scan=", "min_age=", "max_pause=", "dump=", "refs=", "rules_off=", "sites=",
+	"", "", "early_pool=",
 };
 
 /* A number as somebody may write it, at or beside a limit of some kind. */
@@ -425,7 +425,7 @@ static bool recovers(void)
 	static const char * const usual[] = {
 		"on", "scan=off", "stack=on", "pages=on", "rules_off=0",
 		"confirm=snapshot", "max_pause=1000000", "min_age=0",
-		"verbose=off", "scan",
+		"verbose=off", "sites=16384", "scan",
 	};
 	unsigned int i;
 

@@ -55,6 +55,8 @@ static const struct good good[] = {
 	{ "panic_on_leak=4294967295", KMT_CMD_PANIC, 4294967295ul },
 	{ "rules_off=0",	KMT_CMD_RULES_OFF, 0 },
 	{ "rules_off=0x1fff",	KMT_CMD_RULES_OFF, 0x1fff },
+	{ "sites=0",		KMT_CMD_SITES, 0 },
+	{ "sites=65536",	KMT_CMD_SITES, 65536 },
 };
 
 /* What is no command, but a parameter. */
@@ -81,6 +83,7 @@ static const char * const bad[] = {
 	"dump=0x10000000000000000000000000000000000000000000000000000000000000",
 	"refs", "refs=", "refs=,", "refs=,1", "refs=1,", "refs=1,0", "refs=1,x",
 	"refs=1,-1", "refs=1, 1", "refs=1 ,1", "refs=1,1,1", "refs=x,1", "dump=1,1",
+	"sites", "sites=", "sites=all", "sites=-1",
 };
 
 static const char * const large[] = {
@@ -89,6 +92,7 @@ static const char * const large[] = {
 	"max_pause=4294967296", "dump=0x10000000000000000",
 	"panic_on_leak=4294967296", "refs=1,9", "refs=1,4294967297",
 	"refs=0x10000000000000000,1",
+	"sites=65537",
 #ifndef __LP64__
 	"dump=0x100000000", "dump=0xffff000003a1c000",
 #endif

@@ -118,7 +118,8 @@ for file in "$LEAKS" "$REPORT"; do
 	check "$name refuses a number beyond all bounds" refused "$file" \
 		scan=99999999999999999999 "$range"
 	for cmd in confirm confirm= confirm=on confirm=snap "confirm=wait x" \
-		   max_pause max_pause= max_pause=1ms max_pause=-1; do
+		   max_pause max_pause= max_pause=1ms max_pause=-1 \
+		   sites sites= sites=many sites=-1; do
 		check "$name refuses '$cmd'" refused "$file" "$cmd" "$invalid"
 	done
 	check "$name refuses to stop for more than ten seconds" refused \
@@ -168,7 +169,7 @@ for cmd in panic_on_leak=x rules_off=0x2000 rules_off=NAPS early_pool=0 \
 	check "no command: '$cmd'" refused "$REPORT" "$cmd" "$invalid"
 done
 for cmd in min_age=2147484 min_age=4294967295 max_pause=5000001 panic_on_leak=4294967296 \
-	   scan=2147484 scan=4294968; do
+	   scan=2147484 scan=4294968 sites=65537; do
 	check "no command: '$cmd': too large" refused "$REPORT" "$cmd" \
 		"Numerical result out of range,Math result not representable,Result not representable"
 done
@@ -206,7 +207,9 @@ for cmd in "stack=off stacks_are_roots 0 stack=on" \
 	   "confirm=snapshot confirm_by_snapshot 1 confirm=snapshot" \
 	   "min_age=+5 min_age_ms 5 min_age=1000" \
 	   "min_age=2147483 min_age_ms 2147483 min_age=1000" \
-	   "rules_off=0x1fff rules_off 8191 rules_off=0"; do
+	   "rules_off=0x1fff rules_off 8191 rules_off=0" \
+	   "sites=0 sites_max 0 sites=16384" \
+	   "sites=65536 sites_max 65536 sites=16384"; do
 	set -- $cmd
 	check "stats show what $1 sets" command_sets $1 $2 $3 $4
 done

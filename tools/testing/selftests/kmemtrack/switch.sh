@@ -197,6 +197,23 @@ storm()
 check "off and clear, again and again, while others scan" storm
 check "and it still finds leaks" fresh
 
+# Sites are forgotten, and their memory is given back.
+sites()
+{
+	cat $D/kmemtrack_info/sites >"$T/sites"
+	head -n 1 "$T/sites"
+	[ "$(stat_of sites)" -gt 0 ] && put "$REPORT" off || return
+	n=$(stat_of sites) bytes=$(stat_of sites_bytes)
+	cat $D/kmemtrack_info/sites $D/kmemtrack_info/growth >"$T/sites"
+	put "$REPORT" on || return
+	echo "$n sites, $bytes bytes"
+	cat "$T/sites"
+	[ "$n" = 0 ] && [ "$bytes" = 0 ] &&
+		[ "$(cat "$T/sites")" = "kmemtrack-sites 1: off
+kmemtrack-growth 1: off" ]
+}
+check "off gives the memory of sites back, and the files say so" sites
+
 via_kmemleak()
 {
 	put "$LEAKS" off && refused "$LEAKS" && put "$REPORT" on

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Live blocks counted by allocation site, now and at the ends of the last scans.
+ *
+ * A count visits all live blocks: kmt_sites_begin(), then kmt_sites_find() or
+ * kmt_sites_add() and kmt_sites_count() for each block, then kmt_sites_end(),
+ * which makes the result the newest kept scan, or kmt_sites_cancel(), which
+ * leaves the table as it was. Memory grows with the number of sites, up to a
+ * bound. When it is reached, the sites with the fewest bytes give their places to
+ * others; blocks of sites that have no place are counted together.
+ *
+ * The caller serialises all calls. None of them takes a lock.
+ */
+#ifndef _KMT_SITES_H
+#define _KMT_SITES_H
+
+#include "core.h"
+
+/* Scans whose counts are kept. */
+#define KMT_SITE_SCANS	16
+
+/* Bytes of the name of a slab cache that are kept. */
+#define KMT_CACHE_NAME	48
+
+/**
+ * struct kmt_site - what blocks are grouped by
+ * @stack: handle of their backtrace
+ * @space: enum kmt_space
+ * @size: of each, if there is no backtrace to tell them apart by; else 0
+ */
+struct kmt_site {
+	u32 stack;
+	u32 space;
+	unsigned long size;
+};
+
+/* One line of code may ask for blocks of many sizes. */
+static inline struct kmt_site kmt_site_of(u32 stack, enum kmt_space space,
+					  unsigned long size)
+{
+	return (struct kmt_site){
+		.stack = stack, .space = space, .size = stack ? 0 : size,
+	};
+}
+
+static inline bool kmt_same_site(const struct kmt_site *a,
+				 const struct kmt_site *b)
+{
+	return a->stack == b->stack && a->space == b->space &&
+	       a->size == b->size;
+}
+
+/*
+ * A number of bytes in 32 bits: exact below 2 GiB, then rounded down to a multiple
+ * of 4 KiB, at most 8 TiB. Larger numbers have larger codes, or the same.
+ */
+#define KMT_BYTES_LARGE	0x80000000U
+
+static inline u32 kmt_bytes_code(u64 bytes)
+{
+	if (bytes < KMT_BYTES_LARGE)
+		return bytes;
+	if (bytes >> 12 >= KMT_BYTES_LARGE)
+		return U32_MAX;
+	return KMT_BYTES_LARGE | bytes >> 12;
+}
+
+static inline u64 kmt_bytes_of(u32 code)
+{
+	if (code < KMT_BYTES_LARGE)
+		return code;
+	return (u64)(code - KMT_BYTES_LARGE) << 12;
+}
+
+/**
+ * struct kmt_site_sum - blocks of a site in one count
+ * @nr: how many
+ * @bytes: their bytes
+ * @least: kmt_bytes_code() of the smallest one
+ * @most: the same of the largest one
+ */
+struct kmt_site_sum {
+	unsigned long nr;
+	unsigned long bytes;
+	u32 least;
+	u32 most;
+};
+
+/**
+ * struct kmt_site_count - a site
+ * @key: what its blocks have in common
+ * @next: in its hash chain, or in the list of free entries
+ * @now: in the count under way
+ * @last: in the newest kept scan
+ * @first: milliseconds of uptime at which its oldest block was allocated, of all
+ *	that were ever counted
+ * @oldest: birth of the oldest block in the count under way, in jiffies
+ * @id: for the owner: a number that says what the backtrace means; 0 at first
+ * @partial: blocks of it may have been met before it had a place in the count under
+ *	way, which does not count for it then, but for those without a place
+ * @history: kmt_bytes_code() of its bytes in each kept scan, by slot
+ * @own: for the owner: its blocks are the tracker's own
+ * @cache: for the owner: where the blocks are from; empty at first
+ *
+ * An entry without a key (@key.space is KMT_NR_SPACES) is free.
+ */
+struct kmt_site_count {
+	struct kmt_site key;
+	struct kmt_site_count *next;
+	struct kmt_site_sum now;
+	struct kmt_site_sum last;
+	u64 first;
+	u32 oldest;
+	u32 id;
+	bool partial;
+	bool own;
+	u32 history[KMT_SITE_SCANS];
+	char cache[KMT_CACHE_NAME];
+};
+
+/**
+ * struct kmt_site_page - memory for sites
+ * @next: another page
+ * @site: as many as fit
+ */
+struct kmt_site_page {
+	struct kmt_site_page *next;
+	struct kmt_site_count site[];
+};
+
+#define KMT_SITES_A_PAGE						\
+	((PAGE_SIZE - sizeof(struct kmt_site_page)) /			\
+	 sizeof(struct kmt_site_count))
+
+/**
+ * struct kmt_site_scans - the kept scans
+ * @nr: how many, at most KMT_SITE_SCANS
+ * @newest: slot of the newest one; older ones lie before it, round the end
+ * @ended: milliseconds of uptime when each ended, by slot
+ */
+struct kmt_site_scans {
+	unsigned int nr;
+	unsigned int newest;
+	u64 ended[KMT_SITE_SCANS];
+};
+
+/**
+ * struct kmt_sites - the table
+ * @alloc: gives 2^order zeroed pages, or NULL
+ * @free: takes them back
+ * @seed: of the hash
+ * @max: sites that there may be
+ * @nr: entries in use, some of which may have no blocks now
+ * @live: sites that have blocks in the newest kept scan
+ * @scans: kept scans
+ * @sum: all blocks in the newest kept scan; sizes are not used
+ * @other: those of sites that had no place
+ * @now_sum: all blocks of the count under way
+ * @now_other: the same of @other
+ * @pages: memory for sites
+ * @nr_pages: how many
+ * @unused: entries that are free
+ * @bucket: hash chains; NULL before the first site
+ * @order: pages of @bucket, as a power of two
+ * @missed: a site had no place in the count under way, or lost it
+ * @changed: keys were changed: kmt_sites_begin() sorts them into chains again
+ */
+struct kmt_sites {
+	void *(*alloc)(unsigned int order);
+	void (*free)(void *mem, unsigned int order);
+	u32 seed;
+	unsigned long max;
+	unsigned long nr;
+	unsigned long live;
+	struct kmt_site_scans scans;
+	struct kmt_site_sum sum;
+	struct kmt_site_sum other;
+	struct kmt_site_sum now_sum;
+	struct kmt_site_sum now_other;
+	struct kmt_site_page *pages;
+	unsigned long nr_pages;
+	struct kmt_site_count *unused;
+	struct kmt_site_count **bucket;
+	unsigned int order;
+	bool missed;
+	bool changed;
+};
+
+static inline bool kmt_site_used(const struct kmt_site_count *s)
+{
+	return s->key.space != KMT_NR_SPACES;
+}
+
+/* The entry in use behind @s, or from the start of @page on if that is NULL. */
+static inline struct kmt_site_count *kmt_site_next(struct kmt_site_page **page,
+						   struct kmt_site_count *s)
+{
+	for (; *page; *page = (*page)->next) {
+		for (s = s ? s + 1 : (*page)->site;
+		     s < (*page)->site + KMT_SITES_A_PAGE; s++)
+			if (kmt_site_used(s))
+				return s;
+		s = NULL;
+	}
+	return NULL;
+}
+
+/* Each entry in use; the present one may be freed. */
+#define kmt_for_each_site(t, page, s)					\
+	for ((page) = (t)->pages, (s) = NULL;				\
+	     ((s) = kmt_site_next(&(page), (s)));)
+
+static inline unsigned int kmt_sites_hash(const struct kmt_sites *t,
+					  const struct kmt_site *key)
+{
+	const u32 mixed = (key->stack ^ t->seed) * (u32)GOLDEN_RATIO_32 +
+			  (u32)(key->size ^ key->space << 30);
+
+	return hash_32(mixed, PAGE_SHIFT + t->order) /
+	       sizeof(struct kmt_site_count *);
+}
+
+/**
+ * kmt_sites_find - find a site
+ * @t: table
+ * @key: what its blocks have in common
+ *
+ * Return: its entry, or NULL.
+ */
+static inline struct kmt_site_count *kmt_sites_find(const struct kmt_sites *t,
+						    const struct kmt_site *key)
+{
+	struct kmt_site_count *s;
+
+	if (!t->bucket)
+		return NULL;
+	for (s = t->bucket[kmt_sites_hash(t, key)]; s; s = s->next)
+		if (kmt_same_site(&s->key, key))
+			return s;
+	return NULL;
+}
+
+static inline void kmt_site_sum_add(struct kmt_site_sum *sum,
+				    unsigned long bytes)
+{
+	sum->nr++;
+	sum->bytes += bytes;
+}
+
+/**
+ * kmt_sites_count - count a block
+ * @t: table
+ * @s: its site; NULL if there is no place for that
+ * @bytes: its bytes
+ * @born: its birth, low 32 bits of jiffies
+ */
+static inline void kmt_sites_count(struct kmt_sites *t,
+				   struct kmt_site_count *s,
+				   unsigned long bytes, u32 born)
+{
+	const u32 code = kmt_bytes_code(bytes);
+
+	if (!s) {
+		kmt_site_sum_add(&t->now_other, bytes);
+		return;
+	}
+	if (!s->now.nr || kmt_is_younger(s->oldest, born))
+		s->oldest = born;
+	if (!s->now.nr || code < s->now.least)
+		s->now.least = code;
+	if (code > s->now.most)
+		s->now.most = code;
+	kmt_site_sum_add(&s->now, bytes);
+}
+
+/* The slot of the scan that was made @back scans before the newest one. */
+static inline unsigned int kmt_site_slot(const struct kmt_site_scans *scans,
+					 unsigned int back)
+{
+	return (scans->newest - back) % KMT_SITE_SCANS;
+}
+
+void kmt_sites_begin(struct kmt_sites *t);
+struct kmt_site_count *kmt_sites_add(struct kmt_sites *t,
+				     const struct kmt_site *key);
+void kmt_sites_end(struct kmt_sites *t, u64 uptime, u32 now, unsigned int hz);
+void kmt_sites_cancel(struct kmt_sites *t);
+void kmt_sites_drop(struct kmt_sites *t);
+unsigned int kmt_site_rise(const struct kmt_site_scans *scans,
+			   const struct kmt_site_count *s, u64 *bytes, u64 *ms);
+
+#endif /* _KMT_SITES_H */

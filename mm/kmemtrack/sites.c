@@ -1,0 +1,683 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * kmemtrack_info/sites and growth: live blocks by allocation site, now and at the
+ * ends of the last scans. What leaks while something still refers to it, such as
+ * a list that only grows, is seen there.
+ *
+ * Nothing is counted when blocks are allocated or freed. A walk over the pool at
+ * the end of a scan counts what is live. That is done for each scan of the scan
+ * thread, for which nobody waits, and, once one of the files was opened, for all
+ * others, until tracking is switched off. Opening a file counts if the last
+ * scan was not counted.
+ *
+ * Table and walk are under kmt_scan_mutex. The walk reads records without their
+ * locks: one that changes meanwhile may be counted with the site or the size of
+ * the block before or after it. Only for a site that is not known yet the record
+ * is locked, so that no backtrace is ever kept that no block had.
+ */
+#include <linux/crc32.h>
+#include <linux/fs.h>
+#include <linux/jiffies.h>
+#include <linux/kallsyms.h>
+#include <linux/math64.h>
+#include <linux/random.h>
+#include <linux/sched/signal.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/stackdepot.h>
+#include <linux/timekeeping.h>
+
+#include "recent.h"
+#include "report.h"
+
+/* A site is shown in `growth` if it rose in so many scans, or all if they are two. */
+#define KMT_GROWTH_SCANS	3
+#define KMT_GROWTH_LEAST	2
+
+#define KMT_MS_AN_HOUR		3600000ULL
+
+static void *alloc_pages_for_sites(unsigned int order)
+{
+	return kmt_own_alloc(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY, order);
+}
+
+/* Under kmt_scan_mutex; backtraces also under kmt_reports_sem. */
+static struct kmt_sites sites = {
+	.alloc = alloc_pages_for_sites,
+	.free = kmt_own_free,
+};
+
+/* Somebody looked: all scans are counted. Under kmt_scan_mutex. */
+static bool wanted;
+
+/* The scan after which was counted last, if there are kept scans; the same. */
+static unsigned long counted_scan;
+
+/**
+ * struct view - sites as a reader of a file sees them
+ * @list: in the list of views
+ * @growth: the file is `growth`
+ * @off: nothing is counted
+ * @scan: number of the scan, 0 if there was none
+ * @now: milliseconds of uptime when the view was made
+ * @scans: kept scans
+ * @sum: all blocks
+ * @other: blocks of sites that had no place
+ * @least: of `growth`: in so many scans each site rose
+ * @rate: of all entries, in bytes an hour
+ * @nr: how many entries
+ * @bytes: size of @entry
+ * @entry: sites, sorted
+ */
+struct view {
+	struct list_head list;
+	bool growth;
+	bool off;
+	unsigned long scan;
+	u64 now;
+	struct kmt_site_scans scans;
+	struct kmt_site_sum sum;
+	struct kmt_site_sum other;
+	unsigned int least;
+	u64 rate;
+	unsigned long nr;
+	size_t bytes;
+	struct entry *entry;
+};
+
+/**
+ * struct entry - a site in a view
+ * @site: copy of it
+ * @rose: in how many scans
+ * @rate: bytes an hour in that time
+ */
+struct entry {
+	struct kmt_site_count site;
+	unsigned int rose;
+	u64 rate;
+};
+
+/* All views, so that their backtraces can be replaced. */
+static LIST_HEAD(views);
+static DEFINE_MUTEX(views_mutex);
+
+static u64 uptime_ms(void)
+{
+	return div_u64(ktime_get_boottime_ns(), NSEC_PER_MSEC);
+}
+
+/**
+ * kmt_sites_for_each - call a function for the backtraces that sites keep
+ * @fn: see kmt_reports_for_each()
+ * @arg: for @fn
+ *
+ * Context: kmt_reports_sem held for writing, may sleep.
+ */
+void kmt_sites_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
+{
+	struct kmt_site_page *page;
+	struct kmt_site_count *s;
+	struct view *view;
+	unsigned long i;
+
+	lockdep_assert_held_write(&kmt_reports_sem);
+	kmt_for_each_site(&sites, page, s) {
+		const u32 stack = s->key.stack;
+
+		fn(arg, &s->key.stack, KMT_COMM_NONE);
+		if (s->key.stack != stack)
+			sites.changed = true;
+		cond_resched();
+	}
+	mutex_lock(&views_mutex);
+	list_for_each_entry(view, &views, list) {
+		for (i = 0; i < view->nr; i++) {
+			fn(arg, &view->entry[i].site.key.stack, KMT_COMM_NONE);
+			cond_resched();
+		}
+	}
+	mutex_unlock(&views_mutex);
+}
+
+static void name_source(char *name, const struct kmt_object *o)
+{
+	strscpy(name, "?", KMT_CACHE_NAME);
+	switch (kmt_space(o)) {
+	case KMT_PERCPU:
+		strscpy(name, "percpu", KMT_CACHE_NAME);
+		break;
+	case KMT_PHYS:
+		strscpy(name, "memblock", KMT_CACHE_NAME);
+		break;
+	default:
+		kmt_cache_at(name, o->addr);
+	}
+}
+
+/**
+ * struct block - what a count wants to know of a block
+ * @site: where it is from
+ * @size: bytes
+ * @born: low 32 bits of jiffies
+ * @cache: name of its slab cache, or what it is instead
+ */
+struct block {
+	struct kmt_site site;
+	unsigned long size;
+	u32 born;
+	char cache[KMT_CACHE_NAME];
+};
+
+/* Reads a record under its lock; false if it is that of no block any more. */
+static noinline bool read_block(struct kmt_object *o, struct block *b)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(&kmt_core, o, &flags);
+	if (!tree)
+		return false;
+	b->site = kmt_site_of(o->stack, kmt_space(o), o->size);
+	b->size = o->size;
+	b->born = o->born;
+	name_source(b->cache, o);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return b->site.space != KMT_ROOT;
+}
+
+static bool is_in(unsigned long pc, unsigned long start)
+{
+	unsigned long size, offset;
+
+	/* pc is where a call returns to. */
+	return pc > start && kallsyms_lookup_size_offset(start, &size, &offset) &&
+	       pc - start <= size;
+}
+
+/*
+ * Whether a backtrace is that of a buffer of ours. Such buffers come and go with
+ * each scan, but the vmalloc allocator keeps what describes them for many scans.
+ * Without KALLSYMS, which knows where functions end, this is not known.
+ */
+static bool is_own(u32 stack)
+{
+	unsigned long *entries;
+	unsigned int i, nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+
+	for (i = 0; i < nr; i++)
+		if (is_in(entries[i], (unsigned long)kmt_own_vzalloc) ||
+		    is_in(entries[i], (unsigned long)kmt_own_try_vzalloc) ||
+		    is_in(entries[i], (unsigned long)kmt_scan))
+			return true;
+	return false;
+}
+
+/* Counts the block in @o, whose site is not known, or was not when it was read. */
+static noinline_for_stack struct kmt_site_count *meet(struct kmt_object *o)
+{
+	struct kmt_site_count *s;
+	struct block b;
+
+	if (!read_block(o, &b))
+		return NULL;
+	s = kmt_sites_find(&sites, &b.site);
+	if (!s) {
+		s = kmt_sites_add(&sites, &b.site);
+		if (s) {
+			strscpy(s->cache, b.cache, sizeof(s->cache));
+			s->own = is_own(b.site.stack);
+		}
+	}
+	kmt_sites_count(&sites, s, b.size, b.born);
+	return s;
+}
+
+/* Blocks beside each other are mostly of the same site as the one before, @s. */
+static struct kmt_site_count *count_block(struct kmt_object *o,
+					  struct kmt_site_count *s)
+{
+	/* See the head of this file. */
+	const u16 flags = data_race(o->flags);
+	/* The same. */
+	const unsigned long size = data_race(o->size);
+	struct kmt_site key;
+
+	if (!(flags & KMT_LIVE) || (flags & KMT_SPACE_MASK) == KMT_ROOT)
+		return s;
+	/* The same. */
+	key = kmt_site_of(data_race(o->stack), flags & KMT_SPACE_MASK, size);
+	if (!s || !kmt_same_site(&s->key, &key))
+		s = kmt_sites_find(&sites, &key);
+	if (!s)
+		return meet(o);
+	/* The same. */
+	kmt_sites_count(&sites, s, size, data_race(o->born));
+	return s;
+}
+
+static bool count_blocks(void)
+{
+	struct kmt_site_count *s = NULL;
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	kmt_for_each_chunk(&kmt_core, chunk) {
+		if (fatal_signal_pending(current))
+			return false;
+		kmt_for_each_in(chunk, o)
+			s = count_block(o, s);
+		cond_resched();
+	}
+	return true;
+}
+
+/* Counts for the last scan. Returns 0, or -EINTR if the task is killed. */
+static int count(void)
+{
+	bool done;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (!sites.seed)
+		sites.seed = get_random_u32() | 1;
+	sites.max = READ_ONCE(kmt_tunables.sites);
+	/* While backtraces are replaced nothing is counted by them. */
+	down_read(&kmt_reports_sem);
+	kmt_sites_begin(&sites);
+	done = count_blocks();
+	if (done)
+		kmt_sites_end(&sites, uptime_ms(), jiffies, HZ);
+	else
+		kmt_sites_cancel(&sites);
+	up_read(&kmt_reports_sem);
+	if (done)
+		counted_scan = kmt_last_scan.nr;
+	return done ? 0 : -EINTR;
+}
+
+/**
+ * kmt_sites_scanned - count the live blocks of each site after a scan
+ *
+ * Context: kmt_scan_mutex held, may sleep; kmt_last_scan is that of the scan.
+ */
+void kmt_sites_scanned(void)
+{
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (!READ_ONCE(kmt_tunables.sites))
+		kmt_sites_off();
+	else if (wanted || (current->flags & PF_KTHREAD))
+		count();
+}
+
+/**
+ * kmt_sites_off - forget all sites
+ *
+ * Open readers go on with what they have.
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ */
+void kmt_sites_off(void)
+{
+	lockdep_assert_held(&kmt_scan_mutex);
+	wanted = false;
+	down_read(&kmt_reports_sem);
+	kmt_sites_drop(&sites);
+	up_read(&kmt_reports_sem);
+}
+
+/**
+ * kmt_sites_usage - how much there is
+ * @nr: set to the number of sites in the table
+ * @bytes: set to the memory that they take
+ *
+ * Context: any; the numbers may be of different times.
+ */
+void kmt_sites_usage(unsigned long *nr, size_t *bytes)
+{
+	*nr = READ_ONCE(sites.nr);
+	*bytes = READ_ONCE(sites.nr_pages) * PAGE_SIZE;
+	if (READ_ONCE(sites.bucket))
+		*bytes += PAGE_SIZE << READ_ONCE(sites.order);
+}
+
+static noinline_for_stack u32 add_frame(u32 crc, unsigned long pc)
+{
+	char text[KSYM_SYMBOL_LEN];
+	const char *name = kmt_code_name(text, sizeof(text), pc);
+
+	return crc32(crc, name, strlen(name));
+}
+
+/*
+ * A number of the names in the backtrace, and of what tells sites with the same
+ * backtrace apart: the same after each boot of a kernel, wherever it and its modules
+ * lie.
+ */
+static u32 id_of(const struct kmt_site *key)
+{
+	const u64 rest[2] = { key->space, key->size };
+	unsigned long *entries;
+	unsigned int i, nr = 0;
+	u32 crc = crc32(0, rest, sizeof(rest));
+
+	if (key->stack)
+		nr = stack_depot_fetch(key->stack, &entries);
+	for (i = 0; i < nr; i++)
+		crc = add_frame(crc, entries[i]);
+	return crc ?: 1;
+}
+
+static void set_rise(struct entry *e)
+{
+	u64 bytes, ms;
+
+	e->rose = kmt_site_rise(&sites.scans, &e->site, &bytes, &ms);
+	/* More than 5 TB are not told from that. */
+	bytes = min(bytes, U64_MAX / KMT_MS_AN_HOUR);
+	/* Two scans may end in the same millisecond. */
+	e->rate = div64_u64(bytes * KMT_MS_AN_HOUR, max(ms, 1ULL));
+}
+
+static bool is_shown(const struct view *view, const struct kmt_site_count *s)
+{
+	u64 bytes, ms;
+
+	if (!view->growth)
+		return s->last.nr;
+	return view->least && !s->own &&
+	       kmt_site_rise(&sites.scans, s, &bytes, &ms) >= view->least;
+}
+
+static unsigned long count_shown(const struct view *view)
+{
+	struct kmt_site_page *page;
+	struct kmt_site_count *s;
+	unsigned long nr = 0;
+
+	kmt_for_each_site(&sites, page, s)
+		nr += is_shown(view, s);
+	return nr;
+}
+
+static int compare_bytes(const void *a, const void *b)
+{
+	const struct kmt_site_count *sa = a, *sb = b;
+
+	static_assert(!offsetof(struct entry, site));
+	cond_resched();
+	if (sa->last.bytes != sb->last.bytes)
+		return sa->last.bytes > sb->last.bytes ? -1 : 1;
+	return sa->id < sb->id ? -1 : sa->id > sb->id;
+}
+
+static int compare_rates(const void *a, const void *b)
+{
+	const struct entry *ea = a, *eb = b;
+
+	if (ea->rate != eb->rate)
+		return ea->rate > eb->rate ? -1 : 1;
+	return compare_bytes(a, b);
+}
+
+static int copy_sites(struct view *view)
+{
+	const unsigned long max = count_shown(view);
+	struct kmt_site_page *page;
+	struct kmt_site_count *s;
+	struct entry *e;
+
+	if (!max)
+		return 0;
+	view->bytes = array_size(max, sizeof(*view->entry));
+	view->entry = kmt_own_try_vzalloc(view->bytes);
+	if (!view->entry)
+		return -ENOMEM;
+	kmt_for_each_site(&sites, page, s) {
+		cond_resched();
+		if (!is_shown(view, s))
+			continue;
+		if (!s->id)
+			s->id = id_of(&s->key);
+		e = &view->entry[view->nr++];
+		e->site = *s;
+		set_rise(e);
+		view->rate += e->rate;
+	}
+	sort(view->entry, view->nr, sizeof(*view->entry),
+	     view->growth ? compare_rates : compare_bytes, NULL);
+	return 0;
+}
+
+/* In how many scans a site is to have risen: 0 if there are too few scans. */
+static unsigned int least_rises(const struct kmt_site_scans *scans)
+{
+	const unsigned int rises = scans->nr ? scans->nr - 1 : 0;
+
+	return rises < KMT_GROWTH_LEAST ? 0 : min(rises, KMT_GROWTH_SCANS);
+}
+
+static void fill_head(struct view *view)
+{
+	view->scan = kmt_last_scan.made ? counted_scan : 0;
+	view->scans = sites.scans;
+	view->sum = sites.sum;
+	view->other = sites.other;
+	view->least = least_rises(&sites.scans);
+	view->now = uptime_ms();
+}
+
+static int fill(struct view *view)
+{
+	int ret = 0;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	view->off = !kmt_tracking() || !READ_ONCE(kmt_tunables.sites);
+	if (view->off)
+		return 0;
+	wanted = true;
+	if (!sites.scans.nr || counted_scan != kmt_last_scan.nr)
+		ret = count();
+	if (ret)
+		return ret;
+	down_read(&kmt_reports_sem);
+	fill_head(view);
+	ret = copy_sites(view);
+	up_read(&kmt_reports_sem);
+	return ret;
+}
+
+static void empty(struct view *view)
+{
+	mutex_lock(&views_mutex);
+	view->nr = 0;
+	mutex_unlock(&views_mutex);
+	kmt_own_vfree(view->entry, view->bytes);
+	view->entry = NULL;
+	view->bytes = 0;
+	view->rate = 0;
+}
+
+/* Position 0 is the head; then come the sites, and what had no place. */
+static bool is_inside(const struct view *view, loff_t pos)
+{
+	if (!pos)
+		return true;
+	if (view->off)
+		return false;
+	return pos <= view->nr + (!view->growth && view->other.nr);
+}
+
+/*
+ * What is being read stays as it is, whatever scans come between two reads; a read
+ * from the start gets the present state.
+ */
+static void *view_start(struct seq_file *seq, loff_t *pos)
+{
+	struct view *view = seq->private;
+	int ret;
+
+	if (!*pos) {
+		if (mutex_lock_killable(&kmt_scan_mutex))
+			return ERR_PTR(-EINTR);
+		empty(view);
+		ret = fill(view);
+		mutex_unlock(&kmt_scan_mutex);
+		if (ret)
+			return ERR_PTR(ret);
+	}
+	return is_inside(view, *pos) ? pos : NULL;
+}
+
+static void *view_next(struct seq_file *seq, void *v, loff_t *pos)
+{
+	++*pos;
+	return is_inside(seq->private, *pos) ? pos : NULL;
+}
+
+static void view_stop(struct seq_file *seq, void *v)
+{
+}
+
+static void print_ms(struct seq_file *seq, u64 ms)
+{
+	u32 rest;
+
+	ms = div_u64_rem(ms, MSEC_PER_SEC, &rest);
+	seq_printf(seq, "%llu.%03u", ms, rest);
+}
+
+static void print_head(struct seq_file *seq, const struct view *view)
+{
+	const struct kmt_site_scans *scans = &view->scans;
+	unsigned int i;
+
+	seq_printf(seq, "kmemtrack-%s 1: ", view->growth ? "growth" : "sites");
+	if (view->off) {
+		seq_puts(seq, "off\n");
+		return;
+	}
+	if (view->growth) {
+		seq_printf(seq, "%lu sites grew in each of the last %u scans, %llu bytes/hour",
+			   view->nr, view->least, view->rate);
+	} else {
+		seq_printf(seq, "%lu sites, %lu objects, %lu bytes; scan %lu, ",
+			   view->nr, view->sum.nr, view->sum.bytes, view->scan);
+		print_ms(seq, view->now - scans->ended[scans->newest]);
+		seq_puts(seq, " s ago");
+	}
+	seq_puts(seq, "\nscans");
+	for (i = scans->nr; i--;) {
+		seq_putc(seq, ' ');
+		print_ms(seq, scans->ended[kmt_site_slot(scans, i)]);
+	}
+	seq_putc(seq, '\n');
+}
+
+static void print_history(struct seq_file *seq, const struct view *view,
+			  const struct kmt_site_count *s)
+{
+	unsigned int i;
+
+	seq_puts(seq, "  history");
+	for (i = view->scans.nr; i--;)
+		seq_printf(seq, " %llu",
+			   kmt_bytes_of(s->history[kmt_site_slot(&view->scans, i)]));
+	seq_putc(seq, '\n');
+}
+
+static void print_site(struct seq_file *seq, const struct view *view,
+		       const struct entry *e)
+{
+	const struct kmt_site_count *s = &e->site;
+	const u64 least = kmt_bytes_of(s->last.least);
+	const u64 most = kmt_bytes_of(s->last.most);
+
+	seq_printf(seq, "\nsite %08x: %lu objects, %lu bytes, ", s->id,
+		   s->last.nr, s->last.bytes);
+	kmt_print_cache(seq, s->cache);
+	if (least == most)
+		seq_printf(seq, ", size %llu\n", least);
+	else
+		seq_printf(seq, ", sizes %llu-%llu\n", least, most);
+	print_history(seq, view, s);
+	seq_printf(seq, "  rose in %u scans, %llu bytes/hour, first seen ",
+		   e->rose, e->rate);
+	print_ms(seq, view->now - min(view->now, s->first));
+	seq_puts(seq, " s ago\n  backtrace:\n");
+	/* Backtraces are replaced when code goes. */
+	down_read(&kmt_reports_sem);
+	kmt_print_trace(seq, "    ", READ_ONCE(s->key.stack));
+	up_read(&kmt_reports_sem);
+}
+
+static int view_show(struct seq_file *seq, void *v)
+{
+	const struct view *view = seq->private;
+	const loff_t pos = *(loff_t *)v;
+
+	if (!pos)
+		print_head(seq, view);
+	else if (pos <= view->nr)
+		print_site(seq, view, &view->entry[pos - 1]);
+	else
+		seq_printf(seq, "\nother: %lu objects, %lu bytes\n",
+			   view->other.nr, view->other.bytes);
+	return 0;
+}
+
+static const struct seq_operations view_ops = {
+	.start	= view_start,
+	.next	= view_next,
+	.stop	= view_stop,
+	.show	= view_show,
+};
+
+static int open(struct file *file, bool growth)
+{
+	struct view *view = __seq_open_private(file, &view_ops, sizeof(*view));
+
+	if (!view)
+		return -ENOMEM;
+	view->growth = growth;
+	mutex_lock(&views_mutex);
+	list_add(&view->list, &views);
+	mutex_unlock(&views_mutex);
+	return 0;
+}
+
+static int sites_open(struct inode *inode, struct file *file)
+{
+	return open(file, false);
+}
+
+static int growth_open(struct inode *inode, struct file *file)
+{
+	return open(file, true);
+}
+
+static int view_release(struct inode *inode, struct file *file)
+{
+	struct view *view = ((struct seq_file *)file->private_data)->private;
+
+	mutex_lock(&views_mutex);
+	list_del(&view->list);
+	mutex_unlock(&views_mutex);
+	empty(view);
+	return seq_release_private(inode, file);
+}
+
+const struct file_operations kmt_sites_fops = {
+	.owner		= THIS_MODULE,
+	.open		= sites_open,
+	.read		= seq_read,
+	.llseek		= seq_lseek,
+	.release	= view_release,
+};
+
+const struct file_operations kmt_growth_fops = {
+	.owner		= THIS_MODULE,
+	.open		= growth_open,
+	.read		= seq_read,
+	.llseek		= seq_lseek,
+	.release	= view_release,
+};

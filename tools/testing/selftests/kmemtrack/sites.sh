@@ -1,0 +1,469 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Live blocks by allocation site, and which sites grow: leaks that are still on a
+# list are seen there.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+SITES=$D/kmemtrack_info/sites
+GROWTH=$D/kmemtrack_info/growth
+
+# records <file> <function>: "<objects> <bytes> <cache> <least> <most> <rose> <rate>
+# <history>" of each record whose backtrace has that function
+site_records()
+{
+	awk -v fn="$2" '
+	/^site / {
+		gsub(/[:,]/, "")
+		text = $3 " " $5 " " $7
+		if ($8 == "sizes")
+			split($9, size, "-")
+		else
+			size[1] = size[2] = $9
+		text = text " " size[1] " " size[2]
+		next
+	}
+	/^  history / { history = $0; sub(/^  history/, "", history); next }
+	/^  rose in / { text = text " " $3 " " $5 history; shown = 0; next }
+	# A name may have a suffix of the compiler.
+	!shown && /^    / && $1 ~ "^" fn "(\\.[a-z0-9.]*)?\\+" {
+		print text
+		shown = 1
+	}' "$1"
+}
+
+# field <file> <function> <number>: of the only record of the function
+field()
+{
+	site_records "$1" "$2" >"$T/field"
+	[ "$(wc -l <"$T/field")" = 1 ] || { cat "$T/field"; return 1; }
+	cut -d ' ' -f "$3" "$T/field"
+}
+
+# look: what both files say
+look()
+{
+	cat "$SITES" >"$T/sites" && cat "$GROWTH" >"$T/growth"
+}
+
+# scan_and_look: after a scan
+scan_and_look()
+{
+	put "$REPORT" scan && look
+}
+
+grammar()
+{
+	head -n 3 "$1"
+	awk -v name="$2" '
+	function fail(why) { print why ": line " NR ": " $0; bad = 1 }
+	function want(s) { if (state != s) fail("not expected here") }
+	NR == 1 && name == "sites" &&
+	/^kmemtrack-sites 1: [0-9]+ sites, [0-9]+ objects, [0-9]+ bytes; scan [0-9]+, [0-9]+\.[0-9][0-9][0-9] s ago$/ {
+		sites = $3; objects = $5; bytes = $7; state = "scans"; next
+	}
+	NR == 1 && name == "growth" &&
+	/^kmemtrack-growth 1: [0-9]+ sites grew in each of the last [0-9]+ scans, [0-9]+ bytes\/hour$/ {
+		sites = $3; least = $11; sum_rate = $13; state = "scans"; next
+	}
+	NR == 2 && /^scans( [0-9]+\.[0-9][0-9][0-9])+$/ {
+		want("scans")
+		scans = NF - 1
+		for (i = 3; i <= NF; i++)
+			if ($i < $(i - 1))
+				fail("scans are not in order")
+		state = "gap"; next
+	}
+	/^$/ { if (state != "frames") want("gap"); state = "site"; next }
+	/^site [0-9a-f]{8}: [0-9]+ objects, [0-9]+ bytes, [^ ,]+, (size [0-9]+|sizes [0-9]+-[0-9]+)$/ {
+		want("site"); state = "history"; n++
+		nr += $3; sum += $5; its = $5 + 0
+		if (name == "sites" && n > 1 && its > before)
+			fail("not sorted by bytes")
+		before = its
+		next
+	}
+	/^  history( [0-9]+)+$/ {
+		want("history"); state = "rose"
+		if (NF - 1 != scans)
+			fail("not as many numbers as scans")
+		if ($NF != its && its < 2147483648)
+			fail("the newest is not the present one")
+		rose = 0
+		for (i = NF; i > 2 && $i > $(i - 1); i--)
+			rose++
+		next
+	}
+	/^  rose in [0-9]+ scans, [0-9]+ bytes\/hour, first seen [0-9]+\.[0-9][0-9][0-9] s ago$/ {
+		want("rose"); state = "trace"
+		if ($3 != rose)
+			fail("the history says " rose)
+		rate = $5 + 0
+		if (name == "growth" && (rose < least || !least))
+			fail("did not grow")
+		if (name == "growth" && n > 1 && rate > rate_before)
+			fail("not sorted by rate")
+		rate_before = rate
+		rates += rate
+		next
+	}
+	/^  backtrace:$/ { want("trace"); state = "frames"; next }
+	# The kernel has no names for __init text that it has freed.
+	/^    ([A-Za-z0-9_.]+\+0x[0-9a-f]+\/0x[0-9a-f]+( \[[a-z0-9_]+\])?|0x[0-9a-f]+)$/ {
+		want("frames"); next
+	}
+	name == "sites" && /^other: [0-9]+ objects, [0-9]+ bytes$/ {
+		want("site"); state = "end"; nr += $2; sum += $4; next
+	}
+	{ fail("unknown line") }
+	END {
+		if (n != sites)
+			fail(n " records, not " sites)
+		if (name == "sites" && (nr != objects || sum != bytes))
+			fail("they sum up to " nr " objects, " sum " bytes")
+		if (name == "growth" && rates != sum_rate)
+			fail("they sum up to " rates " bytes/hour")
+		exit bad
+	}' "$1"
+}
+
+# reset: nobody looked, and no scan is kept; blocks of the boot stay tracked
+MAX=$(stat_of sites_max)
+reset()
+{
+	put "$REPORT" sites=0 && put "$REPORT" scan && put "$REPORT" "sites=$MAX"
+}
+
+# Not before somebody asks.
+not_before()
+{
+	reset && put "$REPORT" scan && put "$REPORT" scan || return
+	n=$(stat_of sites)
+	echo "$n sites"
+	[ "$n" = 0 ] && look && [ "$(stat_of sites)" -gt 0 ] &&
+		[ "$(sed -n 2p "$T/sites" | wc -w)" = 2 ]
+}
+check "scans on request are counted once a file was opened" not_before
+
+# planted <blocks of cache tk_plain> <of 1,000 bytes>
+inject hold growing-list 5000
+inject leak kzalloc 300
+inject leak vmalloc 7
+inject leak percpu 11
+scan_and_look
+check "sites: each line is as the manual says" grammar "$T/sites" sites
+check "growth: each line is as the manual says" grammar "$T/growth" growth
+
+planted()
+{
+	site_records "$T/sites" "$1" | tee "$T/planted"
+	[ "$(grep -w "$3" "$T/planted" | cut -d ' ' -f 1-5)" = "$2 $3 $4 $4" ]
+}
+# Without what a kernel that checks itself puts between objects
+one_size=$(awk '$4 == "growing-list" { print $3; exit }' "$INJECT")
+check "planted: as many of a slab cache" \
+	planted grow_list "5000 $((5000 * one_size))" tk_plain "$one_size"
+check "planted: as many of a kmalloc, though they are lost" \
+	planted leak_kzalloc "300 307200" kmalloc-1k 1024
+check "planted: as many of vmalloc" planted leak_vmalloc "7 28672" vmalloc 4096
+if [ ! "$ONE_CPU" ]; then
+	check "planted: as many of per-CPU memory" \
+		planted leak_percpu "11 704" percpu 64
+else
+	skip "planted: as many of per-CPU memory" "a kernel for one CPU"
+fi
+
+# Objects of the cache in all sites against those that SLUB has given out. It counts
+# what lies ready for a CPU, too: its slab, and those of its partial list.
+slabinfo()
+{
+	sites=$(awk -v cache="$1," '/^site / && $7 == cache { n += $3 } END { print n + 0 }' "$T/sites")
+	set -- $(awk -v cache="$1" '$1 == cache { print $2, $5 }' /proc/slabinfo)
+	ready=$((($2 + 60) * $(grep -c ^processor /proc/cpuinfo)))
+	echo "$sites blocks in sites, $1 in slabinfo, up to $ready of them ready"
+	# Some may have been freed since they were counted.
+	[ "$sites" -gt 0 ] && [ "$sites" -le $(($1 + ready)) ] &&
+		[ "$sites" -ge $(($1 - ready)) ]
+}
+check "as many as slabinfo has of a cache of the test" slabinfo tk_plain
+for cache in maple_node inode_cache; do
+	if [ ! "$KASAN" ]; then
+		check "as many as slabinfo has of $cache" slabinfo $cache
+	else
+		skip "as many as slabinfo has of $cache" \
+			"KASAN keeps objects that were freed"
+	fi
+done
+
+# Less what is no block of an allocator: the sections of the kernel
+all_counted()
+{
+	set -- $(sed -n '1s/.*: \([0-9]*\) sites, \([0-9]*\) objects.*/\1 \2/p' \
+		"$T/sites") "$(stat_of objects)"
+	echo "$2 in sites, $3 in stats"
+	[ "$2" -gt 1000 ] && [ $(($3 - $2)) -lt 500 ] && [ $(($2 - $3)) -lt 500 ]
+}
+check "all blocks are counted" all_counted
+
+# One list grows, one stays, one sinks, beside leaks of which there are more.
+steps()
+{
+	inject reap && reset && look || return
+	inject hold growing-list 100 && inject hold rbtree 100 || return
+	inject leak kzalloc 100
+	mkdir "$T/files" || return
+	for i in $(seq 300); do echo >"$T/files/$i"; done
+	scan_and_look || return
+	for i in 1 2 3 4; do
+		inject hold growing-list 50
+		inject leak kzalloc 20
+		for f in $(seq $((i * 40)) $((i * 40 + 39))); do
+			rm "$T/files/$f"
+		done
+		scan_and_look || return
+		cp "$T/growth" "$T/growth.$i"
+		cp "$T/sites" "$T/sites.$i"
+	done
+	head -n 2 "$T"/growth.*
+}
+check "lists, files and leaks, five scans" steps
+
+# least <n>: in how many scans sites are to have grown, after as many steps
+least()
+{
+	sed -n '1s/.*each of the last \([0-9]*\) scans.*/\1/p' "$T/growth.$1"
+}
+check "what grew in two of three scans is told first" eval \
+	'[ "$(least 1)" = 2 ]'
+check "then in three, however many are kept" eval \
+	'[ "$(least 2)" = 3 ] && [ "$(least 4)" = 3 ]'
+grown()
+{
+	site_records "$T/growth.4" "$1"
+	set -- "$1" $(field "$T/growth.4" "$1" 1-7)
+	shift
+	echo "$*"
+	[ "$1" = "$N" ] && [ "$6" -ge 4 ] && [ "$7" -gt 0 ]
+}
+check "growth has the list that grows" eval 'N=300 && grown grow_list'
+check "growth has the leak that grows" eval 'N=180 && grown leak_kzalloc'
+history()
+{
+	set -- $(site_records "$T/sites.4" "$1" | cut -d ' ' -f 8-) end $2
+	echo "$*"
+	while [ $# -gt 1 ] && [ "$1" != end ]; do shift; done
+	shift
+	want="$*"
+	have=$(site_records "$T/sites.4" "$FN" | cut -d ' ' -f 8-)
+	# Scans before the steps come first.
+	case " $have" in
+	*" $want")	return 0 ;;
+	esac
+	echo "$have is not $want"
+	return 1
+}
+FN=grow_list
+check "the history of the list" history grow_list \
+	"$((100 * one_size)) $((150 * one_size)) $((200 * one_size)) $((250 * one_size)) $((300 * one_size))"
+FN=leak_kzalloc
+check "the history of the leak" history leak_kzalloc \
+	"102400 122880 143360 163840 184320"
+check "growth has nothing of the detector" eval \
+	'[ -s "$T/growth.4" ] && ! grep " kmt_" "$T/growth.4"'
+check "growth has no tree that stays" eval \
+	'[ -s "$T/growth.4" ] && [ -n "$(site_records "$T/sites.4" hold_in)" ] &&
+	 [ -z "$(site_records "$T/growth.4" hold_in)" ]'
+shrunk()
+{
+	site_records "$T/growth.4" ramfs_get_inode
+	[ -n "$(site_records "$T/sites.4" ramfs_get_inode)" ] &&
+		[ -z "$(site_records "$T/growth.4" ramfs_get_inode)" ]
+}
+if grep -q "^rootfs / rootfs" /proc/mounts; then
+	check "growth has no files that become fewer" shrunk
+else
+	skip "growth has no files that become fewer" "no ramfs"
+fi
+
+# The rate is that of the bytes and the times that are shown.
+rate()
+{
+	set -- $(sed -n 2p "$T/sites.4")
+	shift $(($# - 5))
+	first=$1 last=$5
+	rate=$(field "$T/sites.4" grow_list 7)
+	rose=$(field "$T/sites.4" grow_list 6)
+	echo "$first $last $rate $rose"
+	awk -v a="$first" -v b="$last" -v rate="$rate" -v rose="$rose" \
+		-v bytes=$((200 * one_size)) 'BEGIN {
+		# A rise from before the first of these scans: from nothing.
+		if (rose > 4)
+			exit 0
+		want = bytes * 3600 / (b - a)
+		exit !(rate >= want * 0.99 && rate <= want * 1.01)
+	}'
+}
+check "bytes an hour" rate
+
+twenty()
+{
+	inject reap && reset || return
+	want=
+	for i in $(seq 20); do
+		inject hold growing-list $i
+		[ $i != 1 ] || look
+		scan_and_look || return
+		total=$((i * (i + 1) / 2 * one_size))
+		[ $i -le 4 ] || want="$want $total"
+	done
+	have=$(site_records "$T/sites" grow_list | cut -d ' ' -f 8-)
+	echo "$have, not$want"
+	[ "$have" = "${want# }" ] &&
+		[ "$(sed -n 2p "$T/sites" | wc -w)" = 17 ] &&
+		[ "$(field "$T/growth" grow_list 6)" = 15 ] &&
+		grammar "$T/sites" sites && grammar "$T/growth" growth
+}
+check "of 20 scans the last 16 are kept" twenty
+
+# A number of what the backtrace means stays, whatever comes between.
+ids()
+{
+	awk '/^site / { id = $2 } /^    (grow_list|kthread)\+/ { print id, $1 }' "$1" |
+		sort -u
+}
+check "a site keeps its number" eval \
+	'ids "$T/sites" | grep grow_list >"$T/ids" && [ "$(wc -l <"$T/ids")" = 1 ] &&
+	 inject free && reset && inject hold growing-list 3 && look && ids "$T/sites" | grep grow_list | cmp - "$T/ids"'
+
+# readers beside scans: each sees a state of its own, whole, however slowly it reads
+reading()
+{
+	: >"$T/slow"
+	rm -f "$T/stop"
+	for file in sites growth; do
+		while [ ! -e "$T/stop" ]; do
+			dd if="$D/kmemtrack_info/$file" of="$T/slow.$file" bs=97 2>/dev/null
+			grammar "$T/slow.$file" $file >"$T/slow.out" ||
+				{ cat "$T/slow.out" >>"$T/slow"; break; }
+			echo $file >>"$T/slow.done"
+		done &
+	done
+	for i in $(rounds 20); do
+		inject hold growing-list 10 && put "$REPORT" scan || break
+	done
+	# Both have read something.
+	while ! { grep -q sites "$T/slow.done" && grep -q growth "$T/slow.done"; }; do
+		[ ! -s "$T/slow" ] || break
+		usleep 10000
+	done
+	: >"$T/stop"
+	wait
+	sort "$T/slow.done" | uniq -c
+	cat "$T/slow"
+	[ ! -s "$T/slow" ]
+}
+check "readers beside scans" reading
+
+# What a reader has open stays as it is while others scan, and after "off".
+held()
+{
+	look || return
+	{
+		head -c 500
+		inject hold growing-list 10 >&2 && put "$REPORT" scan
+		put "$REPORT" sites=0 && put "$REPORT" scan
+		cat
+		put "$REPORT" "sites=$MAX"
+	} <"$SITES" >"$T/held"
+	grammar "$T/held" sites
+}
+check "a reader goes on beside scans, and when all is forgotten" held
+
+# More sites than there may be
+few()
+{
+	put "$REPORT" sites=64 || return
+	for i in $(seq 10); do
+		put "$REPORT" scan && look && grammar "$T/sites" sites || return
+		[ "$(stat_of sites)" -le 64 ] || return
+	done
+	bytes=$(stat_of sites_bytes)
+	head -n 1 "$T/sites"
+	tail -n 1 "$T/sites"
+	echo "$bytes bytes"
+	# 216 bytes a site at most, and a page of each kind that has room left
+	[ "$bytes" -le $((64 * 256 + 2 * $(getconf PAGESIZE 2>/dev/null || echo 65536))) ] &&
+		tail -n 1 "$T/sites" | grep "^other: [1-9]" || return
+	# The largest sites are among those that have a place.
+	few=$(sed -n '/^site/{s/.*objects, \([0-9]*\) bytes.*/\1/p;q}' "$T/sites")
+	put "$REPORT" "sites=$MAX" && put "$REPORT" scan && look &&
+		grammar "$T/sites" sites || return
+	most=$(sed -n '/^site/{s/.*objects, \([0-9]*\) bytes.*/\1/p;q}' "$T/sites")
+	echo "the largest one: $few bytes, $most bytes"
+	[ "$few" = "$most" ] && ! grep "^other:" "$T/sites"
+}
+check "no more sites than there may be, and the others in one line" few
+
+none()
+{
+	put "$REPORT" sites=0 && put "$REPORT" scan && look || return
+	n=$(stat_of sites) bytes=$(stat_of sites_bytes)
+	put "$REPORT" "sites=$MAX"
+	head -n 1 "$T/sites"
+	[ "$(cat "$T/sites")" = "kmemtrack-sites 1: off" ] &&
+		[ "$n" = 0 ] && [ "$bytes" = 0 ]
+}
+check "none with sites=0" none
+# The table of sites is neither a root nor a block.
+hidden()
+{
+	inject reap && put "$REPORT" scan && look || return
+	start && inject leak kmemdup 200 && look && scan && truth && judge &&
+		strays && few_missed blocks &&
+		! site_records "$T/sites" 'kmt_sites_[a-z]*' | grep .
+}
+check "the table hides no leak" hidden
+
+# Sites of a module that is unloaded keep their names and their history.
+gone()
+{
+	inject reap && reset && look || return
+	inject leak kmemdup 30 && scan_and_look || return
+	site_records "$T/sites" leak_kmemdup
+	[ "$(field "$T/sites" leak_kmemdup 1)" = 30 ] || return
+	truth
+	cp "$T/truth" "$T/left"
+	exec 7<"$SITES"
+	head -c 200 <&7 >"$T/open"
+	rmmod test_kmemtrack || return
+	cat <&7 >>"$T/open"
+	exec 7<&-
+	scan_and_look
+	load || return
+	# What is left of the first instance, by the second.
+	awk '$1 == "leaked" { print $2 }' "$T/left" | while read -r addr; do
+		inject reclaim "$addr" || exit
+	done || return
+	grep -c "leak_kmemdup+.* \[test_kmemtrack\]" "$T/open" "$T/sites"
+	site_records "$T/sites" leak_kmemdup
+	[ "$(field "$T/sites" leak_kmemdup 1)" = 30 ] &&
+		[ "$(site_records "$T/open" leak_kmemdup | wc -l)" = 1 ] &&
+		site_records "$T/sites" leak_kmemdup |
+			grep -q " $((30 * 64)) $((30 * 64))$"
+}
+check "sites of a module that is gone" gone
+
+# Regular scans are counted though nobody looked.
+regular()
+{
+	reset && put "$REPORT" scan=1 || return
+	for i in $(seq 300); do
+		[ "$(stat_of sites)" = 0 ] || break
+		usleep 100000
+	done
+	put "$REPORT" scan=off
+	n=$(stat_of sites)
+	echo "$n sites"
+	[ "$n" -gt 0 ]
+}
+check "regular scans are counted" regular
+end
