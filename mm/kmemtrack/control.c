@@ -117,6 +117,22 @@ static bool needs_tracking(enum kmt_verb verb)
 	}
 }
 
+static int suppress(const struct kmt_command *cmd)
+{
+	int ret = mutex_lock_killable(&kmt_scan_mutex);
+
+	if (ret)
+		return -EINTR;
+	if (!kmt_tracking())
+		ret = -EPERM;
+	else if (cmd->verb == KMT_CMD_SUPPRESS)
+		ret = kmt_suppress(cmd);
+	else
+		ret = kmt_unsuppress(cmd);
+	mutex_unlock(&kmt_scan_mutex);
+	return ret;
+}
+
 /**
  * kmt_set - set what a command or a parameter says
  * @cmd: one that sets something; others do nothing
@@ -174,7 +190,7 @@ void kmt_set(const struct kmt_command *cmd)
  * Context: may sleep.
  * Return: 0; -EPERM for what cannot be done while off; -EINTR if the task is
  * killed; -ERESTARTNOINTR if it is frozen during a scan; -EINVAL for an unknown
- * address; -ENOMEM.
+ * address, or what is not suppressed; -ENOSPC for too many suppressions; -ENOMEM.
  */
 int kmt_execute(const struct kmt_command *cmd)
 {
@@ -195,6 +211,10 @@ int kmt_execute(const struct kmt_command *cmd)
 	case KMT_CMD_DUMP:
 		/* The address is on this task's stack, where a scan would find it. */
 		return locked(kmt_log_address, cmd->arg);
+	case KMT_CMD_SUPPRESS:
+	case KMT_CMD_UNSUPPRESS:
+	case KMT_CMD_UNSUPPRESS_ALL:
+		return suppress(cmd);
 	default:
 		kmt_set(cmd);
 		return 0;

@@ -41,20 +41,29 @@ static int check_padding(const char __user *buf, size_t len, char *text)
 	return 0;
 }
 
-static int copy_commands(const char __user *buf, size_t len,
-			 struct kmt_command *cmds)
+/* Whether there is only padding behind the first @head bytes. */
+static int check_rest(const char __user *buf, size_t len, size_t head)
 {
-	size_t head = min_t(size_t, len, KMT_WRITE_MAX);
 	char *text;
-	int ret, nr;
+	int ret;
 
-	text = memdup_user(buf, head);
-	if (IS_ERR(text))
-		return PTR_ERR(text);
-	nr = kmt_parse_lines(text, head, cmds, KMT_COMMANDS);
-	ret = nr < 0 ? nr : check_padding(buf + head, len - head, text);
+	if (len == head)
+		return 0;
+	text = kmalloc(KMT_WRITE_MAX, GFP_KERNEL);
+	if (!text)
+		return -ENOMEM;
+	ret = check_padding(buf + head, len - head, text);
 	kfree(text);
-	return ret ?: nr;
+	return ret;
+}
+
+static int execute_all(const struct kmt_command *cmds, int nr)
+{
+	int i, ret = 0;
+
+	for (i = 0; i < nr && !ret; i++)
+		ret = kmt_execute(&cmds[i]);
+	return ret;
 }
 
 /**
@@ -71,16 +80,22 @@ static int copy_commands(const char __user *buf, size_t len,
 ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		       loff_t *ppos)
 {
+	const size_t head = min_t(size_t, len, KMT_WRITE_MAX);
 	struct kmt_command cmds[KMT_COMMANDS];
-	int i, ret, nr = copy_commands(buf, len, cmds);
+	int ret, nr;
+	char *text;
 
-	if (nr < 0)
-		return nr;
-	for (i = 0; i < nr; i++) {
-		ret = kmt_execute(&cmds[i]);
-		if (ret)
-			return ret;
-	}
+	/* Names in commands are part of it. */
+	text = memdup_user(buf, head);
+	if (IS_ERR(text))
+		return PTR_ERR(text);
+	nr = kmt_parse_lines(text, head, cmds, KMT_COMMANDS);
+	ret = nr < 0 ? nr : check_rest(buf, len, head);
+	if (!ret)
+		ret = execute_all(cmds, nr);
+	kfree(text);
+	if (ret)
+		return ret;
 	*ppos = 0;
 	return len;
 }
@@ -215,6 +230,8 @@ static int __init make_files(void)
 	debugfs_create_file("memory", 0400, dir, NULL, &memory_fops);
 	debugfs_create_file("refs", 0400, dir, NULL, &refs_fops);
 	debugfs_create_file("sites", 0400, dir, NULL, &kmt_sites_fops);
+	debugfs_create_file("suppressions", 0400, dir, NULL,
+			    &kmt_suppressions_fops);
 	debugfs_create_file("growth", 0400, dir, NULL, &kmt_growth_fops);
 	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
 		debugfs_create_file_unsafe("kmemleak", 0644, NULL, NULL,
@@ -294,6 +311,8 @@ static void show_scan(struct seq_file *seq)
 	show(seq, "pause_expected_ns", last.expected_ns);
 	show(seq, "leaks", last.verdict.leaks);
 	show(seq, "leak_bytes", last.verdict.leak_bytes);
+	show(seq, "leaks_suppressed",
+	     last.verdict.leaks ? READ_ONCE(kmt_leaks_suppressed) : 0);
 	show(seq, "new_leaks", last.verdict.fresh);
 }
 

@@ -143,11 +143,14 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 
 	seq_printf(seq, "kmemtrack %d: ", KMT_FORMAT);
 	/* "0 leaks" is the result of a scan. */
-	if (last.made || report->sum.nr)
-		seq_printf(seq, "%lu leaks, %lu bytes, %lu sites; ",
+	if (last.made || report->sum.nr || report->suppressed.nr)
+		seq_printf(seq, "%lu leaks, %lu bytes, %lu sites",
 			   report->sum.nr, report->sum.bytes, report->sites);
 	else
-		seq_puts(seq, "no scan yet; ");
+		seq_puts(seq, "no scan yet");
+	if (report->suppressed.nr)
+		seq_printf(seq, ", %lu suppressed", report->suppressed.nr);
+	seq_puts(seq, "; ");
 	if (kmt_tracking())
 		print_last_scan(seq, &last);
 	else

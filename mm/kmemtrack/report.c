@@ -30,6 +30,9 @@
 /* Groups that there is room for at first. */
 #define KMT_GROUPS_MIN	64
 
+/* Leaks that the report leaves out, as it was counted last. */
+unsigned long kmt_leaks_suppressed;
+
 /* Positions in a chunk. */
 #define KMT_POS_SHIFT	31
 
@@ -92,6 +95,7 @@ void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 	unsigned long i;
 
 	down_write(&kmt_reports_sem);
+	kmt_suppress_forget();
 	mutex_lock(&reports_mutex);
 	list_for_each_entry(report, &reports, list) {
 		for (i = 0; i < report->sites; i++) {
@@ -231,8 +235,19 @@ static void copy_contents(struct kmt_leak *leak)
 		leak->dumped = 0;
 }
 
+static void copy_source(char *name, const struct kmt_leak *leak)
+{
+	if (kmt_leak_space(leak) == KMT_PERCPU) {
+		strscpy(name, "percpu", KMT_CACHE_NAME);
+		return;
+	}
+	strscpy(name, "?", KMT_CACHE_NAME);
+	kmt_cache_at(name, leak->addr);
+}
+
+/* With the name of its cache, or what it is instead, if @cache is not NULL. */
 static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
-		      struct kmt_leak *leak)
+		      struct kmt_leak *leak, char *cache)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
@@ -253,24 +268,11 @@ static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
 		leak->dumped = 0;
 		if (contents)
 			copy_contents(leak);
+		if (cache)
+			copy_source(cache, leak);
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return found;
-}
-
-/**
- * kmt_take_leak - copy what is shown of a leak
- * @o: its cell
- * @wanted: as for kmt_next_leak()
- * @leak: filled in, but for its position
- *
- * Context: no lock of the core held. A caller that prints the copy holds
- * kmt_reports_sem for reading until then: it keeps the names of the backtrace.
- * Return: false if it is no leak any more.
- */
-bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak)
-{
-	return take_leak(o, wanted, true, leak);
 }
 
 /* Finds what the leak in cell @o hangs on; mostly the entry behind @hint. */
@@ -282,6 +284,57 @@ static const struct kmt_rank *find_rank(const struct kmt_object *o,
 	if (hint && ++hint < hung + nr_hung && hint->o == o)
 		return hint;
 	return bsearch(o, hung, nr_hung, sizeof(*hung), compare_cells);
+}
+
+/* Which suppression holds back the leak in @head; others hang on that. */
+static noinline int head_suppressed_by(struct kmt_object *head)
+{
+	char cache[KMT_CACHE_NAME];
+	struct kmt_leak leak;
+	int by = KMT_NOT_SUPPRESSED;
+
+	if (take_leak(head, KMT_LEAK, false, &leak, cache))
+		by = kmt_suppressed_by(leak.stack, leak.comm, cache);
+	/* It lies on a stack, which a later scan may read. */
+	memzero_explicit(&leak, sizeof(leak));
+	return by;
+}
+
+/*
+ * Which suppression holds back the leak in @o: one of its own, or that of the leak
+ * which it hangs on. It goes away with that.
+ */
+static int suppressed_by(const struct kmt_object *o, const struct kmt_leak *leak,
+			 const char *cache, const struct kmt_rank **hint)
+{
+	int by = kmt_suppressed_by(leak->stack, leak->comm, cache);
+
+	if (by != KMT_NOT_SUPPRESSED || !(leak->flags & KMT_INDIRECT))
+		return by;
+	*hint = find_rank(o, *hint);
+	return *hint && (*hint)->head ? head_suppressed_by((*hint)->head) : by;
+}
+
+/**
+ * kmt_take_leak - copy what is shown of a leak
+ * @o: its cell
+ * @wanted: as for kmt_next_leak()
+ * @leak: filled in, but for its position
+ *
+ * Context: no lock of the core held. A caller that prints the copy holds
+ * kmt_reports_sem for reading until then: it keeps the names of the backtrace.
+ * Return: false if it is no leak any more, or is suppressed.
+ */
+bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak)
+{
+	const bool suppressing = kmt_suppressing();
+	const struct kmt_rank *hint = NULL;
+	char cache[KMT_CACHE_NAME];
+
+	if (!take_leak(o, wanted, true, leak, suppressing ? cache : NULL))
+		return false;
+	return !suppressing ||
+	       suppressed_by(o, leak, cache, &hint) == KMT_NOT_SUPPRESSED;
 }
 
 /* The site of @head; false if it is no leak any more. */
@@ -308,7 +361,9 @@ static bool site_of_head(struct kmt_object *head, struct kmt_site *site)
  * @max: room for how many; a power of two
  * @first: by the hash of its key, the number of a group, from 1; 0 for none
  * @seed: of the hash
- * @sum: of all leaks
+ * @sum: of all leaks that are shown
+ * @suppressed: the same of those that are not
+ * @held: the same, of each suppression
  * @rank: of the last indirect leak
  */
 struct counting {
@@ -318,6 +373,8 @@ struct counting {
 	u32 *first;
 	u32 seed;
 	struct kmt_sum sum;
+	struct kmt_sum suppressed;
+	unsigned long *held;
 	const struct kmt_rank *rank;
 };
 
@@ -348,7 +405,8 @@ static bool grow(struct counting *c)
 	unsigned long i, nr = c->nr;
 	struct counting more = {
 		.nr = nr, .max = c->max ? 2 * c->max : KMT_GROUPS_MIN,
-		.seed = c->seed, .sum = c->sum, .rank = c->rank,
+		.seed = c->seed, .sum = c->sum, .suppressed = c->suppressed,
+		.held = c->held, .rank = c->rank,
 	};
 
 	more.groups = kmt_own_try_vzalloc(array_size(more.max,
@@ -438,13 +496,34 @@ static void describe_leak(struct counting *c, struct kmt_group *one)
 	one->sum = (struct kmt_sum){ 1, leak->size, indirect };
 }
 
+/* Counts the leak that is @one's oldest apart, if it is not to be shown. */
+static bool count_suppressed(struct counting *c, const struct kmt_group *one)
+{
+	const struct kmt_leak *leak = &one->oldest;
+	const struct kmt_sum sum = {
+		1, leak->size, !!(leak->flags & KMT_INDIRECT),
+	};
+	int by;
+
+	if (!kmt_suppressing())
+		return false;
+	by = suppressed_by(one->o, leak, one->cache, &c->rank);
+	if (by == KMT_NOT_SUPPRESSED)
+		return false;
+	add_sum(&c->suppressed, &sum);
+	c->held[by]++;
+	return true;
+}
+
 static int count_leaks(struct counting *c, u16 wanted)
 {
 	struct kmt_cursor cursor = {};
 	struct kmt_group *g, one = {};
 
 	for (; (one.o = kmt_next_leak(&cursor, wanted)); cursor.pos++) {
-		if (!take_leak(one.o, wanted, false, &one.oldest))
+		if (!take_leak(one.o, wanted, false, &one.oldest,
+			       kmt_suppressing() ? one.cache : NULL) ||
+		    count_suppressed(c, &one))
 			continue;
 		one.oldest.pos = cursor.pos;
 		describe_leak(c, &one);
@@ -654,7 +733,7 @@ static void copy_oldest(struct counting *c, u16 wanted)
 	for (g = c->groups; g < c->groups + c->nr; g++) {
 		cond_resched();
 		leak.pos = g->oldest.pos;
-		if (take_leak(g->o, wanted, true, &leak) &&
+		if (take_leak(g->o, wanted, true, &leak, NULL) &&
 		    leak.addr == g->oldest.addr && leak.born == g->oldest.born)
 			g->oldest = leak;
 		name_cache(g);
@@ -662,16 +741,12 @@ static void copy_oldest(struct counting *c, u16 wanted)
 	memzero_explicit(&leak, sizeof(leak));
 }
 
-static struct kmt_report *make_report(struct counting *c)
+static void fill_report(struct kmt_report *report, struct counting *c)
 {
-	struct kmt_report *report = kzalloc(sizeof(*report), GFP_KERNEL |
-					    __GFP_NORETRY | __GFP_NOWARN);
-
-	if (!report)
-		return NULL;
 	refcount_set(&report->users, 1);
 	report->made = jiffies;
 	report->sum = c->sum;
+	report->suppressed = c->suppressed;
 	report->sites = c->nr;
 	report->groups = c->groups;
 	report->bytes = array_size(c->max, sizeof(*c->groups));
@@ -679,7 +754,6 @@ static struct kmt_report *make_report(struct counting *c)
 	mutex_lock(&reports_mutex);
 	list_add(&report->list, &reports);
 	mutex_unlock(&reports_mutex);
-	return report;
 }
 
 /**
@@ -692,26 +766,53 @@ static struct kmt_report *make_report(struct counting *c)
 struct kmt_report *kmt_report_open(u16 wanted)
 {
 	struct counting c = { .seed = get_random_u32() };
-	struct kmt_report *report = NULL;
+	struct kmt_report *report = kzalloc(sizeof(*report), GFP_KERNEL |
+					    __GFP_NORETRY | __GFP_NOWARN);
 	int ret;
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	down_read(&kmt_reports_sem);
-	ret = count_leaks(&c, wanted);
+	c.held = report ? report->held : NULL;
+	ret = report ? count_leaks(&c, wanted) : -ENOMEM;
 	if (!ret) {
 		sort(c.groups, c.nr, sizeof(*c.groups), compare_keys, NULL);
 		merge_tasks(&c);
 		sum_heads(&c);
 		sort(c.groups, c.nr, sizeof(*c.groups), compare_groups, NULL);
 		copy_oldest(&c, wanted);
-		report = make_report(&c);
-		ret = report ? 0 : -ENOMEM;
+		fill_report(report, &c);
+		if (wanted == KMT_LEAK)
+			WRITE_ONCE(kmt_leaks_suppressed, c.suppressed.nr);
+	} else {
+		kfree(report);
 	}
 	free_counting(&c);
 	up_read(&kmt_reports_sem);
 	if (ret == -ENOMEM)
 		pr_warn_ratelimited("no memory for a report\n");
-	return report ?: ERR_PTR(ret);
+	return ret ? ERR_PTR(ret) : report;
+}
+
+/**
+ * kmt_new_suppressed - how many leaks of the last scan are suppressed
+ * @fresh: how many it has found that were not known before
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ * Return: at most @fresh; 0 if there is no memory to find out.
+ */
+unsigned long kmt_new_suppressed(unsigned long fresh)
+{
+	struct kmt_report *report;
+	unsigned long nr;
+
+	if (!kmt_suppressing())
+		return 0;
+	report = kmt_report_open(KMT_NEW);
+	if (IS_ERR(report))
+		return 0;
+	nr = report->suppressed.nr;
+	kmt_report_close(report);
+	return min(nr, fresh);
 }
 
 /**
@@ -752,7 +853,8 @@ static bool is_complete(const struct kmt_report *report)
 		}
 		cond_resched();
 	}
-	return sum.nr == report->sum.nr && sum.bytes == report->sum.bytes;
+	return sum.nr == report->sum.nr + report->suppressed.nr &&
+	       sum.bytes == report->sum.bytes + report->suppressed.bytes;
 }
 
 /**

@@ -131,12 +131,19 @@ struct kmt_group {
 	char cache[KMT_CACHE_NAME];
 };
 
+/* Suppressions at a time. */
+#define KMT_SUPPRESSIONS	32
+
+#define KMT_NOT_SUPPRESSED	(-1)
+
 /**
  * struct kmt_report - the records of all reported blocks, as they were at one time
  * @users: who may still read it
  * @list: in the list of reports
  * @made: jiffies
- * @sum: of all leaks
+ * @sum: of all leaks that are shown
+ * @suppressed: of all leaks that are not
+ * @held: of these, how many each suppression holds back
  * @sites: how many records
  * @groups: the records: what loses most bytes first, and then what hangs on it
  * @bytes: size of @groups
@@ -146,6 +153,8 @@ struct kmt_report {
 	struct list_head list;
 	unsigned long made;
 	struct kmt_sum sum;
+	struct kmt_sum suppressed;
+	unsigned long held[KMT_SUPPRESSIONS];
 	unsigned long sites;
 	struct kmt_group *groups;
 	size_t bytes;
@@ -163,6 +172,7 @@ void kmt_report_close(struct kmt_report *report);
 int kmt_report_keep(void);
 bool kmt_cache_at(char *name, unsigned long addr);
 void kmt_cache_name(char *name, const struct kmt_object *o, u16 wanted);
+unsigned long kmt_new_suppressed(unsigned long fresh);
 
 /* print.c */
 void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak);
@@ -170,6 +180,16 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report);
 void kmt_print_group(struct seq_file *seq, const struct kmt_group *g);
 void kmt_print_cache(struct seq_file *seq, const char *cache);
 void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack);
+
+extern unsigned long kmt_leaks_suppressed;
+
+/* suppress.c */
+int kmt_suppress(const struct kmt_command *cmd);
+int kmt_unsuppress(const struct kmt_command *cmd);
+bool kmt_suppressing(void);
+void kmt_suppress_forget(void);
+int kmt_suppressed_by(u32 stack, u16 comm, const char *cache);
+extern const struct file_operations kmt_suppressions_fops;
 
 /* sites.c */
 void kmt_sites_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg);

@@ -99,13 +99,17 @@ static void free_filter(struct kmt_filter *f)
 static void log_leaks(const struct kmt_verdict *found)
 {
 	unsigned int limit = READ_ONCE(kmt_tunables.panic_on_leak);
-	bool fatal = limit && found->fresh >= limit;
+	unsigned long shown = found->fresh - kmt_new_suppressed(found->fresh);
+	bool fatal = limit && shown >= limit;
 
-	kmt_log_found(found->fresh, found->leaks);
-	if (kmt_tunables.verbose || fatal)
+	if (shown)
+		kmt_log_found(shown, found->leaks);
+	if (shown < found->fresh)
+		pr_info("%lu new leaks are suppressed\n", found->fresh - shown);
+	if (shown && (kmt_tunables.verbose || fatal))
 		kmt_log_new();
 	if (fatal)
-		panic("kmemtrack: %lu new leaks\n", found->fresh);
+		panic("kmemtrack: %lu new leaks\n", shown);
 }
 
 static void conclude(struct kmt_scan *scan, u64 since)

@@ -19,6 +19,7 @@ const struct kmt_command_word kmt_command_words[] = {
 	{ "confirm=wait",	{ KMT_CMD_SNAPSHOT, 0 } },
 	{ "verbose=on",		{ KMT_CMD_VERBOSE, 1 } },
 	{ "verbose=off",	{ KMT_CMD_VERBOSE, 0 } },
+	{ "unsuppress=all",	{ KMT_CMD_UNSUPPRESS_ALL } },
 	{ }
 };
 
@@ -35,6 +36,19 @@ const struct kmt_command_number kmt_command_numbers[] = {
 	{ "sites=",	    KMT_CMD_SITES,	KMT_SITES_MAX,	-ERANGE },
 	{ "early_pool=",    KMT_CMD_EARLY_POOL,	1000000,	-ERANGE, true },
 	{ }
+};
+
+const struct kmt_command_name kmt_command_names[] = {
+	{ "suppress=",	 KMT_CMD_SUPPRESS },
+	{ "unsuppress=", KMT_CMD_UNSUPPRESS },
+	{ }
+};
+
+const char * const kmt_suppress_words[KMT_NR_SUPPRESS_WHATS] = {
+	[KMT_BY_FUNCTION] = "function",
+	[KMT_BY_MODULE]	  = "module",
+	[KMT_BY_CACHE]	  = "cache",
+	[KMT_BY_TASK]	  = "task",
 };
 
 static bool is_blank(char c)
@@ -85,11 +99,45 @@ static int parse_levels(const struct kmt_command_number *number, char *text,
 	return 0;
 }
 
+/* A name is printable ASCII, and may have blanks within. */
+static bool is_name(const char *text)
+{
+	size_t len = strlen(text);
+
+	if (!len || len > KMT_NAME_MAX || *text == ' ')
+		return false;
+	while (*text >= ' ' && *text <= '~')
+		text++;
+	return !*text;
+}
+
+/* @text is what follows the key, a copy of what is at @line. */
+static int parse_name(enum kmt_verb verb, const char *text, const char *line,
+		      struct kmt_command *cmd)
+{
+	unsigned int what;
+
+	for (what = 0; what < KMT_NR_SUPPRESS_WHATS; what++) {
+		size_t n = strlen(kmt_suppress_words[what]);
+
+		if (strncmp(text, kmt_suppress_words[what], n) ||
+		    text[n] != ':' || !is_name(text + n + 1))
+			continue;
+		cmd->verb = verb;
+		cmd->arg = what;
+		cmd->name = line + n + 1;
+		cmd->len = strlen(text + n + 1);
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static int parse(const char *line, size_t len, struct kmt_command *cmd,
 		 bool boot)
 {
 	char text[KMT_COMMAND_MAX + 1];
 	const struct kmt_command_number *number;
+	const struct kmt_command_name *name;
 	const struct kmt_command_word *word;
 
 	while (len && is_blank(line[len - 1]))
@@ -127,6 +175,12 @@ static int parse(const char *line, size_t len, struct kmt_command *cmd,
 		cmd->levels = levels;
 		return 0;
 	}
+	for (name = kmt_command_names; name->key; name++) {
+		size_t n = strlen(name->key);
+
+		if (!strncmp(text, name->key, n))
+			return parse_name(name->verb, text + n, line + n, cmd);
+	}
 	return -EINVAL;
 }
 
@@ -134,7 +188,7 @@ static int parse(const char *line, size_t len, struct kmt_command *cmd,
  * kmt_parse - parse a command
  * @line: text, not necessarily terminated
  * @len: its length; blanks and line ends around the command are allowed
- * @cmd: set on success only
+ * @cmd: set on success only; a name in it is part of @line
  *
  * Return: 0; -EINVAL if it is no command; -ERANGE if its number is too large.
  */

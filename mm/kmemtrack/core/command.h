@@ -24,6 +24,9 @@
  * @KMT_CMD_PANIC: new leaks of one scan that make the kernel panic; 0 for none
  * @KMT_CMD_RULES_OFF: rules of policy.h that do not apply
  * @KMT_CMD_SITES: allocation sites that are counted at most
+ * @KMT_CMD_SUPPRESS: do not show leaks of some name
+ * @KMT_CMD_UNSUPPRESS: show them again
+ * @KMT_CMD_UNSUPPRESS_ALL: show all leaks
  * @KMT_CMD_EARLY_POOL: records for early boot
  */
 enum kmt_verb {
@@ -45,19 +48,42 @@ enum kmt_verb {
 	KMT_CMD_PANIC,
 	KMT_CMD_RULES_OFF,
 	KMT_CMD_SITES,
+	KMT_CMD_SUPPRESS,
+	KMT_CMD_UNSUPPRESS,
+	KMT_CMD_UNSUPPRESS_ALL,
 	KMT_CMD_EARLY_POOL,
+};
+
+/**
+ * enum kmt_suppress_what - what leaks are suppressed by
+ * @KMT_BY_FUNCTION: a function in their backtrace
+ * @KMT_BY_MODULE: a module in their backtrace
+ * @KMT_BY_CACHE: the slab cache that they are from, or what it is instead
+ * @KMT_BY_TASK: the task that allocated them
+ */
+enum kmt_suppress_what {
+	KMT_BY_FUNCTION,
+	KMT_BY_MODULE,
+	KMT_BY_CACHE,
+	KMT_BY_TASK,
+	KMT_NR_SUPPRESS_WHATS,
 };
 
 /**
  * struct kmt_command - a parsed command
  * @verb: what to do
- * @arg: seconds, milliseconds, microseconds, address, or 1 for on and 0 for off
+ * @arg: seconds, milliseconds, microseconds, address, 1 for on and 0 for off, or
+ *	enum kmt_suppress_what
  * @levels: of KMT_CMD_REFS, from who refers to it to who refers to that
+ * @name: of a command with a name: that, in the text that was parsed
+ * @len: its length
  */
 struct kmt_command {
 	enum kmt_verb verb;
 	unsigned long arg;
 	unsigned int levels;
+	const char *name;
+	unsigned int len;
 };
 
 /**
@@ -88,6 +114,16 @@ struct kmt_command_number {
 	unsigned int levels;
 };
 
+/**
+ * struct kmt_command_name - a command that ends with a name
+ * @key: its text up to what the name is of; NULL in the entry that ends the table
+ * @verb: what to do with the name
+ */
+struct kmt_command_name {
+	const char *key;
+	enum kmt_verb verb;
+};
+
 /* Nobody wants a machine to stand still for longer, in microseconds. */
 #define KMT_PAUSE_MAX	5000000UL
 
@@ -101,7 +137,10 @@ struct kmt_command_number {
 #define KMT_SITES_MAX	65536UL
 
 /* Longest command, without its newline. */
-#define KMT_COMMAND_MAX	63
+#define KMT_COMMAND_MAX	127
+
+/* Longest name in a command. */
+#define KMT_NAME_MAX	100
 
 /*
  * All commands, which are also what parameters of the kernel and of sysfs can be
@@ -109,6 +148,8 @@ struct kmt_command_number {
  */
 extern const struct kmt_command_word kmt_command_words[];
 extern const struct kmt_command_number kmt_command_numbers[];
+extern const struct kmt_command_name kmt_command_names[];
+extern const char * const kmt_suppress_words[KMT_NR_SUPPRESS_WHATS];
 
 int kmt_parse(const char *line, size_t len, struct kmt_command *cmd);
 int kmt_parse_parameter(const char *line, size_t len, struct kmt_command *cmd);

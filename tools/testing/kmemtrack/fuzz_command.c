@@ -71,9 +71,35 @@ static bool expect_levels(const char *s, size_t *len, unsigned int max,
 	return true;
 }
 
+/* What is of some name: a word, a colon, and printable characters. */
+static bool name_in(const char *s, size_t len, struct kmt_command *cmd)
+{
+	static const char * const words[] = {
+		"function:", "module:", "cache:", "task:",
+	};
+	unsigned int what;
+	size_t i;
+
+	for (what = 0; what < ARRAY_SIZE(words); what++) {
+		i = strlen(words[what]);
+		if (len > i && !memcmp(s, words[what], i))
+			break;
+	}
+	if (what == ARRAY_SIZE(words) || s[i] == ' ' || len - i > 100)
+		return false;
+	cmd->arg = what;
+	cmd->name = s + i;
+	cmd->len = len - i;
+	for (; i < len; i++)
+		if (s[i] < 0x20 || s[i] > 0x7e)
+			return false;
+	return true;
+}
+
 static bool expect(const char *s, size_t len, struct kmt_command *cmd)
 {
 	const struct kmt_command_number *number;
+	const struct kmt_command_name *name;
 	const struct kmt_command_word *word;
 
 	for (; len && blank(s[0]); len--)
@@ -101,6 +127,14 @@ static bool expect(const char *s, size_t len, struct kmt_command *cmd)
 						     &cmd->levels))
 			return false;
 		return number_in(s, len, number->max, &cmd->arg);
+	}
+	for (name = kmt_command_names; name->key; name++) {
+		size_t n = strlen(name->key);
+
+		if (len <= n || memcmp(s, name->key, n))
+			continue;
+		cmd->verb = name->verb;
+		return name_in(s + n, len - n, cmd);
 	}
 	return false;
 }
@@ -156,6 +190,7 @@ static void check(const char *text, size_t len)
 	if (expect(text, len, &right)) {
 		assert(!ret && cmd.verb == right.verb && cmd.arg == right.arg &&
 		       cmd.levels == right.levels);
+		assert(cmd.name == right.name && cmd.len == right.len);
 	} else {
 		assert(ret == -EINVAL || ret == -ERANGE);
 		assert(cmd.verb == 99 && cmd.arg == 99);
@@ -192,6 +227,7 @@ static void check_limit(const struct kmt_command_number *number, u8 which,
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
 	const struct kmt_command_number *number;
+	const struct kmt_command_name *name;
 	const struct kmt_command_word *word;
 
 	check((const char *)data, size);
@@ -202,5 +238,9 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 		if (size >= 2)
 			check_limit(number, data[0], data[1]);
 	}
+	for (name = kmt_command_names; name->key; name++)
+		check_behind(name->key, data, size);
+	check_behind("suppress=function:", data, size);
+	check_behind("unsuppress=task:", data, size);
 	return 0;
 }

@@ -122,6 +122,8 @@ static const char * const words[] = {
 	"on", "off", "scan", "scan", "scan=on", "scan=off", "stack=on",
 	"stack=off", "pages=on", "pages=off", "clear", "confirm=snapshot",
 	"confirm=wait", "verbose=on", "verbose=off", "Y", "N", "1", "0",
+	"suppress=function:a*", "suppress=cache:k*", "suppress=module:t*",
+	"unsuppress=function:a*", "unsuppress=all",
 };
 
 /* To parameters: a number more often than not. */
@@ -425,7 +427,8 @@ static bool recovers(void)
 	static const char * const usual[] = {
 		"on", "scan=off", "stack=on", "pages=on", "rules_off=0",
 		"confirm=snapshot", "max_pause=1000000", "min_age=0",
-		"verbose=off", "sites=16384", "scan",
+		"verbose=off", "sites=16384", "unsuppress=all",
+		"scan",
 	};
 	unsigned int i;
 

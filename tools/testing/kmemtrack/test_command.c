@@ -57,6 +57,7 @@ static const struct good good[] = {
 	{ "rules_off=0x1fff",	KMT_CMD_RULES_OFF, 0x1fff },
 	{ "sites=0",		KMT_CMD_SITES, 0 },
 	{ "sites=65536",	KMT_CMD_SITES, 65536 },
+	{ "unsuppress=all",	KMT_CMD_UNSUPPRESS_ALL },
 };
 
 /* What is no command, but a parameter. */
@@ -80,10 +81,16 @@ static const char * const bad[] = {
 	"panic_on_leak", "panic_on_leak=", "panic_on_leak=on", "rules_off",
 	"rules_off=", "rules_off=NAPS", "rules_off=0x2000", "rules_off=8192",
 	"rules_off=99999999999999999999999", "early_pool=0", "early_pool=1",
-	"dump=0x10000000000000000000000000000000000000000000000000000000000000",
 	"refs", "refs=", "refs=,", "refs=,1", "refs=1,", "refs=1,0", "refs=1,x",
 	"refs=1,-1", "refs=1, 1", "refs=1 ,1", "refs=1,1,1", "refs=x,1", "dump=1,1",
 	"sites", "sites=", "sites=all", "sites=-1",
+	"suppress", "suppress=", "suppress=function", "suppress=function:",
+	"suppress=kfree", "suppress=functions:a", "suppress=FUNCTION:a",
+	"suppress=:a", "suppress= task:a", "suppress=task: a", "suppress =task:a",
+	"suppress=task:a\tb", "suppress=task:\x7f", "suppress=task:\xe4",
+	"suppress=all", "unsuppress", "unsuppress=", "unsuppress=ALL",
+	"unsuppress=all:", "unsuppress=task:",
+	"dump=0x10000000000000000000000000000000000000000000000000000000000000",
 };
 
 static const char * const large[] = {
@@ -155,6 +162,47 @@ static void test_good(void **state)
 			check_good(text, len, &good[i]);
 		}
 	}
+}
+
+static void test_names(void **state)
+{
+	static const struct {
+		const char *text;
+		enum kmt_verb verb;
+		enum kmt_suppress_what what;
+		const char *name;
+	} names[] = {
+		{ "suppress=function:a", KMT_CMD_SUPPRESS, KMT_BY_FUNCTION, "a" },
+		{ "suppress=module:a*b?[c]", KMT_CMD_SUPPRESS, KMT_BY_MODULE,
+		  "a*b?[c]" },
+		{ "suppress=cache:a:b=c", KMT_CMD_SUPPRESS, KMT_BY_CACHE,
+		  "a:b=c" },
+		{ " unsuppress=task:two  words ", KMT_CMD_UNSUPPRESS,
+		  KMT_BY_TASK, "two  words" },
+		{ "unsuppress=function:all", KMT_CMD_UNSUPPRESS,
+		  KMT_BY_FUNCTION, "all" },
+	};
+	char text[KMT_NAME_MAX + 40];
+	struct kmt_command cmd;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		assert_int_equal(kmt_parse(names[i].text, strlen(names[i].text),
+					   &cmd), 0);
+		assert_int_equal(cmd.verb, names[i].verb);
+		assert_int_equal(cmd.arg, names[i].what);
+		assert_int_equal(cmd.len, strlen(names[i].name));
+		assert_memory_equal(cmd.name, names[i].name, cmd.len);
+		assert_true(cmd.name > names[i].text &&
+			    cmd.name < names[i].text + strlen(names[i].text));
+	}
+	/* What can be suppressed can be taken back. */
+	i = snprintf(text, sizeof(text), "unsuppress=function:");
+	memset(text + i, 'x', KMT_NAME_MAX + 1);
+	assert_int_equal(kmt_parse(text, i + KMT_NAME_MAX, &cmd), 0);
+	assert_int_equal(cmd.len, KMT_NAME_MAX);
+	check_refused(text, i + KMT_NAME_MAX + 1, -EINVAL);
+	check_refused(text + 2, i - 2 + KMT_NAME_MAX + 1, -EINVAL);
 }
 
 static void test_bad(void **state)
@@ -415,6 +463,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_neighbours),
 		cmocka_unit_test(test_length),

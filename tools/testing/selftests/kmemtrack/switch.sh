@@ -38,7 +38,8 @@ all_refused()
 {
 	for cmd in scan scan=on scan=off scan=5 stack=on pages=off \
 		   confirm=wait min_age=5 max_pause=5 verbose=on rules_off=1 \
-		   panic_on_leak=1 "dump=0x$1"; do
+		   panic_on_leak=1 suppress=task:x unsuppress=all \
+		   "dump=0x$1"; do
 		for file in "$LEAKS" "$REPORT"; do
 			put "$file" "$cmd" && { echo "$cmd: taken"; return 1; }
 			case $ERR in

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Leaks that are known and not to be shown: held back by the name of a function or
+ * a module in their backtrace, of their cache, or of the task that allocated them.
+ *
+ * A leak that is held back stays a leak. Reports leave it out and say how many they
+ * left out; kmemtrack_info/suppressions says by which suppression.
+ *
+ * All is under kmt_scan_mutex. What was found out about a backtrace is kept
+ * for the next leak that has it, until suppressions change, or backtraces and names
+ * of tasks may: kmt_reports_for_each(). So it is read and written with
+ * kmt_reports_sem held, too.
+ */
+#include <linux/fs.h>
+#include <linux/glob.h>
+#include <linux/hash.h>
+#include <linux/kallsyms.h>
+#include <linux/seq_file.h>
+#include <linux/stackdepot.h>
+#include <linux/string.h>
+
+#include "report.h"
+
+/**
+ * struct suppression - what holds leaks back
+ * @what: what the name is of
+ * @name: name, which may have wildcards of glob_match()
+ */
+struct suppression {
+	enum kmt_suppress_what what;
+	char name[KMT_NAME_MAX + 1];
+};
+
+static struct suppression suppressions[KMT_SUPPRESSIONS];
+static unsigned int nr_suppressions;
+
+/* Backtraces, and names of tasks, that were looked at last. */
+#define KMT_SUPPRESS_SEEN_BITS	8
+
+/**
+ * struct seen - a backtrace that was looked at
+ * @stack: its handle; 0 if there is none
+ * @verdict: number of the first suppression by a function or a module of it, or
+ *	KMT_NOT_SUPPRESSED
+ */
+struct seen {
+	u32 stack;
+	int verdict;
+};
+
+static struct seen seen[1 << KMT_SUPPRESS_SEEN_BITS];
+
+/**
+ * kmt_suppressing - is anything to be held back?
+ *
+ * Context: any; kmt_scan_mutex held for an answer that stays.
+ */
+bool kmt_suppressing(void)
+{
+	return READ_ONCE(nr_suppressions);
+}
+
+/**
+ * kmt_suppress_forget - look at backtraces anew
+ *
+ * Context: kmt_reports_sem held for writing, or for reading with kmt_scan_mutex.
+ */
+void kmt_suppress_forget(void)
+{
+	memset(seen, 0, sizeof(seen));
+}
+
+static int find(enum kmt_suppress_what what, const char *name, size_t len)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_suppressions; i++)
+		if (suppressions[i].what == what &&
+		    strlen(suppressions[i].name) == len &&
+		    !memcmp(suppressions[i].name, name, len))
+			return i;
+	return -1;
+}
+
+/* Those who read the report, or statistics, are to see it. */
+static void changed(void)
+{
+	down_read(&kmt_reports_sem);
+	kmt_suppress_forget();
+	up_read(&kmt_reports_sem);
+	kmt_report_refresh();
+}
+
+/**
+ * kmt_suppress - hold leaks back
+ * @cmd: command; the parser has checked it
+ *
+ * Context: kmt_scan_mutex held, may sleep; blocks are tracked.
+ * Return: 0, also if it is there already; -ENOSPC if there are too many.
+ */
+int kmt_suppress(const struct kmt_command *cmd)
+{
+	struct suppression *s = &suppressions[nr_suppressions];
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (find(cmd->arg, cmd->name, cmd->len) >= 0)
+		return 0;
+	if (nr_suppressions == KMT_SUPPRESSIONS)
+		return -ENOSPC;
+	s->what = cmd->arg;
+	memcpy(s->name, cmd->name, cmd->len);
+	s->name[cmd->len] = '\0';
+	WRITE_ONCE(nr_suppressions, nr_suppressions + 1);
+	changed();
+	return 0;
+}
+
+/**
+ * kmt_unsuppress - do not hold leaks back any more
+ * @cmd: command; a name must be written as it was to kmt_suppress()
+ *
+ * Context: kmt_scan_mutex held, may sleep; blocks are tracked.
+ * Return: 0; -EINVAL if there is no such suppression.
+ */
+int kmt_unsuppress(const struct kmt_command *cmd)
+{
+	int i;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (cmd->verb == KMT_CMD_UNSUPPRESS_ALL) {
+		WRITE_ONCE(nr_suppressions, 0);
+	} else {
+		i = find(cmd->arg, cmd->name, cmd->len);
+		if (i < 0)
+			return -EINVAL;
+		WRITE_ONCE(nr_suppressions, nr_suppressions - 1);
+		memmove(&suppressions[i], &suppressions[i + 1],
+			(nr_suppressions - i) * sizeof(suppressions[0]));
+	}
+	changed();
+	return 0;
+}
+
+/*
+ * Splits "function+0x1/0x2 [module]" or "function+0x1/0x2 [module build-id]";
+ * addresses without a name have neither.
+ */
+static void split_name(char *text, const char **function, const char **module)
+{
+	char *at = strchr(text, '[');
+
+	*module = NULL;
+	if (at) {
+		*module = ++at;
+		at[strcspn(at, " ]")] = '\0';
+	}
+	at = strpbrk(text, "+ ");
+	if (at)
+		*at = '\0';
+	*function = text;
+}
+
+static bool match_frame(const struct suppression *s, const char *function,
+			const char *module)
+{
+	switch (s->what) {
+	case KMT_BY_FUNCTION:
+		return glob_match(s->name, function);
+	case KMT_BY_MODULE:
+		return module && glob_match(s->name, module);
+	default:
+		return false;
+	}
+}
+
+/* The number of the first of @nr suppressions that a frame matches, or @nr. */
+static noinline_for_stack unsigned int by_frame(unsigned long pc,
+						unsigned int nr)
+{
+	const char *function, *module, *name;
+	char text[KSYM_SYMBOL_LEN];
+	unsigned int i;
+
+	name = kmt_code_name(text, sizeof(text), pc);
+	if (name != text)
+		strscpy(text, name, sizeof(text));
+	split_name(text, &function, &module);
+	for (i = 0; i < nr; i++)
+		if (match_frame(&suppressions[i], function, module))
+			break;
+	return i;
+}
+
+static int look_at_stack(u32 stack)
+{
+	unsigned long *entries;
+	unsigned int i, first = nr_suppressions;
+	unsigned int nr = stack_depot_fetch(stack, &entries);
+
+	/* A later frame can only have an earlier suppression. */
+	for (i = 0; i < nr; i++)
+		first = by_frame(entries[i], first);
+	return first < nr_suppressions ? first : KMT_NOT_SUPPRESSED;
+}
+
+static int by_stack(u32 stack)
+{
+	struct seen *s = &seen[hash_32(stack, KMT_SUPPRESS_SEEN_BITS)];
+
+	if (!stack)
+		return KMT_NOT_SUPPRESSED;
+	if (s->stack != stack) {
+		s->verdict = look_at_stack(stack);
+		s->stack = stack;
+	}
+	return s->verdict;
+}
+
+static bool match_rest(const struct suppression *s, u16 comm,
+		       const char *cache)
+{
+	switch (s->what) {
+	case KMT_BY_CACHE:
+		return glob_match(s->name, cache);
+	case KMT_BY_TASK:
+		return glob_match(s->name, kmt_comm(comm));
+	default:
+		return false;
+	}
+}
+
+/**
+ * kmt_suppressed_by - which suppression holds a leak back?
+ * @stack: handle of its backtrace
+ * @comm: handle of the name of its task
+ * @cache: name of its cache, or what it is instead
+ *
+ * Context: kmt_scan_mutex and kmt_reports_sem held.
+ * Return: the number of the first one, or KMT_NOT_SUPPRESSED.
+ */
+int kmt_suppressed_by(u32 stack, u16 comm, const char *cache)
+{
+	int i, verdict;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	lockdep_assert_held(&kmt_reports_sem);
+	if (!nr_suppressions)
+		return KMT_NOT_SUPPRESSED;
+	verdict = by_stack(stack);
+	if (verdict == KMT_NOT_SUPPRESSED)
+		verdict = nr_suppressions;
+	for (i = 0; i < verdict; i++)
+		if (match_rest(&suppressions[i], comm, cache))
+			return i;
+	return verdict < nr_suppressions ? verdict : KMT_NOT_SUPPRESSED;
+}
+
+static int show(struct seq_file *seq, void *v)
+{
+	struct kmt_report *report;
+	unsigned int i;
+
+	if (mutex_lock_killable(&kmt_scan_mutex))
+		return -EINTR;
+	report = kmt_report_current();
+	if (IS_ERR(report)) {
+		mutex_unlock(&kmt_scan_mutex);
+		return PTR_ERR(report);
+	}
+	seq_printf(seq, "kmemtrack-suppressions 1: %u suppressions, %lu leaks, %lu bytes held back\n",
+		   nr_suppressions, report->suppressed.nr,
+		   report->suppressed.bytes);
+	for (i = 0; i < nr_suppressions; i++)
+		seq_printf(seq, "%lu %s:%s\n", report->held[i],
+			   kmt_suppress_words[suppressions[i].what],
+			   suppressions[i].name);
+	kmt_report_close(report);
+	mutex_unlock(&kmt_scan_mutex);
+	return 0;
+}
+
+static int suppressions_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, show, NULL);
+}
+
+const struct file_operations kmt_suppressions_fops = {
+	.owner		= THIS_MODULE,
+	.open		= suppressions_open,
+	.read		= seq_read,
+	.llseek		= seq_lseek,
+	.release	= single_release,
+};
