@@ -201,6 +201,8 @@ static void irq_blocks(struct kunit *test)
 	struct irq_block b = { .work = IRQ_WORK_INIT_HARD(irq_alloc) };
 	struct kmt_object o;
 
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		kunit_skip(test, "no hard interrupt allocates");
 	init_completion(&b.done);
 	irq_work_queue(&b.work);
 	wait_for_completion(&b.done);

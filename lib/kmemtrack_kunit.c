@@ -15,6 +15,7 @@
 #include <linux/vmalloc.h>
 
 #include "../mm/kmemtrack/glue.h"
+#include "test_kmemtrack_compat.h"
 
 #define NR_SHARDS	64
 #define NR_ROOTS	64
@@ -448,7 +449,7 @@ static void storm(struct kunit *test)
 	for (i = 0; i < STORM_THREADS; i++) {
 		s[i].e = e;
 		s[i].mem = memory(test, STORM_SIZE + 8);
-		s[i].work = IRQ_WORK_INIT_HARD(storm_irq);
+		s[i].work = ALLOCATING_IRQ_WORK_INIT(storm_irq);
 		prandom_seed_state(&s[i].rnd, i);
 		e->roots[i] = (unsigned long)s[i].mem;
 	}

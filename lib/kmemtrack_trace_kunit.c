@@ -275,6 +275,8 @@ static void interrupt_traces(struct kunit *test, u64 seed,
 
 static void hardirq_traces(struct kunit *test)
 {
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		kunit_skip(test, "no hard interrupt allocates");
 	interrupt_traces(test, 2, run_in_hard_interrupt);
 }
 

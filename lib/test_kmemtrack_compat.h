@@ -14,6 +14,13 @@
 #define KUNIT_CASE_SLOW(test)	KUNIT_CASE(test)
 #endif
 
+/* With PREEMPT_RT no hard interrupt may allocate; a thread runs such work then. */
+#ifdef CONFIG_PREEMPT_RT
+#define ALLOCATING_IRQ_WORK_INIT(func)	IRQ_WORK_INIT(func)
+#else
+#define ALLOCATING_IRQ_WORK_INIT(func)	IRQ_WORK_INIT_HARD(func)
+#endif
+
 /* Pages of the stack depot, as order. */
 #ifndef DEPOT_POOL_ORDER
 #define DEPOT_POOL_ORDER	2

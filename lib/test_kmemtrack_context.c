@@ -84,7 +84,7 @@ static void on_irq_work(struct irq_work *unused)
 	run_job();
 }
 
-static struct irq_work irq_work = IRQ_WORK_INIT_HARD(on_irq_work);
+static struct irq_work irq_work = ALLOCATING_IRQ_WORK_INIT(on_irq_work);
 
 static int leak_hardirq(const struct tk_kind *k, unsigned int n)
 {
@@ -260,7 +260,7 @@ static void on_littering_irq_work(struct irq_work *unused)
 }
 
 static struct irq_work littering_irq_work =
-	IRQ_WORK_INIT_HARD(on_littering_irq_work);
+	ALLOCATING_IRQ_WORK_INIT(on_littering_irq_work);
 
 /* The same on the stack of interrupts. */
 static int leak_irq_stack(const struct tk_kind *k, unsigned int n)
