@@ -24,7 +24,8 @@
  */
 static __always_inline unsigned long frame_record(void)
 {
-	unsigned long fp = (unsigned long)__builtin_frame_address(0);
+	unsigned long fp = (unsigned long)__builtin_frame_address(0) -
+			   KMT_RECORD_BELOW;
 
 /* Sparse does not know it. */
 #if KMT_STEPS && !defined(__CHECKER__)

@@ -43,6 +43,22 @@ static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 }
 #endif
 
+/* Where a saved frame pointer points, in bytes from the record of its function. */
+#ifndef KMT_RECORD_BELOW
+#define KMT_RECORD_BELOW	0
+#endif
+
+/*
+ * Whether the record that returns to @pc leads to no other one, though it may
+ * look as if, since registers that an exception of the kernel saved are there.
+ */
+#ifndef kmt_env_is_entry
+static __always_inline bool kmt_env_is_entry(unsigned long pc)
+{
+	return false;
+}
+#endif
+
 /*
  * Set if the last record on the stack of a task is that of the first function,
  * returning to entry code; else it is one that entry code put above that.

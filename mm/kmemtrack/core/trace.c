@@ -29,7 +29,7 @@ bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 		 * each is asked for; else one question will do.
 		 */
 		if (r.next < fp + sizeof(r) || r.next > top ||
-		    !kmt_env_readable(r.next))
+		    !kmt_env_readable(r.next) || kmt_env_is_entry(r.pc))
 			return false;
 		odd |= r.next;
 		fp = r.next;

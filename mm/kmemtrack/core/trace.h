@@ -71,6 +71,7 @@ static __always_inline struct kmt_record kmt_record(unsigned long addr)
 	struct kmt_record r;
 
 	kmt_env_two((const void *)addr, &r.next, &r.pc);
+	r.next -= KMT_RECORD_BELOW;
 	r.pc = kmt_env_strip(r.pc);
 	return r;
 }

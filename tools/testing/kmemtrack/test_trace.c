@@ -280,6 +280,26 @@ static void test_walk_astray(void **state)
 	assert_false(walk_from(&s, &walk, addr_of(&s, 0) - W));
 }
 
+/* Registers that an exception saved are no record, even if they look like one. */
+static void test_walk_exception(void **state)
+{
+	struct kmt_walk walk;
+	unsigned long fp;
+	unsigned int at;
+	struct stack s;
+
+	for (at = 0; at < 12; at++) {
+		fp = build(&s, 4, 8, 12);
+		s.word[4 + 8 * at + 1] |= 1;
+		assert_int_equal(walk_from(&s, &walk, fp), at == 11);
+	}
+	/* What is above the last record that is kept does not matter. */
+	fp = build(&s, 4, 4, DEPTH + 4);
+	s.word[4 + 4 * (DEPTH - 1) + 1] |= 1;
+	assert_true(walk_from(&s, &walk, fp));
+	assert_int_equal(walk.nr, DEPTH);
+}
+
 static int entry_code_has_the_last(void **state)
 {
 	kmt_last_returns = false;
@@ -302,6 +322,7 @@ int main(void)
 		cmocka_unit_test(test_astray),
 		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_walk_astray),
+		cmocka_unit_test(test_walk_exception),
 	};
 
 	return cmocka_run_group_tests_name("trace", tests,

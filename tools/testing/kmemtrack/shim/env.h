@@ -301,6 +301,14 @@ static inline bool kmt_env_readable(unsigned long addr)
 	return !(addr % sizeof(long));
 }
 
+#define KMT_RECORD_BELOW	0
+
+/* Code that returns to an odd address handles an exception. */
+static inline bool kmt_env_is_entry(unsigned long pc)
+{
+	return pc % 2;
+}
+
 /* Signatures of return addresses are in the upper bits here, of 64. */
 #define HOST_SIGNATURE	(sizeof(long) == 8 ? ~(~0UL >> 16) : 0)
 
