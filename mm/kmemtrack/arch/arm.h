@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * 32-bit ARM: reads that survive a fault, the stack of interrupts. There are no
- * frame records: the tables of EHABI say how to unwind, and each trace is.
+ * 32-bit ARM: reads that survive a fault, the stack of interrupts, steps by the
+ * tables of EHABI, since there are no frame records.
  */
 #ifndef _KMT_ARCH_ARM_H
 #define _KMT_ARCH_ARM_H
@@ -47,6 +47,23 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 }
 
 #define KMT_READS_WORDS
+
+/* A step is kept in 64 bits, which are read at once. Thumb code has other frames. */
+#if defined(CONFIG_ARM_UNWIND) && !defined(CONFIG_GENERIC_ATOMIC64) && \
+	!defined(CONFIG_THUMB2_KERNEL)
+#include <asm/unwind.h>
+
+#define KMT_STEPS	1
+
+extern const struct unwind_idx __start_unwind_idx[];
+extern const struct unwind_idx __stop_unwind_idx[];
+
+/* Calls a function on another stack, that of interrupts. */
+extern void call_with_stack(void (*fn)(void *data), void *data, void *sp);
+
+/* A function that keeps a frame pointer has it point to the upper of two words. */
+#define KMT_RECORD_BELOW	sizeof(long)
+#endif
 
 #define kmt_saved_sp(task)	thread_saved_sp(task)
 

@@ -110,6 +110,11 @@ static inline unsigned long kmt_last_record(void)
 #define KMT_STEPS	0
 #endif
 
+/* Set if a call puts the address that is returned to on the stack. */
+#ifndef KMT_CALL_PUSHES
+#define KMT_CALL_PUSHES	0
+#endif
+
 /* Stack pointer of a task that does not run; 0 if it cannot be told. */
 #ifndef kmt_saved_sp
 static inline unsigned long kmt_saved_sp(struct task_struct *task)

@@ -78,6 +78,8 @@ extern struct orc_entry __start_orc_unwind[];
 #endif
 #endif
 
+#define KMT_CALL_PUSHES	1
+
 #define kmt_saved_sp(task)	((task)->thread.sp)
 
 #ifdef CONFIG_X86_64

@@ -2,12 +2,10 @@
 /*
  * x86-64: the tables of the ORC unwinder, read for step.h.
  */
-#include <linux/ftrace.h>
 #include <linux/module.h>
-#include <linux/rethook.h>
-#include <linux/stacktrace.h>
 
 #include "../core/step.h"
+#include "steps.h"
 
 #if KMT_STEPS
 /* The last entry that begins at @ip or below it; NULL if there are none. */
@@ -46,28 +44,6 @@ static const struct orc_entry *search_module(unsigned long pc, bool *keep)
 	}
 #endif
 	return NULL;
-}
-
-/* Whether @pc is what a tracer puts in place of a return address. */
-static bool is_tracer(unsigned long pc)
-{
-#ifdef CONFIG_FUNCTION_GRAPH_TRACER
-	if (pc == (unsigned long)return_to_handler)
-		return true;
-#endif
-#ifdef CONFIG_RETHOOK
-	if (is_rethook_trampoline(pc))
-		return true;
-#endif
-	return false;
-}
-
-/* Whether the stack depot cuts a trace behind @pc, where an interrupt came in. */
-static bool is_cut(unsigned long pc)
-{
-	unsigned long trace[2] = { pc, 0 };
-
-	return filter_irq_stacks(trace, 2) == 1;
 }
 
 static u8 kind_of(const struct orc_entry *orc)
@@ -129,7 +105,7 @@ bool kmt_arch_step(unsigned long pc, struct kmt_step *step)
 	const struct orc_entry *orc;
 	bool keep = true;
 
-	if (is_tracer(pc))
+	if (kmt_is_tracer(pc))
 		return true;
 	/* Looks up the call instruction before @pc, as the unwinder does. */
 	if (core_kernel_text(pc) && core_kernel_text(pc - 1))
@@ -140,7 +116,7 @@ bool kmt_arch_step(unsigned long pc, struct kmt_step *step)
 		orc = search_module(pc, &keep);
 	if (!orc)
 		return false;
-	step->kind = is_cut(pc) ? KMT_STEP_END : read_entry(orc, step);
+	step->kind = kmt_is_cut(pc) ? KMT_STEP_END : read_entry(orc, step);
 	return keep;
 }
 

@@ -185,6 +185,25 @@ static __always_inline bool kmt_env_readable(unsigned long addr)
 	       !(addr % sizeof(long));
 }
 
+/* 64 bits, all at once. */
+static __always_inline u64 kmt_env_read_u64(const u64 *p)
+{
+#ifdef CONFIG_64BIT
+	return READ_ONCE(*p);
+#else
+	return atomic64_read((const atomic64_t *)p);
+#endif
+}
+
+static __always_inline void kmt_env_write_u64(u64 *p, u64 value)
+{
+#ifdef CONFIG_64BIT
+	WRITE_ONCE(*p, value);
+#else
+	atomic64_set((atomic64_t *)p, value);
+#endif
+}
+
 static inline u32 kmt_env_crc(u32 crc, const void *buf, size_t len)
 {
 	return crc32(crc, buf, len);

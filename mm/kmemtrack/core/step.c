@@ -7,8 +7,8 @@
 #define KMT_STEP_BITS	13
 
 /*
- * Steps that were looked up, for all CPUs. Each is one word: a reader without a
- * lock sees one whole step.
+ * Steps that were looked up, for all CPUs. Each is read and written at once: a
+ * reader without a lock sees one whole step.
  */
 static struct kmt_step steps[1 << KMT_STEP_BITS];
 
@@ -33,14 +33,14 @@ static noinline struct kmt_step look_up(unsigned long pc)
 	/* module_event() waits for this section before it forgets steps. */
 	preempt_disable();
 	if (kmt_arch_step(pc, &step))
-		WRITE_ONCE(place_of(pc)->word, step.word);
+		kmt_env_write_u64(&place_of(pc)->word, step.word);
 	preempt_enable();
 	return step;
 }
 
 static __always_inline struct kmt_step step_of(unsigned long pc)
 {
-	struct kmt_step step = { .word = READ_ONCE(place_of(pc)->word) };
+	struct kmt_step step = { .word = kmt_env_read_u64(&place_of(pc)->word) };
 
 	return likely(is_step_of(step, pc)) ? step : look_up(pc);
 }
@@ -90,9 +90,19 @@ sp_of_caller(struct kmt_step step, struct kmt_span *on, struct kmt_span *below,
 		*on = *below;
 		below->hi = below->lo;
 		return above(on, word_at(sp), up);
+	case KMT_STEP_BP_SWITCH:
+		*on = *below;
+		below->hi = below->lo;
+		return above(on, *bp, up);
 	}
 	/* As the unwinder has it: a walk that turned has no end. */
-	return next > sp ? next : 0;
+	if (next <= sp)
+		return 0;
+	/* What the function saved is above the stack pointer that it had. */
+	if (!KMT_CALL_PUSHES &&
+	    next - sp < max_t(unsigned int, step.bp, kmt_step_ra(step)) * sizeof(long))
+		return 0;
+	return next;
 }
 
 bool kmt_step_walk(struct kmt_walk *walk, struct kmt_span on,
@@ -125,7 +135,7 @@ bool kmt_step_walk(struct kmt_walk *walk, struct kmt_span on,
 		}
 		if (unlikely(!sp))
 			return false;
-		pc = word_at(sp - sizeof(long));
+		pc = word_at(sp - kmt_step_ra(step) * sizeof(long));
 		if (step.bp)
 			bp = word_at(sp - step.bp * sizeof(long));
 	}
@@ -139,5 +149,5 @@ void kmt_steps_forget(void)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(steps); i++)
-		WRITE_ONCE(steps[i].word, 0);
+		kmt_env_write_u64(&steps[i].word, 0);
 }

@@ -28,6 +28,8 @@
  *	frame, so that the distance is not fixed
  * @KMT_STEP_SWITCH: it is @up words above the address on top of the stack, which
  *	is on the stack that this one was switched to from
+ * @KMT_STEP_BP_SWITCH: as KMT_STEP_BP, and the frame pointer points to the stack that
+ *	this one was switched to from
  * @KMT_STEP_REGS: @up words above are saved registers: of user mode the trace
  *	ends there, of the kernel only the unwinder can tell
  * @KMT_STEP_END: the trace ends with this function
@@ -38,6 +40,7 @@ enum kmt_step_kind {
 	KMT_STEP_BP,
 	KMT_STEP_ALIGNED,
 	KMT_STEP_SWITCH,
+	KMT_STEP_BP_SWITCH,
 	KMT_STEP_REGS,
 	KMT_STEP_END,
 };
@@ -48,8 +51,11 @@ enum kmt_step_kind {
  *	half is its sign, as of all code of the kernel
  * @up: distance, in words
  * @bp: how many words below the caller's stack pointer the caller's frame
- *	pointer was saved, @up at the most; 0: it is in the register still
+ *	pointer was saved; 0: it is in the register still. It, and @ra, are @up at
+ *	the most but with KMT_STEP_BP
  * @kind: enum kmt_step_kind
+ * @ra: how many words below the caller's stack pointer the address is that the
+ *	function returns to, at least one; see kmt_step_ra()
  * @word: all of it, read and written at once
  */
 struct kmt_step {
@@ -58,11 +64,28 @@ struct kmt_step {
 			u32 pc;
 			u16 up;
 			u8 bp;
+#if KMT_CALL_PUSHES
 			u8 kind;
+#else
+			u8 kind : 4;
+			u8 ra : 4;
+#endif
 		};
 		u64 word;
 	};
 };
+
+#define KMT_STEP_RA_MAX	15
+
+/* @ra of @step: right below the stack pointer where a call puts it there. */
+static __always_inline unsigned int kmt_step_ra(struct kmt_step step)
+{
+#if KMT_CALL_PUSHES
+	return 1;
+#else
+	return step.ra;
+#endif
+}
 
 /**
  * struct kmt_span - a stack

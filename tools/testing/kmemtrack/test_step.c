@@ -18,6 +18,7 @@ struct rule {
 	enum kmt_step_kind kind;
 	unsigned int up;
 	unsigned int bp;
+	unsigned int ra;
 	bool passing;
 };
 
@@ -64,6 +65,9 @@ bool kmt_arch_step(unsigned long pc, struct kmt_step *step)
 	step->kind = rule->kind;
 	step->up = rule->up;
 	step->bp = rule->bp;
+#if !KMT_CALL_PUSHES
+	step->ra = rule->ra;
+#endif
 	return !rule->passing;
 }
 
@@ -82,18 +86,26 @@ static struct rule random_rule(u64 *rnd)
 	static const enum kmt_step_kind kinds[] = {
 		KMT_STEP_SP, KMT_STEP_SP, KMT_STEP_SP, KMT_STEP_SP,
 		KMT_STEP_SP, KMT_STEP_BP, KMT_STEP_BP, KMT_STEP_ALIGNED,
-		KMT_STEP_SWITCH, KMT_STEP_REGS, KMT_STEP_END, KMT_STEP_UNKNOWN,
+		KMT_STEP_SWITCH, KMT_STEP_BP_SWITCH, KMT_STEP_REGS, KMT_STEP_END, KMT_STEP_UNKNOWN,
 	};
 	struct rule rule = {
 		.kind = kinds[below(rnd, ARRAY_SIZE(kinds))],
 		.up = 2 + below(rnd, 12),
+		.ra = 1,
 		.passing = !below(rnd, 8),
 	};
 
 	/* The word right below the caller's stack pointer is the address. */
 	if (rule.kind != KMT_STEP_ALIGNED &&
-	    (rule.kind == KMT_STEP_BP || below(rnd, 2)))
+	    (rule.kind == KMT_STEP_BP || rule.kind == KMT_STEP_BP_SWITCH ||
+	     below(rnd, 2)))
 		rule.bp = 2 + below(rnd, rule.up - 1);
+	/* Or in the midst of what the function saved. */
+	if (!KMT_CALL_PUSHES && rule.kind <= KMT_STEP_BP && below(rnd, 2)) {
+		rule.ra = 1 + below(rnd, rule.up);
+		if (rule.ra == rule.bp)
+			rule.ra = 1;
+	}
 	return rule;
 }
 
@@ -127,13 +139,14 @@ static void litter(struct stacks *s, unsigned long *stack)
 			(unsigned long)&stack[below(&s->rnd, WORDS)];
 }
 
-/* Function @i is called by one whose registers are *@sp and *@bp. */
-static void call(struct stacks *s, unsigned int i, unsigned long *sp,
-		 unsigned long *bp)
+/* Function @i is called at @pc by one whose registers are *@sp and *@bp. */
+static void call(struct stacks *s, unsigned int i, unsigned long pc,
+		 unsigned long *sp, unsigned long *bp)
 {
 	const struct rule *rule = &rules[i];
 	unsigned long end = *sp;
 
+	store(end - rule->ra * W, pc);
 	if (rule->bp) {
 		store(end - rule->bp * W, *bp);
 		*bp = below(&s->rnd, 2) ? end : sim_random(&s->rnd);
@@ -154,6 +167,10 @@ static void call(struct stacks *s, unsigned int i, unsigned long *sp,
 		store(hi_of(s->irq) - W, *sp);
 		*sp = hi_of(s->irq) - W;
 		s->switched = true;
+	} else if (rule->kind == KMT_STEP_BP_SWITCH) {
+		*bp = *sp;
+		*sp = hi_of(s->irq) - below(&s->rnd, 9) * W;
+		s->switched = true;
 	}
 }
 
@@ -171,14 +188,15 @@ static void build(struct stacks *s, unsigned int depth)
 	s->switched = false;
 	user_regs = sp + rules[i].up * W;
 	for (s->nr = depth; ; i = any_of(&s->rnd, plain |
-			(s->switched ? 0 : BIT(KMT_STEP_SWITCH)))) {
+			(s->switched ? 0 : BIT(KMT_STEP_SWITCH) |
+					   BIT(KMT_STEP_BP_SWITCH)))) {
 		if (s->nr < depth)
-			call(s, i, &sp, &bp);
+			call(s, i, s->pc[s->nr], &sp, &bp);
 		s->pc[--s->nr] = pc_of(i);
-		store(sp - W, pc_of(i));
 		if (!s->nr)
 			break;
 	}
+	store(sp - W, pc_of(i));
 	store(sp - 2 * W, bp);
 	s->fp = sp - 2 * W;
 	s->nr = depth;
@@ -230,7 +248,14 @@ static bool unwind(const struct stacks *s, struct kmt_walk *w)
 			return true;
 		if (rule->kind == KMT_STEP_REGS)
 			return sp + rule->up * W == user_regs;
-		next = rule->kind == KMT_STEP_BP ? bp : sp;
+		next = rule->kind == KMT_STEP_BP ||
+		       rule->kind == KMT_STEP_BP_SWITCH ? bp : sp;
+		if (rule->kind == KMT_STEP_BP_SWITCH) {
+			if (on == s->task || bp % W ||
+			    !read_word(s->task, bp, &pc))
+				return false;
+			on = s->task;
+		}
 		if (rule->kind == KMT_STEP_SWITCH) {
 			if (on == s->task || !read_word(on, sp, &next))
 				return false;
@@ -243,8 +268,11 @@ static bool unwind(const struct stacks *s, struct kmt_walk *w)
 		} else {
 			next += rule->up * W;
 		}
-		if ((rule->kind != KMT_STEP_SWITCH && next <= sp) ||
-		    !read_word(on, next - W, &pc) ||
+		if ((rule->kind != KMT_STEP_SWITCH &&
+		     rule->kind != KMT_STEP_BP_SWITCH && next <= sp) ||
+		    (!KMT_CALL_PUSHES && rule->kind == KMT_STEP_BP &&
+		     next - sp < max_t(unsigned int, rule->bp, rule->ra) * W) ||
+		    !read_word(on, next - rule->ra * W, &pc) ||
 		    (rule->bp && !read_word(on, next - rule->bp * W, &bp)))
 			return false;
 		sp = next;
@@ -417,7 +445,7 @@ static void test_edges(void **state)
 	assert_true(walk(&s, &w));
 	for (up = 1; up < 4; up++) {
 		/* Words that are where the next stack begins are not read. */
-		rules[7] = (struct rule){ .kind = KMT_STEP_SP, .up = up };
+		rules[7] = (struct rule){ .kind = KMT_STEP_SP, .up = up, .ra = 1 };
 		kmt_steps_forget();
 		s.task[WORDS - 3] = pc_of(7);
 		s.fp = hi_of(s.task) - 4 * W;

@@ -303,6 +303,16 @@ static inline bool kmt_env_readable(unsigned long addr)
 
 #define KMT_RECORD_BELOW	0
 
+/* Both kinds of machines are tried, one by the tests of 32 bits. */
+#if __SIZEOF_LONG__ == 8
+#define KMT_CALL_PUSHES	1
+#else
+#define KMT_CALL_PUSHES	0
+#endif
+
+#define kmt_env_read_u64(p)		READ_ONCE(*(p))
+#define kmt_env_write_u64(p, value)	WRITE_ONCE(*(p), value)
+
 /* Code that returns to an odd address handles an exception. */
 static inline bool kmt_env_is_entry(unsigned long pc)
 {
