@@ -9,6 +9,7 @@
 #ifndef KMT_BENCH_H
 #define KMT_BENCH_H
 
+#include <linux/math64.h>
 #include <linux/types.h>
 
 /* Size of the objects which are timed and of those which are kept alive. */
@@ -16,6 +17,12 @@
 
 /* Print a figure; @centi is in hundredths, so that 194.06 stays 194.06. */
 void bench_figure(const char *row, const char *what, u64 centi);
+
+/* What one of @count turns took of @ns, in hundredths. */
+static inline u64 bench_hundredths(u64 ns, unsigned int count)
+{
+	return div_u64(ns * 100, count);
+}
 
 u64 bench_clock(void);
 u64 bench_clock_ended(void);

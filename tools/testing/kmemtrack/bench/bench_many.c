@@ -88,7 +88,7 @@ static noinline void loop_round(u64 *figure)
 		OPTIMIZER_HIDE_VAR(c);
 		OPTIMIZER_HIDE_VAR(d);
 	}
-	figure[0] = (bench_clock() - start) * 100 / (LOOP_TURNS / 1000);
+	figure[0] = bench_hundredths(bench_clock() - start, LOOP_TURNS / 1000);
 }
 
 int bench_loop(const char *row)
@@ -103,7 +103,7 @@ static noinline void many_round(u64 *figure)
 
 	for (i = 0; i < MANY_PAIRS; i += 1000)
 		pairs_1000();
-	figure[0] = (bench_clock() - start) * 100 / MANY_PAIRS;
+	figure[0] = bench_hundredths(bench_clock() - start, MANY_PAIRS);
 }
 
 int bench_many_sites(const char *row)
@@ -184,7 +184,7 @@ static noinline void spread_round(u64 *figure)
 		kfree(spread[nr]);
 		spread[nr] = kmalloc(READ_ONCE(size), GFP_KERNEL);
 	}
-	figure[0] = (bench_clock() - start) * 100 / SPREAD_PAIRS;
+	figure[0] = bench_hundredths(bench_clock() - start, SPREAD_PAIRS);
 }
 
 int bench_spread(const char *row)

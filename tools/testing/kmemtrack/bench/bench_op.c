@@ -225,7 +225,7 @@ static noinline void op_round(u64 *figure)
 			op_error = err;
 	}
 	rcu_barrier();
-	figure[0] = (bench_clock() - start) * 100 / op->count;
+	figure[0] = bench_hundredths(bench_clock() - start, op->count);
 }
 
 int bench_op(const char *name)

@@ -68,7 +68,7 @@ static noinline void pair_round(u64 *figure)
 		OPTIMIZER_HIDE_VAR(p);
 		kfree(p);
 	}
-	figure[0] = (bench_clock() - start) * 100 / BENCH_PAIRS;
+	figure[0] = bench_hundredths(bench_clock() - start, BENCH_PAIRS);
 }
 
 #define SITE(n)								\
@@ -95,7 +95,7 @@ static noinline void sites_round(u64 *figure)
 
 	for (i = 0; i < BENCH_PAIRS; i++)
 		kfree(sites[i % ARRAY_SIZE(sites)]());
-	figure[0] = (bench_clock() - start) * 100 / BENCH_PAIRS;
+	figure[0] = bench_hundredths(bench_clock() - start, BENCH_PAIRS);
 }
 
 static noinline void batch_round(u64 *figure)
@@ -111,8 +111,8 @@ static noinline void batch_round(u64 *figure)
 		kfree(batch[i]);
 	end = bench_clock();
 	memset(batch, 0, sizeof(batch));
-	figure[0] = (mid - start) * 100 / BENCH_BATCH;
-	figure[1] = (end - mid) * 100 / BENCH_BATCH;
+	figure[0] = bench_hundredths(mid - start, BENCH_BATCH);
+	figure[1] = bench_hundredths(end - mid, BENCH_BATCH);
 }
 
 static int cmp_u64(const void *a, const void *b)
