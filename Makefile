@@ -30,6 +30,7 @@ test: packages
 
 #: make test-all               that, and what is too long for each time
 test-all: packages
+	@scripts/install-packages gcc-riscv64-linux-gnu qemu-system-misc
 	@scripts/run-tests --all
 
 #: make check                  style, host tests and installation, the inner loop
@@ -93,8 +94,8 @@ packages:
 
 #: make clean, make distclean  what was built; also the sources and BusyBox
 clean:
-	rm -rf build/arm-* build/arm64-* build/x86_64-* build/um-* build/kunit build/lint-* \
-		build/deb build/patches-* \
+	rm -rf build/arm-* build/arm64-* build/x86_64-* build/um-* build/riscv64-* \
+		build/kunit build/lint-* build/deb build/patches-* \
 		build/test build/demo build/run build/tools
 
 distclean: clean

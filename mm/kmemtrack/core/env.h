@@ -47,6 +47,8 @@
 #include "../arch/arm.h"
 #elif defined(CONFIG_X86)
 #include "../arch/x86.h"
+#elif defined(CONFIG_RISCV)
+#include "../arch/riscv.h"
 #endif
 #include "../arch/generic.h"
 
