@@ -794,25 +794,29 @@ struct kmt_report *kmt_report_open(u16 wanted)
 }
 
 /**
- * kmt_new_suppressed - how many leaks of the last scan are suppressed
+ * kmt_new_shown - how many new leaks of the last scan are not suppressed
  * @fresh: how many it has found that were not known before
+ * @suppressed: set to how many are
+ *
+ * With suppressions, what was freed since is not counted.
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: at most @fresh; 0 if there is no memory to find out.
+ * Return: their number; @fresh if there is no memory to find out.
  */
-unsigned long kmt_new_suppressed(unsigned long fresh)
+unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed)
 {
 	struct kmt_report *report;
-	unsigned long nr;
 
+	*suppressed = 0;
 	if (!kmt_suppressing())
-		return 0;
+		return fresh;
 	report = kmt_report_open(KMT_NEW);
 	if (IS_ERR(report))
-		return 0;
-	nr = report->suppressed.nr;
+		return fresh;
+	fresh = report->sum.nr;
+	*suppressed = report->suppressed.nr;
 	kmt_report_close(report);
-	return min(nr, fresh);
+	return fresh;
 }
 
 /**

@@ -172,7 +172,7 @@ void kmt_report_close(struct kmt_report *report);
 int kmt_report_keep(void);
 bool kmt_cache_at(char *name, unsigned long addr);
 void kmt_cache_name(char *name, const struct kmt_object *o, u16 wanted);
-unsigned long kmt_new_suppressed(unsigned long fresh);
+unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed);
 
 /* print.c */
 void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak);

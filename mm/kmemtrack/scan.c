@@ -99,13 +99,13 @@ static void free_filter(struct kmt_filter *f)
 static void log_leaks(const struct kmt_verdict *found)
 {
 	unsigned int limit = READ_ONCE(kmt_tunables.panic_on_leak);
-	unsigned long shown = found->fresh - kmt_new_suppressed(found->fresh);
+	unsigned long suppressed, shown = kmt_new_shown(found->fresh, &suppressed);
 	bool fatal = limit && shown >= limit;
 
 	if (shown)
 		kmt_log_found(shown, found->leaks);
-	if (shown < found->fresh)
-		pr_info("%lu new leaks are suppressed\n", found->fresh - shown);
+	if (suppressed)
+		pr_info("%lu new leaks are suppressed\n", suppressed);
 	if (shown && (kmt_tunables.verbose || fatal))
 		kmt_log_new();
 	if (fatal)
