@@ -398,8 +398,9 @@ static void mark(struct kmt_scan *scan)
 	kmt_mark_with_help(scan);
 	put_online_mems();
 	if (!scan->m.stopped)
-		kmt_end_untracked(before, !percpu->sought || percpu->nr_areas ||
-					  percpu->whole);
+		kmt_end_untracked(before,
+				  !percpu->sought || percpu->nr_areas ||
+				  percpu->whole);
 	kmt_mark_sweep(&scan->m);
 	scan->marks++;
 }

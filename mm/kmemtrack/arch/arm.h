@@ -59,7 +59,7 @@ extern const struct unwind_idx __start_unwind_idx[];
 extern const struct unwind_idx __stop_unwind_idx[];
 
 /* Calls a function on another stack, that of interrupts. */
-extern void call_with_stack(void (*fn)(void *data), void *data, void *sp);
+void call_with_stack(void (*fn)(void *data), void *data, void *sp);
 
 /* A function that keeps a frame pointer has it point to the upper of two words. */
 #define KMT_RECORD_BELOW	sizeof(long)

@@ -73,7 +73,7 @@ static inline unsigned long kmt_last_record(void)
 
 #define kmt_last_record	kmt_last_record
 
-extern void handle_exception(void);
+void handle_exception(void);
 extern unsigned long ret_from_exception_end;
 
 /*

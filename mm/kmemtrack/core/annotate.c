@@ -14,9 +14,10 @@ static struct kmt_object *to_aux(const struct rb_node *node)
 
 /* Counts the note if nothing is known of @addr. */
 static inline struct kmt_object *lock_noted(struct kmt_core *core,
-				     enum kmt_space space, unsigned long addr,
-				     struct kmt_tree **treep,
-				     unsigned long *flags)
+					    enum kmt_space space,
+					    unsigned long addr,
+					    struct kmt_tree **treep,
+					    unsigned long *flags)
 {
 	struct kmt_object *o = kmt_lock_find(core, space, addr, treep, flags);
 
