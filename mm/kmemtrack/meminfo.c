@@ -58,6 +58,9 @@ static DEFINE_MUTEX(memory_mutex);
 static struct kmt_memory at_boot;
 static struct kmt_memory at_scan;
 
+/* The file was read: from now on pages are counted after each scan. */
+static bool wanted;
+
 /**
  * struct kmt_memory_walk - a walk over all pages
  * @pages: what was counted so far
@@ -354,12 +357,17 @@ static bool count(struct kmt_memory *mem)
 /**
  * kmt_memory_scanned - note what all pages are at the end of a scan
  *
+ * A scan on request is waited for: it is not made longer before somebody has
+ * read the file.
+ *
  * Context: may sleep, for the time of a walk over all struct pages.
  */
 void kmt_memory_scanned(void)
 {
 	struct kmt_memory now;
 
+	if (!READ_ONCE(wanted) && !(current->flags & PF_KTHREAD))
+		return;
 	mutex_lock(&memory_mutex);
 	if (count(&now))
 		at_scan = now;
@@ -464,6 +472,7 @@ int kmt_memory_show(struct seq_file *seq, void *v)
 {
 	struct kmt_memory now;
 
+	WRITE_ONCE(wanted, true);
 	if (mutex_lock_killable(&memory_mutex))
 		return -EINTR;
 	if (!count(&now)) {
