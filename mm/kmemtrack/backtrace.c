@@ -21,8 +21,9 @@
 #include "recent.h"
 
 /*
- * Frames of ours that may be on top of a backtrace; where stack_trace_save()
- * leaves none out, those of the unwinder are there, too.
+ * Entries of the unwinder's trace that are skipped at most, in search of the
+ * caller of the hook: frames of the tracker, and of the unwinder itself where
+ * stack_trace_save() does not leave them out.
  */
 #define KMT_OWN_FRAMES	12
 

@@ -2,11 +2,11 @@
 /*
  * Who allocates: backtrace, task and time.
  *
- * Names of tasks are kept once each, so that a record needs two bytes for its
- * own. A user can give tasks any number of names, so the table is bounded, the
- * place of a name depends on a secret, and no user may fill a place alone. Names
- * that no record has are removed by sweep_names(), which runs when a place is
- * nearly full.
+ * The name of a task is stored once, in a table; a record has a handle of two
+ * bytes. A user can give tasks any number of names, so the table is bounded,
+ * the set that a name goes into depends on a secret, and no user but root may
+ * fill a set alone. Names that no record has are removed by sweep_names(),
+ * which runs when a set fills up.
  *
  * A hook that has looked up a handle keeps sweep_names() from removing the name
  * until a record has the handle: its interrupts are off, or it has called
@@ -41,9 +41,10 @@
 /**
  * struct kmt_name_set - names with the same hash
  * @lock: guards all of it
- * @used: names that were looked up, or that a record has, since the last sweep
- *	began. They are found without the lock, with interrupts off: before such
- *	a name is removed its bit is cleared, and a grace period passes
+ * @used: a bit for each name that was looked up since the last sweep began, or
+ *	that this sweep met in use. Such a name is found without the lock, with
+ *	interrupts off: before it is removed its bit is cleared, and a grace
+ *	period passes
  * @owner: user who brought the name in
  * @name: the names; an empty one is a free place
  */

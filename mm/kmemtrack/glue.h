@@ -3,11 +3,13 @@
  * What the files between the core and the kernel share.
  *
  * Locking order: kmt_scan_mutex -> kmt_walk_sem -> cpus_read_lock() ->
- * get_online_mems() -> slab_mutex -> the locks of core.h; memory_mutex (meminfo.c)
- * is between the first one and get_online_mems(). A walker of the pool
- * holds kmt_scan_mutex, or kmt_walk_sem for reading. The hooks take only the
- * locks of core.h, and run with interrupts on between them. While all CPUs are
- * stopped (snapshot.c) nobody holds a lock of core.h, and no other lock is taken.
+ * get_online_mems() -> slab_mutex -> pcpu_alloc_mutex -> the locks of core.h.
+ * memory_mutex (meminfo.c) and kmt_reports_sem (report.c) are between the first
+ * one and get_online_mems(); reports_mutex (report.c) comes after these. A
+ * walker of the pool holds kmt_scan_mutex, or kmt_walk_sem for reading. The
+ * hooks take only the locks of core.h, and run with interrupts on between them.
+ * While all CPUs are stopped (snapshot.c) nobody holds a lock of core.h, and no
+ * other lock is taken.
  */
 #ifndef _KMT_GLUE_H
 #define _KMT_GLUE_H
@@ -295,7 +297,7 @@ static inline const char *kmt_gone_name(unsigned long pc)
 }
 #endif
 
-/* root_stacks.c, root_pages.c, root_pages.c, root_pages.c */
+/* root_stacks.c, root_percpu.c, root_pages.c */
 void kmt_flag_task_stack(unsigned long stack);
 struct task_struct *kmt_next_task(int *nr);
 void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots);
@@ -349,8 +351,6 @@ void kmt_scan_regularly(void);
 /* control.c */
 int kmt_execute(const struct kmt_command *cmd);
 void kmt_set(const struct kmt_command *cmd);
-
-/* control.c */
 extern const struct kernel_param_ops kmt_switch_ops;
 extern struct kmt_param kmt_verbose_param;
 int kmt_parse_boot(const char *name, const char *key, const char *val,

@@ -28,7 +28,7 @@ bool kmt_untracked_percpu;
 /* Blocks without a record so far, to see whether there was another one. */
 static atomic_long_t nr_untracked;
 
-/* Objects of slabs that had no record when the mark under way came by. */
+/* Objects of slabs without a record that the mark under way has met. */
 static atomic_long_t seen_untracked;
 
 static void set_untracked(void)

@@ -391,7 +391,11 @@ struct kmt_warning {
 	unsigned long entries[CONFIG_KMEMTRACK_STACK_DEPTH];
 };
 
-/* Warnings in a minute. */
+/*
+ * Slots for warnings that are to be printed, and how many there are in a minute
+ * at most. A warning that finds no slot is not printed, but counts for that,
+ * too.
+ */
 #define KMT_WARNINGS	3
 
 static struct kmt_warning warnings[KMT_WARNINGS];
@@ -718,7 +722,8 @@ static bool is_worth_a_pass(unsigned long idle)
 	return idle >= before + max(before / 8, KMT_LEAST);
 }
 
-static unsigned long count(struct shrinker *shrinker, struct shrink_control *sc)
+static unsigned long shrinker_count(struct shrinker *shrinker,
+				    struct shrink_control *sc)
 {
 	const unsigned long keep = worth_keeping(), idle = idle_cells();
 
@@ -751,7 +756,8 @@ static unsigned long shrink(unsigned long nr)
 /*
  * Waits for no lock: a task in reclaim may hold any, also those of a scan.
  */
-static unsigned long scan(struct shrinker *shrinker, struct shrink_control *sc)
+static unsigned long shrinker_scan(struct shrinker *shrinker,
+				   struct shrink_control *sc)
 {
 	unsigned long freed = SHRINK_STOP;
 
@@ -767,6 +773,7 @@ static unsigned long scan(struct shrinker *shrinker, struct shrink_control *sc)
 
 static int __init watch_memory(void)
 {
-	return kmt_register_shrinker("kmemtrack", count, scan);
+	return kmt_register_shrinker("kmemtrack", shrinker_count,
+				     shrinker_scan);
 }
 late_initcall(watch_memory);

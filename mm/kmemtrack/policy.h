@@ -116,12 +116,13 @@ static inline bool kmt_page_is_foreign(struct page *page)
 }
 
 /*
- * PIPES: pages for which kmemtrack_not_root() was called are no roots: those of
- * pipes, which hold what users wrote, and behind it whatever was in the page
- * before; lists of what is to be freed; traces of the stack depot, with what
- * was in the page before behind them; stacks, which are read as such. Only the
- * first word of a stack is one all the same: when its task is gone RCU's list
- * of callbacks goes on from there.
+ * PIPES: pages for which kmemtrack_not_root() was called are no roots, whoever
+ * uses them. Pipes, for one: their pages hold what users wrote, and behind it
+ * whatever was in the page before. But also lists of what is to be freed, and
+ * traces of the stack depot, with what was in the page before behind them. Nor
+ * are stacks (kmt_stack_page()) roots as pages: they are read as stacks. Only
+ * the first word of a stack is one all the same: when its task is gone RCU's
+ * list of callbacks goes on from there.
  */
 static inline bool kmt_page_is_none(const struct page *page)
 {

@@ -37,9 +37,9 @@ unsigned long kmt_leaks_suppressed;
 #define KMT_POS_SHIFT	31
 
 /*
- * What each indirect leak hangs on, by its cell, as the last scan that found
- * leaks has told; nothing if one of the two cells left the pool since. Under
- * kmt_scan_mutex.
+ * For each indirect leak, sorted by the address of its cell, the direct leak
+ * that it hangs on, as the last scan that found leaks has told; head is NULL if
+ * either of the two cells has left the pool since. Under kmt_scan_mutex.
  */
 static struct kmt_rank *hung;
 static unsigned long nr_hung;

@@ -279,11 +279,12 @@ static void mark_struct(struct kmt_marker *m, const struct page *page)
 }
 
 /*
- * Several pages that were allocated as one, without __GFP_COMP: only the first
- * one has a reference count. The others look free, but neither the buddy
- * allocator nor a CPU has them, and there are as many as the alignment of the
- * first one allows. page_private() is that of the first one, in the others it
- * may be from an earlier use.
+ * Sets w->block_end. A page in use at @pfn may be the first of an allocation of
+ * 2^n pages without __GFP_COMP, n being at most the alignment of @pfn. Only the
+ * first page of such an allocation has a reference count. Up to w->block_end a
+ * page belongs to it that looks free, but is neither the buddy allocator's nor
+ * in a list of a CPU. If w->inner, its contents are read, but not its struct
+ * page: there page_private() may be from an earlier use.
  */
 static void begin_block(struct kmt_page_walk *w, struct page *page,
 			unsigned long pfn)
@@ -432,7 +433,8 @@ void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 }
 
 /*
- * Pages in use whose contents are somebody else's business.
+ * Pages in use that are not read as pages: their contents are read as something
+ * else, or not at all.
  *
  * Two bits for each page frame tell that the page is no root. One is set for the
  * memory of a tracked block in vmalloc space, and cleared when the block is freed

@@ -127,8 +127,9 @@ static const struct pcpu_chunk *find_chunk(unsigned long lo)
 }
 
 /*
- * Copies which units of PCPU_MIN_ALLOC_SIZE are in use; none if the chunk is
- * gone. What the chunk's map has before and behind its memory is left out.
+ * Copies the allocation bitmap of the chunk at @range, a bit for each
+ * PCPU_MIN_ALLOC_SIZE bytes; all zero if the chunk is gone. The bits before and
+ * behind the memory of the chunk are cleared.
  */
 static void copy_map(const struct kmt_range *range, unsigned long *map)
 {

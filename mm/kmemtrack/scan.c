@@ -595,6 +595,7 @@ int kmt_find_leaks(struct kmt_scan *scan)
 	words = scan->m.words - words;
 	kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
 	scan->suspects = scan->verdict.suspects;
+	/* Does not sleep, so cannot fail; m.stopped is looked at later. */
 	search(scan, 0);
 	scan->how = KMT_BY_SNAPSHOT;
 	if (!may_stop)

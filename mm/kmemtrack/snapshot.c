@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A check_progress at all memory at one moment.
+ * A look at all memory at one moment.
  *
  * All CPUs are stopped; every task is switched out, so that its registers are
  * on its stack or in its task_struct, but the stoppers, which hold nothing.
@@ -65,7 +65,7 @@ enum kmt_stop_state {
  * @missing: CPUs that did not come yet
  * @open: CPUs that have interrupts on
  * @noting: CPUs that did not note their part yet
- * @looking: CPUs that did not check_progress at their part yet
+ * @looking: CPUs that did not look at their share yet
  * @inside: CPUs that may still refer to this; it is not used anew before
  *	there is none
  * @came: those that came
@@ -133,7 +133,7 @@ static void await_others(atomic_t *busy)
 }
 
 /* On each CPU, at the same time, interrupts off. */
-static void check_progress(struct kmt_stop *stop)
+static void look_at_share(struct kmt_stop *stop)
 {
 	struct kmt_roots *roots = &stop->scan->roots;
 	struct kmt_marker *m = stop->helpers[smp_processor_id()];
@@ -227,7 +227,7 @@ static int stop_cpu(void *arg)
 	if (atomic_read(&stop->state) == KMT_STOP_GATHER) {
 		looked = gather(stop);
 		if (looked) {
-			check_progress(stop);
+			look_at_share(stop);
 			local_irq_enable();
 		}
 		note_end(stop);
@@ -261,7 +261,7 @@ static void begin_stop(struct kmt_stop *stop)
 
 	local_irq_save(flags);
 	atomic64_set(&stop->since, ktime_get_mono_fast_ns());
-	check_progress(stop);
+	look_at_share(stop);
 	atomic64_set(&stop->until, ktime_get_mono_fast_ns());
 	local_irq_restore(flags);
 	atomic_set(&stop->state, KMT_STOP_LOOK);
@@ -294,11 +294,12 @@ static u64 time_to_sum(unsigned long words)
 }
 
 /*
- * How long will all stand still? A block costs as much as KMT_BLOCK_WORDS,
- * apart from what is in it, a page as much as KMT_PAGE_WORDS, a task as much as
- * KMT_STACK_WORDS, of which all CPUs see each. What changes takes several times
- * as long, but that is little. What the mark read includes stacks and per-CPU
- * memory of all possible CPUs.
+ * Estimates how long all CPUs will stand still, in nanoseconds, in units of the
+ * time to sum up one word. A record costs KMT_BLOCK_WORDS beside its contents,
+ * a page KMT_PAGE_WORDS, and a task KMT_STACK_WORDS on each CPU, since each CPU
+ * walks over all tasks. @words is what the mark read, which includes stacks and
+ * per-CPU memory of all possible CPUs. A block that has changed takes several
+ * times as long, but few have.
  */
 static u64 expect(unsigned long words)
 {
@@ -354,7 +355,11 @@ static struct kmt_marker **alloc_helpers(struct kmt_scan *scan)
 	return helpers;
 }
 
-/* Takes the locks that nobody may hold while all CPUs are stopped. */
+/*
+ * Takes the locks that nobody may hold while all CPUs are stopped. The
+ * allocators, too, take pcpu_alloc_mutex with slab_mutex held, to create a
+ * cache.
+ */
 static void prepare(struct kmt_scan *scan, bool slots)
 {
 	get_online_mems();
@@ -414,7 +419,7 @@ static enum kmt_confirmed stop_and_look(struct kmt_scan *scan,
 }
 
 /**
- * kmt_snapshot - check_progress for references to the suspects while nothing else runs
+ * kmt_snapshot - look for references to suspects while nothing else runs
  * @scan: after kmt_accuse()
  * @words: what its mark read
  *

@@ -169,6 +169,11 @@ static void dismiss(struct kmt_helper *helper, struct kmt_marker *m)
 	m->hits += helper->m.hits;
 	m->objects += helper->m.objects;
 	m->stopped |= helper->m.stopped;
+	/*
+	 * Not so for overflow: what a helper had no room for is found by
+	 * kmt_mark_sweep(), which follows and walks over the pool at least
+	 * once.
+	 */
 	kmt_own_free(helper, KMT_HELPER_ORDER);
 }
 

@@ -52,7 +52,7 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 		kmt_change_flags(o, 0, KMT_SCANNED);
 		WRITE_ONCE(core->maybe_white, true);
 	}
-	/* A black block stays black for good: its owner gave it up. */
+	/* A root or an ignored block is no leak: forget that it was one. */
 	if (!kmt_judged(o))
 		kmt_change_flags(o, 0, KMT_LEAK | KMT_NEW | KMT_INDIRECT |
 				 KMT_COVERED | KMT_SUSPECT);

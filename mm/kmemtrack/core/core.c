@@ -60,7 +60,10 @@ static void fill(struct kmt_core *core, struct kmt_object *o, u8 min,
 	o->min = min;
 }
 
-/* Tracks a block outside of shards, over another record, or without a cell at hand. */
+/*
+ * The slow way: removes records that overlap the block, gets memory for a cell
+ * if none is at hand, and links the record in the tree where it belongs.
+ */
 static int insert_anywhere(struct kmt_core *core, enum kmt_space space,
 			   unsigned long addr, unsigned long size, u8 min,
 			   const struct kmt_origin *origin, gfp_t gfp)
@@ -387,8 +390,9 @@ static struct kmt_object *unlink_vacant(const struct kmt_removal *r,
 }
 
 /*
- * Unlinks what is first in @r->tree: a live object, which is copied, or some
- * vacant records; false if there is nothing.
+ * Removes the first record of @r->tree that overlaps the range: a live one, of
+ * which @copy becomes a copy; or up to KMT_EVICT_BATCH vacant ones in a row,
+ * and @copy->flags is 0. Returns false if there is none.
  */
 static bool remove_first(struct kmt_core *core, const struct kmt_removal *r,
 			 struct kmt_object *copy)
@@ -434,7 +438,9 @@ static bool remove_overlap(struct kmt_core *core, struct kmt_removal *r,
 }
 
 /*
- * Makes room for @new: what lives where it is was freed without our being told.
+ * Removes all records that overlap @new, and reports those of live blocks: the
+ * allocator has given out their memory again, so it was freed without a call of
+ * a hook.
  */
 static void evict(struct kmt_core *core, const struct kmt_object *new,
 		  gfp_t gfp)
@@ -515,7 +521,10 @@ static int keep_part(struct kmt_core *core, const struct kmt_object *old,
 		return 0;
 	part.addr = lo;
 	part.size = hi - lo;
-	/* Scan areas and aliases went with the whole: all of it is read. */
+	/*
+	 * kmt_retire() dropped the scan areas and the alias of the whole block:
+	 * the part is read in full.
+	 */
 	part.flags &= ~(KMT_LIVE | KMT_AREAS | KMT_ALIAS | KMT_WHOLE |
 			KMT_SCANNED);
 	return kmt_insert_over(core, &part, gfp);

@@ -30,13 +30,16 @@ struct kmt_rank;
  * @lock: guards the tree, the counters and the objects in it
  * @nr: live objects in @root; not of a shard, where it would be counted with
  *	each allocation and free
- * @wide: for a shard: objects of the wide tree that overlap its regions,
- *	under the lock of that wide tree
+ * @wide: of a shard: objects of the wide tree of KMT_VIRT that overlap one of
+ *	its regions, counted once for each; written under the lock of that wide
+ *	tree, not under @lock; read without a lock
  * @root: the tree; whether it is empty is also looked at without the lock
- * @last: what has the highest address in it, NULL if it is empty: slabs are
- *	filled upwards, so that most new blocks come behind it
+ * @last: node with the highest address, NULL if the tree is empty. SLUB fills
+ *	slabs upwards, so most new blocks go behind it without a descent
  *
- * Its size is a power of two but for debugging: found in one step.
+ * The size of this structure is a power of two with CONFIG_64BIT or CONFIG_SMP,
+ * unless locks have debug fields: then the address of a shard is a shift and an
+ * addition.
  */
 struct kmt_tree {
 	raw_spinlock_t lock;
@@ -54,18 +57,23 @@ struct kmt_tree {
 /* Bytes of the linear map that share a shard (a region). */
 #define KMT_REGION_SHIFT	16
 
-/* kmt_core.fold of a table that needs none: region numbers are shorter. */
+/*
+ * Value of kmt_core.fold that changes no shard number: a shift by more bits
+ * than a region number has.
+ */
 #define KMT_NO_FOLD	(BITS_PER_LONG - 1)
 
 /**
  * struct kmt_chunk - header of a page of the pool, in its first cell
  * @next: next chunk; changes only when that one leaves the pool
  * @link: what points to this one: @next of the one before, or kmt_pool.chunks
- * @peers: in kmt_pool.by_free, unless it is closed or has no free cell
+ * @peers: link in the list of kmt_pool.by_free for @nr_free; not linked while
+ *	@nr_free is 0 or @closed is set
  * @rcu: for the owner, when the chunk has left the pool
  * @free: its cells that no CPU has cached
  * @nr: cells that follow
- * @id: grows from each chunk that is added to the next
+ * @id: serial number: a chunk that was added later has a higher one; report.c
+ *	makes the positions of leaks of it
  * @nr_free: how many are in @free
  * @closed: none of its cells is given out any more
  * @stays: its memory is not to be given back
@@ -100,7 +108,9 @@ struct kmt_chunk {
  * struct kmt_cell_cache - cells of one CPU
  * @free: list of them
  * @nr: how many
- * @vacant: records this CPU made vacant, less those it made something else of
+ * @vacant: records this CPU made vacant, less vacant records it used or
+ *	removed; negative if other CPUs had made them: only the sum over all
+ *	CPUs counts
  * @recent_cells: where what it allocated and freed last may be; NULL if nothing is to
  *	be remembered: then records are not left vacant either
  */
@@ -215,9 +225,9 @@ static inline bool kmt_in(const struct kmt_range *r, unsigned long addr)
 }
 
 /*
- * Makes @r a hull of what it was, nothing if it was all zero, and of @size bytes
- * at @addr. A reader without the lock may see the new start with the old end, or
- * the reverse: each covers at least the old hull.
+ * Widens @r so that it covers [@addr, @addr + @size), too. All zero is the
+ * empty range. A reader without the lock may see the new start with the old
+ * end, or the reverse: each covers at least the old range.
  */
 static inline void kmt_widen(struct kmt_range *r, unsigned long addr,
 			     unsigned long size)
@@ -265,11 +275,12 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
  *	off when it was set has ended, no record comes from there. Callers of
  *	kmt_insert_fast() and kmt_insert_locked() see to that themselves
  * @epoch: number of the current or last mark
- * @maybe_white: there may be blocks that the mark did not reach, or that had been
- *	accused before; false only after a sweep that met none
+ * @maybe_white: false only if the last sweep met no block that the mark had not
+ *	reached or that was accused before, and kmt_set_min() was not called for
+ *	one since: then kmt_accuse() need not walk over the pool
  * @marking: a mark is under way: what is born now counts as reached
- * @birth: the state of a new block, but for its comm, if it is of KMT_VIRT and
- *	needs one reference
+ * @birth: kmt_object.state of a block of KMT_VIRT that is born now and needs
+ *	one reference, with comm 0
  * @classified: when leaks were told apart last, low 32 bits of jiffies
  * @events: counters
  */

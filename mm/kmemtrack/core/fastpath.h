@@ -69,8 +69,8 @@ kmt_cell_get(struct kmt_core *core, struct kmt_cell_cache *cache)
  * @core: tracker
  * @o: cell; it is in no tree any more
  *
- * Context: interrupts off, no tree lock that a pool walker could need: the
- * flags are cleared under the lock of the tree by kmt_retire().
+ * Context: interrupts off, no tree lock held. If @o was in a tree, the caller
+ * has cleared it with kmt_cell_clear() under the lock of that tree.
  */
 static __always_inline void kmt_cell_put(struct kmt_core *core,
 					 struct kmt_object *o)
@@ -82,7 +82,7 @@ static __always_inline void kmt_cell_put(struct kmt_core *core,
 		kmt_cell_give(core, cache);
 }
 
-/* Whether blocks are not to be tracked; interrupts are off. */
+/* Whether nothing is recorded now, see kmt_core.shut; interrupts are off. */
 static __always_inline bool kmt_is_shut(const struct kmt_core *core)
 {
 	return unlikely(READ_ONCE(core->shut));
@@ -383,7 +383,10 @@ kmt_tree_place(struct kmt_tree *tree, unsigned long addr, unsigned long size,
 		*parent = after;
 		return NULL;
 	}
-	/* Of two neighbours in the order one has no child on the other's side. */
+	/*
+	 * @before and @after are neighbours in the order: either @before has no
+	 * right child or @after has no left one. The new node goes there.
+	 */
 	if (before && !before->rb_right)
 		return &before->rb_right;
 	*parent = after;
@@ -519,9 +522,10 @@ static __always_inline bool kmt_insert_fast(struct kmt_core *core,
 	*locked = shard;
 	o = READ_ONCE(*kmt_recent_cell(recent_cells, addr));
 	/*
-	 * The size comes last, the address it belongs to before: pairs with
-	 * kmt_cell_publish(). Of a shard's record the two tell the shard, and
-	 * that one is locked: if they are right, it is there.
+	 * Pairs with kmt_cell_publish(), which stores flags and address before
+	 * the size. A cell without flags that has the address and the size of
+	 * this block is a vacant record in the shard of that address. That
+	 * shard is locked, so nobody else can change the record.
 	 */
 	known = likely(o) && likely(smp_load_acquire(&o->size) == size) &&
 		likely(READ_ONCE(o->addr) == addr) &&
@@ -559,7 +563,10 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
 	struct rb_node **link, *parent;
 	struct kmt_object **recent_cells, *o;
 
-	/* A hint that is often wrong, but never when it says no. */
+	/*
+	 * 0 is exact: no wide block lies in a region of this shard. Any other
+	 * value may be due to another region than that of @addr.
+	 */
 	if (unlikely(READ_ONCE(shard->wide)))
 		return NULL;
 	link = kmt_tree_place(shard, addr, size, &parent);
@@ -608,7 +615,7 @@ static __always_inline bool kmt_insert_locked(struct kmt_core *core,
 }
 
 /**
- * kmt_free_fast - free a block of whose record this CPU knows
+ * kmt_free_fast - free a block whose record this CPU remembers
  * @core: tracker
  * @addr: its first byte
  *

@@ -66,7 +66,10 @@ struct kmt_object *kmt_next_wide(struct kmt_core *core, enum kmt_space space,
 	return o;
 }
 
-/* How much longer @r gets by @size bytes at @addr; nothing has no length. */
+/*
+ * How many addresses more @r covers if it is widened by @size bytes at @addr; 0
+ * if @r is empty.
+ */
 static unsigned long growth(const struct kmt_range *r, unsigned long addr,
 			    unsigned long size)
 {
@@ -298,8 +301,9 @@ static unsigned int pieces_used(const struct kmt_range *memory,
  * @nr: how many
  * @nr_shards: size of the table, a power of two
  *
- * A piece of the table, aligned to its size, is used by a piece of memory of as
- * many regions, whatever the shift: so whole pieces are counted.
+ * An aligned run of 2^k regions uses all of one aligned run of 2^k shards,
+ * whatever the shift. So it is enough to count how many of KMT_FOLD_PIECES runs
+ * of the table are used, or how many shards if there are fewer of them.
  *
  * Return: the shift for kmt_shard_nr() by which the regions of @memory use most
  * of the table; KMT_NO_FOLD if none is better than none.

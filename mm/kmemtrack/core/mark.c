@@ -227,11 +227,11 @@ void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr)
 {
-	if (m->seen)
-		m->seen(m, words, nr, 0);
+	if (m->on_words)
+		m->on_words(m, words, nr, 0);
 	else if (m->filter && !m->bytes)
 		kmt_sift(m, words, nr);
-	while (!m->filter && !m->seen && nr--)
+	while (!m->filter && !m->on_words && nr--)
 		kmt_mark_word(m, *words++);
 	follow_up(m);
 }
@@ -245,8 +245,8 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 	bool fresh;
 
 	m->words += nr;
-	if (unlikely(m->seen)) {
-		m->seen(m, words, nr, at);
+	if (unlikely(m->on_words)) {
+		m->on_words(m, words, nr, at);
 		return;
 	}
 	if (!m->filter) {
@@ -342,6 +342,11 @@ static bool split(struct kmt_marker *m, struct kmt_object *o,
 	    !kmt_is_plainly_read(copy) ||
 	    copy->size / KMT_TEAM_PART + 2 > kmt_room_for_blocks(m))
 		return false;
+	/*
+	 * Nothing else uses the mark stack between this test and the last push
+	 * (kmt_team_share() is not called): no part is dropped for want of
+	 * room, which no sweep would find.
+	 */
 	for (; pos < end; pos = ALIGN_DOWN(pos, KMT_TEAM_PART) + KMT_TEAM_PART)
 		kmt_mark_push(m, (void *)o + KMT_ENTRY_PART, pos);
 	return true;
@@ -377,7 +382,7 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 {
 	struct kmt_reader r = {
 		.words = mark_words, .marks = true,
-		.gathers = !m->seen && !m->filter, .m = m, .from = o,
+		.gathers = !m->on_words && !m->filter, .m = m, .from = o,
 	};
 	struct kmt_object copy = *o;
 

@@ -10,7 +10,9 @@
  *	kmt_mark_block() ...		roots that are no objects (team)
  *	kmt_team_work();		what follows from them (team)
  *	kmt_mark_sweep();		grey objects, and all that follows
- *	(judgement: kmt_suspect() or kmt_revive() + kmt_judge())
+ *	(judgement: kmt_accuse() ... kmt_judge(), see suspect.c; or
+ *	kmt_suspect(), and in a later mark kmt_revive() and kmt_judge(), see
+ *	verdict.c)
  *	kmt_mark_end();
  *
  * Memory is read in pieces of KMT_STEP_WORDS or KMT_NOTE_WORDS, in a way that
@@ -40,10 +42,11 @@
 #define KMT_ODD_ALIGN	4
 
 /*
- * Less than that may be a number: bytes that lie beside each other make one
- * everywhere. So a word that is not aligned, not even to half a word, is only a
- * reference if a block begins there; below KMT_NUMBERS_END it is none at all. Nor
- * is a per-CPU pointer that is not aligned.
+ * A word at an address that is not aligned is made of bytes of two neighbouring
+ * words, most often of small numbers. If its value is below KMT_ODD_MIN, and it
+ * does not begin at half a word either, it is only a reference if a block
+ * begins there. Below KMT_NUMBERS_END it is none at all. Nor is a per-CPU
+ * pointer that is not aligned.
  *
  * Of 32 bits all are numbers: on a machine of 1 GiB some 20 of those that are not
  * aligned point into a block of 128 KiB, wherever it is. So a block must begin
@@ -120,8 +123,8 @@ struct kmt_filter {
  * @found: a word may be a reference to a suspect, while @summing
  * @dated: references to blocks that are younger than @date do not count
  * @date: low 32 bits of jiffies
- * @seen: called instead with all words that would be followed; at an address of
- *	0 if it does not matter
+ * @on_words: called with each piece of words instead of following them
+ *	(where.c); @at is 0 where the address does not matter
  * @sum: of the words so far
  * @team: others that share the mark; NULL if there are none
  * @turns: units of work that were taken by one of several markers; NULL if
@@ -140,13 +143,15 @@ struct kmt_filter {
  * @blocks: how many objects; half of @max, beyond that a sweep of the pool finds
  *	them
  * @max: how many it can hold, of both
- * @dense: kmt_mark_compact_stack() is of no use for now
+ * @dense: kmt_mark_compact_stack() left more than @max / 8 references: it does
+ *	nothing until the stack is nearly empty
  * @overflow: some did not fit
  * @stopped: the mark was given up; it proves nothing
  * @virt: hull of all addresses of KMT_VIRT when the mark began
  * @percpu: hulls of all addresses of KMT_PERCPU when the mark began
  * @percpu_outside: they are not all in @virt
- * @least: power of two, or 0: all of @virt and @percpu is at or above
+ * @least: the largest power of two that is not above the lowest address of
+ *	@virt and @percpu, 0 if that is 0: smaller words are no references
  * @now: low 32 bits of jiffies when the leaks are classified
  * @seam: last word that was read, for what lies across two pieces
  * @seam_end: the address behind it
@@ -167,8 +172,8 @@ struct kmt_marker {
 	bool found;
 	bool dated;
 	u32 date;
-	void (*seen)(struct kmt_marker *m, const unsigned long *words,
-		     unsigned int nr, unsigned long at);
+	void (*on_words)(struct kmt_marker *m, const unsigned long *words,
+			 unsigned int nr, unsigned long at);
 	u64 sum;
 	struct kmt_team *team;
 	atomic_long_t *turns;
@@ -301,6 +306,14 @@ bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk);
 void kmt_mark_sweep(struct kmt_marker *m);
 void kmt_mark_end(struct kmt_marker *m);
 bool kmt_mark_cond_resched(struct kmt_marker *m);
+void kmt_mark_compact_stack(struct kmt_marker *m);
+void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
+		     const struct kmt_object *copy);
+bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
+		    const struct kmt_object *copy, unsigned long start,
+		    unsigned long end);
+bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
+		    int *nr, struct kmt_range *range);
 
 /**
  * kmt_mark_relax - let others run, once in a while
@@ -357,9 +370,6 @@ static __always_inline bool kmt_in_seen_cache(struct kmt_marker *m,
 	return kmt_is_plain(m) && m->seen_cache[kmt_seen_slot(word)] == word;
 }
 
-/* mark.c */
-void kmt_mark_compact_stack(struct kmt_marker *m);
-
 /* How many more blocks to be read fit in their half of the mark stack. */
 static inline u32 kmt_room_for_blocks(const struct kmt_marker *m)
 {
@@ -374,8 +384,6 @@ unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		   unsigned long addr);
-
-/* mark_drain.c */
 void kmt_mark_drain_fast(struct kmt_marker *m);
 
 /* Makes the count and KMT_SCANNED of @o valid in this mark; its tree is locked. */
@@ -387,15 +395,6 @@ static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)
 	o->count = 0;
 	kmt_change_flags(o, 0, KMT_SCANNED);
 }
-
-/* mark.c */
-void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
-		     const struct kmt_object *copy);
-bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
-		    const struct kmt_object *copy, unsigned long start,
-		    unsigned long end);
-bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
-		    int *nr, struct kmt_range *range);
 
 /* Bytes for the bits of a filter: the more blocks, the more suspects there may be. */
 static inline size_t kmt_filter_bytes(const struct kmt_core *core)
@@ -417,6 +416,14 @@ const unsigned long *kmt_sift_next(const struct kmt_filter *f,
 				   const unsigned long *end);
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at);
+void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
+		struct kmt_verdict *v);
+void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
+		  struct kmt_verdict *v);
+void kmt_search(struct kmt_marker *m);
+void kmt_recheck(struct kmt_marker *m);
+void kmt_recheck_rest(struct kmt_marker *m);
+void kmt_recheck_bytes(struct kmt_marker *m);
 
 /* Never 0, which is the checksum of what was not summed up. */
 static inline u32 kmt_sum_end(u64 sum)
@@ -471,16 +478,6 @@ static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
 	return true;
 }
 
-/* suspect.c */
-void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
-		struct kmt_verdict *v);
-void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
-		  struct kmt_verdict *v);
-void kmt_search(struct kmt_marker *m);
-void kmt_recheck(struct kmt_marker *m);
-void kmt_recheck_rest(struct kmt_marker *m);
-void kmt_recheck_bytes(struct kmt_marker *m);
-
 /* verdict.c */
 void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age);
@@ -488,8 +485,6 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_acquit(struct kmt_core *core, struct kmt_object *o);
 unsigned long kmt_clear(struct kmt_marker *m, u32 now);
 void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now);
-
-/* verdict.c */
 void kmt_classify(struct kmt_marker *m, unsigned long nr);
 
 #endif /* _KMT_MARK_H */

@@ -18,7 +18,9 @@
  * @skip_lo: of those, addresses in the image
  * @skip_span: bytes of them
  * @least: if @apart, words below this power of two are no references
- * @apart: per-CPU pointers are none of those, or not all of them are negative
+ * @apart: false only if all per-CPU pointers lie in [@lo, @lo + @span) and @lo
+ *	is negative as a signed number: then a word that is not negative is no
+ *	reference, and one range holds all that are
  * @top: where in the mark stack the next reference goes
  */
 struct kmt_notes {
@@ -140,8 +142,9 @@ static __always_inline bool kmt_note_words(struct kmt_notes *n,
 
 /**
  * enum kmt_outcome - what came of a reference
- * @KMT_USELESS: others to the same address make no difference in this mark
- * @KMT_COUNTED: they may
+ * @KMT_USELESS: further references to the same address change nothing in this
+ *	mark: the address may go into the table of words already seen
+ * @KMT_COUNTED: further references to it may change something
  * @KMT_EXCESS: it counts for another block instead
  */
 enum kmt_outcome {

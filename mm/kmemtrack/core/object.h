@@ -56,7 +56,7 @@ enum kmt_space {
 #define KMT_NEW		0x0800	/* reported for the first time by the last scan */
 #define KMT_INDIRECT	0x1000	/* leak that only another leak refers to */
 #define KMT_AUX		0x2000	/* not a block: a scan area or an alias */
-#define KMT_COVERED	0x4000	/* leak that a walk over the leaks came by */
+#define KMT_COVERED	0x4000	/* leak that kmt_classify() walked from or to */
 #define KMT_WHOLE	0x8000	/* a scan area was lost: all of it is read */
 
 /* Values of kmt_object.min with a meaning of their own. */
@@ -69,7 +69,8 @@ enum kmt_space {
 
 /**
  * struct kmt_object - one tracked block
- * @node: in the tree that kmt_tree_of() names
+ * @node: in the tree that kmt_tree_of() names; of an auxiliary cell in
+ *	kmt_core.aux; of a free cell rb_left is the next free one
  * @addr: first byte of the block, in its space
  * @size: bytes
  * @stack: handle of the allocation's backtrace, 0 if there is none
@@ -78,15 +79,18 @@ enum kmt_space {
  *	address of the block that gets the references in excess
  * @born: low 32 bits of jiffies at the allocation; of a block that was cleared,
  *	at that
- * @crc: checksum of the contents when it was suspected, or when nothing in it
- *	referred to a suspect; of a block that was cleared, at that; else 0
+ * @crc: checksum of the contents, 0 if there is none:
+ *	of a block that was cleared, when that happened;
+ *	of a suspect of kmt_suspect(), when that noted it;
+ *	of a block that was reached, when kmt_search() found nothing in it that
+ *	refers to a suspect
  * @comm: handle of the allocating task's name
  * @flags: KMT_*
  * @epoch: mark in which @count and KMT_SCANNED are valid
  * @count: references found, saturating
  * @min: references below which the block is a leak, or KMT_MIN_*
- * @state: the last five, to look at several of them at a time
- * @half: the same in two
+ * @state: @comm to @min as one word, for one load or store
+ * @half: the same as two words, for machines of 32 bits
  *
  * An auxiliary cell (KMT_AUX) hangs in the tree of auxiliaries under the
  * address of the block it belongs to (@addr): with KMT_AREAS a scan area of
@@ -159,7 +163,10 @@ static __always_inline void kmt_set_state(struct kmt_object *o, u64 state)
 	}
 }
 
-/* Shows the flags of a block that is in place last of all. */
+/*
+ * Stores the state of a record that is linked already. The flags become visible
+ * last: whoever sees KMT_LIVE sees the right address and size.
+ */
 static __always_inline void kmt_publish_state(struct kmt_object *o, u64 state)
 {
 	const struct kmt_object from = { .state = state };
@@ -193,9 +200,9 @@ static inline bool kmt_is_cleared(const struct kmt_object *o)
 }
 
 /*
- * The most that anything is old, in jiffies: kmt_limit_ages(), which is called
- * each time that half as much has passed, moves the birth of what is older. So the
- * difference of two births, or of a birth and the present, never wraps.
+ * Age, in jiffies, to which kmt_limit_ages() cuts that of older records. It
+ * runs each KMT_AGE_MAX / 2, so no age gets far above 3/2 of this, and the
+ * difference of two births, or of a birth and the present, fits in an s32.
  */
 #define KMT_AGE_MAX	((u32)BIT(30))
 
@@ -228,9 +235,9 @@ static inline bool kmt_is_plainly_read(const struct kmt_object *o)
 }
 
 /*
- * What the state of a block says at a glance, without its lock: most blocks are
- * passed over in a walk over all of them. What is not passed over is to be
- * looked at again with the lock.
+ * Hints from the state of a block, read without the lock of its tree. A walk
+ * over all blocks skips most of them by such a hint; those that remain it looks
+ * at again with the lock.
  */
 
 static inline bool kmt_hint_white(const struct kmt_object *o, u16 epoch)

@@ -203,7 +203,7 @@ static void add_chunk(struct kmt_core *core, struct kmt_chunk *chunk, u32 nr)
 	chunk->link = &pool->chunks;
 	if (chunk->next)
 		chunk->next->link = &chunk->next;
-	/* Pairs with kmt_for_each_cell(): the cells are cleared before. */
+	/* Pairs with kmt_chunks(): the cells are cleared before. */
 	smp_store_release(&pool->chunks, chunk);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 }
@@ -416,8 +416,10 @@ static struct kmt_chunk *next_chunk(struct kmt_pool *pool)
 }
 
 /*
- * Whether what is in @chunk is worth moving, and how much that is. Leaks stay where
- * they are: the owner knows them by their cells.
+ * Whether the records of @chunk are worth moving: at most three quarters of its
+ * cells are in use, none of them by a leak, and its memory can be given back. A
+ * leak stays in its cell, by which reports know it. If so, @used is how many
+ * are in use.
  */
 static bool is_sparse(struct kmt_chunk *chunk, u32 *used)
 {
@@ -659,7 +661,7 @@ static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 /* Makes a free cell of @o if it is a vacant record. */
 static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
 {
-	/* Flags come before the size, and the address does. */
+	/* Pairs with kmt_cell_publish(), which stores the size last. */
 	unsigned long size = smp_load_acquire(&o->size);
 	unsigned long addr = READ_ONCE(o->addr), flags;
 	struct kmt_tree *tree;
@@ -672,8 +674,10 @@ static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
 		return false;
 	raw_spin_lock_irqsave(&tree->lock, flags);
 	/*
-	 * The size goes before the flags do, and comes after the address: of a
-	 * record that is in another tree by now one of them is not the same.
+	 * kmt_cell_clear() clears the size first and the flags last;
+	 * kmt_cell_publish() stores flags and address first and the size last.
+	 * A cell that was cleared, and is the record of something else by now,
+	 * has flags, another size or another address.
 	 */
 	vacant = !smp_load_acquire(&o->flags) &&
 		 /* Pairs with kmt_cell_publish(), as above. */

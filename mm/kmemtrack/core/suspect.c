@@ -2,9 +2,10 @@
 /*
  * Looking for references to a few suspects among many words.
  *
- * Nearly every word is rejected by a byte for the page it points to. What gets
- * through is compared with the suspects' hull, and passes if there is a bit for
- * the place it points to; then it is looked up.
+ * A word goes through three tests, the cheapest first: a byte for the page that
+ * it points to (kmt_filter.pages), the hull of all suspects, and a bit for the
+ * 64 bytes or the page that it points to (kmt_filter.bits). The few words that
+ * pass are looked up in the index.
  */
 #include "mark.h"
 #include "object.h"
@@ -136,7 +137,10 @@ static __always_inline unsigned int any_of_4(const u8 *pages,
 	       pages[filter_page(c)] | pages[filter_page(d)];
 }
 
-/* Without the bytes, or if zero, which most words are, is a suspect's. */
+/*
+ * For a filter without a byte for each page, or with that of page 0 set: most
+ * words are 0 or small numbers, and all of those would pass then.
+ */
 static const unsigned long *next_in_hull(const struct kmt_range *hull,
 					 const unsigned long *words,
 					 const unsigned long *end)
@@ -375,10 +379,10 @@ static void spare(struct kmt_core *core, struct kmt_object *o)
 }
 
 /*
- * A record that its CPU has filled in just before the mark began, but put into
- * its tree only after suspects were named, is white and no suspect. The search
- * did not look for references to it, and has summed up the blocks that hold
- * them.
+ * Whether @o, which the mark did not reach, was filled in by its CPU before the
+ * mark began, and became visible in its tree after kmt_accuse() had named the
+ * suspects. The search did not look for references to it, and has summed up the
+ * blocks that may hold them: they would not be read again.
  */
 static bool came_after_search(const struct kmt_marker *m,
 			      const struct kmt_object *o)

@@ -3,14 +3,15 @@
  * Backtraces that were seen before, recognised by walking them.
  *
  * Where functions keep a frame pointer, each leaves a frame record on the
- * stack: the address of its caller's record, then the address it returns to.
- * A trace that was taken at a depth of the stack is there again if every
- * record of it is: in the same place, returning to the same place.
- * So each record is known to be on the stack before it is read, which makes
- * the walk safe whatever the records hold, and no end needs to be looked for:
- * of the last record it does not matter where it leads. What code a stack
- * begins with is told by the address that is returned to there.
- * Two tasks at the same depth of theirs have the same trace.
+ * stack: the address of its caller's record, then the address it returns to. A
+ * trace that was taken at a depth of the stack is there again if every record
+ * of it is: in the same place, returning to the same place. A trace that is
+ * known gives the place of each record in advance: the walk reads only places
+ * on this stack where records were when the trace was learned, which is safe
+ * whatever is there now. It ends at the first difference, or with the last
+ * record of the trace, of which it does not matter where it leads. What code a
+ * stack begins with is told by the address that is returned to there. Two tasks
+ * at the same depth of theirs have the same trace.
  *
  * A trace that was not seen before is read from the records, too, where they
  * can be nothing else but what the kernel's unwinder would go by: on the stack

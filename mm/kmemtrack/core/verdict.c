@@ -2,10 +2,14 @@
 /*
  * From unreferenced to leak: the decisions after a mark.
  *
- * A single concurrent mark proves nothing of a block whose only reference was
- * on the move. So what it leaves unreferenced is a suspect, and its contents
- * are summed; only a suspect that a later mark finds unreferenced again, its
- * contents unchanged, and that is old enough, is a leak.
+ * A mark that runs beside everything else proves nothing of a block whose only
+ * reference was on the move: what it leaves unreferenced is a suspect. A
+ * suspect becomes a leak in one of two ways. Either a recheck while all CPUs
+ * are stopped (suspect.c) finds no reference to it, and kmt_judge() is called
+ * at once. Or, where the scan waits instead (confirm=wait, or no snapshot could
+ * be taken), kmt_suspect() sums up its contents, and in a later mark
+ * kmt_revive() counts it as reached unless it is unreferenced again, unchanged
+ * and old enough.
  */
 #include "mark.h"
 #include "object.h"
@@ -117,9 +121,11 @@ static void note_suspect(struct kmt_marker *m, struct kmt_object *o,
 }
 
 /**
- * kmt_suspect - note what the first mark of a scan left unreferenced
+ * kmt_suspect - note what a mark left unreferenced, for a later one to confirm
  * @m: marker, between kmt_mark_sweep() and kmt_mark_end()
  * @v: set to the number of suspects and the birth of the youngest
+ *
+ * For a scan that waits, after each of its marks but the last.
  *
  * Context: no lock held.
  */
@@ -219,7 +225,7 @@ static void convict(struct kmt_core *core, struct kmt_object *o,
 
 /**
  * kmt_judge - report what is a leak
- * @m: marker, after kmt_revive() and before kmt_mark_end()
+ * @m: marker, after kmt_sort_out() or kmt_revive(), before kmt_mark_end()
  * @v: counts
  *
  * A block that is referenced again is no leak any more.
