@@ -311,8 +311,11 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 	unsigned int i = m->seam_end == at ? 0 : 1;
 	unsigned long a = i ? words[0] : m->seam;
 
-	if (!hull->hi)
+	if (!hull->hi) {
+		/* The next call must not take an older seam for that of these. */
+		m->seam_end = 0;
 		return;
+	}
 	for (; i < nr; i++) {
 		unsigned long b = words[i];
 
