@@ -283,9 +283,11 @@ static void parts(struct kunit *test)
  */
 #define KEY		(~0UL / 0xff * 0xa5)
 
-static unsigned long hidden[2];
-static struct vm_struct *area;
-static void *holder;
+#define PAIRS		8	/* of a vmalloc and a kmalloc block */
+
+static unsigned long hidden[2 * PAIRS];
+static struct vm_struct *areas[PAIRS];
+static void *holders[PAIRS];
 
 static noinline void wipe_stack(void)
 {
@@ -295,20 +297,20 @@ static noinline void wipe_stack(void)
 	barrier_data(junk);
 }
 
-static noinline void make_blocks(void)
+static noinline void make_pair(unsigned int i)
 {
 	void *p = vzalloc(9000), *q = kzalloc(100, GFP_KERNEL);
 
-	hidden[0] = (unsigned long)p ^ KEY;
-	hidden[1] = (unsigned long)q ^ KEY;
-	WRITE_ONCE(area, find_vm_area(p));
-	WRITE_ONCE(holder, q);
+	hidden[2 * i] = (unsigned long)p ^ KEY;
+	hidden[2 * i + 1] = (unsigned long)q ^ KEY;
+	WRITE_ONCE(areas[i], find_vm_area(p));
+	WRITE_ONCE(holders[i], q);
 }
 
-static noinline void free_blocks(void)
+static noinline void free_pair(unsigned int i)
 {
-	vfree((void *)(hidden[0] ^ KEY));
-	kfree((void *)(hidden[1] ^ KEY));
+	vfree((void *)(hidden[2 * i] ^ KEY));
+	kfree((void *)(hidden[2 * i + 1] ^ KEY));
 }
 
 static noinline unsigned int flags_of(unsigned int nr)
@@ -322,32 +324,51 @@ static noinline unsigned int flags_of(unsigned int nr)
 	return o.flags;
 }
 
-/* A block in vmalloc space is also held by who has its vm_struct only. */
+/* How many vmalloc blocks, @first 0, or kmalloc blocks, 1, are leaks. */
+static unsigned int leaks_of(unsigned int first)
+{
+	unsigned int i, nr = 0;
+
+	for (i = first; i < ARRAY_SIZE(hidden); i += 2)
+		nr += !!(flags_of(i) & KMT_LEAK);
+	return nr;
+}
+
+/*
+ * A block in vmalloc space is also held by who has its vm_struct only. A stale
+ * word may hide a lost block: where addresses have 32 bits one of a pair was hidden in
+ * one of seven boots. With 1/14 for a block five of eight are hidden in less than
+ * one of 10,000.
+ */
 static void scans(struct kunit *test)
 {
 	unsigned int i;
 
 	/* What made this thread may refer to memory that it freed just now. */
-	for (i = 0; i < 8; i++)
+	for (i = 0; i < PAIRS; i++)
 		KUNIT_ASSERT_NOT_NULL(test,
 				      kunit_kzalloc(test, sizeof(struct vm_struct),
 						    GFP_KERNEL));
-	make_blocks();
+	for (i = 0; i < PAIRS; i++)
+		make_pair(i);
 	wipe_stack();
 	KUNIT_ASSERT_EQ(test, kmt_scan(), 0);
 	wipe_stack();
-	KUNIT_EXPECT_FALSE(test, flags_of(0) & KMT_LEAK);
-	KUNIT_EXPECT_FALSE(test, flags_of(1) & KMT_LEAK);
-	WRITE_ONCE(area, NULL);
-	WRITE_ONCE(holder, NULL);
+	KUNIT_EXPECT_EQ(test, leaks_of(0), 0);
+	KUNIT_EXPECT_EQ(test, leaks_of(1), 0);
+	for (i = 0; i < PAIRS; i++) {
+		WRITE_ONCE(areas[i], NULL);
+		WRITE_ONCE(holders[i], NULL);
+	}
 	wipe_stack();
 	KUNIT_ASSERT_EQ(test, kmt_scan(), 0);
 	wipe_stack();
-	KUNIT_EXPECT_TRUE(test, flags_of(0) & KMT_LEAK);
-	KUNIT_EXPECT_TRUE(test, flags_of(1) & KMT_LEAK);
-	free_blocks();
-	KUNIT_EXPECT_EQ(test, flags_of(0), 0);
-	KUNIT_EXPECT_EQ(test, flags_of(1), 0);
+	KUNIT_EXPECT_GE(test, leaks_of(0), PAIRS / 2);
+	KUNIT_EXPECT_GE(test, leaks_of(1), PAIRS / 2);
+	for (i = 0; i < PAIRS; i++)
+		free_pair(i);
+	for (i = 0; i < ARRAY_SIZE(hidden); i++)
+		KUNIT_EXPECT_EQ(test, flags_of(i), 0);
 }
 
 static noinline void put_new(unsigned long *where)

@@ -5,6 +5,7 @@
 #include <linux/debugfs.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/kmemleak.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -85,10 +86,15 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 	int ret, nr;
 	char *text;
 
-	/* Names in commands are part of it. */
 	text = memdup_user(buf, head);
 	if (IS_ERR(text))
 		return PTR_ERR(text);
+	/*
+	 * Names in commands point into it. A scan that one of them makes runs in
+	 * this task and does not read its frames, which alone refer to the text.
+	 */
+	if (head)
+		kmemleak_ignore(text);
 	nr = kmt_parse_lines(text, head, cmds, KMT_COMMANDS);
 	ret = nr < 0 ? nr : check_rest(buf, len, head);
 	if (!ret)
