@@ -17,18 +17,19 @@
 #include "report.h"
 
 /* Calls @action under kmt_scan_mutex: no scan is under way then. */
-static int locked(int (*action)(unsigned long arg), unsigned long arg)
+static int locked(int (*action)(const struct kmt_command *cmd),
+		  const struct kmt_command *cmd)
 {
 	int ret = mutex_lock_killable(&kmt_scan_mutex);
 
 	if (ret)
 		return -EINTR;
-	ret = action(arg);
+	ret = action(cmd);
 	mutex_unlock(&kmt_scan_mutex);
 	return ret;
 }
 
-static int switch_off(unsigned long unused)
+static int switch_off(const struct kmt_command *unused)
 {
 	if (!kmt_tracking())
 		return 0;
@@ -40,7 +41,7 @@ static int switch_off(unsigned long unused)
 	return 0;
 }
 
-static int switch_on(unsigned long unused)
+static int switch_on(const struct kmt_command *unused)
 {
 	int ret = 0;
 
@@ -54,7 +55,7 @@ static int switch_on(unsigned long unused)
 	return ret;
 }
 
-static int clear(unsigned long unused)
+static int clear(const struct kmt_command *unused)
 {
 	struct kmt_marker *m = kmt_own_alloc(GFP_KERNEL, 0);
 	struct kmt_mark_entry stack;
@@ -73,15 +74,16 @@ static int clear(unsigned long unused)
 	return 0;
 }
 
+/* The address is on this task's stack, where a scan or a search would find it. */
+static int log_address(const struct kmt_command *cmd)
+{
+	return kmt_log_address(cmd->arg);
+}
+
 static int find_refs(const struct kmt_command *cmd)
 {
-	int ret;
+	int ret = kmt_find_refs(cmd->arg, cmd->levels);
 
-	if (mutex_lock_killable(&kmt_scan_mutex))
-		return -EINTR;
-	/* The address is on this task's stack, where a search would find it. */
-	ret = kmt_find_refs(cmd->arg, cmd->levels);
-	mutex_unlock(&kmt_scan_mutex);
 	/* The signal of the freezer stays pending until the task is thawed. */
 	if (ret == -EINTR && !fatal_signal_pending(current))
 		ret = -ERESTARTNOINTR;
@@ -92,7 +94,7 @@ static int find_refs(const struct kmt_command *cmd)
 static int switch_to(bool on)
 {
 	bool was = kmt_tracking();
-	int ret = locked(on ? switch_on : switch_off, 0);
+	int ret = locked(on ? switch_on : switch_off, NULL);
 	struct kmt_log_task task;
 
 	if (ret || was == on)
@@ -119,18 +121,10 @@ static bool needs_tracking(enum kmt_verb verb)
 
 static int suppress(const struct kmt_command *cmd)
 {
-	int ret = mutex_lock_killable(&kmt_scan_mutex);
-
-	if (ret)
-		return -EINTR;
 	if (!kmt_tracking())
-		ret = -EPERM;
-	else if (cmd->verb == KMT_CMD_SUPPRESS)
-		ret = kmt_suppress(cmd);
-	else
-		ret = kmt_unsuppress(cmd);
-	mutex_unlock(&kmt_scan_mutex);
-	return ret;
+		return -EPERM;
+	return cmd->verb == KMT_CMD_SUPPRESS ? kmt_suppress(cmd) :
+					       kmt_unsuppress(cmd);
 }
 
 /**
@@ -205,16 +199,15 @@ int kmt_execute(const struct kmt_command *cmd)
 	case KMT_CMD_SCAN:
 		return kmt_scan();
 	case KMT_CMD_CLEAR:
-		return locked(clear, 0);
+		return locked(clear, cmd);
 	case KMT_CMD_REFS:
-		return find_refs(cmd);
+		return locked(find_refs, cmd);
 	case KMT_CMD_DUMP:
-		/* The address is on this task's stack, where a scan would find it. */
-		return locked(kmt_log_address, cmd->arg);
+		return locked(log_address, cmd);
 	case KMT_CMD_SUPPRESS:
 	case KMT_CMD_UNSUPPRESS:
 	case KMT_CMD_UNSUPPRESS_ALL:
-		return suppress(cmd);
+		return locked(suppress, cmd);
 	default:
 		kmt_set(cmd);
 		return 0;

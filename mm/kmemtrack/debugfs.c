@@ -186,44 +186,10 @@ static const struct file_operations report_fops = {
 	.release	= report_release,
 };
 
-static int stats_open(struct inode *inode, struct file *file)
-{
-	return single_open(file, kmt_stats_show, NULL);
-}
-
-static const struct file_operations stats_fops = {
-	.owner		= THIS_MODULE,
-	.open		= stats_open,
-	.read		= seq_read,
-	.llseek		= seq_lseek,
-	.release	= single_release,
-};
-
-static int memory_open(struct inode *inode, struct file *file)
-{
-	return single_open(file, kmt_memory_show, NULL);
-}
-
-static const struct file_operations memory_fops = {
-	.owner		= THIS_MODULE,
-	.open		= memory_open,
-	.read		= seq_read,
-	.llseek		= seq_lseek,
-	.release	= single_release,
-};
-
-static int refs_open(struct inode *inode, struct file *file)
-{
-	return single_open(file, kmt_refs_show, NULL);
-}
-
-static const struct file_operations refs_fops = {
-	.owner		= THIS_MODULE,
-	.open		= refs_open,
-	.read		= seq_read,
-	.llseek		= seq_lseek,
-	.release	= single_release,
-};
+DEFINE_SHOW_ATTRIBUTE(kmt_memory);
+DEFINE_SHOW_ATTRIBUTE(kmt_refs);
+DEFINE_SHOW_ATTRIBUTE(kmt_stats);
+DEFINE_SHOW_ATTRIBUTE(kmt_suppressions);
 
 static int __init make_files(void)
 {
@@ -232,9 +198,9 @@ static int __init make_files(void)
 	/* Never removed, so they need no protection against that. */
 	debugfs_create_file_unsafe("kmemtrack", 0600, NULL, NULL, &report_fops);
 	dir = debugfs_create_dir("kmemtrack_info", NULL);
-	debugfs_create_file("stats", 0400, dir, NULL, &stats_fops);
-	debugfs_create_file("memory", 0400, dir, NULL, &memory_fops);
-	debugfs_create_file("refs", 0400, dir, NULL, &refs_fops);
+	debugfs_create_file("stats", 0400, dir, NULL, &kmt_stats_fops);
+	debugfs_create_file("memory", 0400, dir, NULL, &kmt_memory_fops);
+	debugfs_create_file("refs", 0400, dir, NULL, &kmt_refs_fops);
 	debugfs_create_file("sites", 0400, dir, NULL, &kmt_sites_fops);
 	debugfs_create_file("suppressions", 0400, dir, NULL,
 			    &kmt_suppressions_fops);

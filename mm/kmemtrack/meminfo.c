@@ -30,6 +30,7 @@
 
 #include "compat.h"
 #include "glue.h"
+#include "report.h"
 
 #define KMT_MEMORY_FORMAT	1
 
@@ -383,15 +384,13 @@ static void show_since(struct seq_file *seq, const char *what,
 		       const struct kmt_memory *then,
 		       const struct kmt_memory *now)
 {
-	u64 ms = div_u64(now->at - then->at, NSEC_PER_MSEC);
-	u32 rest;
-
 	if (!then->at) {
 		seq_printf(seq, "since %s: none", what);
 		return;
 	}
-	ms = div_u64_rem(ms, MSEC_PER_SEC, &rest);
-	seq_printf(seq, "since %s: %llu.%03u s", what, ms, rest);
+	seq_printf(seq, "since %s: ", what);
+	kmt_print_seconds(seq, div_u64(now->at - then->at, NSEC_PER_MSEC));
+	seq_puts(seq, " s");
 }
 
 static void show_change(struct seq_file *seq, const struct kmt_memory *then,

@@ -199,6 +199,19 @@ static void print_tasks(struct seq_file *seq, const struct kmt_group *g)
 }
 
 /**
+ * kmt_print_seconds - print a time in seconds, with three decimals
+ * @seq: where to
+ * @ms: the time in milliseconds
+ */
+void kmt_print_seconds(struct seq_file *seq, u64 ms)
+{
+	u32 rest;
+
+	ms = div_u64_rem(ms, MSEC_PER_SEC, &rest);
+	seq_printf(seq, "%llu.%03u", ms, rest);
+}
+
+/**
  * kmt_print_cache - print where blocks are from
  * @seq: where to
  * @cache: name of a slab cache, which may have any characters, or "vmalloc" and

@@ -629,7 +629,13 @@ bool kmt_cache_at(char *name, unsigned long addr)
 	return true;
 }
 
-static const char *name_of_space(enum kmt_space space)
+/**
+ * kmt_space_name - what is said of a block instead of a slab cache
+ * @space: its address space
+ *
+ * Return: "?" if the block may be from a cache.
+ */
+const char *kmt_space_name(enum kmt_space space)
 {
 	switch (space) {
 	case KMT_PERCPU:
@@ -658,7 +664,7 @@ void kmt_cache_name(char *name, const struct kmt_object *o, u16 wanted)
 	struct kmt_tree *tree;
 	unsigned long flags;
 
-	strscpy(name, name_of_space(kmt_space(o)), KMT_CACHE_NAME);
+	strscpy(name, kmt_space_name(kmt_space(o)), KMT_CACHE_NAME);
 	if (kmt_space(o) != KMT_VIRT)
 		return;
 	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &tree, &flags);

@@ -171,6 +171,7 @@ struct kmt_report *kmt_report_current(void);
 void kmt_report_close(struct kmt_report *report);
 int kmt_report_keep(void);
 bool kmt_cache_at(char *name, unsigned long addr);
+const char *kmt_space_name(enum kmt_space space);
 void kmt_cache_name(char *name, const struct kmt_object *o, u16 wanted);
 unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed);
 
@@ -179,6 +180,7 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak);
 void kmt_print_head(struct seq_file *seq, const struct kmt_report *report);
 void kmt_print_group(struct seq_file *seq, const struct kmt_group *g);
 void kmt_print_cache(struct seq_file *seq, const char *cache);
+void kmt_print_seconds(struct seq_file *seq, u64 ms);
 void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack);
 
 extern unsigned long kmt_leaks_suppressed;
@@ -189,7 +191,7 @@ int kmt_unsuppress(const struct kmt_command *cmd);
 bool kmt_suppressing(void);
 void kmt_suppress_forget(void);
 int kmt_suppressed_by(u32 stack, u16 comm, const char *cache);
-extern const struct file_operations kmt_suppressions_fops;
+int kmt_suppressions_show(struct seq_file *seq, void *v);
 
 /* sites.c */
 void kmt_sites_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg);

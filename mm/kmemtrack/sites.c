@@ -140,21 +140,6 @@ void kmt_sites_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
 	mutex_unlock(&views_mutex);
 }
 
-static void name_source(char *name, const struct kmt_object *o)
-{
-	strscpy(name, "?", KMT_CACHE_NAME);
-	switch (kmt_space(o)) {
-	case KMT_PERCPU:
-		strscpy(name, "percpu", KMT_CACHE_NAME);
-		break;
-	case KMT_PHYS:
-		strscpy(name, "memblock", KMT_CACHE_NAME);
-		break;
-	default:
-		kmt_cache_at(name, o->addr);
-	}
-}
-
 /**
  * struct block - what a count wants to know of a block
  * @site: where it is from
@@ -181,7 +166,9 @@ static noinline bool read_block(struct kmt_object *o, struct block *b)
 	b->site = kmt_site_of(o->stack, kmt_space(o), o->size);
 	b->size = o->size;
 	b->born = o->born;
-	name_source(b->cache, o);
+	strscpy(b->cache, kmt_space_name(kmt_space(o)), sizeof(b->cache));
+	if (kmt_space(o) == KMT_VIRT)
+		kmt_cache_at(b->cache, o->addr);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return b->site.space != KMT_ROOT;
 }
@@ -508,8 +495,8 @@ static bool is_inside(const struct view *view, loff_t pos)
 }
 
 /*
- * What is being read stays as it is, whatever scans come between two reads; a read
- * from the start gets the present state.
+ * A view is filled when its first byte is read. Later reads print from the same view,
+ * also when other scans have ended since.
  */
 static void *view_start(struct seq_file *seq, loff_t *pos)
 {
@@ -538,14 +525,6 @@ static void view_stop(struct seq_file *seq, void *v)
 {
 }
 
-static void print_ms(struct seq_file *seq, u64 ms)
-{
-	u32 rest;
-
-	ms = div_u64_rem(ms, MSEC_PER_SEC, &rest);
-	seq_printf(seq, "%llu.%03u", ms, rest);
-}
-
 static void print_head(struct seq_file *seq, const struct view *view)
 {
 	const struct kmt_site_scans *scans = &view->scans;
@@ -562,13 +541,13 @@ static void print_head(struct seq_file *seq, const struct view *view)
 	} else {
 		seq_printf(seq, "%lu sites, %lu objects, %lu bytes; scan %lu, ",
 			   view->nr, view->sum.nr, view->sum.bytes, view->scan);
-		print_ms(seq, view->now - scans->ended[scans->newest]);
+		kmt_print_seconds(seq, view->now - scans->ended[scans->newest]);
 		seq_puts(seq, " s ago");
 	}
 	seq_puts(seq, "\nscans");
 	for (i = scans->nr; i--;) {
 		seq_putc(seq, ' ');
-		print_ms(seq, scans->ended[kmt_site_slot(scans, i)]);
+		kmt_print_seconds(seq, scans->ended[kmt_site_slot(scans, i)]);
 	}
 	seq_putc(seq, '\n');
 }
@@ -602,7 +581,7 @@ static void print_site(struct seq_file *seq, const struct view *view,
 	print_history(seq, view, s);
 	seq_printf(seq, "  rose in %u scans, %llu bytes/hour, first seen ",
 		   e->rose, e->rate);
-	print_ms(seq, view->now - min(view->now, s->first));
+	kmt_print_seconds(seq, view->now - min(view->now, s->first));
 	seq_puts(seq, " s ago\n  backtrace:\n");
 	/* Backtraces are replaced when code goes. */
 	down_read(&kmt_reports_sem);

@@ -11,7 +11,6 @@
  * of tasks may: kmt_reports_for_each(). So it is read and written with
  * kmt_reports_sem held, too.
  */
-#include <linux/fs.h>
 #include <linux/glob.h>
 #include <linux/hash.h>
 #include <linux/kallsyms.h>
@@ -255,7 +254,15 @@ int kmt_suppressed_by(u32 stack, u16 comm, const char *cache)
 	return verdict < nr_suppressions ? verdict : KMT_NOT_SUPPRESSED;
 }
 
-static int show(struct seq_file *seq, void *v)
+/**
+ * kmt_suppressions_show - print what is suppressed, and how many leaks by each
+ * @seq: where to
+ * @v: not used
+ *
+ * Context: may sleep, for the time that counting all leaks takes.
+ * Return: 0; -EINTR if the task is killed; -ENOMEM.
+ */
+int kmt_suppressions_show(struct seq_file *seq, void *v)
 {
 	struct kmt_report *report;
 	unsigned int i;
@@ -278,16 +285,3 @@ static int show(struct seq_file *seq, void *v)
 	mutex_unlock(&kmt_scan_mutex);
 	return 0;
 }
-
-static int suppressions_open(struct inode *inode, struct file *file)
-{
-	return single_open(file, show, NULL);
-}
-
-const struct file_operations kmt_suppressions_fops = {
-	.owner		= THIS_MODULE,
-	.open		= suppressions_open,
-	.read		= seq_read,
-	.llseek		= seq_lseek,
-	.release	= single_release,
-};

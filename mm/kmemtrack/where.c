@@ -509,7 +509,7 @@ static void put_page_at(struct kmt_text *t, unsigned long at)
 		put_cache(t, cache);
 }
 
-/* Who allocated a block: the first frame that is not an allocator's. */
+/* Names the function that allocated a block: the first frame of no allocator. */
 static void put_site(struct kmt_text *t, u32 stack)
 {
 	unsigned long *entries;
@@ -644,7 +644,7 @@ static void put_hints(struct kmt_text *t, const struct kmt_search *s)
 	}
 }
 
-/* Of a block that is in use there are such words everywhere. */
+/* A block in use has such words in many places, so they say nothing of it. */
 static bool wants_hints(const struct kmt_search *s,
 			const struct kmt_object *target)
 {

@@ -105,7 +105,7 @@ static inline unsigned long kmt_last_record(void)
 
 #define kmt_saved_sp(task)	thread_saved_sp(task)
 
-/* What is local to a function is above its frame record. */
+/* A function has its frame record at the lowest addresses of its frame. */
 #define KMT_FRAME_RETURN_FIRST	1
 
 DECLARE_PER_CPU(unsigned long *, irq_stack_ptr);

@@ -199,7 +199,10 @@ const char *get_root(void);
 char *kernel_path(const char *name);
 /* NULL and *error if there is no such file, or it cannot be read. */
 char *read_kernel(const char *name, int *error);
-/* What is not in debugfs: "cmdline", "config", "log", "release", "meminfo". */
+/*
+ * Reads what the machine has outside of debugfs: "cmdline", "config", "log",
+ * "release" or "meminfo".
+ */
 char *read_machine(const char *name);
 
 /* Reads and parses a file of the kernel; says why, and exits, if it cannot. */

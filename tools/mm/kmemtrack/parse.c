@@ -92,7 +92,7 @@ static char *clean(const char *text)
 			continue;
 		buf_add(&b, from, text - from);
 		from = text + 1;
-		/* Of a file that came through an editor or a mail */
+		/* An editor or a mail program may have put it before the newline. */
 		if (c == '\r' && (text[1] == '\n' || !text[1]))
 			continue;
 		buf_printf(&b, "\\%03o", c);

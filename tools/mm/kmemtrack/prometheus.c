@@ -72,9 +72,32 @@ static size_t listed(const struct info *info)
 	return info->nr_sites < most ? info->nr_sites : most;
 }
 
+static unsigned long long objects_of(const struct site *s)
+{
+	return s->objects;
+}
+
+static unsigned long long bytes_of(const struct site *s)
+{
+	return s->bytes;
+}
+
+static void site_values(FILE *f, const char *name, const char *help,
+			struct site **list, size_t nr,
+			unsigned long long (*value_of)(const struct site *s))
+{
+	size_t i;
+
+	metric(f, name, "gauge", help);
+	for (i = 0; i < nr; i++) {
+		site_labels(f, name, list[i]);
+		fprintf(f, "%llu\n", value_of(list[i]));
+	}
+}
+
 static void export_report(FILE *f, const struct info *r)
 {
-	size_t nr = listed(r), i;
+	size_t nr = listed(r);
 	struct site **list;
 
 	value(f, "scanned", "gauge", "1 if there was a scan since tracking was switched on.",
@@ -88,16 +111,10 @@ static void export_report(FILE *f, const struct info *r)
 	      r->suppressed);
 	list = by_bytes(r);
 	make_unique(list, nr);
-	metric(f, "site_leaks", "gauge", "Leaks of an allocation site.");
-	for (i = 0; i < nr; i++) {
-		site_labels(f, "site_leaks", list[i]);
-		fprintf(f, "%llu\n", (unsigned long long)list[i]->objects);
-	}
-	metric(f, "site_leak_bytes", "gauge", "Memory that leaks of an allocation site take.");
-	for (i = 0; i < nr; i++) {
-		site_labels(f, "site_leak_bytes", list[i]);
-		fprintf(f, "%llu\n", (unsigned long long)list[i]->bytes);
-	}
+	site_values(f, "site_leaks", "Leaks of an allocation site.",
+		    list, nr, objects_of);
+	site_values(f, "site_leak_bytes", "Memory that leaks of an allocation site take.",
+		    list, nr, bytes_of);
 	free(list);
 }
 
@@ -108,16 +125,10 @@ static void export_sites(FILE *f, const struct info *info)
 
 	value(f, "sites", "gauge", "Allocation sites that have blocks.", info->nr);
 	make_unique(list, nr);
-	metric(f, "site_objects", "gauge", "Blocks of an allocation site.");
-	for (i = 0; i < nr; i++) {
-		site_labels(f, "site_objects", list[i]);
-		fprintf(f, "%llu\n", (unsigned long long)list[i]->objects);
-	}
-	metric(f, "site_bytes", "gauge", "Memory that blocks of an allocation site take.");
-	for (i = 0; i < nr; i++) {
-		site_labels(f, "site_bytes", list[i]);
-		fprintf(f, "%llu\n", (unsigned long long)list[i]->bytes);
-	}
+	site_values(f, "site_objects", "Blocks of an allocation site.",
+		    list, nr, objects_of);
+	site_values(f, "site_bytes", "Memory that blocks of an allocation site take.",
+		    list, nr, bytes_of);
 	metric(f, "site_growth_bytes_per_hour", "gauge",
 	       "How fast the memory of an allocation site grows, from scan to scan.");
 	for (i = 0; i < nr; i++) {
