@@ -281,10 +281,16 @@ bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o)
 	return claim(m, o);
 }
 
-/* Counts a reference; one in excess is one to *@next. */
+/*
+ * Counts a reference; one in excess is one to *@next. What was cleared and has
+ * not changed cannot hold the address of a younger block, but a reference to a
+ * holder counts for the block it holds (@passed_on), however young that is: or
+ * which of the references to the holder are in excess would depend on the order
+ * in which they are found.
+ */
 static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 					      enum kmt_space space,
-					      unsigned long word,
+					      unsigned long word, bool passed_on,
 					      unsigned long *next)
 {
 	struct kmt_core *core = m->core;
@@ -299,7 +305,7 @@ static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 		return KMT_USELESS;
 	m->near = o;
 	if (unlikely(m->filter && !(o->flags & (KMT_SUSPECT | KMT_ALIAS))) ||
-	    unlikely(m->dated && kmt_is_younger(o->born, m->date))) {
+	    unlikely(m->dated && !passed_on && kmt_is_younger(o->born, m->date))) {
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		return KMT_COUNTED;
 	}
@@ -326,10 +332,10 @@ static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 /* For what is rare. */
 static noinline enum kmt_outcome refer_slowly(struct kmt_marker *m,
 					      enum kmt_space space,
-					      unsigned long word,
+					      unsigned long word, bool passed_on,
 					      unsigned long *next)
 {
-	return refer(m, space, word, next);
+	return refer(m, space, word, passed_on, next);
 }
 
 /* Follows references in excess, @hops at the most. */
@@ -337,17 +343,20 @@ static void pass_on(struct kmt_marker *m, enum kmt_outcome outcome,
 		    unsigned long word, int hops)
 {
 	while (outcome == KMT_EXCESS && hops--)
-		outcome = refer_slowly(m, KMT_VIRT, word, &word);
+		outcome = refer_slowly(m, KMT_VIRT, word, true, &word);
 }
 
 /* A word in the range of per-CPU blocks; it may be in that of others, too. */
 static noinline void follow_percpu(struct kmt_marker *m, unsigned long word)
 {
 	unsigned long next = word;
+	enum kmt_outcome outcome;
 
-	if (refer_slowly(m, KMT_PERCPU, word, &next) != KMT_EXCESS &&
-	    kmt_in(&m->virt, word) && !kmt_in(&m->core->skip, word))
-		pass_on(m, KMT_EXCESS, word, KMT_ALIAS_HOPS);
+	refer_slowly(m, KMT_PERCPU, word, false, &next);
+	if (!kmt_in(&m->virt, word) || kmt_in(&m->core->skip, word))
+		return;
+	outcome = refer_slowly(m, KMT_VIRT, word, false, &next);
+	pass_on(m, outcome, next, KMT_ALIAS_HOPS - 1);
 }
 
 /* A word in the range of blocks. */
@@ -360,7 +369,7 @@ static __always_inline void follow(struct kmt_marker *m, unsigned long word)
 		follow_percpu(m, word);
 		return;
 	}
-	outcome = refer(m, KMT_VIRT, word, &next);
+	outcome = refer(m, KMT_VIRT, word, false, &next);
 	if (outcome == KMT_USELESS && kmt_is_plain(m))
 		m->seen_cache[kmt_seen_slot(word)] = word;
 	if (unlikely(outcome == KMT_EXCESS))

@@ -70,7 +70,8 @@ void oracle_reach(struct model *m, struct block *b)
 	m->todo[m->nr_todo++] = b;
 }
 
-static bool refer(struct model *m, enum kmt_space space, unsigned long *word)
+static bool refer(struct model *m, enum kmt_space space, unsigned long *word,
+		  bool passed_on)
 {
 	struct block *b = oracle_find(m, space, *word);
 	struct fate *f;
@@ -80,7 +81,7 @@ static bool refer(struct model *m, enum kmt_space space, unsigned long *word)
 	f = &b->fate[m->bound];
 	if (m->sift && !f->suspect && !b->aliased)
 		return false;
-	if (m->dated && (s32)(b->born - m->date) > 0)
+	if (m->dated && !passed_on && (s32)(b->born - m->date) > 0)
 		return false;
 	/*
 	 * References to a reported block are not looked for then. They are found
@@ -102,13 +103,13 @@ static bool refer(struct model *m, enum kmt_space space, unsigned long *word)
 static void mark_odd(void *arg, unsigned long word)
 {
 	struct model *m = arg;
-	int hops = 4;
+	int hops = 0;
 
 	/* The mark took its hull at the start: it ignores blocks born outside of it. */
 	if (word - SIM_IMAGE < SIM_IMAGE_LEN || !kmt_in(&m->hull, word))
 		return;
-	while (hops-- && refer(m, KMT_VIRT, &word))
-		;
+	while (hops < 4 && refer(m, KMT_VIRT, &word, hops > 0))
+		hops++;
 }
 
 static void mark_word(void *arg, unsigned long word)
@@ -118,7 +119,7 @@ static void mark_word(void *arg, unsigned long word)
 	word = w;
 	if (!word)
 		return;
-	refer(arg, KMT_PERCPU, &w);
+	refer(arg, KMT_PERCPU, &w, false);
 	mark_odd(arg, word);
 }
 

@@ -104,6 +104,44 @@ static void test_bytes(void **state)
 	assert_true(sim_leak(s, TARGET));
 }
 
+/*
+ * A block that was cleared refers to a holder, and so does another one: one of
+ * the two references is in excess, whichever of them is found first, and counts
+ * for a block that is younger than the one that was cleared.
+ */
+static void test_cleared(void **state)
+{
+	const unsigned long cleared = BLOCK(4), grey = BLOCK(5);
+	unsigned int i;
+
+	/* The pool is read in the order in which blocks were allocated. */
+	for (i = 0; i < 2; i++) {
+		struct sim *s = sim_new(4, 10, 2);
+
+		sim_alloc(s, HOLDER, 64);
+		if (i)
+			sim_alloc_min(s, grey, 64, KMT_MIN_GREY);
+		sim_alloc(s, cleared, 64);
+		if (!i)
+			sim_alloc_min(s, grey, 64, KMT_MIN_GREY);
+		sim_put(cleared + 8, HOLDER);
+		sim_put(grey + 8, HOLDER);
+		scan(s);
+		assert_int_equal(s->v.leaks, 1);
+		assert_int_equal(kmt_clear(&s->m, s->now), 1);
+		s->now++;
+		sim_alloc(s, TARGET, 64);
+		kmt_add_alias(&s->core, HOLDER, TARGET, GFP_KERNEL);
+		scan(s);
+		assert_int_equal(s->v.leaks, 0);
+		sim_put(grey + 8, 0);
+		scan(s);
+		assert_int_equal(s->v.leaks, 1);
+		assert_true(sim_leak(s, TARGET));
+		sim_delete(s);
+	}
+}
+
 /* Spared is spared, though it is a holder of a suspect. */
 static void test_spared(void **state)
 {
@@ -209,6 +247,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_chain),
 		cmocka_unit_test(test_unjudged),
+		cmocka_unit_test(test_cleared),
 		T(test_bytes),
 		T(test_spared),
 		cmocka_unit_test(test_spared_passes),
