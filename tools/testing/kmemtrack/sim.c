@@ -316,6 +316,13 @@ static void init_segments(void)
 		init_segment(&segments[i]);
 }
 
+unsigned long sim_env(const char *name, unsigned long otherwise)
+{
+	const char *value = getenv(name);
+
+	return value ? strtoul(value, NULL, 0) : otherwise;
+}
+
 void sim_remember(struct sim *s, bool remember)
 {
 	int cpu;

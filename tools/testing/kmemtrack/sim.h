@@ -159,6 +159,9 @@ struct sim {
 
 extern struct sim *the_sim;
 
+/* The number in the variable @name of the environment; @otherwise if there is none. */
+unsigned long sim_env(const char *name, unsigned long otherwise);
+
 /* @cells is the size of a chunk, @chunks how many there are. */
 struct sim *sim_new(unsigned int cells, unsigned int chunks,
 		    unsigned int stack);

