@@ -67,6 +67,9 @@ static int parse_number(const struct kmt_command_number *number,
 		text++;
 	if (*text < '0' || *text > '9')
 		return -EINVAL;
+	/* kstrtoul() lets a line end follow. The one behind a command is cut off. */
+	if (strchr(text, '\n'))
+		return -EINVAL;
 	ret = kstrtoul(text, 0, &v);
 	if (ret == -ERANGE || (!ret && v > number->max))
 		return number->error;

@@ -82,7 +82,7 @@ static const char * const bad[] = {
 	"rules_off=", "rules_off=NAPS", "rules_off=0x2000", "rules_off=8192",
 	"rules_off=99999999999999999999999", "early_pool=0", "early_pool=1",
 	"refs", "refs=", "refs=,", "refs=,1", "refs=1,", "refs=1,0", "refs=1,x",
-	"refs=1,-1", "refs=1, 1", "refs=1 ,1", "refs=1,1,1", "refs=x,1", "dump=1,1",
+	"refs=1\n,1", "scan=1\n\n1", "refs=1,-1", "refs=1, 1", "refs=1 ,1", "refs=1,1,1", "refs=x,1", "dump=1,1",
 	"sites", "sites=", "sites=all", "sites=-1",
 	"suppress", "suppress=", "suppress=function", "suppress=function:",
 	"suppress=kfree", "suppress=functions:a", "suppress=FUNCTION:a",
