@@ -30,7 +30,7 @@ test: packages
 
 #: make test-all               that, and what is too long for each time
 test-all: packages
-	@scripts/install-packages gcc-riscv64-linux-gnu qemu-system-misc
+	@scripts/install-packages gcc-riscv64-linux-gnu qemu-system-misc clang
 	@scripts/run-tests --all
 
 #: make check                  style, host tests and installation, the inner loop

@@ -26,8 +26,11 @@ __thread unsigned long host_steps_irqs_off_max;
 __thread unsigned long host_steps_busy_max;
 static __thread unsigned long steps_locked, steps_irqs_off, steps_busy;
 
-/* Called by each basic block of the core: -fsanitize-coverage=trace-pc. */
-void __sanitizer_cov_trace_pc(void);
+/*
+ * Called by each basic block of the core: -fsanitize-coverage=trace-pc. libFuzzer
+ * brings one of its own, and does not ask how many steps there were.
+ */
+void __sanitizer_cov_trace_pc(void) __attribute__((weak));
 void __sanitizer_cov_trace_pc(void)
 {
 	host_steps++;
