@@ -74,8 +74,7 @@ static int env_init(struct kunit *test)
 	kmt_core_init(&e->core, &env_ops, e->shards, NR_SHARDS, e->caches,
 		      ARRAY_SIZE(e->caches));
 	e->core.linear = kmt_core.linear;
-	kmt_marker_init(&e->m, &e->core, e->grey, NR_GREY);
-	e->m.seen_cache = e->seen_cache;
+	kmt_marker_init(&e->m, &e->core, e->grey, NR_GREY, e->seen_cache);
 	return 0;
 }
 

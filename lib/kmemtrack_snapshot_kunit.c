@@ -144,8 +144,7 @@ static int frontier_init(struct kunit *test)
 	kmt_core_init(&f->core, &frontier_ops, f->shards, NR_SHARDS, f->caches,
 		      ARRAY_SIZE(f->caches));
 	f->core.linear = kmt_core.linear;
-	kmt_marker_init(&f->m, &f->core, f->grey, NR_GREY);
-	f->m.seen_cache = f->seen_cache;
+	kmt_marker_init(&f->m, &f->core, f->grey, NR_GREY, f->seen_cache);
 	for (i = 0; i < NR_BLOCKS; i++) {
 		f->blocks[i] = tracked(test, BLOCK);
 		f->roots[i] = (unsigned long)f->blocks[i];
@@ -195,7 +194,7 @@ static void snapshot(struct frontier *f)
 	for (i = 0; i < NR_HELPERS; i++) {
 		mark_roots(f, &f->helpers[i]);
 		kmt_recheck(&f->helpers[i]);
-		overflow |= f->helpers[i].overflow;
+		overflow |= f->helpers[i].stack.overflow;
 	}
 	if (overflow)
 		kmt_recheck_rest(&f->helpers[0]);
@@ -206,12 +205,10 @@ static void look_at_bytes(struct frontier *f)
 	kmt_sort_out(&f->m, &f->filter, &f->v);
 	if (!f->v.suspects)
 		return;
-	f->m.filter = &f->filter;
-	f->m.bytes = true;
+	kmt_marker_seek(&f->m, KMT_LOOK_BYTES, &f->filter);
 	mark_roots(f, &f->m);
 	kmt_recheck_bytes(&f->m);
-	f->m.filter = NULL;
-	f->m.bytes = false;
+	kmt_marker_follow(&f->m);
 }
 
 static void scan(struct frontier *f)

@@ -64,7 +64,7 @@ static int clear(const struct kmt_command *unused)
 	static_assert(sizeof(*m) <= PAGE_SIZE);
 	if (!m)
 		return -ENOMEM;
-	kmt_marker_init(m, &kmt_core, &stack, 1);
+	kmt_marker_init(m, &kmt_core, &stack, 1, NULL);
 	nr = kmt_clear(m, jiffies);
 	kmt_own_free(m, 0);
 	/* A block that is allocated after this command is younger than this. */

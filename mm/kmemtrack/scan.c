@@ -60,6 +60,7 @@ static struct kmt_scan *alloc_scan(unsigned int *order)
 {
 	struct kmt_scan *scan;
 	struct kmt_mark_entry *stack;
+	unsigned long *seen_cache;
 	u32 max;
 
 	*order = KMT_SCAN_ORDER;
@@ -69,10 +70,9 @@ static struct kmt_scan *alloc_scan(unsigned int *order)
 	stack = PTR_ALIGN((struct kmt_mark_entry *)(scan + 1), sizeof(*stack));
 	max = ((unsigned long)scan + (PAGE_SIZE << *order) -
 	       (unsigned long)stack) / sizeof(*stack);
-	kmt_marker_init(&scan->m, &kmt_core, stack, max);
 	/* Without it each reference is looked up. */
-	scan->m.seen_cache = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY,
-					   KMT_SEEN_ORDER);
+	seen_cache = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_SEEN_ORDER);
+	kmt_marker_init(&scan->m, &kmt_core, stack, max, seen_cache);
 	return scan;
 }
 
@@ -117,8 +117,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	struct kmt_last_scan *last = &kmt_last_scan;
 
 	if (scan->verdict.leaks) {
-		scan->m.now = jiffies;
-		kmt_classify(&scan->m, scan->verdict.leaks);
+		kmt_classify(&scan->m, scan->verdict.leaks, jiffies);
 		kmt_report_refresh();
 	} else {
 		/* Nothing to count: readers need not find a report. */
@@ -131,7 +130,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	last->ms = div_u64(ktime_get_ns() - since, NSEC_PER_MSEC);
 	last->busy_ms = div_u64(scan->busy, NSEC_PER_MSEC);
 	last->marks = scan->marks;
-	last->words = scan->m.words;
+	last->words = scan->m.stats.words;
 	last->suspects = scan->suspects;
 	last->searches = scan->searches;
 	last->searched = scan->searched;
@@ -431,12 +430,10 @@ static void judge(struct kmt_scan *scan)
 	if (scan->how == KMT_BY_SNAPSHOT)
 		scan->stopped = before - min(before, scan->verdict.suspects);
 	if (scan->verdict.suspects && kmt_bytes_are_references()) {
-		scan->m.filter = &scan->filter;
-		scan->m.bytes = true;
+		kmt_marker_seek(&scan->m, KMT_LOOK_BYTES, &scan->filter);
 		read_roots(scan);
 		kmt_recheck_bytes(&scan->m);
-		scan->m.filter = NULL;
-		scan->m.bytes = false;
+		kmt_marker_follow(&scan->m);
 	}
 	kmt_judge(&scan->m, &scan->verdict);
 }
@@ -444,11 +441,11 @@ static void judge(struct kmt_scan *scan)
 /* Looks for references to the suspects, beside everything else. */
 static void search_once(struct kmt_scan *scan)
 {
-	scan->m.filter = &scan->filter;
+	kmt_marker_seek(&scan->m, KMT_LOOK_ALIGNED, &scan->filter);
 	scan->m.sums = true;
 	read_roots(scan);
 	kmt_search(&scan->m);
-	scan->m.filter = NULL;
+	kmt_marker_follow(&scan->m);
 	scan->searches++;
 }
 
@@ -585,14 +582,14 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 int kmt_find_leaks(struct kmt_scan *scan)
 {
 	const bool may_stop = kmt_tunables.snapshot && kmt_tunables.max_pause;
-	unsigned long words = scan->m.words;
+	unsigned long words = scan->m.stats.words;
 	u64 since = ktime_get_ns();
 	int ret;
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	scan->roots.exact_later = may_stop;
 	mark(scan);
-	words = scan->m.words - words;
+	words = scan->m.stats.words - words;
 	kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
 	scan->suspects = scan->verdict.suspects;
 	/* Does not sleep, so cannot fail; m.stopped is looked at later. */

@@ -110,7 +110,7 @@ static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 	int cpu;
 
 	for_each_online_cpu(cpu) {
-		overflow |= stop->helpers[cpu]->overflow;
+		overflow |= stop->helpers[cpu]->stack.overflow;
 		stopped |= stop->helpers[cpu]->stopped;
 	}
 	if (overflow && !stopped) {
@@ -118,8 +118,8 @@ static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 		stopped = m->stopped;
 	}
 	for_each_online_cpu(cpu) {
-		scan->m.words += stop->helpers[cpu]->words;
-		scan->m.hits += stop->helpers[cpu]->hits;
+		scan->m.stats.words += stop->helpers[cpu]->stats.words;
+		scan->m.stats.hits += stop->helpers[cpu]->stats.hits;
 	}
 	stop->done = !stopped;
 }
@@ -332,7 +332,6 @@ static struct kmt_marker *alloc_helper(struct kmt_scan *scan)
 	stack = PTR_ALIGN((struct kmt_mark_entry *)(m + 1), sizeof(*stack));
 	kmt_marker_help(m, &scan->m, &scan->filter, stack,
 			(end - (unsigned long)stack) / sizeof(*stack));
-	m->sums = scan->m.sums;
 	return m;
 }
 

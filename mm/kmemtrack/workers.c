@@ -165,9 +165,9 @@ static void get_help(struct kmt_help *help, struct kmt_marker *m,
 static void dismiss(struct kmt_helper *helper, struct kmt_marker *m)
 {
 	kthread_flush_work(&helper->work);
-	m->words += helper->m.words;
-	m->hits += helper->m.hits;
-	m->objects += helper->m.objects;
+	m->stats.words += helper->m.stats.words;
+	m->stats.hits += helper->m.stats.hits;
+	m->stats.objects += helper->m.stats.objects;
 	m->stopped |= helper->m.stopped;
 	/*
 	 * Not so for overflow: what a helper had no room for is found by

@@ -16,14 +16,17 @@
  * @core: tracker
  * @stack: room for the mark stack
  * @max: entries in @stack, at least 1
+ * @seen_cache: room for its table of words already seen; NULL for none
  */
 void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
-		     struct kmt_mark_entry *stack, u32 max)
+		     struct kmt_mark_entry *stack, u32 max,
+		     unsigned long *seen_cache)
 {
 	memset(m, 0, sizeof(*m));
 	m->core = core;
-	m->stack = stack;
-	m->max = max;
+	m->stack.entries = stack;
+	m->stack.max = max;
+	m->seen_cache = seen_cache;
 	m->budget = KMT_BUDGET;
 }
 
@@ -41,11 +44,11 @@ void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
 		     const struct kmt_filter *f, struct kmt_mark_entry *stack,
 		     u32 max)
 {
-	kmt_marker_init(m, of->core, stack, max);
-	m->virt = of->virt;
-	m->percpu = of->percpu;
-	m->filter = f;
+	kmt_marker_init(m, of->core, stack, max, NULL);
+	m->ranges = of->ranges;
+	m->sums = of->sums;
 	m->world_stopped = true;
+	kmt_marker_seek(m, KMT_LOOK_ALIGNED, f);
 }
 
 /**
@@ -61,12 +64,8 @@ void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
 void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
 		     struct kmt_mark_entry *stack, u32 max, unsigned long *seen_cache)
 {
-	kmt_marker_init(m, of->core, stack, max);
-	m->virt = of->virt;
-	m->percpu = of->percpu;
-	m->percpu_outside = of->percpu_outside;
-	m->least = of->least;
-	m->seen_cache = seen_cache;
+	kmt_marker_init(m, of->core, stack, max, seen_cache);
+	m->ranges = of->ranges;
 }
 
 /* Epochs wrap: make sure that no object carries a number about to come. */
@@ -128,6 +127,7 @@ static unsigned long least_of(const struct kmt_range *virt,
 void kmt_mark_begin(struct kmt_marker *m)
 {
 	struct kmt_core *core = m->core;
+	struct kmt_ref_ranges *r = &m->ranges;
 	const struct kmt_range_pair wide = wide_range_of(core, KMT_VIRT);
 	u16 epoch = core->epoch + 1;
 	int i;
@@ -137,18 +137,18 @@ void kmt_mark_begin(struct kmt_marker *m)
 		forget_epochs(core);
 		epoch = 1;
 	}
-	m->virt = core->linear;
-	m->percpu = wide_range_of(core, KMT_PERCPU);
+	r->virt = core->linear;
+	r->percpu = wide_range_of(core, KMT_PERCPU);
 	for (i = 0; i < ARRAY_SIZE(wide.part); i++)
 		if (wide.part[i].hi)
-			kmt_widen(&m->virt, wide.part[i].lo,
+			kmt_widen(&r->virt, wide.part[i].lo,
 				  wide.part[i].hi - wide.part[i].lo);
-	m->percpu_outside = is_apart(&m->percpu.part[0], &m->virt) ||
-		   is_apart(&m->percpu.part[1], &m->virt);
-	m->least = least_of(&m->virt, &m->percpu);
-	m->depth = 0;
-	m->blocks = 0;
-	m->dense = false;
+	r->percpu_outside = is_apart(&r->percpu.part[0], &r->virt) ||
+			    is_apart(&r->percpu.part[1], &r->virt);
+	r->least = least_of(&r->virt, &r->percpu);
+	m->stack.refs = 0;
+	m->stack.blocks = 0;
+	m->stack.dense = false;
 	m->near = NULL;
 	m->stopped = false;
 	if (m->seen_cache)
@@ -176,14 +176,16 @@ void kmt_mark_end(struct kmt_marker *m)
  */
 bool kmt_mark_cond_resched(struct kmt_marker *m)
 {
+	struct kmt_team *team = m->share.team;
+
 	m->budget = KMT_BUDGET;
 	if (m->core->ops->relax && m->core->ops->relax(m))
 		m->stopped = true;
-	if (!m->team)
+	if (!team)
 		return m->stopped;
 	if (m->stopped)
-		WRITE_ONCE(m->team->stopped, true);
-	m->stopped = READ_ONCE(m->team->stopped);
+		WRITE_ONCE(team->stopped, true);
+	m->stopped = READ_ONCE(team->stopped);
 	return m->stopped;
 }
 
@@ -197,8 +199,10 @@ bool kmt_mark_cond_resched(struct kmt_marker *m)
 /* After a root was read. */
 static void follow_up(struct kmt_marker *m)
 {
+	const struct kmt_mark_stack *s = &m->stack;
+
 	/* Other blocks have another date, or none. */
-	if (!m->dated && (!m->later || m->depth + m->blocks > m->max / 4))
+	if (!m->dated && (!m->later || s->refs + s->blocks > s->max / 4))
 		kmt_mark_drain(m);
 }
 
@@ -212,7 +216,7 @@ static void follow_up(struct kmt_marker *m)
 void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 {
 	word = kmt_untag(word);
-	if (kmt_in(&m->virt, word) || kmt_in_pair(&m->percpu, word))
+	if (kmt_in(&m->ranges.virt, word) || kmt_in_pair(&m->ranges.percpu, word))
 		kmt_mark_hit(m, word);
 }
 
@@ -227,11 +231,11 @@ void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr)
 {
-	if (m->on_words)
+	if (m->look == KMT_LOOK_HAND_OVER)
 		m->on_words(m, words, nr, 0);
-	else if (m->filter && !m->bytes)
+	else if (m->look == KMT_LOOK_ALIGNED)
 		kmt_sift(m, words, nr);
-	while (!m->filter && !m->on_words && nr--)
+	while (m->look == KMT_LOOK_FOLLOW && nr--)
 		kmt_mark_word(m, *words++);
 	follow_up(m);
 }
@@ -244,14 +248,14 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 	unsigned int i;
 	bool fresh;
 
-	m->words += nr;
-	if (unlikely(m->on_words)) {
+	m->stats.words += nr;
+	if (unlikely(m->look == KMT_LOOK_HAND_OVER)) {
 		m->on_words(m, words, nr, at);
 		return;
 	}
-	if (!m->filter) {
-		const struct kmt_range_pair percpu = m->percpu;
-		const struct kmt_range virt = m->virt;
+	if (m->look == KMT_LOOK_FOLLOW) {
+		const struct kmt_range_pair percpu = m->ranges.percpu;
+		const struct kmt_range virt = m->ranges.virt;
 
 		for (i = 0; i < nr; i++) {
 			const unsigned long word = kmt_untag(words[i]);
@@ -263,9 +267,9 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 	}
 	/* Words of what was a suspect until now were never looked at. */
 	fresh = from && READ_ONCE(from->flags) & KMT_SUSPECT;
-	if (!m->bytes || fresh)
+	if (m->look == KMT_LOOK_ALIGNED || fresh)
 		kmt_sift(m, words, nr);
-	if (m->bytes || (m->sums && fresh))
+	if (m->look == KMT_LOOK_BYTES || (m->sums && fresh))
 		kmt_sift_bytes(m, words, nr, at);
 }
 
@@ -276,8 +280,8 @@ static void mark_words(struct kmt_reader *r, unsigned int nr)
 
 static void sum_words(struct kmt_reader *r, unsigned int nr)
 {
-	r->m->words += nr;
-	r->m->sum = kmt_sum(r->m->buf, nr, r->m->sum);
+	r->m->stats.words += nr;
+	r->m->sum.value = kmt_sum(r->m->buf, nr, r->m->sum.value);
 }
 
 /**
@@ -294,9 +298,9 @@ u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
 {
 	struct kmt_reader r = { .words = sum_words, .gathers = true, .m = m };
 
-	m->sum = 0;
+	m->sum.value = 0;
 	kmt_read_object(&r, o, copy);
-	return kmt_sum_end(m->sum);
+	return kmt_sum_end(m->sum.value);
 }
 
 /* Makes a block a root that was cleared and has changed since. */
@@ -327,7 +331,7 @@ static void read_cleared(struct kmt_marker *m, struct kmt_object *o,
 	m->date = copy->born;
 	m->dated = kmt_sum_object(m, o, copy) == copy->crc;
 	kmt_read_object(&r, o, copy);
-	if (!m->dated && !m->filter)
+	if (!m->dated && m->look == KMT_LOOK_FOLLOW)
 		make_grey(m, o);
 	m->dated = false;
 }
@@ -338,9 +342,9 @@ static bool split(struct kmt_marker *m, struct kmt_object *o,
 {
 	unsigned long pos = copy->addr, end = copy->addr + copy->size;
 
-	if (!m->team || copy->size < 2 * KMT_TEAM_PART ||
+	if (!m->share.team || copy->size < 2 * KMT_TEAM_PART ||
 	    !kmt_is_plainly_read(copy) ||
-	    copy->size / KMT_TEAM_PART + 2 > kmt_room_for_blocks(m))
+	    copy->size / KMT_TEAM_PART + 2 > kmt_room_for_blocks(&m->stack))
 		return false;
 	/*
 	 * Nothing else uses the mark stack between this test and the last push
@@ -382,13 +386,13 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 {
 	struct kmt_reader r = {
 		.words = mark_words, .marks = true,
-		.gathers = !m->on_words && !m->filter, .m = m, .from = o,
+		.gathers = m->look == KMT_LOOK_FOLLOW, .m = m, .from = o,
 	};
 	struct kmt_object copy = *o;
 
 	kmt_change_flags(o, KMT_SCANNED, 0);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	m->objects++;
+	m->stats.objects++;
 	if (unlikely(kmt_is_cleared(&copy)))
 		read_cleared(m, o, &copy);
 	else if (!split(m, o, &copy))
@@ -433,15 +437,17 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
  */
 void kmt_mark_drain(struct kmt_marker *m)
 {
-	while (m->depth + m->blocks) {
+	struct kmt_mark_stack *s = &m->stack;
+
+	while (!kmt_is_empty_stack(s)) {
 		struct kmt_mark_entry *g;
 
 		kmt_team_share(m);
-		if (m->depth) {
+		if (s->refs) {
 			kmt_mark_follow(m);
 			continue;
 		}
-		g = &m->stack[m->max - m->blocks--];
+		g = &s->entries[s->max - s->blocks--];
 		scan(m, g->o, g->addr);
 	}
 }
@@ -527,8 +533,8 @@ static noinline bool map_page(struct kmt_marker *m, unsigned long pos)
 		kmt_event(m->core, KMT_EV_FAULT);
 		return false;
 	}
-	m->mapped = pos / PAGE_SIZE;
-	m->shift = at - pos;
+	m->mapped.page = pos / PAGE_SIZE;
+	m->mapped.shift = at - pos;
 	return true;
 }
 
@@ -654,11 +660,11 @@ void kmt_mark_sweep(struct kmt_marker *m)
 	do {
 		found = false;
 		WRITE_ONCE(core->maybe_white, false);
-		m->overflow = false;
+		m->stack.overflow = false;
 		kmt_for_each_chunk(core, chunk)
 			found |= kmt_mark_chunk(m, chunk);
 	} while (!m->stopped &&
-		 (m->overflow ||
+		 (m->stack.overflow ||
 		  (found && READ_ONCE(core->maybe_white) && ++rounds < KMT_SWEEPS)));
 	if (m->stopped)
 		WRITE_ONCE(core->maybe_white, true);
@@ -707,7 +713,7 @@ static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 	struct kmt_tree *tree;
 	bool ok = false;
 
-	if (unlikely(r->m->team)) {
+	if (unlikely(r->m->share.team)) {
 		tree = kmt_tree_of(core, kmt_space(copy), copy->addr,
 				   copy->size);
 		kmt_wait_contended(r->m, &tree->lock);
@@ -819,7 +825,8 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
  */
 static bool may_gather(const struct kmt_reader *r, const struct kmt_object *copy)
 {
-	return r->gathers && kmt_space(copy) == KMT_PERCPU && !r->m->bytes &&
+	return r->gathers && kmt_space(copy) == KMT_PERCPU &&
+	       r->m->look != KMT_LOOK_BYTES &&
 	       copy->size <= sizeof(r->m->buf) / 2 &&
 	       kmt_piece(copy->addr, copy->addr + copy->size,
 			 sizeof(r->m->buf)) == copy->size;
@@ -930,7 +937,7 @@ static bool leads_to_nothing_new(struct kmt_marker *m, unsigned long word)
 	bool known;
 
 	/* It may refer to two blocks. */
-	if (kmt_in_pair(&m->percpu, word))
+	if (kmt_in_pair(&m->ranges.percpu, word))
 		return false;
 	o = kmt_lock_find_near(core, KMT_VIRT, word, m->near, &tree, &flags);
 	if (!o)
@@ -938,7 +945,7 @@ static bool leads_to_nothing_new(struct kmt_marker *m, unsigned long word)
 	m->near = o;
 	known = kmt_reached(o, core->epoch) && !(o->flags & KMT_ALIAS);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	m->hits += known;
+	m->stats.hits += known;
 	return known;
 }
 
@@ -953,17 +960,18 @@ static bool leads_to_nothing_new(struct kmt_marker *m, unsigned long word)
  */
 void kmt_mark_compact_stack(struct kmt_marker *m)
 {
+	struct kmt_mark_stack *s = &m->stack;
 	u32 i, kept = 0;
 
-	if (m->dense)
+	if (s->dense)
 		return;
-	for (i = 0; i < m->depth; i++) {
-		const struct kmt_mark_entry g = m->stack[i];
+	for (i = 0; i < s->refs; i++) {
+		const struct kmt_mark_entry g = s->entries[i];
 
 		m->budget -= KMT_STEP_WORDS / 8;
 		if (kmt_mark_relax(m) || !leads_to_nothing_new(m, g.addr))
-			m->stack[kept++] = g;
+			s->entries[kept++] = g;
 	}
-	m->depth = kept;
-	m->dense = kept > m->max / 8;
+	s->refs = kept;
+	s->dense = kept > s->max / 8;
 }

@@ -112,98 +112,155 @@ struct kmt_filter {
 #define KMT_SEEN_SHIFT	10
 
 /**
- * struct kmt_marker - one mark under way
- * @core: tracker
- * @filter: only references to suspects are looked for, NULL for all
- * @bytes: they are looked for at addresses that are no multiple of a word
- * @world_stopped: nothing else runs: memory is read in place
- * @later: what roots lead to stays on the mark stack until there is much of it
- * @sums: blocks were summed up: those that did not change need no look
- * @summing: words are summed up, and not followed
- * @found: a word may be a reference to a suspect, while @summing
- * @dated: references to blocks that are younger than @date do not count
- * @date: low 32 bits of jiffies
- * @on_words: called with each piece of words instead of following them
- *	(where.c); @at is 0 where the address does not matter
- * @sum: of the words so far
- * @team: others that share the mark; NULL if there are none
- * @turns: units of work that were taken by one of several markers; NULL if
- *	this one does all of it
- * @unit: units that went by
- * @turn: unit that is this marker's next
- * @mapped: page that is known to be there, while @world_stopped
- * @shift: from its address to where it can be read
- * @deadline: time at which the owner gives it up
- * @stack: references to be followed, from the start; from the end on objects to
- *	be read, which wait until no reference is left
- * @seen_cache: words that need no further look in this mark, 2^KMT_SEEN_SHIFT;
- *	NULL if nothing is remembered
- * @near: object that was found last; others that are found are often beside it
- * @depth: how many references are on @stack: half of @max, at the most
+ * enum kmt_look - what a marker does with the words it reads
+ * @KMT_LOOK_FOLLOW: follows each reference
+ * @KMT_LOOK_ALIGNED: follows references to suspects
+ * @KMT_LOOK_BYTES: the same, at addresses that are no multiple of a word
+ * @KMT_LOOK_SUM: sums the words up, and notes whether one of them may be a
+ *	reference to a suspect
+ * @KMT_LOOK_HAND_OVER: hands them to kmt_marker.on_words
+ */
+enum kmt_look {
+	KMT_LOOK_FOLLOW,
+	KMT_LOOK_ALIGNED,
+	KMT_LOOK_BYTES,
+	KMT_LOOK_SUM,
+	KMT_LOOK_HAND_OVER,
+};
+
+/**
+ * struct kmt_mark_stack - what was reached and is still to be read
+ * @entries: references to be followed, from the start; from the end on objects
+ *	to be read, which wait until no reference is left
+ * @refs: how many references: half of @max, at the most
  * @blocks: how many objects; half of @max, beyond that a sweep of the pool finds
  *	them
  * @max: how many it can hold, of both
  * @dense: kmt_mark_compact_stack() left more than @max / 8 references: it does
  *	nothing until the stack is nearly empty
  * @overflow: some did not fit
- * @stopped: the mark was given up; it proves nothing
- * @virt: hull of all addresses of KMT_VIRT when the mark began
- * @percpu: hulls of all addresses of KMT_PERCPU when the mark began
- * @percpu_outside: they are not all in @virt
- * @least: the largest power of two that is not above the lowest address of
- *	@virt and @percpu, 0 if that is 0: smaller words are no references
- * @now: low 32 bits of jiffies when the leaks are classified
- * @seam: last word that was read, for what lies across two pieces
- * @seam_end: the address behind it
- * @budget: words to go until kmt_ops.relax() is called
- * @words: words read
- * @hits: references found
- * @objects: objects read
- * @buf: the piece being looked at
  */
-struct kmt_marker {
-	struct kmt_core *core;
-	const struct kmt_filter *filter;
-	bool bytes;
-	bool world_stopped;
-	bool later;
-	bool sums;
-	bool summing;
-	bool found;
-	bool dated;
-	u32 date;
-	void (*on_words)(struct kmt_marker *m, const unsigned long *words,
-			 unsigned int nr, unsigned long at);
-	u64 sum;
-	struct kmt_team *team;
-	atomic_long_t *turns;
-	long unit;
-	long turn;
-	unsigned long mapped;
-	unsigned long shift;
-	u64 deadline;
-	struct kmt_mark_entry *stack;
-	unsigned long *seen_cache;
-	struct kmt_object *near;
-	u32 depth;
+struct kmt_mark_stack {
+	struct kmt_mark_entry *entries;
+	u32 refs;
 	u32 blocks;
 	u32 max;
 	bool dense;
 	bool overflow;
-	bool stopped;
+};
+
+/**
+ * struct kmt_ref_ranges - which words are references; fixed when a mark begins
+ * @virt: hull of all addresses of KMT_VIRT
+ * @percpu: hulls of all addresses of KMT_PERCPU
+ * @percpu_outside: they are not all in @virt
+ * @least: the largest power of two that is not above the lowest address of
+ *	@virt and @percpu, 0 if that is 0: smaller words are no references
+ */
+struct kmt_ref_ranges {
 	struct kmt_range virt;
 	struct kmt_range_pair percpu;
 	bool percpu_outside;
 	unsigned long least;
-	u32 now;
-	unsigned long seam;
-	unsigned long seam_end;
+};
+
+/**
+ * struct kmt_mark_share - a marker's part in a mark that several share
+ * @team: the others; NULL if there are none
+ * @turns: units of work that were taken by one of several markers; NULL if
+ *	this one does all of it
+ * @unit: units that went by
+ * @turn: unit that is this marker's next
+ */
+struct kmt_mark_share {
+	struct kmt_team *team;
+	atomic_long_t *turns;
+	long unit;
+	long turn;
+};
+
+/**
+ * struct kmt_marker - one mark under way
+ * @core: tracker
+ * @look: what is done with words; set by kmt_marker_follow(), kmt_marker_seek()
+ * @filter: which references are looked for, NULL if @look is none for suspects
+ * @on_words: for KMT_LOOK_HAND_OVER; @at is 0 where the address does not matter
+ * @world_stopped: nothing else runs: memory is read in place
+ * @later: what roots lead to stays on the mark stack until there is much of it
+ * @sums: blocks were summed up: those that did not change need no look
+ * @dated: references to blocks that are younger than @date do not count
+ * @date: low 32 bits of jiffies
+ * @stopped: the mark was given up; it proves nothing
+ * @budget: words to go until kmt_ops.relax() is called
+ * @deadline: time at which the owner gives it up, while @world_stopped
+ * @stack: what is to be read
+ * @ranges: which words are references
+ * @seen_cache: words that need no further look in this mark, 2^KMT_SEEN_SHIFT;
+ *	NULL if nothing is remembered
+ * @near: object that was found last; others that are found are often beside it
+ * @share: its part of the work
+ * @sum: for KMT_LOOK_SUM: @value of the words so far, and @found if one of them
+ *	may be a reference to a suspect
+ * @mapped: while @world_stopped, number of the @page that is known to be there,
+ *	and the @shift from its address to where it can be read
+ * @seam: for what lies across two pieces: the last @word that was read, and the
+ *	address of its @end
+ * @stats: @words read, references found (@hits), and @objects read
+ * @buf: the piece being looked at
+ */
+struct kmt_marker {
+	struct kmt_core *core;
+	enum kmt_look look;
+	const struct kmt_filter *filter;
+	void (*on_words)(struct kmt_marker *m, const unsigned long *words,
+			 unsigned int nr, unsigned long at);
+	bool world_stopped;
+	bool later;
+	bool sums;
+	bool dated;
+	u32 date;
+	bool stopped;
 	long budget;
-	unsigned long words;
-	unsigned long hits;
-	unsigned long objects;
+	u64 deadline;
+	struct kmt_mark_stack stack;
+	struct kmt_ref_ranges ranges;
+	unsigned long *seen_cache;
+	struct kmt_object *near;
+	struct kmt_mark_share share;
+	struct {
+		u64 value;
+		bool found;
+	} sum;
+	struct {
+		unsigned long page;
+		unsigned long shift;
+	} mapped;
+	struct {
+		unsigned long word;
+		unsigned long end;
+	} seam;
+	struct {
+		unsigned long words;
+		unsigned long hits;
+		unsigned long objects;
+	} stats;
 	unsigned long buf[KMT_STEP_WORDS];
 };
+
+/* From now on the marker follows each reference. */
+static inline void kmt_marker_follow(struct kmt_marker *m)
+{
+	m->look = KMT_LOOK_FOLLOW;
+	m->filter = NULL;
+}
+
+/* From now on it looks for references to suspects; @look says where. */
+static inline void kmt_marker_seek(struct kmt_marker *m, enum kmt_look look,
+				   const struct kmt_filter *f)
+{
+	m->look = look;
+	m->filter = f;
+}
 
 /**
  * struct kmt_verdict - what a judgement found
@@ -266,25 +323,28 @@ struct kmt_reader {
  */
 static inline bool kmt_my_turn(struct kmt_marker *m)
 {
-	if (!m->turns)
+	struct kmt_mark_share *share = &m->share;
+
+	if (!share->turns)
 		return true;
-	if (m->unit++ != m->turn)
+	if (share->unit++ != share->turn)
 		return false;
-	m->turn = atomic_long_fetch_inc(m->turns);
+	share->turn = atomic_long_fetch_inc(share->turns);
 	return true;
 }
 
 /* The marker takes its share of the units that @turns counts. */
 static inline void kmt_take_turns(struct kmt_marker *m, atomic_long_t *turns)
 {
-	m->turns = turns;
-	m->unit = 0;
-	m->turn = atomic_long_fetch_inc(turns);
+	m->share.turns = turns;
+	m->share.unit = 0;
+	m->share.turn = atomic_long_fetch_inc(turns);
 }
 
 /* mark.c */
 void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
-		     struct kmt_mark_entry *stack, u32 max);
+		     struct kmt_mark_entry *stack, u32 max,
+		     unsigned long *seen_cache);
 void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
 		     const struct kmt_filter *f, struct kmt_mark_entry *stack,
 		     u32 max);
@@ -354,7 +414,7 @@ static inline bool kmt_go_on_in(struct kmt_marker *m,
 /* Whether all references count, and there is a table of those already seen. */
 static __always_inline bool kmt_is_plain(const struct kmt_marker *m)
 {
-	return !m->filter && m->seen_cache;
+	return m->look == KMT_LOOK_FOLLOW && m->seen_cache;
 }
 
 /* Where in the table @word is kept once it needs no further look. */
@@ -371,9 +431,14 @@ static __always_inline bool kmt_in_seen_cache(struct kmt_marker *m,
 }
 
 /* How many more blocks to be read fit in their half of the mark stack. */
-static inline u32 kmt_room_for_blocks(const struct kmt_marker *m)
+static inline u32 kmt_room_for_blocks(const struct kmt_mark_stack *s)
 {
-	return min(m->max - m->max / 2, m->max - m->depth) - m->blocks;
+	return min(s->max - s->max / 2, s->max - s->refs) - s->blocks;
+}
+
+static inline bool kmt_is_empty_stack(const struct kmt_mark_stack *s)
+{
+	return !(s->refs + s->blocks);
 }
 
 /* mark_drain.c */
@@ -453,9 +518,9 @@ static inline void kmt_sift_still(struct kmt_marker *m,
 				  const unsigned long *words, unsigned int nr,
 				  unsigned long at)
 {
-	if (m->summing)
-		m->sum = kmt_sum(words, nr, m->sum);
-	else if (m->bytes)
+	if (m->look == KMT_LOOK_SUM)
+		m->sum.value = kmt_sum(words, nr, m->sum.value);
+	else if (m->look == KMT_LOOK_BYTES)
 		kmt_sift_bytes(m, words, nr, at);
 	else
 		kmt_sift(m, words, nr);
@@ -470,11 +535,11 @@ static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
 {
 	unsigned int nr = (end - pos) / sizeof(long);
 
-	if (pos / PAGE_SIZE != m->mapped || (end - 1) / PAGE_SIZE != m->mapped)
+	if (pos / PAGE_SIZE != m->mapped.page || (end - 1) / PAGE_SIZE != m->mapped.page)
 		return false;
 	m->budget -= nr;
-	m->words += nr;
-	kmt_sift_still(m, (unsigned long *)(pos + m->shift), nr, pos);
+	m->stats.words += nr;
+	kmt_sift_still(m, (unsigned long *)(pos + m->mapped.shift), nr, pos);
 	return true;
 }
 
@@ -485,6 +550,6 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_acquit(struct kmt_core *core, struct kmt_object *o);
 unsigned long kmt_clear(struct kmt_marker *m, u32 now);
 void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now);
-void kmt_classify(struct kmt_marker *m, unsigned long nr);
+void kmt_classify(struct kmt_marker *m, unsigned long nr, u32 now);
 
 #endif /* _KMT_MARK_H */

@@ -40,7 +40,7 @@ struct kmt_notes {
 /* The argument @apart of kmt_notes_begin(). */
 static __always_inline bool kmt_notes_apart(const struct kmt_marker *m)
 {
-	return m->percpu_outside || (long)m->virt.lo >= 0;
+	return m->ranges.percpu_outside || (long)m->ranges.virt.lo >= 0;
 }
 
 /* @m is one of those that kmt_is_plain() is true of. */
@@ -51,20 +51,20 @@ static __always_inline void kmt_notes_begin(struct kmt_notes *n,
 	n->seen_cache = m->seen_cache;
 	n->self = 0;
 	n->bytes = 0;
-	n->lo = m->virt.lo;
-	n->span = m->virt.hi - m->virt.lo;
+	n->lo = m->ranges.virt.lo;
+	n->span = m->ranges.virt.hi - m->ranges.virt.lo;
 	n->skip_lo = m->core->skip.lo;
 	n->skip_span = m->core->skip.hi - m->core->skip.lo;
-	n->least = m->least;
+	n->least = m->ranges.least;
 	n->apart = apart;
-	n->top = m->stack + m->depth;
+	n->top = m->stack.entries + m->stack.refs;
 }
 
 static __always_inline bool kmt_has_blocks(const struct kmt_notes *n,
 					   unsigned long word)
 {
 	return word - n->lo < n->span ||
-	       (n->apart && kmt_in_pair(&n->m->percpu, word));
+	       (n->apart && kmt_in_pair(&n->m->ranges.percpu, word));
 }
 
 /* Whether @word is too small for a reference, as are all words ORed into it. */
@@ -89,7 +89,8 @@ static __always_inline void kmt_note_word(struct kmt_notes *n,
 	if (!n->apart && !kmt_has_blocks(n, word))
 		return;
 	/* Per-CPU pointers look like addresses in the image. */
-	if (word - n->skip_lo < n->skip_span && !kmt_in_pair(&n->m->percpu, word))
+	if (word - n->skip_lo < n->skip_span &&
+	    !kmt_in_pair(&n->m->ranges.percpu, word))
 		return;
 	/*
 	 * Its block is read soon, most often. Where blocks refer to each other
@@ -164,13 +165,15 @@ enum kmt_outcome {
 void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		   unsigned long addr)
 {
-	if (!kmt_room_for_blocks(m)) {
-		if (!m->overflow)
+	struct kmt_mark_stack *s = &m->stack;
+
+	if (!kmt_room_for_blocks(s)) {
+		if (!s->overflow)
 			kmt_event(m->core, KMT_EV_STACK_OVERFLOW);
-		m->overflow = true;
+		s->overflow = true;
 		return;
 	}
-	m->stack[m->max - ++m->blocks] = (struct kmt_mark_entry){ o, addr };
+	s->entries[s->max - ++s->blocks] = (struct kmt_mark_entry){ o, addr };
 }
 
 static __always_inline bool note_piece(struct kmt_marker *m,
@@ -185,8 +188,8 @@ static __always_inline bool note_piece(struct kmt_marker *m,
 	n.bytes = self->hi - self->lo;
 	if (unlikely(!kmt_note_words(&n, pos, end)))
 		return false;
-	m->depth = n.top - m->stack;
-	m->words += (end - pos) / sizeof(long);
+	m->stack.refs = n.top - m->stack.entries;
+	m->stats.words += (end - pos) / sizeof(long);
 	return true;
 }
 
@@ -194,7 +197,7 @@ static __always_inline bool note_piece(struct kmt_marker *m,
 static __always_inline bool has_room(const struct kmt_marker *m,
 				     unsigned long bytes)
 {
-	return m->depth + bytes / sizeof(long) <= m->max / 2;
+	return m->stack.refs + bytes / sizeof(long) <= m->stack.max / 2;
 }
 
 /* Notes one piece; false if there is no room for it, or it cannot be read. */
@@ -252,7 +255,7 @@ static __always_inline bool read_at_once(struct kmt_marker *m,
 		return false;
 	if (!note_piece(m, &self, pos, end, true))
 		return false;
-	m->objects++;
+	m->stats.objects++;
 	m->budget -= KMT_STEP_WORDS / 4;
 	return true;
 }
@@ -309,7 +312,7 @@ static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		return KMT_COUNTED;
 	}
-	m->hits++;
+	m->stats.hits++;
 	kmt_enter_epoch(o, core->epoch);
 	if (o->count < KMT_COUNT_MAX)
 		o->count++;
@@ -353,7 +356,7 @@ static noinline void follow_percpu(struct kmt_marker *m, unsigned long word)
 	enum kmt_outcome outcome;
 
 	refer_slowly(m, KMT_PERCPU, word, false, &next);
-	if (!kmt_in(&m->virt, word) || kmt_in(&m->core->skip, word))
+	if (!kmt_in(&m->ranges.virt, word) || kmt_in(&m->core->skip, word))
 		return;
 	outcome = refer_slowly(m, KMT_VIRT, word, false, &next);
 	pass_on(m, outcome, next, KMT_ALIAS_HOPS - 1);
@@ -365,7 +368,7 @@ static __always_inline void follow(struct kmt_marker *m, unsigned long word)
 	enum kmt_outcome outcome;
 	unsigned long next = word;
 
-	if (unlikely(kmt_in_pair(&m->percpu, word))) {
+	if (unlikely(kmt_in_pair(&m->ranges.percpu, word))) {
 		follow_percpu(m, word);
 		return;
 	}
@@ -385,8 +388,8 @@ static __always_inline void follow(struct kmt_marker *m, unsigned long word)
  */
 void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
 {
-	if (!kmt_in_pair(&m->percpu, word) &&
-	    (!kmt_in(&m->virt, word) || kmt_in(&m->core->skip, word)))
+	if (!kmt_in_pair(&m->ranges.percpu, word) &&
+	    (!kmt_in(&m->ranges.virt, word) || kmt_in(&m->core->skip, word)))
 		return;
 	if (!kmt_in_seen_cache(m, word))
 		follow(m, word);
@@ -405,11 +408,11 @@ void kmt_mark_follow(struct kmt_marker *m)
 {
 	if (kmt_is_plain(m))
 		kmt_mark_drain_fast(m);
-	while (m->depth) {
+	while (m->stack.refs) {
 		unsigned long word;
 
 		kmt_team_share(m);
-		word = m->stack[--m->depth].addr;
+		word = m->stack.entries[--m->stack.refs].addr;
 		if (!kmt_in_seen_cache(m, word) && !kmt_mark_relax(m))
 			follow(m, word);
 	}
@@ -507,7 +510,7 @@ static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
 
 	kmt_notes_begin(&c->n, m, apart);
 	c->shared = shared;
-	set_range(c, &core->linear, &m->percpu);
+	set_range(c, &core->linear, &m->ranges.percpu);
 	c->shards = core->shards;
 	c->mask = core->last_shard;
 	c->fold = core->fold;
@@ -523,7 +526,7 @@ static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
 	OPTIMIZER_HIDE_VAR(c->plain);
 	OPTIMIZER_HIDE_VAR(c->plain_mask);
 	OPTIMIZER_HIDE_VAR(c->reached);
-	c->limit = m->stack + m->max / 2 - KMT_STEP_WORDS;
+	c->limit = m->stack.entries + m->stack.max / 2 - KMT_STEP_WORDS;
 	c->left = 0;
 	c->given = 0;
 	c->refs = 0;
@@ -546,11 +549,11 @@ static __always_inline void flush_stats(struct kmt_drain *c)
 	long work = c->given - c->left;
 
 	unlock_shard(c);
-	m->depth = c->n.top - m->stack;
+	m->stack.refs = c->n.top - m->stack.entries;
 	m->near = c->near;
-	m->hits += c->refs;
-	m->objects += c->refs - c->again;
-	m->words += work - c->refs * KMT_DRAIN_STEP;
+	m->stats.hits += c->refs;
+	m->stats.objects += c->refs - c->again;
+	m->stats.words += work - c->refs * KMT_DRAIN_STEP;
 	m->budget -= work;
 	c->left = 0;
 	c->given = 0;
@@ -561,7 +564,7 @@ static __always_inline void flush_stats(struct kmt_drain *c)
 /* After the marker did something else. */
 static __always_inline void reload(struct kmt_drain *c)
 {
-	c->n.top = c->n.m->stack + c->n.m->depth;
+	c->n.top = c->n.m->stack.entries + c->n.m->stack.refs;
 	c->near = c->n.m->near;
 }
 
@@ -702,10 +705,10 @@ static __always_inline bool follow_fast(struct kmt_drain *c,
 /* Half of the mark stack is for references; half of that is much. */
 static __always_inline void make_room(struct kmt_marker *m)
 {
-	if (unlikely(m->depth > m->max / 4))
+	if (unlikely(m->stack.refs > m->stack.max / 4))
 		kmt_mark_compact_stack(m);
 	else
-		m->dense = false;
+		m->stack.dense = false;
 }
 
 /*
@@ -726,7 +729,7 @@ static __always_inline bool rest(struct kmt_drain *c)
 /* Inlined for each case, so that the checks for the other cases cost nothing. */
 static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
 {
-	const struct kmt_mark_entry *bottom = m->stack;
+	const struct kmt_mark_entry *bottom = m->stack.entries;
 	struct kmt_drain c;
 
 	begin(&c, m, apart, shared);
@@ -760,7 +763,7 @@ void kmt_mark_drain_fast(struct kmt_marker *m)
 {
 	if (kmt_notes_apart(m))
 		drain(m, true, true);
-	else if (m->team)
+	else if (m->share.team)
 		drain(m, false, true);
 	else
 		drain(m, false, false);

@@ -44,7 +44,7 @@ bool kmt_team_join(struct kmt_team *team, struct kmt_marker *m)
 	raw_spin_unlock_irqrestore(&team->lock, flags);
 	if (over)
 		return false;
-	m->team = team;
+	m->share.team = team;
 	kmt_take_turns(m, &team->turns);
 	return true;
 }
@@ -74,21 +74,22 @@ static u32 put(struct kmt_team *team, const struct kmt_mark_entry *from, u32 nr)
  */
 void kmt_team_put(struct kmt_marker *m)
 {
+	struct kmt_mark_stack *s = &m->stack;
 	struct kmt_mark_entry top;
 	u32 nr, from;
 
-	if (m->blocks) {
-		m->blocks -= put(m->team, &m->stack[m->max - m->blocks],
-				 (m->blocks + !!m->depth) / 2);
+	if (s->blocks) {
+		s->blocks -= put(m->share.team, &s->entries[s->max - s->blocks],
+				 (s->blocks + !!s->refs) / 2);
 		return;
 	}
-	top = m->stack[m->depth - 1];
-	nr = put(m->team, m->stack, m->depth / 2);
-	m->depth -= nr;
-	from = max(nr, m->depth - 1);
-	memcpy(m->stack, &m->stack[from],
-	       (m->depth + nr - 1 - from) * sizeof(*m->stack));
-	m->stack[m->depth - 1] = top;
+	top = s->entries[s->refs - 1];
+	nr = put(m->share.team, s->entries, s->refs / 2);
+	s->refs -= nr;
+	from = max(nr, s->refs - 1);
+	memcpy(s->entries, &s->entries[from],
+	       (s->refs + nr - 1 - from) * sizeof(*s->entries));
+	s->entries[s->refs - 1] = top;
 }
 
 /**
@@ -142,7 +143,7 @@ static void await_work(struct kmt_team *team, struct kmt_marker *m)
 /* How much of it a marker takes; the lock is held. */
 static u32 share(const struct kmt_team *team, const struct kmt_marker *m)
 {
-	u32 most = min_t(u32, KMT_BOX_MOVE, kmt_room_for_blocks(m));
+	u32 most = min_t(u32, KMT_BOX_MOVE, kmt_room_for_blocks(&m->stack));
 
 	lockdep_assert_held(&team->lock);
 	return min(most, (team->nr + 3) / 4);
@@ -155,7 +156,7 @@ static void unpack(struct kmt_marker *m, const struct kmt_mark_entry *box, u32 n
 		if (box->o)
 			kmt_mark_push(m, box->o, box->addr);
 		else
-			m->stack[m->depth++] = *box;
+			m->stack.entries[m->stack.refs++] = *box;
 	}
 }
 
@@ -218,13 +219,13 @@ static void sweep(struct kmt_team *team, struct kmt_marker *m)
  */
 void kmt_team_work(struct kmt_marker *m)
 {
-	struct kmt_team *team = m->team;
+	struct kmt_team *team = m->share.team;
 
 	sweep(team, m);
 	do {
 		kmt_mark_drain(m);
 	} while (get_work(team, m));
 	m->stopped |= READ_ONCE(team->stopped);
-	m->team = NULL;
-	m->turns = NULL;
+	m->share.team = NULL;
+	m->share.turns = NULL;
 }

@@ -73,7 +73,7 @@ void kmt_team_await(struct kmt_marker *m, raw_spinlock_t *lock);
 static __always_inline void kmt_wait_contended(struct kmt_marker *m,
 					       raw_spinlock_t *lock)
 {
-	if (unlikely(m->team) && raw_spin_is_locked(lock))
+	if (unlikely(m->share.team) && raw_spin_is_locked(lock))
 		kmt_team_await(m, lock);
 }
 
@@ -84,13 +84,15 @@ static __always_inline void kmt_wait_contended(struct kmt_marker *m,
  */
 static inline u32 kmt_team_wants(const struct kmt_marker *m)
 {
-	if (m->depth + m->blocks >= KMT_BOX_SPARE)
+	const struct kmt_mark_stack *s = &m->stack;
+
+	if (s->refs + s->blocks >= KMT_BOX_SPARE)
 		return KMT_BOX_MOVE;
 	/* A block is somewhere else. */
-	if (m->blocks)
-		return READ_ONCE(m->team->idle);
-	return (m->stack[0].addr ^ m->stack[m->depth - 1].addr) >>
-	       KMT_REGION_SHIFT ? READ_ONCE(m->team->idle) : 0;
+	if (s->blocks)
+		return READ_ONCE(m->share.team->idle);
+	return (s->entries[0].addr ^ s->entries[s->refs - 1].addr) >>
+	       KMT_REGION_SHIFT ? READ_ONCE(m->share.team->idle) : 0;
 }
 
 /**
@@ -101,8 +103,10 @@ static inline u32 kmt_team_wants(const struct kmt_marker *m)
  */
 static __always_inline void kmt_team_share(struct kmt_marker *m)
 {
-	if (unlikely(m->team) && m->depth + m->blocks > 1 &&
-	    READ_ONCE(m->team->nr) < kmt_team_wants(m))
+	const struct kmt_team *team = m->share.team;
+
+	if (unlikely(team) && m->stack.refs + m->stack.blocks > 1 &&
+	    READ_ONCE(team->nr) < kmt_team_wants(m))
 		kmt_team_put(m);
 }
 

@@ -121,8 +121,8 @@ void kmt_sift_try(struct kmt_marker *m, unsigned long word)
 	word = kmt_untag(word);
 	if (!passes(m->filter, word))
 		return;
-	if (m->summing)
-		m->found = true;
+	if (m->look == KMT_LOOK_SUM)
+		m->sum.found = true;
 	else
 		kmt_mark_hit(m, word);
 }
@@ -283,7 +283,7 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 		    (!KMT_ODD_PAGES && !(word % PAGE_SIZE)))
 			continue;
 		/* While words are summed up the lock of a tree may be held. */
-		if (word >= KMT_ODD_MIN || m->summing ||
+		if (word >= KMT_ODD_MIN || m->look == KMT_LOOK_SUM ||
 		    (KMT_ODD_HALVES && shift == KMT_BITS_PER_LONG / 2) ||
 		    (passes(m->filter, word) && is_start(m->core, word)))
 			kmt_sift_try(m, word);
@@ -300,7 +300,7 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
  * References that are aligned are none here; what is small is looked at in
  * fewer places, see KMT_ODD_MIN.
  *
- * Context: no lock held, unless the marker is summing.
+ * Context: no lock held, unless words are summed up.
  */
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at)
@@ -308,12 +308,12 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 	const struct kmt_range *hull = &m->filter->odd_hull;
 	const unsigned long top = byte_of_all(hull, sizeof(long) - 1);
 	const unsigned long next = byte_of_all(hull, sizeof(long) - 2);
-	unsigned int i = m->seam_end == at ? 0 : 1;
-	unsigned long a = i ? words[0] : m->seam;
+	unsigned int i = m->seam.end == at ? 0 : 1;
+	unsigned long a = i ? words[0] : m->seam.word;
 
 	if (!hull->hi) {
 		/* The next call must not take an older seam for that of these. */
-		m->seam_end = 0;
+		m->seam.end = 0;
 		return;
 	}
 	for (; i < nr; i++) {
@@ -323,8 +323,8 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 			try_straddled(m, a, b);
 		a = b;
 	}
-	m->seam = a;
-	m->seam_end = at + nr * sizeof(long);
+	m->seam.word = a;
+	m->seam.end = at + nr * sizeof(long);
 }
 
 /*
@@ -585,8 +585,8 @@ static bool to_be_reread(const struct kmt_object *o)
 /* Sums up the words in the buffer, which are those from @at on. */
 static void sum_piece(struct kmt_marker *m, unsigned int nr, unsigned long at)
 {
-	m->words += nr;
-	m->sum = kmt_sum(m->buf, nr, m->sum);
+	m->stats.words += nr;
+	m->sum.value = kmt_sum(m->buf, nr, m->sum.value);
 	kmt_sift(m, m->buf, nr);
 	kmt_sift_bytes(m, m->buf, nr, at);
 }
@@ -609,13 +609,13 @@ static bool sum_small(struct kmt_marker *m, struct kmt_object *o)
 		len = kmt_piece(pos, end, sizeof(m->buf));
 		if (!kmt_env_read(m->buf, pos, len)) {
 			kmt_event(m->core, KMT_EV_FAULT);
-			m->found = true;
+			m->sum.found = true;
 			break;
 		}
 		sum_piece(m, len / sizeof(long), pos);
 		m->budget -= len / sizeof(long);
 	}
-	o->crc = m->found ? 0 : kmt_sum_end(m->sum);
+	o->crc = m->sum.found ? 0 : kmt_sum_end(m->sum.value);
 	return true;
 }
 
@@ -633,24 +633,24 @@ static noinline void sum_large(struct kmt_marker *m, struct kmt_object *o,
 	if (!tree)
 		return;
 	if (o->addr == copy.addr && o->born == copy.born)
-		o->crc = m->found ? 0 : kmt_sum_end(m->sum);
+		o->crc = m->sum.found ? 0 : kmt_sum_end(m->sum.value);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
-/* Sums up @o; m->found says whether it may refer to a suspect. */
+/* Sums up @o; m->sum.found says whether it may refer to a suspect. */
 static void sum_block(struct kmt_marker *m, struct kmt_object *o)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
 
-	m->sum = 0;
-	m->found = false;
+	m->sum.value = 0;
+	m->sum.found = false;
 	tree = kmt_lock_object(m->core, o, &flags);
 	if (!tree)
 		return;
 	/* The checksum of a block that was cleared is kept. */
 	if (kmt_is_cleared(o))
-		m->found = true;
+		m->sum.found = true;
 	else if (to_be_reread(o) && !sum_small(m, o))
 		return sum_large(m, o, tree, flags);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -658,21 +658,21 @@ static void sum_block(struct kmt_marker *m, struct kmt_object *o)
 
 static void search_block(struct kmt_marker *m, struct kmt_object *o)
 {
-	m->summing = true;
+	m->look = KMT_LOOK_SUM;
 	sum_block(m, o);
-	m->summing = false;
-	if (likely(!m->found))
+	m->look = KMT_LOOK_ALIGNED;
+	if (likely(!m->sum.found))
 		return;
 	kmt_mark_again(m, o);
-	m->bytes = true;
+	m->look = KMT_LOOK_BYTES;
 	kmt_mark_again(m, o);
-	m->bytes = false;
+	m->look = KMT_LOOK_ALIGNED;
 }
 
 /**
  * kmt_search - look for references to suspects in blocks
- * @m: marker with a filter, from kmt_accuse(), and with sums; roots were read
- *	with it before
+ * @m: marker that looks for suspects of kmt_accuse() at aligned addresses
+ *	(KMT_LOOK_ALIGNED), with sums; roots were read with it before
  *
  * A suspect with enough references counts as reached, and is read. Blocks that
  * do not refer to a suspect are summed up.
@@ -714,11 +714,11 @@ static bool is_unchanged(struct kmt_marker *m, struct kmt_object *o)
 {
 	if (!o->crc)
 		return false;
-	m->sum = 0;
-	m->summing = true;
+	m->sum.value = 0;
+	m->look = KMT_LOOK_SUM;
 	read_block(m, o);
-	m->summing = false;
-	return kmt_sum_end(m->sum) == o->crc;
+	m->look = KMT_LOOK_ALIGNED;
+	return kmt_sum_end(m->sum.value) == o->crc;
 }
 
 /* Sections change all the time, and have few packed structures. */
@@ -732,7 +732,7 @@ static bool is_section(const struct kmt_object *o)
 
 static void recheck_object(struct kmt_marker *m, struct kmt_object *o)
 {
-	m->objects++;
+	m->stats.objects++;
 	if (unlikely(kmt_is_cleared(o))) {
 		/* As in read_cleared(). */
 		m->dated = is_unchanged(m, o);
@@ -742,12 +742,12 @@ static void recheck_object(struct kmt_marker *m, struct kmt_object *o)
 	}
 	read_block(m, o);
 	if (m->sums && !is_section(o)) {
-		m->bytes = true;
+		m->look = KMT_LOOK_BYTES;
 		read_block(m, o);
-		m->bytes = false;
+		m->look = KMT_LOOK_ALIGNED;
 	}
 	m->dated = false;
-	if (unlikely(m->depth + m->blocks))
+	if (unlikely(!kmt_is_empty_stack(&m->stack)))
 		kmt_mark_drain(m);
 }
 
@@ -766,7 +766,7 @@ static void recheck_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 
 /**
  * kmt_recheck - read this marker's share of what was reached
- * @m: marker with a filter
+ * @m: marker from kmt_marker_help()
  *
  * Context: nothing runs but markers that share the work.
  */
@@ -799,17 +799,18 @@ void kmt_recheck_rest(struct kmt_marker *m)
 	struct kmt_object *o;
 
 	do {
-		m->overflow = false;
+		m->stack.overflow = false;
 		kmt_walk_cells(m, chunk, o)
 			if (!m->stopped && to_be_followed(o, m->core->epoch))
 				kmt_mark_object(m, o);
-	} while (m->overflow && !m->stopped);
+	} while (m->stack.overflow && !m->stopped);
 }
 
 /**
  * kmt_recheck_bytes - look for references in blocks that are not aligned
- * @m: marker with a filter, from kmt_sort_out(); with sums only in sections,
- *	other blocks were searched while nothing else ran
+ * @m: marker that looks for suspects of kmt_sort_out() at all other addresses
+ *	(KMT_LOOK_BYTES); with sums only in sections, other blocks were searched
+ *	while nothing else ran
  *
  * Context: no lock held; beside everything else.
  */

@@ -368,6 +368,7 @@ unsigned long kmt_clear(struct kmt_marker *m, u32 now)
 /**
  * struct kmt_leaks - all leaks
  * @m: marker
+ * @now: low 32 bits of jiffies
  * @before: when leaks were classified last, low 32 bits of jiffies
  * @known: the leak that is read was reported then, or earlier
  * @rank: leaks in order
@@ -380,6 +381,7 @@ unsigned long kmt_clear(struct kmt_marker *m, u32 now)
  */
 struct kmt_leaks {
 	struct kmt_marker *m;
+	u32 now;
 	u32 before;
 	bool known;
 	struct kmt_rank *rank;
@@ -454,9 +456,9 @@ static void touch_words(struct kmt_reader *r, unsigned int nr)
 	for (i = 0; i < nr; i++) {
 		const unsigned long word = kmt_untag(m->buf[i]);
 
-		if (kmt_in(&m->virt, word) && !kmt_in(&m->core->skip, word))
+		if (kmt_in(&m->ranges.virt, word) && !kmt_in(&m->core->skip, word))
 			touch(lr, KMT_VIRT, word);
-		if (kmt_in_pair(&m->percpu, word))
+		if (kmt_in_pair(&m->ranges.percpu, word))
 			touch(lr, KMT_PERCPU, word);
 	}
 }
@@ -539,7 +541,7 @@ static void collect_leak(struct kmt_leaks *leaks, struct kmt_object *o)
 	if (change_leak(leaks->m->core, o, 0, KMT_INDIRECT | KMT_COVERED |
 			KMT_SCANNED, &copy) && leaks->nr < leaks->max)
 		leaks->rank[leaks->nr++] = (struct kmt_rank){
-			.o = o, .key = order(&copy, leaks->m->now)
+			.o = o, .key = order(&copy, leaks->now)
 		};
 }
 
@@ -620,8 +622,9 @@ static void tell(struct kmt_leaks *leaks)
 
 /**
  * kmt_classify - tell direct leaks from indirect ones
- * @m: marker, after kmt_judge(), with the present time in @m->now
+ * @m: marker, after kmt_judge()
  * @nr: leaks that kmt_judge() has counted
+ * @now: low 32 bits of jiffies
  *
  * Takes time in proportion to the size of the leaks, and to the cells of the
  * pool up to the last leak: each is looked at once. Takes memory in proportion to
@@ -630,11 +633,11 @@ static void tell(struct kmt_leaks *leaks)
  *
  * Context: no lock held; may sleep. Given up when kmt_ops.relax() says so.
  */
-void kmt_classify(struct kmt_marker *m, unsigned long nr)
+void kmt_classify(struct kmt_marker *m, unsigned long nr, u32 now)
 {
 	const struct kmt_ops *ops = m->core->ops;
 	struct kmt_leaks leaks = {
-		.m = m, .max = nr, .before = m->core->classified,
+		.m = m, .max = nr, .now = now, .before = m->core->classified,
 	};
 	size_t bytes = 2 * leaks.max * sizeof(*leaks.rank) +
 		       KMT_DIGITS * sizeof(*leaks.count);
@@ -642,7 +645,7 @@ void kmt_classify(struct kmt_marker *m, unsigned long nr)
 
 	if (m->stopped)
 		return;
-	m->core->classified = m->now;
+	m->core->classified = now;
 	table = ops->table_alloc ? ops->table_alloc(m->core, bytes) : NULL;
 	if (table) {
 		leaks.rank = table;

@@ -182,13 +182,12 @@ static unsigned long core_mark(void)
 	static struct kmt_mark_entry stack[STACK];
 	static struct kmt_marker m;
 
-	kmt_marker_init(&m, &core, stack, STACK);
-	m.seen_cache = seen_cache;
+	kmt_marker_init(&m, &core, stack, STACK, seen_cache);
 	kmt_mark_begin(&m);
 	kmt_mark_words(&m, &root_word, 1);
 	kmt_mark_sweep(&m);
 	kmt_mark_end(&m);
-	return m.words;
+	return m.stats.words;
 }
 
 /* What a second thread needs to share a mark. */
@@ -214,8 +213,7 @@ static unsigned long core_mark_by_two(void)
 	static struct kmt_mark_entry stack[STACK];
 	static struct kmt_marker m;
 
-	kmt_marker_init(&m, &core, stack, STACK);
-	m.seen_cache = seen_cache;
+	kmt_marker_init(&m, &core, stack, STACK, seen_cache);
 	kmt_mark_begin(&m);
 	memset(help.seen_cache, 0, sizeof(help.seen_cache));
 	kmt_marker_join(&help.m, &m, help.stack, STACK, help.seen_cache);
@@ -227,7 +225,7 @@ static unsigned long core_mark_by_two(void)
 	pthread_join(help.thread, NULL);
 	kmt_mark_sweep(&m);
 	kmt_mark_end(&m);
-	return m.words + help.m.words;
+	return m.stats.words + help.m.stats.words;
 }
 
 static const struct engine engines[] = {

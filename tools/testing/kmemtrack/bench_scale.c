@@ -224,8 +224,7 @@ static void link_in_order(void)
 
 static void begin_mark(void)
 {
-	kmt_marker_init(&m, &core, stack, STACK);
-	m.seen_cache = seen_cache;
+	kmt_marker_init(&m, &core, stack, STACK, seen_cache);
 	kmt_mark_begin(&m);
 }
 
@@ -247,8 +246,8 @@ static void mark_random(double *r)
 	begin_mark();
 	since = cost();
 	kmt_mark_words(&m, &root, 1);
-	r[MARK_RANDOM] = (double)(cost() - since) / m.objects;
-	assert(m.objects == nr);
+	r[MARK_RANDOM] = (double)(cost() - since) / m.stats.objects;
+	assert(m.stats.objects == nr);
 	kmt_mark_end(&m);
 }
 
@@ -265,25 +264,24 @@ static void scan(double *r)
 	filter.mask = 8 * kmt_filter_bytes(&core) - 1;
 	begin_mark();
 	TIME(MARK, b.nr, kmt_mark_words(&m, &root, 1));
-	r[MARK_WORD] = r[MARK] * b.nr / m.words;
+	r[MARK_WORD] = r[MARK] * b.nr / m.stats.words;
 	TIME(SWEEP, cells, kmt_mark_sweep(&m));
 	TIME(ACCUSE, cells, kmt_accuse(&m, &filter, &verdict));
 	suspects = verdict.suspects;
 	assert(suspects == b.nr / LOSE);
-	m.filter = &filter;
+	kmt_marker_seek(&m, KMT_LOOK_ALIGNED, &filter);
 	m.sums = true;
 	kmt_mark_words(&m, &root, 1);
 	TIME(SEARCH, b.nr, kmt_search(&m));
 	kmt_marker_help(&still, &m, &filter, stack, STACK);
-	still.sums = true;
 	TIME(RECHECK, b.nr, kmt_recheck(&still));
-	m.filter = NULL;
+	kmt_marker_follow(&m);
 	TIME(SORT_OUT, cells, kmt_sort_out(&m, &filter, &verdict));
 	TIME(JUDGE, cells, kmt_judge(&m, &verdict));
 	r[A_SUSPECT] = ((r[SEARCH] + r[RECHECK]) * b.nr + cells *
 			(r[ACCUSE] + r[SORT_OUT] + r[JUDGE])) / suspects;
 	assert(verdict.leaks == suspects);
-	TIME(CLASSIFY, suspects, kmt_classify(&m, verdict.leaks));
+	TIME(CLASSIFY, suspects, kmt_classify(&m, verdict.leaks, 0));
 	kmt_mark_end(&m);
 	note_held(r);
 }

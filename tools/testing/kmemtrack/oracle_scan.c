@@ -165,8 +165,7 @@ void oracle_scan(struct model *m, u32 min_age, void (*between)(void *arg),
 	kmt_revive(&s->m, s->now, min_age);
 	kmt_judge(&s->m, &s->v);
 	oracle_judge(m);
-	s->m.now = s->now;
-	kmt_classify(&s->m, s->v.leaks);
+	kmt_classify(&s->m, s->v.leaks, s->now);
 	oracle_classify(m);
 	kmt_mark_end(&s->m);
 	oracle_drop_open(m);

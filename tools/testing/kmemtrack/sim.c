@@ -362,8 +362,7 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 					     SIM_LINEAR + SIM_LINEAR_LEN };
 	s->core.skip = (struct kmt_range){ SIM_IMAGE,
 					   SIM_IMAGE + SIM_IMAGE_LEN };
-	kmt_marker_init(&s->m, &s->core, s->stack, stack);
-	s->m.seen_cache = s->seen_cache;
+	kmt_marker_init(&s->m, &s->core, s->stack, stack, s->seen_cache);
 	the_sim = s;
 	return s;
 }
@@ -467,8 +466,7 @@ void sim_scan(struct sim *s, unsigned long lo, unsigned long hi)
 	sim_mark(s, lo, hi);
 	kmt_revive(&s->m, s->now, 1000);
 	kmt_judge(&s->m, &s->v);
-	s->m.now = s->now;
-	kmt_classify(&s->m, s->v.leaks);
+	kmt_classify(&s->m, s->v.leaks, s->now);
 	kmt_mark_end(&s->m);
 }
 

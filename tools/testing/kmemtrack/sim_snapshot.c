@@ -20,7 +20,7 @@
 void sim_roots(struct sim *s, struct kmt_marker *m, unsigned long lo,
 	       unsigned long hi)
 {
-	unsigned long step = m->turns ? UNIT : hi - lo;
+	unsigned long step = m->share.turns ? UNIT : hi - lo;
 
 	for (; lo < hi; lo += step)
 		if (kmt_my_turn(m))
@@ -50,7 +50,6 @@ static void prepare(struct sim *s, struct kmt_marker *m,
 		    struct kmt_mark_entry *stack, atomic_long_t *turns)
 {
 	kmt_marker_help(m, &s->m, &s->filter, stack, s->still_stack);
-	m->sums = s->m.sums;
 	if (s->fine)
 		m->budget = 0;
 	kmt_take_turns(m, turns);
@@ -96,8 +95,8 @@ bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi)
 		prepare(s, &s->still[i], stack + i * s->still_stack, &turns);
 	run_markers(s, lo, hi);
 	for (i = 0; i < s->markers; i++) {
-		assert(!s->still[i].depth);
-		s->rest |= s->still[i].overflow;
+		assert(!s->still[i].stack.refs);
+		s->rest |= s->still[i].stack.overflow;
 	}
 	if (s->rest)
 		kmt_recheck_rest(&s->still[s->markers - 1]);
@@ -143,12 +142,10 @@ static void phase(struct sim *s, enum sim_phase phase)
 
 static void look_at_bytes(struct sim *s, unsigned long lo, unsigned long hi)
 {
-	s->m.filter = &s->filter;
-	s->m.bytes = true;
+	kmt_marker_seek(&s->m, KMT_LOOK_BYTES, &s->filter);
 	sim_roots(s, &s->m, lo, hi);
 	kmt_recheck_bytes(&s->m);
-	s->m.filter = NULL;
-	s->m.bytes = false;
+	kmt_marker_follow(&s->m);
 }
 
 /*
@@ -160,10 +157,10 @@ static void search(struct sim *s, unsigned long lo, unsigned long hi)
 	if (!s->sums || s->m.sums)
 		return;
 	s->m.sums = true;
-	s->m.filter = &s->filter;
+	kmt_marker_seek(&s->m, KMT_LOOK_ALIGNED, &s->filter);
 	sim_roots(s, &s->m, lo, hi);
 	kmt_search(&s->m);
-	s->m.filter = NULL;
+	kmt_marker_follow(&s->m);
 	if (s->m.stopped)
 		return;
 	phase(s, SIM_SEARCHED);
@@ -204,8 +201,7 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
 		phase(s, SIM_SORTED);
 	}
 	kmt_judge(&s->m, &s->v);
-	s->m.now = s->now;
-	kmt_classify(&s->m, s->v.leaks);
+	kmt_classify(&s->m, s->v.leaks, s->now);
 	kmt_mark_end(&s->m);
 	return !s->m.stopped;
 }

@@ -27,13 +27,13 @@ static void *help(void *arg)
 	if (!h->s->later)
 		sim_roots(h->s, &h->m, h->lo, h->hi);
 	kmt_team_work(&h->m);
-	__atomic_fetch_add(&h->s->helped, !!h->m.objects, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&h->s->helped, !!h->m.stats.objects, __ATOMIC_RELAXED);
 	return NULL;
 }
 
 static void prepare(struct helper *h)
 {
-	const u32 max = h->s->m.max;
+	const u32 max = h->s->m.stack.max;
 
 	h->stack = calloc(max, sizeof(*h->stack));
 	assert(h->stack);
@@ -45,7 +45,7 @@ static void prepare(struct helper *h)
 static void dismiss(struct helper *h)
 {
 	pthread_join(h->thread, NULL);
-	assert(!h->m.depth && !h->m.team);
+	assert(!h->m.stack.refs && !h->m.share.team);
 	h->s->m.stopped |= h->m.stopped;
 	free(h->stack);
 }

@@ -174,7 +174,7 @@ static void test_walks(void **state)
 	kmt_judge(&s->m, &s->v);
 	assert_int_equal(s->v.leaks, 1);
 	expect_walk_rests();
-	kmt_classify(&s->m, 1);
+	kmt_classify(&s->m, 1, s->now);
 	expect_walk_rests();
 	kmt_mark_end(&s->m);
 	assert_int_equal(kmt_clear(&s->m, 0), 1);

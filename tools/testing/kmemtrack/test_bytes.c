@@ -211,16 +211,16 @@ static void test_not_needed(void **state)
 
 	sim_alloc(s, OBJECT, 64);
 	sim_put(ROOT(0), OBJECT);
-	words = s->m.words;
+	words = s->m.stats.words;
 	scan(s);
-	assert_int_equal(s->m.words - words, 512 + 64 / W);
+	assert_int_equal(s->m.stats.words - words, 512 + 64 / W);
 	/* Forgiven by the recheck: no pass over the bytes either. */
 	sim_alloc(s, BLOCK(2), 64);
 	sim_put_late(s, ROOT(1), BLOCK(2));
-	words = s->m.words;
+	words = s->m.stats.words;
 	scan(s);
 	assert_int_equal(s->left, 0);
-	assert_int_equal(s->m.words - words, 512 + 64 / W);
+	assert_int_equal(s->m.stats.words - words, 512 + 64 / W);
 	assert_int_equal(s->v.leaks, 0);
 }
 

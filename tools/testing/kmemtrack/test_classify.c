@@ -364,7 +364,7 @@ static void test_given_up(void **state)
 		s->on_relax = give_up;
 		s->m.stopped = false;
 		s->m.budget = 0;
-		kmt_classify(&s->m, s->v.leaks);
+		kmt_classify(&s->m, s->v.leaks, s->now);
 		assert_int_equal(s->tables, 0);
 		i = s->m.stopped;
 		s->on_relax = NULL;
@@ -396,7 +396,7 @@ static long cost(unsigned int blocks, unsigned int at, unsigned int leaks)
 		sim_put(SMALL(at + i) + 8, SMALL(at + (i + 1) % leaks));
 	leak_all(s, leaks);
 	s->m.budget = budget;
-	kmt_classify(&s->m, leaks);
+	kmt_classify(&s->m, leaks, s->now);
 	left = s->m.budget;
 	for (i = 0; i < leaks; i++)
 		direct += !sim_indirect(s, SMALL(at + i));

@@ -301,7 +301,7 @@ static void test_markers_agree(void **state)
 			scan(s);
 			assert_true(s->v.leaks < s->accused);
 			for (i = 0; i < s->markers; i++)
-				words += s->still[i].words;
+				words += s->still[i].stats.words;
 			if (!n) {
 				leaks = s->v.leaks;
 				read = words;

@@ -92,7 +92,7 @@ static void test_percpu_among_others(void **state)
 		sim_put(ROOT(0), BLOCK(1));
 		sim_put(BLOCK(1) + 32, SIM_PERCPU + 8);
 		mark(s);
-		assert_int_equal(s->m.percpu_outside, !low);
+		assert_int_equal(s->m.ranges.percpu_outside, !low);
 		assert_int_equal(sim_object(s, KMT_PERCPU, SIM_PERCPU).count, 1);
 		sim_free(s, BLOCK(1), 40);
 	}
@@ -123,7 +123,7 @@ static void test_small_pointers(void **state)
 				sim_put(BLOCK(1) + 8 * j, places[i] - 1);
 			sim_put(BLOCK(1) + 8 * at, places[i] + 7);
 			mark(s);
-			assert_true(s->m.percpu_outside);
+			assert_true(s->m.ranges.percpu_outside);
 			assert_int_equal(sim_object(s, KMT_PERCPU,
 						    places[i]).count, 1);
 		}
@@ -151,7 +151,7 @@ static void test_unreadable(void **state)
 	assert_int_equal(sim_events(s, KMT_EV_FAULT), 1);
 	assert_false(sim_white(s, BLOCK(1)));
 	assert_true(sim_white(s, BLOCK(5)));
-	assert_int_equal(s->m.depth, 0);
+	assert_int_equal(s->m.stack.refs, 0);
 	sim_map(BLOCK(3), 64, true);
 }
 

@@ -14,8 +14,7 @@ static void second(struct sim *s, u32 min_age)
 	sim_mark(s, ROOT(0), ROOT(64));
 	kmt_revive(&s->m, s->now, min_age);
 	kmt_judge(&s->m, &s->v);
-	s->m.now = s->now;
-	kmt_classify(&s->m, s->v.leaks);
+	kmt_classify(&s->m, s->v.leaks, s->now);
 	kmt_mark_end(&s->m);
 	check_core(s);
 }

@@ -49,9 +49,9 @@ static void test_self_and_ring(void **state)
 	for (i = 1; i <= 5; i++)
 		assert_false(sim_white(s, BLOCK(i)));
 	/* Each is read once. */
-	i = s->m.objects;
+	i = s->m.stats.objects;
 	mark(s);
-	assert_int_equal(s->m.objects, i + 5);
+	assert_int_equal(s->m.stats.objects, i + 5);
 }
 
 /* The last bytes of a block that end in half a word are no word. */
@@ -89,9 +89,9 @@ static void test_large(void **state)
 		assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(1)).count, 1);
 		sim_put(base + i, 0);
 	}
-	i = s->m.words;
+	i = s->m.stats.words;
 	mark(s);
-	assert_int_equal(s->m.words, i + 0x5000 / W + 64);
+	assert_int_equal(s->m.stats.words, i + 0x5000 / W + 64);
 }
 
 #define DEEP	100000ul
@@ -143,7 +143,7 @@ static void test_overflow(void **state)
 		mark(s);
 		for (i = 0; i < nr; i++)
 			assert_false(sim_white(s, a + 64 * i));
-		assert_int_equal(s->m.objects, nr);
+		assert_int_equal(s->m.stats.objects, nr);
 		if (size < 8)
 			assert_true(sim_events(s, KMT_EV_STACK_OVERFLOW) > 0);
 		/* A cut: what hung there is white, all else is not. */
@@ -203,11 +203,11 @@ static void test_pushed_once(void **state)
 	mark(s);
 	assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
 	/* One is enough. */
-	assert_int_equal(s->m.hits, 1);
+	assert_int_equal(s->m.stats.hits, 1);
 	s->m.seen_cache = NULL;
 	mark(s);
 	assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
-	assert_int_equal(s->m.hits, 1 + 64);
+	assert_int_equal(s->m.stats.hits, 1 + 64);
 	sim_delete(s);
 }
 
@@ -299,14 +299,14 @@ static void test_skip(void **state)
 	sim_put(ROOT(0), ROOT(0));
 	sim_put(ROOT(1), SIM_IMAGE + SIM_IMAGE_LEN - 1);
 	mark(s);
-	assert_int_equal(s->m.hits, 0);
+	assert_int_equal(s->m.stats.hits, 0);
 	sim_put(ROOT(2), SIM_VMALLOC);
 	mark(s);
-	assert_int_equal(s->m.hits, 1);
+	assert_int_equal(s->m.stats.hits, 1);
 	/* Not even looked up: a block there would be found otherwise. */
 	assert_int_equal(sim_insert(s, KMT_VIRT, ROOT(0), 64, 1), 0);
 	mark(s);
-	assert_int_equal(s->m.hits, 2);
+	assert_int_equal(s->m.stats.hits, 2);
 	assert_true(sim_white(s, ROOT(0)));
 }
 
@@ -376,10 +376,10 @@ static void test_stop(void **state)
 	for (left = 1; left < 30; left++) {
 		unsigned int was = left;
 
-		words = s->m.words;
+		words = s->m.stats.words;
 		sim_mark(s, ROOT(0), ROOT(512));
 		assert_true(s->m.stopped);
-		assert_in_range(s->m.words - words, 0, was * KMT_STEP_WORDS);
+		assert_in_range(s->m.stats.words - words, 0, was * KMT_STEP_WORDS);
 		kmt_suspect(&s->m, &s->v);
 		kmt_mark_end(&s->m);
 		sim_mark(s, ROOT(0), ROOT(512));
@@ -400,8 +400,8 @@ static unsigned long max_words, last_words;
 
 static bool watch(struct sim *s)
 {
-	max_words = max(max_words, s->m.words - last_words);
-	last_words = s->m.words;
+	max_words = max(max_words, s->m.stats.words - last_words);
+	last_words = s->m.stats.words;
 	return false;
 }
 

@@ -86,7 +86,7 @@ static struct sim *new_sift(unsigned long skip)
 	assert_int_equal(v.suspects, 1);
 	assert_int_equal(s->filter.hull.lo, SIM_LINEAR + skip);
 	assert_int_equal(s->filter.hull.hi, SIM_LINEAR + SIM_LINEAR_LEN);
-	s->m.filter = &s->filter;
+	kmt_marker_seek(&s->m, KMT_LOOK_ALIGNED, &s->filter);
 	set_kind(&s->filter, &kinds[5]);
 	return s;
 }
@@ -110,7 +110,7 @@ static int teardown(void **state)
 {
 	struct sim *s = *state;
 
-	s->m.filter = NULL;
+	kmt_marker_follow(&s->m);
 	kmt_mark_end(&s->m);
 	return sim_teardown(state);
 }
@@ -118,19 +118,19 @@ static int teardown(void **state)
 static unsigned long hits(struct sim *s, const unsigned long *words,
 			  unsigned int nr)
 {
-	unsigned long was = s->m.hits;
+	unsigned long was = s->m.stats.hits;
 
 	kmt_sift(&s->m, words, nr);
-	return s->m.hits - was;
+	return s->m.stats.hits - was;
 }
 
 static unsigned long byte_hits(struct sim *s, const unsigned long *words,
 			       unsigned int nr, unsigned long at)
 {
-	unsigned long was = s->m.hits;
+	unsigned long was = s->m.stats.hits;
 
 	kmt_sift_bytes(&s->m, words, nr, at);
-	return s->m.hits - was;
+	return s->m.stats.hits - was;
 }
 
 static unsigned long passes(struct sim *s, unsigned long word)
@@ -352,7 +352,7 @@ static void test_offsets(void **state)
 			assert_int_equal(byte_hits(s, buf + 1, 4, 0x1000),
 					 at % W != 0);
 			assert_int_equal(hits(s, buf + 1, 4), at % W == 0);
-			s->m.seam_end = 0;
+			s->m.seam.end = 0;
 		}
 		/* Half of it before or behind what was read is not read. */
 		for (at = 1; at < W; at++) {
@@ -362,7 +362,7 @@ static void test_offsets(void **state)
 			memset(buf, 0x11, sizeof(buf));
 			memcpy((char *)(buf + 4) + at, &word, W);
 			assert_int_equal(byte_hits(s, buf + 1, 4, 0x2000), 0);
-			s->m.seam_end = 0;
+			s->m.seam.end = 0;
 		}
 	}
 }
@@ -389,7 +389,7 @@ static void test_accidents(void **state)
 			assert_int_equal(byte_hits(s, buf, 2, 0x1000),
 					 at && counts_odd(word));
 			assert_int_equal(hits(s, buf, 2), !at);
-			s->m.seam_end = 0;
+			s->m.seam.end = 0;
 		}
 	}
 }
@@ -420,7 +420,7 @@ static void test_seam(void **state)
 			n += byte_hits(s, buf + cut, 8 - cut, 0x1000);
 			assert_int_equal(n, at % W && !(at < W * cut &&
 							at + W > W * cut));
-			s->m.seam_end = 0;
+			s->m.seam.end = 0;
 		}
 		/* Word by word. */
 		for (n = 0, cut = 0; cut < 8; cut++)
@@ -466,7 +466,7 @@ static void test_random_bytes(void **state)
 			found += byte_hits(s, buf + at, i, W * at + W);
 		}
 		assert_int_equal(found, expect);
-		s->m.seam_end = 0;
+		s->m.seam.end = 0;
 	}
 }
 
@@ -482,7 +482,7 @@ static void test_pages(void **state)
 		memset(buf, 0x11, sizeof(buf));
 		memcpy((char *)buf + at, &word, W);
 		assert_int_equal(byte_hits(s, buf, 3, 0x1000), W == 8);
-		s->m.seam_end = 0;
+		s->m.seam.end = 0;
 	}
 }
 
@@ -502,7 +502,7 @@ static void test_spaces(void **state)
 	sim_mark(s, ROOT(0), ROOT(1));
 	kmt_accuse(&s->m, &s->filter, &v);
 	assert_int_equal(v.suspects, 2);
-	s->m.filter = &s->filter;
+	kmt_marker_seek(&s->m, KMT_LOOK_ALIGNED, &s->filter);
 	assert_int_equal(hits(s, words, ARRAY_SIZE(words)), 3);
 	assert_int_equal(sim_object(s, KMT_VIRT, SIM_VMALLOC).count, 1);
 	assert_int_equal(sim_object(s, KMT_PERCPU, SIM_PERCPU + 0x100).count,

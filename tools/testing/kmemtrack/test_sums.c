@@ -128,7 +128,7 @@ static unsigned long still_words(struct sim *s)
 	unsigned int i;
 
 	for (i = 0; i < s->markers; i++)
-		words += s->still[i].words;
+		words += s->still[i].stats.words;
 	return words;
 }
 
@@ -444,7 +444,8 @@ static unsigned int let_through(unsigned long cells)
 	struct kmt_filter f = {
 		.bits = calloc(1, bytes), .mask = 8 * bytes - 1,
 	};
-	struct kmt_marker m = { .core = &core, .filter = &f, .summing = true };
+	struct kmt_marker m = { .core = &core, .filter = &f,
+				.look = KMT_LOOK_SUM };
 	unsigned int i, nr = 0;
 	u64 seed = 1;
 
@@ -455,9 +456,9 @@ static unsigned int let_through(unsigned long cells)
 	for (i = 0; i < 10000; i++) {
 		const unsigned long n = sim_random(&seed) % suspects;
 
-		m.found = false;
+		m.sum.found = false;
 		kmt_sift_try(&m, SIM_LINEAR + n * apart + PAGE_SIZE);
-		nr += m.found;
+		nr += m.sum.found;
 	}
 	free(f.bits);
 	return nr;

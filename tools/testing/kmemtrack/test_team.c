@@ -208,7 +208,7 @@ static void test_later(void **state)
 	kmt_mark_block(&s->m, ROOT(0), ROOT(4));
 	kmt_mark_block(&s->m, ROOT(8), ROOT(12));
 	kmt_mark_words(&s->m, (unsigned long[]){ BLOCK(5) }, 1);
-	assert_in_range(s->m.depth, 1, 256);
+	assert_in_range(s->m.stack.refs, 1, 256);
 	assert_true(sim_white(s, BLOCK(1)));
 	assert_true(sim_white(s, BLOCK(4)));
 	/* More than there is room for. */
@@ -216,11 +216,11 @@ static void test_later(void **state)
 		words[i % 64] = BLOCK(10 + i % 190);
 		if (i % 64 == 63)
 			kmt_mark_words(&s->m, words, 64);
-		assert_in_range(s->m.depth, 0, 256 + 64);
+		assert_in_range(s->m.stack.refs, 0, 256 + 64);
 	}
 	s->m.later = false;
 	kmt_mark_drain(&s->m);
-	assert_int_equal(s->m.depth, 0);
+	assert_int_equal(s->m.stack.refs, 0);
 	for (i = 0; i < 200; i++)
 		assert_int_equal(sim_white(s, BLOCK(i)), i > 5 && i < 10);
 	assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
