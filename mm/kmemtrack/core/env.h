@@ -10,7 +10,6 @@
 #include <linux/bug.h>
 #include <linux/compiler.h>
 #include <linux/cpumask.h>
-#include <linux/crc32.h>
 #include <linux/errno.h>
 #include <linux/gfp_types.h>
 #include <linux/hash.h>
@@ -204,11 +203,6 @@ static __always_inline void kmt_env_write_u64(u64 *p, u64 value)
 #else
 	atomic64_set((atomic64_t *)p, value);
 #endif
-}
-
-static inline u32 kmt_env_crc(u32 crc, const void *buf, size_t len)
-{
-	return crc32(crc, buf, len);
 }
 
 #endif /* _KMT_ENV_H */

@@ -298,7 +298,7 @@ u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
 {
 	struct kmt_reader r = { .words = sum_words, .gathers = true, .m = m };
 
-	m->sum.value = 0;
+	m->sum.value = KMT_SUM_BEGIN;
 	kmt_read_object(&r, o, copy);
 	return kmt_sum_end(m->sum.value);
 }

@@ -303,7 +303,6 @@ struct kmt_rank {
  * @m: marker, for its buffer and its budget
  * @from: the block that is being read
  * @at: address of the piece
- * @crc: for a reader that sums
  */
 struct kmt_reader {
 	void (*words)(struct kmt_reader *r, unsigned int nr);
@@ -312,7 +311,6 @@ struct kmt_reader {
 	struct kmt_marker *m;
 	struct kmt_object *from;
 	unsigned long at;
-	u32 crc;
 };
 
 /**
@@ -490,10 +488,16 @@ void kmt_recheck(struct kmt_marker *m);
 void kmt_recheck_rest(struct kmt_marker *m);
 void kmt_recheck_bytes(struct kmt_marker *m);
 
-/* Never 0, which is the checksum of what was not summed up. */
+/* With this to begin with, the first words count even if they are 0. */
+#define KMT_SUM_BEGIN		1ULL
+
+/*
+ * Never 0, which is the checksum of what was not summed up. The last word is added
+ * as it is: of two counters in it that change at once one counts three times.
+ */
 static inline u32 kmt_sum_end(u64 sum)
 {
-	return (u32)(sum ^ sum >> 32) ?: 1;
+	return (u32)(sum + 3 * (sum >> 32)) ?: 1;
 }
 
 /**

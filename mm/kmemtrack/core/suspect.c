@@ -184,7 +184,7 @@ const unsigned long *kmt_sift_next(const struct kmt_filter *f,
  * kmt_sum - sum up words
  * @words: words
  * @nr: how many
- * @sum: of what was before them, 0 to begin with
+ * @sum: of what was before them, or KMT_SUM_BEGIN
  *
  * Most of a pause is spent here.
  *
@@ -643,7 +643,7 @@ static void sum_block(struct kmt_marker *m, struct kmt_object *o)
 	struct kmt_tree *tree;
 	unsigned long flags;
 
-	m->sum.value = 0;
+	m->sum.value = KMT_SUM_BEGIN;
 	m->sum.found = false;
 	tree = kmt_lock_object(m->core, o, &flags);
 	if (!tree)
@@ -714,7 +714,7 @@ static bool is_unchanged(struct kmt_marker *m, struct kmt_object *o)
 {
 	if (!o->crc)
 		return false;
-	m->sum.value = 0;
+	m->sum.value = KMT_SUM_BEGIN;
 	m->look = KMT_LOOK_SUM;
 	read_block(m, o);
 	m->look = KMT_LOOK_ALIGNED;

@@ -14,16 +14,10 @@
 #include "mark.h"
 #include "object.h"
 
-static void sum_words(struct kmt_reader *r, unsigned int nr)
-{
-	r->crc = kmt_env_crc(r->crc, r->m->buf, nr * sizeof(long));
-}
-
 /* Sums the contents; false if @o is not, or no longer, white. */
 static bool sum_white(struct kmt_marker *m, struct kmt_object *o,
 		      struct kmt_object *copy, u32 *crc)
 {
-	struct kmt_reader r = { .words = sum_words, .gathers = true, .m = m };
 	struct kmt_tree *tree;
 	unsigned long flags;
 	bool white;
@@ -36,8 +30,7 @@ static bool sum_white(struct kmt_marker *m, struct kmt_object *o,
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	if (!white)
 		return false;
-	kmt_read_object(&r, o, copy);
-	*crc = r.crc;
+	*crc = kmt_sum_object(m, o, copy);
 	return true;
 }
 

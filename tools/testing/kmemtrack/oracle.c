@@ -136,14 +136,17 @@ void oracle_words(const struct block *b,
 
 static void sum_word(void *arg, unsigned long word)
 {
-	u32 *sum = arg;
+	u64 *sum = arg;
 
-	*sum = kmt_env_crc(*sum, &word, sizeof(word));
+	/* Another one than kmt_sum(). */
+	*sum = (*sum ^ word) * 0x100000001b3ULL;
+	*sum ^= *sum >> 32;
 }
 
 u32 block_sum(const struct block *b)
 {
-	u32 sum = 0;
+	/* So that words count that are 0. */
+	u64 sum = 1;
 
 	oracle_words(b, sum_word, &sum);
 	return sum;

@@ -140,25 +140,6 @@ unsigned long kmt_env_phys(unsigned long phys)
 	return phys - SIM_PHYS + SIM_LINEAR;
 }
 
-u32 kmt_env_crc(u32 crc, const void *buf, size_t len)
-{
-	static u32 table[256];
-	const u8 *p = buf;
-
-	if (!READ_ONCE(table[255])) {
-		u32 i, bit, c;
-
-		for (i = 0; i < 256; i++) {
-			for (c = i, bit = 0; bit < 8; bit++)
-				c = c & 1 ? c >> 1 ^ 0xedb88320 : c >> 1;
-			WRITE_ONCE(table[i], c);
-		}
-	}
-	while (len--)
-		crc = crc >> 8 ^ READ_ONCE(table[(crc ^ *p++) & 0xff]);
-	return crc;
-}
-
 /* The owner of the tracker. */
 
 static void *sim_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)

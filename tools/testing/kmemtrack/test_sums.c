@@ -90,6 +90,27 @@ static void test_sum(void **state)
 	}
 }
 
+/* What is all zeroes but for the last word, which no factor changes. */
+static void test_last_word(void **state)
+{
+	static const u64 steps[] = {
+		1, 2, 1ull << 32, (1ull << 32) + 1, (1ull << 32) - 1,
+		(1ull << 33) - 2,
+	};
+	unsigned long words[3] = {}, zeroes[3] = {};
+	unsigned int i;
+	u64 all, sum;
+
+	all = kmt_sum(zeroes, ARRAY_SIZE(zeroes), KMT_SUM_BEGIN);
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		words[2] = steps[i];
+		if (!words[2])
+			continue;
+		sum = kmt_sum(words, ARRAY_SIZE(words), KMT_SUM_BEGIN);
+		assert_int_not_equal(kmt_sum_end(sum), kmt_sum_end(all));
+	}
+}
+
 /* It would mean that there is no sum. */
 static void test_never_zero(void **state)
 {
@@ -477,6 +498,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_filter_grows),
 		cmocka_unit_test(test_sum),
+		cmocka_unit_test(test_last_word),
 		cmocka_unit_test(test_never_zero),
 		cmocka_unit_test(test_passed_over),
 		cmocka_unit_test(test_one_of_many),

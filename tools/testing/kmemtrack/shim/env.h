@@ -351,8 +351,6 @@ static inline void kmt_env_four(unsigned long addr, unsigned long *a,
 /* Tests look at both kinds of stacks. */
 extern bool kmt_last_returns;
 #define KMT_LAST_RETURNS	kmt_last_returns
-
-u32 kmt_env_crc(u32 crc, const void *buf, size_t len);
 #endif
 
 #endif /* _KMT_ENV_H */

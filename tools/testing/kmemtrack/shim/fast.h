@@ -141,9 +141,4 @@ static inline unsigned long kmt_env_phys(unsigned long phys)
 	return phys;
 }
 
-static inline u32 kmt_env_crc(u32 crc, const void *buf, size_t len)
-{
-	return crc;
-}
-
 #endif /* FAST_H */
