@@ -192,14 +192,9 @@ static void search_piece(struct kmt_reader *r, unsigned int nr)
 static void search_object(struct kmt_search *s, struct kmt_object *o)
 {
 	struct kmt_reader r = { .words = search_piece, .m = &s->m, .from = o };
-	struct kmt_tree *tree;
-	unsigned long flags;
 
-	tree = kmt_lock_object(&kmt_core, o, &flags);
-	if (!tree)
+	if (!kmt_copy_object(&kmt_core, o, &s->o))
 		return;
-	s->o = *o;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	if (kmt_is_read(&s->o))
 		kmt_read_object(&r, o, &s->o);
 	s->o.size = 0;

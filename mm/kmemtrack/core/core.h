@@ -391,6 +391,9 @@ struct kmt_object *__kmt_lock_find(struct kmt_core *core, enum kmt_space space,
 				   unsigned long *flags);
 struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 				   unsigned long *flags);
+struct kmt_tree *__kmt_lock_same(struct kmt_core *core, struct kmt_object *o,
+				 const struct kmt_object *copy,
+				 unsigned long *flags);
 
 /**
  * kmt_lock_find - find the object an address lies in, and lock its tree
@@ -431,6 +434,29 @@ static inline struct kmt_tree *kmt_lock_object(struct kmt_core *core,
 	return tree;
 }
 
+/**
+ * kmt_lock_same - lock the tree of an object that was copied before
+ * @core: tracker
+ * @o: its cell
+ * @copy: what the cell held then
+ * @flags: interrupt state for raw_spin_unlock_irqrestore()
+ *
+ * Return: the tree, locked, if the cell holds the same object; else NULL with
+ * nothing locked.
+ */
+static inline struct kmt_tree *kmt_lock_same(struct kmt_core *core,
+					     struct kmt_object *o,
+					     const struct kmt_object *copy,
+					     unsigned long *flags)
+{
+	struct kmt_tree *tree = __kmt_lock_same(core, o, copy, flags);
+
+	(void)__cond_lock(&tree->lock, tree);
+	return tree;
+}
+
+bool kmt_copy_object(struct kmt_core *core, struct kmt_object *o,
+		     struct kmt_object *copy);
 bool kmt_lookup(struct kmt_core *core, enum kmt_space space,
 		unsigned long addr, struct kmt_object *copy);
 bool kmt_first_block(struct kmt_core *core, enum kmt_space space,

@@ -165,6 +165,47 @@ struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 }
 
 /**
+ * kmt_copy_object - copy what is in a cell
+ * @core: tracker
+ * @o: a cell, whatever is in it
+ * @copy: filled in if it holds a live object
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether it does.
+ */
+bool kmt_copy_object(struct kmt_core *core, struct kmt_object *o,
+		     struct kmt_object *copy)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(core, o, &flags);
+	if (!tree)
+		return false;
+	*copy = *o;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	return true;
+}
+
+/* As kmt_lock_same(), which tells sparse that the tree is locked. */
+struct kmt_tree *__kmt_lock_same(struct kmt_core *core, struct kmt_object *o,
+				 const struct kmt_object *copy,
+				 unsigned long *flags)
+{
+	struct kmt_tree *tree = kmt_lock_object(core, o, flags);
+
+	if (!tree)
+		return NULL;
+	if (o->addr == copy->addr && o->size == copy->size &&
+	    o->born == copy->born && kmt_space(o) == kmt_space(copy)) {
+		__release(&tree->lock);	/* kmt_lock_same() has it */
+		return tree;
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, *flags);
+	return NULL;
+}
+
+/**
  * kmt_lookup - copy what is known of the block an address lies in
  * @core: tracker
  * @space: address space

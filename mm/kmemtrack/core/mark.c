@@ -364,15 +364,9 @@ static void read_part(struct kmt_marker *m, struct kmt_object *o,
 		.words = mark_words, .marks = true, .m = m, .from = o,
 	};
 	struct kmt_object copy;
-	struct kmt_tree *tree;
-	unsigned long flags;
 
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
-		return;
-	copy = *o;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	if (pos - copy.addr < copy.size && kmt_is_plainly_read(&copy) &&
+	if (kmt_copy_object(m->core, o, &copy) &&
+	    pos - copy.addr < copy.size && kmt_is_plainly_read(&copy) &&
 	    kmt_is_read(&copy) && kmt_reached(&copy, m->core->epoch))
 		kmt_read_range(&r, o, &copy, pos, pos +
 			       kmt_piece(pos, copy.addr + copy.size,
@@ -476,14 +470,9 @@ void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o)
 {
 	struct kmt_reader r = { .words = mark_words, .m = m, .from = o };
 	struct kmt_object copy;
-	struct kmt_tree *tree;
-	unsigned long flags;
 
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
+	if (!kmt_copy_object(m->core, o, &copy))
 		return;
-	copy = *o;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	if (kmt_reached(&copy, m->core->epoch) && kmt_is_read(&copy)) {
 		if (unlikely(kmt_is_cleared(&copy)))
 			read_cleared(m, o, &copy);
@@ -678,12 +667,6 @@ void kmt_mark_sweep(struct kmt_marker *m)
  * block, and interrupts are never off for more than one piece.
  */
 
-static bool is_same(const struct kmt_object *o, const struct kmt_object *copy)
-{
-	return o->addr == copy->addr && o->size == copy->size &&
-	       o->born == copy->born && kmt_space(o) == kmt_space(copy);
-}
-
 /*
  * Where words in @o point to if they refer to @o itself, as empty lists do:
  * references to no other block. Of a holder those in excess count for another
@@ -709,8 +692,9 @@ static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 				unsigned long pos, unsigned long end)
 {
 	struct kmt_core *core = r->m->core;
-	unsigned long flags, noted = 0, len = 0;
+	unsigned long flags, len, noted = 0;
 	struct kmt_tree *tree;
+	struct kmt_range self;
 	bool ok = false;
 
 	if (unlikely(r->m->share.team)) {
@@ -718,25 +702,22 @@ static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 				   copy->size);
 		kmt_wait_contended(r->m, &tree->lock);
 	}
-	tree = kmt_lock_object(core, o, &flags);
+	tree = kmt_lock_same(core, o, copy, &flags);
 	if (!tree)
 		return 0;
-	if (is_same(o, copy)) {
-		const struct kmt_range self = self_of(o);
-
-		/* A piece does not cross a page: it is there or it is not. */
-		len = kmt_piece(pos, end, sizeof(r->m->buf));
-		if (r->marks)
-			noted = kmt_mark_piece(r->m, &self, pos, end);
-		if (!noted)
-			ok = kmt_env_read(r->m->buf, pos, len);
-	}
+	self = self_of(o);
+	/* A piece does not cross a page: it is there or it is not. */
+	len = kmt_piece(pos, end, sizeof(r->m->buf));
+	if (r->marks)
+		noted = kmt_mark_piece(r->m, &self, pos, end);
+	if (!noted)
+		ok = kmt_env_read(r->m->buf, pos, len);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 
 	r->at = pos;
 	if (ok)
 		r->words(r, len / sizeof(long));
-	else if (len && !noted)
+	else if (!noted)
 		kmt_event(core, KMT_EV_FAULT);
 	return noted ?: len;
 }
@@ -847,17 +828,15 @@ static int gather(struct kmt_reader *r, struct kmt_object *o,
 	unsigned int nr = 0, faults = 0;
 	struct kmt_tree *tree;
 	unsigned long flags;
-	bool same;
 
 	if (!words) {
 		*cpu = nr_cpu_ids;
 		return 0;
 	}
-	tree = kmt_lock_object(r->m->core, o, &flags);
+	tree = kmt_lock_same(r->m->core, o, copy, &flags);
 	if (!tree)
 		return -1;
-	same = is_same(o, copy);
-	while (same && nr + words <= ARRAY_SIZE(r->m->buf)) {
+	while (nr + words <= ARRAY_SIZE(r->m->buf)) {
 		*cpu = cpumask_next(*cpu, cpu_possible_mask);
 		if (*cpu >= nr_cpu_ids)
 			break;
@@ -870,7 +849,7 @@ static int gather(struct kmt_reader *r, struct kmt_object *o,
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	while (faults--)
 		kmt_event(r->m->core, KMT_EV_FAULT);
-	return same ? nr : -1;
+	return nr;
 }
 
 static void read_copies(struct kmt_reader *r, struct kmt_object *o,

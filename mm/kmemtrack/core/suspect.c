@@ -629,11 +629,10 @@ static noinline void sum_large(struct kmt_marker *m, struct kmt_object *o,
 
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	kmt_read_object(&r, o, &copy);
-	tree = kmt_lock_object(m->core, o, &flags);
+	tree = kmt_lock_same(m->core, o, &copy, &flags);
 	if (!tree)
 		return;
-	if (o->addr == copy.addr && o->born == copy.born)
-		o->crc = m->sum.found ? 0 : kmt_sum_end(m->sum.value);
+	o->crc = m->sum.found ? 0 : kmt_sum_end(m->sum.value);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 

@@ -18,50 +18,11 @@
 static bool sum_white(struct kmt_marker *m, struct kmt_object *o,
 		      struct kmt_object *copy, u32 *crc)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
-	bool white;
-
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
-		return false;
-	white = !kmt_reached(o, m->core->epoch);
-	*copy = *o;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	if (!white)
+	if (!kmt_copy_object(m->core, o, copy) ||
+	    kmt_reached(copy, m->core->epoch))
 		return false;
 	*crc = kmt_sum_object(m, o, copy);
 	return true;
-}
-
-/* As relock(), which tells sparse that the tree is locked. */
-static struct kmt_tree *__relock(struct kmt_core *core, struct kmt_object *o,
-				 const struct kmt_object *copy,
-				 unsigned long *flags)
-{
-	struct kmt_tree *tree = kmt_lock_object(core, o, flags);
-
-	if (!tree)
-		return NULL;
-	if (o->addr == copy->addr && o->born == copy->born &&
-	    kmt_space(o) == kmt_space(copy)) {
-		__release(&tree->lock);	/* the caller has it */
-		return tree;
-	}
-	raw_spin_unlock_irqrestore(&tree->lock, *flags);
-	return NULL;
-}
-
-/* Locks @o again if it still is the block that @copy was taken of. */
-static inline struct kmt_tree *relock(struct kmt_core *core,
-				      struct kmt_object *o,
-				      const struct kmt_object *copy,
-				      unsigned long *flags)
-{
-	struct kmt_tree *tree = __relock(core, o, copy, flags);
-
-	(void)__cond_lock(&tree->lock, tree);
-	return tree;
 }
 
 /**
@@ -95,7 +56,7 @@ static void note_suspect(struct kmt_marker *m, struct kmt_object *o,
 
 	if (!sum_white(m, o, &copy, &crc))
 		return;
-	tree = relock(m->core, o, &copy, &flags);
+	tree = kmt_lock_same(m->core, o, &copy, &flags);
 	if (!tree)
 		return;
 	if (copy.flags & KMT_TRANSIENT) {
@@ -152,7 +113,7 @@ static bool revive(struct kmt_marker *m, struct kmt_object *o, u32 now,
 
 	if (!sum_white(m, o, &copy, &crc))
 		return false;
-	tree = relock(m->core, o, &copy, &flags);
+	tree = kmt_lock_same(m->core, o, &copy, &flags);
 	if (!tree)
 		return false;
 	alive = !(o->flags & KMT_SUSPECT) || o->crc != crc ||
@@ -288,15 +249,10 @@ static bool clear_leak(struct kmt_marker *m, struct kmt_object *o, u32 now)
 	bool leak;
 	u32 crc;
 
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
-		return false;
-	copy = *o;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	if (!(copy.flags & KMT_LEAK))
+	if (!kmt_copy_object(m->core, o, &copy) || !(copy.flags & KMT_LEAK))
 		return false;
 	crc = kmt_sum_object(m, o, &copy);
-	tree = relock(m->core, o, &copy, &flags);
+	tree = kmt_lock_same(m->core, o, &copy, &flags);
 	if (!tree)
 		return false;
 	leak = o->flags & KMT_LEAK;
