@@ -409,6 +409,16 @@ static inline bool kmt_go_on_in(struct kmt_marker *m,
 	     (chunk) && kmt_go_on_in(m, chunk); (chunk) = (chunk)->next) \
 		kmt_for_each_in(chunk, o)
 
+/*
+ * Of these, the cells that @hint, which is read without a lock, holds for: others
+ * run before each. What the body does to a cell it does under the lock of its
+ * tree (kmt_lock_object()), and looks again there.
+ */
+#define kmt_walk_hinted(m, chunk, o, hint)				\
+	kmt_walk_cells(m, chunk, o)					\
+		if (!(hint) || !kmt_go_on(m)) {				\
+		} else
+
 /* Whether all references count, and there is a table of those already seen. */
 static __always_inline bool kmt_is_plain(const struct kmt_marker *m)
 {

@@ -433,15 +433,14 @@ static bool stands_for_suspect(struct kmt_core *core, unsigned long holder)
 
 static bool seems_holder(const struct kmt_object *o)
 {
-	/* accuse_holder() looks again, locked. */
+	/* seek_holder() looks again, locked. */
 	return (data_race(o->flags) &
 		(KMT_LIVE | KMT_ALIAS | KMT_AUX | KMT_SUSPECT)) ==
 	       (KMT_LIVE | KMT_ALIAS);
 }
 
-/* If it is to be known how many are in excess, all have to be counted anew. */
-static void accuse_holder(struct kmt_core *core, struct kmt_object *o,
-			  struct kmt_filter *f)
+static void seek_holder(struct kmt_core *core, struct kmt_object *o,
+			struct kmt_filter *f, bool anew)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
@@ -452,11 +451,24 @@ static void accuse_holder(struct kmt_core *core, struct kmt_object *o,
 	if (!tree)
 		return;
 	/* One that needs none, or was spared, or born, passes on all of them. */
-	if (kmt_judged(o) && o->count != KMT_COUNT_MAX)
+	if (anew && kmt_judged(o) && o->count != KMT_COUNT_MAX)
 		accuse(core, o, f);
 	else
 		kmt_filter_add(f, kmt_space(o), o->addr, o->size);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+/*
+ * Lets references to holders of suspects pass. If it is to be known how many are in
+ * excess, all have to be counted @anew.
+ */
+static void seek_holders(struct kmt_marker *m, struct kmt_filter *f, bool anew)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	kmt_walk_hinted(m, chunk, o, seems_holder(o))
+		seek_holder(m->core, o, f, anew);
 }
 
 /**
@@ -480,25 +492,14 @@ void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 	kmt_filter_reset(f);
 	if (!READ_ONCE(core->maybe_white))
 		return;
-	kmt_for_each_chunk(core, chunk) {
-		if (!kmt_go_on_in(m, chunk))
-			return;
-		kmt_for_each_in(chunk, o) {
-			if (kmt_hint_not_suspect(o, epoch, &look))
-				continue;
-			if (!kmt_go_on(m))
-				return;
-			if (kmt_hint_white(o, core->epoch))
-				accuse_white(m, o, f, v);
-			else
-				kmt_acquit(core, o);
-		}
+	kmt_walk_hinted(m, chunk, o, !kmt_hint_not_suspect(o, epoch, &look)) {
+		if (kmt_hint_white(o, epoch))
+			accuse_white(m, o, f, v);
+		else
+			kmt_acquit(core, o);
 	}
-	if (!v->suspects)
-		return;
-	kmt_walk_cells(m, chunk, o)
-		if (seems_holder(o) && kmt_go_on(m))
-			accuse_holder(core, o, f);
+	if (v->suspects)
+		seek_holders(m, f, true);
 }
 
 /* Lets @o pass if it still is a suspect. */
@@ -516,22 +517,6 @@ static void keep_suspect(struct kmt_marker *m, struct kmt_object *o,
 		kmt_filter_add(f, kmt_space(o), o->addr, o->size);
 		v->suspects++;
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-}
-
-/* Lets references to a holder pass that was found to be referenced. */
-static void keep_holder(struct kmt_core *core, struct kmt_object *o,
-			struct kmt_filter *f)
-{
-	struct kmt_tree *tree;
-	unsigned long flags;
-
-	if (!stands_for_suspect(core, READ_ONCE(o->addr)))
-		return;
-	tree = kmt_lock_object(core, o, &flags);
-	if (!tree)
-		return;
-	kmt_filter_add(f, kmt_space(o), o->addr, o->size);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
@@ -553,25 +538,15 @@ void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 
 	v->suspects = 0;
 	kmt_filter_reset(f);
-	kmt_for_each_chunk(m->core, chunk) {
-		if (!kmt_go_on_in(m, chunk))
-			return;
-		kmt_for_each_in(chunk, o) {
-			if (kmt_hint_not_suspect(o, epoch, &look))
-				continue;
-			if (!kmt_go_on(m))
-				return;
-			if (kmt_hint_white(o, m->core->epoch))
-				keep_suspect(m, o, f, v);
-			else
-				kmt_acquit(m->core, o);
-		}
+	kmt_walk_hinted(m, chunk, o, !kmt_hint_not_suspect(o, epoch, &look)) {
+		if (kmt_hint_white(o, epoch))
+			keep_suspect(m, o, f, v);
+		else
+			kmt_acquit(m->core, o);
 	}
-	if (!v->suspects)
-		return;
-	kmt_walk_cells(m, chunk, o)
-		if (seems_holder(o) && kmt_go_on(m))
-			keep_holder(m->core, o, f);
+	/* What they were found to be referenced by stays counted. */
+	if (v->suspects)
+		seek_holders(m, f, false);
 }
 
 /* A block that was reached, and is no suspect. */
@@ -683,12 +658,8 @@ void kmt_search(struct kmt_marker *m)
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
-	kmt_for_each_cell(m->core, chunk, o) {
-		if (!kmt_go_on(m))
-			return;
-		if (to_be_reread(o))
-			search_block(m, o);
-	}
+	kmt_walk_hinted(m, chunk, o, to_be_reread(o))
+		search_block(m, o);
 	kmt_recheck_rest(m);
 }
 
@@ -752,13 +723,11 @@ static void recheck_object(struct kmt_marker *m, struct kmt_object *o)
 
 static void recheck_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 {
-	struct kmt_object *o = kmt_chunk_cells(chunk);
-	struct kmt_object *end = o + chunk->nr;
+	struct kmt_object *o;
 
-	m->budget -= chunk->nr;
-	if (kmt_mark_relax(m))
+	if (!kmt_go_on_in(m, chunk))
 		return;
-	for (; o < end; o++)
+	kmt_for_each_in(chunk, o)
 		if (to_be_reread(o))
 			recheck_object(m, o);
 }
@@ -799,9 +768,8 @@ void kmt_recheck_rest(struct kmt_marker *m)
 
 	do {
 		m->stack.overflow = false;
-		kmt_walk_cells(m, chunk, o)
-			if (!m->stopped && to_be_followed(o, m->core->epoch))
-				kmt_mark_object(m, o);
+		kmt_walk_hinted(m, chunk, o, to_be_followed(o, m->core->epoch))
+			kmt_mark_object(m, o);
 	} while (m->stack.overflow && !m->stopped);
 }
 
@@ -818,11 +786,8 @@ void kmt_recheck_bytes(struct kmt_marker *m)
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
-	kmt_for_each_cell(m->core, chunk, o) {
-		if (!kmt_go_on(m))
-			return;
-		if (to_be_reread(o) && (!m->sums || is_section(o)))
-			kmt_mark_again(m, o);
-	}
+	kmt_walk_hinted(m, chunk, o,
+			to_be_reread(o) && (!m->sums || is_section(o)))
+		kmt_mark_again(m, o);
 	kmt_recheck_rest(m);
 }

@@ -85,19 +85,17 @@ static void note_suspect(struct kmt_marker *m, struct kmt_object *o,
  */
 void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v)
 {
+	const u16 epoch = m->core->epoch;
+	const struct kmt_state_match look = kmt_match_not_suspect(epoch);
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
 	memset(v, 0, sizeof(*v));
-	kmt_for_each_cell(m->core, chunk, o) {
-		if (m->stopped)
-			return;
-		if (kmt_hint_white(o, m->core->epoch))
+	kmt_walk_hinted(m, chunk, o, !kmt_hint_not_suspect(o, epoch, &look)) {
+		if (kmt_hint_white(o, epoch))
 			note_suspect(m, o, v);
-		else if (kmt_hint_accused(o))
+		else
 			kmt_acquit(m->core, o);
-		m->budget -= 2;
-		kmt_mark_relax(m);
 	}
 }
 
@@ -143,15 +141,9 @@ void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age)
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
-	kmt_for_each_cell(m->core, chunk, o) {
-		if (m->stopped)
-			return;
-		if (kmt_hint_white(o, m->core->epoch) &&
-		    revive(m, o, now, min_age))
+	kmt_walk_hinted(m, chunk, o, kmt_hint_white(o, m->core->epoch))
+		if (revive(m, o, now, min_age))
 			kmt_mark_object(m, o);
-		m->budget -= 2;
-		kmt_mark_relax(m);
-	}
 	kmt_mark_sweep(m);
 }
 
@@ -196,19 +188,11 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 	v->leaks = 0;
 	v->leak_bytes = 0;
 	v->fresh = 0;
-	kmt_for_each_chunk(m->core, chunk) {
-		if (!kmt_go_on_in(m, chunk))
-			return;
-		kmt_for_each_in(chunk, o) {
-			if (kmt_hint_not_suspect(o, epoch, &look))
-				continue;
-			if (!kmt_go_on(m))
-				return;
-			if (kmt_hint_white(o, m->core->epoch))
-				convict(m->core, o, v);
-			else
-				kmt_acquit(m->core, o);
-		}
+	kmt_walk_hinted(m, chunk, o, !kmt_hint_not_suspect(o, epoch, &look)) {
+		if (kmt_hint_white(o, epoch))
+			convict(m->core, o, v);
+		else
+			kmt_acquit(m->core, o);
 	}
 }
 
@@ -285,9 +269,8 @@ unsigned long kmt_clear(struct kmt_marker *m, u32 now)
 	struct kmt_object *o;
 	unsigned long nr = 0;
 
-	kmt_walk_cells(m, chunk, o)
-		if (kmt_hint_accused(o) && clear_leak(m, o, now))
-			nr++;
+	kmt_walk_hinted(m, chunk, o, kmt_hint_accused(o))
+		nr += clear_leak(m, o, now);
 	return nr;
 }
 
