@@ -122,7 +122,8 @@ static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
 	};
 	int held;
 
-	if (likely(shard && kmt_insert_locked(&kmt_core, shard, addr, size, &origin))) {
+	if (likely(shard && kmt_insert_locked(&kmt_core, shard, addr, size, 1,
+					      &origin))) {
 		local_irq_restore(flags);
 		return;
 	}

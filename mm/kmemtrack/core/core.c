@@ -47,19 +47,6 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 	core->aux.root = RB_ROOT;
 }
 
-static void fill(struct kmt_core *core, struct kmt_object *o, u8 min,
-		 const struct kmt_origin *origin)
-{
-	o->stack = origin->stack;
-	o->pid = origin->pid;
-	o->born = origin->born;
-	o->crc = 0;
-	o->comm = origin->comm;
-	o->epoch = READ_ONCE(core->epoch);
-	o->count = READ_ONCE(core->marking) ? KMT_COUNT_MAX : 0;
-	o->min = min;
-}
-
 /*
  * The slow way: removes records that overlap the block, gets memory for a cell
  * if none is at hand, and links the record in the tree where it belongs.
@@ -68,9 +55,10 @@ static int insert_anywhere(struct kmt_core *core, enum kmt_space space,
 			   unsigned long addr, unsigned long size, u8 min,
 			   const struct kmt_origin *origin, gfp_t gfp)
 {
-	struct kmt_object new = { .addr = addr, .size = size, .flags = space };
+	struct kmt_object new = { .addr = addr, .size = size };
 
-	fill(core, &new, min, origin);
+	kmt_object_init(core, &new, min, origin);
+	new.flags = space;
 	if (!size || addr + size < addr) {
 		kmt_report_event(core, KMT_EV_BAD_SIZE, NULL, &new);
 		return -EINVAL;
@@ -78,22 +66,24 @@ static int insert_anywhere(struct kmt_core *core, enum kmt_space space,
 	return kmt_insert_over(core, &new, gfp);
 }
 
-/* Tracks a block in @shard; false if something is in the way or no cell is at hand. */
-static bool insert_in(struct kmt_core *core, struct kmt_tree *shard,
-		      unsigned long addr, unsigned long size, u8 min,
-		      const struct kmt_origin *origin)
+/* Tracks a block in its shard; false if something is in the way or no cell is at hand. */
+static bool insert_in_shard(struct kmt_core *core, unsigned long addr,
+			    unsigned long size, u8 min,
+			    const struct kmt_origin *origin)
 {
-	struct kmt_object *o;
+	struct kmt_tree *shard = kmt_shard_of(core, addr);
 	unsigned long flags;
+	bool done;
 
-	raw_spin_lock_irqsave(&shard->lock, flags);
-	o = kmt_is_shut(core) ? NULL : kmt_shard_insert(core, shard, addr, size);
-	if (likely(o)) {
-		fill(core, o, min, origin);
-		kmt_shard_set_live(shard, o, KMT_VIRT);
+	local_irq_save(flags);
+	done = kmt_is_shut(core);
+	if (!done) {
+		raw_spin_lock(&shard->lock);
+		__release(&shard->lock); /* for kmt_insert_locked() */
+		done = kmt_insert_locked(core, shard, addr, size, min, origin);
 	}
-	raw_spin_unlock_irqrestore(&shard->lock, flags);
-	return o;
+	local_irq_restore(flags);
+	return done;
 }
 
 /**
@@ -114,7 +104,7 @@ int kmt_insert_slowly(struct kmt_core *core, enum kmt_space space,
 		      const struct kmt_origin *origin, gfp_t gfp)
 {
 	if (space == KMT_VIRT && kmt_is_sharded(core, addr, size) &&
-	    insert_in(core, kmt_shard_of(core, addr), addr, size, min, origin))
+	    insert_in_shard(core, addr, size, min, origin))
 		return 0;
 	return insert_anywhere(core, space, addr, size, min, origin, gfp);
 }
@@ -148,7 +138,8 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 		done = kmt_is_shut(core) ||
 		       kmt_insert_fast(core, addr, size, origin, &shard);
 		if (!done && shard)
-			done = kmt_insert_locked(core, shard, addr, size, origin);
+			done = kmt_insert_locked(core, shard, addr, size, 1,
+						 origin);
 		local_irq_restore(flags);
 	}
 	return likely(done) ? 0 :

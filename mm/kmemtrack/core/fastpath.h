@@ -424,21 +424,14 @@ static __always_inline void kmt_tree_unlink(struct kmt_tree *tree,
 	rb_erase(&o->node, &tree->root);
 }
 
-/* Makes the record of a block, which is in a shard, that of one that lives. */
-static __always_inline void kmt_shard_set_live(struct kmt_tree *tree,
-					       struct kmt_object *o, u16 flags)
-{
-	lockdep_assert_held(&tree->lock);
-	/* Pairs with kmt_lock_object(): a live object shows its true address. */
-	smp_store_release(&o->flags, flags | KMT_LIVE);
-}
-
-/* The same in any tree. */
+/* Makes the record of a block that of one that lives. */
 static __always_inline void kmt_tree_set_live(struct kmt_core *core,
 					      struct kmt_tree *tree,
 					      struct kmt_object *o, u16 flags)
 {
-	kmt_shard_set_live(tree, o, flags);
+	lockdep_assert_held(&tree->lock);
+	/* Pairs with kmt_lock_object(): a live object shows its true address. */
+	smp_store_release(&o->flags, flags | KMT_LIVE);
 	if (unlikely(kmt_is_wide(core, tree)))
 		kmt_count_wide(core, o, 1);
 }
@@ -477,17 +470,19 @@ static __always_inline bool kmt_is_sharded(struct kmt_core *core,
 	       likely(size - 1 <= (~addr & (region - 1)));
 }
 
-/* The record of a block that is in its place, and born now. */
+/* The record of a block of KMT_VIRT that is in its place, and born now. */
 static __always_inline void kmt_object_init(struct kmt_core *core,
-					    struct kmt_object *o,
+					    struct kmt_object *o, u8 min,
 					    const struct kmt_origin *origin)
 {
 	o->stack = origin->stack;
 	o->pid = origin->pid;
 	o->born = origin->born;
 	o->crc = 0;
+	/* @birth has a min of 1. */
 	kmt_publish_state(o, READ_ONCE(core->birth) +
-			  origin->comm * kmt_pack_state(1, 0, 0, 0, 0));
+			  origin->comm * kmt_pack_state(1, 0, 0, 0, 0) +
+			  (min - 1LL) * kmt_pack_state(0, 0, 0, 0, 1));
 }
 
 /**
@@ -535,7 +530,7 @@ static __always_inline bool kmt_insert_fast(struct kmt_core *core,
 		return false;
 	}
 	kmt_count_vacant(cache, -1);
-	kmt_object_init(core, o, origin);
+	kmt_object_init(core, o, 1, origin);
 	raw_spin_unlock(&shard->lock);
 	return true;
 }
@@ -591,9 +586,10 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
 /**
  * kmt_insert_locked - track a block that kmt_insert_fast() found no record of
  * @core: tracker
- * @shard: the shard that was left locked; not so any more afterwards
+ * @shard: its shard, which is locked, but not so to sparse; it is unlocked
  * @addr: first byte
  * @size: bytes
+ * @min: references it needs, or KMT_MIN_*
  * @origin: who allocated it
  *
  * Context: interrupts off.
@@ -602,14 +598,14 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
 static __always_inline bool kmt_insert_locked(struct kmt_core *core,
 					      struct kmt_tree *shard,
 					      unsigned long addr, unsigned long size,
-					      const struct kmt_origin *origin)
+					      u8 min, const struct kmt_origin *origin)
 {
 	struct kmt_object *o;
 
 	__acquire(&shard->lock); /* by kmt_insert_fast() */
 	o = kmt_shard_insert(core, shard, addr, size);
 	if (likely(o))
-		kmt_object_init(core, o, origin);
+		kmt_object_init(core, o, min, origin);
 	raw_spin_unlock(&shard->lock);
 	return o;
 }
