@@ -225,7 +225,7 @@ static noinline void hand_over(void *p)
 static void annotations(struct kunit *test)
 {
 	char *p = kmalloc(512, GFP_KERNEL);
-	unsigned long start, size;
+	struct kmt_range area = {};
 	struct kmt_object o, now;
 
 	KUNIT_ASSERT_NOT_NULL(test, p);
@@ -236,10 +236,10 @@ static void annotations(struct kunit *test)
 	KUNIT_EXPECT_NE(test, now.stack, o.stack);
 
 	kmemleak_scan_area(p + 64, 32, GFP_KERNEL);
-	KUNIT_EXPECT_TRUE(test, kmt_get_area(&kmt_core, (unsigned long)p, 0,
-					     &start, &size));
-	KUNIT_EXPECT_EQ(test, start, (unsigned long)p + 64);
-	KUNIT_EXPECT_EQ(test, size, 32);
+	KUNIT_EXPECT_TRUE(test, kmt_next_area(&kmt_core, (unsigned long)p,
+					      &area));
+	KUNIT_EXPECT_EQ(test, area.lo, (unsigned long)p + 64);
+	KUNIT_EXPECT_EQ(test, area.hi, (unsigned long)p + 96);
 
 	kmemleak_transient_leak(p);
 	find(KMT_VIRT, p, &now);
@@ -255,8 +255,9 @@ static void annotations(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, now.min, KMT_MIN_BLACK);
 	kfree(p);
 	expect_gone(test, p);
-	KUNIT_EXPECT_FALSE(test, kmt_get_area(&kmt_core, (unsigned long)p, 0,
-					      &start, &size));
+	area = (struct kmt_range){};
+	KUNIT_EXPECT_FALSE(test, kmt_next_area(&kmt_core, (unsigned long)p,
+					       &area));
 }
 
 static void parts(struct kunit *test)

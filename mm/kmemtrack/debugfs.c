@@ -242,8 +242,8 @@ static void show_pool(struct seq_file *seq)
 	const struct kmt_pool *pool = &kmt_core.pool;
 	unsigned long used = kmt_used_cells();
 
-	show(seq, "objects", used - kmt_core.aux.nr);
-	show(seq, "auxiliaries", kmt_core.aux.nr);
+	show(seq, "objects", used - kmt_nr_aux(&kmt_core));
+	show(seq, "auxiliaries", kmt_nr_aux(&kmt_core));
 	show(seq, "pool_cells", pool->cells);
 	show(seq, "pool_bytes",
 	     (pool->cells + pool->nr_chunks) * sizeof(struct kmt_object));

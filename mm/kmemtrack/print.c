@@ -126,7 +126,7 @@ static void print_last_scan(struct seq_file *seq,
 		print_confirmed(seq, last);
 	} else {
 		seq_printf(seq, "%lu objects",
-			   kmt_used_cells() - READ_ONCE(kmt_core.aux.nr));
+			   kmt_used_cells() - kmt_nr_aux(&kmt_core));
 	}
 	seq_puts(seq, kmt_sweep_untracked ? ", untracked memory\n" : "\n");
 }

@@ -139,7 +139,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	last->busy_cpu = scan->busy_cpu;
 	last->pause_ns = scan->pause;
 	last->expected_ns = scan->expected;
-	last->objects = kmt_used_cells() - READ_ONCE(kmt_core.aux.nr);
+	last->objects = kmt_used_cells() - kmt_nr_aux(&kmt_core);
 	last->verdict = scan->verdict;
 	if (scan->verdict.fresh)
 		log_leaks(&scan->verdict);

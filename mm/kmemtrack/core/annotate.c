@@ -2,8 +2,8 @@
 /*
  * Annotations: what the kernel's programmers tell us about single blocks.
  *
- * Rare ones that need room of their own (scan areas, aliases) are cells in one
- * tree beside the index, ordered by the address of the block they belong to.
+ * Rare ones that need room of their own (scan areas, aliases) are cells in trees
+ * beside the index, ordered by the address of the block they belong to.
  */
 #include "fastpath.h"
 
@@ -110,48 +110,63 @@ bool kmt_set_stack(struct kmt_core *core, enum kmt_space space,
 	return o;
 }
 
-static void link_aux(struct kmt_core *core, struct kmt_object *aux)
+/* The order in a tree: by block, kind, first byte, bytes. */
+static int compare_aux(const struct kmt_object *a, const struct kmt_object *b)
 {
-	struct rb_node **link = &core->aux.root.rb_node, *parent = NULL;
-
-	lockdep_assert_held(&core->aux.lock);
-	while (*link) {
-		parent = *link;
-		link = aux->addr < to_aux(parent)->addr ?
-			&parent->rb_left : &parent->rb_right;
-	}
-	rb_link_node(&aux->node, parent, link);
-	rb_insert_color(&aux->node, &core->aux.root);
-	WRITE_ONCE(core->aux.nr, core->aux.nr + 1);
+	if (a->addr != b->addr)
+		return a->addr < b->addr ? -1 : 1;
+	if (a->flags != b->flags)
+		return a->flags < b->flags ? -1 : 1;
+	if (a->start != b->start)
+		return a->start < b->start ? -1 : 1;
+	if (a->size != b->size)
+		return a->size < b->size ? -1 : 1;
+	return 0;
 }
 
-static struct kmt_object *first_aux(struct kmt_core *core, unsigned long owner)
+/* False if there is one that says the same. */
+static bool link_aux(struct kmt_tree *tree, struct kmt_object *aux)
 {
-	struct rb_node *node = core->aux.root.rb_node;
+	struct rb_node **link = &tree->root.rb_node, *parent = NULL;
+
+	lockdep_assert_held(&tree->lock);
+	while (*link) {
+		int order = compare_aux(aux, to_aux(*link));
+
+		if (!order)
+			return false;
+		parent = *link;
+		link = order < 0 ? &parent->rb_left : &parent->rb_right;
+	}
+	rb_link_node(&aux->node, parent, link);
+	rb_insert_color(&aux->node, &tree->root);
+	WRITE_ONCE(tree->nr, tree->nr + 1);
+	return true;
+}
+
+/*
+ * The first one of the block and of the kind that are in @key which is not before
+ * @key. With no kind, one of any kind.
+ */
+static struct kmt_object *find_aux(struct kmt_tree *tree,
+				   const struct kmt_object *key)
+{
+	struct rb_node *node = tree->root.rb_node;
 	struct kmt_object *first = NULL;
 
-	lockdep_assert_held(&core->aux.lock);
+	lockdep_assert_held(&tree->lock);
 	while (node) {
-		struct kmt_object *aux = to_aux(node);
-
-		if (owner > aux->addr) {
+		if (compare_aux(key, to_aux(node)) > 0) {
 			node = node->rb_right;
 			continue;
 		}
-		if (owner == aux->addr)
-			first = aux;
+		first = to_aux(node);
 		node = node->rb_left;
 	}
-	return first;
-}
-
-static struct kmt_object *next_aux(struct kmt_object *aux)
-{
-	struct rb_node *node = rb_next(&aux->node);
-
-	if (!node || to_aux(node)->addr != aux->addr)
+	if (!first || first->addr != key->addr ||
+	    (key->flags && first->flags != key->flags))
 		return NULL;
-	return to_aux(node);
+	return first;
 }
 
 /* An auxiliary cell that add_aux() adds to the block at or around an address. */
@@ -181,9 +196,9 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 		    gfp_t gfp)
 {
 	struct kmt_object *aux, *o;
-	struct kmt_tree *tree;
+	struct kmt_tree *tree, *others;
 	unsigned long flags, dummy, size = 0;
-	bool ok = false;
+	bool ok = false, linked = false;
 
 	aux = kmt_cell_alloc(core, gfp, &flags);
 	if (!aux) {
@@ -200,17 +215,20 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 		 * that takes this lock finds it.
 		 */
 		if (ok) {
-			raw_spin_lock(&core->aux.lock);
+			others = kmt_aux_tree(core, o->addr);
+			raw_spin_lock(&others->lock);
 			kmt_cell_publish(aux, KMT_AUX | r->kind, o->addr, size);
 			aux->start = r->start;
 			aux->born = 0;
-			link_aux(core, aux);
-			raw_spin_unlock(&core->aux.lock);
+			linked = link_aux(others, aux);
+			if (!linked)
+				kmt_cell_clear(aux);
+			raw_spin_unlock(&others->lock);
 			kmt_change_flags(o, r->kind, 0);
 		}
 		raw_spin_unlock_irqrestore(&tree->lock, dummy);
 	}
-	if (!ok)
+	if (!linked)
 		kmt_cell_put(core, aux);
 	local_irq_restore(flags);
 	if (o && !ok)
@@ -225,7 +243,8 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
  * @size: its bytes, or SIZE_MAX for all up to the end of the block
  * @gfp: how memory for the record may be got
  *
- * Several parts add up. A part outside the block is counted and ignored.
+ * Several parts add up; one that was named before is noted once. A part outside
+ * the block is counted and ignored.
  *
  * Context: any but NMI, no tracker lock held.
  * Return: whether it was noted; if there was no memory for it, all of the block
@@ -278,46 +297,51 @@ bool kmt_add_alias(struct kmt_core *core, unsigned long holder,
 bool kmt_get_alias(struct kmt_core *core, unsigned long holder,
 		   unsigned long *target)
 {
+	const struct kmt_object key = {
+		.addr = holder,
+		.flags = KMT_AUX | KMT_ALIAS,
+	};
+	struct kmt_tree *tree = kmt_aux_tree(core, holder);
 	struct kmt_object *aux;
 	unsigned long flags;
 
-	raw_spin_lock_irqsave(&core->aux.lock, flags);
-	for (aux = first_aux(core, holder); aux; aux = next_aux(aux)) {
-		if (aux->flags & KMT_ALIAS) {
-			*target = aux->start;
-			break;
-		}
-	}
-	raw_spin_unlock_irqrestore(&core->aux.lock, flags);
+	raw_spin_lock_irqsave(&tree->lock, flags);
+	aux = find_aux(tree, &key);
+	if (aux)
+		*target = aux->start;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return aux;
 }
 
 /**
- * kmt_get_area - the scan areas of a block, one by one
+ * kmt_next_area - the scan areas of a block, one by one
  * @core: tracker
  * @owner: first byte of a block with KMT_AREAS
- * @nr: which, from 0
- * @start: set to its first byte
- * @size: set to its bytes
+ * @range: an area, or 0 and 0; set to the next one, in the order of addresses
  *
  * Context: any but NMI; a tree lock may be held.
  * Return: false when there are no more.
  */
-bool kmt_get_area(struct kmt_core *core, unsigned long owner, unsigned int nr,
-		  unsigned long *start, unsigned long *size)
+bool kmt_next_area(struct kmt_core *core, unsigned long owner,
+		   struct kmt_range *range)
 {
+	const struct kmt_object key = {
+		.addr = owner,
+		.flags = KMT_AUX | KMT_AREAS,
+		.start = range->lo,
+		.size = range->hi - range->lo + 1,
+	};
+	struct kmt_tree *tree = kmt_aux_tree(core, owner);
 	struct kmt_object *aux;
 	unsigned long flags;
 
-	raw_spin_lock_irqsave(&core->aux.lock, flags);
-	for (aux = first_aux(core, owner); aux; aux = next_aux(aux)) {
-		if ((aux->flags & KMT_AREAS) && nr-- == 0) {
-			*start = aux->start;
-			*size = aux->size;
-			break;
-		}
+	raw_spin_lock_irqsave(&tree->lock, flags);
+	aux = find_aux(tree, &key);
+	if (aux) {
+		range->lo = aux->start;
+		range->hi = aux->start + aux->size;
 	}
-	raw_spin_unlock_irqrestore(&core->aux.lock, flags);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return aux;
 }
 
@@ -330,18 +354,20 @@ bool kmt_get_area(struct kmt_core *core, unsigned long owner, unsigned int nr,
  */
 void kmt_drop_aux(struct kmt_core *core, unsigned long owner)
 {
+	const struct kmt_object key = { .addr = owner };
+	struct kmt_tree *tree = kmt_aux_tree(core, owner);
 	struct kmt_object *aux;
 	unsigned long flags;
 
 	do {
-		raw_spin_lock_irqsave(&core->aux.lock, flags);
-		aux = first_aux(core, owner);
+		raw_spin_lock_irqsave(&tree->lock, flags);
+		aux = find_aux(tree, &key);
 		if (aux) {
-			rb_erase(&aux->node, &core->aux.root);
-			WRITE_ONCE(core->aux.nr, core->aux.nr - 1);
+			rb_erase(&aux->node, &tree->root);
+			WRITE_ONCE(tree->nr, tree->nr - 1);
 			kmt_cell_clear(aux);
 		}
-		raw_spin_unlock(&core->aux.lock);
+		raw_spin_unlock(&tree->lock);
 		if (aux)
 			kmt_cell_put(core, aux);
 		local_irq_restore(flags);

@@ -43,8 +43,10 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 	for (i = 0; i < KMT_NR_SPACES; i++)
 		init_tree(&core->wide[i]);
 	/* Taken under a tree's lock: of another class than those. */
-	raw_spin_lock_init(&core->aux.lock);
-	core->aux.root = RB_ROOT;
+	for (i = 0; i < KMT_AUX_TREES; i++) {
+		raw_spin_lock_init(&core->aux[i].lock);
+		core->aux[i].root = RB_ROOT;
+	}
 }
 
 /*

@@ -8,7 +8,7 @@
  *
  *   kmt_tree.lock	one per shard and per wide tree: the tree, its counters
  *			and every field of the objects in it
- *   kmt_core.aux.lock	the tree of auxiliary cells
+ *   kmt_core.aux[].lock	one per tree of auxiliary cells
  *   kmt_pool.lock	the global free list and the list of chunks
  *
  * All are raw and taken with interrupts off; the order is as listed, two trees
@@ -257,6 +257,12 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
 	return kmt_in(&pair->part[0], addr) || kmt_in(&pair->part[1], addr);
 }
 
+/*
+ * Trees of scan areas and aliases. Each vmalloc block has one of each, so markers
+ * and allocations would wait for each other if there were one lock for all.
+ */
+#define KMT_AUX_TREES	64U
+
 /**
  * struct kmt_core - one tracker
  * @ops: the owner's services
@@ -268,7 +274,7 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
  * @wide: per space: what is outside @linear, or crosses a region's border
  * @wide_range: hulls of what was ever in the wide tree of a space, whose lock guards
  *	them; they only grow
- * @aux: scan areas and aliases, by the address of their block
+ * @aux: scan areas and aliases, in trees by a hash of their block's address
  * @skip: addresses no object of KMT_VIRT is in (the kernel image)
  * @shut: kmt_insert() and what it calls track nothing. They look at it with
  *	interrupts off, where the record would be made: once all that had them
@@ -293,7 +299,7 @@ struct kmt_core {
 	u8 fold;
 	struct kmt_tree wide[KMT_NR_SPACES];
 	struct kmt_range_pair wide_range[KMT_NR_SPACES];
-	struct kmt_tree aux;
+	struct kmt_tree aux[KMT_AUX_TREES];
 	struct kmt_range skip;
 	bool shut;
 	u16 epoch;
@@ -328,6 +334,24 @@ static inline void kmt_set_birth(struct kmt_core *core, bool marking)
 	WRITE_ONCE(core->birth, kmt_pack_state(0, KMT_LIVE | KMT_VIRT,
 					       core->epoch,
 					       marking ? KMT_COUNT_MAX : 0, 1));
+}
+
+/* The tree with the scan areas and aliases of the block at @owner. */
+static inline struct kmt_tree *kmt_aux_tree(struct kmt_core *core,
+					    unsigned long owner)
+{
+	return &core->aux[(owner >> 4 ^ owner >> 10) % KMT_AUX_TREES];
+}
+
+/* How many scan areas and aliases there are; it may change meanwhile. */
+static inline unsigned long kmt_nr_aux(const struct kmt_core *core)
+{
+	unsigned long nr = 0;
+	unsigned int i;
+
+	for (i = 0; i < KMT_AUX_TREES; i++)
+		nr += READ_ONCE(core->aux[i].nr);
+	return nr;
 }
 
 static inline void kmt_event(struct kmt_core *core, enum kmt_event ev)
@@ -375,8 +399,8 @@ bool kmt_add_alias(struct kmt_core *core, unsigned long holder,
 		   unsigned long target, gfp_t gfp);
 bool kmt_get_alias(struct kmt_core *core, unsigned long holder,
 		   unsigned long *target);
-bool kmt_get_area(struct kmt_core *core, unsigned long owner, unsigned int nr,
-		  unsigned long *start, unsigned long *size);
+bool kmt_next_area(struct kmt_core *core, unsigned long owner,
+		   struct kmt_range *range);
 void kmt_drop_aux(struct kmt_core *core, unsigned long owner);
 
 /* index.c: finding objects; the tree's lock is held */

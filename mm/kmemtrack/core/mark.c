@@ -10,6 +10,9 @@
 /* Words between two calls of kmt_ops.relax(). */
 #define KMT_BUDGET	4096
 
+/* What it takes to find a scan area of a block, in words that are read. */
+#define KMT_AREA_STEP	64
+
 /**
  * kmt_marker_init - prepare a marker
  * @m: marker
@@ -763,7 +766,8 @@ bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
  * @core: tracker
  * @o: block, or a copy of its cell
  * @nr: 0 for the first range; moved on to the next one
- * @range: set to addresses that can hold references
+ * @range: what the last call set, unless @nr is 0; set to addresses that can hold
+ *	references
  *
  * A per-CPU block has a range for each CPU; a block with scan areas has one for
  * each of them. Of a stack only the first word is a range: when the task is gone,
@@ -778,17 +782,19 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 	unsigned long size = o->size;
 	int at = *nr;
 
-	range->lo = o->addr;
 	*nr = at + 1;
+	if ((o->flags & (KMT_AREAS | KMT_WHOLE)) == KMT_AREAS) {
+		if (!at)
+			*range = (struct kmt_range){};
+		return kmt_next_area(core, o->addr, range);
+	}
+	range->lo = o->addr;
 	if (kmt_space(o) == KMT_PERCPU) {
 		at = cpumask_next(at - 1, cpu_possible_mask);
 		if (at >= nr_cpu_ids)
 			return false;
 		range->lo = kmt_env_percpu(o->addr, at);
 		*nr = at + 1;
-	} else if ((o->flags & (KMT_AREAS | KMT_WHOLE)) == KMT_AREAS) {
-		if (!kmt_get_area(core, o->addr, at, &range->lo, &size))
-			return false;
 	} else if (at) {
 		return false;
 	} else if (kmt_space(o) == KMT_PHYS) {
@@ -873,6 +879,16 @@ static void read_copies(struct kmt_reader *r, struct kmt_object *o,
 	}
 }
 
+/* As kmt_next_range(), by a marker that holds no lock. */
+static bool next_range(struct kmt_marker *m, const struct kmt_object *copy,
+		       int *nr, struct kmt_range *range)
+{
+	/* They may be many, and of a word each. */
+	if (copy->flags & KMT_AREAS)
+		m->budget -= KMT_AREA_STEP;
+	return kmt_next_range(m->core, copy, nr, range);
+}
+
 /**
  * kmt_read_object - hand the contents of a block to a reader
  * @r: reader; its marker's buffer holds the words of each piece
@@ -892,7 +908,7 @@ void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
 
 	if (may_gather(r, copy))
 		return read_copies(r, o, copy);
-	while (kmt_next_range(r->m->core, copy, &nr, &range))
+	while (next_range(r->m, copy, &nr, &range))
 		if (!kmt_read_range(r, o, copy, range.lo, range.hi))
 			return;
 }

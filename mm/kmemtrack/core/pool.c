@@ -342,12 +342,15 @@ static void replace_object(struct kmt_tree *tree, struct kmt_object *from,
 static bool move_object(struct kmt_core *core, struct kmt_object *from,
 			struct kmt_object *to)
 {
-	struct kmt_tree *tree = &core->aux;
+	struct kmt_tree *tree;
 	unsigned long flags;
 
 	if (READ_ONCE(from->flags) & KMT_AUX) {
+		tree = kmt_aux_tree(core, READ_ONCE(from->addr));
 		raw_spin_lock_irqsave(&tree->lock, flags);
-		if (!(from->flags & KMT_AUX)) {
+		/* It may be gone, or that of another block. */
+		if (!(READ_ONCE(from->flags) & KMT_AUX) ||
+		    tree != kmt_aux_tree(core, READ_ONCE(from->addr))) {
 			raw_spin_unlock_irqrestore(&tree->lock, flags);
 			return false;
 		}

@@ -37,9 +37,10 @@ static void check_flags(const struct kmt_object *o)
 /* Whether an auxiliary cell of this kind hangs on @o. */
 static bool has_aux(struct sim *s, const struct kmt_object *o, u16 kind)
 {
+	struct kmt_tree *tree = kmt_aux_tree(&s->core, o->addr);
 	struct rb_node *n;
 
-	for (n = rb_first(&s->core.aux.root); n; n = rb_next(n)) {
+	for (n = rb_first(&tree->root); n; n = rb_next(n)) {
 		struct kmt_object *aux = rb_entry(n, struct kmt_object, node);
 
 		if (aux->addr == o->addr && (aux->flags & kind))
@@ -103,12 +104,13 @@ static void check_tree(struct sim *s, struct kmt_tree *tree, struct census *c)
 	c->objects += nr;
 }
 
-static void check_aux(struct sim *s, struct census *c)
+static void check_aux(struct sim *s, struct kmt_tree *tree, struct census *c)
 {
 	const struct kmt_object *before = NULL;
+	unsigned long nr = 0;
 	struct rb_node *n;
 
-	for (n = rb_first(&s->core.aux.root); n; n = rb_next(n)) {
+	for (n = rb_first(&tree->root); n; n = rb_next(n)) {
 		struct kmt_object *aux = rb_entry(n, struct kmt_object, node);
 		u16 kind = aux->flags & (KMT_AREAS | KMT_ALIAS);
 		struct kmt_object owner;
@@ -121,12 +123,14 @@ static void check_aux(struct sim *s, struct census *c)
 			REQUIRE(aux->size && aux->start >= owner.addr &&
 				aux->start + aux->size <=
 				owner.addr + owner.size);
+		REQUIRE(tree == kmt_aux_tree(&s->core, aux->addr));
 		if (before)
 			REQUIRE(before->addr <= aux->addr);
 		before = aux;
-		c->aux++;
+		nr++;
 	}
-	REQUIRE(c->aux == s->core.aux.nr);
+	REQUIRE(nr == tree->nr);
+	c->aux += nr;
 }
 
 static unsigned long check_list(struct sim *s, struct kmt_object *o)
@@ -244,7 +248,8 @@ unsigned long check_core(struct sim *s)
 		check_tree(s, &s->core.wide[i], &c);
 	for (i = 0; i <= s->core.last_shard; i++)
 		REQUIRE(s->core.shards[i].wide == c.wide[i]);
-	check_aux(s, &c);
+	for (i = 0; i < KMT_AUX_TREES; i++)
+		check_aux(s, &s->core.aux[i], &c);
 	check_pool(s, &c);
 	check_overlap(&c);
 	free(c.live);

@@ -336,7 +336,8 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 		s->shards[i].lock.rank = 1;
 	for (i = 0; i < KMT_NR_SPACES; i++)
 		s->core.wide[i].lock.rank = 1;
-	s->core.aux.lock.rank = 2;
+	for (i = 0; i < KMT_AUX_TREES; i++)
+		s->core.aux[i].lock.rank = 2;
 	s->core.pool.lock.rank = 3;
 	sim_remember(s, true);
 	s->core.linear = (struct kmt_range){ SIM_LINEAR,

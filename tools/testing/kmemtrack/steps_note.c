@@ -42,6 +42,17 @@ void step_alias(struct steps *t)
 	}
 }
 
+/* What was noted before is not noted again. */
+static void block_add_area(struct block *b, unsigned long lo, unsigned long hi)
+{
+	unsigned int i;
+
+	for (i = 0; i < b->nr_areas; i++)
+		if (b->areas[i].lo == lo && b->areas[i].hi == hi)
+			return;
+	b->areas[b->nr_areas++] = (struct kmt_range){ lo, hi };
+}
+
 void step_area(struct steps *t)
 {
 	struct block *b = pick_block(t);
@@ -64,7 +75,7 @@ void step_area(struct steps *t)
 	AGREE(done == (had_cell && (size <= left || size == SIZE_MAX)));
 	if (done) {
 		size = size == SIZE_MAX ? left : size;
-		b->areas[b->nr_areas++] = (struct kmt_range){ at, at + size };
+		block_add_area(b, at, at + size);
 	} else if (had_cell) {
 		t->m.events[KMT_EV_BAD_AREA]++;
 	} else {

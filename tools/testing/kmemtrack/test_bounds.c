@@ -184,6 +184,48 @@ static void test_walks(void **state)
 	sim_delete(s);
 }
 
+/* A mark of a block that has @nr scan areas; returns how many steps it takes. */
+static unsigned long mark_areas(unsigned long nr)
+{
+	const unsigned long lost = AT(MANY), size = 2 * sizeof(long);
+	struct sim *s = sim_new(63, 1000, 64);
+	unsigned long i, steps;
+
+	sim_alloc_min(s, AT(0), nr * size, KMT_MIN_GREY);
+	sim_alloc(s, lost, 64);
+	for (i = nr; i--; )
+		assert_true(kmt_add_area(&s->core, AT(0) + i * size, sizeof(long),
+					 GFP_KERNEL));
+	/* One that is there already takes no cell. */
+	assert_true(kmt_add_area(&s->core, AT(0), sizeof(long), GFP_KERNEL));
+	assert_int_equal(kmt_nr_aux(&s->core), nr);
+	sim_put(AT(0) + (nr - 1) * size, lost);
+	ask_anew();
+	steps = host_steps;
+	kmt_mark_begin(&s->m);
+	kmt_mark_sweep(&s->m);
+	kmt_mark_end(&s->m);
+	steps = host_steps - steps;
+	expect_walk_rests();
+	kmt_accuse(&s->m, &s->filter, &s->v);
+	assert_int_equal(s->v.suspects, 0);
+	ask_anew();
+	sim_free(s, AT(0), nr * size);
+	expect_short();
+	assert_int_equal(kmt_nr_aux(&s->core), 0);
+	sim_free(s, lost, 64);
+	sim_delete(s);
+	return steps;
+}
+
+/* A lock is held for one area, however many the block has, and time is linear. */
+static void test_areas(void **state)
+{
+	unsigned long few = mark_areas(FEW), many = mark_areas(MANY);
+
+	assert_true(many / MANY <= 2 * (few / FEW));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +233,7 @@ int main(void)
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_cover),
 		cmocka_unit_test(test_walks),
+		cmocka_unit_test(test_areas),
 	};
 
 	return cmocka_run_group_tests_name("bounds", tests, NULL, NULL);

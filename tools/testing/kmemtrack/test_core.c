@@ -299,20 +299,20 @@ static void test_free_drops_aux(void **state)
 	assert_true(kmt_add_area(&s->core, BLOCK(1), 8, GFP_KERNEL));
 	assert_true(kmt_add_area(&s->core, BLOCK(1) + 8, 8, GFP_KERNEL));
 	assert_true(kmt_add_alias(&s->core, BLOCK(1), BLOCK(9), GFP_KERNEL));
-	assert_int_equal(s->core.aux.nr, 3);
+	assert_int_equal(kmt_nr_aux(&s->core), 3);
 	sim_free(s, BLOCK(1), 64);
-	assert_int_equal(s->core.aux.nr, 0);
+	assert_int_equal(kmt_nr_aux(&s->core), 0);
 	check_core(s);
 	/* free_part and overlap as well. */
 	sim_alloc(s, BLOCK(1), 64);
 	assert_true(kmt_add_area(&s->core, BLOCK(1), 8, GFP_KERNEL));
 	kmt_free_part(&s->core, KMT_VIRT, BLOCK(1) + 32, 32, GFP_KERNEL);
 	check_core(s);
-	assert_int_equal(s->core.aux.nr, 0);
+	assert_int_equal(kmt_nr_aux(&s->core), 0);
 	assert_true(kmt_add_area(&s->core, BLOCK(1), 8, GFP_KERNEL));
 	sim_alloc(s, BLOCK(1) + 8, 64);
 	s->overlaps = 1;
-	assert_int_equal(s->core.aux.nr, 0);
+	assert_int_equal(kmt_nr_aux(&s->core), 0);
 	check_core(s);
 }
 
@@ -331,7 +331,7 @@ static void test_drop_space(void **state)
 	kmt_add_alias(&s->core, BLOCK(6), SIM_VMALLOC, GFP_KERNEL);
 	assert_int_equal(kmt_drop_space(&s->core, KMT_VIRT), 101);
 	check_core(s);
-	assert_int_equal(s->core.aux.nr, 0);
+	assert_int_equal(kmt_nr_aux(&s->core), 0);
 	assert_false(host_irqs_off());
 	assert_int_equal(sim_object(s, KMT_PERCPU, SIM_PERCPU).size, 64);
 	assert_int_equal(kmt_drop_space(&s->core, KMT_VIRT), 0);

@@ -47,6 +47,7 @@ static void test_min(void **state)
 
 static void test_unknown(void **state)
 {
+	struct kmt_range area = {};
 	struct sim *s = *state;
 	unsigned long x;
 
@@ -61,7 +62,7 @@ static void test_unknown(void **state)
 	assert_int_equal(sim_events(s, KMT_EV_BAD_AREA), 0);
 	host_irq_save();
 	assert_false(kmt_get_alias(&s->core, BLOCK(1), &x));
-	assert_false(kmt_get_area(&s->core, BLOCK(1), 0, &x, &x));
+	assert_false(kmt_next_area(&s->core, BLOCK(1), &area));
 	host_irq_restore(0);
 	check_core(s);
 	assert_int_equal(kmt_pool_free_cells(&s->core),
@@ -151,7 +152,7 @@ static void test_bad_areas(void **state)
 	/* Without a good area all of it is read. */
 	mark(s);
 	assert_false(sim_white(s, BLOCK(2)));
-	assert_int_equal(s->core.aux.nr, 0);
+	assert_int_equal(kmt_nr_aux(&s->core), 0);
 }
 
 /*

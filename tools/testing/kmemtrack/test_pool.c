@@ -151,7 +151,8 @@ static int evacuate(struct sim *s, size_t bytes)
 static void test_evacuate(void **state)
 {
 	struct sim *s = sim_new(160, 1, 16);
-	unsigned long start, size, i;
+	struct kmt_range area = {};
+	unsigned long start, i;
 
 	sim_remember(s, false);
 	fill_for_evacuation(s);
@@ -166,14 +167,17 @@ static void test_evacuate(void **state)
 			 (u32)(BLOCK(7) >> 4));
 	assert_int_equal(sim_object(s, KMT_VIRT, SIM_VMALLOC).min, 2);
 	host_irq_save();
-	assert_true(kmt_get_area(&s->core, BLOCK(4), 1, &start, &size));
-	assert_int_equal(start, BLOCK(4) + 16);
+	assert_true(kmt_next_area(&s->core, BLOCK(4), &area));
+	assert_true(kmt_next_area(&s->core, BLOCK(4), &area));
+	assert_int_equal(area.lo, BLOCK(4) + 16);
+	assert_int_equal(area.hi, BLOCK(4) + 24);
+	assert_false(kmt_next_area(&s->core, BLOCK(4), &area));
 	assert_true(kmt_get_alias(&s->core, BLOCK(5), &start));
 	assert_int_equal(start, SIM_VMALLOC);
 	host_irq_restore(0);
 	for (i = 0; i < 10; i++)
 		assert_true(kmt_free(&s->core, KMT_VIRT, BLOCK(i)));
-	assert_int_equal(s->core.aux.nr, 0);
+	assert_int_equal(kmt_nr_aux(&s->core), 0);
 	check_core(s);
 	sim_delete(s);
 }

@@ -160,7 +160,8 @@ static void test_keep(void **state)
 static void test_compact(void **state)
 {
 	struct sim *s = *state;
-	unsigned long start, size, target;
+	struct kmt_range area;
+	unsigned long target;
 	unsigned int before, went;
 	struct kmt_object o;
 	int i;
@@ -194,9 +195,10 @@ static void test_compact(void **state)
 		assert_int_equal(o.min, i == 10 ? KMT_MIN_GREY : 1);
 		if (i % 20)
 			continue;
-		assert_true(kmt_get_area(&s->core, AT(i), 0, &start, &size));
-		assert_int_equal(start, AT(i));
-		assert_int_equal(size, 16);
+		area = (struct kmt_range){};
+		assert_true(kmt_next_area(&s->core, AT(i), &area));
+		assert_int_equal(area.lo, AT(i));
+		assert_int_equal(area.hi, AT(i) + 16);
 		assert_true(kmt_get_alias(&s->core, AT(i), &target));
 		assert_int_equal(target, AT(i + 10));
 	}

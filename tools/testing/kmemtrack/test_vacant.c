@@ -175,9 +175,9 @@ static void test_cpus(void **state)
 
 static void test_areas(void **state)
 {
+	struct kmt_range area = {};
 	struct sim *s = *state;
 	struct kmt_object o;
-	unsigned long start, size;
 
 	put(s, BLOCK(1), 64);
 	assert_true(kmt_add_area(&s->core, BLOCK(1), 8, GFP_KERNEL));
@@ -186,7 +186,7 @@ static void test_areas(void **state)
 	put(s, BLOCK(1), 64);
 	assert_true(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1), &o));
 	assert_false(o.flags & KMT_AREAS);
-	assert_false(kmt_get_area(&s->core, BLOCK(1), 0, &start, &size));
+	assert_false(kmt_next_area(&s->core, BLOCK(1), &area));
 	check_core(s);
 }
 
