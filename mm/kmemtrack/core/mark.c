@@ -883,9 +883,11 @@ static void read_copies(struct kmt_reader *r, struct kmt_object *o,
 static bool next_range(struct kmt_marker *m, const struct kmt_object *copy,
 		       int *nr, struct kmt_range *range)
 {
-	/* They may be many, and of a word each. */
-	if (copy->flags & KMT_AREAS)
+	if (copy->flags & KMT_AREAS) {
+		/* They may be many, and of a word each. */
 		m->budget -= KMT_AREA_STEP;
+		kmt_wait_contended(m, &kmt_aux_tree(m->core, copy->addr)->lock);
+	}
 	return kmt_next_range(m->core, copy, nr, range);
 }
 

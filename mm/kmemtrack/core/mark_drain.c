@@ -133,6 +133,13 @@ static __always_inline bool kmt_note_words(struct kmt_notes *n,
 }
 
 /*
+ * Work under one lock, and from one rest to the next; a reference counts as so
+ * many words beside those read.
+ */
+#define KMT_DRAIN_HOLD	384
+#define KMT_DRAIN_STEP	8
+
+/*
  * Following a reference: to which block does it lead, and what is in there?
  *
  * Most of a mark is spent here. A block that is small is read at once, while
@@ -284,6 +291,22 @@ bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o)
 	return claim(m, o);
 }
 
+/* As kmt_wait_contended(), for the trees in which @word is looked up. */
+static noinline void await_trees(struct kmt_marker *m, enum kmt_space space,
+				 unsigned long word)
+{
+	struct kmt_core *core = m->core;
+
+	if (space == KMT_VIRT && kmt_in(&core->linear, word)) {
+		struct kmt_tree *shard = kmt_shard_of(core, word);
+
+		kmt_wait_contended(m, &shard->lock);
+		if (!READ_ONCE(shard->wide))
+			return;
+	}
+	kmt_wait_contended(m, &core->wide[space].lock);
+}
+
 /*
  * Counts a reference; one in excess is one to *@next. What was cleared and has
  * not changed cannot hold the address of a younger block, but a reference to a
@@ -303,6 +326,9 @@ static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 	struct kmt_object *o;
 	bool grey;
 
+	m->budget -= KMT_DRAIN_STEP;
+	if (unlikely(m->share.team))
+		await_trees(m, space, word);
 	o = kmt_lock_find_near(core, space, word, m->near, &tree, &flags);
 	if (!o)
 		return KMT_USELESS;
@@ -429,13 +455,6 @@ void kmt_mark_follow(struct kmt_marker *m)
  * microseconds, in which frees and allocations of this region wait, and
  * interrupts are off.
  */
-
-/*
- * Work under one lock, and from one rest to the next; a reference counts as so
- * many words beside those read.
- */
-#define KMT_DRAIN_HOLD	384
-#define KMT_DRAIN_STEP	8
 
 /*
  * Cells that are fetched ahead. Blocks that were allocated one after the other
