@@ -27,6 +27,7 @@
 #include "../mm/kmemtrack/compat.h"
 #include "../mm/kmemtrack/glue.h"
 #include "../mm/kmemtrack/report.h"
+#include "../mm/kmemtrack/scan.h"
 #include "test_kmemtrack_compat.h"
 
 static bool find(enum kmt_space space, const void *p, struct kmt_object *o)
@@ -839,6 +840,69 @@ static void walk_without_chunk(struct kunit *test)
 	mutex_unlock(&kmt_scan_mutex);
 }
 
+/* What is told in a phase goes one way, however many turns the phase takes. */
+static void turns(struct kunit *test, struct kmt_marker *m, enum kmt_phase phase)
+{
+	struct kmt_progress was, p;
+	unsigned int i;
+
+	kmt_progress(&was);
+	KUNIT_EXPECT_EQ(test, was.phase, phase);
+	KUNIT_EXPECT_EQ(test, was.percent, 0);
+	for (i = 0; i < 20000; i++) {
+		kmt_progress_turn(m);
+		kmt_progress(&p);
+		KUNIT_ASSERT_EQ(test, p.phase, phase);
+		KUNIT_ASSERT_GE(test, p.percent, was.percent);
+		KUNIT_ASSERT_LE(test, p.percent, 99);
+		KUNIT_ASSERT_GE(test, p.ms, was.ms);
+		KUNIT_ASSERT_TRUE(test, !was.left_ms || p.left_ms <= was.left_ms);
+		was = p;
+	}
+	/* All memory of the guest takes fewer turns than that. */
+	KUNIT_EXPECT_EQ(test, p.percent, 99);
+}
+
+static void progress(struct kunit *test)
+{
+	struct kmt_marker *m = kunit_kzalloc(test, sizeof(*m), GFP_KERNEL);
+	struct kmt_marker *other = kunit_kzalloc(test, sizeof(*m), GFP_KERNEL);
+	struct kmt_progress p;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, m);
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	mutex_lock(&kmt_scan_mutex);
+	kmt_progress(&p);
+	KUNIT_EXPECT_EQ(test, p.phase, KMT_PHASE_NONE);
+	kmt_progress_begin(m, true);
+	turns(test, m, KMT_PHASE_MARK);
+	kmt_progress_phase(KMT_PHASE_WAIT);
+	kmt_progress(&p);
+	KUNIT_EXPECT_GE(test, p.left_ms, kmt_tunables.min_age);
+	for (i = 0; i <= 500; i += 100) {
+		kmt_progress_sleep(0, 500 - i, 500);
+		kmt_progress(&p);
+		KUNIT_EXPECT_EQ(test, p.percent, min(i / 5, 99U));
+	}
+	kmt_progress_phase(KMT_PHASE_CONFIRM);
+	/* What a helper did is told by the marker of the scan. */
+	for (i = 0; i < 20000; i++)
+		kmt_progress_turn(other);
+	kmt_progress(&p);
+	KUNIT_EXPECT_EQ(test, p.percent, 0);
+	kmt_progress_turn(m);
+	kmt_progress(&p);
+	KUNIT_EXPECT_EQ(test, p.percent, 99);
+	kmt_progress_phase(KMT_PHASE_JUDGE);
+	turns(test, m, KMT_PHASE_JUDGE);
+	kmt_progress_end(false);
+	kmt_progress(&p);
+	KUNIT_EXPECT_EQ(test, p.phase, KMT_PHASE_NONE);
+	KUNIT_EXPECT_EQ(test, p.percent + p.ms + p.left_ms, 0);
+	mutex_unlock(&kmt_scan_mutex);
+}
+
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(slab_blocks),
 	KUNIT_CASE(cache_blocks),
@@ -861,6 +925,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(own_pages),
 	KUNIT_CASE(walk_without_chunk),
 	KUNIT_CASE(tables_of_cpus),
+	KUNIT_CASE(progress),
 	KUNIT_CASE_SLOW(task_names),
 	KUNIT_CASE_SLOW(held_names),
 #ifdef CONFIG_KFENCE

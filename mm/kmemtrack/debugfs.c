@@ -15,6 +15,7 @@
 #include "glue.h"
 #include "recent.h"
 #include "report.h"
+#include "scan.h"
 
 /*
  * Several commands fit in one write, one on a line, in its first bytes. Any
@@ -259,12 +260,27 @@ static void show_pool(struct seq_file *seq)
 	show(seq, "shards", kmt_core.last_shard + 1UL);
 	show(seq, "shard_bytes",
 	     (kmt_core.last_shard + 1UL) * sizeof(struct kmt_tree));
+}
+
+static void show_traces(struct seq_file *seq)
+{
 	show(seq, "traces_recognised", KMT_TRACES_KNOWN);
 	show(seq, "traces_walked", atomic_long_read(&kmt_walked));
 	show(seq, "traces_unwound", atomic_long_read(&kmt_unwound));
 }
 
-static void show_scan(struct seq_file *seq)
+static void show_running(struct seq_file *seq)
+{
+	struct kmt_progress p;
+
+	kmt_progress(&p);
+	show(seq, "running_phase", p.phase);
+	show(seq, "running_percent", p.percent);
+	show(seq, "running_ms", p.ms);
+	show(seq, "running_left_ms", p.left_ms);
+}
+
+static void show_last_scan(struct seq_file *seq)
 {
 	/* Without kmt_scan_mutex: a reader must not wait for a running scan. */
 	struct kmt_last_scan last = data_race(kmt_last_scan);
@@ -296,19 +312,10 @@ static void show_sites(struct seq_file *seq)
 	kmt_sites_usage(&nr, &bytes);
 	show(seq, "sites", nr);
 	show(seq, "sites_bytes", bytes);
-	show(seq, "sites_max", READ_ONCE(kmt_tunables.sites));
 }
 
-int kmt_stats_show(struct seq_file *seq, void *v)
+static void show_settings(struct seq_file *seq)
 {
-	int i;
-
-	show(seq, "version", 1);
-	show(seq, "tracking", kmt_tracking());
-	show(seq, "untracked_slabs_are_roots", kmt_sweep_untracked);
-	show_pool(seq);
-	show_scan(seq);
-	show_sites(seq);
 	show(seq, "scan_period_s", kmt_tunables.scan_period);
 	show(seq, "min_age_ms", kmt_tunables.min_age);
 	show(seq, "max_pause_us", kmt_tunables.max_pause);
@@ -316,6 +323,13 @@ int kmt_stats_show(struct seq_file *seq, void *v)
 	show(seq, "stacks_are_roots", kmt_tunables.stacks);
 	show(seq, "pages_are_roots", kmt_tunables.pages);
 	show(seq, "rules_off", kmt_tunables.rules_off);
+	show(seq, "sites_max", READ_ONCE(kmt_tunables.sites));
+}
+
+static void show_events(struct seq_file *seq)
+{
+	int i;
+
 	for (i = 0; i < KMT_NR_EVENTS; i++)
 		show(seq, event_names[i],
 		     atomic_long_read(&kmt_core.events[i]));
@@ -323,5 +337,20 @@ int kmt_stats_show(struct seq_file *seq, void *v)
 	show(seq, "lost_early", atomic_long_read(&kmt_lost_early));
 	show(seq, "lost_backtraces", atomic_long_read(&kmt_lost_traces));
 	show(seq, "lost_names", atomic_long_read(&kmt_lost_names));
+}
+
+/* The order of the manual, by subject. */
+int kmt_stats_show(struct seq_file *seq, void *v)
+{
+	show(seq, "version", 1);
+	show(seq, "tracking", kmt_tracking());
+	show(seq, "untracked_slabs_are_roots", kmt_sweep_untracked);
+	show_pool(seq);
+	show_traces(seq);
+	show_running(seq);
+	show_last_scan(seq);
+	show_sites(seq);
+	show_settings(seq);
+	show_events(seq);
 	return 0;
 }

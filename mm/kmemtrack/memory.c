@@ -24,7 +24,7 @@
 #include <linux/workqueue.h>
 
 #include "compat.h"
-#include "glue.h"
+#include "scan.h"
 
 /* Pages that the pool gets at a time, if memory is easy to get. */
 #define KMT_CHUNK_ORDER	get_order(SZ_16K)
@@ -503,6 +503,7 @@ static bool relax(struct kmt_marker *m)
 {
 	if (m->world_stopped)
 		return ktime_get_mono_fast_ns() > m->deadline;
+	kmt_progress_turn(m);
 	cond_resched_tasks_rcu_qs();
 	return !kmt_tracking() || kmt_scan_cancelled();
 }

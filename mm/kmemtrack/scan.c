@@ -116,6 +116,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 {
 	struct kmt_last_scan *last = &kmt_last_scan;
 
+	kmt_progress_phase(KMT_PHASE_JUDGE);
 	if (scan->verdict.leaks) {
 		kmt_classify(&scan->m, scan->verdict.leaks, jiffies);
 		kmt_report_refresh();
@@ -151,6 +152,12 @@ static void free_scan(struct kmt_scan *scan, unsigned int order)
 	kmt_own_free(scan, order);
 }
 
+/* Suspects are confirmed by a snapshot, if there can be one. */
+static bool may_stop(void)
+{
+	return kmt_tunables.snapshot && kmt_tunables.max_pause;
+}
+
 static int scan_locked(unsigned long frame)
 {
 	u64 since = ktime_get_ns();
@@ -172,9 +179,11 @@ static int scan_locked(unsigned long frame)
 	scan->roots.scanner = current;
 	scan->roots.frame = frame;
 	kmt_trace_start();
+	kmt_progress_begin(&scan->m, !may_stop());
 	ret = kmt_find_leaks(scan);
 	if (!ret)
 		conclude(scan, since);
+	kmt_progress_end(!ret);
 	kmt_trace_end(scan, ret, ktime_get_ns() - since);
 	kmt_percpu_map_free(&scan->roots.percpu);
 	kmt_page_map_free(&scan->roots.map);
@@ -426,6 +435,7 @@ static void judge(struct kmt_scan *scan)
 {
 	unsigned long before = scan->verdict.suspects;
 
+	kmt_progress_phase(KMT_PHASE_JUDGE);
 	kmt_sort_out(&scan->m, &scan->filter, &scan->verdict);
 	if (scan->how == KMT_BY_SNAPSHOT)
 		scan->stopped = before - min(before, scan->verdict.suspects);
@@ -452,12 +462,16 @@ static void search_once(struct kmt_scan *scan)
 static int nap(unsigned int ms)
 {
 	long left = msecs_to_jiffies(ms);
+	u64 since = ktime_get_ns(), now;
 
 	while (left > 0 && !kmt_scan_cancelled()) {
 		/* The freezer does not end this sleep: it is a short one. */
-		long part = min(left, HZ / 4L);
+		long part = min(left, HZ / 10L);
 
 		left -= part - schedule_timeout_killable(part);
+		now = ktime_get_ns();
+		kmt_progress_sleep(now - since, jiffies_to_msecs(left), ms);
+		since = now;
 	}
 	return kmt_scan_cancelled() ? -EINTR : 0;
 }
@@ -530,12 +544,17 @@ static int confirm_wait(struct kmt_scan *scan)
 						    scan->verdict.youngest);
 		unsigned int left = age < kmt_tunables.min_age ?
 				    kmt_tunables.min_age - age : 0;
+		const bool last = i == KMT_CONFIRM_MARKS;
 
-		if (i < KMT_CONFIRM_MARKS)
+		if (!last)
 			left /= 2;
+		kmt_progress_phase(last ? KMT_PHASE_WAIT_2 : KMT_PHASE_WAIT);
 		ret = nap(max_t(unsigned int, left, KMT_SETTLE_MS));
-		if (!ret)
-			ret = confirm(scan, i == KMT_CONFIRM_MARKS);
+		if (ret)
+			break;
+		kmt_progress_phase(last ? KMT_PHASE_CONFIRM_2 :
+					  KMT_PHASE_CONFIRM);
+		ret = confirm(scan, last);
 	}
 	return ret;
 }
@@ -553,6 +572,7 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 	enum kmt_confirmed how;
 	int tries = KMT_SNAPSHOTS;
 
+	kmt_progress_phase(KMT_PHASE_STOP);
 	for (;;) {
 		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
 		if (!scan->verdict.suspects || scan->m.stopped)
@@ -581,21 +601,23 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
  */
 int kmt_find_leaks(struct kmt_scan *scan)
 {
-	const bool may_stop = kmt_tunables.snapshot && kmt_tunables.max_pause;
+	const bool stops = may_stop();
 	unsigned long words = scan->m.stats.words;
 	u64 since = ktime_get_ns();
 	int ret;
 
 	lockdep_assert_held(&kmt_scan_mutex);
-	scan->roots.exact_later = may_stop;
+	scan->roots.exact_later = stops;
 	mark(scan);
 	words = scan->m.stats.words - words;
 	kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
 	scan->suspects = scan->verdict.suspects;
+	if (scan->suspects)
+		kmt_progress_phase(KMT_PHASE_SEARCH);
 	/* Does not sleep, so cannot fail; m.stopped is looked at later. */
 	search(scan, 0);
 	scan->how = KMT_BY_SNAPSHOT;
-	if (!may_stop)
+	if (!stops)
 		scan->how = kmt_tunables.snapshot ? KMT_NEVER_STOP :
 						    KMT_BY_WAIT;
 	else if (scan->verdict.suspects && !scan->m.stopped)

@@ -7,9 +7,6 @@
 #include "mark_parallel.h"
 #include "object.h"
 
-/* Words between two calls of kmt_ops.relax(). */
-#define KMT_BUDGET	4096
-
 /* What it takes to find a scan area of a block, in words that are read. */
 #define KMT_AREA_STEP	64
 

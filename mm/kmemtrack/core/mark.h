@@ -32,6 +32,9 @@
 
 #define KMT_STEP_WORDS	128
 
+/* Words between two calls of kmt_ops.relax(). */
+#define KMT_BUDGET	4096
+
 /*
  * The same where references are only noted, without a copy. All of them may be
  * references, and a lock is held: still less than 10 us at 1 GHz.

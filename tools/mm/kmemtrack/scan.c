@@ -25,7 +25,13 @@ struct progress {
 	bool known;
 	uint64_t scans, last_ms;
 	double start;
-	bool waited;		/* another scan was under way */
+	bool live;		/* the kernel says how far the scan is */
+	uint64_t phase, percent, ms, left_ms;
+};
+
+/* What the numbers in running_phase mean; a later kernel may have more. */
+static const char * const phases[] = {
+	NULL, "mark", "search", "stop", "wait", "confirm", "wait", "confirm", "judge",
 };
 
 static bool read_progress(struct progress *p)
@@ -39,45 +45,81 @@ static bool read_progress(struct progress *p)
 		return false;
 	}
 	/* One came to an end and ours did not: ours begins now. */
-	if (p->known && scans != p->scans) {
-		p->waited = true;
+	if (p->known && scans != p->scans)
 		p->start = now();
-	}
 	p->known = true;
 	p->scans = scans;
 	if (!scans || !stat_value(stats, "scan_ms", &p->last_ms))
 		p->last_ms = 0;
+	p->live = stat_value(stats, "running_phase", &p->phase) &&
+		  stat_value(stats, "running_percent", &p->percent) &&
+		  stat_value(stats, "running_ms", &p->ms) &&
+		  stat_value(stats, "running_left_ms", &p->left_ms);
 	free(stats);
 	return true;
 }
 
-/*
- * The kernel says how long the last scan took, not where this one is: percent and
- * the time left are estimates, and are left out when the last scan was shorter.
- */
-static void show_progress(struct progress *p)
+static void show_bar(unsigned int percent)
 {
-	double took, expected;
 	char bar[BAR + 1];
-	unsigned int i, done;
+	unsigned int i;
 
-	read_progress(p);
-	took = now() - p->start;
-	expected = p->last_ms / 1000.0;
+	for (i = 0; i < BAR; i++)
+		bar[i] = i < BAR * percent / 100 ? '#' : '-';
+	bar[BAR] = '\0';
+	fprintf(stderr, "[%s] ", bar);
+}
+
+/* As the kernel says. Of the whole scan it is the time that is told. */
+static void show_live(const struct progress *p)
+{
+	double took = p->ms / 1000.0, left = p->left_ms / 1000.0;
+
+	if (!p->phase) {
+		fputs("\rscanning", stderr);
+	} else if (!p->left_ms) {
+		fprintf(stderr, "\rscanning, %.1f s", took);
+	} else {
+		fputs("\rscanning ", stderr);
+		show_bar(100 * took / (took + left));
+		fprintf(stderr, "about %.1f s left", left);
+	}
+	if (p->phase && p->phase < ARRAY_SIZE(phases))
+		fprintf(stderr, "; %s %llu %%", phases[p->phase],
+			(unsigned long long)p->percent);
+	fputs("\033[K", stderr);
+}
+
+/*
+ * An older kernel says how long the last scan took, not where this one is: percent
+ * and the time left are estimates, and are left out when the last scan was shorter.
+ */
+static void show_guess(const struct progress *p)
+{
+	double took = now() - p->start, expected = p->last_ms / 1000.0;
+
 	if (!p->last_ms) {
-		fprintf(stderr, "\rscanning, %.1f s; there is no earlier scan to compare with\033[K",
+		fprintf(stderr, "\rscanning, %.1f s; there is no earlier scan to compare with",
 			took);
 	} else if (took > expected) {
-		fprintf(stderr, "\rscanning, %.1f s; the last scan took %.1f s\033[K", took,
+		fprintf(stderr, "\rscanning, %.1f s; the last scan took %.1f s", took,
 			expected);
 	} else {
-		done = BAR * took / expected;
-		for (i = 0; i < BAR; i++)
-			bar[i] = i < done ? '#' : '-';
-		bar[BAR] = '\0';
-		fprintf(stderr, "\rscanning [%s] about %2.0f %%, %.1f s left\033[K", bar,
-			100 * took / expected, expected - took);
+		fputs("\rscanning ", stderr);
+		show_bar(100 * took / expected);
+		fprintf(stderr, "about %2.0f %%, %.1f s left", 100 * took / expected,
+			expected - took);
 	}
+	fputs("\033[K", stderr);
+}
+
+static void show_progress(struct progress *p)
+{
+	read_progress(p);
+	if (p->live)
+		show_live(p);
+	else
+		show_guess(p);
 	fflush(stderr);
 }
 

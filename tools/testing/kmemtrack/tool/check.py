@@ -692,6 +692,11 @@ def refs():
         expect(k.commands() == ['refs=0xffff000001434c10'], k.commands())
 
 
+# What a kernel says of a scan under way goes before an estimate.
+LIVE = ('scans 3\nscan_ms 60000\nrunning_phase %d\nrunning_percent %d\nrunning_ms %d\n'
+        'running_left_ms %d\n')
+
+
 def progress():
     """The line on a terminal: an estimate, if there is an earlier scan"""
     script = shutil.which('script')
@@ -699,7 +704,13 @@ def progress():
         return
     for stats, word in (('scans 3\nscan_ms 60000\n', b'about  0 %'),
                         ('scans 3\nscan_ms 10\n', b'the last scan took 0.0 s'),
-                        ('scans 0\nscan_ms 0\n', b'no earlier scan')):
+                        ('scans 0\nscan_ms 0\n', b'no earlier scan'),
+                        (LIVE % (0, 0, 0, 0), b'\rscanning\x1b'),
+                        (LIVE % (1, 7, 200, 0), b'\rscanning, 0.2 s; mark 7 %\x1b'),
+                        (LIVE % (2, 50, 3000, 1000), b'scanning [##################------] about 1.0 s left; search 50 %\x1b'),
+                        (LIVE % (6, 99, 0, 4294967295), b'[------------------------] about 4294967.3 s left; wait 99 %\x1b'),
+                        (LIVE % (9, 1, 1000, 1000), b'[############------------] about 1.0 s left\x1b'),
+                        (LIVE % (2**64 - 1, 100, 1, 1), b'[############------------] about 0.0 s left\x1b')):
         with Kernel(report()) as k:
             os.mkdir(k.dir + '/kmemtrack_info')
             k.write('kmemtrack_info/stats', stats)

@@ -485,4 +485,62 @@ check "kmemleak: a signal with a handler does not end a scan" \
 	scan_ignores_handlers "$LEAKS"
 check "kmemtrack: a signal with a handler does not end a scan" \
 	scan_ignores_handlers "$REPORT"
+
+# running <what>: of the scan under way
+running()
+{
+	stat_of running_$1
+}
+
+# A scan that waits for a minute: it is seen to wait, to get on with that, and to
+# leave nothing behind when it is killed.
+seen_waiting()
+{
+	begin_wait 60000 || return
+	before=$(stat_of scans)
+	echo scan >"$REPORT" 2>/dev/null &
+	pid=$!
+	rc=1
+	for i in $(seq 3000); do
+		[ "$(running phase)" != 4 ] || [ "$(running percent)" -lt 1 ] ||
+			{ rc=0; break; }
+		usleep 20000
+	done
+	grep running "$STATS"
+	left=$(running left_ms)
+	# Of 30 s one percent is over, and as many are to follow.
+	[ "$(running ms)" -ge 100 ] && [ "$left" -ge 30000 ] &&
+		[ "$left" -lt 60000 ] || rc=1
+	kill -TERM $pid && until_gone $pid || rc=1
+	end_wait || return
+	grep running "$STATS"
+	[ $rc = 0 ] && [ "$(stat_of scans)" = "$before" ] &&
+		! grep '^running_.* [^0]' "$STATS"
+}
+check "stats show a scan that waits" seen_waiting
+
+# What is told of a scan goes one way in each phase, and phases do. Some of them are
+# over too soon to be seen.
+goes_one_way()
+{
+	begin_wait 2000 || return
+	echo scan >"$REPORT" &
+	pid=$!
+	: >"$T/seen"
+	while kill -0 $pid 2>/dev/null; do
+		awk '/^running_/ { printf "%s ", $2 } END { print "" }' "$STATS" >>"$T/seen"
+	done
+	wait $pid && rc=0 || rc=1
+	end_wait || return
+	uniq "$T/seen"
+	[ $rc = 0 ] && awk '
+	$1 == 0 { over = n; next }
+	over != "" && n { bad = 1 }
+	{ n++ }
+	$1 < phase || $2 > 99 || $3 < ms { bad = 1 }
+	$1 == phase && ($2 < percent || left && $4 > left) { bad = 1 }
+	{ phase = $1; percent = $2; ms = $3; left = $4 }
+	END { exit bad || !n }' "$T/seen"
+}
+check "stats go one way while a scan runs" goes_one_way
 end

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How far a scan has come, for those who read stats while it runs.
+ *
+ * Work is counted in turns: each time that a marker lets others run it has done
+ * about KMT_BUDGET words of work, or waited for other markers. How many turns a phase will take is known from
+ * the last scan, in proportion to the memory in use; before there was one, it is
+ * guessed from that memory alone.
+ */
+#include <linux/math64.h>
+#include <linux/mm.h>
+#include <linux/timekeeping.h>
+#include <linux/vmstat.h>
+
+#include "scan.h"
+
+/* Words that it takes to pass over a record or a page, beside its contents. */
+#define KMT_CELL_WORDS		4
+#define KMT_PAGE_WORDS		6
+
+/* Turns of a phase are kept as parts of the turns that all memory would take. */
+#define KMT_PART_SHIFT		10
+
+/* The pace of a scan is known once this part of the turns expected is over. */
+#define KMT_PACE_SHIFT		4
+
+/* What is told of a phase is one word, so that a reader sees parts of no two. */
+#define KMT_PERCENT_SHIFT	32
+#define KMT_PHASE_SHIFT		40
+
+/* Before there was a scan to learn from. */
+static const unsigned int first_parts[KMT_NR_PHASES] = {
+	[KMT_PHASE_MARK]	= 1 << KMT_PART_SHIFT,
+	[KMT_PHASE_SEARCH]	= 1 << KMT_PART_SHIFT,
+	[KMT_PHASE_STOP]	= 1 << (KMT_PART_SHIFT - 4),
+	[KMT_PHASE_CONFIRM]	= 1 << KMT_PART_SHIFT,
+	[KMT_PHASE_CONFIRM_2]	= 2 << KMT_PART_SHIFT,
+	[KMT_PHASE_JUDGE]	= 1 << (KMT_PART_SHIFT - 2),
+};
+
+/**
+ * struct kmt_course - the scan under way, and what was learned from the last one
+ * @m: its marker
+ * @phase: what it does
+ * @all: turns that all memory in use would take
+ * @expected: turns expected of this phase
+ * @later: turns expected of those after it
+ * @before: turns that phases before this one took
+ * @turns: turns of this phase, of all its markers
+ * @taken: turns of each phase so far
+ * @slept: nanoseconds of sleep, in which no work was done
+ * @pace: nanoseconds that a turn took in the last scan, 0 if there was none
+ * @parts: what each phase took in the last scan
+ * @learned: @parts are known
+ * @least: fewest milliseconds that were told to be left in this phase
+ * @naps: milliseconds of sleep that are expected, with what is left of this one
+ *
+ * All but @turns belongs to the task that scans, kmt_scan_mutex held.
+ */
+struct kmt_course {
+	const struct kmt_marker *m;
+	enum kmt_phase phase;
+	unsigned long all;
+	unsigned long expected;
+	unsigned long later;
+	unsigned long before;
+	atomic_long_t turns;
+	unsigned long taken[KMT_NR_PHASES];
+	u64 slept;
+	u64 pace;
+	unsigned int parts[KMT_NR_PHASES];
+	bool learned;
+	u32 least;
+	u32 naps;
+};
+
+static struct kmt_course course;
+static atomic64_t begun;
+static atomic64_t told;
+
+static void tell(unsigned int percent, u32 left_ms)
+{
+	atomic64_set(&told, (u64)course.phase << KMT_PHASE_SHIFT |
+		     (u64)percent << KMT_PERCENT_SHIFT | left_ms);
+}
+
+/* Turns that it would take to read all memory that kernel code may use. */
+static unsigned long turns_of_memory(void)
+{
+	unsigned long total = totalram_pages(), used;
+	unsigned long none = global_zone_page_state(NR_FREE_PAGES) +
+			     global_node_page_state(NR_FILE_PAGES) +
+			     global_node_page_state(NR_ANON_MAPPED);
+
+	used = total - min(total, none);
+	return used * (PAGE_SIZE / sizeof(long)) / KMT_BUDGET +
+	       total / (KMT_BUDGET / KMT_PAGE_WORDS) +
+	       READ_ONCE(kmt_core.pool.cells) / (KMT_BUDGET / KMT_CELL_WORDS) + 1;
+}
+
+static unsigned long turns_of(enum kmt_phase phase)
+{
+	return (u64)course.all * course.parts[phase] >> KMT_PART_SHIFT;
+}
+
+/* Nanoseconds of a turn: in this scan, or the last one; 0 if that is not known. */
+static u64 pace_now(void)
+{
+	unsigned long done = course.before + atomic_long_read(&course.turns);
+
+	if (done <= turns_of(KMT_PHASE_MARK) >> KMT_PACE_SHIFT)
+		return course.pace;
+	return div64_ul(ktime_get_ns() - atomic64_read(&begun) - course.slept,
+			done);
+}
+
+/*
+ * Milliseconds that are left if this phase takes so many turns more; no more than
+ * was told in it before; 0 while nothing is known.
+ */
+static u32 left_ms(unsigned long turns)
+{
+	u64 pace = pace_now(), ms;
+
+	if (!pace)
+		return 0;
+	ms = div_u64(pace * (turns + course.later), NSEC_PER_MSEC) + course.naps;
+	course.least = min_t(u64, course.least, ms);
+	return course.least;
+}
+
+/* This scan confirms by waiting, the last one may not have. */
+static void expect_waiting(void)
+{
+	if (course.parts[KMT_PHASE_CONFIRM])
+		return;
+	course.parts[KMT_PHASE_CONFIRM] = first_parts[KMT_PHASE_CONFIRM];
+	course.parts[KMT_PHASE_CONFIRM_2] = first_parts[KMT_PHASE_CONFIRM_2];
+}
+
+/**
+ * kmt_progress_begin - a scan begins
+ * @m: its marker
+ * @waits: suspects will be confirmed by waiting
+ *
+ * Context: kmt_scan_mutex held.
+ */
+void kmt_progress_begin(const struct kmt_marker *m, bool waits)
+{
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (!course.learned) {
+		memcpy(course.parts, first_parts, sizeof(first_parts));
+		course.parts[KMT_PHASE_CONFIRM] = 0;
+		course.parts[KMT_PHASE_CONFIRM_2] = 0;
+	}
+	if (waits)
+		expect_waiting();
+	WRITE_ONCE(course.m, m);
+	course.phase = KMT_PHASE_NONE;
+	course.all = turns_of_memory();
+	course.before = 0;
+	course.slept = 0;
+	atomic_long_set(&course.turns, 0);
+	memset(course.taken, 0, sizeof(course.taken));
+	atomic64_set(&begun, ktime_get_ns());
+	kmt_progress_phase(KMT_PHASE_MARK);
+}
+
+/* Milliseconds of sleep that are expected in @phase and later ones. */
+static u32 naps_from(enum kmt_phase phase)
+{
+	u32 half = kmt_tunables.min_age / 2, ms = 0;
+
+	if (course.parts[KMT_PHASE_CONFIRM] && phase <= KMT_PHASE_WAIT)
+		ms += half;
+	if (course.parts[KMT_PHASE_CONFIRM_2] && phase <= KMT_PHASE_WAIT_2)
+		ms += half;
+	return ms;
+}
+
+static void end_phase(void)
+{
+	unsigned long turns = atomic_long_xchg(&course.turns, 0);
+
+	course.taken[course.phase] += turns;
+	course.before += turns;
+}
+
+/**
+ * kmt_progress_phase - the scan enters a phase
+ * @phase: later than the one it was in; or that one
+ *
+ * Context: kmt_scan_mutex held.
+ */
+void kmt_progress_phase(enum kmt_phase phase)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (phase == course.phase)
+		return;
+	end_phase();
+	course.phase = phase;
+	if (phase == KMT_PHASE_WAIT)
+		expect_waiting();
+	/* The last scan may have had no such phase. */
+	course.expected = turns_of(phase) ?:
+			  (u64)course.all * first_parts[phase] >> KMT_PART_SHIFT;
+	course.later = 0;
+	for (i = phase + 1; i < KMT_NR_PHASES; i++)
+		course.later += turns_of(i);
+	course.naps = naps_from(phase);
+	course.least = U32_MAX;
+	tell(0, left_ms(course.expected));
+}
+
+/**
+ * kmt_progress_turn - a marker lets others run
+ * @m: marker; of a scan, or of something else under kmt_scan_mutex
+ *
+ * Context: any task; any marker of the scan, at the same time as others.
+ */
+void kmt_progress_turn(const struct kmt_marker *m)
+{
+	unsigned long turns = atomic_long_inc_return(&course.turns), left = 0;
+	unsigned int percent = 99;
+
+	/* Only the task that scans tells how far they all are. */
+	if (m != READ_ONCE(course.m))
+		return;
+	if (turns < course.expected) {
+		left = course.expected - turns;
+		percent = min_t(unsigned int, percent,
+				div64_ul((u64)turns * 100, course.expected));
+	}
+	tell(percent, left_ms(left));
+}
+
+/**
+ * kmt_progress_sleep - the scan sleeps, or has slept
+ * @slept: nanoseconds since this was called last
+ * @left: milliseconds to go
+ * @all: milliseconds of this sleep
+ *
+ * Context: kmt_scan_mutex held.
+ */
+void kmt_progress_sleep(u64 slept, unsigned int left, unsigned int all)
+{
+	lockdep_assert_held(&kmt_scan_mutex);
+	course.slept += slept;
+	if (course.phase != KMT_PHASE_WAIT && course.phase != KMT_PHASE_WAIT_2)
+		return;
+	course.naps = naps_from(course.phase + 1) + left;
+	tell(min(99U, (u32)div_u64(100ULL * (all - min(left, all)), max(all, 1U))),
+	     left_ms(0));
+}
+
+/* What this scan took is expected of the next one. */
+static void learn(void)
+{
+	u64 ns = ktime_get_ns() - atomic64_read(&begun) - course.slept;
+	unsigned int i;
+
+	for (i = 0; i < KMT_NR_PHASES; i++)
+		course.parts[i] = div64_ul((u64)course.taken[i] << KMT_PART_SHIFT,
+					   course.all);
+	course.pace = max(div64_ul(ns, max(course.before, 1UL)), 1ULL);
+	course.learned = true;
+}
+
+/**
+ * kmt_progress_end - the scan is over
+ * @made: it came to its end
+ *
+ * Context: kmt_scan_mutex held.
+ */
+void kmt_progress_end(bool made)
+{
+	lockdep_assert_held(&kmt_scan_mutex);
+	end_phase();
+	if (made)
+		learn();
+	course.phase = KMT_PHASE_NONE;
+	WRITE_ONCE(course.m, NULL);
+	tell(0, 0);
+}
+
+/**
+ * kmt_progress - how far has the scan come?
+ * @p: set; all 0 if none is under way
+ *
+ * Context: any; no lock is taken.
+ */
+void kmt_progress(struct kmt_progress *p)
+{
+	u64 word = atomic64_read(&told);
+
+	p->phase = word >> KMT_PHASE_SHIFT;
+	p->percent = word >> KMT_PERCENT_SHIFT & 0xff;
+	p->left_ms = (u32)word;
+	p->ms = p->phase ? div_u64(ktime_get_ns() - atomic64_read(&begun),
+				   NSEC_PER_MSEC) : 0;
+}
