@@ -74,6 +74,11 @@ static int clear(const struct kmt_command *unused)
 	return 0;
 }
 
+static int log_sites(const struct kmt_command *cmd)
+{
+	return kmt_log_sites();
+}
+
 /* The address is on this task's stack, where a scan or a search would find it. */
 static int log_address(const struct kmt_command *cmd)
 {
@@ -113,6 +118,7 @@ static bool needs_tracking(enum kmt_verb verb)
 	case KMT_CMD_ON:
 	case KMT_CMD_OFF:
 	case KMT_CMD_CLEAR:
+	case KMT_CMD_LOG:
 		return false;
 	default:
 		return true;
@@ -198,6 +204,8 @@ int kmt_execute(const struct kmt_command *cmd)
 		return switch_to(false);
 	case KMT_CMD_SCAN:
 		return kmt_scan();
+	case KMT_CMD_LOG:
+		return locked(log_sites, cmd);
 	case KMT_CMD_CLEAR:
 		return locked(clear, cmd);
 	case KMT_CMD_REFS:

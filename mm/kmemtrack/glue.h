@@ -368,11 +368,13 @@ struct kmt_log_task {
 void kmt_log_name(struct kmt_log_name *name, unsigned long addr);
 const char *kmt_log_task(struct kmt_log_task *name, const char *comm);
 void kmt_log_new(void);
+int kmt_log_sites(void);
 void kmt_log_found(unsigned long fresh, unsigned long leaks);
 int kmt_log_address(unsigned long addr);
 const char *kmt_code_name(char *text, size_t size, unsigned long pc);
 
 /* where.c */
+unsigned long kmt_allocated_by(u32 stack);
 void kmt_log_places(const struct kmt_object *target);
 int kmt_find_refs(unsigned long addr, unsigned int levels);
 int kmt_refs_show(struct seq_file *seq, void *v);

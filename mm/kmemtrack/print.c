@@ -373,6 +373,78 @@ void kmt_log_new(void)
 #undef pr_fmt
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
+/* Sites that are logged at a time. */
+#define KMT_LOG_SITES	16
+
+/* The function that allocated, without an address that has no name. */
+static noinline_for_stack void log_site(const struct kmt_group *g,
+					unsigned long nr, unsigned long sites,
+					const char *cache, const char *task)
+{
+	unsigned long pc = kmt_allocated_by(g->oldest.stack);
+	char text[KSYM_SYMBOL_LEN];
+	const char *name = pc ? kmt_code_name(text, sizeof(text), pc) : "?";
+
+	if (!strncmp(name, "0x", 2))
+		name = "?";
+	pr_info("leak site %lu of %lu: %lu bytes, %lu objects, %s, %s, task \"%s\"\n",
+		nr, sites, g->all.bytes, g->all.nr, cache, name, task);
+}
+
+static void log_leader(const struct kmt_group *g, unsigned long nr,
+		       unsigned long sites)
+{
+	char cache[4 * KMT_CACHE_NAME];
+	struct kmt_log_task task;
+	int len = string_escape_mem(g->cache, strnlen(g->cache, sizeof(g->cache)),
+				    cache, sizeof(cache) - 1, KMT_ESCAPE,
+				    KMT_IN_LIST);
+
+	cache[min_t(int, len, sizeof(cache) - 1)] = '\0';
+	down_read(&kmt_reports_sem);
+	kmt_log_task(&task, kmt_comm(g->names ? g->tasks[0].comm :
+						g->oldest.comm));
+	up_read(&kmt_reports_sem);
+	log_site(g, nr, sites, cache, task.text);
+}
+
+/**
+ * kmt_log_sites - log what is reported, a line for each site
+ *
+ * For the log that survives the machine. There is a line for each site with direct
+ * leaks, which counts what hangs on these, and one more for all other sites if
+ * there are more than KMT_LOG_SITES.
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ * Return: 0, or an error: -ENOMEM, -EINTR.
+ */
+int kmt_log_sites(void)
+{
+	struct kmt_report *report = kmt_report_current();
+	unsigned long i, nr = 0, sites = 0;
+	struct kmt_sum rest;
+
+	if (IS_ERR(report))
+		return PTR_ERR(report);
+	rest = report->sum;
+	for (i = 0; i < report->sites; i++)
+		sites += report->groups[i].leader;
+	for (i = 0; i < report->sites && nr < KMT_LOG_SITES; i++) {
+		const struct kmt_group *g = &report->groups[i];
+
+		if (!g->leader)
+			continue;
+		log_leader(g, ++nr, sites);
+		rest.nr -= g->all.nr;
+		rest.bytes -= g->all.bytes;
+	}
+	if (nr < sites)
+		pr_info("leak site %lu to %lu of %lu: %lu bytes, %lu objects\n",
+			nr + 1, sites, sites, rest.bytes, rest.nr);
+	kmt_report_close(report);
+	return 0;
+}
+
 /* Writes the flags of @o into @text, each in words. */
 static void describe(const struct kmt_object *o, char *text, size_t size)
 {

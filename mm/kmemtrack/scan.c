@@ -106,8 +106,11 @@ static void log_leaks(const struct kmt_verdict *found)
 		kmt_log_found(shown, found->leaks);
 	if (suppressed)
 		pr_info("%lu new leaks are suppressed\n", suppressed);
-	if (shown && (kmt_tunables.verbose || fatal))
+	if (shown && (kmt_tunables.verbose || fatal)) {
 		kmt_log_new();
+		/* Last, where a log that is cut off at its beginning has them. */
+		kmt_log_sites();
+	}
 	if (fatal)
 		panic("kmemtrack: %lu new leaks\n", shown);
 }

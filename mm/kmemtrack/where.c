@@ -503,19 +503,35 @@ static void put_page_at(struct kmt_text *t, unsigned long at)
 		put_cache(t, cache);
 }
 
-/* Names the function that allocated a block: the first frame of no allocator. */
-static void put_site(struct kmt_text *t, u32 stack)
+/**
+ * kmt_allocated_by - which function allocated a block?
+ * @stack: handle of the allocation's backtrace
+ *
+ * Context: any but NMI.
+ * Return: the address in its first frame that is of no allocator, or that of the
+ * last frame; 0 if there is no backtrace.
+ */
+unsigned long kmt_allocated_by(u32 stack)
 {
 	unsigned long *entries;
 	unsigned int nr = stack ? stack_depot_fetch(stack, &entries) : 0;
 	unsigned int i = 0;
 
 	if (!nr)
-		return;
+		return 0;
 	while (i < nr - 1 && is_allocator(entries[i]))
 		i++;
+	return entries[i];
+}
+
+static void put_site(struct kmt_text *t, u32 stack)
+{
+	unsigned long pc = kmt_allocated_by(stack);
+
+	if (!pc)
+		return;
 	seq_buf_puts(&t->buf, ", allocated by ");
-	put_code(t, entries[i]);
+	put_code(t, pc);
 }
 
 /* The offset in a block, and of a per-CPU block the CPU. */

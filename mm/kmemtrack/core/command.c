@@ -8,6 +8,7 @@ const struct kmt_command_word kmt_command_words[] = {
 	{ "on",			{ KMT_CMD_ON } },
 	{ "off",		{ KMT_CMD_OFF } },
 	{ "scan",		{ KMT_CMD_SCAN } },
+	{ "log",		{ KMT_CMD_LOG } },
 	{ "scan=on",		{ KMT_CMD_SCAN_ON } },
 	{ "scan=off",		{ KMT_CMD_SCAN_OFF } },
 	{ "stack=on",		{ KMT_CMD_STACK, 1 } },

@@ -9,6 +9,7 @@
  * @KMT_CMD_ON: track from now on
  * @KMT_CMD_OFF: stop tracking and forget
  * @KMT_CMD_SCAN: scan now
+ * @KMT_CMD_LOG: log the sites of what is reported
  * @KMT_CMD_SCAN_ON: scan regularly
  * @KMT_CMD_SCAN_OFF: do not scan regularly
  * @KMT_CMD_SCAN_EVERY: scan every so many seconds; 0 stops
@@ -33,6 +34,7 @@ enum kmt_verb {
 	KMT_CMD_ON,
 	KMT_CMD_OFF,
 	KMT_CMD_SCAN,
+	KMT_CMD_LOG,
 	KMT_CMD_SCAN_ON,
 	KMT_CMD_SCAN_OFF,
 	KMT_CMD_SCAN_EVERY,

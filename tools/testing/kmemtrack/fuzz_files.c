@@ -119,7 +119,7 @@ static void find_files(void)
 }
 
 static const char * const words[] = {
-	"on", "off", "scan", "scan", "scan=on", "scan=off", "stack=on",
+	"on", "off", "scan", "scan", "log", "scan=on", "scan=off", "stack=on",
 	"stack=off", "pages=on", "pages=off", "clear", "confirm=snapshot",
 	"confirm=wait", "verbose=on", "verbose=off", "Y", "N", "1", "0",
 	"suppress=function:a*", "suppress=cache:k*", "suppress=module:t*",

@@ -14,6 +14,7 @@ static const struct good good[] = {
 	{ "on",			KMT_CMD_ON },
 	{ "off",		KMT_CMD_OFF },
 	{ "scan",		KMT_CMD_SCAN },
+	{ "log",		KMT_CMD_LOG },
 	{ "scan=on",		KMT_CMD_SCAN_ON },
 	{ "scan=off",		KMT_CMD_SCAN_OFF },
 	{ "scan=0",		KMT_CMD_SCAN_EVERY, 0 },

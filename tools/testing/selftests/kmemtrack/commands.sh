@@ -23,7 +23,7 @@ done
 for cmd in on scan scan=off scan=on scan=100 scan=0 stack=off stack=on \
 	   pages=off pages=on clear confirm=wait confirm=snapshot \
 	   max_pause=0 "max_pause=$MAX_PAUSE" min_age=1500 min_age=1000 \
-	   verbose=on verbose=off; do
+	   verbose=on verbose=off log; do
 	check "kmemtrack takes $cmd" taken "$REPORT" "$cmd"
 	check "kmemtrack takes $cmd and a newline" taken "$REPORT" "$cmd$NL"
 done
@@ -391,6 +391,60 @@ verbose()
 }
 check "verbose: leaks are in the log" verbose
 
+# logged_sites: those lines of the log, without time
+logged_sites()
+{
+	dmesg | sed -n 's/^\(\[[^]]*\] \)\{0,1\}kmemtrack: leak site //p'
+}
+
+# What a collector greps for: as many bytes and leaks as the report has
+sites_add_up()
+{
+	logged_sites >"$T/sites"
+	cat "$T/sites"
+	head -n 1 "$REPORT"
+	[ -s "$T/sites" ] && awk '
+	FNR == NR && /^kmemtrack / { leaks = $3; bytes = $5; next }
+	FNR == NR { next }
+	{
+		sub(/^.* of [0-9]*: /, "")
+		n += $3
+		sum += $1
+	}
+	END { exit n != leaks || sum != bytes }' "$REPORT" "$T/sites"
+}
+
+log_sites()
+{
+	start && taken "$REPORT" "verbose=on" && inject "leak vmalloc-chain 5" &&
+		inject "leak cache 20" || return
+	dmesg -c >/dev/null
+	scan
+	taken "$REPORT" "verbose=off" || return
+	sites_add_up && dmesg | tail -n 1 | grep -q 'kmemtrack: leak site [0-9]* ' &&
+		grep -qE '^[0-9]+ of [0-9]+: [0-9]+ bytes, [0-9]+ objects, tk_plain, leak_cache\+0x[0-9a-f]+/0x[0-9a-f]+ \[test_kmemtrack\], task "tk/cache"$' "$T/sites" || return
+	# On request, also while nothing is tracked
+	cp "$T/sites" "$T/sites.verbose"
+	dmesg -c >/dev/null
+	taken "$REPORT" log && sites_add_up && cmp "$T/sites" "$T/sites.verbose" &&
+		! dmesg | grep -v 'kmemtrack: leak site '
+}
+check "log: a line for each site, with verbose and on request" log_sites
+
+# However many sites there are
+log_ends()
+{
+	start || return
+	for kind in $(sed -n 's/^leak //p' "$KINDS" | head -n 40); do
+		inject "leak $kind" || return
+	done
+	scan || return
+	dmesg -c >/dev/null
+	taken "$REPORT" log && sites_add_up && [ "$(wc -l <"$T/sites")" = 17 ] &&
+		grep -qE '^17 to [0-9]+ of [0-9]+: [0-9]+ bytes, [0-9]+ objects$' "$T/sites"
+}
+check "log: no more than 17 lines" log_ends
+
 # restricted <kptr_restrict>: where users may not see addresses the log has none
 # of what was lost
 restricted()
@@ -405,6 +459,7 @@ restricted()
 		put /proc/sys/kernel/kptr_restrict 0 || return
 	dmesg >"$T/log"
 	[ $rc = 0 ] && grep -q 'unreferenced object 0x' "$T/log" &&
+		grep -q 'kmemtrack: leak site 1 of ' "$T/log" &&
 		grep -q 'kmemtrack: object 0x' "$T/log" || return
 	awk '{ print substr($2, 3) }' "$T/truth" >"$T/addresses"
 	! grep -iFf "$T/addresses" "$T/log"

@@ -165,7 +165,8 @@ hostile()
 		grep -q "comm \"$name\" pid [0-9]*\$" "$REPORT" &&
 		grep -q "tasks \"$name\" [0-9]*\$" "$REPORT" &&
 		grep -q "kmemleak:   comm \"$name\", pid" "$T/log" &&
-		grep -q "kmemtrack:   comm \"$name\", pid" "$T/log"
+		grep -q "kmemtrack:   comm \"$name\", pid" "$T/log" &&
+		grep -q "kmemtrack: leak site .*, task \"$name\"\$" "$T/log"
 }
 check "what a process calls itself is escaped" hostile
 
