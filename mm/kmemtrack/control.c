@@ -87,12 +87,7 @@ static int log_address(const struct kmt_command *cmd)
 
 static int find_refs(const struct kmt_command *cmd)
 {
-	int ret = kmt_find_refs(cmd->arg, cmd->levels);
-
-	/* The signal of the freezer stays pending until the task is thawed. */
-	if (ret == -EINTR && !fatal_signal_pending(current))
-		ret = -ERESTARTNOINTR;
-	return ret;
+	return kmt_restart_frozen(kmt_find_refs(cmd->arg, cmd->levels));
 }
 
 /* Logs who switched, so that a reader of an empty report can find out why. */

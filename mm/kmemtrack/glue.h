@@ -345,6 +345,16 @@ static inline void kmt_mark_kfence(struct kmt_marker *m)
 /* scan.c */
 int kmt_scan(void);
 bool kmt_scan_cancelled(void);
+int kmt_restart_frozen(int ret);
+
+/*
+ * Whether what takes long is counted at the end of a scan: a scan on request is
+ * waited for, so not before somebody @wanted to see it.
+ */
+static inline bool kmt_counts_after_scan(bool wanted)
+{
+	return wanted || (current->flags & PF_KTHREAD);
+}
 void kmt_scan_every(unsigned int seconds);
 void kmt_scan_regularly(void);
 

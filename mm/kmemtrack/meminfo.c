@@ -358,16 +358,13 @@ static bool count(struct kmt_memory *mem)
 /**
  * kmt_memory_scanned - note what all pages are at the end of a scan
  *
- * A scan on request is waited for: it is not made longer before somebody has
- * read the file.
- *
  * Context: may sleep, for the time of a walk over all struct pages.
  */
 void kmt_memory_scanned(void)
 {
 	struct kmt_memory now;
 
-	if (!READ_ONCE(wanted) && !(current->flags & PF_KTHREAD))
+	if (!kmt_counts_after_scan(READ_ONCE(wanted)))
 		return;
 	mutex_lock(&memory_mutex);
 	if (count(&now))

@@ -157,6 +157,16 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 		seq_puts(seq, "off\n");
 }
 
+static const char *escape(char *text, size_t room, const char *name,
+			  size_t max, const char *also)
+{
+	int len = string_escape_mem(name, strnlen(name, max), text, room - 1,
+				    KMT_ESCAPE, also);
+
+	text[min_t(int, len, room - 1)] = '\0';
+	return text;
+}
+
 /**
  * kmt_log_task - how a line shows the name of a task
  * @name: filled in
@@ -166,12 +176,8 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
  */
 const char *kmt_log_task(struct kmt_log_task *name, const char *comm)
 {
-	int len = string_escape_mem(comm, strnlen(comm, TASK_COMM_LEN),
-				    name->text, sizeof(name->text) - 1,
-				    KMT_ESCAPE, KMT_IN_QUOTES);
-
-	name->text[min_t(int, len, sizeof(name->text) - 1)] = '\0';
-	return name->text;
+	return escape(name->text, sizeof(name->text), comm, TASK_COMM_LEN,
+		      KMT_IN_QUOTES);
 }
 
 static void print_comm(struct seq_file *seq, u16 comm)
@@ -212,14 +218,28 @@ void kmt_print_seconds(struct seq_file *seq, u64 ms)
 }
 
 /**
- * kmt_print_cache - print where blocks are from
- * @seq: where to
+ * kmt_cache_text - how a file shows where blocks are from
+ * @text: room for it: KMT_CACHE_TEXT bytes
  * @cache: name of a slab cache, which may have any characters, or "vmalloc" and
  *	the like
+ *
+ * Return: @text
+ */
+const char *kmt_cache_text(char *text, const char *cache)
+{
+	return escape(text, KMT_CACHE_TEXT, cache, KMT_CACHE_NAME, KMT_IN_LIST);
+}
+
+/**
+ * kmt_print_cache - print where blocks are from
+ * @seq: where to
+ * @cache: as for kmt_cache_text()
  */
 void kmt_print_cache(struct seq_file *seq, const char *cache)
 {
-	seq_escape_mem(seq, cache, strlen(cache), KMT_ESCAPE, KMT_IN_LIST);
+	char text[KMT_CACHE_TEXT];
+
+	seq_puts(seq, kmt_cache_text(text, cache));
 }
 
 /**

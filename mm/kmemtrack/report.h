@@ -175,10 +175,14 @@ const char *kmt_space_name(enum kmt_space space);
 void kmt_cache_name(char *name, const struct kmt_object *o, u16 wanted);
 unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed);
 
+/* Room for the name of a cache, each byte of it as an octal number. */
+#define KMT_CACHE_TEXT	(4 * KMT_CACHE_NAME + 1)
+
 /* print.c */
 void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak);
 void kmt_print_head(struct seq_file *seq, const struct kmt_report *report);
 void kmt_print_group(struct seq_file *seq, const struct kmt_group *g);
+const char *kmt_cache_text(char *text, const char *cache);
 void kmt_print_cache(struct seq_file *seq, const char *cache);
 void kmt_print_seconds(struct seq_file *seq, u64 ms);
 void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack);

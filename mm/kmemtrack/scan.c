@@ -216,6 +216,22 @@ bool kmt_scan_cancelled(void)
 }
 
 /**
+ * kmt_restart_frozen - what a system call returns that a scan belongs to
+ * @ret: what it would return
+ *
+ * The signal that the freezer sends stays pending until the task is thawed.
+ *
+ * Context: the task of the system call.
+ * Return: -ERESTARTNOINTR for an -EINTR that the freezer brought about: the call
+ * starts again when the task is thawed; else @ret.
+ */
+int kmt_restart_frozen(int ret)
+{
+	return ret == -EINTR && signal_pending(current) &&
+	       !fatal_signal_pending(current) ? -ERESTARTNOINTR : ret;
+}
+
+/**
  * kmt_scan - find leaks
  *
  * Returns when the answer is there; a second one waits for its turn.
@@ -235,11 +251,7 @@ noinline int kmt_scan(void)
 		return -EINTR;
 	ret = scan_locked((unsigned long)__builtin_frame_address(0));
 	mutex_unlock(&kmt_scan_mutex);
-	/* The signal of the freezer stays pending until the task is thawed. */
-	if (ret == -EINTR && signal_pending(current) &&
-	    !fatal_signal_pending(current))
-		ret = -ERESTARTNOINTR;
-	return ret;
+	return kmt_restart_frozen(ret);
 }
 
 static struct task_struct *scan_thread;

@@ -292,7 +292,7 @@ void kmt_sites_scanned(void)
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (!READ_ONCE(kmt_tunables.sites))
 		kmt_sites_off();
-	else if (wanted || (current->flags & PF_KTHREAD))
+	else if (kmt_counts_after_scan(wanted))
 		count();
 }
 

@@ -27,7 +27,6 @@
 #include <linux/sizes.h>
 #include <linux/stackdepot.h>
 #include <linux/stacktrace.h>
-#include <linux/string_helpers.h>
 #include <linux/vmalloc.h>
 #include <asm/sections.h>
 
@@ -346,12 +345,9 @@ static void put_addr(struct kmt_text *t, unsigned long addr)
 /* What a slab cache is called may come from outside of the kernel. */
 static noinline_for_stack void put_cache(struct kmt_text *t, const char *cache)
 {
-	char text[4 * KMT_CACHE_NAME];
-	int len = string_escape_mem(cache, strlen(cache), text, sizeof(text),
-				    ESCAPE_OCTAL | ESCAPE_NAP | ESCAPE_APPEND,
-				    "\"\\ ,");
+	char text[KMT_CACHE_TEXT];
 
-	seq_buf_printf(&t->buf, ", %.*s", min_t(int, len, sizeof(text)), text);
+	seq_buf_printf(&t->buf, ", %s", kmt_cache_text(text, cache));
 }
 
 /* A variable and the offset in it. */

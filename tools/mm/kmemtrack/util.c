@@ -26,18 +26,23 @@ static void remove_temp(void)
 		unlink(output_temp);
 }
 
+static void complain(const char *fmt, va_list args)
+{
+	fflush(stdout);
+	fputs("kmemtrack: ", stderr);
+	vfprintf(stderr, fmt, args);
+	fputc('\n', stderr);
+}
+
 void die(const char *fmt, ...)
 {
 	va_list args;
 
 	if (before_exit)
 		before_exit();
-	fflush(stdout);
-	fputs("kmemtrack: ", stderr);
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	complain(fmt, args);
 	va_end(args);
-	fputc('\n', stderr);
 	remove_temp();
 	exit(ST_ERROR);
 }
@@ -46,12 +51,9 @@ void warn(const char *fmt, ...)
 {
 	va_list args;
 
-	fflush(stdout);
-	fputs("kmemtrack: ", stderr);
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	complain(fmt, args);
 	va_end(args);
-	fputc('\n', stderr);
 }
 
 void *xalloc(size_t size)
