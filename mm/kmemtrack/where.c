@@ -222,8 +222,9 @@ static void search(struct kmt_search *s)
 	struct kmt_object *o;
 
 	search_roots(s);
-	kmt_walk_hinted(&s->m, chunk, o, READ_ONCE(o->flags) & KMT_LIVE)
-		search_object(s, o);
+	kmt_walk_cells(&s->m, chunk, o)
+		if (READ_ONCE(o->flags) & KMT_LIVE && kmt_go_on(&s->m))
+			search_object(s, o);
 }
 
 static void add_target(struct kmt_search *s, const struct kmt_object *o)

@@ -403,24 +403,23 @@ static inline bool kmt_go_on_in(struct kmt_marker *m,
 	return !kmt_mark_relax(m);
 }
 
-/*
- * Every cell of the pool, live or not, unless the mark is given up; others run in
- * between, however few cells the body has to do with. Two loops.
+/**
+ * kmt_walk_cells - every cell of the pool, live or not
+ * @m: marker; the walk ends when its mark is given up
+ * @chunk: cursor
+ * @o: cursor
+ *
+ * Others run in between, however few cells the body has to do with. The body looks
+ * at the state of a cell without a lock; if it has to do with the cell, it calls
+ * kmt_go_on(), and looks again under the lock of its tree (kmt_lock_object()). Two
+ * loops: `break` leaves the inner one only.
+ *
+ * Context: no lock held.
  */
 #define kmt_walk_cells(m, chunk, o)					\
 	for ((chunk) = kmt_chunks((m)->core);				\
 	     (chunk) && kmt_go_on_in(m, chunk); (chunk) = (chunk)->next) \
 		kmt_for_each_in(chunk, o)
-
-/*
- * Of these, the cells that @hint, which is read without a lock, holds for: others
- * run before each. What the body does to a cell it does under the lock of its
- * tree (kmt_lock_object()), and looks again there.
- */
-#define kmt_walk_hinted(m, chunk, o, hint)				\
-	kmt_walk_cells(m, chunk, o)					\
-		if (!(hint) || !kmt_go_on(m)) {				\
-		} else
 
 /* Whether all references count, and there is a table of those already seen. */
 static __always_inline bool kmt_is_plain(const struct kmt_marker *m)

@@ -467,8 +467,9 @@ static void seek_holders(struct kmt_marker *m, struct kmt_filter *f, bool anew)
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
-	kmt_walk_hinted(m, chunk, o, seems_holder(o))
-		seek_holder(m->core, o, f, anew);
+	kmt_walk_cells(m, chunk, o)
+		if (seems_holder(o) && kmt_go_on(m))
+			seek_holder(m->core, o, f, anew);
 }
 
 /**
@@ -492,7 +493,9 @@ void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 	kmt_filter_reset(f);
 	if (!READ_ONCE(core->maybe_white))
 		return;
-	kmt_walk_hinted(m, chunk, o, !kmt_hint_not_suspect(o, epoch, &look)) {
+	kmt_walk_cells(m, chunk, o) {
+		if (kmt_hint_not_suspect(o, epoch, &look) || !kmt_go_on(m))
+			continue;
 		if (kmt_hint_white(o, epoch))
 			accuse_white(m, o, f, v);
 		else
@@ -538,7 +541,9 @@ void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 
 	v->suspects = 0;
 	kmt_filter_reset(f);
-	kmt_walk_hinted(m, chunk, o, !kmt_hint_not_suspect(o, epoch, &look)) {
+	kmt_walk_cells(m, chunk, o) {
+		if (kmt_hint_not_suspect(o, epoch, &look) || !kmt_go_on(m))
+			continue;
 		if (kmt_hint_white(o, epoch))
 			keep_suspect(m, o, f, v);
 		else
@@ -658,8 +663,9 @@ void kmt_search(struct kmt_marker *m)
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
-	kmt_walk_hinted(m, chunk, o, to_be_reread(o))
-		search_block(m, o);
+	kmt_walk_cells(m, chunk, o)
+		if (to_be_reread(o) && kmt_go_on(m))
+			search_block(m, o);
 	kmt_recheck_rest(m);
 }
 
@@ -768,8 +774,9 @@ void kmt_recheck_rest(struct kmt_marker *m)
 
 	do {
 		m->stack.overflow = false;
-		kmt_walk_hinted(m, chunk, o, to_be_followed(o, m->core->epoch))
-			kmt_mark_object(m, o);
+		kmt_walk_cells(m, chunk, o)
+			if (to_be_followed(o, m->core->epoch) && kmt_go_on(m))
+				kmt_mark_object(m, o);
 	} while (m->stack.overflow && !m->stopped);
 }
 
@@ -786,8 +793,9 @@ void kmt_recheck_bytes(struct kmt_marker *m)
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
-	kmt_walk_hinted(m, chunk, o,
-			to_be_reread(o) && (!m->sums || is_section(o)))
-		kmt_mark_again(m, o);
+	kmt_walk_cells(m, chunk, o)
+		if (to_be_reread(o) && (!m->sums || is_section(o)) &&
+		    kmt_go_on(m))
+			kmt_mark_again(m, o);
 	kmt_recheck_rest(m);
 }

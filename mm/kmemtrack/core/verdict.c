@@ -91,7 +91,9 @@ void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v)
 	struct kmt_object *o;
 
 	memset(v, 0, sizeof(*v));
-	kmt_walk_hinted(m, chunk, o, !kmt_hint_not_suspect(o, epoch, &look)) {
+	kmt_walk_cells(m, chunk, o) {
+		if (kmt_hint_not_suspect(o, epoch, &look) || !kmt_go_on(m))
+			continue;
 		if (kmt_hint_white(o, epoch))
 			note_suspect(m, o, v);
 		else
@@ -141,8 +143,9 @@ void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age)
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
-	kmt_walk_hinted(m, chunk, o, kmt_hint_white(o, m->core->epoch))
-		if (revive(m, o, now, min_age))
+	kmt_walk_cells(m, chunk, o)
+		if (kmt_hint_white(o, m->core->epoch) && kmt_go_on(m) &&
+		    revive(m, o, now, min_age))
 			kmt_mark_object(m, o);
 	kmt_mark_sweep(m);
 }
@@ -188,7 +191,9 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 	v->leaks = 0;
 	v->leak_bytes = 0;
 	v->fresh = 0;
-	kmt_walk_hinted(m, chunk, o, !kmt_hint_not_suspect(o, epoch, &look)) {
+	kmt_walk_cells(m, chunk, o) {
+		if (kmt_hint_not_suspect(o, epoch, &look) || !kmt_go_on(m))
+			continue;
 		if (kmt_hint_white(o, epoch))
 			convict(m->core, o, v);
 		else
@@ -269,8 +274,9 @@ unsigned long kmt_clear(struct kmt_marker *m, u32 now)
 	struct kmt_object *o;
 	unsigned long nr = 0;
 
-	kmt_walk_hinted(m, chunk, o, kmt_hint_accused(o))
-		nr += clear_leak(m, o, now);
+	kmt_walk_cells(m, chunk, o)
+		if (kmt_hint_accused(o) && kmt_go_on(m))
+			nr += clear_leak(m, o, now);
 	return nr;
 }
 
