@@ -612,7 +612,8 @@ static __always_inline bool lock_shard(struct kmt_drain *c, struct kmt_tree *sha
 
 /*
  * rb_next() and rb_prev() of a node in a tree, inlined: where nothing is called
- * all that the loop needs stays in registers.
+ * all that the loop needs stays in registers. With calls, and without the hidden
+ * constants of begin(), the scans of `make bench` take 5 to 15 % more instructions.
  */
 static __always_inline struct rb_node *after(struct rb_node *node)
 {
