@@ -504,12 +504,14 @@ void kmt_recheck_bytes(struct kmt_marker *m);
 #define KMT_SUM_BEGIN		1ULL
 
 /*
- * Never 0, which is the checksum of what was not summed up. The last word is added
- * as it is: of two counters in it that change at once one counts three times.
+ * Never 0, which is the checksum of what was not summed up. No factor mixes the
+ * last word: two counters in it that change alike must not cancel.
  */
 static inline u32 kmt_sum_end(u64 sum)
 {
-	return (u32)(sum + 3 * (sum >> 32)) ?: 1;
+	const u32 lo = sum, hi = sum >> 32;
+
+	return (lo ^ (hi >> 7 | hi << 25)) ?: 1;
 }
 
 /**
@@ -543,20 +545,31 @@ static inline void kmt_sift_still(struct kmt_marker *m,
 }
 
 /*
- * The same for [@pos, @end), not empty, where nothing else runs; false if it
- * does not lie in the page that is known to be there.
+ * Where the words of [@pos, @end), not empty, can be read while nothing else runs;
+ * they count as read. NULL if they do not lie in the page that is known to be there.
  */
+static inline const unsigned long *
+kmt_mapped_words(struct kmt_marker *m, unsigned long pos, unsigned long end)
+{
+	const unsigned int nr = (end - pos) / sizeof(long);
+
+	if (pos / PAGE_SIZE != m->mapped.page ||
+	    (end - 1) / PAGE_SIZE != m->mapped.page)
+		return NULL;
+	m->budget -= nr;
+	m->stats.words += nr;
+	return (const unsigned long *)(pos + m->mapped.shift);
+}
+
+/* Reads [@pos, @end) there; false if it could not. */
 static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
 				   unsigned long end)
 {
-	unsigned int nr = (end - pos) / sizeof(long);
+	const unsigned long *words = kmt_mapped_words(m, pos, end);
 
-	if (pos / PAGE_SIZE != m->mapped.page || (end - 1) / PAGE_SIZE != m->mapped.page)
-		return false;
-	m->budget -= nr;
-	m->stats.words += nr;
-	kmt_sift_still(m, (unsigned long *)(pos + m->mapped.shift), nr, pos);
-	return true;
+	if (words)
+		kmt_sift_still(m, words, (end - pos) / sizeof(long), pos);
+	return words;
 }
 
 /* verdict.c */
