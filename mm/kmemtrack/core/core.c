@@ -148,6 +148,29 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 		kmt_insert_slowly(core, space, addr, size, min, origin, gfp);
 }
 
+/*
+ * Takes a live object out of the tracker. Its tree is locked, and unlocked; @flags
+ * is the interrupt state, which is restored.
+ */
+static void retire(struct kmt_core *core, struct kmt_tree *tree,
+		   struct kmt_object *o, unsigned long flags)
+	__releases(&tree->lock)
+{
+	unsigned long addr = o->addr;
+	u16 aux = o->flags & (KMT_AREAS | KMT_ALIAS);
+
+	lockdep_assert_held(&tree->lock);
+	if (kmt_is_wide(core, tree))
+		kmt_count_wide(core, o, -1);
+	kmt_tree_unlink(tree, o);
+	kmt_cell_clear(o);
+	raw_spin_unlock(&tree->lock);
+	kmt_cell_put(core, o);
+	local_irq_restore(flags);
+	if (aux)
+		kmt_drop_aux(core, addr);
+}
+
 /* Frees the object at @addr in the wide tree of its space, if there is one. */
 static bool free_wide(struct kmt_core *core, struct kmt_tree *tree,
 		      unsigned long addr)
@@ -158,7 +181,7 @@ static bool free_wide(struct kmt_core *core, struct kmt_tree *tree,
 	raw_spin_lock_irqsave(&tree->lock, flags);
 	o = kmt_tree_at(tree, addr);
 	if (o)
-		kmt_retire(core, tree, o, flags);
+		retire(core, tree, o, flags);
 	else
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return o;
@@ -182,7 +205,7 @@ static bool free_in(struct kmt_core *core, struct kmt_tree *shard,
 	}
 	recent_cells = READ_ONCE(cache->recent_cells);
 	if (unlikely(!recent_cells)) {
-		kmt_retire(core, shard, o, flags);
+		retire(core, shard, o, flags);
 		return true;
 	}
 	WRITE_ONCE(*kmt_recent_cell(recent_cells, addr), o);
@@ -288,34 +311,6 @@ void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
 		core->ops->warn(core, ev, old, new);
 }
 
-/**
- * kmt_retire - take an object or a vacant record out of the tracker
- * @core: tracker
- * @tree: its tree, locked; it is unlocked
- * @o: it
- * @flags: interrupt state, which is restored
- */
-void kmt_retire(struct kmt_core *core, struct kmt_tree *tree,
-		struct kmt_object *o, unsigned long flags)
-	__releases(&tree->lock)
-{
-	unsigned long addr = o->addr;
-	u16 aux = o->flags & (KMT_AREAS | KMT_ALIAS);
-
-	lockdep_assert_held(&tree->lock);
-	if (kmt_is_vacant(o))
-		kmt_count_vacant(kmt_cache_of(core), -1);
-	else if (kmt_is_wide(core, tree))
-		kmt_count_wide(core, o, -1);
-	kmt_tree_unlink(tree, o);
-	kmt_cell_clear(o);
-	raw_spin_unlock(&tree->lock);
-	kmt_cell_put(core, o);
-	local_irq_restore(flags);
-	if (aux)
-		kmt_drop_aux(core, addr);
-}
-
 /* Vacant records that are unlinked at a time, with the lock of their tree held. */
 #define KMT_EVICT_BATCH	32
 
@@ -400,7 +395,7 @@ static bool remove_first(struct kmt_core *core, const struct kmt_removal *r,
 	o = unlink_vacant(r, o, &list, &nr);
 	if (!nr && o) {
 		*copy = *o;
-		kmt_retire(core, r->tree, o, flags);
+		retire(core, r->tree, o, flags);
 		return true;
 	}
 	kmt_count_vacant(kmt_cache_of(core), -nr);
@@ -515,7 +510,7 @@ static int keep_part(struct kmt_core *core, const struct kmt_object *old,
 	part.addr = lo;
 	part.size = hi - lo;
 	/*
-	 * kmt_retire() dropped the scan areas and the alias of the whole block:
+	 * retire() dropped the scan areas and the alias of the whole block:
 	 * the part is read in full.
 	 */
 	part.flags &= ~(KMT_LIVE | KMT_AREAS | KMT_ALIAS | KMT_WHOLE |
@@ -579,7 +574,7 @@ static bool drop_object(struct kmt_core *core, struct kmt_object *o,
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		return false;
 	}
-	kmt_retire(core, tree, o, flags);
+	retire(core, tree, o, flags);
 	return true;
 }
 

@@ -379,9 +379,6 @@ void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
 		      const struct kmt_object *new);
 int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 		    gfp_t gfp);
-void kmt_retire(struct kmt_core *core, struct kmt_tree *tree,
-		struct kmt_object *o, unsigned long flags)
-	__releases(&tree->lock);
 int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 		  unsigned long addr, unsigned long size, gfp_t gfp);
 unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space);

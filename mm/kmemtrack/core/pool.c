@@ -661,12 +661,12 @@ static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 	return first;
 }
 
-/* Makes a free cell of @o if it is a vacant record. */
+/* Makes a free cell of @o if it is a vacant record; interrupts are off. */
 static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
 {
 	/* Pairs with kmt_cell_publish(), which stores the size last. */
 	unsigned long size = smp_load_acquire(&o->size);
-	unsigned long addr = READ_ONCE(o->addr), flags;
+	unsigned long addr = READ_ONCE(o->addr);
 	struct kmt_tree *tree;
 	bool vacant;
 
@@ -675,7 +675,7 @@ static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
 	tree = kmt_tree_of(core, KMT_VIRT, addr, size);
 	if (kmt_is_wide(core, tree))
 		return false;
-	raw_spin_lock_irqsave(&tree->lock, flags);
+	raw_spin_lock(&tree->lock);
 	/*
 	 * kmt_cell_clear() clears the size first and the flags last;
 	 * kmt_cell_publish() stores flags and address first and the size last.
@@ -686,10 +686,14 @@ static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
 		 /* Pairs with kmt_cell_publish(), as above. */
 		 smp_load_acquire(&o->size) == size &&
 		 READ_ONCE(o->addr) == addr;
+	if (vacant) {
+		kmt_count_vacant(kmt_cache_of(core), -1);
+		kmt_tree_unlink(tree, o);
+		kmt_cell_clear(o);
+	}
+	raw_spin_unlock(&tree->lock);
 	if (vacant)
-		kmt_retire(core, tree, o, flags);
-	else
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_cell_put(core, o);
 	return vacant;
 }
 
