@@ -34,6 +34,7 @@ enum tk_state {
  * @TK_PART: what kmemleak_free_part() left of another object
  * @TK_PAGE: a page that was announced with kmemleak_alloc()
  * @TK_PAGES: pages that nobody was told of
+ * @TK_SKB: kfree_skb()
  * @TK_OTHER: freed with another object
  */
 enum tk_how {
@@ -48,6 +49,7 @@ enum tk_how {
 	TK_PART,
 	TK_PAGE,
 	TK_PAGES,
+	TK_SKB,
 	TK_OTHER,
 };
 
@@ -107,6 +109,7 @@ extern const struct tk_kind tk_slot_kinds[];
 extern const struct tk_kind tk_container_kinds[];
 extern const struct tk_kind tk_defer_kinds[];
 extern const struct tk_kind tk_note_kinds[];
+extern const struct tk_kind tk_report_kinds[];
 extern const struct tk_kind tk_kfence_kinds[];
 
 /**

@@ -249,6 +249,22 @@ static void step_seats(unsigned long round)
 	WRITE_ONCE(seats[from], NULL);
 }
 
+static DEFINE_MTREE(moving_maple);
+
+/* To an index far away, and so from one node to another; at times in both. */
+static void step_maple(unsigned long round)
+{
+	unsigned long index = 0, to;
+	void *p = mt_find(&moving_maple, &index, ULONG_MAX);
+
+	/* mt_find() leaves the index behind what it found. */
+	if (!p)
+		return;
+	to = index + 1000;
+	if (!mtree_store(&moving_maple, to, p, GFP_KERNEL))
+		mtree_erase(&moving_maple, index - 1);
+}
+
 static void step_xarray(unsigned long round)
 {
 	unsigned long index = 0;
@@ -329,6 +345,7 @@ enum {
 	CHURN_LISTS,
 	CHURN_SEATS,
 	CHURN_XARRAY,
+	CHURN_MAPLE,
 	CHURN_PAGES,
 	CHURN_STACK,
 	CHURN_PACKED,
@@ -343,6 +360,7 @@ static int churn_thread(void *data)
 		[CHURN_LISTS] = step_lists,
 		[CHURN_SEATS] = step_seats,
 		[CHURN_XARRAY] = step_xarray,
+		[CHURN_MAPLE] = step_maple,
 		[CHURN_PAGES] = step_pages,
 		[CHURN_STACK] = step_stack,
 		[CHURN_PACKED] = step_packed,
@@ -375,6 +393,8 @@ static int seat_down(int where, unsigned int i, struct tk_node *node)
 		return 0;
 	case CHURN_XARRAY:
 		return xa_err(xa_store(&moving, i, node, GFP_KERNEL));
+	case CHURN_MAPLE:
+		return mtree_store(&moving_maple, i, node, GFP_KERNEL);
 	case CHURN_PAGES:
 		WRITE_ONCE(areas[i & 1][i], (unsigned long)node);
 		return 0;
@@ -451,6 +471,10 @@ static void lose_in_motion(const struct tk_kind *k)
 		xa_destroy(&moving);
 		rcu_barrier();
 		break;
+	case CHURN_MAPLE:
+		mtree_destroy(&moving_maple);
+		rcu_barrier();
+		break;
 	case CHURN_PAGES:
 		put_areas();
 		break;
@@ -487,6 +511,7 @@ const struct tk_kind tk_container_kinds[] = {
 	MOVING("moving-list", CHURN_LISTS),
 	MOVING("moving-seats", CHURN_SEATS),
 	MOVING("moving-xarray", CHURN_XARRAY),
+	MOVING("moving-maple", CHURN_MAPLE),
 	MOVING("moving-page", CHURN_PAGES),
 	MOVING("moving-stack", CHURN_STACK),
 	MOVING("moving-packed", CHURN_PACKED),

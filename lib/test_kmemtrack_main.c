@@ -37,6 +37,11 @@
 
 #include "test_kmemtrack.h"
 
+/* Not used: a text of the kernel's that it knows by a pointer into its block. */
+static char *label;
+module_param(label, charp, 0600);
+MODULE_PARM_DESC(label, "any text");
+
 /* One command or reader of the truth at a time. */
 DEFINE_MUTEX(tk_mutex);
 static struct kmem_cache *caches[TK_NR_CACHES];
@@ -48,7 +53,7 @@ static const struct tk_kind *nth_kind(unsigned int nr)
 	static const struct tk_kind * const tables[] = {
 		tk_leak_kinds, tk_context_kinds, tk_slot_kinds,
 		tk_container_kinds, tk_defer_kinds, tk_note_kinds,
-		tk_kfence_kinds,
+		tk_report_kinds, tk_kfence_kinds,
 	};
 	const struct tk_kind *k;
 	unsigned int i;

@@ -12,6 +12,7 @@
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/seq_file.h>
+#include <linux/skbuff.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/vmalloc.h>
@@ -172,6 +173,11 @@ static void free_object(enum tk_how how, void *p, size_t size)
 		break;
 	case TK_PAGES:
 		free_pages((unsigned long)p, get_order(size));
+		break;
+	case TK_SKB:
+#ifdef CONFIG_NET
+		kfree_skb(p);
+#endif
 		break;
 	case TK_OTHER:
 		break;

@@ -72,10 +72,11 @@ verdict()
 	}' "$T/held" "$T/judged" || return
 	# No test that cannot fail: what was held must now be seen.
 	case $1 in
-	kfree-rcu|notrace) return 0 ;;
+	kfree-rcu|kvfree-rcu|notrace) return 0 ;;
 	esac
 	case $1 in
-	list|hlist|rbtree|cache|cache-*|mempool|packed-chain|call-*|krealloc-large)
+	list|hlist|rbtree|cache|cache-*|mempool|packed-chain|call-*|krealloc-large|\
+	percpu-ref|two-lists|stack-list)
 		# They lead to each other.
 		few_missed batches "$1" ;;
 	*)	few_missed blocks "$1" ;;

@@ -13,7 +13,8 @@ ROUNDS=8
 linked()
 {
 	case $1 in
-	percpu-pointer|vmalloc-array|vmalloc-chain|list|hlist|rbtree|chain|cycle|self|interior)
+	percpu-pointer|vmalloc-array|vmalloc-chain|list|hlist|rbtree|chain|cycle|self|interior|\
+	members|kobject|owner|owner-*|program|mixed-ring|softirq-pair|skb)
 		return 0 ;;
 	esac
 	return 1

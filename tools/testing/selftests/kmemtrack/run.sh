@@ -3,7 +3,7 @@
 # Runs all tests, or those named, and numbers their results in one list.
 cd "$(dirname "$0")" || exit 2
 if [ $# = 0 ]; then
-	set -- boot rate leaks snapshot stalls holds moving waiting records sites suppress \
+	set -- boot rate leaks snapshot stalls holds moving waiting records reports sites suppress \
 		commands module policy reading switch memory meminfo refs stress
 	# Not every kernel can do these.
 	[ ! -d /sys/kernel/tracing ] || set -- "$@" events
