@@ -93,7 +93,11 @@ CHECKED=
 # them, in a part that was not written since. That is why rate() is larger for
 # small blocks, and for those of vmalloc(), than the mean was. The blocks that are
 # lost are cleared, so that none leads to another. After tracking was off, memory
-# that is not tracked is read, too: 12 of 420 were missed at most.
+# that is not tracked is read, too. On User-mode Linux and arm64, after one, two and
+# twelve switches, beside 5,000 blocks that were allocated meanwhile, no more than
+# these were missed that had not been before: of 8,000 blocks of up to 1,024 bytes 3,
+# of 2,000 of 2,048 bytes 7, of 1,200 of 4,096 bytes 4, of 400 of 8,192 bytes 4. Of 32
+# bits it was not measured.
 #
 # On other machines no text and no time looks like an address, which has 64
 # bits. There p was not measured with so many blocks: one of some 50 rounds of 26
@@ -144,7 +148,9 @@ function rate(size, kind,   p) {
 		    size <= 102400 ? 0.01 : size <= 131072 ? 0.04 : \
 		    size <= 262144 ? 0.03 : size <= 1048576 ? 0.35 : 0.6
 	}
-	return untracked ? p + 0.03 : p
+	if (untracked)
+		p += bits == 32 ? 0.03 : size <= 1024 ? 0.002 : 0.008
+	return p
 }
 
 # power(x, n): x^n; awk of BusyBox may have no exp()
