@@ -175,6 +175,7 @@ struct aux_request {
 	unsigned long start;
 	unsigned long size;
 	u16 kind;		/* KMT_AREAS or KMT_ALIAS */
+	bool outside;		/* @start is not in the block */
 };
 
 /* Checks an area against its block; SIZE_MAX stands for all that follows. */
@@ -184,7 +185,7 @@ static bool fit_area(const struct kmt_object *o, const struct aux_request *r,
 	unsigned long room = o->size - (r->start - o->addr);
 
 	*size = r->size == SIZE_MAX ? room : r->size;
-	return *size && *size <= room;
+	return r->outside || (*size && *size <= room);
 }
 
 /*
@@ -258,6 +259,34 @@ bool kmt_add_area(struct kmt_core *core, unsigned long addr,
 		.start = addr,
 		.size = size,
 		.kind = KMT_AREAS,
+	};
+
+	return add_aux(core, &r, gfp);
+}
+
+/**
+ * kmt_add_outer_area - what describes a block holds references, too
+ * @core: tracker
+ * @block: an address in the block (KMT_VIRT)
+ * @start: first byte of what describes it, which is there as long as the block
+ * @size: its bytes
+ * @gfp: how memory for the record may be got
+ *
+ * It is read when the block is reached. Of the block itself only its scan areas
+ * are read from now on: kmt_add_area() is to be called, too.
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether it was noted.
+ */
+bool kmt_add_outer_area(struct kmt_core *core, unsigned long block,
+			unsigned long start, unsigned long size, gfp_t gfp)
+{
+	struct aux_request r = {
+		.at = block,
+		.start = start,
+		.size = size,
+		.kind = KMT_AREAS,
+		.outside = true,
 	};
 
 	return add_aux(core, &r, gfp);

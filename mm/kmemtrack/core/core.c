@@ -320,6 +320,7 @@ void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
  * @addr: first byte
  * @size: bytes; the range does not wrap
  * @gfp: whether one may sleep
+ * @vacant_only: records of live blocks stay
  * @tree: in which it is looked next; NULL when all was looked at
  * @at: where the next shard begins
  */
@@ -328,6 +329,7 @@ struct kmt_removal {
 	unsigned long addr;
 	unsigned long size;
 	gfp_t gfp;
+	bool vacant_only;
 	struct kmt_tree *tree;
 	unsigned long at;
 };
@@ -393,7 +395,7 @@ static bool remove_first(struct kmt_core *core, const struct kmt_removal *r,
 	raw_spin_lock_irqsave(&r->tree->lock, flags);
 	o = kmt_tree_first(r->tree, r->addr, r->size);
 	o = unlink_vacant(r, o, &list, &nr);
-	if (!nr && o) {
+	if (!nr && o && !r->vacant_only) {
 		*copy = *o;
 		retire(core, r->tree, o, flags);
 		return true;
@@ -497,6 +499,69 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 		local_irq_restore(flags);
 	} while (!done);
 	return 0;
+}
+
+/* Whether there is a record of a live block in the range. */
+static bool is_taken(struct kmt_core *core, enum kmt_space space,
+		     unsigned long addr, unsigned long size)
+{
+	struct kmt_range found;
+	unsigned long len;
+
+	/* Piece by piece: a part is to lie in one region. */
+	for (; size; addr += len, size -= len) {
+		len = min(size, BIT(KMT_REGION_SHIFT) -
+				addr % BIT(KMT_REGION_SHIFT));
+		if (kmt_first_block(core, space, addr, addr + len, &found))
+			return true;
+	}
+	return false;
+}
+
+/**
+ * kmt_insert_unless_taken - track a block unless part of it is tracked already
+ * @core: tracker
+ * @space: address space of @addr
+ * @addr: first byte
+ * @size: bytes; the range does not wrap
+ * @min: references it needs, or KMT_MIN_*
+ * @origin: who allocated it
+ * @gfp: how memory for the record may be got
+ *
+ * For memory that its owner may hand out again in parts, with records of their own.
+ * What is inserted at the same time in the same region or, if either is wide, in
+ * another tree may come to lie over this record, which then makes way.
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: 0; -EEXIST if it is tracked, -EPERM if the tracker is shut, -ENOMEM.
+ */
+int kmt_insert_unless_taken(struct kmt_core *core, enum kmt_space space,
+			    unsigned long addr, unsigned long size, u8 min,
+			    const struct kmt_origin *origin, gfp_t gfp)
+{
+	struct kmt_object *o, copy, new = { .addr = addr, .size = size };
+	struct kmt_removal r;
+	unsigned long flags;
+	bool done, shut;
+
+	kmt_object_init(core, &new, min, origin);
+	new.flags = space;
+	if (is_taken(core, space, addr, size))
+		return -EEXIST;
+	init_removal(&r, core, space, addr, size, gfp);
+	r.vacant_only = true;
+	remove_overlap(core, &r, &copy);
+	o = kmt_cell_alloc(core, gfp, &flags);
+	if (!o)
+		return -ENOMEM;
+	shut = kmt_is_shut(core);
+	done = !shut && link_record(core, o, &new);
+	if (!done)
+		kmt_cell_put(core, o);
+	local_irq_restore(flags);
+	if (shut)
+		return -EPERM;
+	return done ? 0 : -EEXIST;
 }
 
 /* Tracks again what is left of @old at [@lo, @hi). */

@@ -369,6 +369,9 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 int kmt_insert_slowly(struct kmt_core *core, enum kmt_space space,
 		      unsigned long addr, unsigned long size, u8 min,
 		      const struct kmt_origin *origin, gfp_t gfp);
+int kmt_insert_unless_taken(struct kmt_core *core, enum kmt_space space,
+			    unsigned long addr, unsigned long size, u8 min,
+			    const struct kmt_origin *origin, gfp_t gfp);
 bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr);
 bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
 		     unsigned long addr);
@@ -392,6 +395,8 @@ bool kmt_set_stack(struct kmt_core *core, enum kmt_space space,
 		   unsigned long addr, u32 stack);
 bool kmt_add_area(struct kmt_core *core, unsigned long addr,
 		  unsigned long size, gfp_t gfp);
+bool kmt_add_outer_area(struct kmt_core *core, unsigned long block,
+			unsigned long start, unsigned long size, gfp_t gfp);
 bool kmt_add_alias(struct kmt_core *core, unsigned long holder,
 		   unsigned long target, gfp_t gfp);
 bool kmt_get_alias(struct kmt_core *core, unsigned long holder,

@@ -216,6 +216,64 @@ static void check_part(struct sim *s, unsigned long lo, unsigned long hi)
 	assert_int_equal(o.min, 1);
 }
 
+static int insert_unless_taken(struct sim *s, unsigned long addr,
+			       unsigned long size)
+{
+	const struct kmt_origin origin = { .stack = 9, .pid = 3, .born = 5 };
+
+	return kmt_insert_unless_taken(&s->core, KMT_VIRT, addr, size, 1,
+				       &origin, GFP_KERNEL);
+}
+
+/* What is tracked already stays, wherever it lies; what is vacant makes way. */
+static void test_unless_taken(void **state)
+{
+	static const struct shape shapes[] = {
+		{ 0, 0x100 }, { 0, 1 }, { 0xff, 1 }, { 0x40, 0x80 },
+	};
+	static const unsigned long places[] = {
+		BLOCK(1), SIM_VMALLOC, SIM_LINEAR + 2 * REGION - 0x80,
+		SIM_LINEAR + 3 * REGION,
+	};
+	struct sim *s = *state;
+	unsigned int i, k;
+
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
+		for (k = 0; k < ARRAY_SIZE(shapes); k++) {
+			const unsigned long at = places[i] + shapes[k].addr;
+
+			sim_alloc(s, at, shapes[k].size);
+			assert_int_equal(insert_unless_taken(s, places[i], 0x100),
+					 -EEXIST);
+			assert_int_equal(sim_object(s, KMT_VIRT, at).size,
+					 shapes[k].size);
+			sim_free(s, at, shapes[k].size);
+			assert_int_equal(insert_unless_taken(s, places[i], 0x100),
+					 0);
+			assert_int_equal(sim_object(s, KMT_VIRT, places[i]).size,
+					 0x100);
+			assert_int_equal(sim_object(s, KMT_VIRT, places[i]).stack,
+					 9);
+			check_core(s);
+			sim_free(s, places[i], 0x100);
+		}
+	}
+	/* Beneath a large one; over small ones in a further region. */
+	sim_alloc(s, SIM_LINEAR + REGION, 4 * REGION);
+	assert_int_equal(insert_unless_taken(s, BLOCK(1), 64), 0);
+	assert_int_equal(insert_unless_taken(s, SIM_LINEAR + 3 * REGION, 64),
+			 -EEXIST);
+	sim_free(s, SIM_LINEAR + REGION, 4 * REGION);
+	sim_alloc(s, SIM_LINEAR + 4 * REGION + 0x40, 64);
+	assert_int_equal(insert_unless_taken(s, SIM_LINEAR + 2 * REGION,
+					     3 * REGION), -EEXIST);
+	check_core(s);
+	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 0);
+	s->core.shut = true;
+	assert_int_equal(insert_unless_taken(s, BLOCK(9), 64), -EPERM);
+	s->core.shut = false;
+}
+
 static void test_free_part(void **state)
 {
 	static const unsigned long bases[] = {
@@ -453,6 +511,7 @@ int main(void)
 		T(test_overlap_many),
 		T(test_overlap_other_space),
 		cmocka_unit_test(test_overlap_no_memory),
+		T(test_unless_taken),
 		T(test_free_part),
 		T(test_free_part_many),
 		T(test_free_part_spaces),

@@ -240,6 +240,44 @@ static void test_raised(void **state)
 	assert_int_equal(s->v.leaks, 0);
 }
 
+/* What describes a block is read with it, and is no root. */
+static void test_outer_area(void **state)
+{
+	unsigned int held, late;
+
+	for (held = 0; held < 2; held++) {
+		for (late = 0; late < 2; late++) {
+			struct sim *s = sim_new(4, 10, 2);
+
+			sim_alloc(s, HOLDER, 64);
+			sim_alloc(s, TARGET, 64);
+			sim_alloc(s, LAST, 64);
+			sim_own(BLOCK(6), 64);
+			assert_true(kmt_add_area(&s->core, HOLDER, SIZE_MAX,
+						 GFP_KERNEL));
+			assert_true(kmt_add_outer_area(&s->core, HOLDER,
+						       BLOCK(6), 16,
+						       GFP_KERNEL));
+			sim_put(HOLDER + 8, LAST);
+			sim_put(BLOCK(6) + 16, 0);
+			if (held)
+				sim_put(ROOT(0), HOLDER);
+			if (late)
+				sim_put_late(s, BLOCK(6) + 8, TARGET);
+			else
+				sim_put(BLOCK(6) + 8, TARGET);
+			assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+			assert_int_equal(sim_leak(s, HOLDER), !held);
+			assert_int_equal(sim_leak(s, TARGET), !held);
+			assert_int_equal(sim_leak(s, LAST), !held);
+			sim_free(s, HOLDER, 64);
+			assert_int_equal(kmt_nr_aux(&s->core), 0);
+			sim_delete(s);
+		}
+	}
+	(void)state;
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
 
 int main(void)
@@ -253,6 +291,7 @@ int main(void)
 		cmocka_unit_test(test_spared_passes),
 		cmocka_unit_test(test_born),
 		T(test_raised),
+		cmocka_unit_test(test_outer_area),
 	};
 
 	return cmocka_run_group_tests_name("holders", tests, NULL, NULL);
