@@ -35,6 +35,7 @@ enum tk_state {
  * @TK_PAGE: a page that was announced with kmemleak_alloc()
  * @TK_PAGES: pages that nobody was told of
  * @TK_SKB: kfree_skb()
+ * @TK_EXACT: the same, of alloc_pages_exact()
  * @TK_OTHER: freed with another object
  */
 enum tk_how {
@@ -50,6 +51,7 @@ enum tk_how {
 	TK_PAGE,
 	TK_PAGES,
 	TK_SKB,
+	TK_EXACT,
 	TK_OTHER,
 };
 
@@ -60,6 +62,7 @@ enum tk_how {
 #define TK_VOLATILE	2	/* its objects are freed when it is dropped */
 #define TK_MODULE	4	/* not freed when the module is removed */
 #define TK_GROWS	8	/* what is held can become more */
+#define TK_TRACKED	16	/* only for a detector that tracks pages */
 
 /**
  * struct tk_kind - a way to leak memory, or to hold it
@@ -70,7 +73,7 @@ enum tk_how {
  * @size: of an object, where @make can do with several
  * @count: objects that are made unless the command says how many
  * @where: for @make and @lose
- * @flags: TK_CALLER, TK_VOLATILE, TK_MODULE, TK_GROWS
+ * @flags: TK_CALLER, TK_VOLATILE, TK_MODULE, TK_GROWS, TK_TRACKED
  * @end: takes back what @make did beside making objects, if it was called
  *
  * A kind with @lose holds, one without leaks.
@@ -111,6 +114,7 @@ extern const struct tk_kind tk_defer_kinds[];
 extern const struct tk_kind tk_note_kinds[];
 extern const struct tk_kind tk_report_kinds[];
 extern const struct tk_kind tk_kfence_kinds[];
+extern const struct tk_kind tk_page_kinds[];
 
 /**
  * enum tk_which - some of the objects

@@ -26,6 +26,11 @@
 #define DEPOT_POOL_ORDER	2
 #endif
 
+/* Newer kernels have one way only. */
+#ifdef alloc_pages_bulk
+#define alloc_pages_bulk_array	alloc_pages_bulk
+#endif
+
 /* Kernels that have this macro have the new names of timers, too. */
 #ifndef timer_container_of
 #define timer_delete_sync	del_timer_sync

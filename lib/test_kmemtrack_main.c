@@ -21,7 +21,7 @@
  *	reclaim <address>	kfree() what an instance that was unloaded left
  *
  * test_kmemtrack_kinds beside it has a line "leak <kind>" or "hold <kind>"
- * for each kind.  test_kmemtrack_unwound has the backtrace of the last "caller",
+ * for each kind, after "tracked" if it is for a detector that tracks pages.  test_kmemtrack_unwound has the backtrace of the last "caller",
  * test_kmemtrack_stall tells how long CPUs did not run tasks.
  */
 #include <linux/completion.h>
@@ -53,7 +53,7 @@ static const struct tk_kind *nth_kind(unsigned int nr)
 	static const struct tk_kind * const tables[] = {
 		tk_leak_kinds, tk_context_kinds, tk_slot_kinds,
 		tk_container_kinds, tk_defer_kinds, tk_note_kinds,
-		tk_report_kinds, tk_kfence_kinds,
+		tk_report_kinds, tk_kfence_kinds, tk_page_kinds,
 	};
 	const struct tk_kind *k;
 	unsigned int i;
@@ -332,7 +332,9 @@ static int kinds_show(struct seq_file *seq, void *v)
 	unsigned int i;
 
 	for (i = 0; (k = nth_kind(i)); i++)
-		seq_printf(seq, "%s %s\n", k->lose ? "hold" : "leak", k->name);
+		seq_printf(seq, "%s%s %s\n",
+			   k->flags & TK_TRACKED ? "tracked " : "",
+			   k->lose ? "hold" : "leak", k->name);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(kinds);

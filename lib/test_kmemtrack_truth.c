@@ -179,6 +179,9 @@ static void free_object(enum tk_how how, void *p, size_t size)
 		kfree_skb(p);
 #endif
 		break;
+	case TK_EXACT:
+		free_pages_exact(p, size);
+		break;
 	case TK_OTHER:
 		break;
 	}

@@ -26,6 +26,9 @@ struct vm_struct;
 /* True from the start, since memblock reports each block only once. */
 DECLARE_STATIC_KEY_TRUE(kmemtrack_key);
 
+/* True while pages of the page allocator are tracked. */
+DECLARE_STATIC_KEY_FALSE(kmemtrack_pages_key);
+
 /* The hooks stay out of line of the allocators even when the key is true. */
 #define kmemtrack_tracking() static_branch_unlikely(&kmemtrack_key)
 
@@ -42,6 +45,8 @@ void __kmemtrack_free(const void *ptr);
 void __kmemtrack_free_part(const void *ptr, size_t size);
 void __kmemtrack_free_percpu(const void __percpu *ptr);
 void __kmemtrack_free_part_phys(phys_addr_t phys, size_t size);
+void __kmemtrack_pages_alloc(struct page *page, unsigned int order, gfp_t gfp);
+void __kmemtrack_pages_free(struct page *page);
 void __kmemtrack_update_trace(const void *ptr);
 void __kmemtrack_not_leak(const void *ptr);
 void __kmemtrack_transient_leak(const void *ptr);
@@ -325,6 +330,35 @@ static __always_inline bool kmemtrack_wants_cleared(gfp_t gfp)
 }
 
 /**
+ * kmemtrack_pages_alloc - the page allocator gives out pages
+ * @page: the first of them
+ * @order: how many, as a power of two
+ * @gfp: flags of the allocation
+ *
+ * Context: any, also with the lock of a CPU's list of free pages held.
+ */
+static __always_inline void kmemtrack_pages_alloc(struct page *page,
+						  unsigned int order, gfp_t gfp)
+{
+	if (static_branch_unlikely(&kmemtrack_pages_key))
+		__kmemtrack_pages_alloc(page, order, gfp);
+}
+
+/**
+ * kmemtrack_pages_free - pages are about to be freed
+ * @page: the first of them
+ * @order: how many, as a power of two
+ *
+ * Context: as kmemtrack_pages_alloc().
+ */
+static __always_inline void kmemtrack_pages_free(struct page *page,
+						 unsigned int order)
+{
+	if (static_branch_unlikely(&kmemtrack_pages_key))
+		__kmemtrack_pages_free(page);
+}
+
+/**
  * kmemtrack_split_page - pages allocated as one are on their own from now on
  * @page: the first of them
  * @nr: how many there are
@@ -353,6 +387,10 @@ static inline void kmemtrack_unreadable(const void *addr, size_t size) { }
 static inline void kmemtrack_readable(const void *addr, size_t size) { }
 static inline bool kmemtrack_wants_cleared(gfp_t gfp) { return false; }
 static inline void kmemtrack_split_page(struct page *page, unsigned long nr) { }
+static inline void kmemtrack_pages_alloc(struct page *page, unsigned int order,
+					 gfp_t gfp) { }
+static inline void kmemtrack_pages_free(struct page *page,
+					unsigned int order) { }
 static inline void kmemtrack_stack(const void *stack) { }
 
 #endif /* CONFIG_KMEMTRACK */

@@ -198,7 +198,7 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
 		skip = 0;
 	entries += skip;
 	nr = min_t(unsigned int, nr - skip, CONFIG_KMEMTRACK_STACK_DEPTH);
-	handle = stack_depot_save(entries, nr, gfp);
+	handle = kmt_depot_save_any(entries, nr, gfp);
 	if (!kmt_note_module_trace(&handle, entries, nr, gfp)) {
 		walk->nr = 0;
 		return handle;
@@ -222,7 +222,7 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
  * kmt_stack_save_new - keep the current backtrace, which this CPU does not know
  * @fp: frame record of the hook
  * @caller: return address of the hook; the frames above it are ours
- * @gfp: how memory may be got
+ * @gfp: how memory may be got; KMT_GFP_NONE if none may
  *
  * Context: any but NMI.
  * Return: its handle, or 0.

@@ -207,18 +207,51 @@ static inline unsigned int kmt_pcp_order(unsigned int index)
 	return index / MIGRATE_PCPTYPES;
 }
 
-/* Keeps a trace that was taken outside of interrupts, and has none in it. */
+/* Instead of flags of an allocation: no memory may be got. */
+#define KMT_GFP_NONE	((__force gfp_t)0)
+
+/*
+ * Keeps a trace. With KMT_GFP_NONE there is a handle only for one that is known,
+ * or for which the depot has room.
+ */
+static inline depot_stack_handle_t
+kmt_depot_save_any(unsigned long *entries, unsigned int nr, gfp_t gfp)
+{
+	const bool can_alloc = gfp != KMT_GFP_NONE;
+
+#ifdef STACK_DEPOT_FLAG_CAN_ALLOC
+	return stack_depot_save_flags(entries, nr, gfp,
+				      can_alloc ? STACK_DEPOT_FLAG_CAN_ALLOC : 0);
+#else
+	return __stack_depot_save(entries, nr, 0, gfp, can_alloc);
+#endif
+}
+
+/* The same for one that was taken outside of interrupts, and has none in it. */
 static inline depot_stack_handle_t
 kmt_depot_save(unsigned long *entries, unsigned int nr, gfp_t gfp)
 {
 #ifdef STACK_DEPOT_FLAG_NO_IRQ
-	return stack_depot_save_flags(entries, nr, gfp,
-				      STACK_DEPOT_FLAG_CAN_ALLOC |
-				      STACK_DEPOT_FLAG_NO_IRQ);
+	depot_flags_t flags = STACK_DEPOT_FLAG_NO_IRQ;
+
+	if (gfp != KMT_GFP_NONE)
+		flags |= STACK_DEPOT_FLAG_CAN_ALLOC;
+	return stack_depot_save_flags(entries, nr, gfp, flags);
 #else
-	return stack_depot_save(entries, nr, gfp);
+	return kmt_depot_save_any(entries, nr, gfp);
 #endif
 }
+
+/* Where pages come from that are given out one by one, and used as one. */
+#ifdef CONFIG_CONTIG_ALLOC
+#ifdef alloc_contig_range
+#define KMT_ALLOC_CONTIG	((unsigned long)alloc_contig_range_noprof)
+#else
+#define KMT_ALLOC_CONTIG	((unsigned long)alloc_contig_range)
+#endif
+#else
+#define KMT_ALLOC_CONTIG	0UL
+#endif
 
 /*
  * Whether the return addresses on the current task's stack are what they were:

@@ -14,6 +14,7 @@
 
 #include "core/mark.h"
 #include "glue.h"
+#include "pages.h"
 #include "report.h"
 
 /* Calls @action under kmt_scan_mutex: no scan is under way then. */
@@ -35,6 +36,7 @@ static int switch_off(const struct kmt_command *unused)
 		return 0;
 	if (kmt_report_keep())
 		return -EINTR;
+	kmt_pages_off();
 	kmt_switch_off();
 	kmt_sites_off();
 	kmt_helpers_leave();
@@ -120,6 +122,23 @@ static bool needs_tracking(enum kmt_verb verb)
 	}
 }
 
+/* Pages that are no roots cannot be told from those that are lost. */
+static int set_pages(const struct kmt_command *cmd)
+{
+	if (!kmt_tracking())
+		return -EPERM;
+	if (cmd->arg == KMT_PAGES_TRACK) {
+		int ret = kmt_pages_on();
+
+		if (ret)
+			return ret;
+	} else {
+		kmt_pages_off();
+	}
+	WRITE_ONCE(kmt_tunables.pages, cmd->arg != KMT_PAGES_NONE);
+	return 0;
+}
+
 static int suppress(const struct kmt_command *cmd)
 {
 	if (!kmt_tracking())
@@ -148,9 +167,6 @@ void kmt_set(const struct kmt_command *cmd)
 		break;
 	case KMT_CMD_STACK:
 		WRITE_ONCE(kmt_tunables.stacks, cmd->arg);
-		break;
-	case KMT_CMD_PAGES:
-		WRITE_ONCE(kmt_tunables.pages, cmd->arg);
 		break;
 	case KMT_CMD_SNAPSHOT:
 		WRITE_ONCE(kmt_tunables.snapshot, cmd->arg);
@@ -205,6 +221,8 @@ int kmt_execute(const struct kmt_command *cmd)
 		return locked(clear, cmd);
 	case KMT_CMD_REFS:
 		return locked(find_refs, cmd);
+	case KMT_CMD_PAGES:
+		return locked(set_pages, cmd);
 	case KMT_CMD_DUMP:
 		return locked(log_address, cmd);
 	case KMT_CMD_SUPPRESS:

@@ -13,6 +13,7 @@
 
 #include "compat.h"
 #include "glue.h"
+#include "pages.h"
 #include "recent.h"
 #include "report.h"
 #include "scan.h"
@@ -304,6 +305,20 @@ static void show_last_scan(struct seq_file *seq)
 	show(seq, "new_leaks", last.verdict.fresh);
 }
 
+static void show_pages(struct seq_file *seq)
+{
+	struct kmt_pages_usage now;
+
+	kmt_pages_usage(&now);
+	show(seq, "pages_are_roots", kmt_tunables.pages);
+	show(seq, "pages_tracked", kmt_pages_tracked());
+	show(seq, "page_entry_bytes", now.bytes);
+	show(seq, "page_blocks", now.blocks);
+	show(seq, "page_block_pages", now.pages);
+	show(seq, "page_block_records", now.records);
+	show(seq, "page_blocks_held", now.held);
+}
+
 static void show_sites(struct seq_file *seq)
 {
 	unsigned long nr;
@@ -321,7 +336,7 @@ static void show_settings(struct seq_file *seq)
 	show(seq, "max_pause_us", kmt_tunables.max_pause);
 	show(seq, "confirm_by_snapshot", kmt_tunables.snapshot);
 	show(seq, "stacks_are_roots", kmt_tunables.stacks);
-	show(seq, "pages_are_roots", kmt_tunables.pages);
+	show_pages(seq);
 	show(seq, "rules_off", kmt_tunables.rules_off);
 	show(seq, "sites_max", READ_ONCE(kmt_tunables.sites));
 }

@@ -9,7 +9,9 @@
 #include <linux/rcupdate.h>
 #include <linux/vmalloc.h>
 
+#include "compat.h"
 #include "glue.h"
+#include "pages.h"
 #include "core/fastpath.h"
 #include "recent.h"
 
@@ -314,6 +316,30 @@ void __kmemtrack_free_part_phys(phys_addr_t phys, size_t size)
 	rcu_read_unlock();
 }
 EXPORT_SYMBOL(__kmemtrack_free_part_phys);
+
+/*
+ * What can be moved belongs to files and processes, which have other means. The
+ * backtrace is kept without memory being asked for: a page for it would be told
+ * of here again, and the lock of a CPU's list of free pages may be held.
+ */
+void __kmemtrack_pages_alloc(struct page *page, unsigned int order, gfp_t gfp)
+{
+	struct kmt_origin origin;
+	int held;
+
+	if ((gfp & __GFP_MOVABLE) || !simply_on())
+		return;
+	held = kmt_hold_names();
+	kmt_origin(&origin, frame_record(), _RET_IP_, KMT_GFP_NONE);
+	kmt_pages_note(page, order, &origin);
+	kmt_release_names(held);
+}
+
+void __kmemtrack_pages_free(struct page *page)
+{
+	if (!in_nmi())
+		kmt_pages_forget(page);
+}
 
 void __kmemtrack_update_trace(const void *ptr)
 {

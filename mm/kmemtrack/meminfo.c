@@ -30,6 +30,7 @@
 
 #include "compat.h"
 #include "glue.h"
+#include "pages.h"
 #include "report.h"
 
 #define KMT_MEMORY_FORMAT	1
@@ -128,7 +129,7 @@ static enum kmt_memory_class class_of_head(struct page *head)
 	if (kmt_page_of_zsmalloc(head))
 		return KMT_MEM_MOVABLE;
 	/* A kmalloc() larger than a slab is for is a compound page. */
-	if (PageHead(head) && has_record(head))
+	if (PageHead(head) && has_record(head) && !kmt_is_page_block(head))
 		return KMT_MEM_LARGE;
 	return KMT_MEM_UNKNOWN;
 }
@@ -438,6 +439,17 @@ const char *kmt_memory_name(enum kmt_memory_class class)
 	return names[class];
 }
 
+/* How much of what has no known owner the sites have, as sorted last. */
+static void show_tracked(struct seq_file *seq, const struct kmt_memory *now)
+{
+	struct kmt_pages_usage tracked;
+
+	kmt_pages_usage(&tracked);
+	seq_printf(seq, "  %-16s %12ld kB\n", "in sites",
+		   to_kb(min_t(long, tracked.pages,
+			       now->pages[KMT_MEM_UNKNOWN])));
+}
+
 static void show(struct seq_file *seq, const struct kmt_memory *now)
 {
 	int i;
@@ -451,6 +463,8 @@ static void show(struct seq_file *seq, const struct kmt_memory *now)
 	for (i = 0; i < KMT_NR_MEMORY; i++)
 		show_class(seq, kmt_memory_name(i), now->pages[i],
 			   at_scan.pages[i], at_boot.pages[i]);
+	if (kmt_pages_tracked())
+		show_tracked(seq, now);
 	if (now->changed)
 		show_class(seq, "changed meanwhile", now->changed,
 			   at_scan.changed, at_boot.changed);

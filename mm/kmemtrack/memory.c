@@ -24,6 +24,7 @@
 #include <linux/workqueue.h>
 
 #include "compat.h"
+#include "pages.h"
 #include "scan.h"
 
 /* Pages that the pool gets at a time, if memory is easy to get. */
@@ -58,8 +59,10 @@ void *kmt_own_alloc(gfp_t gfp, unsigned int order)
 
 	if (!kmt_should_fail(PAGE_SIZE << order))
 		mem = (void *)__get_free_pages(gfp | __GFP_NOWARN, order);
-	if (mem)
+	if (mem) {
 		mark_pages(mem, order, KMT_OWN_PAGE);
+		kmt_pages_disown(virt_to_page(mem));
+	}
 	return mem;
 }
 
@@ -150,8 +153,11 @@ void kmemtrack_readable(const void *addr, size_t size)
 
 void kmemtrack_split_page(struct page *page, unsigned long nr)
 {
-	while (--nr)
-		set_page_private(page + nr, 0);
+	unsigned long i;
+
+	for (i = 1; i < nr; i++)
+		set_page_private(page + i, 0);
+	kmt_pages_split(page, nr);
 }
 
 /* Pages of the tracker that vmalloc() counts as its own. */

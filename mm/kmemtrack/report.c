@@ -25,6 +25,7 @@
 #include <linux/uaccess.h>
 
 #include "../slab.h"
+#include "pages.h"
 #include "report.h"
 
 /* Groups that there is room for at first. */
@@ -109,6 +110,7 @@ void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 		cond_resched();
 	}
 	kmt_sites_for_each(fn, arg);
+	kmt_pages_for_each(fn, arg);
 	up_write(&kmt_reports_sem);
 }
 
@@ -615,10 +617,16 @@ bool kmt_cache_at(char *name, unsigned long addr)
 {
 	const char *from = "vmalloc";
 	struct slab *slab;
+	int order;
 
 	if (!is_vmalloc_or_module_addr((void *)addr)) {
 		if (!virt_addr_valid((void *)addr))
 			return false;
+		order = kmt_pages_order(addr);
+		if (order >= 0) {
+			kmt_pages_name(name, KMT_CACHE_NAME, order);
+			return true;
+		}
 		from = "pages";
 		slab = virt_to_slab((void *)addr);
 		if (slab && get_kernel_nofault(from, &slab->slab_cache->name))

@@ -51,6 +51,7 @@
 
 #include "../slab.h"
 #include "compat.h"
+#include "pages.h"
 #include "policy.h"
 
 /*
@@ -266,16 +267,17 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 static void mark_struct(struct kmt_marker *m, const struct page *page)
 {
 	const unsigned long words[] = {
-		READ_ONCE(page->private),
-		(unsigned long)READ_ONCE(page->mapping),
 		(unsigned long)READ_ONCE(page->lru.next),
 		(unsigned long)READ_ONCE(page->lru.prev),
+		READ_ONCE(page->private),
+		(unsigned long)READ_ONCE(page->mapping),
 #ifdef CONFIG_MEMCG
 		READ_ONCE(page->memcg_data),
 #endif
 	};
+	const unsigned int skip = kmt_pages_has_list(page) ? 2 : 0;
 
-	kmt_mark_words(m, words, ARRAY_SIZE(words));
+	kmt_mark_words(m, words + skip, ARRAY_SIZE(words) - skip);
 }
 
 /*

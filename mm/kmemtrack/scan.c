@@ -16,6 +16,7 @@
 #include <linux/sizes.h>
 #include <linux/workqueue.h>
 
+#include "pages.h"
 #include "policy.h"
 #include "report.h"
 #include "scan.h"
@@ -182,6 +183,7 @@ static int scan_locked(unsigned long frame)
 	scan->roots.scanner = current;
 	scan->roots.frame = frame;
 	kmt_trace_start();
+	kmt_pages_sort(&scan->m, &scan->roots, true);
 	kmt_progress_begin(&scan->m, !may_stop());
 	ret = kmt_find_leaks(scan);
 	if (!ret)
@@ -631,6 +633,10 @@ int kmt_find_leaks(struct kmt_scan *scan)
 		kmt_progress_phase(KMT_PHASE_SEARCH);
 	/* Does not sleep, so cannot fail; m.stopped is looked at later. */
 	search(scan, 0);
+	if (scan->verdict.suspects && kmt_pages_hold(&scan->m, &scan->roots)) {
+		kmt_accuse(&scan->m, &scan->filter, &scan->verdict);
+		search(scan, 0);
+	}
 	scan->how = KMT_BY_SNAPSHOT;
 	if (!stops)
 		scan->how = kmt_tunables.snapshot ? KMT_NEVER_STOP :

@@ -28,6 +28,7 @@
 #include <linux/stackdepot.h>
 #include <linux/timekeeping.h>
 
+#include "pages.h"
 #include "recent.h"
 #include "report.h"
 
@@ -220,6 +221,12 @@ static noinline_for_stack struct kmt_site_count *meet(struct kmt_object *o)
 	return s;
 }
 
+static bool is_of_pages(const struct kmt_object *o)
+{
+	/* See the head of this file. */
+	return kmt_is_struct_record(o) || kmt_pages_order(data_race(o->addr)) >= 0;
+}
+
 /* Blocks beside each other are mostly of the same site as the one before, @s. */
 static struct kmt_site_count *count_block(struct kmt_object *o,
 					  struct kmt_site_count *s)
@@ -231,6 +238,9 @@ static struct kmt_site_count *count_block(struct kmt_object *o,
 	struct kmt_site key;
 
 	if (!(flags & KMT_LIVE) || (flags & KMT_SPACE_MASK) == KMT_ROOT)
+		return s;
+	/* Blocks of pages are counted by themselves, with those without a record. */
+	if (kmt_pages_tracked() && is_of_pages(o))
 		return s;
 	/* The same. */
 	key = kmt_site_of(data_race(o->stack), flags & KMT_SPACE_MASK, size);
@@ -259,6 +269,24 @@ static bool count_blocks(void)
 	return true;
 }
 
+static void count_pages(void *unused, u32 stack, unsigned long bytes, u32 born)
+{
+	const struct kmt_site key = {
+		.stack = stack, .space = KMT_SITE_PAGES,
+		.size = stack ? 0 : bytes,
+	};
+	struct kmt_site_count *s = kmt_sites_find(&sites, &key);
+
+	if (!s) {
+		s = kmt_sites_add(&sites, &key);
+		if (s) {
+			strscpy(s->cache, KMT_PAGES_NAME, sizeof(s->cache));
+			s->own = is_own(stack);
+		}
+	}
+	kmt_sites_count(&sites, s, bytes, born);
+}
+
 /* Counts for the last scan. Returns 0, or -EINTR if the task is killed. */
 static int count(void)
 {
@@ -271,7 +299,7 @@ static int count(void)
 	/* While backtraces are replaced nothing is counted by them. */
 	down_read(&kmt_reports_sem);
 	kmt_sites_begin(&sites);
-	done = count_blocks();
+	done = count_blocks() && kmt_pages_count(count_pages, NULL);
 	if (done)
 		kmt_sites_end(&sites, uptime_ms(), jiffies, HZ);
 	else
@@ -462,8 +490,10 @@ static int fill(struct view *view)
 	if (view->off)
 		return 0;
 	wanted = true;
-	if (!sites.scans.nr || counted_scan != kmt_last_scan.nr)
+	if (!sites.scans.nr || counted_scan != kmt_last_scan.nr) {
+		kmt_pages_refresh();
 		ret = count();
+	}
 	if (ret)
 		return ret;
 	down_read(&kmt_reports_sem);

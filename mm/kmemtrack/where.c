@@ -30,6 +30,7 @@
 #include <linux/vmalloc.h>
 #include <asm/sections.h>
 
+#include "pages.h"
 #include "policy.h"
 #include "report.h"
 
@@ -379,6 +380,8 @@ static noinline_for_stack bool is_allocator(unsigned long pc)
 		"kstrdup", "kstrndup", "kmem_cache_alloc", "kvmalloc",
 		"kvrealloc", "vmalloc", "vzalloc", "vcalloc",
 		"get_vm_area", "pcpu_alloc", "alloc_percpu", "memblock_",
+		"get_page_from_freelist", "alloc_pages", "get_free_page",
+		"get_zeroed_page",
 	};
 	char text[KSYM_SYMBOL_LEN];
 	const char *name = kmt_code_name(text, sizeof(text), pc);
@@ -577,7 +580,8 @@ static void put_object(struct kmt_text *t, const struct kmt_place *p)
 	put_cache(t, cache);
 	put_offset(t, p);
 	if (p->o.flags & KMT_ALIAS)
-		seq_buf_puts(&t->buf, ", its vm_struct");
+		seq_buf_puts(&t->buf, kmt_is_struct_record(&p->o) ?
+			     ", its struct pages" : ", its vm_struct");
 	if (strcmp(word_for(&p->o), "live"))
 		seq_buf_printf(&t->buf, ", %s", word_for(&p->o));
 	put_site(t, p->o.stack);

@@ -14,7 +14,7 @@
  * @KMT_CMD_SCAN_OFF: do not scan regularly
  * @KMT_CMD_SCAN_EVERY: scan every so many seconds; 0 stops
  * @KMT_CMD_STACK: take task stacks for roots, or not
- * @KMT_CMD_PAGES: take untracked kernel pages for roots, or not
+ * @KMT_CMD_PAGES: what to do with pages of the kernel: enum kmt_pages
  * @KMT_CMD_CLEAR: never report again what is reported now
  * @KMT_CMD_SNAPSHOT: confirm suspects by a snapshot, or by waiting
  * @KMT_CMD_MIN_AGE: milliseconds before a block can be a leak
@@ -57,6 +57,18 @@ enum kmt_verb {
 };
 
 /**
+ * enum kmt_pages - what to do with pages that the kernel takes for itself
+ * @KMT_PAGES_NONE: neither take them for roots nor track them
+ * @KMT_PAGES_ROOTS: take them for roots
+ * @KMT_PAGES_TRACK: track them; those that are not tracked are roots
+ */
+enum kmt_pages {
+	KMT_PAGES_NONE,
+	KMT_PAGES_ROOTS,
+	KMT_PAGES_TRACK,
+};
+
+/**
  * enum kmt_suppress_what - what leaks are suppressed by
  * @KMT_BY_FUNCTION: a function in their backtrace
  * @KMT_BY_MODULE: a module in their backtrace
@@ -74,8 +86,8 @@ enum kmt_suppress_what {
 /**
  * struct kmt_command - a parsed command
  * @verb: what to do
- * @arg: seconds, milliseconds, microseconds, address, 1 for on and 0 for off, or
- *	enum kmt_suppress_what
+ * @arg: seconds, milliseconds, microseconds, address, 1 for on and 0 for off, enum
+ *	kmt_pages, or enum kmt_suppress_what
  * @levels: of KMT_CMD_REFS, from who refers to it to who refers to that
  * @name: of a command with a name: that, in the text that was parsed
  * @len: its length

@@ -22,10 +22,13 @@
 /* Bytes of the name of a slab cache that are kept. */
 #define KMT_CACHE_NAME	48
 
+/* Instead of an address space: blocks that have no record, of the page allocator. */
+#define KMT_SITE_PAGES	(KMT_NR_SPACES + 1)
+
 /**
  * struct kmt_site - what blocks are grouped by
  * @stack: handle of their backtrace
- * @space: enum kmt_space
+ * @space: enum kmt_space, or KMT_SITE_PAGES
  * @size: of each, if there is no backtrace to tell them apart by; else 0
  */
 struct kmt_site {

@@ -120,7 +120,8 @@ static void find_files(void)
 
 static const char * const words[] = {
 	"on", "off", "scan", "scan", "log", "scan=on", "scan=off", "stack=on",
-	"stack=off", "pages=on", "pages=off", "clear", "confirm=snapshot",
+	"stack=off", "pages=on", "pages=off", "pages=track", "clear",
+	"confirm=snapshot",
 	"confirm=wait", "verbose=on", "verbose=off", "Y", "N", "1", "0",
 	"suppress=function:a*", "suppress=cache:k*", "suppress=module:t*",
 	"unsuppress=function:a*", "unsuppress=all",

@@ -21,7 +21,7 @@ for cmd in scan scan=off scan=on scan=600 scan=0x20 scan=0 stack=off stack=on \
 	check "kmemleak takes $cmd and a blank" taken "$LEAKS" "$cmd $NL"
 done
 for cmd in on scan scan=off scan=on scan=100 scan=0 stack=off stack=on \
-	   pages=off pages=on clear confirm=wait confirm=snapshot \
+	   pages=off pages=track pages=on clear confirm=wait confirm=snapshot \
 	   max_pause=0 "max_pause=$MAX_PAUSE" min_age=1500 min_age=1000 \
 	   verbose=on verbose=off log; do
 	check "kmemtrack takes $cmd" taken "$REPORT" "$cmd"
@@ -174,7 +174,7 @@ for param in "max_pause 5000001" "max_pause 4294967295" \
 done
 # The same of commands
 for cmd in panic_on_leak=x rules_off=0x2000 rules_off=NAPS early_pool=0 \
-	   rules_off=99999999999999999999 stack=maybe pages=offf confirm=snap \
+	   rules_off=99999999999999999999 stack=maybe pages=offf pages=tracked confirm=snap \
 	   confirm=on min_age=-1 min_age=1ms; do
 	check "no command: '$cmd'" refused "$REPORT" "$cmd" "$invalid"
 done
@@ -213,6 +213,8 @@ command_sets()
 
 for cmd in "stack=off stacks_are_roots 0 stack=on" \
 	   "pages=off pages_are_roots 0 pages=on" \
+	   "pages=track pages_tracked 1 pages=on" \
+	   "pages=on pages_tracked 0 pages=on" \
 	   "confirm=wait confirm_by_snapshot 0 confirm=snapshot" \
 	   "confirm=snapshot confirm_by_snapshot 1 confirm=snapshot" \
 	   "min_age=+5 min_age_ms 5 min_age=1000" \

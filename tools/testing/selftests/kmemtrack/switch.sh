@@ -36,7 +36,7 @@ kept()
 
 all_refused()
 {
-	for cmd in scan scan=on scan=off scan=5 stack=on pages=off \
+	for cmd in scan scan=on scan=off scan=5 stack=on pages=off pages=track \
 		   confirm=wait min_age=5 max_pause=5 verbose=on rules_off=1 \
 		   panic_on_leak=1 suppress=task:x unsuppress=all \
 		   "dump=0x$1"; do

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of kmemtrack: pages of the page allocator that are tracked, from their
+ * allocation to the records that a scan makes of them, and to their free.
+ */
+#include <kunit/test.h>
+#include <linux/gfp.h>
+#include <linux/kmemleak.h>
+#include <linux/kmemtrack.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/vmalloc.h>
+
+#include "../mm/kmemtrack/pages.h"
+#include "test_kmemtrack_compat.h"
+
+static int command(const char *text)
+{
+	struct kmt_command cmd;
+
+	return kmt_parse(text, strlen(text), &cmd) ?: kmt_execute(&cmd);
+}
+
+static int pages_init(struct kunit *test)
+{
+	return kmt_tracking() ? command("pages=track") : -EPERM;
+}
+
+static void pages_exit(struct kunit *test)
+{
+	command("pages=on");
+}
+
+static unsigned long addr_of(struct page *page)
+{
+	return kmt_untag((unsigned long)page_address(page));
+}
+
+/* Bytes of the record that begins at @page; 0 if none does. */
+static unsigned long recorded(struct page *page)
+{
+	struct kmt_object o;
+
+	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr_of(page), &o) ||
+	    o.addr != addr_of(page))
+		return 0;
+	return o.size;
+}
+
+/* Whether something stands for its struct page. */
+static bool has_struct(struct page *page)
+{
+	struct kmt_object o;
+
+	return kmt_lookup(&kmt_core, KMT_VIRT, kmt_untag((unsigned long)page),
+			  &o) && kmt_is_struct_record(&o);
+}
+
+static void orders(struct kunit *test)
+{
+	const gfp_t comp[] = { 0, __GFP_COMP };
+	unsigned int order, i;
+
+	for (order = 0; order <= 5; order++) {
+		for (i = 0; i < ARRAY_SIZE(comp); i++) {
+			struct page *page = alloc_pages(GFP_KERNEL | comp[i],
+							order);
+
+			KUNIT_ASSERT_NOT_NULL(test, page);
+			KUNIT_EXPECT_EQ(test, recorded(page), 0);
+			KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+			KUNIT_EXPECT_EQ(test, recorded(page),
+					PAGE_SIZE << order);
+			KUNIT_EXPECT_EQ(test, kmt_pages_order(addr_of(page)),
+					order);
+			KUNIT_EXPECT_TRUE(test, has_struct(page));
+			/* A second scan changes nothing. */
+			KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+			KUNIT_EXPECT_EQ(test, recorded(page),
+					PAGE_SIZE << order);
+			__free_pages(page, order);
+			KUNIT_EXPECT_EQ(test, recorded(page), 0);
+			KUNIT_EXPECT_FALSE(test, has_struct(page));
+		}
+	}
+}
+
+static void split(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL, 2);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	split_page(page, 2);
+	KUNIT_EXPECT_EQ(test, recorded(page), 0);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 4 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, kmt_pages_order(addr_of(page)), KMT_PAGES_SPLIT);
+	/* One of them goes: of what is behind it nothing is known. */
+	__free_page(page + 2);
+	KUNIT_EXPECT_EQ(test, recorded(page), 0);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 2 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, recorded(page + 3), 0);
+	__free_page(page);
+	KUNIT_EXPECT_EQ(test, recorded(page), 0);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page + 1), 0);
+	__free_page(page + 1);
+	__free_page(page + 3);
+}
+
+static void exact(struct kunit *test)
+{
+	void *p = alloc_pages_exact(3 * PAGE_SIZE, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(virt_to_page(p)), 3 * PAGE_SIZE);
+	free_pages_exact(p, 3 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, recorded(virt_to_page(p)), 0);
+}
+
+static void bulk(struct kunit *test)
+{
+	struct page *pages[8] = {};
+	unsigned long i, nr;
+
+	nr = alloc_pages_bulk_array(GFP_KERNEL, ARRAY_SIZE(pages), pages);
+	KUNIT_ASSERT_GT(test, nr, 1);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	for (i = 0; i < nr; i++) {
+		KUNIT_EXPECT_EQ(test, recorded(pages[i]), PAGE_SIZE);
+		__free_page(pages[i]);
+		KUNIT_EXPECT_EQ(test, recorded(pages[i]), 0);
+	}
+}
+
+/* What pages are used for may be known only later. */
+static void known_later(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), PAGE_SIZE);
+	kmemtrack_not_root(page_address(page));
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 0);
+	KUNIT_EXPECT_FALSE(test, has_struct(page));
+	__free_page(page);
+}
+
+/* A block that its owner announces is that, and no block of pages. */
+static void announced(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL, 1);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	kmemleak_alloc(page_address(page) + 64, 128, 1, GFP_KERNEL);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 0);
+	KUNIT_EXPECT_EQ(test, kmt_pages_order(addr_of(page)), -1);
+	kmemleak_free(page_address(page) + 64);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 2 * PAGE_SIZE);
+	__free_pages(page, 1);
+}
+
+/* What others took from the page allocator is theirs. */
+static void others(struct kunit *test)
+{
+	void *large = kmalloc(SZ_64K, GFP_KERNEL);
+	void *mapped = vmalloc(3 * PAGE_SIZE);
+	struct page *movable = alloc_page(GFP_HIGHUSER_MOVABLE);
+
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	if (large) {
+		KUNIT_EXPECT_EQ(test, kmt_pages_order(kmt_untag((unsigned long)large)),
+				-1);
+		KUNIT_EXPECT_EQ(test, recorded(virt_to_page(large)), SZ_64K);
+	}
+	if (mapped && !PageHighMem(vmalloc_to_page(mapped)))
+		KUNIT_EXPECT_EQ(test, recorded(vmalloc_to_page(mapped)), 0);
+	if (movable && !PageHighMem(movable))
+		KUNIT_EXPECT_EQ(test, recorded(movable), 0);
+	kfree(large);
+	vfree(mapped);
+	if (movable)
+		__free_page(movable);
+}
+
+/* When tracking of pages ends there are no records, and there is no table. */
+static void ends(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL, 3);
+	struct kmt_pages_usage now;
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 8 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, command("pages=on"), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 0);
+	KUNIT_EXPECT_FALSE(test, has_struct(page));
+	kmt_pages_usage(&now);
+	KUNIT_EXPECT_EQ(test, now.bytes, 0);
+	KUNIT_EXPECT_EQ(test, command("pages=track"), 0);
+	/* Nobody knows who allocated it: it is a root, as ever. */
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 0);
+	__free_pages(page, 3);
+}
+
+static struct kunit_case pages_cases[] = {
+	KUNIT_CASE_SLOW(orders),
+	KUNIT_CASE(split),
+	KUNIT_CASE(exact),
+	KUNIT_CASE(bulk),
+	KUNIT_CASE(known_later),
+	KUNIT_CASE(announced),
+	KUNIT_CASE(others),
+	KUNIT_CASE(ends),
+	{}
+};
+
+static struct kunit_suite pages_suite = {
+	.name = "kmemtrack_pages",
+	.init = pages_init,
+	.exit = pages_exit,
+	.test_cases = pages_cases,
+};
+
+kunit_test_suite(pages_suite);

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Pages of the page allocator that are tracked: see pages.c. While they are not,
+ * all of this is a static branch that is patched out.
+ */
+#ifndef _KMT_PAGES_H
+#define _KMT_PAGES_H
+
+#include <linux/kmemtrack.h>
+
+#include "compat.h"
+#include "glue.h"
+
+/* What is said of blocks of pages instead of a slab cache. */
+#define KMT_PAGES_NAME	"alloc_pages"
+
+/* Instead of an order: pages that were split, but belong together. */
+#define KMT_PAGES_SPLIT	(MAX_PAGE_ORDER + 1)
+
+/**
+ * struct kmt_pages_usage - what is tracked, as the last scan has found it
+ * @bytes: of the table
+ * @blocks: blocks of pages that are used for nothing that is known
+ * @pages: pages in them
+ * @records: those that the core has a record of: they may be leaks
+ * @held: of those, how many were roots since a number may refer to them
+ */
+struct kmt_pages_usage {
+	size_t bytes;
+	unsigned long blocks;
+	unsigned long pages;
+	unsigned long records;
+	unsigned long held;
+};
+
+static __always_inline bool kmt_pages_tracked(void)
+{
+	return static_branch_unlikely(&kmemtrack_pages_key);
+}
+
+int kmt_pages_on(void);
+void kmt_pages_off(void);
+void kmt_pages_note(const struct page *page, unsigned int order,
+		    const struct kmt_origin *origin);
+void kmt_pages_forget(const struct page *page);
+void __kmt_pages_split(const struct page *page, unsigned long nr);
+void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg);
+void kmt_pages_sort(struct kmt_marker *m, struct kmt_roots *roots, bool add);
+void kmt_pages_refresh(void);
+bool kmt_pages_count(void (*fn)(void *arg, u32 stack, unsigned long bytes,
+				u32 born), void *arg);
+bool kmt_pages_hold(struct kmt_marker *m, const struct kmt_roots *roots);
+void kmt_pages_usage(struct kmt_pages_usage *now);
+int __kmt_pages_order(unsigned long addr);
+bool __kmt_pages_has_list(const struct page *page);
+void kmt_pages_name(char *name, size_t size, int order);
+
+static __always_inline void kmt_pages_split(const struct page *page,
+					    unsigned long nr)
+{
+	if (kmt_pages_tracked())
+		__kmt_pages_split(page, nr);
+}
+
+/* Pages that the tracker has taken for itself are no affair of users. */
+static __always_inline void kmt_pages_disown(const struct page *page)
+{
+	if (kmt_pages_tracked())
+		kmt_pages_forget(page);
+}
+
+/* Whether the list that a page is on is read with its contents, and is no root. */
+static __always_inline bool kmt_pages_has_list(const struct page *page)
+{
+	return kmt_pages_tracked() && __kmt_pages_has_list(page);
+}
+
+/* The order of the block of pages that begins at @addr; -1 if that is none. */
+static __always_inline int kmt_pages_order(unsigned long addr)
+{
+	return kmt_pages_tracked() ? __kmt_pages_order(addr) : -1;
+}
+
+/* Whether @page, which has a record, begins a block of pages. */
+static __always_inline bool kmt_is_page_block(const struct page *page)
+{
+	return kmt_pages_order(kmt_untag((unsigned long)page_address(page))) >= 0;
+}
+
+/*
+ * Whether @o is what stands for the struct pages of a block; a hint without the
+ * lock of its tree.
+ */
+static inline bool kmt_is_struct_record(const struct kmt_object *o)
+{
+	/* To be looked at again with the lock, where that matters. */
+	return data_race((o->flags & KMT_ALIAS) && o->min == KMT_MIN_BLACK &&
+			 !o->stack);
+}
+
+#endif /* _KMT_PAGES_H */
