@@ -356,7 +356,9 @@ static void explain_scope(void)
 	struct info *m = text ? parse(kind_name(IS_MEMORY), text) : NULL;
 	size_t i;
 
-	say(NOTE, "not tracked on any kernel: pages from the page allocator, DMA memory, page cache and user memory");
+	say(NOTE, "not tracked on any kernel: DMA memory, page cache and user memory");
+	if (m && m->in_sites_kb < 0)
+		say(NOTE, "pages from the page allocator are not tracked: echo pages=track > /sys/kernel/debug/kmemtrack");
 	for (i = 0; m && i < m->nr_rows; i++)
 		if (!strcmp(m->rows[i].name, "no known owner"))
 			say(NOTE, "%s have no known owner (kmemtrack memory)",

@@ -192,7 +192,10 @@ void json_memory(FILE *f, const struct info *m)
 	size_t i;
 
 	json_start(f, "kmemtrack-memory");
-	fprintf(f, "  \"total_kb\": %llu,\n  \"classes\": [", (unsigned long long)m->total_kb);
+	fprintf(f, "  \"total_kb\": %llu,\n", (unsigned long long)m->total_kb);
+	if (m->in_sites_kb >= 0)
+		fprintf(f, "  \"in_sites_kb\": %lld,\n", (long long)m->in_sites_kb);
+	fputs("  \"classes\": [", f);
 	for (i = 0; i < m->nr_rows; i++) {
 		const struct memory_row *r = &m->rows[i];
 

@@ -165,6 +165,7 @@ struct info {
 	struct memory_row *rows;
 	size_t nr_rows;
 	uint64_t total_kb;
+	int64_t in_sites_kb;	/* of what has no known owner; -1: pages are not tracked */
 	/* IS_REFS */
 	struct reference *refs;
 	size_t nr_refs;

@@ -652,6 +652,16 @@ static bool add_row(struct reader *r, const char *line)
 	return true;
 }
 
+/* "  in sites     1234 kB": of "no known owner" */
+static void add_part(struct info *info, const char *line)
+{
+	int64_t kb;
+
+	line += strspn(line, " ");
+	if (eat(&line, "in sites ") && eat_kb(&line, false, &kb))
+		info->in_sites_kb = kb;
+}
+
 static void parse_memory(struct reader *r)
 {
 	const char *line;
@@ -660,6 +670,8 @@ static void parse_memory(struct reader *r)
 		/* What is indented is part of the line above it. */
 		if (isalpha((unsigned char)*line))
 			add_row(r, line);
+		else
+			add_part(r->info, line);
 }
 
 /* --- kmemleak's records, one for each block --- */
@@ -912,6 +924,7 @@ struct info *parse(const char *source, const char *text)
 	struct reader r = { .info = info };
 	const char *line;
 
+	info->in_sites_kb = -1;
 	info->scan = "";
 	r.text = r.at = clean(text);
 	info->source = keep_text(info, source, strlen(source));
@@ -974,6 +987,7 @@ bool is_allocator(const char *function)
 		"strndup_user", "kasprintf", "kvasprintf", "vmalloc", "vzalloc", "pcpu_alloc",
 		"alloc_percpu", "memblock_alloc", "memblock_phys_alloc", "devm_kmalloc",
 		"devm_kmemdup", "devm_kstrdup", "do_kmalloc", "do_krealloc", "alloc_pages",
+		"folio_alloc", "get_page_from_freelist", "get_free_page", "get_zeroed_page",
 		"kmemleak_alloc",
 	};
 	unsigned int i;

@@ -150,6 +150,11 @@ static void export_memory(FILE *f, const struct info *m)
 		label(f, "class", m->rows[i].name);
 		fprintf(f, "} %lld\n", (long long)m->rows[i].kb * 1024);
 	}
+	if (m->in_sites_kb < 0)
+		return;
+	metric(f, "pages_in_sites_bytes", "gauge",
+	       "Pages of no known owner whose allocation site is known.");
+	fprintf(f, "kmemtrack_pages_in_sites_bytes %lld\n", (long long)m->in_sites_kb * 1024);
 }
 
 static void export_stats(FILE *f, const char *stats)

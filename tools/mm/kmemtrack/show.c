@@ -258,6 +258,10 @@ int cmd_memory(int argc, char **argv)
 			r->has_scan ? signed_bytes_text(r->since_scan * 1024) : "-",
 			r->has_boot ? signed_bytes_text(r->since_boot * 1024) : "-",
 			none ? col(C_OFF) : "");
+		if (!strcmp(r->name, "no known owner") && m->in_sites_kb >= 0)
+			fprintf(f, "%-24s %10s %5.1f%%\n", "  in sites",
+				bytes_text(m->in_sites_kb * 1024),
+				m->total_kb ? 100.0 * m->in_sites_kb / m->total_kb : 0);
 		sum += r->kb;
 	}
 	if (sum != m->total_kb)
