@@ -20,8 +20,9 @@
  *	reap			free everything, the leaks too
  *	reclaim <address>	kfree() what an instance that was unloaded left
  *
- * test_kmemtrack_kinds beside it has a line "leak <kind>" or "hold <kind>"
- * for each kind, after "tracked" if it is for a detector that tracks pages.  test_kmemtrack_unwound has the backtrace of the last "caller",
+ * test_kmemtrack_kinds beside it has a line "leak <kind>" or "hold <kind>" for each
+ * kind, after "tracked" if it is for a detector that tracks pages.
+ * test_kmemtrack_unwound has the backtrace of the last "caller",
  * test_kmemtrack_stall tells how long CPUs did not run tasks.
  */
 #include <linux/completion.h>
