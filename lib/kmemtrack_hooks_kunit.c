@@ -524,6 +524,49 @@ static void poisoned_blocks(struct kunit *test)
 	check_poisoned(test, vmalloc_to_page(mem + PAGE_SIZE));
 	vfree(mem);
 }
+
+/* An object without a record is a root though another page of its slab broke. */
+static void poisoned_slab(struct kunit *test)
+{
+	bool was = kmt_sweep_untracked || kmt_untracked_percpu;
+	struct kmem_cache *cache;
+	struct page *mine, *other;
+	unsigned long *object;
+
+	cache = kmem_cache_create("kmt_poisoned", PAGE_SIZE / 2, PAGE_SIZE / 2,
+				  SLAB_NO_MERGE, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, cache);
+	object = kmem_cache_zalloc(cache, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, object);
+	mine = virt_to_page(object);
+	other = compound_head(mine);
+	KUNIT_ASSERT_GT(test, compound_nr(other), 1);
+	if (other == mine)
+		other++;
+	kmemleak_free(object);
+	kmt_note_untracked();
+	put_block(object);
+	wipe_stack();
+	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
+	SetPageHWPoison(other);
+	num_poisoned_pages_inc(page_to_pfn(other));
+	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
+	/* Of what is in that page nobody can tell, and it may be read again. */
+	SetPageHWPoison(mine);
+	KUNIT_EXPECT_TRUE(test, scan_says_leak(test));
+	KUNIT_EXPECT_TRUE(test, kmt_sweep_untracked);
+	ClearPageHWPoison(mine);
+	ClearPageHWPoison(other);
+	num_poisoned_pages_sub(page_to_pfn(other), 1);
+	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
+	kfree((void *)(hidden[1] ^ KEY));
+	/* Known again, so that this is no second free. */
+	kmemleak_alloc(object, PAGE_SIZE / 2, 1, GFP_KERNEL);
+	kmem_cache_free(cache, object);
+	kmem_cache_destroy(cache);
+	if (was)
+		kmt_note_untracked();
+}
 #endif
 
 /* Pages of traces hold what was there before, where no trace is yet. */
@@ -918,6 +961,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE_SLOW(unreadable_pages),
 #ifdef CONFIG_MEMORY_FAILURE
 	KUNIT_CASE_SLOW(poisoned_blocks),
+	KUNIT_CASE_SLOW(poisoned_slab),
 #endif
 	KUNIT_CASE(depot_pages),
 	KUNIT_CASE(cleared_pages),

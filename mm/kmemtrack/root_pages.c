@@ -19,8 +19,10 @@
  *   what a guest gave back to its host	PageOffline: kmt_page_is_closed()
  *   poisoned pages			PageHWPoison: kmt_page_is_closed(); of blocks
  *					in such pages kmt_spare_poisoned() says that
- *					they are not to be followed, and
- *					kmt_env_read() does not read them
+ *					they are not to be followed,
+ *					kmt_mark_slots() knows it of those without
+ *					a record, and kmt_env_read() does not read
+ *					them
  *   secretmem, guest_memfd		the operations or flags of their mapping:
  *					kmt_page_is_closed(). A page of secretmem
  *					that has none yet is not mapped any more,
@@ -306,21 +308,11 @@ static void mark_stack_head(struct kmt_marker *m, struct page *page)
 		kmt_mark_words(m, &next, 1);
 }
 
-static bool has_poison(struct page *slab)
-{
-	unsigned long i;
-
-	for (i = 0; i < compound_nr(slab); i++)
-		if (PageHWPoison(slab + i))
-			return true;
-	return false;
-}
-
 static void walk_slab(struct kmt_page_walk *w, struct page *page)
 {
 	if (w->structs)
 		kmt_mark_slab(w->m, page);
-	if (READ_ONCE(kmt_sweep_untracked) && !has_poison(page))
+	if (READ_ONCE(kmt_sweep_untracked))
 		kmt_mark_slots(w->m, page);
 }
 
@@ -872,13 +864,23 @@ static struct kmem_cache *cache_of(struct slab *slab)
  * @size: bytes of each
  * @pad: bytes before its object
  * @skip: bytes of each, from its beginning, that are not read
+ * @poisoned: a page of the slab is
  */
 struct slots {
 	unsigned int nr;
 	unsigned int size;
 	unsigned int pad;
 	unsigned int skip;
+	bool poisoned;
 };
+
+static bool has_poison(unsigned long addr, unsigned long end)
+{
+	for (; addr < end; addr += kmt_piece(addr, end, PAGE_SIZE))
+		if (PageHWPoison(virt_to_page((void *)addr)))
+			return true;
+	return false;
+}
 
 static void mark_slot(struct kmt_marker *m, unsigned long addr,
 		      const struct slots *slots)
@@ -891,7 +893,8 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 	    !kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
 	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o)) {
 		kmt_see_untracked();
-		kmt_mark_block(m, addr + slots->skip, addr + size);
+		if (!slots->poisoned || !has_poison(addr, addr + size))
+			kmt_mark_block(m, addr + slots->skip, addr + size);
 	}
 }
 
@@ -940,11 +943,16 @@ static bool may_be_roots(const struct kmem_cache *cache)
 	       strcmp(cache->name, "kmem_cache_node");
 }
 
-/* Notes the free slots of a slab; it has none if it is none any more. */
+/*
+ * Notes the free slots of a slab of @bytes at @addr; it has none if it is none any
+ * more. The list of free slots may lead through a poisoned page, and is not followed
+ * then: all slots without a record are taken for objects.
+ */
 static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
+			       unsigned long addr, unsigned long bytes,
 			       unsigned long *map)
 {
-	struct slots slots = {};
+	struct slots slots = { .poisoned = has_poison(addr, addr + bytes) };
 	struct kmem_cache *cache;
 
 	bitmap_zero(map, KMT_SLOTS);
@@ -956,7 +964,7 @@ static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 		slots.size = cache->size;
 		slots.pad = cache->red_left_pad;
 		slots.skip = kmt_bounds_in_slot(cache->name);
-		if (slots.nr <= KMT_SLOTS)
+		if (slots.nr <= KMT_SLOTS && !slots.poisoned)
 			kmemtrack_free_slots(cache, slab, map);
 	}
 	if (!m->world_stopped)
@@ -997,7 +1005,7 @@ void kmt_mark_slots(struct kmt_marker *m, struct page *page)
 	unsigned long addr = kmt_untag((unsigned long)page_address(page));
 	unsigned long end = addr + page_size(page);
 	unsigned long *map = m->world_stopped ? *this_cpu_ptr(&still_slots) : free_slots;
-	struct slots slots = list_slots(m, (struct slab *)page, map);
+	struct slots slots = list_slots(m, (struct slab *)page, addr, end - addr, map);
 	unsigned int i;
 
 	if (is_kfence_address((void *)addr)) {
