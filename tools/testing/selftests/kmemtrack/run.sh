@@ -4,7 +4,7 @@
 cd "$(dirname "$0")" || exit 2
 if [ $# = 0 ]; then
 	set -- boot rate leaks snapshot stalls holds moving waiting records reports sites suppress \
-		commands module policy reading switch memory meminfo refs stress pages
+		commands module policy reading switch late memory meminfo refs stress pages
 	# Not every kernel can do these.
 	[ ! -d /sys/kernel/tracing ] || set -- "$@" events
 	[ ! -d /sys/kernel/debug/fail_kmemtrack ] || set -- "$@" faults

@@ -1,0 +1,31 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Tracking begins late, at boot or after "off": what is lost from then on is found,
+# though most of memory has no record. Nothing that others note of each allocation
+# hides it, as KASAN does. Also for a boot with kmemtrack=off.
+cd "$(dirname "$0")" && . ./lib.sh
+begin module
+
+switched_on()
+{
+	[ "$(stat_of tracking)" = 0 ] || put "$REPORT" off || return
+	put "$REPORT" on && put "$REPORT" scan=off && quiet_code &&
+		[ "$(stat_of tracking)" = 1 ] &&
+		[ "$(stat_of untracked_slabs_are_roots)" = 1 ]
+}
+check "on" switched_on
+
+# lost <kind>: 1,000 blocks, the last that were allocated before the scan
+lost()
+{
+	start && inject "leak $1 1000" && put "$REPORT" scan && truth || return
+	grep '^unref' "$LEAKS" >"$T/report"
+	judge >"$T/missed"
+	rc=$?
+	head "$T/missed"
+	[ $rc = 0 ] && strays && few_missed blocks
+}
+check "1000 blocks of kmalloc() that are lost then" lost kmalloc-256
+check "1000 blocks of a cache" lost cache
+check "1000 blocks that memory was copied to" lost kmemdup
+end
