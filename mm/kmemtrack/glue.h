@@ -346,6 +346,8 @@ static inline void kmt_mark_kfence(struct kmt_marker *m)
 int kmt_scan(void);
 bool kmt_scan_cancelled(void);
 int kmt_restart_frozen(int ret);
+void kmt_scan_every(unsigned int seconds);
+void kmt_scan_regularly(void);
 
 /*
  * Whether what takes long is counted at the end of a scan: a scan on request is
@@ -355,8 +357,6 @@ static inline bool kmt_counts_after_scan(bool wanted)
 {
 	return wanted || (current->flags & PF_KTHREAD);
 }
-void kmt_scan_every(unsigned int seconds);
-void kmt_scan_regularly(void);
 
 /* control.c */
 int kmt_execute(const struct kmt_command *cmd);

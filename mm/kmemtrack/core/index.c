@@ -180,11 +180,11 @@ bool kmt_copy_object(struct kmt_core *core, struct kmt_object *o,
 	unsigned long flags;
 
 	tree = kmt_lock_object(core, o, &flags);
-	if (!tree)
-		return false;
-	*copy = *o;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return true;
+	if (tree) {
+		*copy = *o;
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+	}
+	return tree;
 }
 
 /* As kmt_lock_same(), which tells sparse that the tree is locked. */
