@@ -7,7 +7,7 @@ VERSION ?= 6.12
 
 .PHONY: help source kernel run shell test test-all check host kunit selftest tools \
 	fuzz-files bench bench-native install uninstall check-tree \
-	patch deb-pkg packages clean distclean
+	check-series patch deb-pkg packages clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -81,6 +81,10 @@ install uninstall check-tree:
 patch: packages
 	@scripts/make-patches $(VERSION)
 
+#: make check-series [CONFIGS=]  does the kernel build after each patch of the series?
+check-series: packages
+	@CHECK_CONFIGS="$(CONFIGS)" scripts/check-series $(VERSION)
+
 #: make deb-pkg [CONFIG=name or .config]   Debian packages of such a kernel, build/deb
 deb-pkg: packages
 	@scripts/make-deb $(CONFIG)
@@ -95,7 +99,7 @@ packages:
 #: make clean, make distclean  what was built; also the sources and BusyBox
 clean:
 	rm -rf build/arm-* build/arm64-* build/x86_64-* build/um-* build/riscv64-* \
-		build/kunit build/lint-* build/deb build/patches-* \
+		build/kunit build/lint-* build/deb build/patches-* build/series \
 		build/test build/demo build/run build/tools
 
 distclean: clean
