@@ -3,8 +3,8 @@
 # Runs all tests, or those named, and numbers their results in one list.
 cd "$(dirname "$0")" || exit 2
 if [ $# = 0 ]; then
-	set -- boot rate leaks snapshot stalls holds moving waiting records reports sites suppress \
-		commands module policy reading switch late memory meminfo refs stress pages
+	set -- boot rate leaks snapshot stalls holds moving waiting records reports sites suppress pages \
+		commands module policy reading switch late memory meminfo refs stress
 	# Not every kernel can do these.
 	[ ! -d /sys/kernel/tracing ] || set -- "$@" events
 	[ ! -d /sys/kernel/debug/fail_kmemtrack ] || set -- "$@" faults
