@@ -3,9 +3,9 @@
  * How far a scan has come, for those who read stats while it runs.
  *
  * Work is counted in turns: each time that a marker lets others run it has done
- * about KMT_BUDGET words of work, or waited for other markers. How many turns a phase will take is known from
- * the last scan, in proportion to the memory in use; before there was one, it is
- * guessed from that memory alone.
+ * about KMT_BUDGET words of work, or waited for other markers. How many turns a phase
+ * will take is known from the last scan, in proportion to the memory in use; before
+ * there was one, it is guessed from that memory alone.
  */
 #include <linux/math64.h>
 #include <linux/mm.h>
@@ -251,8 +251,8 @@ void kmt_progress_sleep(u64 slept, unsigned int left, unsigned int all)
 	if (course.phase != KMT_PHASE_WAIT && course.phase != KMT_PHASE_WAIT_2)
 		return;
 	course.naps = naps_from(course.phase + 1) + left;
-	tell(min(99U, (u32)div_u64(100ULL * (all - min(left, all)), max(all, 1U))),
-	     left_ms(0));
+	all = max(all, 1U);
+	tell(min_t(u64, 99, div_u64(100ULL * (all - min(left, all)), all)), left_ms(0));
 }
 
 /* What this scan took is expected of the next one. */

@@ -124,11 +124,15 @@ static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 	stop->done = !stopped;
 }
 
-static void await_others(atomic_t *busy)
+/*
+ * Until the deadline: another CPU may be a virtual one that does not run. Then this
+ * marker is stopped, and with it the snapshot; this CPU goes on at once.
+ */
+static void await_others(struct kmt_marker *m, atomic_t *busy)
 {
 	atomic_dec(busy);
 	/* Pairs with that of the others: their part is to be seen. */
-	while (atomic_read_acquire(busy))
+	while (atomic_read_acquire(busy) && !kmt_mark_cond_resched(m))
 		cpu_relax();
 }
 
@@ -141,7 +145,7 @@ static void look_at_share(struct kmt_stop *stop)
 	m->deadline = atomic64_read(&stop->since) + max_pause();
 	kmt_take_turns(m, &stop->free_turns);
 	kmt_page_map_note_free(m, roots);
-	await_others(&stop->noting);
+	await_others(m, &stop->noting);
 
 	kmt_take_turns(m, &stop->turns);
 	kmt_mark_stacks(m, roots);
