@@ -2,6 +2,7 @@
 /*
  * Leak injector: what is lost at once, by allocator and by shape.
  */
+#include <linux/io.h>
 #include <linux/kmemleak.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>

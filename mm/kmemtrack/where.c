@@ -13,6 +13,7 @@
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
+#include <linux/io.h>
 #include <linux/kallsyms.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
