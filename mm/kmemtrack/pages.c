@@ -95,6 +95,14 @@ enum undecidable {
 	UNDECIDABLE_CONTIG,	/* given out one by one, and used as one */
 	UNDECIDABLE_SHADOW,	/* nothing but page tables refer to them */
 	UNDECIDABLE_MEMMAP,	/* the same */
+	/*
+	 * Page tables. Many bear no sign of it, and what refers to them may be a
+	 * table that was made in early boot and is read by nobody.
+	 */
+	UNDECIDABLE_PTE,
+	UNDECIDABLE_PMD,
+	UNDECIDABLE_PUD,
+	UNDECIDABLE_P4D,
 	NR_UNDECIDABLE,
 };
 
@@ -1094,6 +1102,18 @@ static void find_undecidable(void)
 #endif
 #ifdef CONFIG_MEMORY_HOTPLUG
 	find_code(UNDECIDABLE_MEMMAP, (unsigned long)__add_pages);
+#endif
+#ifdef CONFIG_MMU
+	find_code(UNDECIDABLE_PTE, (unsigned long)__pte_alloc_kernel);
+#endif
+#ifndef __PAGETABLE_PMD_FOLDED
+	find_code(UNDECIDABLE_PMD, (unsigned long)__pmd_alloc);
+#endif
+#ifndef __PAGETABLE_PUD_FOLDED
+	find_code(UNDECIDABLE_PUD, (unsigned long)__pud_alloc);
+#endif
+#ifndef __PAGETABLE_P4D_FOLDED
+	find_code(UNDECIDABLE_P4D, (unsigned long)__p4d_alloc);
 #endif
 }
 
