@@ -561,7 +561,11 @@ struct report_ref {
 /* The counter of each CPU: a per-CPU pointer with marks in its lowest bits. */
 static int hold_ref(const struct tk_kind *k, unsigned int n)
 {
-	unsigned int i, flags;
+	static const unsigned int modes[] = {
+		0, PERCPU_REF_INIT_ATOMIC, PERCPU_REF_INIT_DEAD,
+	};
+	static unsigned int mode;
+	unsigned int i;
 
 	for (i = 0; i < min_t(unsigned int, n, MAX_HELD); i++) {
 		struct report_ref *r = tk_make(k, sizeof(*r), TK_HELD);
@@ -569,9 +573,8 @@ static int hold_ref(const struct tk_kind *k, unsigned int n)
 
 		if (!r)
 			return -ENOMEM;
-		flags = i % 3 == 0 ? 0 : i % 3 == 1 ? PERCPU_REF_INIT_ATOMIC :
-						      PERCPU_REF_INIT_DEAD;
-		if (percpu_ref_init(&r->ref, report_on_ref, flags, GFP_KERNEL))
+		if (percpu_ref_init(&r->ref, report_on_ref,
+				    modes[mode++ % ARRAY_SIZE(modes)], GFP_KERNEL))
 			return -ENOMEM;
 		counters = r->ref.percpu_count_ptr & ~__PERCPU_REF_ATOMIC_DEAD;
 		tk_note(k, (void *)counters, sizeof(long), TK_PERCPU, TK_HELD);
@@ -888,7 +891,7 @@ const struct tk_kind tk_report_kinds[] = {
 #endif
 	{ "after-rcu", leak_after_rcu, .count = 3 },
 	{ "tagged", hold_tagged, lose_tagged, .count = 9 },
-	{ "percpu-ref", hold_ref, lose_held, .count = 4, .where = HELD_REF },
+	{ "percpu-ref", hold_ref, lose_held, .count = 1, .where = HELD_REF },
 	{ "ida", hold_ida, lose_held, .count = 1, .where = HELD_IDA },
 	{ "sg-table", hold_sg, lose_held, .count = 2, .where = HELD_SG },
 	{ "vmalloc-inside", hold_vmalloc_inside, lose_held, .count = 4,

@@ -149,7 +149,8 @@ function rate(size, kind,   p) {
 		    size <= 102400 ? 0.05 : size <= 131072 ? 0.08 : \
 		    size <= 262144 ? 0.12 : size <= 1048576 ? 0.35 : 0.95
 	} else if (!um) {
-		p = kind ~ /^percpu/ ? 0.02 : \
+		# Of percpu-ref one block of three is per-CPU memory.
+		p = kind == "percpu-ref" ? 0.0074 : kind ~ /^percpu/ ? 0.02 : \
 		    kind ~ /^kmalloc/ && size > 8192 ? 0.1 : 0.001
 	} else if (kind == "vmalloc" && size <= 4096) {
 		p = 0.03
