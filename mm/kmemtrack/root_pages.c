@@ -448,8 +448,12 @@ void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 #define KMT_CLEAR_BYTES		SZ_64K
 #define KMT_CLEAR_WORDS		(KMT_CLEAR_BYTES / sizeof(long) / 8)
 
-/* Free pages of one list that are noted with its lock held. */
-#define KMT_WALK_FREE	256
+/*
+ * Free pages of one list that are noted with its lock held, the last ones that were
+ * freed. Those behind them are taken for roots until a snapshot is taken, so what they
+ * still hold hides leaks.
+ */
+#define KMT_WALK_FREE	8192
 
 /* The map of the scan under way; the lock of kmt_core.wide[KMT_VIRT] guards it. */
 static struct kmt_page_map *live_map;
@@ -675,9 +679,19 @@ static void exclude_pcp_pages(struct kmt_marker *m, struct kmt_page_map *map,
 			own_free_list(map, list, order, pcp->count);
 			continue;
 		}
-		spin_lock_irqsave(&pcp->lock, flags);
-		own_free_list(map, list, order, KMT_WALK_FREE);
-		spin_unlock_irqrestore(&pcp->lock, flags);
+		/*
+		 * An interrupt only tries to take the lock, and allocates elsewhere
+		 * meanwhile; with one CPU that would always succeed.
+		 */
+		if (IS_ENABLED(CONFIG_SMP)) {
+			spin_lock(&pcp->lock);
+			own_free_list(map, list, order, KMT_WALK_FREE);
+			spin_unlock(&pcp->lock);
+		} else {
+			spin_lock_irqsave(&pcp->lock, flags);
+			own_free_list(map, list, order, KMT_WALK_FREE);
+			spin_unlock_irqrestore(&pcp->lock, flags);
+		}
 	}
 }
 
