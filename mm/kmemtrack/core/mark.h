@@ -576,7 +576,10 @@ static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
 void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age);
 void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v);
-void kmt_acquit(struct kmt_core *core, struct kmt_object *o);
+void kmt_acquit_reached(struct kmt_marker *m, struct kmt_filter *f,
+			struct kmt_verdict *v,
+			void (*left)(struct kmt_marker *m, struct kmt_object *o,
+				     struct kmt_filter *f, struct kmt_verdict *v));
 unsigned long kmt_clear(struct kmt_marker *m, u32 now);
 void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now);
 void kmt_classify(struct kmt_marker *m, unsigned long nr, u32 now);

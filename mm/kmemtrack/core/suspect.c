@@ -483,24 +483,11 @@ static void seek_holders(struct kmt_marker *m, struct kmt_filter *f, bool anew)
 void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 		struct kmt_verdict *v)
 {
-	struct kmt_core *core = m->core;
-	const u16 epoch = core->epoch;
-	const struct kmt_state_match look = kmt_match_not_suspect(epoch);
-	struct kmt_chunk *chunk;
-	struct kmt_object *o;
-
 	memset(v, 0, sizeof(*v));
 	kmt_filter_reset(f);
-	if (!READ_ONCE(core->maybe_white))
+	if (!READ_ONCE(m->core->maybe_white))
 		return;
-	kmt_walk_cells(m, chunk, o) {
-		if (kmt_hint_not_suspect(o, epoch, &look) || !kmt_go_on(m))
-			continue;
-		if (kmt_hint_white(o, epoch))
-			accuse_white(m, o, f, v);
-		else
-			kmt_acquit(core, o);
-	}
+	kmt_acquit_reached(m, f, v, accuse_white);
 	if (v->suspects)
 		seek_holders(m, f, true);
 }
@@ -534,21 +521,9 @@ static void keep_suspect(struct kmt_marker *m, struct kmt_object *o,
 void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 		  struct kmt_verdict *v)
 {
-	const u16 epoch = m->core->epoch;
-	const struct kmt_state_match look = kmt_match_not_suspect(epoch);
-	struct kmt_chunk *chunk;
-	struct kmt_object *o;
-
 	v->suspects = 0;
 	kmt_filter_reset(f);
-	kmt_walk_cells(m, chunk, o) {
-		if (kmt_hint_not_suspect(o, epoch, &look) || !kmt_go_on(m))
-			continue;
-		if (kmt_hint_white(o, epoch))
-			keep_suspect(m, o, f, v);
-		else
-			kmt_acquit(m->core, o);
-	}
+	kmt_acquit_reached(m, f, v, keep_suspect);
 	/* What they were found to be referenced by stays counted. */
 	if (v->suspects)
 		seek_holders(m, f, false);

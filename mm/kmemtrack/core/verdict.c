@@ -25,14 +25,8 @@ static bool sum_white(struct kmt_marker *m, struct kmt_object *o,
 	return true;
 }
 
-/**
- * kmt_acquit - a block may have been referenced after all
- * @core: tracker
- * @o: its cell; nothing happens unless the current mark reached it
- *
- * Context: no lock held.
- */
-void kmt_acquit(struct kmt_core *core, struct kmt_object *o)
+/* Nothing happens unless the current mark reached @o after all. */
+static void acquit(struct kmt_core *core, struct kmt_object *o)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
@@ -46,8 +40,38 @@ void kmt_acquit(struct kmt_core *core, struct kmt_object *o)
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
+/**
+ * kmt_acquit_reached - acquit suspects that a mark reached, and look at what it left
+ * @m: marker
+ * @f: for @left; NULL if it needs none
+ * @v: for @left
+ * @left: called for each cell that seems to hold a block which is white; it looks
+ *	again under the lock of the block's tree
+ *
+ * Context: no lock held.
+ */
+void kmt_acquit_reached(struct kmt_marker *m, struct kmt_filter *f,
+			struct kmt_verdict *v,
+			void (*left)(struct kmt_marker *m, struct kmt_object *o,
+				     struct kmt_filter *f, struct kmt_verdict *v))
+{
+	const u16 epoch = m->core->epoch;
+	const struct kmt_state_match look = kmt_match_not_suspect(epoch);
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+
+	kmt_walk_cells(m, chunk, o) {
+		if (kmt_hint_not_suspect(o, epoch, &look) || !kmt_go_on(m))
+			continue;
+		if (kmt_hint_white(o, epoch))
+			left(m, o, f, v);
+		else
+			acquit(m->core, o);
+	}
+}
+
 static void note_suspect(struct kmt_marker *m, struct kmt_object *o,
-			 struct kmt_verdict *v)
+			 struct kmt_filter *unused, struct kmt_verdict *v)
 {
 	struct kmt_object copy;
 	struct kmt_tree *tree;
@@ -85,20 +109,8 @@ static void note_suspect(struct kmt_marker *m, struct kmt_object *o,
  */
 void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v)
 {
-	const u16 epoch = m->core->epoch;
-	const struct kmt_state_match look = kmt_match_not_suspect(epoch);
-	struct kmt_chunk *chunk;
-	struct kmt_object *o;
-
 	memset(v, 0, sizeof(*v));
-	kmt_walk_cells(m, chunk, o) {
-		if (kmt_hint_not_suspect(o, epoch, &look) || !kmt_go_on(m))
-			continue;
-		if (kmt_hint_white(o, epoch))
-			note_suspect(m, o, v);
-		else
-			kmt_acquit(m->core, o);
-	}
+	kmt_acquit_reached(m, NULL, v, note_suspect);
 }
 
 /* Whether a white block may be no leak all the same; counts it as reached. */
@@ -150,16 +162,16 @@ void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age)
 	kmt_mark_sweep(m);
 }
 
-static void convict(struct kmt_core *core, struct kmt_object *o,
-		    struct kmt_verdict *v)
+static void convict(struct kmt_marker *m, struct kmt_object *o,
+		    struct kmt_filter *unused, struct kmt_verdict *v)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
 
-	tree = kmt_lock_object(core, o, &flags);
+	tree = kmt_lock_object(m->core, o, &flags);
 	if (!tree)
 		return;
-	if (!kmt_reached(o, core->epoch) && (o->flags & KMT_SUSPECT)) {
+	if (!kmt_reached(o, m->core->epoch) && (o->flags & KMT_SUSPECT)) {
 		if (o->flags & KMT_LEAK) {
 			kmt_change_flags(o, 0, KMT_NEW);
 		} else {
@@ -183,22 +195,10 @@ static void convict(struct kmt_core *core, struct kmt_object *o,
  */
 void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 {
-	const u16 epoch = m->core->epoch;
-	const struct kmt_state_match look = kmt_match_not_suspect(epoch);
-	struct kmt_chunk *chunk;
-	struct kmt_object *o;
-
 	v->leaks = 0;
 	v->leak_bytes = 0;
 	v->fresh = 0;
-	kmt_walk_cells(m, chunk, o) {
-		if (kmt_hint_not_suspect(o, epoch, &look) || !kmt_go_on(m))
-			continue;
-		if (kmt_hint_white(o, epoch))
-			convict(m->core, o, v);
-		else
-			kmt_acquit(m->core, o);
-	}
+	kmt_acquit_reached(m, NULL, v, convict);
 }
 
 /**
