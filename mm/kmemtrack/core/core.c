@@ -463,6 +463,27 @@ static bool link_record(struct kmt_core *core, struct kmt_object *o,
 	return link;
 }
 
+/* Returns 0; -EEXIST if something is in its place, -EPERM if shut, -ENOMEM. */
+static int insert_new(struct kmt_core *core, const struct kmt_object *new,
+		      gfp_t gfp)
+{
+	struct kmt_object *o;
+	unsigned long flags;
+	int ret = 0;
+
+	o = kmt_cell_alloc(core, gfp, &flags);
+	if (!o)
+		return -ENOMEM;
+	if (kmt_is_shut(core))
+		ret = -EPERM;
+	else if (!link_record(core, o, new))
+		ret = -EEXIST;
+	if (ret)
+		kmt_cell_put(core, o);
+	local_irq_restore(flags);
+	return ret;
+}
+
 /**
  * kmt_insert_over - track a block in the place of whatever seems to be there
  * @core: tracker
@@ -475,9 +496,7 @@ static bool link_record(struct kmt_core *core, struct kmt_object *o,
 int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 		    gfp_t gfp)
 {
-	struct kmt_object *o;
-	unsigned long flags;
-	bool done;
+	int ret;
 
 	do {
 		/*
@@ -488,16 +507,12 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 			return 0;
 		/* Even where there is no cell: the block is no less new. */
 		evict(core, new, gfp);
-		o = kmt_cell_alloc(core, gfp, &flags);
-		if (!o) {
+		ret = insert_new(core, new, gfp);
+		if (ret == -ENOMEM) {
 			kmt_event(core, KMT_EV_LOST_NOMEM);
-			return -ENOMEM;
+			return ret;
 		}
-		done = !kmt_is_shut(core) && link_record(core, o, new);
-		if (!done)
-			kmt_cell_put(core, o);
-		local_irq_restore(flags);
-	} while (!done);
+	} while (ret);
 	return 0;
 }
 
@@ -529,8 +544,9 @@ static bool is_taken(struct kmt_core *core, enum kmt_space space,
  * @gfp: how memory for the record may be got
  *
  * For memory that its owner may hand out again in parts, with records of their own.
- * What is inserted at the same time in the same region or, if either is wide, in
- * another tree may come to lie over this record, which then makes way.
+ * If another CPU inserts such a part at the same time, both may succeed: where the two
+ * records go to different trees, they overlap until one of the blocks is freed, or
+ * another one is inserted there.
  *
  * Context: any but NMI, no tracker lock held.
  * Return: 0; -EEXIST if it is tracked, -EPERM if the tracker is shut, -ENOMEM.
@@ -539,10 +555,8 @@ int kmt_insert_unless_taken(struct kmt_core *core, enum kmt_space space,
 			    unsigned long addr, unsigned long size, u8 min,
 			    const struct kmt_origin *origin, gfp_t gfp)
 {
-	struct kmt_object *o, copy, new = { .addr = addr, .size = size };
+	struct kmt_object copy, new = { .addr = addr, .size = size };
 	struct kmt_removal r;
-	unsigned long flags;
-	bool done, shut;
 
 	kmt_object_init(core, &new, min, origin);
 	new.flags = space;
@@ -551,17 +565,7 @@ int kmt_insert_unless_taken(struct kmt_core *core, enum kmt_space space,
 	init_removal(&r, core, space, addr, size, gfp);
 	r.vacant_only = true;
 	remove_overlap(core, &r, &copy);
-	o = kmt_cell_alloc(core, gfp, &flags);
-	if (!o)
-		return -ENOMEM;
-	shut = kmt_is_shut(core);
-	done = !shut && link_record(core, o, &new);
-	if (!done)
-		kmt_cell_put(core, o);
-	local_irq_restore(flags);
-	if (shut)
-		return -EPERM;
-	return done ? 0 : -EEXIST;
+	return insert_new(core, &new, gfp);
 }
 
 /* Tracks again what is left of @old at [@lo, @hi). */
