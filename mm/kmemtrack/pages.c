@@ -9,12 +9,12 @@
  * there, too. Each scan sorts them before it marks. Those that another detector, or
  * the kernel, knows by what they are used for are passed over until they are freed.
  *
- * What is left is made a block of the core, with a record at its address in the
- * linear map. Who keeps pages may refer to them by their struct page instead. So the
- * struct pages of a block have a record, too, which needs no reference and passes all
- * that it gets on to the block: an alias, as vm_struct is one for its block. The list
- * that its first struct page is on is read together with its contents. The core does
- * not know of any of this.
+ * For each block of pages that remains the scan makes a record in the core, at the
+ * address of the block in the linear map. The owner of the pages may refer to them by
+ * their struct page instead. So the scan makes a record of the block's struct pages,
+ * too, which needs no reference and passes all references to it on to the block, as
+ * vm_struct does for a block of vmalloc(). The list that the first struct page is on is
+ * read together with the block. For the core these are records like all others.
  *
  * There are holders that no mark can see: a page table, a device, or a driver that
  * keeps a page frame number. So before pages are called a leak all memory is searched
@@ -90,23 +90,40 @@ static struct table __rcu *the_table;
 /* Under kmt_scan_mutex. */
 static struct kmt_pages_usage usage;
 
-/* Code whose backtraces say that nothing can be told of the pages. */
-enum undecidable {
-	UNDECIDABLE_CONTIG,	/* given out one by one, and used as one */
-	UNDECIDABLE_SHADOW,	/* nothing but page tables refer to them */
-	UNDECIDABLE_MEMMAP,	/* the same */
+/*
+ * Functions that take pages of which it cannot be decided whether they are lost. Their
+ * addresses are in the backtraces of these pages; 0 for one that the kernel lacks.
+ */
+static const unsigned long undecidable_code[] = {
+	/* The pages are given out one by one, and used as one block. */
+	KMT_ALLOC_CONTIG,
+	/* Nothing but page tables refer to the pages. */
+#ifdef CONFIG_KASAN_VMALLOC
+	(unsigned long)kasan_populate_vmalloc,
+#endif
+#ifdef CONFIG_MEMORY_HOTPLUG
+	(unsigned long)__add_pages,
+#endif
 	/*
-	 * Page tables. Many bear no sign of it, and what refers to them may be a
-	 * table that was made in early boot and is read by nobody.
+	 * Page tables. Many of their struct pages do not say so, and the table that
+	 * refers to one may be one of early boot, which no mark or search reads.
 	 */
-	UNDECIDABLE_PTE,
-	UNDECIDABLE_PMD,
-	UNDECIDABLE_PUD,
-	UNDECIDABLE_P4D,
-	NR_UNDECIDABLE,
+#ifdef CONFIG_MMU
+	(unsigned long)__pte_alloc_kernel,
+#endif
+#ifndef __PAGETABLE_PMD_FOLDED
+	(unsigned long)__pmd_alloc,
+#endif
+#ifndef __PAGETABLE_PUD_FOLDED
+	(unsigned long)__pud_alloc,
+#endif
+#ifndef __PAGETABLE_P4D_FOLDED
+	(unsigned long)__p4d_alloc,
+#endif
 };
 
-static struct kmt_range undecidable[NR_UNDECIDABLE];
+/* Where that code is. Set under kmt_scan_mutex. */
+static struct kmt_range undecidable[ARRAY_SIZE(undecidable_code)];
 
 /* It is not known where that code is: of no pages anything can be told. */
 static bool code_unknown;
@@ -118,6 +135,13 @@ static struct entry *entry_of(const struct table *t, unsigned long pfn)
 	if (pfn < t->lo || i >= t->nr || !t->part[i])
 		return NULL;
 	return &t->part[i][pfn % PART_PAGES];
+}
+
+/* The table for the hooks, which hold the RCU read lock, and the entry of @pfn in it. */
+static struct entry *find_entry(unsigned long pfn, const struct table **t)
+{
+	*t = rcu_dereference(the_table);
+	return *t ? entry_of(*t, pfn) : NULL;
 }
 
 /* The table, for those who hold kmt_scan_mutex or kmt_reports_sem. */
@@ -224,12 +248,10 @@ void kmt_pages_note(const struct page *page, unsigned int order,
 		    const struct kmt_origin *origin)
 {
 	const struct table *t;
-	struct entry *e = NULL;
+	struct entry *e;
 
 	rcu_read_lock();
-	t = rcu_dereference(the_table);
-	if (t)
-		e = entry_of(t, page_to_pfn(page));
+	e = find_entry(page_to_pfn(page), &t);
 	if (e) {
 		WRITE_ONCE(e->stack, origin->stack);
 		WRITE_ONCE(e->pid, origin->pid);
@@ -251,13 +273,11 @@ void kmt_pages_forget(const struct page *page)
 {
 	const unsigned long pfn = page_to_pfn(page);
 	const struct table *t;
-	struct entry *e = NULL;
+	struct entry *e;
 	u32 state = 0;
 
 	rcu_read_lock();
-	t = rcu_dereference(the_table);
-	if (t)
-		e = entry_of(t, pfn);
+	e = find_entry(pfn, &t);
 	if (e && READ_ONCE(e->state))
 		state = xchg(&e->state, 0);
 	if (state & RECORD)
@@ -272,23 +292,21 @@ void kmt_pages_forget(const struct page *page)
  * @page: the first of them
  * @nr: how many there are
  *
- * Whoever splits pages may keep the address of the first one alone, as
- * alloc_pages_exact() does. So they stay one block until one of them is freed.
+ * A caller that splits pages may keep only the address of the first one, as
+ * alloc_pages_exact() does. So the pages stay one block until one of them is freed.
  *
  * Context: any but NMI; the caller owns the pages.
  */
 void __kmt_pages_split(const struct page *page, unsigned long nr)
 {
 	const unsigned long pfn = page_to_pfn(page);
-	struct entry *e, *first = NULL;
+	struct entry *e, *first;
 	const struct table *t;
 	unsigned long i;
 	u32 state;
 
 	rcu_read_lock();
-	t = rcu_dereference(the_table);
-	if (t)
-		first = entry_of(t, pfn);
+	first = find_entry(pfn, &t);
 	state = first ? READ_ONCE(first->state) : 0;
 	if (state && !(state & (SPLIT | SPLIT_REST))) {
 		demote(first, pfn, state);
@@ -363,7 +381,7 @@ static bool in_undecidable(u32 stack)
 	unsigned int i, n, nr = stack ? stack_depot_fetch(stack, &pc) : 0;
 
 	for (i = 0; i < nr; i++)
-		for (n = 0; n < NR_UNDECIDABLE; n++)
+		for (n = 0; n < ARRAY_SIZE(undecidable); n++)
 			/* It is where a call returns to. */
 			if (kmt_in(&undecidable[n], pc[i] - 1))
 				return true;
@@ -389,10 +407,13 @@ static bool is_decidable(const struct table *t, unsigned long pfn,
 	/* Pages of high memory have no address; one has no record to be found by. */
 	if (PageHighMem(page) || (state & SPLIT_REST))
 		return false;
-	/* What is in a CMA area comes in pieces, of which only one is referred to. */
+	/*
+	 * CMA gives out several blocks as one, and its user refers to the first one
+	 * only. Pages of KFENCE belong to its pool.
+	 */
 	if (is_migrate_cma_page(page) || is_kfence_address(page_address(page)))
 		return false;
-	/* Whose backtrace is not known may be one of those. */
+	/* Without a backtrace these pages may have been taken by such a function. */
 	if (!stack || code_unknown || in_undecidable(stack))
 		return false;
 	return !is_typed(page, end - pfn);
@@ -669,8 +690,7 @@ int __kmt_pages_order(unsigned long addr)
 	if (addr % PAGE_SIZE || !kmt_in(&kmt_core.linear, addr))
 		return -1;
 	rcu_read_lock();
-	t = rcu_dereference(the_table);
-	e = t ? entry_of(t, page_to_pfn(virt_to_page((void *)addr))) : NULL;
+	e = find_entry(page_to_pfn(virt_to_page((void *)addr)), &t);
 	if (e)
 		state = READ_ONCE(e->state);
 	rcu_read_unlock();
@@ -693,8 +713,7 @@ bool __kmt_pages_has_list(const struct page *page)
 	u32 state = 0;
 
 	rcu_read_lock();
-	t = rcu_dereference(the_table);
-	e = t ? entry_of(t, pfn) : NULL;
+	e = find_entry(pfn, &t);
 	if (e)
 		state = READ_ONCE(e->state);
 	if (state & SPLIT_REST) {
@@ -1082,39 +1101,20 @@ static struct table *alloc_table(void)
 	return t;
 }
 
-static void find_code(enum undecidable what, unsigned long start)
-{
-	unsigned long size, offset;
-
-	if (!start)
-		return;
-	if (kallsyms_lookup_size_offset(start, &size, &offset))
-		undecidable[what] = (struct kmt_range){ start, start + size };
-	else
-		code_unknown = true;
-}
-
 static void find_undecidable(void)
 {
-	find_code(UNDECIDABLE_CONTIG, KMT_ALLOC_CONTIG);
-#ifdef CONFIG_KASAN_VMALLOC
-	find_code(UNDECIDABLE_SHADOW, (unsigned long)kasan_populate_vmalloc);
-#endif
-#ifdef CONFIG_MEMORY_HOTPLUG
-	find_code(UNDECIDABLE_MEMMAP, (unsigned long)__add_pages);
-#endif
-#ifdef CONFIG_MMU
-	find_code(UNDECIDABLE_PTE, (unsigned long)__pte_alloc_kernel);
-#endif
-#ifndef __PAGETABLE_PMD_FOLDED
-	find_code(UNDECIDABLE_PMD, (unsigned long)__pmd_alloc);
-#endif
-#ifndef __PAGETABLE_PUD_FOLDED
-	find_code(UNDECIDABLE_PUD, (unsigned long)__pud_alloc);
-#endif
-#ifndef __PAGETABLE_P4D_FOLDED
-	find_code(UNDECIDABLE_P4D, (unsigned long)__p4d_alloc);
-#endif
+	unsigned long start, size, offset;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(undecidable); i++) {
+		start = undecidable_code[i];
+		if (!start)
+			continue;
+		if (kallsyms_lookup_size_offset(start, &size, &offset))
+			undecidable[i] = (struct kmt_range){ start, start + size };
+		else
+			code_unknown = true;
+	}
 }
 
 /**
