@@ -242,10 +242,10 @@ static void show(struct seq_file *seq, const char *name, unsigned long value)
 static void show_pool(struct seq_file *seq)
 {
 	const struct kmt_pool *pool = &kmt_core.pool;
-	unsigned long used = kmt_used_cells();
+	unsigned long used = kmt_used_cells(), aux = kmt_nr_aux(&kmt_core);
 
-	show(seq, "objects", used - kmt_nr_aux(&kmt_core));
-	show(seq, "auxiliaries", kmt_nr_aux(&kmt_core));
+	show(seq, "objects", used - aux);
+	show(seq, "auxiliaries", aux);
 	show(seq, "pool_cells", pool->cells);
 	show(seq, "pool_bytes",
 	     (pool->cells + pool->nr_chunks) * sizeof(struct kmt_object));

@@ -14,9 +14,8 @@
 
 #include "scan.h"
 
-/* Words that it takes to pass over a record or a page, beside its contents. */
+/* Words that it takes to pass over a record, beside its contents. */
 #define KMT_CELL_WORDS		4
-#define KMT_PAGE_WORDS		6
 
 /* Turns of a phase are kept as parts of the turns that all memory would take. */
 #define KMT_PART_SHIFT		10

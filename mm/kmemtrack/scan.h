@@ -4,6 +4,9 @@
 
 #include "glue.h"
 
+/* Words that can be read in the time it takes to pass over a page. */
+#define KMT_PAGE_WORDS		6
+
 /**
  * struct kmt_scan - a scan under way
  * @m: its marker; the mark stack follows

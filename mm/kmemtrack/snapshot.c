@@ -35,7 +35,6 @@
 
 /* See expect(). */
 #define KMT_BLOCK_WORDS		40
-#define KMT_PAGE_WORDS		6
 #define KMT_STACK_WORDS		64
 
 /* The part of max_pause in which all CPUs have to come: a quarter. */
