@@ -64,11 +64,6 @@ for i in $(seq $ROUNDS); do
 	strays
 done >>"$T/errors" 2>&1
 
-only_leaks()
-{
-	cat "$T/errors"
-	[ ! -s "$T/errors" ] && ! grep 'false alarm' "$T/judged"
-}
 check "$ROUNDS scans: nothing else is reported" only_leaks
 
 verdict()
@@ -141,14 +136,7 @@ indirect()
 	done
 	scan && truth && judge && few_missed batches || return
 	cat "$REPORT"
-	awk '
-	FILENAME == ARGV[1] {
-		if ($1 == "unreferenced") {
-			sub(/:$/, "", $3)
-			reported[$3] = 1
-		}
-		next
-	}
+	awk "$REPORTED"'
 	FILENAME == ARGV[2] {
 		if ($2 in reported) {
 			n++

@@ -351,20 +351,23 @@ start()
 	inject reap && put "$REPORT" clear
 }
 
+# The blocks that the first file, $T/report, has
+REPORTED='
+FILENAME == ARGV[1] {
+	if ($1 == "unreferenced") {
+		sub(/:$/, "", $3)
+		reported[$3] = 1
+	}
+	next
+}
+'
+
 # judge [kind [file]]: compares $T/report with $T/truth. Prints each false alarm
 # and each miss. A false alarm is an error; misses go to the tally, or to the
 # file.
 judge()
 {
-	awk -v kind="$1" -v round="$round" -v tally="${2:-$T/tally}" '
-	FILENAME == ARGV[1] {
-		if ($1 == "unreferenced") {
-			addr = $3
-			sub(/:$/, "", addr)
-			reported[addr] = 1
-		}
-		next
-	}
+	awk -v kind="$1" -v round="$round" -v tally="${2:-$T/tally}" "$REPORTED"'
 	$1 == "leaked" { lost[$2] = 1 }
 	kind != "" && $4 != kind { next }
 	$1 == "leaked" {
@@ -385,6 +388,13 @@ judge()
 			}
 		exit bad
 	}' "$T/report" "$T/truth"
+}
+
+# only_leaks: what several rounds have left in $T/errors and $T/judged is good
+only_leaks()
+{
+	cat "$T/errors"
+	[ ! -s "$T/errors" ] && ! grep 'false alarm' "$T/judged"
 }
 
 # false_alarms: the same without the tally: what was lost is judged later

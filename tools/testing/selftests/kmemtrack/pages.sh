@@ -53,11 +53,6 @@ for i in $(seq $ROUNDS); do
 	[ $i != 1 ] || cat "$REPORT" >"$T/first"
 done >>"$T/errors" 2>&1
 
-only_leaks()
-{
-	cat "$T/errors"
-	[ ! -s "$T/errors" ] && ! grep 'false alarm' "$T/judged"
-}
 check "$ROUNDS scans: nothing else is reported" only_leaks
 
 # A number somewhere that looks like that of a page may hide it: more than half

@@ -87,14 +87,7 @@ records_are()
 # Where one block is missed those behind it are, too.
 ends()
 {
-	awk -v direct="$1" -v indirect="$2" '
-	FILENAME == ARGV[1] {
-		if ($1 == "unreferenced") {
-			sub(/:$/, "", $3)
-			reported[$3] = 1
-		}
-		next
-	}
+	awk -v direct="$1" -v indirect="$2" "$REPORTED"'
 	FILENAME == ARGV[2] {
 		first[$2] = made[$5]++ < direct
 		if ($2 in reported)
