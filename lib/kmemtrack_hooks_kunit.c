@@ -551,7 +551,10 @@ static void poisoned_slab(struct kunit *test)
 	SetPageHWPoison(other);
 	num_poisoned_pages_inc(page_to_pfn(other));
 	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
-	/* Of what is in that page nobody can tell, and it may be read again. */
+	/*
+	 * A reference in a poisoned page is not read, so the block is a leak. The test
+	 * clears the poison later, and the page can be read again.
+	 */
 	SetPageHWPoison(mine);
 	KUNIT_EXPECT_TRUE(test, scan_says_leak(test));
 	KUNIT_EXPECT_TRUE(test, kmt_sweep_untracked);
@@ -883,7 +886,10 @@ static void walk_without_chunk(struct kunit *test)
 	mutex_unlock(&kmt_scan_mutex);
 }
 
-/* What is told in a phase goes one way, however many turns the phase takes. */
+/*
+ * Within a phase the percentage does not fall and the time left does not rise, even
+ * if the phase takes more turns than were expected.
+ */
 static void turns(struct kunit *test, struct kmt_marker *m, enum kmt_phase phase)
 {
 	struct kmt_progress was, p;

@@ -147,7 +147,7 @@ static int leak_list(const struct tk_kind *k, unsigned int n)
 	return ret;
 }
 
-/* What is lost with pages that refer to it. */
+/* A slab object that only a page refers to: it is lost together with that page. */
 static int leak_owner(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
