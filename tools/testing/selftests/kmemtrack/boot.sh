@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# A system that has just booted has no leaks, and says how it came up.
+# After boot there are no leaks, and the log describes the start of the detector.
 cd "$(dirname "$0")" && . ./lib.sh
 begin
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Commands: those that clients send work, whatever blanks come with them, and
-# anything else is refused and has no effect.
+# Commands: all commands work, with any blanks around them. Any other input is refused
+# and has no effect.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Tracepoints: start and end of a scan, and each new leak once.
+# Tracepoints: a scan has one event at its start, one at its end, and one for each new
+# leak.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 

@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# There is no memory for records: blocks go untracked, and tracking goes on.
-# After that what is new and lost is found, and nothing else is reported.
+# Allocations of records fail: blocks are not tracked, and tracking goes on. After that
+# scans find new lost blocks, and report nothing else.
 cd "$(dirname "$0")" && . ./lib.sh
 [ -d /sys/kernel/debug/fail_kmemtrack ] ||
 	skip_all "no fault injection in this kernel"
 begin module
 
 FILES=4000
-# As often as nobody can count to here
+# More often than a test can reach
 TIMES=1000000000
 
 # fail <attribute> <percent> <interval>: from now on

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Whoever scans lets itself be frozen, however long the scan takes, and goes on
-# when the machine is thawed.
+# A task that scans can be frozen at any time during a long scan, and goes on when it
+# is thawed.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
@@ -12,7 +12,7 @@ put $POWER/pm_test "freezer"
 # Seconds for which all is frozen
 [ ! -e $DELAY ] || put $DELAY 0
 
-# All tasks are frozen, and thawed; or it fails since one could not be.
+# Freezes and thaws all tasks. Fails if one cannot be frozen.
 freeze()
 {
 	put $POWER/state freeze || { echo "freeze: $ERR"; return 1; }

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Whatever something refers to is not reported, wherever the reference is,
-# and is reported once the reference is gone. All kinds are held at the same
-# time, in several rounds. One test per kind; arguments select kinds.
+# A block is not reported while something refers to it, wherever the reference is, and
+# is reported when the reference is gone. All kinds are held at the same time, in
+# several rounds. One test per kind; arguments select kinds.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 ROUNDS=5
-# What is linked is missed together, and more often if memory without records is read.
+# Linked blocks are missed together, and more often if memory without records is read.
 [ "$(stat_of untracked_slabs_are_roots)" != 1 ] || ROUNDS=8
 
 # These have tests of their own, below and in other files.

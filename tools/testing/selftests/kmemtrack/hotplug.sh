@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# CPUs and memory come and go while scans run: what is lost is found, and nothing
-# else. Of memory only blocks that are offline at first, as a device adds them.
+# CPUs and memory come and go while scans run: scans report the lost blocks and nothing
+# else. Only memory that is offline at first is used, such as a device adds.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
@@ -10,7 +10,7 @@ CPUS=$(ls /sys/devices/system/cpu/cpu[1-9]*/online 2>/dev/null)
 BLOCKS=$(grep -lx offline /sys/devices/system/memory/memory*/state 2>/dev/null)
 [ "$CPUS$BLOCKS" ] || skip_all "no CPU and no memory that can go"
 
-# Ends with all of them as they were
+# Restores all of them at the end.
 cycle_cpus()
 {
 	while [ -e "$T/busy" ]; do

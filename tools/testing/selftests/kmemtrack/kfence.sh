@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Objects that KFENCE serves from its pool: KFENCE's records of them are no
-# references, the objects themselves are read like any others.
+# Objects from the pool of KFENCE: KFENCE's records of them are no references, and scans
+# read the objects like any others.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 INTERVAL=/sys/module/kfence/parameters/sample_interval
 ROUNDS=3
 
-# Where it was 0 at boot, KFENCE takes its memory from the page allocator now.
+# If the interval was 0 at boot, KFENCE takes its memory from the page allocator now.
 was=$(cat $INTERVAL)
 put $INTERVAL 1
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Tracking begins late, at boot or after "off": what is lost from then on is found,
-# though most of memory has no record. Nothing that others note of each allocation
-# hides it, as KASAN does. Also for a boot with kmemtrack=off.
+# Tracking begins late, after boot or after "off": scans find blocks that are lost from
+# then on, though most of memory has no record. Lists of all objects, such as KASAN's,
+# do not hide them. Also for a boot with kmemtrack=off.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Whatever is lost is in the report after one scan, made at once; and nothing
-# else is. One test per kind of leak; arguments select kinds.
+# One scan right after the loss reports the lost blocks, and nothing else. One test per
+# kind of leak; arguments select kinds.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# kfence.sh has a test of what KFENCE gives out.
+# kfence.sh tests objects of KFENCE.
 [ $# -gt 0 ] || set -- $(sed -n 's/^leak //p' "$KINDS" | grep -vx kfence)
 ROUNDS=8
 

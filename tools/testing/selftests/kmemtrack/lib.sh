@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# Sourced by the tests. They need nothing but a POSIX shell and BusyBox.
+# Sourced by the tests, which need only a POSIX shell and BusyBox.
 
 D=/sys/kernel/debug
 LEAKS=$D/kmemleak
@@ -11,7 +11,7 @@ INJECT=$D/test_kmemtrack
 KINDS=$D/test_kmemtrack_kinds
 T=${TMPDIR:-/tmp}/kmemtrack.$$
 
-# What it is, to be set again: kernels that check themselves are given more.
+# The value at boot, to restore it: kernels with debugging options get a larger one.
 MAX_PAUSE=$(cat /sys/module/kmemtrack/parameters/max_pause)
 
 tests=0
@@ -28,7 +28,7 @@ case $(uname -m) in
 arm|armv*|i?86)	BITS=32 ;;
 esac
 
-# With KASAN, frames have words that are not written.
+# With KASAN, frames have slots that are not written.
 KASAN=
 ! zcat /proc/config.gz 2>/dev/null | grep -q '^CONFIG_KASAN=y' || KASAN=1
 
@@ -36,20 +36,18 @@ KASAN=
 ONE_CPU=
 uname -v | grep -qw SMP || ONE_CPU=1
 
-# A kernel that checks itself keeps much of what was freed, and the words in it.
-# How often they hide a block was not measured: half of the blocks are to be
-# found there.
+# Kernels with debugging options keep many freed blocks and the words in them. How often
+# these hide a block was not measured: scans must find half of the blocks there.
 CHECKED=
 [ ! -e /proc/lockdep ] || CHECKED=1
 
 # Chance
 #
-# A scan takes every word for a reference that looks like an address in a block.
-# Some word that is no reference, in memory that was not cleared since it was
-# used for something else, or a number, may so hide a block that was lost. The
-# tests lose many blocks, count those that were missed, and compare the count
-# with the largest one that a good detector exceeds by chance in fewer than one
-# of 10,000 runs of all tests:
+# A scan takes every word that looks like an address in a block for a reference. So a
+# stale word in memory that was not cleared, or a number, may hide a lost block. The
+# tests lose many blocks, count those that a scan missed, and compare the count with a
+# bound. In fewer than one of 10,000 runs of all tests a good detector exceeds the bound
+# by chance:
 #
 #   X, the number of misses among n blocks, each of which is missed with
 #   probability p, has a binomial distribution. k is the smallest number with
@@ -61,8 +59,8 @@ CHECKED=
 #   the probability of any of them failing is 1e-4 at most. If blocks have
 #   different p, the mean of all p is taken: the sum varies less than X then.
 #
-# A test must be able to fail: few_missed() refuses to judge where k is n. How
-# many more misses are certain to be noticed is for rate.sh to compute.
+# A test must be able to fail: few_missed() refuses to judge if k is n. rate.sh computes
+# how many more misses are certain to be noticed.
 #
 # p was measured on User-mode Linux with 1 GiB, 8 boots for each size, which
 # differed in what had run before (files, processes, reads of sysfs). There an

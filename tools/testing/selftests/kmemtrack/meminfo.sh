@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# kmemtrack_info/memory: all pages by what they are. They add up to MemTotal, what
-# is allocated shows in the line of its class, and lines agree with /proc/meminfo.
+# kmemtrack_info/memory: all pages by class. The classes add up to MemTotal, an
+# allocation appears in the line of its class, and lines agree with /proc/meminfo.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# What else the machine does meanwhile, in KiB
+# Allowance for other activity of the machine, in KiB
 NOISE=512
 
 # MB of each test; less where there is little memory

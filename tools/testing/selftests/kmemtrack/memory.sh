@@ -1,17 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# What the detector takes for itself comes back: after a peak, and when off.
+# The detector gives back its own memory after a peak and when it is switched off.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# Each is two records at least; without them there are some 15,000.
+# Each file has two records at least. Without the files there are some 15,000 records.
 FILES=6000
-# One CPU has enough to do with one.
+# One is enough for a single CPU.
 BUSY="1 2"
 [ "$(grep -c ^processor /proc/cpuinfo)" != 1 ] || BUSY=1
 overlaps_before=$(overlaps)
 
-# Blocks that come and go: their records stay, until somebody wants the memory.
+# Allocates and frees many blocks. Their records stay until memory is short.
 peak()
 {
 	mkdir -p "$T/many" &&

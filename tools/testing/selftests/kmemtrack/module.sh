@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Modules that go away: what they leave behind is a leak from then on, and the
-# backtrace still names them.
+# Unloaded modules: the blocks that they leave behind are leaks, and the backtraces still
+# name the modules.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 ROUNDS=5
 
-# loaded: what the reports say while the module is there, gone: after that. What
-# the module left behind in earlier rounds stays a leak.
+# loaded: the reports while the module is there; gone: the reports after that. Blocks
+# that the module left behind in earlier rounds stay leaks.
 scenario()
 {
 	load && inject "hold module-list 5" &&

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Objects that are handed on all the time, by several threads, are not
-# reported, however often one looks, and what is lost meanwhile is, at once.
-# One test per kind of motion; arguments select kinds.
+# Several threads hand objects on all the time. No scan reports these, and the next scan
+# reports blocks that are lost meanwhile. One test per kind of motion; arguments select
+# kinds.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# Beside scans that stop nobody a reference that never stays in one place, and is
-# not aligned, can escape: a mark does not see it, and a few searches may not.
+# With confirmation "wait" an unaligned reference that never stays in one place can
+# escape: a mark does not see it, and a few searches may not.
 CONFIRM=${CONFIRM:-snapshot}
 [ $CONFIRM = wait ] && escapes=moving-packed || escapes=none
 [ $# -gt 0 ] || set -- call-rcu $(sed -n 's/^hold moving-/moving-/p' "$KINDS" |

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# pages=track: pages of the page allocator by site, and those that are lost.
+# pages=track: the detector shows pages of the page allocator by site, and reports lost
+# ones.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 SITES=$D/kmemtrack_info/sites
@@ -9,7 +10,7 @@ HELD=$(sed -n 's/^tracked hold //p' "$KINDS")
 ROUNDS=4
 OVERLAPS=$(overlaps)
 
-# Where pages are not tracked none of them is reported, and nothing is kept.
+# Without tracking of pages none of them is reported, and no memory is taken for it.
 untracked()
 {
 	start && inject "leak pages-order-2 8" && scan && truth && judge

@@ -1,16 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# What is a reference, and what only looks like one: with each rule of policy.h
-# a scan says what is true, and without it what the rule is there to prevent.
-# Arguments select rules.
+# Rules of policy.h: with each rule a scan reports the truth, and without it the error
+# that the rule prevents. Arguments select rules.
 #
-# What a trace leads to may be overwritten before a scan gets there, and some
-# other trace may lead to what is lost: so many blocks are lost, in several
-# rounds. With the rule so few are missed as chance allows, and without it more.
+# A stale word may be overwritten before a scan reads it, and another one may lead to a
+# lost block. So the tests lose many blocks, in several rounds. With the rule a scan
+# misses as few as chance allows, and without it more.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# In the order of their bits; that of KFENCE is tested by kfence.sh
+# In the order of their bits; kfence.sh tests that of KFENCE
 RULES="FRAMES KFENCE KTHREADD IRQ_STACKS FOREIGN PIPES MAPPED OWN STRUCT_PAGES
 	INNER BYTES PERCPU"
 

@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# How often is a block missed? As often as the head of lib.sh says, or less:
-# tens of thousands of blocks are lost at once, so that a detector that misses
-# twice as many is told from a good one.
+# How often scans miss a block: at most as often as the head of lib.sh says. Tens of
+# thousands of blocks are lost at once, so that the test tells a detector that misses
+# twice as many from a good one.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# few <bytes> <number>: of as many blocks of that size
+# few <bytes> <number>: scans miss few of that many blocks of that size
 few()
 {
 	start && (inject "leak kmalloc-$1 $2") && put "$REPORT" scan && truth ||

@@ -1,15 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# However the reports are read, they are the same; also by several readers,
-# and while scans run.
+# Reports are the same however they are read, also by several readers and while scans
+# run.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 inject "leak cache 20"
 inject "leak vmalloc 10"
 inject "leak chain 10"
-# A stale word may hide a block from one scan. What is compared below are reports of
-# one state: begin when two scans have found the same.
+# A stale word may hide a block from one scan. The tests below compare reports of one
+# state: begin when two scans have found the same.
 for i in $(seq 10); do
 	scan
 	grep -c '^unref' "$T/report" >"$T/found"

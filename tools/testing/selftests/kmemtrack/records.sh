@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# What a report says of each leak: format, backtrace, task, contents.
+# Records of leaks: format, backtrace, task, contents.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# refs=: what refers to a block is found wherever it is, and named; what refers to
-# that, too, up to a root; of a leak also what is no reference and hints at it.
+# refs=: it finds and names each reference to a block, wherever it is, the references to
+# that place, up to a root, and the hints to a leak.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 

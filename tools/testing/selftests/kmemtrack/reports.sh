@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# What one scan says of blocks whose shapes are those of public reports: which of
-# them are direct, the function and the task that lost them, how large they are.
+# Leaks with the shapes of public reports: one scan reports which of them are direct, the
+# function and the task that lost them, and their size.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Runs all tests, or those named, and numbers their results in one list.
+# Runs all tests, or the named ones, and numbers their results in one list.
 cd "$(dirname "$0")" || exit 2
 if [ $# = 0 ]; then
 	set -- boot rate leaks snapshot stalls holds moving waiting records reports sites suppress pages \

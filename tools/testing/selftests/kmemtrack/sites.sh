@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Live blocks by allocation site, and which sites grow: leaks that are still on a
-# list are seen there.
+# Live blocks by allocation site, and growing sites: these show leaks that are still on a
+# list.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 SITES=$D/kmemtrack_info/sites

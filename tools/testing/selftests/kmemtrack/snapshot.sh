@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Confirmation: by a snapshot, at once and within its bounds; by waiting where
-# that is asked for or a snapshot would take too long. The report says which.
+# Confirmation: by a snapshot, at once and within its bounds; by waiting, if
+# confirm=wait is set or a snapshot would take too long. The report says which.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 PARAM=/sys/module/kmemtrack/parameters
 
-# What is lost is reported by the scan right after it, whatever its age.
+# The scan right after a loss reports the blocks, whatever their age.
 at_once()
 {
 	start && inject "leak cache 50" && scan && truth && judge &&

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# A scan stops all CPUs for a moment at most, and only if it has to: not for what
-# is merely on the move, and not beside a CPU that does not come.
+# A scan stops all CPUs for a moment at most, and only if it has to: not for objects
+# that merely move, and not if a CPU does not stop.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 

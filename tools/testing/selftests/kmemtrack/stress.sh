@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# All report files are read, scans are made, objects move and processes come and
-# go, all at a time, while more and more memory is lost: what was found once is in
-# each later report, but for chance, and nothing else is. It takes ten seconds, or
-# as many as KMT_STRESS or kmt_stress= on the kernel's command line says.
+# Reads all report files, scans, moves objects, starts and ends processes, all at the
+# same time, and loses more and more memory. A leak in one report must be in each later
+# one, except for what chance allows, and nothing else may be. It takes ten seconds, or as
+# many as KMT_STRESS or kmt_stress= on the kernel's command line says.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 

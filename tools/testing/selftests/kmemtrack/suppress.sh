@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Suppressions: leaks that are known are held back by name, and counted.
+# Suppressions: the report hides known leaks by name, and counts them.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 SUPPRESSIONS=$D/kmemtrack_info/suppressions

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Off and on again, at any time.
+# Tracking can be switched off and on again at any time.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# The program tools/mm/kmemtrack, as a user has it. KMEMTRACK names it, unless it
-# is in PATH.
+# The program tools/mm/kmemtrack, as a user runs it. KMEMTRACK is its path if it is not
+# in PATH.
 cd "$(dirname "$0")" && . ./lib.sh
 KMEMTRACK=${KMEMTRACK:-$(command -v kmemtrack)}
 [ -x "$KMEMTRACK" ] || skip_all "no program kmemtrack: make -C tools/mm/kmemtrack"

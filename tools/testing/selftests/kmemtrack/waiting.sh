@@ -1,4 +1,4 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# What is handed on all the time, beside scans that stop nobody.
+# Objects that are handed on all the time, with confirmation by waiting.
 cd "$(dirname "$0")" && CONFIRM=wait exec sh ./moving.sh "$@"
