@@ -411,20 +411,17 @@ static void kick_sweep(struct irq_work *work)
 /* The allocators may hold locks that queue_delayed_work() wants. */
 static DEFINE_IRQ_WORK(sweep_irq_work, kick_sweep);
 
-/* Interrupts and workers come up late in boot. */
-static bool can_sweep __ro_after_init;
-
 /* Called under the lock of a set. */
 static void want_sweep(void)
 {
-	if (!READ_ONCE(sweep_wanted) && !xchg(&sweep_wanted, true) && can_sweep)
+	if (!READ_ONCE(sweep_wanted) && !xchg(&sweep_wanted, true) &&
+	    kmt_can_defer)
 		irq_work_queue(&sweep_irq_work);
 }
 
 static int __init start_sweeping(void)
 {
 	next_sweep = jiffies;
-	can_sweep = true;
 	if (READ_ONCE(sweep_wanted))
 		irq_work_queue(&sweep_irq_work);
 	return 0;

@@ -4,7 +4,7 @@
  *
  * Locking order: kmt_scan_mutex -> kmt_walk_sem -> cpus_read_lock() ->
  * get_online_mems() -> slab_mutex -> pcpu_alloc_mutex -> the locks of core.h.
- * memory_mutex (meminfo.c) and kmt_reports_sem (report.c) are between the first
+ * memory_mutex (meminfo.c) and kmt_reports_sem are between the first
  * one and get_online_mems(); reports_mutex (report.c) comes after these. A
  * walker of the pool holds kmt_scan_mutex, or kmt_walk_sem for reading. The
  * hooks take only the locks of core.h, and run with interrupts on between them.
@@ -193,6 +193,9 @@ extern enum kmt_mode kmt_mode;
 extern struct kmt_tunables kmt_tunables;
 extern struct kmt_last_scan kmt_last_scan;	/* under kmt_scan_mutex */
 extern struct mutex kmt_scan_mutex;
+extern struct rw_semaphore kmt_walk_sem;
+extern struct rw_semaphore kmt_reports_sem;
+extern bool kmt_can_defer;
 extern bool kmt_sweep_untracked;
 extern bool kmt_untracked_percpu;
 
@@ -210,12 +213,11 @@ bool kmt_start_early(void);
 int kmt_switch_on(void);
 void kmt_switch_off(void);
 void kmt_note_early_use(void);
-void *kmt_early_chunk(size_t *bytes);
-void *kmt_late_chunk(size_t *bytes);
 
 /* memory.c: the tracker's own memory */
 void *kmt_own_alloc(gfp_t gfp, unsigned int order);
 void kmt_own_free(void *mem, unsigned int order);
+void kmt_own_split(void *mem, unsigned int order);
 bool kmt_own_page(const struct page *page);
 bool kmt_not_root_page(const struct page *page);
 bool kmt_stack_page(const struct page *page);
@@ -226,9 +228,6 @@ void *kmt_own_try_vzalloc(size_t bytes);
 void *kmt_own_alloc_table(size_t bytes);
 void kmt_own_vfree(void *mem, size_t bytes);
 extern atomic_long_t kmt_own_vpages;
-unsigned long kmt_used_cells(void);
-extern const struct kmt_ops kmt_kernel_ops;
-extern unsigned long kmt_grown;
 
 /* comm.c: who allocates? */
 void kmt_origin(struct kmt_origin *origin, unsigned long fp,
@@ -249,7 +248,7 @@ u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp);
 void kmt_traces_on(void);
 void kmt_traces_off(void);
 
-/* losses.c: what could not be recorded */
+/* state.c: what could not be recorded */
 extern atomic_long_t kmt_lost_atomic;
 extern atomic_long_t kmt_lost_early;
 extern atomic_long_t kmt_lost_traces;
@@ -258,22 +257,41 @@ void kmt_see_untracked(void);
 long kmt_begin_untracked(void);
 void kmt_end_untracked(long before, bool percpu);
 void kmt_note_lost(gfp_t gfp);
-#ifdef CONFIG_FAULT_INJECTION
-bool kmt_should_fail(size_t bytes);
-#else
-static inline bool kmt_should_fail(size_t bytes)
-{
-	return false;
-}
-#endif
 
-/* memory.c: memory that is not needed any more */
-extern struct rw_semaphore kmt_walk_sem;
+/* pool_memory.c: memory for records */
+
+/*
+ * Cells that are there even if nobody asks for any: before memory of memblock
+ * can be used there must be some.
+ */
+#define KMT_EARLY_MIN	64
+
+extern unsigned int kmt_early_pool;
+extern unsigned long kmt_grown;
 extern unsigned long kmt_pages_given_back;
 extern unsigned long kmt_passes;
+void kmt_add_early(void);
+int kmt_leave_early(void);
+void *kmt_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes);
+bool kmt_chunk_stays(const void *mem);
+void kmt_pool_low(struct kmt_core *core);
+unsigned long kmt_used_cells(void);
 void kmt_remember_cells(unsigned int cpu);
 void kmt_forget_cells(void);
 void kmt_give_back_all(void);
+void kmt_keep_ranks(struct kmt_core *core, const struct kmt_rank *rank,
+		    unsigned long nr);
+const struct kmt_rank *kmt_rank_of(const struct kmt_object *o,
+				   const struct kmt_rank *hint);
+
+/* warn.c */
+void kmt_warn(struct kmt_core *core, enum kmt_event ev,
+	      const struct kmt_object *old, const struct kmt_object *new);
+
+/* progress.c */
+bool kmt_scan_cancelled(void);
+bool kmt_relax(struct kmt_marker *m);
+void kmt_wait(struct kmt_marker *m, unsigned int before);
 
 /* workers.c: threads that help with a mark */
 bool kmt_is_helper(const struct task_struct *task);
@@ -344,7 +362,6 @@ static inline void kmt_mark_kfence(struct kmt_marker *m)
 
 /* scan.c */
 int kmt_scan(void);
-bool kmt_scan_cancelled(void);
 int kmt_restart_frozen(int ret);
 void kmt_scan_every(unsigned int seconds);
 void kmt_scan_regularly(void);
@@ -420,9 +437,6 @@ int kmt_memory_show(struct seq_file *seq, void *v);
 /* report.c */
 void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 			  void *arg);
-void kmt_report_forget_chunks(void);
-void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
-		     unsigned long nr);
 void kmt_report_refresh(void);
 void kmt_report_drop(void);
 

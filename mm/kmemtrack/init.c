@@ -24,15 +24,6 @@
 #include "compat.h"
 #include "glue.h"
 
-/*
- * Cells that are there even if nobody asks for any: before memory of memblock
- * can be used there must be some.
- */
-#define KMT_EARLY_MIN	64
-
-/* Growth in early boot: some 126 cells at a time. */
-#define KMT_EARLY_CHUNK	SZ_8K
-
 /* One shard for each region, up to 1 TiB. */
 #define KMT_SHARDS_MIN	1024U
 #define KMT_SHARDS_MAX	BIT(40 - KMT_REGION_SHIFT)
@@ -48,28 +39,11 @@ EXPORT_SYMBOL(kmemtrack_key);
 static bool want_on __initdata =
 	!IS_ENABLED(CONFIG_DEBUG_KMEMLEAK_DEFAULT_OFF);
 
-struct kmt_core kmt_core;
-enum kmt_mode kmt_mode;
-
-/* The early pool comes in two parts at most: the array, and what early_pool= asks for. */
-#define KMT_EARLY_PAGES							\
-	(DIV_ROUND_UP(KMT_EARLY_MIN, KMT_PAGE_CELLS) +			\
-	 DIV_ROUND_UP(CONFIG_KMEMTRACK_EARLY_POOL_SIZE > KMT_EARLY_MIN ? \
-		      CONFIG_KMEMTRACK_EARLY_POOL_SIZE - KMT_EARLY_MIN : 0, \
-		      KMT_PAGE_CELLS))
-
-static char early_cells[KMT_EARLY_PAGES * PAGE_SIZE] __initdata
-	__aligned(PAGE_SIZE);
-static size_t early_taken __initdata;
-static bool early_extended __initdata;
-
 static struct kmt_tree first_shard;
 static struct kmt_tree *boot_shards __initdata;
 static u32 nr_shards;
-DEFINE_STATIC_KEY_FALSE(kmt_folded_key);
 static struct kmt_cell_cache first_caches[1];
 
-static unsigned int early_pool = CONFIG_KMEMTRACK_EARLY_POOL_SIZE;
 static unsigned long early_used;
 static unsigned long early_grown;
 static bool failed;
@@ -105,107 +79,41 @@ static int __init parse_early_pool(char *str)
 				 &cmd);
 
 	if (!ret)
-		early_pool = cmd.arg;
+		kmt_early_pool = cmd.arg;
 	return ret;
 }
 early_param("kmemtrack.early_pool", parse_early_pool);
 
-static void *__init take_early(unsigned int cells, size_t *bytes)
+static void *table_alloc(struct kmt_core *core, size_t bytes)
 {
-	void *mem = &early_cells[early_taken];
-
-	*bytes = kmt_chunk_bytes(cells);
-	early_taken += PAGE_ALIGN(*bytes);
-	return mem;
+	return kmt_own_try_vzalloc(bytes);
 }
 
-static void *__init early_memblock(size_t bytes)
+static void table_free(struct kmt_core *core, void *table, size_t bytes)
 {
-	/* Before this is known the linear map may not be there. */
-	if (!max_low_pfn)
-		return NULL;
-	return memblock_alloc_try_nid_raw(bytes, PAGE_SIZE, 0,
-					  MEMBLOCK_ALLOC_NOLEAKTRACE,
-					  NUMA_NO_NODE);
+	kmt_own_vfree(table, bytes);
 }
 
-static unsigned int __init early_room(void)
-{
-	return (sizeof(early_cells) - early_taken) / PAGE_SIZE * KMT_PAGE_CELLS;
-}
-
-/* The part of early_pool= beyond the array. */
-static unsigned int __init early_wanted(void)
-{
-	if (early_extended || early_pool <= KMT_EARLY_MIN)
-		return 0;
-	return early_pool - KMT_EARLY_MIN;
-}
-
-/**
- * kmt_early_chunk - memory for the pool before the page allocator is up
- * @bytes: set to its size
- *
- * First what early_pool= allows of the array, or asks for beyond it; then
- * memblock; and where that cannot be used yet the rest of the array.
- *
- * Return: memory, or NULL.
- */
-void *__init kmt_early_chunk(size_t *bytes)
-{
-	unsigned int want = early_wanted();
-	void *mem;
-
-	if (want) {
-		early_extended = true;
-		if (want <= early_room())
-			return take_early(want, bytes);
-		*bytes = kmt_chunk_bytes(want);
-		mem = early_memblock(*bytes);
-		if (mem)
-			return mem;
-	}
-	kmt_grown++;
-	*bytes = KMT_EARLY_CHUNK;
-	mem = early_memblock(*bytes);
-	if (!mem && early_room())
-		mem = take_early(early_room(), bytes);
-	return mem;
-}
-
-/**
- * kmt_late_chunk - memory for the pool when the page allocator is just up
- * @bytes: set to its size
- *
- * Return: memory of the array, as far as early_pool= allows; else NULL: it is
- * to come from the page allocator, which is growth unless early_pool= asks for
- * that many.
- */
-void *__init kmt_late_chunk(size_t *bytes)
-{
-	unsigned int want = min(early_wanted(), early_room());
-
-	if (want) {
-		early_extended = true;
-		return take_early(want, bytes);
-	}
-	if (kmt_core.pool.cells >= early_pool)
-		kmt_grown++;
-	return NULL;
-}
+static const struct kmt_ops kernel_ops = {
+	.chunk_alloc	= kmt_chunk_alloc,
+	.chunk_stays	= kmt_chunk_stays,
+	.low		= kmt_pool_low,
+	.warn		= kmt_warn,
+	.relax		= kmt_relax,
+	.wait		= kmt_wait,
+	.table_alloc	= table_alloc,
+	.table_free	= table_free,
+	.hung		= kmt_keep_ranks,
+};
 
 /* The first hook that is called at all; one CPU, no task, no command line. */
 static void __init start_early(void)
 {
-	size_t bytes;
-	void *mem;
-
-	kmt_core_init(&kmt_core, &kmt_kernel_ops, &first_shard, 1,
+	kmt_core_init(&kmt_core, &kernel_ops, &first_shard, 1,
 		      first_caches, ARRAY_SIZE(first_caches));
 	kmt_core.skip.lo = (unsigned long)_stext;
 	kmt_core.skip.hi = (unsigned long)_end;
-	mem = take_early(KMT_EARLY_MIN, &bytes);
-	kmt_pool_add(&kmt_core, mem, bytes);
+	kmt_add_early();
 	kmt_mode = KMT_EARLY;
 }
 
@@ -299,33 +207,6 @@ static struct kmt_tree *alloc_shards(void)
 			return shards;
 	}
 	return NULL;
-}
-
-static bool __init in_array(const struct kmt_chunk *chunk)
-{
-	return (const char *)chunk >= early_cells &&
-	       (const char *)chunk < early_cells + sizeof(early_cells);
-}
-
-/* Nothing may be left in memory that is about to be freed. */
-static int __init leave_array(void)
-{
-	struct kmt_chunk *chunk, *next;
-	int ret;
-
-	/* Nothing is to be moved from one part of it to another. */
-	kmt_for_each_chunk(&kmt_core, chunk)
-		if (in_array(chunk))
-			kmt_chunk_close(&kmt_core, chunk);
-	for (chunk = kmt_core.pool.chunks; chunk; chunk = next) {
-		next = chunk->next;
-		if (!in_array(chunk))
-			continue;
-		ret = kmt_pool_evacuate(&kmt_core, chunk, GFP_KERNEL);
-		if (ret)
-			return ret;
-	}
-	return 0;
 }
 
 static int __init set_up(void)
@@ -486,13 +367,8 @@ void __init kmemleak_init(void)
 	kmt_core.skip.hi = KMT_IMAGE_END;
 	kmt_note_early_use();
 	early_grown = kmt_grown;
-	/* The array is about to go. */
-	early_extended = true;
-	if (set_up() || leave_array()) {
-		failed = true;
-		want_on = false;
-	}
-	if (want_on && alloc_tables(boot_shards)) {
+	if (set_up() || kmt_leave_early() ||
+	    (want_on && alloc_tables(boot_shards))) {
 		failed = true;
 		want_on = false;
 	}
@@ -593,9 +469,8 @@ static int __init log_early_use(void)
 		pr_warn("no memory at boot: stays off\n");
 	else if (!kmt_tracking())
 		pr_info("tracking is off until \"on\" is written to /sys/kernel/debug/kmemtrack\n");
-	early_pool = max_t(unsigned int, early_pool, KMT_EARLY_MIN);
 	pr_info("early pool %lu of %u used, grew %lu times\n", early_used,
-		early_pool, early_grown);
+		max_t(unsigned int, kmt_early_pool, KMT_EARLY_MIN), early_grown);
 	if (early_grown)
 		pr_info("kmemtrack.early_pool=%lu would have sufficed\n",
 			early_used);

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How far a scan has come, for those who read stats while it runs.
+ * How a scan lets others run, and how far it has come, for those who read stats.
  *
  * Work is counted in turns: each time that a marker lets others run it has done
  * about KMT_BUDGET words of work, or waited for other markers. How many turns a phase
  * will take is known from the last scan, in proportion to the memory in use; before
  * there was one, it is guessed from that memory alone.
  */
+#include <linux/delay.h>
+#include <linux/freezer.h>
+#include <linux/kthread.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
 #include <linux/timekeeping.h>
 #include <linux/vmstat.h>
 
@@ -233,6 +238,52 @@ void kmt_progress_turn(const struct kmt_marker *m)
 				div64_ul((u64)turns * 100, course.expected));
 	}
 	tell(percent, left_ms(left));
+}
+
+/**
+ * kmt_scan_cancelled - is the current task to give up its scan?
+ *
+ * A signal that has a handler does not end a scan: most programs that ask for
+ * one take any error for a failure. A task that is being killed gives up, and
+ * one that the freezer waits for, which sends a user task a signal, too.
+ *
+ * Context: any task.
+ */
+bool kmt_scan_cancelled(void)
+{
+	if (current->flags & PF_KTHREAD)
+		return kthread_should_stop() || freezing(current);
+	if (!signal_pending(current))
+		return false;
+	return fatal_signal_pending(current) || freezing(current);
+}
+
+/**
+ * kmt_relax - let others run
+ * @m: marker
+ *
+ * Context: may sleep, unless nothing else runs.
+ * Return: whether the marker is to stop.
+ */
+bool kmt_relax(struct kmt_marker *m)
+{
+	if (m->world_stopped)
+		return ktime_get_mono_fast_ns() > m->deadline;
+	kmt_progress_turn(m);
+	cond_resched_tasks_rcu_qs();
+	return !kmt_tracking() || kmt_scan_cancelled();
+}
+
+/**
+ * kmt_wait - wait until other markers may have something to do
+ * @m: marker
+ * @before: how often it has waited in vain: it waits longer each time
+ */
+void kmt_wait(struct kmt_marker *m, unsigned int before)
+{
+	unsigned long us = 20UL << min(before, 6U);
+
+	usleep_range(us, 2 * us);
 }
 
 /**

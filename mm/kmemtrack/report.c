@@ -13,7 +13,6 @@
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
-#include <linux/bsearch.h>
 #include <linux/jhash.h>
 #include <linux/list.h>
 #include <linux/mm.h>
@@ -38,14 +37,6 @@ unsigned long kmt_leaks_suppressed;
 #define KMT_POS_SHIFT	31
 
 /*
- * For each indirect leak, sorted by the address of its cell, the direct leak
- * that it hangs on, as the last scan that found leaks has told; head is NULL if
- * either of the two cells has left the pool since. Under kmt_scan_mutex.
- */
-static struct kmt_rank *hung;
-static unsigned long nr_hung;
-
-/*
  * The report that readers get; NULL if it is to be counted first; while nothing
  * is tracked it is what was reported last, and an error pointer if there was no
  * memory for it. Under kmt_scan_mutex.
@@ -61,13 +52,9 @@ static unsigned long nr_kept;
 static size_t kept_bytes;
 static int kept_error;
 
-/*
- * All reports that somebody has. While backtraces are replaced (module_syms.c), under
- * kmt_reports_sem for writing, no report is made and nothing is printed.
- */
+/* All reports that somebody has. */
 static LIST_HEAD(reports);
 static DEFINE_MUTEX(reports_mutex);
-DECLARE_RWSEM(kmt_reports_sem);
 
 static void each_of_group(struct kmt_group *g,
 			  void (*fn)(void *arg, u32 *stack, u16 comm),
@@ -112,58 +99,6 @@ void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 	kmt_sites_for_each(fn, arg);
 	kmt_pages_for_each(fn, arg);
 	up_write(&kmt_reports_sem);
-}
-
-/**
- * kmt_report_hung - keep what indirect leaks hang on
- * @core: tracker
- * @rank: leaks, by their cells
- * @nr: how many
- *
- * Context: kmt_scan_mutex held, may sleep.
- */
-void kmt_report_hung(struct kmt_core *core, const struct kmt_rank *rank,
-		     unsigned long nr)
-{
-	lockdep_assert_held(&kmt_scan_mutex);
-	kmt_own_vfree(hung, array_size(nr_hung, sizeof(*hung)));
-	hung = nr ? kmt_own_try_vzalloc(array_size(nr, sizeof(*hung))) : NULL;
-	nr_hung = hung ? nr : 0;
-	if (hung)
-		memcpy(hung, rank, nr * sizeof(*rank));
-}
-
-static bool is_gone(const struct kmt_object *o)
-{
-	return !o || kmt_chunk_of(o)->closed;
-}
-
-/**
- * kmt_report_forget_chunks - forget leaks whose cells left the pool
- *
- * Context: kmt_scan_mutex held, may sleep; all closed chunks have left the pool,
- * and none is freed.
- */
-void kmt_report_forget_chunks(void)
-{
-	unsigned long i;
-
-	lockdep_assert_held(&kmt_scan_mutex);
-	for (i = 0; i < nr_hung; i++) {
-		struct kmt_rank *r = &hung[i];
-
-		if (r->head && (is_gone(r->o) || is_gone(r->head)))
-			r->head = NULL;
-		cond_resched();
-	}
-}
-
-static int compare_cells(const void *key, const void *elt)
-{
-	const struct kmt_object *a = key;
-	const struct kmt_object *b = ((const struct kmt_rank *)elt)->o;
-
-	return a < b ? -1 : a > b;
 }
 
 /* The position of the first cell of @chunk. Newer chunks come before older ones. */
@@ -277,17 +212,6 @@ static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
 	return found;
 }
 
-/* Finds what the leak in cell @o hangs on; mostly the entry behind @hint. */
-static const struct kmt_rank *find_rank(const struct kmt_object *o,
-					const struct kmt_rank *hint)
-{
-	if (!nr_hung)
-		return NULL;
-	if (hint && ++hint < hung + nr_hung && hint->o == o)
-		return hint;
-	return bsearch(o, hung, nr_hung, sizeof(*hung), compare_cells);
-}
-
 /* Which suppression holds back the leak in @head; others hang on that. */
 static noinline int head_suppressed_by(struct kmt_object *head)
 {
@@ -313,7 +237,7 @@ static int suppressed_by(const struct kmt_object *o, const struct kmt_leak *leak
 
 	if (by != KMT_NOT_SUPPRESSED || !(leak->flags & KMT_INDIRECT))
 		return by;
-	*hint = find_rank(o, *hint);
+	*hint = kmt_rank_of(o, *hint);
 	return *hint && (*hint)->head ? head_suppressed_by((*hint)->head) : by;
 }
 
@@ -488,7 +412,7 @@ static void describe_leak(struct counting *c, struct kmt_group *one)
 	key->site = kmt_site_of(leak->stack, kmt_leak_space(leak), leak->size);
 	key->comm = leak->comm;
 	if (indirect)
-		c->rank = find_rank(one->o, c->rank);
+		c->rank = kmt_rank_of(one->o, c->rank);
 	if (!indirect || !c->rank ||
 	    !site_of_head(c->rank->head, &key->head))
 		key->head = key->site;

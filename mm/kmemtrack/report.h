@@ -160,8 +160,6 @@ struct kmt_report {
 	size_t bytes;
 };
 
-extern struct rw_semaphore kmt_reports_sem;
-
 struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted);
 bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak);
 const struct kmt_leak *kmt_kept_leak(loff_t pos);

@@ -32,21 +32,6 @@
 /* Seconds from boot to the first regular scan. */
 #define FIRST_SCAN	60L
 
-/* One scan at a time; nothing is switched on or off, or cleared, during it. */
-DEFINE_MUTEX(kmt_scan_mutex);
-
-struct kmt_tunables kmt_tunables = {
-	.scan_period	= CONFIG_KMEMTRACK_SCAN_PERIOD,
-	.min_age	= 1000,
-	.stacks		= true,
-	.pages		= true,
-	.snapshot	= true,
-	.max_pause	= 4000,
-	.sites		= 16384,
-};
-
-struct kmt_last_scan kmt_last_scan;
-
 /* Allocates 2^@order pages, or as many as there are; @order is set to that. */
 static void *alloc_most(gfp_t gfp, unsigned int *order)
 {
@@ -126,7 +111,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 		kmt_report_refresh();
 	} else {
 		/* Nothing to count: readers need not find a report. */
-		kmt_report_hung(&kmt_core, NULL, 0);
+		kmt_keep_ranks(&kmt_core, NULL, 0);
 		kmt_report_drop();
 	}
 	last->made = true;
@@ -197,24 +182,6 @@ static int scan_locked(unsigned long frame)
 	if (!ret)
 		kmt_memory_scanned();
 	return ret;
-}
-
-/**
- * kmt_scan_cancelled - is the current task to give up its scan?
- *
- * A signal that has a handler does not end a scan: most programs that ask for
- * one take any error for a failure. A task that is being killed gives up, and
- * one that the freezer waits for, which sends a user task a signal, too.
- *
- * Context: any task.
- */
-bool kmt_scan_cancelled(void)
-{
-	if (current->flags & PF_KTHREAD)
-		return kthread_should_stop() || freezing(current);
-	if (!signal_pending(current))
-		return false;
-	return fatal_signal_pending(current) || freezing(current);
 }
 
 /**

@@ -1,15 +1,51 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Blocks that nobody could record: how many, why, and how to try what happens
- * then.
+ * What all files share: the tracker, its mode, its settings, its locks; and whether
+ * blocks may live without a record, since nobody could make one.
  */
-#include <linux/types.h>
-#include <linux/fault-inject.h>
 #include <linux/gfp.h>
 #include <linux/init.h>
-#include <linux/kernel.h>
+#include <linux/jump_label.h>
 
 #include "glue.h"
+
+struct kmt_core kmt_core;
+DEFINE_STATIC_KEY_FALSE(kmt_folded_key);
+enum kmt_mode kmt_mode;
+
+/* One scan at a time; nothing is switched on or off, or cleared, during it. */
+DEFINE_MUTEX(kmt_scan_mutex);
+
+/* Read by walkers of the pool; written while records move or chunks leave it. */
+DECLARE_RWSEM(kmt_walk_sem);
+
+/*
+ * While backtraces are replaced (module_syms.c), under this one for writing, no report
+ * is made and nothing is printed.
+ */
+DECLARE_RWSEM(kmt_reports_sem);
+
+struct kmt_tunables kmt_tunables = {
+	.scan_period	= CONFIG_KMEMTRACK_SCAN_PERIOD,
+	.min_age	= 1000,
+	.stacks		= true,
+	.pages		= true,
+	.snapshot	= true,
+	.max_pause	= 4000,
+	.sites		= 16384,
+};
+
+struct kmt_last_scan kmt_last_scan;
+
+/* Interrupts and workers are there: work may be put off to them. */
+bool kmt_can_defer __ro_after_init;
+
+static int __init begin_deferring(void)
+{
+	kmt_can_defer = true;
+	return 0;
+}
+early_initcall(begin_deferring);
 
 /* Parts of KMT_EV_LOST_NOMEM: allocations that cannot sleep, and early boot. */
 atomic_long_t kmt_lost_atomic;
@@ -107,35 +143,3 @@ void kmt_note_lost(gfp_t gfp)
 	else if (!gfpflags_allow_blocking(gfp))
 		atomic_long_inc(&kmt_lost_atomic);
 }
-
-#ifdef CONFIG_FAULT_INJECTION
-
-/* Allocations of the tracker's own that fail on request. */
-static DECLARE_FAULT_ATTR(fail_kmemtrack);
-
-static int __init parse_fault(char *str)
-{
-	return setup_fault_attr(&fail_kmemtrack, str);
-}
-__setup("fail_kmemtrack=", parse_fault);
-
-/**
- * kmt_should_fail - is an allocation of the tracker's to fail?
- * @bytes: its size
- *
- * Context: any but NMI.
- */
-bool kmt_should_fail(size_t bytes)
-{
-	/* Locks may be held under which nothing is to be printed. */
-	return should_fail_ex(&fail_kmemtrack, bytes, FAULT_NOWARN);
-}
-
-static int __init show_fault(void)
-{
-	fault_create_debugfs_attr("fail_kmemtrack", NULL, &fail_kmemtrack);
-	return 0;
-}
-late_initcall(show_fault);
-
-#endif /* CONFIG_FAULT_INJECTION */

@@ -1,0 +1,582 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory for records: where the pool gets it, and what of it is given back.
+ */
+#include <linux/bsearch.h>
+#include <linux/cpu.h>
+#include <linux/gfp.h>
+#include <linux/init.h>
+#include <linux/irq_work.h>
+#include <linux/memblock.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/shrinker.h>
+#include <linux/sizes.h>
+#include <linux/workqueue.h>
+
+#include "compat.h"
+#include "glue.h"
+
+/* Growth in early boot: some 126 cells at a time. */
+#define KMT_EARLY_CHUNK	SZ_8K
+
+/* Pages that the pool gets at a time, if memory is easy to get. */
+#define KMT_CHUNK_ORDER	get_order(SZ_16K)
+
+/* The early pool comes in two parts at most: the array, and what early_pool= asks for. */
+#define KMT_EARLY_PAGES							\
+	(DIV_ROUND_UP(KMT_EARLY_MIN, KMT_PAGE_CELLS) +			\
+	 DIV_ROUND_UP(CONFIG_KMEMTRACK_EARLY_POOL_SIZE > KMT_EARLY_MIN ? \
+		      CONFIG_KMEMTRACK_EARLY_POOL_SIZE - KMT_EARLY_MIN : 0, \
+		      KMT_PAGE_CELLS))
+
+static char early_cells[KMT_EARLY_PAGES * PAGE_SIZE] __initdata
+	__aligned(PAGE_SIZE);
+static size_t early_taken __initdata;
+static bool early_extended __initdata;
+
+unsigned int kmt_early_pool = CONFIG_KMEMTRACK_EARLY_POOL_SIZE;
+unsigned long kmt_grown;
+
+static void *__init take_early(unsigned int cells, size_t *bytes)
+{
+	void *mem = &early_cells[early_taken];
+
+	*bytes = kmt_chunk_bytes(cells);
+	early_taken += PAGE_ALIGN(*bytes);
+	return mem;
+}
+
+static void *__init early_memblock(size_t bytes)
+{
+	/* Before this is known the linear map may not be there. */
+	if (!max_low_pfn)
+		return NULL;
+	return memblock_alloc_try_nid_raw(bytes, PAGE_SIZE, 0,
+					  MEMBLOCK_ALLOC_NOLEAKTRACE,
+					  NUMA_NO_NODE);
+}
+
+static unsigned int __init early_room(void)
+{
+	return (sizeof(early_cells) - early_taken) / PAGE_SIZE * KMT_PAGE_CELLS;
+}
+
+/* The part of early_pool= beyond the array. */
+static unsigned int __init early_wanted(void)
+{
+	if (early_extended || kmt_early_pool <= KMT_EARLY_MIN)
+		return 0;
+	return kmt_early_pool - KMT_EARLY_MIN;
+}
+
+/*
+ * Memory before the page allocator is up: first what early_pool= allows of the array,
+ * or asks for beyond it; then memblock; and where that cannot be used yet the rest of
+ * the array.
+ */
+static void *__init early_chunk(size_t *bytes)
+{
+	unsigned int want = early_wanted();
+	void *mem;
+
+	if (want) {
+		early_extended = true;
+		if (want <= early_room())
+			return take_early(want, bytes);
+		*bytes = kmt_chunk_bytes(want);
+		mem = early_memblock(*bytes);
+		if (mem)
+			return mem;
+	}
+	kmt_grown++;
+	*bytes = KMT_EARLY_CHUNK;
+	mem = early_memblock(*bytes);
+	if (!mem && early_room())
+		mem = take_early(early_room(), bytes);
+	return mem;
+}
+
+/*
+ * Memory when the page allocator is just up: of the array, as far as early_pool=
+ * allows; else NULL: it is to come from the page allocator, which is growth unless
+ * early_pool= asks for that many.
+ */
+static void *__init late_chunk(size_t *bytes)
+{
+	unsigned int want = min(early_wanted(), early_room());
+
+	if (want) {
+		early_extended = true;
+		return take_early(want, bytes);
+	}
+	if (kmt_core.pool.cells >= kmt_early_pool)
+		kmt_grown++;
+	return NULL;
+}
+
+/**
+ * kmt_add_early - give the pool its first memory
+ *
+ * Context: the first hook that is called at all.
+ */
+void __init kmt_add_early(void)
+{
+	size_t bytes;
+	void *mem = take_early(KMT_EARLY_MIN, &bytes);
+
+	kmt_pool_add(&kmt_core, mem, bytes);
+}
+
+static bool __init in_array(const struct kmt_chunk *chunk)
+{
+	return (const char *)chunk >= early_cells &&
+	       (const char *)chunk < early_cells + sizeof(early_cells);
+}
+
+/**
+ * kmt_leave_early - move records out of memory that is about to be freed
+ *
+ * Context: early boot; page allocator and slab are up.
+ * Return: 0, or -ENOMEM.
+ */
+int __init kmt_leave_early(void)
+{
+	struct kmt_chunk *chunk, *next;
+	int ret;
+
+	early_extended = true;
+	/* Nothing is to be moved from one part of it to another. */
+	kmt_for_each_chunk(&kmt_core, chunk)
+		if (in_array(chunk))
+			kmt_chunk_close(&kmt_core, chunk);
+	for (chunk = kmt_core.pool.chunks; chunk; chunk = next) {
+		next = chunk->next;
+		if (!in_array(chunk))
+			continue;
+		ret = kmt_pool_evacuate(&kmt_core, chunk, GFP_KERNEL);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/**
+ * kmt_used_cells - cells of the pool that hold something that lives
+ *
+ * Return: their number; exact while nothing else happens.
+ */
+unsigned long kmt_used_cells(void)
+{
+	return READ_ONCE(kmt_core.pool.cells) -
+	       kmt_pool_free_cells(&kmt_core) - kmt_vacant(&kmt_core);
+}
+
+/* Several at a time; each is freed for itself. */
+static void *alloc_chunks(gfp_t gfp)
+{
+	void *mem = kmt_own_alloc(gfp, KMT_CHUNK_ORDER);
+
+	if (mem)
+		kmt_own_split(mem, KMT_CHUNK_ORDER);
+	return mem;
+}
+
+/**
+ * kmt_chunk_stays - is a chunk never to be given back?
+ * @mem: chunk
+ *
+ * Memory of memblock stays, and so does the array of early boot as long as it is:
+ * that may be in the image, which has no struct pages of its own on all machines.
+ */
+bool kmt_chunk_stays(const void *mem)
+{
+	return !totalram_pages() || !virt_addr_valid(mem) ||
+	       !kmt_own_page(virt_to_page(mem));
+}
+
+/**
+ * kmt_chunk_alloc - get memory for the pool
+ * @core: tracker
+ * @gfp: how
+ * @bytes: set to its size
+ *
+ * Context: as @gfp says.
+ * Return: memory, or NULL.
+ */
+void *__ref kmt_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
+{
+	gfp_t nested = kmt_nested_gfp(gfp);
+	void *mem = NULL;
+
+	/*
+	 * Memblock's memory goes to the page allocator all at once, and must
+	 * not be taken from memblock any more then, slab or no slab.
+	 */
+	if (!totalram_pages())
+		return early_chunk(bytes);
+	if (READ_ONCE(kmt_mode) == KMT_EARLY) {
+		mem = late_chunk(bytes);
+		if (mem)
+			return mem;
+	}
+	if (gfpflags_allow_blocking(nested))
+		mem = alloc_chunks(nested);
+	*bytes = PAGE_SIZE << KMT_CHUNK_ORDER;
+	if (!mem) {
+		mem = kmt_own_alloc(nested, 0);
+		*bytes = PAGE_SIZE;
+	}
+	return mem;
+}
+
+static void refill(struct work_struct *work)
+{
+	const struct kmt_pool *pool = &kmt_core.pool;
+
+	/* While nothing is tracked nothing is kept. */
+	while (kmt_tracking() && READ_ONCE(pool->nr_free) < 2 * pool->low)
+		if (!kmt_pool_extend(&kmt_core, GFP_KERNEL))
+			return;
+}
+
+static DECLARE_WORK(refill_work, refill);
+
+static void kick_refill(struct irq_work *work)
+{
+	schedule_work(&refill_work);
+}
+
+/* The allocators may hold locks that schedule_work() wants. */
+static DEFINE_IRQ_WORK(refill_irq_work, kick_refill);
+
+/**
+ * kmt_pool_low - there are few free cells: get more
+ * @core: tracker
+ *
+ * Context: any but NMI.
+ */
+void kmt_pool_low(struct kmt_core *core)
+{
+	if (kmt_can_defer)
+		irq_work_queue(&refill_irq_work);
+}
+
+static int __init refill_first(void)
+{
+	schedule_work(&refill_work);
+	return 0;
+}
+core_initcall(refill_first);
+
+/*
+ * Memory that is given back: after a peak when memory is short, and all of it
+ * when tracking ends.
+ */
+
+#define KMT_RECENT_ORDER	get_order(KMT_RECENT_CELLS * sizeof(struct kmt_object *))
+
+static DEFINE_PER_CPU(struct kmt_object **, unused_recent_cells);
+
+/* Pages that were given back, all in all; under kmt_scan_mutex. */
+unsigned long kmt_pages_given_back;
+
+/* Passes over the pool that were begun because memory was short; the same. */
+unsigned long kmt_passes;
+
+/**
+ * kmt_remember_cells - let a CPU remember what it allocated and freed last
+ * @cpu: its number
+ *
+ * Without memory for it, the CPU does without.
+ *
+ * Context: cpus_read_lock() held, or @cpu is about to come up, may sleep; or
+ * early boot.
+ */
+void kmt_remember_cells(unsigned int cpu)
+{
+	struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
+
+	if (!cache->recent_cells)
+		WRITE_ONCE(cache->recent_cells, kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
+							      KMT_RECENT_ORDER));
+}
+
+/**
+ * kmt_forget_cells - give back what kmt_remember_cells() took
+ *
+ * Context: kmt_scan_mutex held, may sleep; kmt_traces_off() was called.
+ */
+void kmt_forget_cells(void)
+{
+	unsigned int cpu;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	for_each_possible_cpu(cpu) {
+		struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
+
+		per_cpu(unused_recent_cells, cpu) = cache->recent_cells;
+		WRITE_ONCE(cache->recent_cells, NULL);
+	}
+	/* Hooks use them with interrupts off. */
+	synchronize_rcu();
+	for_each_possible_cpu(cpu)
+		kmt_own_free(per_cpu(unused_recent_cells, cpu), KMT_RECENT_ORDER);
+}
+
+static void flush_here(void *unused)
+{
+	kmt_cell_flush(&kmt_core,
+		       &kmt_core.pool.caches[smp_processor_id()]);
+}
+
+/* Context: cpus_read_lock() held. */
+static void flush_caches(void)
+{
+	unsigned long flags;
+	unsigned int cpu;
+
+	on_each_cpu(flush_here, NULL, 1);
+	for_each_possible_cpu(cpu) {
+		if (cpu_online(cpu))
+			continue;
+		local_irq_save(flags);
+		kmt_cell_flush(&kmt_core, &kmt_core.pool.caches[cpu]);
+		local_irq_restore(flags);
+	}
+}
+
+/*
+ * For each indirect leak, sorted by the address of its cell, the direct leak
+ * that it hangs on, as the last scan that found leaks has told; head is NULL if
+ * either of the two cells has left the pool since. Under kmt_scan_mutex.
+ */
+static struct kmt_rank *hung;
+static unsigned long nr_hung;
+
+/**
+ * kmt_keep_ranks - keep what indirect leaks hang on
+ * @core: tracker
+ * @rank: leaks, by their cells
+ * @nr: how many
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ */
+void kmt_keep_ranks(struct kmt_core *core, const struct kmt_rank *rank,
+		    unsigned long nr)
+{
+	lockdep_assert_held(&kmt_scan_mutex);
+	kmt_own_vfree(hung, array_size(nr_hung, sizeof(*hung)));
+	hung = nr ? kmt_own_try_vzalloc(array_size(nr, sizeof(*hung))) : NULL;
+	nr_hung = hung ? nr : 0;
+	if (hung)
+		memcpy(hung, rank, nr * sizeof(*rank));
+}
+
+static bool is_gone(const struct kmt_object *o)
+{
+	return !o || kmt_chunk_of(o)->closed;
+}
+
+static int compare_cells(const void *key, const void *elt)
+{
+	const struct kmt_object *a = key;
+	const struct kmt_object *b = ((const struct kmt_rank *)elt)->o;
+
+	return a < b ? -1 : a > b;
+}
+
+/**
+ * kmt_rank_of - find what a leak hangs on
+ * @o: its cell
+ * @hint: what was found last, or NULL: mostly it is the entry behind that
+ *
+ * Context: kmt_scan_mutex held.
+ * Return: NULL if that is not known; the head is NULL if it is not known any more.
+ */
+const struct kmt_rank *kmt_rank_of(const struct kmt_object *o,
+				   const struct kmt_rank *hint)
+{
+	if (!nr_hung)
+		return NULL;
+	if (hint && ++hint < hung + nr_hung && hint->o == o)
+		return hint;
+	return bsearch(o, hung, nr_hung, sizeof(*hung), compare_cells);
+}
+
+/* Forgets ranks whose cells left the pool, of which no chunk is freed yet. */
+static void forget_ranks(void)
+{
+	unsigned long i;
+
+	for (i = 0; i < nr_hung; i++) {
+		struct kmt_rank *r = &hung[i];
+
+		if (r->head && (is_gone(r->o) || is_gone(r->head)))
+			r->head = NULL;
+		cond_resched();
+	}
+}
+
+static void free_chunk(struct rcu_head *head)
+{
+	kmt_own_free(container_of(head, struct kmt_chunk, rcu), 0);
+}
+
+/* Frees chunks that have left the pool. */
+static void free_chunks(struct kmt_chunk *gone)
+{
+	struct kmt_chunk *chunk;
+	unsigned int cpu;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (!gone)
+		return;
+	forget_ranks();
+	for (cpu = 0; cpu < kmt_core.pool.nr_caches; cpu++) {
+		kmt_forget_chunks(&kmt_core.pool.caches[cpu]);
+		cond_resched();
+	}
+	while ((chunk = gone)) {
+		gone = chunk->next;
+		/* A hook that found a cell in the chunk has interrupts off. */
+		call_rcu(&chunk->rcu, free_chunk);
+		WRITE_ONCE(kmt_pages_given_back, kmt_pages_given_back + 1);
+		cond_resched();
+	}
+}
+
+/*
+ * Looks at @look chunks, and frees @nr at most, but for @keep free cells; returns
+ * how many. @left counts down how many are still to be looked at.
+ */
+static unsigned long compact(unsigned long *left, unsigned long look,
+			     unsigned long nr, unsigned long keep)
+{
+	struct kmt_chunk *chunk, *gone = NULL;
+	unsigned long freed = 0;
+
+	for (; *left && look && freed < nr; --*left, look--) {
+		kmt_pool_compact(&kmt_core, keep);
+		while (freed < nr && (chunk = kmt_pool_trim(&kmt_core, keep))) {
+			chunk->next = gone;
+			gone = chunk;
+			freed++;
+		}
+		cond_resched();
+	}
+	free_chunks(gone);
+	return freed;
+}
+
+/**
+ * kmt_give_back_all - free all memory of the pool that is not in use
+ *
+ * Context: kmt_scan_mutex held, may sleep; takes long.
+ */
+void kmt_give_back_all(void)
+{
+	unsigned long left;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	cpus_read_lock();
+	flush_caches();
+	cpus_read_unlock();
+	down_write(&kmt_walk_sem);
+	left = READ_ONCE(kmt_core.pool.nr_chunks);
+	compact(&left, left, left, 0);
+	up_write(&kmt_walk_sem);
+}
+
+/* Chunks that are looked at for each page that is wanted. */
+#define KMT_LOOK	8
+
+/* A pass is not worth while for less. */
+#define KMT_LEAST	1024UL
+
+/*
+ * A pass over the pool: chunks that are still to be looked at, under
+ * kmt_scan_mutex; and cells that were not in use when the last one was through:
+ * before there are more of those the next one would free nothing.
+ */
+static unsigned long left_in_pass;
+static unsigned long idle_after_pass;
+
+static unsigned long idle_cells(void)
+{
+	return kmt_pool_free_cells(&kmt_core) + kmt_vacant(&kmt_core);
+}
+
+/* Free cells that the shrinker leaves: an eighth of those in use, and the reserve. */
+static unsigned long worth_keeping(void)
+{
+	return kmt_used_cells() / 8 + 4 * READ_ONCE(kmt_core.pool.low);
+}
+
+/* Whether there is more to be had than when the last pass was through. */
+static bool is_worth_a_pass(unsigned long idle)
+{
+	unsigned long before = READ_ONCE(idle_after_pass);
+
+	if (idle < before)
+		WRITE_ONCE(idle_after_pass, idle);
+	return idle >= before + max(before / 8, KMT_LEAST);
+}
+
+static unsigned long shrinker_count(struct shrinker *shrinker,
+				    struct shrink_control *sc)
+{
+	const unsigned long keep = worth_keeping(), idle = idle_cells();
+
+	if (!kmt_tracking() || idle <= keep ||
+	    (!is_worth_a_pass(idle) && !READ_ONCE(left_in_pass)))
+		return 0;
+	return (idle - keep) / KMT_PAGE_CELLS;
+}
+
+/* Goes on with a pass, or begins one. */
+static unsigned long shrink(unsigned long nr)
+{
+	unsigned long freed;
+
+	if (!left_in_pass) {
+		WRITE_ONCE(kmt_passes, kmt_passes + 1);
+		WRITE_ONCE(left_in_pass, READ_ONCE(kmt_core.pool.nr_chunks));
+		/* Cells in the CPUs' caches keep their chunks from being freed. */
+		if (cpus_read_trylock()) {
+			flush_caches();
+			cpus_read_unlock();
+		}
+	}
+	freed = compact(&left_in_pass, KMT_LOOK * nr, nr, worth_keeping());
+	if (!left_in_pass)
+		WRITE_ONCE(idle_after_pass, idle_cells());
+	return freed;
+}
+
+/*
+ * Waits for no lock: a task in reclaim may hold any, also those of a scan.
+ */
+static unsigned long shrinker_scan(struct shrinker *shrinker,
+				   struct shrink_control *sc)
+{
+	unsigned long freed = SHRINK_STOP;
+
+	if (!mutex_trylock(&kmt_scan_mutex))
+		return SHRINK_STOP;
+	if (kmt_tracking() && down_write_trylock(&kmt_walk_sem)) {
+		freed = shrink(sc->nr_to_scan);
+		up_write(&kmt_walk_sem);
+	}
+	mutex_unlock(&kmt_scan_mutex);
+	return freed;
+}
+
+static int __init watch_memory(void)
+{
+	return kmt_register_shrinker("kmemtrack", shrinker_count,
+				     shrinker_scan);
+}
+late_initcall(watch_memory);

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Warnings: blocks that were freed twice, overlap, or cannot be what the allocators say.
+ */
+#include <linux/init.h>
+#include <linux/irq_work.h>
+#include <linux/printk.h>
+#include <linux/ratelimit.h>
+#include <linux/sched.h>
+#include <linux/stackdepot.h>
+#include <linux/stacktrace.h>
+#include <linux/workqueue.h>
+
+#include "glue.h"
+
+/**
+ * struct kmt_side - a block that a warning is about
+ * @hidden: its address, inverted: it is no reference; 0 if there is no block
+ * @size: its bytes
+ * @stack: who allocated it
+ * @pid: the same
+ */
+struct kmt_side {
+	unsigned long hidden;
+	unsigned long size;
+	u32 stack;
+	s32 pid;
+};
+
+enum kmt_slot_state {
+	KMT_SLOT_FREE,
+	KMT_SLOT_TAKEN,
+	KMT_SLOT_READY,
+};
+
+/* The log has traces of code that may be gone, and of any context. */
+static void warn_trace(u32 stack)
+{
+	unsigned long *entries;
+	unsigned int i, nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+
+	for (i = 0; i < nr; i++) {
+		const char *gone = kmt_gone_name(entries[i]);
+
+		if (gone)
+			pr_warn("kmemtrack:   %s\n", gone);
+		else
+			pr_warn("kmemtrack:   %pS\n", (void *)entries[i]);
+	}
+}
+
+/**
+ * struct kmt_warning - what is to be printed by print_warnings()
+ * @state: enum kmt_slot_state
+ * @ev: what happened
+ * @old: the block that was there
+ * @new: the one that came
+ * @comm: who was at it, if no new block tells
+ * @pid: the same
+ * @nr: the same: entries in its backtrace
+ * @entries: the backtrace
+ */
+struct kmt_warning {
+	atomic_t state;
+	enum kmt_event ev;
+	struct kmt_side old;
+	struct kmt_side new;
+	char comm[TASK_COMM_LEN];
+	pid_t pid;
+	unsigned int nr;
+	unsigned long entries[CONFIG_KMEMTRACK_STACK_DEPTH];
+};
+
+/*
+ * Slots for warnings that are to be printed, and how many there are in a minute
+ * at most. A warning that finds no slot is not printed, but counts for that,
+ * too.
+ */
+#define KMT_WARNINGS	3
+
+static struct kmt_warning warnings[KMT_WARNINGS];
+
+static void note_side(struct kmt_side *side, const struct kmt_object *o)
+{
+	*side = (struct kmt_side){};
+	if (!o)
+		return;
+	side->hidden = ~o->addr;
+	side->size = o->size;
+	side->stack = o->stack;
+	side->pid = o->pid;
+}
+
+/* Nobody has asked for it: so no addresses are shown. */
+static void print_side(const char *what, const struct kmt_side *side)
+{
+	if (!side->hidden)
+		return;
+	pr_warn("kmemtrack: %s block %p, %lu bytes, pid %d\n", what,
+		(void *)~side->hidden, side->size, side->pid);
+	warn_trace(side->stack);
+}
+
+static void print_warning(const struct kmt_warning *w)
+{
+	static const char * const what[KMT_NR_EVENTS] = {
+		[KMT_EV_OVERLAP] = "a block was allocated where another one lives",
+		[KMT_EV_BAD_SIZE] = "a block of impossible size",
+		[KMT_EV_FREE_INSIDE] = "an address inside a block was freed",
+		[KMT_EV_FREE_TWICE] = "a block was freed twice",
+	};
+	struct kmt_log_task task;
+
+	pr_warn("kmemtrack: %s\n", what[w->ev]);
+	print_side("old", &w->old);
+	print_side("new", &w->new);
+	if (!w->nr)
+		return;
+	pr_warn("kmemtrack: by \"%s\", pid %d\n",
+		kmt_log_task(&task, w->comm), w->pid);
+	stack_trace_print(w->entries, w->nr, 0);
+}
+
+static void print_warnings(struct work_struct *work)
+{
+	unsigned int i;
+
+	for (i = 0; i < KMT_WARNINGS; i++) {
+		/* Pairs with kmt_warn(). */
+		if (atomic_read_acquire(&warnings[i].state) != KMT_SLOT_READY)
+			continue;
+		print_warning(&warnings[i]);
+		atomic_set_release(&warnings[i].state, KMT_SLOT_FREE);
+	}
+}
+
+static DECLARE_WORK(warn_work, print_warnings);
+
+static void kick_warnings(struct irq_work *work)
+{
+	schedule_work(&warn_work);
+}
+
+static DEFINE_IRQ_WORK(warn_irq_work, kick_warnings);
+
+/**
+ * kmt_warn - log that something is wrong with what the allocators told
+ * @core: tracker
+ * @ev: what happened
+ * @old: the block that was there, or NULL
+ * @new: the one that came, or NULL
+ *
+ * It is logged later: the caller may hold locks under which nothing is to be printed.
+ *
+ * Context: any but NMI.
+ */
+void kmt_warn(struct kmt_core *core, enum kmt_event ev,
+	      const struct kmt_object *old, const struct kmt_object *new)
+{
+	static struct ratelimit_state limit =
+		RATELIMIT_STATE_INIT_FLAGS(limit, 60 * HZ, KMT_WARNINGS,
+					   RATELIMIT_MSG_ON_RELEASE);
+	struct kmt_warning *w = warnings;
+
+	if (!__ratelimit(&limit))
+		return;
+	while (atomic_cmpxchg(&w->state, KMT_SLOT_FREE, KMT_SLOT_TAKEN) !=
+	       KMT_SLOT_FREE)
+		if (++w == warnings + KMT_WARNINGS)
+			return;
+	w->ev = ev;
+	note_side(&w->old, old);
+	note_side(&w->new, new);
+	memcpy(w->comm, current->comm, TASK_COMM_LEN);
+	w->pid = current->pid;
+	w->nr = new ? 0 : stack_trace_save(w->entries, ARRAY_SIZE(w->entries), 1);
+	atomic_set_release(&w->state, KMT_SLOT_READY);
+	if (kmt_can_defer)
+		irq_work_queue(&warn_irq_work);
+}
+
+/* What came before workers were there. */
+static int __init log_early(void)
+{
+	schedule_work(&warn_work);
+	return 0;
+}
+core_initcall(log_early);
