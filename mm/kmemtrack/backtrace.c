@@ -12,6 +12,7 @@
 #include <linux/atomic.h>
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
+#include <linux/kallsyms.h>
 #include <linux/rcupdate.h>
 #include <linux/stackdepot.h>
 #include <linux/stacktrace.h>
@@ -267,6 +268,24 @@ u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
 	if (likely(handle))
 		return handle;
 	return kmt_stack_save_new(fp, caller, gfp);
+}
+
+/**
+ * kmt_code_name - the name of an address in a backtrace
+ * @text: room for it: KSYM_SYMBOL_LEN bytes
+ * @pc: address
+ *
+ * Context: any but NMI.
+ * Return: symbol and offset, in @text or of code that is gone.
+ */
+const char *kmt_code_name(char *text, unsigned long pc)
+{
+	const char *gone = kmt_gone_name(pc);
+
+	if (gone)
+		return gone;
+	snprintf(text, KSYM_SYMBOL_LEN, "%pS", (void *)pc);
+	return text;
 }
 
 /*

@@ -5,10 +5,10 @@
  * The name of a task is stored once, in a table; a record has a handle of two
  * bytes. A user can give tasks any number of names, so the table is bounded,
  * the set that a name goes into depends on a secret, and no user but root may
- * fill a set alone. Names that no record has are removed by sweep_names(),
- * which runs when a set fills up.
+ * fill a set alone. Names that no record has are removed by a sweep
+ * (handles.c), which runs when a set fills up.
  *
- * A hook that has looked up a handle keeps sweep_names() from removing the name
+ * A hook that has looked up a handle keeps a sweep from removing the name
  * until a record has the handle: its interrupts are off, or it has called
  * kmt_hold_names().
  */
@@ -26,6 +26,7 @@
 #include <linux/siphash.h>
 #include <linux/sizes.h>
 #include <linux/smp.h>
+#include <linux/string_helpers.h>
 #include <linux/workqueue.h>
 
 #include "compat.h"
@@ -229,6 +230,40 @@ const char *kmt_comm(u16 handle)
 }
 
 /**
+ * kmt_escape - show a name that users choose: printable ASCII as it is
+ * @text: room for it
+ * @room: its size
+ * @name: name
+ * @max: its size, if it has no end before
+ * @also: characters of ASCII that are escaped, too
+ *
+ * Return: @text
+ */
+const char *kmt_escape(char *text, size_t room, const char *name, size_t max,
+		       const char *also)
+{
+	int len = string_escape_mem(name, strnlen(name, max), text, room - 1,
+				    ESCAPE_OCTAL | ESCAPE_NAP | ESCAPE_APPEND,
+				    also);
+
+	text[min_t(int, len, room - 1)] = '\0';
+	return text;
+}
+
+/**
+ * kmt_log_task - how a line shows the name of a task
+ * @name: filled in
+ * @comm: the name; a task can give itself any
+ *
+ * Return: what is to stand between quotes.
+ */
+const char *kmt_log_task(struct kmt_log_task *name, const char *comm)
+{
+	return kmt_escape(name->text, sizeof(name->text), comm,
+			  TASK_COMM_LEN, "\"\\");
+}
+
+/**
  * kmt_hold_names - keep the handles that are looked up from now on
  *
  * If interrupts are off, those that were looked up since are kept, too.
@@ -245,7 +280,7 @@ int kmt_hold_names(void)
 	if (!in_task())
 		return -1;
 	local_irq_save(flags);
-	/* Pairs with begin_sweep(): bits that it cleared before are clear. */
+	/* Pairs with kmt_begin_sweep(): bits that it cleared before are clear. */
 	now = smp_load_acquire(&phase);
 	atomic_inc(&holders[now]);
 	local_irq_restore(flags);
@@ -258,7 +293,7 @@ int kmt_hold_names(void)
  */
 void kmt_release_names(int held)
 {
-	/* Pairs with begin_sweep(): the record is in its place. */
+	/* Pairs with kmt_begin_sweep(): the record is in its place. */
 	if (held >= 0)
 		atomic_fetch_dec_release(&holders[held]);
 }
@@ -271,11 +306,17 @@ void kmt_release_names(int held)
 void kmt_note_move(void)
 {
 	WRITE_ONCE(records_moved, true);
-	/* Pairs with sweep_names(): it either meets the record, or sees this. */
+	/* Pairs with kmt_end_sweep(): it either meets the record, or sees this. */
 	smp_mb();
 }
 
-static void use_name(u16 handle)
+/**
+ * kmt_use_name - a name is in use, and is not to be removed
+ * @handle: its handle
+ *
+ * Context: between kmt_begin_sweep() and kmt_end_sweep().
+ */
+void kmt_use_name(u16 handle)
 {
 	struct kmt_name_set *set;
 	unsigned long flags;
@@ -289,17 +330,25 @@ static void use_name(u16 handle)
 	raw_spin_unlock_irqrestore(&set->lock, flags);
 }
 
-static void use_name_of(void *unused, u32 *stack, u16 comm)
-{
-	use_name(comm);
-}
+static unsigned long sweep_began;
 
-/* From now on each lookup of a name sets its bit in @used. */
-static void begin_sweep(void)
+/* When the next sweep may begin: they take two percent of the time at most. */
+static unsigned long next_sweep;
+
+/**
+ * kmt_begin_sweep - from now on each lookup of a name keeps the name
+ *
+ * Records, and whatever has a copy of one, are looked at next, in this order: a copy
+ * of a record that is gone by then is met there.
+ *
+ * Context: a work item, may sleep.
+ */
+void kmt_begin_sweep(void)
 {
 	const unsigned int before = phase;
-	unsigned int i;
+	unsigned int cpu, i;
 
+	sweep_began = jiffies;
 	WRITE_ONCE(sweep_wanted, false);
 	WRITE_ONCE(records_moved, false);
 	for (i = 0; i < KMT_NAME_SETS; i++) {
@@ -318,28 +367,10 @@ static void begin_sweep(void)
 	synchronize_rcu();
 	while (atomic_read_acquire(&holders[before]))
 		msleep(20);
-}
-
-/* Names that tasks use without looking them up, and those of records. */
-static void use_names(void)
-{
-	struct kmt_chunk *chunk;
-	struct kmt_object *o;
-	unsigned int cpu, i = 0;
-
+	/* Those that tasks use without looking them up. */
 	for_each_possible_cpu(cpu)
 		/* Pairs with kmt_task_comm(): records with the one before. */
-		use_name(smp_load_acquire(per_cpu_ptr(&kmt_recent.comm, cpu)));
-	down_read(&kmt_walk_sem);
-	kmt_for_each_cell(&kmt_core, chunk, o) {
-		if (!(++i % 1024))
-			cond_resched();
-		if (READ_ONCE(o->flags) & KMT_LIVE)
-			use_name(READ_ONCE(o->comm));
-	}
-	up_read(&kmt_walk_sem);
-	/* After the records: a copy of one that is gone by then is in a report. */
-	kmt_reports_for_each(use_name_of, NULL);
+		kmt_use_name(smp_load_acquire(per_cpu_ptr(&kmt_recent.comm, cpu)));
 }
 
 static void remove_unused(struct kmt_name_set *set)
@@ -370,17 +401,10 @@ static void look_again(void *unused)
 		recent->name = (struct kmt_name){};
 }
 
-/* Removes the names that no record has. */
-static void sweep_names(void)
+static void remove_all_unused(void)
 {
 	unsigned int i;
 
-	begin_sweep();
-	use_names();
-	/* Pairs with kmt_note_move(). */
-	smp_mb();
-	if (READ_ONCE(records_moved))
-		return;
 	for (i = 0; i < KMT_NAME_SETS; i++)
 		remove_unused(&sets[i]);
 	/* Afterwards each CPU that found no room has noted it. */
@@ -388,18 +412,22 @@ static void sweep_names(void)
 	on_each_cpu_cond(has_no_name, look_again, NULL, true);
 }
 
-/* When the next sweep may begin: they take two percent of the time at most. */
-static unsigned long next_sweep;
-
-static void do_sweep(struct work_struct *work)
+/**
+ * kmt_end_sweep - remove the names that were not looked up or met in use
+ *
+ * Context: as kmt_begin_sweep().
+ */
+void kmt_end_sweep(void)
 {
-	unsigned long begin = jiffies;
-
-	sweep_names();
-	WRITE_ONCE(next_sweep, jiffies + max(50 * (jiffies - begin), 1UL * HZ));
+	/* Pairs with kmt_note_move(). */
+	smp_mb();
+	if (!READ_ONCE(records_moved))
+		remove_all_unused();
+	WRITE_ONCE(next_sweep,
+		   jiffies + max(50 * (jiffies - sweep_began), 1UL * HZ));
 }
 
-static DECLARE_DELAYED_WORK(sweep_work, do_sweep);
+static struct delayed_work sweep_work;
 
 static void kick_sweep(struct irq_work *work)
 {
@@ -411,22 +439,28 @@ static void kick_sweep(struct irq_work *work)
 /* The allocators may hold locks that queue_delayed_work() wants. */
 static DEFINE_IRQ_WORK(sweep_irq_work, kick_sweep);
 
+/* Interrupts and workers are there, and sweep_work is set up. */
+static bool can_sweep __ro_after_init;
+
 /* Called under the lock of a set. */
 static void want_sweep(void)
 {
-	if (!READ_ONCE(sweep_wanted) && !xchg(&sweep_wanted, true) &&
-	    kmt_can_defer)
+	if (!READ_ONCE(sweep_wanted) && !xchg(&sweep_wanted, true) && can_sweep)
 		irq_work_queue(&sweep_irq_work);
 }
 
-static int __init start_sweeping(void)
+/**
+ * kmt_start_sweeping - let names be removed
+ * @sweep: what does it: kmt_begin_sweep(), a look at all names in use, kmt_end_sweep()
+ */
+void __init kmt_start_sweeping(work_func_t sweep)
 {
+	INIT_DELAYED_WORK(&sweep_work, sweep);
 	next_sweep = jiffies;
+	can_sweep = true;
 	if (READ_ONCE(sweep_wanted))
 		irq_work_queue(&sweep_irq_work);
-	return 0;
 }
-core_initcall(start_sweeping);
 
 /**
  * kmt_task_comm - the name of the current task
@@ -445,7 +479,7 @@ u16 kmt_task_comm(void)
 	lockdep_assert_irqs_disabled();
 	if (!kmt_same_name(&recent->name, &name)) {
 		recent->name = name;
-		/* Pairs with use_names(). */
+		/* Pairs with kmt_begin_sweep(). */
 		smp_store_release(&recent->comm, intern(name));
 	}
 	return recent->comm;

@@ -141,10 +141,16 @@ static int set_pages(const struct kmt_command *cmd)
 
 static int suppress(const struct kmt_command *cmd)
 {
+	int ret;
+
 	if (!kmt_tracking())
 		return -EPERM;
-	return cmd->verb == KMT_CMD_SUPPRESS ? kmt_suppress(cmd) :
-					       kmt_unsuppress(cmd);
+	ret = cmd->verb == KMT_CMD_SUPPRESS ? kmt_suppress(cmd) :
+					      kmt_unsuppress(cmd);
+	/* Those who read the report, or statistics, are to see it. */
+	if (!ret)
+		kmt_report_refresh();
+	return ret;
 }
 
 /**

@@ -188,6 +188,21 @@ static const struct file_operations report_fops = {
 	.release	= report_release,
 };
 
+/* May sleep for the time that counting all leaks takes. */
+static int kmt_suppressions_show(struct seq_file *seq, void *v)
+{
+	struct kmt_report *report;
+
+	if (mutex_lock_killable(&kmt_scan_mutex))
+		return -EINTR;
+	report = kmt_report_current();
+	if (!IS_ERR(report))
+		kmt_print_suppressions(seq, report);
+	kmt_report_close(report);
+	mutex_unlock(&kmt_scan_mutex);
+	return PTR_ERR_OR_ZERO(report);
+}
+
 DEFINE_SHOW_ATTRIBUTE(kmt_memory);
 DEFINE_SHOW_ATTRIBUTE(kmt_refs);
 DEFINE_SHOW_ATTRIBUTE(kmt_stats);

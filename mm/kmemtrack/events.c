@@ -20,18 +20,12 @@ struct frames {
 static void trace_leak(const struct kmt_leak *leak, struct frames *f)
 {
 	unsigned long *entries, pc[2] = {};
-	unsigned int nr = 0;
+	unsigned int nr = stack_depot_fetch(leak->stack, &entries);
 
-	if (leak->stack)
-		nr = stack_depot_fetch(leak->stack, &entries);
-	if (nr > 0)
-		pc[0] = entries[0];
-	if (nr > 1)
-		pc[1] = entries[1];
+	memcpy(pc, entries, min(nr, 2U) * sizeof(*pc));
 	trace_kmemtrack_leak(leak->addr, leak->size,
-			     pc[0], kmt_code_name(f->site, sizeof(f->site), pc[0]),
-			     pc[1], kmt_code_name(f->caller, sizeof(f->caller),
-						  pc[1]),
+			     pc[0], kmt_code_name(f->site, pc[0]),
+			     pc[1], kmt_code_name(f->caller, pc[1]),
 			     kmt_comm(leak->comm), leak->pid,
 			     leak->flags & KMT_INDIRECT);
 }

@@ -20,6 +20,7 @@
 #include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
+#include <linux/workqueue.h>
 
 #include "core/command.h"
 #include "core/mark.h"
@@ -239,8 +240,21 @@ const char *kmt_comm(u16 handle);
 int kmt_hold_names(void);
 void kmt_release_names(int held);
 void kmt_note_move(void);
+void kmt_start_sweeping(work_func_t sweep);
+void kmt_begin_sweep(void);
+void kmt_use_name(u16 handle);
+void kmt_end_sweep(void);
+const char *kmt_escape(char *text, size_t room, const char *name, size_t max,
+		       const char *also);
+
+struct kmt_log_task {
+	char text[4 * TASK_COMM_LEN];
+};
+
+const char *kmt_log_task(struct kmt_log_task *name, const char *comm);
 
 /* backtrace.c: backtraces */
+const char *kmt_code_name(char *text, unsigned long pc);
 extern atomic_long_t kmt_walked;
 extern atomic_long_t kmt_unwound;
 u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp);
@@ -299,6 +313,12 @@ void kmt_helpers_leave(void);
 
 /* module_syms.c: names of code that is gone */
 #ifdef CONFIG_MODULES
+struct module;
+
+bool kmt_was_initialising(struct module *mod);
+bool kmt_was_traced(const struct module *mod);
+bool kmt_seems_modular(u32 stack);
+u32 kmt_without_module(const struct module *mod, bool init, u32 stack);
 bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
 			   unsigned int nr, gfp_t gfp);
 const char *kmt_gone_name(unsigned long pc);
@@ -388,21 +408,14 @@ struct kmt_log_name {
 	char text[2 * sizeof(long) + 3];
 };
 
-struct kmt_log_task {
-	char text[4 * TASK_COMM_LEN];
-};
-
 void kmt_log_name(struct kmt_log_name *name, unsigned long addr);
-const char *kmt_log_task(struct kmt_log_task *name, const char *comm);
 void kmt_log_new(void);
 int kmt_log_sites(void);
 void kmt_log_found(unsigned long fresh, unsigned long leaks);
-int kmt_log_address(unsigned long addr);
-const char *kmt_code_name(char *text, size_t size, unsigned long pc);
+unsigned long kmt_allocated_by(u32 stack);
 
 /* where.c */
-unsigned long kmt_allocated_by(u32 stack);
-void kmt_log_places(const struct kmt_object *target);
+int kmt_log_address(unsigned long addr);
 int kmt_find_refs(unsigned long addr, unsigned int levels);
 int kmt_refs_show(struct seq_file *seq, void *v);
 

@@ -4,7 +4,7 @@
  *
  * An address in a backtrace says nothing once the module that it lay in is
  * unloaded, or, if it lay in __init text, once the module is initialised: the
- * place is used again. So when code goes, module_event() gives the blocks whose
+ * place is used again. So when code goes, handles.c gives the blocks whose
  * backtraces lead through it other backtraces, in which a number stands for
  * each such address (GONE_PC). The number is that of a name: symbol, offset,
  * size and module. So an address in a backtrace is always that of code which is
@@ -19,18 +19,12 @@
  * is taken in __init text of a module which is live already gets its numbers when
  * it is taken.
  */
-#define pr_fmt(fmt) "kmemtrack: " fmt
-
 #include <linux/bitops.h>
 #include <linux/hash.h>
 #include <linux/hashtable.h>
-#include <linux/init.h>
 #include <linux/kallsyms.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
-#include <linux/notifier.h>
 #include <linux/preempt.h>
-#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
@@ -39,7 +33,6 @@
 
 #include "compat.h"
 #include "glue.h"
-#include "core/step.h"
 
 #define KMT_GONE_BITS	7
 
@@ -51,9 +44,6 @@
  * Arm has its vectors below them.
  */
 #define GONE_PC(id)	(ULONG_MAX - (id))
-
-/* Backtraces that were replaced last, not to look at them again. */
-#define KMT_SEEN_BITS	6
 
 /* Modules at a time that are known to allocate while they are initialised. */
 #define KMT_INIT_MAX	16
@@ -107,8 +97,13 @@ static void note_init(struct module *mod)
 	WRITE_ONCE(more_initialising, true);
 }
 
-/* Whether traces may have addresses of @mod's __init text; forgets it. */
-static bool was_initialising(struct module *mod)
+/**
+ * kmt_was_initialising - may traces have addresses of a module's __init text?
+ * @mod: module; it is forgotten
+ *
+ * Context: any.
+ */
+bool kmt_was_initialising(struct module *mod)
 {
 	bool found = READ_ONCE(more_initialising);
 	unsigned int i;
@@ -141,8 +136,13 @@ static bool in_init_text(unsigned long pc, bool *live)
 	return found;
 }
 
-/* Whether traces may have addresses of @mod. */
-static bool was_traced(const struct module *mod)
+/**
+ * kmt_was_traced - may traces have addresses of a module?
+ * @mod: module
+ *
+ * Context: any.
+ */
+bool kmt_was_traced(const struct module *mod)
 {
 	unsigned long pc, end;
 	int init;
@@ -170,9 +170,6 @@ static DEFINE_HASHTABLE(gone_names, KMT_GONE_BITS);
 static DEFINE_XARRAY_ALLOC1(gone_ids);
 static DEFINE_SPINLOCK(gone_lock);
 static struct task_struct *gone_owner;
-
-/* Held while backtraces are replaced. */
-static DEFINE_MUTEX(gone_mutex);
 
 /**
  * kmt_gone_name - the name that stands in a backtrace for code that is gone
@@ -301,19 +298,29 @@ bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
 	return !init;
 }
 
-/* A backtrace, and what it was replaced with. */
-struct replaced {
-	u32 stack;
-	u32 with;
-};
-
-/*
- * The backtrace that is to be in place of @stack when @mod goes, or its __init
- * text: 0 if there is no memory for it, since the addresses would be taken for
- * those of other code.
+/**
+ * kmt_seems_modular - may a backtrace lead through modules?
+ * @stack: its handle
+ *
+ * Context: any.
  */
-static noinline_for_stack u32 without_module(const struct module *mod,
-					     bool init, u32 stack)
+bool kmt_seems_modular(u32 stack)
+{
+	return test_bit(trace_bit(stack), module_traces);
+}
+
+/**
+ * kmt_without_module - the backtrace that replaces one when a module goes
+ * @mod: module
+ * @init: only its __init text goes
+ * @stack: handle of the backtrace
+ *
+ * Context: may sleep, one task at a time.
+ * Return: @stack if it does not lead through that code; 0 if there is no memory for
+ * another one, since the addresses would be taken for those of other code.
+ */
+noinline_for_stack u32 kmt_without_module(const struct module *mod, bool init,
+					  u32 stack)
 {
 	unsigned long pc[CONFIG_KMEMTRACK_STACK_DEPTH], *entries;
 	unsigned int i, nr = stack_depot_fetch(stack, &entries);
@@ -337,133 +344,3 @@ static noinline_for_stack u32 without_module(const struct module *mod,
 		atomic_long_inc(&kmt_lost_traces);
 	return stack;
 }
-
-static bool may_have_module(const struct kmt_object *o)
-{
-	/* replace_traces() reads both again under the lock of the tree. */
-	const u16 flags = data_race(o->flags);
-	/* The same. */
-	const u32 stack = data_race(o->stack);
-
-	return (flags & KMT_LIVE) && test_bit(trace_bit(stack), module_traces);
-}
-
-static void set_stack(struct kmt_object *o, u32 stack, u32 with)
-{
-	struct kmt_tree *tree;
-	unsigned long flags;
-
-	tree = kmt_lock_object(&kmt_core, o, &flags);
-	if (!tree)
-		return;
-	/* If it is another block by now, the same code has allocated it. */
-	if (o->stack == stack)
-		o->stack = with;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-}
-
-/**
- * struct replacing - what is being replaced
- * @mod: module that goes
- * @init: only its __init text does
- * @seen: backtraces that were looked at last
- */
-struct replacing {
-	const struct module *mod;
-	bool init;
-	struct replaced seen[1 << KMT_SEEN_BITS];
-};
-
-static u32 replace_stack(void *arg, u32 stack)
-{
-	struct replacing *now = arg;
-	struct replaced *r = &now->seen[hash_32(stack, KMT_SEEN_BITS)];
-
-	if (stack && r->stack != stack) {
-		r->with = without_module(now->mod, now->init, stack);
-		r->stack = stack;
-	}
-	return stack ? r->with : 0;
-}
-
-static void replace_trace(struct replacing *now, struct kmt_object *o)
-{
-	struct kmt_tree *tree;
-	unsigned long flags;
-	u32 stack, with;
-
-	tree = kmt_lock_object(&kmt_core, o, &flags);
-	if (!tree)
-		return;
-	stack = o->stack;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	with = replace_stack(now, stack);
-	if (with != stack)
-		set_stack(o, stack, with);
-}
-
-static void replace_copy(void *arg, u32 *stack, u16 comm)
-{
-	if (stack)
-		*stack = replace_stack(arg, *stack);
-}
-
-/* Before @mod goes, or its __init text. */
-static void replace_traces(const struct module *mod, bool init)
-{
-	struct replacing now = { .mod = mod, .init = init };
-	struct kmt_chunk *chunk;
-	struct kmt_object *o;
-	unsigned int i = 0;
-
-	mutex_lock(&gone_mutex);
-	down_read(&kmt_walk_sem);
-	kmt_for_each_cell(&kmt_core, chunk, o) {
-		if (!(++i % 1024))
-			cond_resched();
-		if (may_have_module(o))
-			replace_trace(&now, o);
-	}
-	up_read(&kmt_walk_sem);
-	kmt_reports_for_each(replace_copy, &now);
-	mutex_unlock(&gone_mutex);
-}
-
-/*
- * A module that fails to be initialised goes without having been live. Leaks
- * are shown after `off`, too, so it does not matter whether blocks are tracked
- * now.
- */
-static int module_event(struct notifier_block *nb, unsigned long event,
-			void *data)
-{
-	bool init;
-
-	if (event != MODULE_STATE_LIVE && event != MODULE_STATE_GOING)
-		return NOTIFY_DONE;
-	/*
-	 * A CPU that began to look up a step before the module was going has
-	 * kept it when this returns; none is kept after that.
-	 */
-	if (KMT_STEPS && event == MODULE_STATE_GOING) {
-		synchronize_rcu();
-		kmt_steps_forget();
-	}
-	init = was_initialising(data);
-	if (event == MODULE_STATE_GOING ? was_traced(data) : init)
-		replace_traces(data, event == MODULE_STATE_LIVE);
-	return NOTIFY_DONE;
-}
-
-static struct notifier_block module_nb = {
-	.notifier_call = module_event,
-	/* Last, when nobody allocates in the module's name any more. */
-	.priority = INT_MIN,
-};
-
-/* Before the initramfs is there, from which modules may be loaded. */
-static int __init watch_modules(void)
-{
-	return register_module_notifier(&module_nb);
-}
-core_initcall(watch_modules);

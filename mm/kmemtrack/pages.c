@@ -378,7 +378,7 @@ static bool is_other(struct page *page, unsigned long pfn,
 static bool in_undecidable(u32 stack)
 {
 	unsigned long *pc;
-	unsigned int i, n, nr = stack ? stack_depot_fetch(stack, &pc) : 0;
+	unsigned int i, n, nr = stack_depot_fetch(stack, &pc);
 
 	for (i = 0; i < nr; i++)
 		for (n = 0; n < ARRAY_SIZE(undecidable); n++)

@@ -9,7 +9,6 @@
 #include <linux/printk.h>
 #include <linux/seq_file.h>
 #include <linux/stackdepot.h>
-#include <linux/string_helpers.h>
 
 #include "report.h"
 
@@ -17,35 +16,13 @@
 
 #define KMT_ROW		16
 
-/* For names that users choose: all but printable ASCII, and some of that. */
-#define KMT_ESCAPE	(ESCAPE_OCTAL | ESCAPE_NAP | ESCAPE_APPEND)
-#define KMT_IN_QUOTES	"\"\\"
 #define KMT_IN_LIST	"\"\\ ,"
-
-/**
- * kmt_code_name - the name of an address in a backtrace
- * @text: room for it
- * @size: of that: KSYM_SYMBOL_LEN
- * @pc: address
- *
- * Context: any but NMI.
- * Return: symbol and offset, in @text or of code that is gone.
- */
-const char *kmt_code_name(char *text, size_t size, unsigned long pc)
-{
-	const char *gone = kmt_gone_name(pc);
-
-	if (gone)
-		return gone;
-	snprintf(text, size, "%pS", (void *)pc);
-	return text;
-}
 
 static noinline_for_stack void print_frame(struct seq_file *seq,
 					   const char *indent, unsigned long pc)
 {
 	char text[KSYM_SYMBOL_LEN];
-	const char *name = kmt_code_name(text, sizeof(text), pc);
+	const char *name = kmt_code_name(text, pc);
 
 	if (seq)
 		seq_printf(seq, "%s%s\n", indent, name);
@@ -64,7 +41,7 @@ void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack)
 	unsigned long *entries;
 	unsigned int i, nr;
 
-	nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+	nr = stack_depot_fetch(stack, &entries);
 	for (i = 0; i < nr; i++)
 		print_frame(seq, indent, entries[i]);
 }
@@ -157,29 +134,6 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 		seq_puts(seq, "off\n");
 }
 
-static const char *escape(char *text, size_t room, const char *name,
-			  size_t max, const char *also)
-{
-	int len = string_escape_mem(name, strnlen(name, max), text, room - 1,
-				    KMT_ESCAPE, also);
-
-	text[min_t(int, len, room - 1)] = '\0';
-	return text;
-}
-
-/**
- * kmt_log_task - how a line shows the name of a task
- * @name: filled in
- * @comm: the name; a task can give itself any
- *
- * Return: what is to stand between quotes.
- */
-const char *kmt_log_task(struct kmt_log_task *name, const char *comm)
-{
-	return escape(name->text, sizeof(name->text), comm, TASK_COMM_LEN,
-		      KMT_IN_QUOTES);
-}
-
 static void print_comm(struct seq_file *seq, u16 comm)
 {
 	struct kmt_log_task task;
@@ -227,7 +181,7 @@ void kmt_print_seconds(struct seq_file *seq, u64 ms)
  */
 const char *kmt_cache_text(char *text, const char *cache)
 {
-	return escape(text, KMT_CACHE_TEXT, cache, KMT_CACHE_NAME, KMT_IN_LIST);
+	return kmt_escape(text, KMT_CACHE_TEXT, cache, KMT_CACHE_NAME, KMT_IN_LIST);
 }
 
 /**
@@ -297,9 +251,9 @@ void kmt_log_name(struct kmt_log_name *name, unsigned long addr)
 static u32 trace_crc(u32 stack)
 {
 	unsigned long *entries;
-	unsigned int nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+	unsigned int nr = stack_depot_fetch(stack, &entries);
 
-	return nr ? crc32(0, entries, nr * sizeof(*entries)) : 0;
+	return crc32(0, entries, nr * sizeof(*entries));
 }
 
 /* In the log, records bear the name that programs look for. */
@@ -393,6 +347,49 @@ void kmt_log_new(void)
 #undef pr_fmt
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
+/* Whether a function does nothing but allocate for its caller. */
+static noinline_for_stack bool is_allocator(unsigned long pc)
+{
+	static const char * const names[] = {
+		"kmalloc", "kzalloc", "kcalloc", "krealloc", "kmemdup",
+		"kstrdup", "kstrndup", "kmem_cache_alloc", "kvmalloc",
+		"kvrealloc", "vmalloc", "vzalloc", "vcalloc",
+		"get_vm_area", "pcpu_alloc", "alloc_percpu", "memblock_",
+		"get_page_from_freelist", "alloc_pages", "get_free_page",
+		"get_zeroed_page",
+	};
+	char text[KSYM_SYMBOL_LEN];
+	const char *name = kmt_code_name(text, pc);
+	unsigned int i;
+
+	while (*name == '_')
+		name++;
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strncmp(name, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
+/**
+ * kmt_allocated_by - which function allocated a block?
+ * @stack: handle of the allocation's backtrace
+ *
+ * Context: any but NMI.
+ * Return: the address in its first frame that is of no allocator, or that of the
+ * last frame; 0 if there is no backtrace.
+ */
+unsigned long kmt_allocated_by(u32 stack)
+{
+	unsigned long *entries;
+	unsigned int i = 0, nr = stack_depot_fetch(stack, &entries);
+
+	if (!nr)
+		return 0;
+	while (i < nr - 1 && is_allocator(entries[i]))
+		i++;
+	return entries[i];
+}
+
 /* Sites that are logged at a time. */
 #define KMT_LOG_SITES	16
 
@@ -403,7 +400,7 @@ static noinline_for_stack void log_site(const struct kmt_group *g,
 {
 	unsigned long pc = kmt_allocated_by(g->oldest.stack);
 	char text[KSYM_SYMBOL_LEN];
-	const char *name = pc ? kmt_code_name(text, sizeof(text), pc) : "?";
+	const char *name = pc ? kmt_code_name(text, pc) : "?";
 
 	if (!strncmp(name, "0x", 2))
 		name = "?";
@@ -414,18 +411,14 @@ static noinline_for_stack void log_site(const struct kmt_group *g,
 static void log_leader(const struct kmt_group *g, unsigned long nr,
 		       unsigned long sites)
 {
-	char cache[4 * KMT_CACHE_NAME];
+	char cache[KMT_CACHE_TEXT];
 	struct kmt_log_task task;
-	int len = string_escape_mem(g->cache, strnlen(g->cache, sizeof(g->cache)),
-				    cache, sizeof(cache) - 1, KMT_ESCAPE,
-				    KMT_IN_LIST);
 
-	cache[min_t(int, len, sizeof(cache) - 1)] = '\0';
 	down_read(&kmt_reports_sem);
 	kmt_log_task(&task, kmt_comm(g->names ? g->tasks[0].comm :
 						g->oldest.comm));
 	up_read(&kmt_reports_sem);
-	log_site(g, nr, sites, cache, task.text);
+	log_site(g, nr, sites, kmt_cache_text(cache, g->cache), task.text);
 }
 
 /**
@@ -462,83 +455,5 @@ int kmt_log_sites(void)
 		pr_info("leak site %lu to %lu of %lu: %lu bytes, %lu objects\n",
 			nr + 1, sites, sites, rest.bytes, rest.nr);
 	kmt_report_close(report);
-	return 0;
-}
-
-/* Writes the flags of @o into @text, each in words. */
-static void describe(const struct kmt_object *o, char *text, size_t size)
-{
-	static const struct {
-		u16 flag;
-		const char *word;
-	} words[] = {
-		{ KMT_LEAK,	 "reported" },
-		{ KMT_NEW,	 "new" },
-		{ KMT_INDIRECT,	 "indirect" },
-		{ KMT_SUSPECT,	 "suspect" },
-		{ KMT_TRANSIENT, "not suspected by the next scan" },
-		{ KMT_NO_SCAN,	 "not read" },
-		{ KMT_AREAS,	 "has scan areas" },
-		{ KMT_WHOLE,	 "read as a whole" },
-		{ KMT_ALIAS,	 "shares references" },
-		{ KMT_STACK,	 "stack of a task" },
-	};
-	size_t len = 0;
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(words); i++)
-		if (o->flags & words[i].flag)
-			len += scnprintf(text + len, size - len, "%s%s",
-					 len ? ", " : "", words[i].word);
-	if (!len)
-		scnprintf(text, size, "nothing special");
-}
-
-static void log_references(const struct kmt_object *o)
-{
-	if (o->min == KMT_MIN_GREY)
-		pr_info("  references: needs none, it is a root\n");
-	else if (o->min == KMT_MIN_BLACK)
-		pr_info("  references: needs none, it is ignored\n");
-	else if (kmt_is_cleared(o))
-		pr_info("  references: needs none, it was reported and cleared\n");
-	else
-		pr_info("  references: %u found by the last mark, %u needed\n",
-			o->count, o->min);
-}
-
-/**
- * kmt_log_address - log what is known of an address
- * @addr: an address in a block, with or without KASAN's tag
- *
- * Return: 0; -EINVAL if it lies in no tracked block.
- */
-int kmt_log_address(unsigned long addr)
-{
-	struct kmt_log_name name;
-	struct kmt_log_task task;
-	struct kmt_object o;
-	char text[160];
-
-	addr = kmt_untag(addr);
-	/* The name of the task stays. */
-	down_read(&kmt_reports_sem);
-	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) &&
-	    !kmt_lookup(&kmt_core, KMT_PERCPU, addr, &o) &&
-	    !kmt_lookup(&kmt_core, KMT_PHYS, addr, &o)) {
-		up_read(&kmt_reports_sem);
-		return -EINVAL;
-	}
-	kmt_log_name(&name, o.addr);
-	describe(&o, text, sizeof(text));
-	pr_info("object %s (size %lu):\n", name.text, o.size);
-	pr_info("  comm \"%s\", pid %d, jiffies %lu\n",
-		kmt_log_task(&task, kmt_comm(o.comm)), o.pid, kmt_when(o.born));
-	log_references(&o);
-	kmt_log_places(&o);
-	pr_info("  state: %s\n", text);
-	pr_info("  backtrace:\n");
-	kmt_print_trace(NULL, pr_fmt("    "), o.stack);
-	up_read(&kmt_reports_sem);
 	return 0;
 }

@@ -68,13 +68,12 @@ static void each_of_group(struct kmt_group *g,
 }
 
 /**
- * kmt_reports_for_each - call a function for what reports and sites keep
+ * kmt_reports_for_each - call a function for what reports keep
  * @fn: called with the backtrace of a leak, which it may change, or NULL, and
  *	with the name of a task
  * @arg: for @fn
  *
- * Context: may sleep. What is copied afterwards is copied from the records as
- * they are then.
+ * Context: kmt_reports_sem held for writing, may sleep.
  */
 void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 			  void *arg)
@@ -82,8 +81,7 @@ void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 	struct kmt_report *report;
 	unsigned long i;
 
-	down_write(&kmt_reports_sem);
-	kmt_suppress_forget();
+	lockdep_assert_held_write(&kmt_reports_sem);
 	mutex_lock(&reports_mutex);
 	list_for_each_entry(report, &reports, list) {
 		for (i = 0; i < report->sites; i++) {
@@ -96,9 +94,6 @@ void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 		fn(arg, &kept[i].stack, kept[i].comm);
 		cond_resched();
 	}
-	kmt_sites_for_each(fn, arg);
-	kmt_pages_for_each(fn, arg);
-	up_write(&kmt_reports_sem);
 }
 
 /* The position of the first cell of @chunk. Newer chunks come before older ones. */

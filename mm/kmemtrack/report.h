@@ -193,7 +193,8 @@ int kmt_unsuppress(const struct kmt_command *cmd);
 bool kmt_suppressing(void);
 void kmt_suppress_forget(void);
 int kmt_suppressed_by(u32 stack, u16 comm, const char *cache);
-int kmt_suppressions_show(struct seq_file *seq, void *v);
+void kmt_print_suppressions(struct seq_file *seq,
+			    const struct kmt_report *report);
 
 /* sites.c */
 void kmt_sites_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg);

@@ -191,7 +191,7 @@ static bool is_in(unsigned long pc, unsigned long start)
 static bool is_own(u32 stack)
 {
 	unsigned long *entries;
-	unsigned int i, nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+	unsigned int i, nr = stack_depot_fetch(stack, &entries);
 
 	for (i = 0; i < nr; i++)
 		if (is_in(entries[i], (unsigned long)kmt_own_vzalloc) ||
@@ -358,7 +358,7 @@ void kmt_sites_usage(unsigned long *nr, size_t *bytes)
 static noinline_for_stack u32 add_frame(u32 crc, unsigned long pc)
 {
 	char text[KSYM_SYMBOL_LEN];
-	const char *name = kmt_code_name(text, sizeof(text), pc);
+	const char *name = kmt_code_name(text, pc);
 
 	return crc32(crc, name, strlen(name));
 }
@@ -372,11 +372,9 @@ static u32 id_of(const struct kmt_site *key)
 {
 	const u64 rest[2] = { key->space, key->size };
 	unsigned long *entries;
-	unsigned int i, nr = 0;
+	unsigned int i, nr = stack_depot_fetch(key->stack, &entries);
 	u32 crc = crc32(0, rest, sizeof(rest));
 
-	if (key->stack)
-		nr = stack_depot_fetch(key->stack, &entries);
 	for (i = 0; i < nr; i++)
 		crc = add_frame(crc, entries[i]);
 	return crc ?: 1;

@@ -8,7 +8,7 @@
  *
  * All is under kmt_scan_mutex. What was found out about a backtrace is kept
  * for the next leak that has it, until suppressions change, or backtraces and names
- * of tasks may: kmt_reports_for_each(). So it is read and written with
+ * of tasks may (handles.c). So it is read and written with
  * kmt_reports_sem held, too.
  */
 #include <linux/glob.h>
@@ -81,13 +81,11 @@ static int find(enum kmt_suppress_what what, const char *name, size_t len)
 	return -1;
 }
 
-/* Those who read the report, or statistics, are to see it. */
 static void changed(void)
 {
 	down_read(&kmt_reports_sem);
 	kmt_suppress_forget();
 	up_read(&kmt_reports_sem);
-	kmt_report_refresh();
 }
 
 /**
@@ -180,7 +178,7 @@ static noinline_for_stack unsigned int by_frame(unsigned long pc,
 	char text[KSYM_SYMBOL_LEN];
 	unsigned int i;
 
-	name = kmt_code_name(text, sizeof(text), pc);
+	name = kmt_code_name(text, pc);
 	if (name != text)
 		strscpy(text, name, sizeof(text));
 	split_name(text, &function, &module);
@@ -255,25 +253,17 @@ int kmt_suppressed_by(u32 stack, u16 comm, const char *cache)
 }
 
 /**
- * kmt_suppressions_show - print what is suppressed, and how many leaks by each
+ * kmt_print_suppressions - print what is suppressed, and how many leaks by each
  * @seq: where to
- * @v: not used
+ * @report: report
  *
- * Context: may sleep, for the time that counting all leaks takes.
- * Return: 0; -EINTR if the task is killed; -ENOMEM.
+ * Context: kmt_scan_mutex held.
  */
-int kmt_suppressions_show(struct seq_file *seq, void *v)
+void kmt_print_suppressions(struct seq_file *seq,
+			    const struct kmt_report *report)
 {
-	struct kmt_report *report;
 	unsigned int i;
 
-	if (mutex_lock_killable(&kmt_scan_mutex))
-		return -EINTR;
-	report = kmt_report_current();
-	if (IS_ERR(report)) {
-		mutex_unlock(&kmt_scan_mutex);
-		return PTR_ERR(report);
-	}
 	seq_printf(seq, "kmemtrack-suppressions 1: %u suppressions, %lu leaks, %lu bytes held back\n",
 		   nr_suppressions, report->suppressed.nr,
 		   report->suppressed.bytes);
@@ -281,7 +271,4 @@ int kmt_suppressions_show(struct seq_file *seq, void *v)
 		seq_printf(seq, "%lu %s:%s\n", report->held[i],
 			   kmt_suppress_words[suppressions[i].what],
 			   suppressions[i].name);
-	kmt_report_close(report);
-	mutex_unlock(&kmt_scan_mutex);
-	return 0;
 }

@@ -4,6 +4,7 @@
  */
 #include <linux/init.h>
 #include <linux/irq_work.h>
+#include <linux/kallsyms.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
@@ -33,20 +34,21 @@ enum kmt_slot_state {
 	KMT_SLOT_READY,
 };
 
+static noinline_for_stack void warn_frame(unsigned long pc)
+{
+	char text[KSYM_SYMBOL_LEN];
+
+	pr_warn("kmemtrack:   %s\n", kmt_code_name(text, pc));
+}
+
 /* The log has traces of code that may be gone, and of any context. */
 static void warn_trace(u32 stack)
 {
 	unsigned long *entries;
-	unsigned int i, nr = stack ? stack_depot_fetch(stack, &entries) : 0;
+	unsigned int i, nr = stack_depot_fetch(stack, &entries);
 
-	for (i = 0; i < nr; i++) {
-		const char *gone = kmt_gone_name(entries[i]);
-
-		if (gone)
-			pr_warn("kmemtrack:   %s\n", gone);
-		else
-			pr_warn("kmemtrack:   %pS\n", (void *)entries[i]);
-	}
+	for (i = 0; i < nr; i++)
+		warn_frame(entries[i]);
 }
 
 /**

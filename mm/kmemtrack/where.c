@@ -370,30 +370,7 @@ static noinline_for_stack void put_code(struct kmt_text *t, unsigned long pc)
 {
 	char text[KSYM_SYMBOL_LEN];
 
-	seq_buf_puts(&t->buf, kmt_code_name(text, sizeof(text), pc));
-}
-
-/* Whether a function does nothing but allocate for its caller. */
-static noinline_for_stack bool is_allocator(unsigned long pc)
-{
-	static const char * const names[] = {
-		"kmalloc", "kzalloc", "kcalloc", "krealloc", "kmemdup",
-		"kstrdup", "kstrndup", "kmem_cache_alloc", "kvmalloc",
-		"kvrealloc", "vmalloc", "vzalloc", "vcalloc",
-		"get_vm_area", "pcpu_alloc", "alloc_percpu", "memblock_",
-		"get_page_from_freelist", "alloc_pages", "get_free_page",
-		"get_zeroed_page",
-	};
-	char text[KSYM_SYMBOL_LEN];
-	const char *name = kmt_code_name(text, sizeof(text), pc);
-	unsigned int i;
-
-	while (*name == '_')
-		name++;
-	for (i = 0; i < ARRAY_SIZE(names); i++)
-		if (!strncmp(name, names[i], strlen(names[i])))
-			return true;
-	return false;
+	seq_buf_puts(&t->buf, kmt_code_name(text, pc));
 }
 
 /*
@@ -502,27 +479,6 @@ static void put_page_at(struct kmt_text *t, unsigned long at)
 		       kmt_memory_name(kmt_memory_class_of(page)));
 	if (PageSlab(compound_head(page)) && kmt_cache_at(cache, at))
 		put_cache(t, cache);
-}
-
-/**
- * kmt_allocated_by - which function allocated a block?
- * @stack: handle of the allocation's backtrace
- *
- * Context: any but NMI.
- * Return: the address in its first frame that is of no allocator, or that of the
- * last frame; 0 if there is no backtrace.
- */
-unsigned long kmt_allocated_by(u32 stack)
-{
-	unsigned long *entries;
-	unsigned int nr = stack ? stack_depot_fetch(stack, &entries) : 0;
-	unsigned int i = 0;
-
-	if (!nr)
-		return 0;
-	while (i < nr - 1 && is_allocator(entries[i]))
-		i++;
-	return entries[i];
 }
 
 static void put_site(struct kmt_text *t, u32 stack)
@@ -838,16 +794,7 @@ int kmt_refs_show(struct seq_file *seq, void *v)
 	return 0;
 }
 
-/**
- * kmt_log_places - log where the references to a block are
- * @target: block
- *
- * References that are not aligned are left out.
- *
- * Context: kmt_scan_mutex and kmt_reports_sem held, may sleep; takes as long as a
- * mark.
- */
-void kmt_log_places(const struct kmt_object *target)
+static void log_places(const struct kmt_object *target)
 {
 	struct kmt_text t;
 	char *text = begin_text(&t, true);
@@ -861,4 +808,85 @@ void kmt_log_places(const struct kmt_object *target)
 			pr_info("  %s\n", line);
 	}
 	kmt_own_vfree(text, KMT_REFS_TEXT);
+}
+
+/* Writes the flags of @o into @text, each in words. */
+static void describe(const struct kmt_object *o, char *text, size_t size)
+{
+	static const struct {
+		u16 flag;
+		const char *word;
+	} words[] = {
+		{ KMT_LEAK,	 "reported" },
+		{ KMT_NEW,	 "new" },
+		{ KMT_INDIRECT,	 "indirect" },
+		{ KMT_SUSPECT,	 "suspect" },
+		{ KMT_TRANSIENT, "not suspected by the next scan" },
+		{ KMT_NO_SCAN,	 "not read" },
+		{ KMT_AREAS,	 "has scan areas" },
+		{ KMT_WHOLE,	 "read as a whole" },
+		{ KMT_ALIAS,	 "shares references" },
+		{ KMT_STACK,	 "stack of a task" },
+	};
+	size_t len = 0;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(words); i++)
+		if (o->flags & words[i].flag)
+			len += scnprintf(text + len, size - len, "%s%s",
+					 len ? ", " : "", words[i].word);
+	if (!len)
+		scnprintf(text, size, "nothing special");
+}
+
+static void log_references(const struct kmt_object *o)
+{
+	if (o->min == KMT_MIN_GREY)
+		pr_info("  references: needs none, it is a root\n");
+	else if (o->min == KMT_MIN_BLACK)
+		pr_info("  references: needs none, it is ignored\n");
+	else if (kmt_is_cleared(o))
+		pr_info("  references: needs none, it was reported and cleared\n");
+	else
+		pr_info("  references: %u found by the last mark, %u needed\n",
+			o->count, o->min);
+}
+
+/**
+ * kmt_log_address - log what is known of an address
+ * @addr: an address in a block, with or without KASAN's tag
+ *
+ * References to it that are not aligned are left out.
+ *
+ * Context: kmt_scan_mutex held, may sleep; takes as long as a mark.
+ * Return: 0; -EINVAL if it lies in no tracked block.
+ */
+int kmt_log_address(unsigned long addr)
+{
+	struct kmt_log_name name;
+	struct kmt_log_task task;
+	struct kmt_object o;
+	char text[160];
+
+	addr = kmt_untag(addr);
+	/* The name of the task stays. */
+	down_read(&kmt_reports_sem);
+	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) &&
+	    !kmt_lookup(&kmt_core, KMT_PERCPU, addr, &o) &&
+	    !kmt_lookup(&kmt_core, KMT_PHYS, addr, &o)) {
+		up_read(&kmt_reports_sem);
+		return -EINVAL;
+	}
+	kmt_log_name(&name, o.addr);
+	describe(&o, text, sizeof(text));
+	pr_info("object %s (size %lu):\n", name.text, o.size);
+	pr_info("  comm \"%s\", pid %d, jiffies %lu\n",
+		kmt_log_task(&task, kmt_comm(o.comm)), o.pid, kmt_when(o.born));
+	log_references(&o);
+	log_places(&o);
+	pr_info("  state: %s\n", text);
+	pr_info("  backtrace:\n");
+	kmt_print_trace(NULL, pr_fmt("    "), o.stack);
+	up_read(&kmt_reports_sem);
+	return 0;
 }

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Handles of backtraces and of names of tasks, wherever they are kept: in records, in
+ * reports, in what is counted by site, and in the table of pages.
+ *
+ * All of them are looked at when names that nobody has are removed (comm.c), and when
+ * code of modules goes, so that backtraces which lead through it are replaced
+ * (module_syms.c).
+ */
+#include <linux/hash.h>
+#include <linux/init.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/notifier.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/workqueue.h>
+
+#include "compat.h"
+#include "pages.h"
+#include "report.h"
+#include "core/step.h"
+
+/*
+ * Calls @record for each cell, and then @copy for what was copied from a record. What
+ * is copied afterwards is copied from the records as they are then.
+ */
+static void for_each_handle(void (*record)(void *arg, struct kmt_object *o),
+			    void (*copy)(void *arg, u32 *stack, u16 comm),
+			    void *arg)
+{
+	struct kmt_chunk *chunk;
+	struct kmt_object *o;
+	unsigned int i = 0;
+
+	down_read(&kmt_walk_sem);
+	kmt_for_each_cell(&kmt_core, chunk, o) {
+		if (!(++i % 1024))
+			cond_resched();
+		record(arg, o);
+	}
+	up_read(&kmt_walk_sem);
+	down_write(&kmt_reports_sem);
+	kmt_suppress_forget();
+	kmt_reports_for_each(copy, arg);
+	kmt_sites_for_each(copy, arg);
+	kmt_pages_for_each(copy, arg);
+	up_write(&kmt_reports_sem);
+}
+
+static void use_name_of(void *unused, struct kmt_object *o)
+{
+	if (READ_ONCE(o->flags) & KMT_LIVE)
+		kmt_use_name(READ_ONCE(o->comm));
+}
+
+static void use_name(void *unused, u32 *stack, u16 comm)
+{
+	kmt_use_name(comm);
+}
+
+static void sweep_names(struct work_struct *work)
+{
+	kmt_begin_sweep();
+	for_each_handle(use_name_of, use_name, NULL);
+	kmt_end_sweep();
+}
+
+#ifdef CONFIG_MODULES
+
+/* Backtraces that were replaced last, not to look at them again. */
+#define KMT_SEEN_BITS	6
+
+/* Held while backtraces are replaced. */
+static DEFINE_MUTEX(replace_mutex);
+
+/* A backtrace, and what it was replaced with. */
+struct replaced {
+	u32 stack;
+	u32 with;
+};
+
+static bool seems_modular(const struct kmt_object *o)
+{
+	/* replace_trace() reads both again under the lock of the tree. */
+	const u16 flags = data_race(o->flags);
+	/* The same. */
+	const u32 stack = data_race(o->stack);
+
+	return (flags & KMT_LIVE) && kmt_seems_modular(stack);
+}
+
+static void set_stack(struct kmt_object *o, u32 stack, u32 with)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	tree = kmt_lock_object(&kmt_core, o, &flags);
+	if (!tree)
+		return;
+	/* If it is another block by now, the same code has allocated it. */
+	if (o->stack == stack)
+		o->stack = with;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
+/**
+ * struct replacing - what is being replaced
+ * @mod: module that goes
+ * @init: only its __init text does
+ * @seen: backtraces that were looked at last
+ */
+struct replacing {
+	const struct module *mod;
+	bool init;
+	struct replaced seen[1 << KMT_SEEN_BITS];
+};
+
+static u32 replace_stack(void *arg, u32 stack)
+{
+	struct replacing *now = arg;
+	struct replaced *r = &now->seen[hash_32(stack, KMT_SEEN_BITS)];
+
+	if (stack && r->stack != stack) {
+		r->with = kmt_without_module(now->mod, now->init, stack);
+		r->stack = stack;
+	}
+	return stack ? r->with : 0;
+}
+
+static void replace_trace(void *arg, struct kmt_object *o)
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+	u32 stack, with;
+
+	if (!seems_modular(o))
+		return;
+	tree = kmt_lock_object(&kmt_core, o, &flags);
+	if (!tree)
+		return;
+	stack = o->stack;
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	with = replace_stack(arg, stack);
+	if (with != stack)
+		set_stack(o, stack, with);
+}
+
+static void replace_copy(void *arg, u32 *stack, u16 comm)
+{
+	if (stack)
+		*stack = replace_stack(arg, *stack);
+}
+
+/* Before @mod goes, or its __init text. */
+static void replace_traces(const struct module *mod, bool init)
+{
+	struct replacing now = { .mod = mod, .init = init };
+
+	mutex_lock(&replace_mutex);
+	for_each_handle(replace_trace, replace_copy, &now);
+	mutex_unlock(&replace_mutex);
+}
+
+/*
+ * A module that fails to be initialised goes without having been live. Leaks
+ * are shown after `off`, too, so it does not matter whether blocks are tracked
+ * now.
+ */
+static int module_event(struct notifier_block *nb, unsigned long event,
+			void *data)
+{
+	bool init;
+
+	if (event != MODULE_STATE_LIVE && event != MODULE_STATE_GOING)
+		return NOTIFY_DONE;
+	/*
+	 * A CPU that began to look up a step before the module was going has
+	 * kept it when this returns; none is kept after that.
+	 */
+	if (KMT_STEPS && event == MODULE_STATE_GOING) {
+		synchronize_rcu();
+		kmt_steps_forget();
+	}
+	init = kmt_was_initialising(data);
+	if (event == MODULE_STATE_GOING ? kmt_was_traced(data) : init)
+		replace_traces(data, event == MODULE_STATE_LIVE);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block module_nb = {
+	.notifier_call = module_event,
+	/* Last, when nobody allocates in the module's name any more. */
+	.priority = INT_MIN,
+};
+
+/* Before the initramfs is there, from which modules may be loaded. */
+static int __init watch_modules(void)
+{
+	return register_module_notifier(&module_nb);
+}
+core_initcall(watch_modules);
+#endif /* CONFIG_MODULES */
+
+static int __init start_sweeping(void)
+{
+	kmt_start_sweeping(sweep_names);
+	return 0;
+}
+core_initcall(start_sweeping);
