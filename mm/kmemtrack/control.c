@@ -381,19 +381,13 @@ NUMBER_PARAM(panic_on_leak, "panic_on_leak=", panic_on_leak, 0644);
 NUMBER_PARAM(max_pause, "max_pause=", max_pause, 0644);
 NUMBER_PARAM(scan_period, "scan=", scan_period, 0644);
 
-/**
- * kmt_parse_boot - parse the value of a parameter of early boot
- * @name: as it is written on the command line
- * @key: what command.c calls it, with the equals sign; "" for on and off
- * @val: value, or NULL
- * @cmd: set on success only
- *
- * Logs what is wrong, and what would be right.
- *
- * Return: 0, -EINVAL or -ERANGE.
+/*
+ * Parses the value of a parameter of early boot: @name as it is written on the command
+ * line, @key as command.c calls it, "" for on and off. Logs what is wrong, and what
+ * would be right.
  */
-int __init kmt_parse_boot(const char *name, const char *key, const char *val,
-			  struct kmt_command *cmd)
+static int __init parse_boot(const char *name, const char *key, const char *val,
+			     struct kmt_command *cmd)
 {
 	struct kmt_command parsed;
 	int ret = parse_value(key, val ?: "", &parsed);
@@ -410,6 +404,41 @@ int __init kmt_parse_boot(const char *name, const char *key, const char *val,
 			name, (int)strnlen(val ?: "", SHOWN_MAX), val ?: "");
 	return ret;
 }
+
+static int __init parse_switch(const char *name, const char *str)
+{
+	struct kmt_command cmd;
+	int ret = parse_boot(name, "", str, &cmd);
+
+	if (!ret)
+		kmt_want_on = cmd.verb == KMT_CMD_ON;
+	return ret;
+}
+
+static int __init parse_kmemtrack(char *str)
+{
+	return parse_switch("kmemtrack", str);
+}
+early_param("kmemtrack", parse_kmemtrack);
+
+#ifdef CONFIG_KMEMTRACK_KMEMLEAK_COMPAT
+static int __init parse_kmemleak(char *str)
+{
+	return parse_switch("kmemleak", str);
+}
+early_param("kmemleak", parse_kmemleak);
+#endif
+
+static int __init parse_early_pool(char *str)
+{
+	struct kmt_command cmd;
+	int ret = parse_boot(EARLY_POOL, "early_pool=", str, &cmd);
+
+	if (!ret)
+		kmt_early_pool = cmd.arg;
+	return ret;
+}
+early_param(EARLY_POOL, parse_early_pool);
 
 static bool __init is_ours(const char *name)
 {

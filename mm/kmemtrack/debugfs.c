@@ -222,9 +222,6 @@ static int __init make_files(void)
 	debugfs_create_file("suppressions", 0400, dir, NULL,
 			    &kmt_suppressions_fops);
 	debugfs_create_file("growth", 0400, dir, NULL, &kmt_growth_fops);
-	if (IS_ENABLED(CONFIG_KMEMTRACK_KMEMLEAK_COMPAT))
-		debugfs_create_file_unsafe("kmemleak", 0644, NULL, NULL,
-					   &kmt_kmemleak_fops);
 	return 0;
 }
 late_initcall(make_files);
@@ -303,21 +300,21 @@ static void show_last_scan(struct seq_file *seq)
 
 	show(seq, "scans", last.nr);
 	show(seq, "scan_ms", last.ms);
-	show(seq, "scan_busy_ms", last.busy_ms);
-	show(seq, "scan_marks", last.marks);
+	show(seq, "scan_busy_ms", div_u64(last.out.busy_ns, NSEC_PER_MSEC));
+	show(seq, "scan_marks", last.out.marks);
 	show(seq, "scan_words", last.words);
-	show(seq, "scan_suspects", last.suspects);
-	show(seq, "scan_searches", last.searches);
-	show(seq, "scan_acquitted_by_search", last.searched);
-	show(seq, "scan_acquitted_by_snapshot", last.stopped);
-	show(seq, "scan_snapshot", last.how == KMT_BY_SNAPSHOT);
-	show(seq, "pause_ns", last.pause_ns);
-	show(seq, "pause_expected_ns", last.expected_ns);
-	show(seq, "leaks", last.verdict.leaks);
-	show(seq, "leak_bytes", last.verdict.leak_bytes);
+	show(seq, "scan_suspects", last.out.suspects);
+	show(seq, "scan_searches", last.out.searches);
+	show(seq, "scan_acquitted_by_search", last.out.searched);
+	show(seq, "scan_acquitted_by_snapshot", last.out.stopped);
+	show(seq, "scan_snapshot", last.out.how == KMT_BY_SNAPSHOT);
+	show(seq, "pause_ns", last.out.pause_ns);
+	show(seq, "pause_expected_ns", last.out.expected_ns);
+	show(seq, "leaks", last.out.verdict.leaks);
+	show(seq, "leak_bytes", last.out.verdict.leak_bytes);
 	show(seq, "leaks_suppressed",
-	     last.verdict.leaks ? READ_ONCE(kmt_leaks_suppressed) : 0);
-	show(seq, "new_leaks", last.verdict.fresh);
+	     last.out.verdict.leaks ? READ_ONCE(kmt_leaks_suppressed) : 0);
+	show(seq, "new_leaks", last.out.verdict.fresh);
 }
 
 static void show_pages(struct seq_file *seq)

@@ -70,8 +70,8 @@ void kmt_trace_start(void)
  */
 void kmt_trace_end(const struct kmt_scan *scan, int ret, u64 duration)
 {
-	if (!ret && scan->verdict.fresh && trace_kmemtrack_leak_enabled())
+	if (!ret && scan->out.verdict.fresh && trace_kmemtrack_leak_enabled())
 		trace_leaks();
-	trace_kmemtrack_scan_end(ret, scan->verdict.leaks, scan->verdict.fresh,
-				 duration, scan->pause);
+	trace_kmemtrack_scan_end(ret, scan->out.verdict.leaks, scan->out.verdict.fresh,
+				 duration, scan->out.pause_ns);
 }

@@ -86,41 +86,49 @@ enum kmt_confirmed {
 };
 
 /**
- * struct kmt_last_scan - about the last scan that came to an end
- * @made: there was one since tracking was switched on
- * @nr: how many scans that were, since boot
- * @ms: how long it took, with the waiting
- * @busy_ms: how long it marked and judged
+ * struct kmt_outcome - what a scan came to, and how
  * @marks: how many marks it needed
- * @words: words it read, in all marks
- * @objects: blocks in the pool at its end
  * @suspects: blocks that the first mark left unreferenced
  * @searches: searches for references to them that were made
  * @searched: suspects that these acquitted
  * @stopped: suspects that a snapshot acquitted
  * @how: how they were confirmed
  * @busy_cpu: a CPU that did not stop in time, if that is why
+ * @busy_ns: how long it marked and judged
  * @pause_ns: how long nothing else ran, at a stretch
  * @expected_ns: how long that was expected to be
  * @verdict: what it found
  */
-struct kmt_last_scan {
-	bool made;
-	unsigned long nr;
-	unsigned long ms;
-	unsigned long busy_ms;
+struct kmt_outcome {
 	unsigned long marks;
-	unsigned long words;
-	unsigned long objects;
 	unsigned long suspects;
 	unsigned long searches;
 	unsigned long searched;
 	unsigned long stopped;
 	enum kmt_confirmed how;
 	int busy_cpu;
+	u64 busy_ns;
 	u64 pause_ns;
 	u64 expected_ns;
 	struct kmt_verdict verdict;
+};
+
+/**
+ * struct kmt_last_scan - about the last scan that came to an end
+ * @made: there was one since tracking was switched on
+ * @nr: how many scans that were, since boot
+ * @ms: how long it took, with the waiting
+ * @words: words it read, in all marks
+ * @objects: blocks in the pool at its end
+ * @out: its outcome
+ */
+struct kmt_last_scan {
+	bool made;
+	unsigned long nr;
+	unsigned long ms;
+	unsigned long words;
+	unsigned long objects;
+	struct kmt_outcome out;
 };
 
 /**
@@ -210,6 +218,7 @@ static inline bool kmt_tracking(void)
 }
 
 /* init.c */
+extern bool kmt_want_on;
 bool kmt_start_early(void);
 int kmt_switch_on(void);
 void kmt_switch_off(void);
@@ -308,7 +317,6 @@ bool kmt_relax(struct kmt_marker *m);
 void kmt_wait(struct kmt_marker *m, unsigned int before);
 
 /* workers.c: threads that help with a mark */
-bool kmt_is_helper(const struct task_struct *task);
 void kmt_helpers_leave(void);
 
 /* module_syms.c: names of code that is gone */
@@ -336,11 +344,17 @@ static inline const char *kmt_gone_name(unsigned long pc)
 #endif
 
 /* root_stacks.c, root_percpu.c, root_pages.c */
+
+/* Threads that help with a mark: more would wait for each other, mostly. */
+#define KMT_HELPERS	7
+
 void kmt_flag_task_stack(unsigned long stack);
+void kmt_note_stacks(void);
+bool kmt_is_helper(const struct task_struct *task);
+extern struct kthread_worker *kmt_workers[KMT_HELPERS];
 struct task_struct *kmt_next_task(int *nr);
 void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots);
-void kmt_page_map_alloc(struct kmt_page_map *map);
 bool kmt_page_map_live(void);
 void kmt_page_map_drop(unsigned long addr, unsigned long size);
 void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots);
@@ -350,8 +364,9 @@ void kmt_percpu_map_fill(struct kmt_percpu_map *p);
 void kmt_percpu_map_free(struct kmt_percpu_map *p);
 void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p);
 unsigned long kmt_percpu_pages(void);
-void kmt_page_map_fill(struct kmt_marker *m, struct kmt_roots *roots);
-void kmt_page_map_free(struct kmt_page_map *map);
+void kmt_roots_init(struct kmt_roots *roots);
+void kmt_roots_fill(struct kmt_marker *m, struct kmt_roots *roots);
+void kmt_roots_free(struct kmt_roots *roots);
 void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots);
 bool kmt_page_is_closed(struct page *page);
 #ifdef CONFIG_MEMORY_FAILURE
@@ -380,7 +395,7 @@ static inline void kmt_mark_kfence(struct kmt_marker *m)
 }
 #endif
 
-/* scan.c */
+/* scanner.c */
 int kmt_scan(void);
 int kmt_restart_frozen(int ret);
 void kmt_scan_every(unsigned int seconds);
@@ -400,8 +415,6 @@ int kmt_execute(const struct kmt_command *cmd);
 void kmt_set(const struct kmt_command *cmd);
 extern const struct kernel_param_ops kmt_switch_ops;
 extern struct kmt_param kmt_verbose_param;
-int kmt_parse_boot(const char *name, const char *key, const char *val,
-		   struct kmt_command *cmd);
 
 /* print.c */
 struct kmt_log_name {
@@ -456,9 +469,6 @@ void kmt_report_drop(void);
 /* debugfs.c */
 ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		       loff_t *ppos);
-extern const struct file_operations kmt_kmemleak_fops;
-
-/* debugfs.c */
 int kmt_stats_show(struct seq_file *seq, void *v);
 
 /* 32 bits of jiffies, made whole by the knowledge that they are in the past */

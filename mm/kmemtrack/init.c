@@ -36,7 +36,7 @@
 
 DEFINE_STATIC_KEY_TRUE(kmemtrack_key);
 EXPORT_SYMBOL(kmemtrack_key);
-static bool want_on __initdata =
+bool kmt_want_on __initdata =
 	!IS_ENABLED(CONFIG_DEBUG_KMEMLEAK_DEFAULT_OFF);
 
 static struct kmt_tree first_shard;
@@ -47,42 +47,6 @@ static struct kmt_cell_cache first_caches[1];
 static unsigned long early_used;
 static unsigned long early_grown;
 static bool failed;
-
-static int __init parse_switch(const char *name, const char *str)
-{
-	struct kmt_command cmd;
-	int ret = kmt_parse_boot(name, "", str, &cmd);
-
-	if (!ret)
-		want_on = cmd.verb == KMT_CMD_ON;
-	return ret;
-}
-
-static int __init parse_kmemtrack(char *str)
-{
-	return parse_switch("kmemtrack", str);
-}
-early_param("kmemtrack", parse_kmemtrack);
-
-#ifdef CONFIG_KMEMTRACK_KMEMLEAK_COMPAT
-static int __init parse_kmemleak(char *str)
-{
-	return parse_switch("kmemleak", str);
-}
-early_param("kmemleak", parse_kmemleak);
-#endif
-
-static int __init parse_early_pool(char *str)
-{
-	struct kmt_command cmd;
-	int ret = kmt_parse_boot("kmemtrack.early_pool", "early_pool=", str,
-				 &cmd);
-
-	if (!ret)
-		kmt_early_pool = cmd.arg;
-	return ret;
-}
-early_param("kmemtrack.early_pool", parse_early_pool);
 
 static void *table_alloc(struct kmt_core *core, size_t bytes)
 {
@@ -181,7 +145,7 @@ void __init kmemtrack_alloc_early(void)
 		start_early();
 	nr_shards = clamp_t(unsigned long, roundup_pow_of_two(regions),
 			    KMT_SHARDS_MIN, KMT_SHARDS_MAX);
-	while (want_on) {
+	while (kmt_want_on) {
 		size_t bytes = nr_shards * sizeof(*boot_shards);
 
 		boot_shards = memblock_alloc_try_nid(bytes, SMP_CACHE_BYTES, 0,
@@ -368,11 +332,11 @@ void __init kmemleak_init(void)
 	kmt_note_early_use();
 	early_grown = kmt_grown;
 	if (set_up() || kmt_leave_early() ||
-	    (want_on && alloc_tables(boot_shards))) {
+	    (kmt_want_on && alloc_tables(boot_shards))) {
 		failed = true;
-		want_on = false;
+		kmt_want_on = false;
 	}
-	if (want_on) {
+	if (kmt_want_on) {
 		add_roots();
 		kmt_traces_on();
 		kmt_mode = KMT_ON;
@@ -463,8 +427,9 @@ void kmt_switch_off(void)
 static int __init log_early_use(void)
 {
 	/* KTHREADD: registers are kept there, see mark_stack(). */
-	kmemleak_scan_area(kthreadd_task, offsetof(struct task_struct, thread),
-			   GFP_KERNEL);
+	if (kmt_tracking())
+		kmt_add_area(&kmt_core, kmt_untag((unsigned long)kthreadd_task),
+			     offsetof(struct task_struct, thread), GFP_KERNEL);
 	if (failed)
 		pr_warn("no memory at boot: stays off\n");
 	else if (!kmt_tracking())

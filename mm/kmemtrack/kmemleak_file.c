@@ -3,7 +3,9 @@
  * /sys/kernel/debug/kmemleak, as the programs that use it expect it: one
  * record per leak, nothing when there is none.
  */
+#include <linux/debugfs.h>
 #include <linux/fs.h>
+#include <linux/init.h>
 #include <linux/moduleparam.h>
 #include <linux/seq_file.h>
 
@@ -117,7 +119,7 @@ static int record_release(struct inode *inode, struct file *file)
 	return seq_release(inode, file);
 }
 
-const struct file_operations kmt_kmemleak_fops = {
+static const struct file_operations kmemleak_fops = {
 	.open		= record_open,
 	.read_iter	= seq_read_iter,
 	.splice_read	= kmt_splice_read,
@@ -125,6 +127,13 @@ const struct file_operations kmt_kmemleak_fops = {
 	.llseek		= seq_lseek,
 	.release	= record_release,
 };
+
+static int __init make_file(void)
+{
+	debugfs_create_file_unsafe("kmemleak", 0644, NULL, NULL, &kmemleak_fops);
+	return 0;
+}
+late_initcall(make_file);
 
 /* Programs look for it in /sys/module/kmemleak/parameters/. */
 #undef MODULE_PARAM_PREFIX

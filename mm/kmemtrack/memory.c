@@ -177,15 +177,6 @@ void kmemtrack_readable(const void *addr, size_t size)
 	mark_exact(addr, size, 0);
 }
 
-void kmemtrack_split_page(struct page *page, unsigned long nr)
-{
-	unsigned long i;
-
-	for (i = 1; i < nr; i++)
-		set_page_private(page + i, 0);
-	kmt_pages_split(page, nr);
-}
-
 /* Pages of the tracker that vmalloc() counts as its own. */
 atomic_long_t kmt_own_vpages;
 

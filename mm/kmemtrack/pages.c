@@ -1,175 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pages that the kernel takes for itself from the page allocator: pages=track.
- *
- * A table has an entry of 16 bytes for each page of memory. The hook of the page
- * allocator notes in the entry of the first page how many there are and who
- * allocated them; the hook of the free clears it. What the pages are used for is not
- * known then: slabs, stacks, page tables, vmalloc() and others take their pages from
- * there, too. Each scan sorts them before it marks. Those that another detector, or
- * the kernel, knows by what they are used for are passed over until they are freed.
- *
- * For each block of pages that remains the scan makes a record in the core, at the
- * address of the block in the linear map. The owner of the pages may refer to them by
- * their struct page instead. So the scan makes a record of the block's struct pages,
- * too, which needs no reference and passes all references to it on to the block, as
- * vm_struct does for a block of vmalloc(). The list that the first struct page is on is
- * read together with the block. For the core these are records like all others.
- *
- * There are holders that no mark can see: a page table, a device, or a driver that
- * keeps a page frame number. So before pages are called a leak all memory is searched
- * for numbers, see kmt_pages_hold().
- *
- * Locking: an entry is changed with atomic operations on its state. The hooks use the
- * table under RCU. All else is under kmt_scan_mutex, which keeps the table, or
- * under kmt_reports_sem.
+ * Who allocated which pages: the table of pages=track, see page_blocks.c.
  */
-#include <linux/kallsyms.h>
-#include <linux/kasan.h>
-#include <linux/kfence.h>
 #include <linux/kmemtrack.h>
-#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
-#include <linux/mmzone.h>
-#include <linux/pgtable.h>
 #include <linux/rcupdate.h>
-#include <linux/sched/signal.h>
-#include <linux/sizes.h>
-#include <linux/stackdepot.h>
 
-#include "compat.h"
-#include "pages.h"
-#include "policy.h"
-#include "report.h"
+#include "page_entry.h"
 
 DEFINE_STATIC_KEY_FALSE(kmemtrack_pages_key);
 
-/* Pages whose entries are allocated as one. */
-#define PART_SHIFT	13
-#define PART_PAGES	BIT(PART_SHIFT)
-#define PART_BYTES	(PART_PAGES * sizeof(struct entry))
-
-/* Parts of an entry's state, beside the handle of the task's name above them. */
-#define ORDER		0x001fU	/* pages as a power of two, and one; 0: no entry */
-#define RECORD		0x0020U	/* the core has records of the block */
-#define HELD		0x0040U	/* a number may refer to it: a root in this scan */
-#define SORTED		0x0080U	/* it was looked at what the pages are used for */
-#define OTHER		0x0100U	/* somebody else knows what they are used for */
-#define SPLIT		0x0200U	/* first page of some that were split */
-#define SPLIT_REST	0x0400U	/* a further one; ORDER is that of the first */
-#define COMM_SHIFT	16
-
-/**
- * struct entry - who allocated pages
- * @state: see above; 0 if the page is not the first one of a tracked block
- * @stack: handle of the backtrace
- * @pid: of the task
- * @born: low 32 bits of jiffies
- */
-struct entry {
-	u32 state;
-	u32 stack;
-	s32 pid;
-	u32 born;
-};
-
-/**
- * struct table - the entries of all pages
- * @lo: number of the first page, a multiple of PART_PAGES
- * @nr: how many parts
- * @part: entries; NULL where there was no memory when the table was made
- */
-struct table {
-	unsigned long lo;
-	unsigned long nr;
-	struct entry *part[];
-};
-
-static struct table __rcu *the_table;
-
-/* Under kmt_scan_mutex. */
-static struct kmt_pages_usage usage;
-
-/*
- * Functions that take pages of which it cannot be decided whether they are lost. Their
- * addresses are in the backtraces of these pages; 0 for one that the kernel lacks.
- */
-static const unsigned long undecidable_code[] = {
-	/* The pages are given out one by one, and used as one block. */
-	KMT_ALLOC_CONTIG,
-	/* Nothing but page tables refer to the pages. */
-#ifdef CONFIG_KASAN_VMALLOC
-	(unsigned long)kasan_populate_vmalloc,
-#endif
-#ifdef CONFIG_MEMORY_HOTPLUG
-	(unsigned long)__add_pages,
-#endif
-	/*
-	 * Page tables. Many of their struct pages do not say so, and the table that
-	 * refers to one may be one of early boot, which no mark or search reads.
-	 */
-#ifdef CONFIG_MMU
-	(unsigned long)__pte_alloc_kernel,
-#endif
-#ifndef __PAGETABLE_PMD_FOLDED
-	(unsigned long)__pmd_alloc,
-#endif
-#ifndef __PAGETABLE_PUD_FOLDED
-	(unsigned long)__pud_alloc,
-#endif
-#ifndef __PAGETABLE_P4D_FOLDED
-	(unsigned long)__p4d_alloc,
-#endif
-};
-
-/* Where that code is. Set under kmt_scan_mutex. */
-static struct kmt_range undecidable[ARRAY_SIZE(undecidable_code)];
-
-/* It is not known where that code is: of no pages anything can be told. */
-static bool code_unknown;
-
-static struct entry *entry_of(const struct table *t, unsigned long pfn)
-{
-	const unsigned long i = (pfn - t->lo) >> PART_SHIFT;
-
-	if (pfn < t->lo || i >= t->nr || !t->part[i])
-		return NULL;
-	return &t->part[i][pfn % PART_PAGES];
-}
+struct table __rcu *kmt_page_table;
 
 /* The table for the hooks, which hold the RCU read lock, and the entry of @pfn in it. */
 static struct entry *find_entry(unsigned long pfn, const struct table **t)
 {
-	*t = rcu_dereference(the_table);
+	*t = rcu_dereference(kmt_page_table);
 	return *t ? entry_of(*t, pfn) : NULL;
 }
 
-/* The table, for those who hold kmt_scan_mutex or kmt_reports_sem. */
-static struct table *table_locked(void)
-{
-	return rcu_dereference_protected(the_table,
-					 lockdep_is_held(&kmt_scan_mutex) ||
-					 lockdep_is_held(&kmt_reports_sem));
-}
-
-static unsigned int order_of(u32 state)
-{
-	return (state & ORDER) - 1;
-}
-
-static unsigned long address_of(unsigned long pfn)
-{
-	return kmt_untag((unsigned long)page_address(pfn_to_page(pfn)));
-}
-
-static unsigned long struct_of(unsigned long pfn)
-{
-	return kmt_untag((unsigned long)pfn_to_page(pfn));
-}
-
-/* Pages that were split and still are beside each other, from @pfn on. */
-static unsigned long split_from(const struct table *t, unsigned long pfn,
-				u32 state)
+/**
+ * kmt_split_end - up to where are pages that were split beside each other?
+ * @t: table
+ * @pfn: number of the first page
+ * @state: of its entry
+ *
+ * Context: any.
+ * Return: number of the page behind them.
+ */
+unsigned long kmt_split_end(const struct table *t, unsigned long pfn, u32 state)
 {
 	const unsigned long first = ALIGN_DOWN(pfn, BIT(order_of(state)));
 	const unsigned long end = first + BIT(order_of(state));
@@ -184,20 +43,16 @@ static unsigned long split_from(const struct table *t, unsigned long pfn,
 	return pfn;
 }
 
-/* One past the last page of the block that begins at @pfn. */
-static unsigned long end_of(const struct table *t, unsigned long pfn, u32 state)
-{
-	if (state & (SPLIT | SPLIT_REST))
-		return split_from(t, pfn, state);
-	return pfn + BIT(order_of(state));
-}
-
-/*
- * Drops the records of a block that is about to be freed, or is none any more. If
- * its owner has announced it as a block of its own, that record has taken the place
- * of ours.
+/**
+ * kmt_drop_page_records - drop the records of a block
+ * @pfn: number of its first page
+ *
+ * It is about to be freed, or is none any more. If its owner has announced it as a
+ * block of its own, that record has taken the place of ours.
+ *
+ * Context: any but NMI.
  */
-static void drop_records(unsigned long pfn)
+void kmt_drop_page_records(unsigned long pfn)
 {
 	const unsigned long at[] = { address_of(pfn), struct_of(pfn) };
 	struct kmt_object o;
@@ -209,15 +64,23 @@ static void drop_records(unsigned long pfn)
 			kmt_free(&kmt_core, KMT_VIRT, at[i]);
 }
 
-/* Takes the records away; false if others did, or there were none. */
-static bool demote(struct entry *e, unsigned long pfn, u32 state)
+/**
+ * kmt_demote_pages - take the records of a block away
+ * @e: entry of its first page
+ * @pfn: number of that
+ * @state: of the entry
+ *
+ * Context: any but NMI.
+ * Return: false if others did, or there were none.
+ */
+bool kmt_demote_pages(struct entry *e, unsigned long pfn, u32 state)
 {
 	while (state & RECORD) {
 		const u32 was = cmpxchg(&e->state, state,
 					state & ~(RECORD | HELD));
 
 		if (was == state) {
-			drop_records(pfn);
+			kmt_drop_page_records(pfn);
 			return true;
 		}
 		state = was;
@@ -233,7 +96,7 @@ static void demote_split(const struct table *t, unsigned long pfn, u32 state)
 	u32 now = e ? READ_ONCE(e->state) : 0;
 
 	if (now & SPLIT)
-		demote(e, first, now);
+		kmt_demote_pages(e, first, now);
 }
 
 /**
@@ -281,7 +144,7 @@ void kmt_pages_forget(const struct page *page)
 	if (e && READ_ONCE(e->state))
 		state = xchg(&e->state, 0);
 	if (state & RECORD)
-		drop_records(pfn);
+		kmt_drop_page_records(pfn);
 	if (state & SPLIT_REST)
 		demote_split(t, pfn, state);
 	rcu_read_unlock();
@@ -309,7 +172,7 @@ void __kmt_pages_split(const struct page *page, unsigned long nr)
 	first = find_entry(pfn, &t);
 	state = first ? READ_ONCE(first->state) : 0;
 	if (state && !(state & (SPLIT | SPLIT_REST))) {
-		demote(first, pfn, state);
+		kmt_demote_pages(first, pfn, state);
 		state &= ~(RECORD | HELD | SORTED | OTHER);
 		nr = min(nr, BIT(order_of(state)));
 		WRITE_ONCE(first->state, state | SPLIT);
@@ -324,354 +187,13 @@ void __kmt_pages_split(const struct page *page, unsigned long nr)
 	rcu_read_unlock();
 }
 
-/**
- * kmt_pages_for_each - call a function for the backtraces of pages
- * @fn: see kmt_reports_for_each()
- * @arg: for @fn
- *
- * Context: kmt_reports_sem held for writing, may sleep.
- */
-void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
+void kmemtrack_split_page(struct page *page, unsigned long nr)
 {
-	const struct table *t;
-	unsigned long i, n;
-
-	lockdep_assert_held_write(&kmt_reports_sem);
-	t = table_locked();
-	for (i = 0; t && i < t->nr; i++) {
-		for (n = 0; t->part[i] && n < PART_PAGES; n++) {
-			struct entry *e = &t->part[i][n];
-			const u32 state = READ_ONCE(e->state);
-			const u32 stack = READ_ONCE(e->stack);
-			u32 with = stack;
-
-			if (!state)
-				continue;
-			fn(arg, &with, state >> COMM_SHIFT);
-			/* If they are others by now, the same code took them. */
-			if (with != stack)
-				cmpxchg(&e->stack, stack, with);
-		}
-		cond_resched();
-	}
-}
-
-/*
- * Whether it can be seen from outside what a page in use is used for, or that it
- * must not be read. The same page may be used for something else later.
- */
-static bool is_other(struct page *page, unsigned long pfn,
-		     const struct kmt_page_map *map)
-{
-	if (PageTail(page) || PageBuddy(page) || !kmt_page_in_use(page))
-		return true;
-	if (PageSlab(page) || PageTable(page) || PageGuard(page) ||
-	    PageLRU(page) || READ_ONCE(page->mapping) ||
-	    kmt_page_of_zsmalloc(page))
-		return true;
-	if (kmt_own_page(page) || kmt_not_root_page(page) ||
-	    kmt_stack_page(page) || kmt_page_is_closed(page))
-		return true;
-	return kmt_page_owned(map, pfn);
-}
-
-static bool in_undecidable(u32 stack)
-{
-	unsigned long *pc;
-	unsigned int i, n, nr = stack_depot_fetch(stack, &pc);
-
-	for (i = 0; i < nr; i++)
-		for (n = 0; n < ARRAY_SIZE(undecidable); n++)
-			/* It is where a call returns to. */
-			if (kmt_in(&undecidable[n], pc[i] - 1))
-				return true;
-	return false;
-}
-
-/* Whether one of the pages has a type, or is mapped by a process. */
-static bool is_typed(struct page *page, unsigned long nr)
-{
-	for (; nr--; page++)
-		if (atomic_read(&page->_mapcount) != -1 || PageReserved(page) ||
-		    PageHWPoison(page))
-			return true;
-	return false;
-}
-
-/* Whether it can be told if anything refers to a block. */
-static bool is_decidable(const struct table *t, unsigned long pfn,
-			 unsigned long end, u32 state, u32 stack)
-{
-	struct page *page = pfn_to_page(pfn);
-
-	/* Pages of high memory have no address; one has no record to be found by. */
-	if (PageHighMem(page) || (state & SPLIT_REST))
-		return false;
-	/*
-	 * CMA gives out several blocks as one, and its user refers to the first one
-	 * only. Pages of KFENCE belong to its pool.
-	 */
-	if (is_migrate_cma_page(page) || is_kfence_address(page_address(page)))
-		return false;
-	/* Without a backtrace these pages may have been taken by such a function. */
-	if (!stack || code_unknown || in_undecidable(stack))
-		return false;
-	return !is_typed(page, end - pfn);
-}
-
-/* Makes records of a block, which is held meanwhile. */
-static bool add_records(const struct entry *e, unsigned long pfn,
-			unsigned long nr, u32 state)
-{
-	const gfp_t gfp = GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN;
-	const unsigned long addr = address_of(pfn), at = struct_of(pfn);
-	struct kmt_origin origin = {
-		.stack = READ_ONCE(e->stack), .pid = READ_ONCE(e->pid),
-		.born = READ_ONCE(e->born), .comm = state >> COMM_SHIFT,
-	};
-	struct kmt_core *core = &kmt_core;
-	unsigned long lists, bytes;
-
-	if (kmt_insert_unless_taken(core, KMT_VIRT, addr, nr * PAGE_SIZE, 1,
-				    &origin, gfp))
-		return false;
-	origin.stack = 0;
-	origin.comm = 0;
-	if (kmt_insert_unless_taken(core, KMT_VIRT, at,
-				    nr * sizeof(struct page), KMT_MIN_BLACK,
-				    &origin, gfp)) {
-		kmt_free(core, KMT_VIRT, addr);
-		return false;
-	}
-	/* Each of those that were split may be on a list. */
-	lists = at + offsetof(struct page, lru);
-	bytes = sizeof(struct list_head);
-	if (state & SPLIT)
-		bytes += (nr - 1) * sizeof(struct page);
-	if (kmt_add_alias(core, at, addr, gfp) &&
-	    kmt_add_area(core, addr, SIZE_MAX, gfp) &&
-	    kmt_add_outer_area(core, addr, lists, bytes, gfp))
-		return true;
-	drop_records(pfn);
-	return false;
-}
-
-/*
- * Makes a block of the core of pages that have no record yet. They are held, so
- * that they are not freed, and do not become anything else, before it is known that
- * there is a record.
- */
-static bool promote(const struct table *t, struct entry *e, unsigned long pfn,
-		    unsigned long end, u32 state)
-{
-	struct page *page = pfn_to_page(pfn);
-	bool done = false;
-
-	if (!get_page_unless_zero(page))
-		return false;
-	if (READ_ONCE(e->state) == state &&
-	    add_records(e, pfn, end - pfn, state)) {
-		done = cmpxchg(&e->state, state, state | RECORD) == state;
-		/* Split, or one of those that were split freed, meanwhile. */
-		if (!done)
-			drop_records(pfn);
-		else if (end_of(t, pfn, state) != end)
-			done = !demote(e, pfn, state | RECORD);
-	}
-	put_page(page);
-	return done;
-}
-
-/* The number may be gone: it is looked for again. */
-static void let_go(struct entry *e, unsigned long pfn, u32 state)
-{
-	struct kmt_object o;
-
-	if (cmpxchg(&e->state, state, state & ~HELD) == state &&
-	    kmt_lookup(&kmt_core, KMT_VIRT, address_of(pfn), &o) &&
-	    o.min == KMT_MIN_GREY)
-		kmt_set_min(&kmt_core, KMT_VIRT, o.addr, 1);
-}
-
-/* Sets or clears OTHER; the state as it is now. */
-static u32 set_other(struct entry *e, u32 state, bool other)
-{
-	const u32 new = (state & ~OTHER) | SORTED | (other ? OTHER : 0);
-	const u32 was = new == state ? state : cmpxchg(&e->state, state, new);
-
-	return was == state ? new : 0;
-}
-
-/* As kmt_limit_ages() does for records. */
-static void limit_age(struct entry *e)
-{
-	const u32 now = jiffies, born = READ_ONCE(e->born);
-
-	if (now - born > KMT_AGE_MAX)
-		cmpxchg(&e->born, born, now - KMT_AGE_MAX);
-}
-
-/* Whether the page before it in a row of pages that were split is still there. */
-static bool has_before(const struct table *t, unsigned long pfn, u32 state)
-{
-	const struct entry *e = entry_of(t, pfn - 1);
-	const u32 before = e ? READ_ONCE(e->state) : 0;
-
-	return (state & SPLIT_REST) && (before & (SPLIT | SPLIT_REST)) &&
-	       !((before ^ state) & ORDER);
-}
-
-static void sort_entry(const struct table *t, struct entry *e,
-		       unsigned long pfn, const struct kmt_page_map *map,
-		       bool add)
-{
-	/* Pairs with kmt_pages_note(): the rest of the entry belongs to it. */
-	u32 state = smp_load_acquire(&e->state);
-	unsigned long end = end_of(t, pfn, state);
-	struct page *page = pfn_to_online_page(pfn);
-	const bool other = !page || is_other(page, pfn, map);
-
-	if (state & HELD) {
-		let_go(e, pfn, state);
-		state &= ~HELD;
-	}
-	if (other && (state & RECORD)) {
-		demote(e, pfn, state);
-		state &= ~RECORD;
-	}
-	state = set_other(e, state, other);
-	if (!state || other)
-		return;
-	limit_age(e);
-	if (has_before(t, pfn, state))
-		return;
-	usage.blocks++;
-	usage.pages += end - pfn;
-	if (add && !(state & RECORD) &&
-	    is_decidable(t, pfn, end, state, READ_ONCE(e->stack)) &&
-	    promote(t, e, pfn, end, state))
-		state |= RECORD;
-	usage.records += !!(state & RECORD);
-}
-
-static void sort_part(const struct table *t, unsigned long i,
-		      const struct kmt_page_map *map, bool add)
-{
-	unsigned long n;
-
-	for (n = 0; n < PART_PAGES; n++) {
-		struct entry *e = &t->part[i][n];
-
-		if (!READ_ONCE(e->state))
-			continue;
-		sort_entry(t, e, t->lo + i * PART_PAGES + n, map, add);
-		cond_resched();
-	}
-}
-
-/* Sorts all pages; the map of those that somebody owns is filled. */
-static void sort_all(const struct kmt_page_map *map, bool add)
-{
-	const struct table *t = table_locked();
 	unsigned long i;
 
-	usage.blocks = 0;
-	usage.pages = 0;
-	usage.records = 0;
-	usage.held = 0;
-	for (i = 0; i < t->nr; i++) {
-		if (t->part[i])
-			sort_part(t, i, map, add);
-		cond_resched();
-	}
-}
-
-/**
- * kmt_pages_sort - find out what tracked pages are used for
- * @m: marker, which does not mark yet
- * @roots: its map of pages is allocated; without memory for that pages stay what
- *	they were
- * @add: make blocks of those that are used for nothing that is known
- *
- * Context: kmt_scan_mutex held, may sleep; before a mark.
- */
-void kmt_pages_sort(struct kmt_marker *m, struct kmt_roots *roots, bool add)
-{
-	lockdep_assert_held(&kmt_scan_mutex);
-	if (!kmt_pages_tracked() || !roots->map.blocks)
-		return;
-	get_online_mems();
-	kmt_percpu_map_fill(&roots->percpu);
-	kmt_page_map_fill(m, roots);
-	if (!m->stopped)
-		sort_all(&roots->map, add);
-	put_online_mems();
-}
-
-/**
- * kmt_pages_refresh - the same outside of a scan, without making blocks
- *
- * Context: kmt_scan_mutex held, may sleep.
- */
-void kmt_pages_refresh(void)
-{
-	struct kmt_mark_entry stack;
-	struct kmt_roots roots = {};
-	struct kmt_marker *m;
-
-	if (!kmt_pages_tracked())
-		return;
-	m = kmt_own_alloc(GFP_KERNEL, 0);
-	if (!m)
-		return;
-	kmt_marker_init(m, &kmt_core, &stack, 1, NULL);
-	kmt_page_map_alloc(&roots.map);
-	kmt_pages_sort(m, &roots, false);
-	kmt_percpu_map_free(&roots.percpu);
-	kmt_page_map_free(&roots.map);
-	kmt_own_free(m, 0);
-}
-
-/**
- * kmt_pages_count - call a function for each block of pages, as sorted last
- * @fn: called with the backtrace, the bytes and the birth of each
- * @arg: for @fn
- *
- * Context: kmt_scan_mutex held, may sleep.
- * Return: false if the task is being killed.
- */
-bool kmt_pages_count(void (*fn)(void *arg, u32 stack, unsigned long bytes,
-				u32 born), void *arg)
-{
-	const struct table *t = table_locked();
-	unsigned long pfn, end;
-
-	if (!t)
-		return true;
-	end = t->lo + (t->nr << PART_SHIFT);
-	for (pfn = t->lo; pfn < end;) {
-		const struct entry *e = entry_of(t, pfn);
-		unsigned long next = pfn + 1;
-		u32 state;
-
-		if (!(pfn % PART_PAGES)) {
-			cond_resched();
-			if (fatal_signal_pending(current))
-				return false;
-		}
-		if (!e) {
-			pfn = ALIGN(pfn + 1, PART_PAGES);
-			continue;
-		}
-		state = READ_ONCE(e->state);
-		if (state & ORDER)
-			next = end_of(t, pfn, state);
-		if ((state & (SORTED | OTHER)) == SORTED)
-			fn(arg, READ_ONCE(e->stack), (next - pfn) * PAGE_SIZE,
-			   READ_ONCE(e->born));
-		pfn = next;
-	}
-	return true;
+	for (i = 1; i < nr; i++)
+		set_page_private(page + i, 0);
+	kmt_pages_split(page, nr);
 }
 
 /**
@@ -740,437 +262,4 @@ void kmt_pages_name(char *name, size_t size, int order)
 		snprintf(name, size, KMT_PAGES_NAME "-split");
 	else
 		snprintf(name, size, KMT_PAGES_NAME "-order-%d", order);
-}
-
-/**
- * kmt_pages_usage - how much there is
- * @now: filled in; as the last scan has found it
- *
- * Context: any; the numbers may be of different times.
- */
-void kmt_pages_usage(struct kmt_pages_usage *now)
-{
-	/* A reader must not wait for a running scan. */
-	*now = data_race(usage);
-}
-
-/*
- * Numbers that may refer to pages.
- */
-
-/**
- * struct holding - a search for numbers
- * @m: marker, which reads memory
- * @base: start of the block that is being read; 0 if it is none
- * @t: table
- * @bits: a bit for each page of a block that is looked for
- * @lo: number of the page that has the first bit
- * @hi: one past the last
- */
-struct holding {
-	struct kmt_marker m;
-	unsigned long base;
-	const struct table *t;
-	unsigned long *bits;
-	unsigned long lo;
-	unsigned long hi;
-};
-
-/* The first page of the block that has page @pfn, which has a record. */
-static unsigned long first_of(const struct table *t, unsigned long pfn)
-{
-	unsigned int order;
-
-	for (order = 0; order <= MAX_PAGE_ORDER; order++) {
-		const unsigned long first = ALIGN_DOWN(pfn, BIT(order));
-		const struct entry *e = entry_of(t, first);
-		const u32 state = e ? READ_ONCE(e->state) : 0;
-
-		if ((state & RECORD) && pfn < end_of(t, first, state))
-			return first;
-	}
-	return pfn;
-}
-
-/* Whether @at is in the block itself. */
-static bool is_within(const struct table *t, unsigned long first,
-		      unsigned long at)
-{
-	const unsigned long addr = address_of(first);
-	const u32 state = READ_ONCE(entry_of(t, first)->state);
-
-	if (!(state & RECORD))
-		return true;
-	return at - addr < (end_of(t, first, state) - first) * PAGE_SIZE;
-}
-
-/* Page @pfn is looked for, and there is something at @at that may refer to it. */
-static void hold(struct holding *h, unsigned long pfn, unsigned long at)
-{
-	const unsigned long first = first_of(h->t, pfn);
-	struct entry *e = entry_of(h->t, first);
-	u32 state;
-
-	if (is_within(h->t, first, at))
-		return;
-	state = READ_ONCE(e->state);
-	if (!(state & RECORD) || (state & HELD) ||
-	    cmpxchg(&e->state, state, state | HELD) != state)
-		return;
-	kmt_set_min(&kmt_core, KMT_VIRT, address_of(first), KMT_MIN_GREY);
-	usage.held++;
-}
-
-static bool is_sought(const struct holding *h, unsigned long pfn)
-{
-	return pfn - h->lo < h->hi - h->lo && test_bit(pfn - h->lo, h->bits);
-}
-
-/*
- * An address right behind pages. What begins there may be meant as well: if that is
- * a block that is known, it is.
- */
-static void try_end(struct holding *h, unsigned long word, unsigned long at)
-{
-	unsigned long pfn;
-	struct kmt_object o;
-
-	if (word % PAGE_SIZE || !virt_addr_valid((void *)(word - 1)))
-		return;
-	pfn = PHYS_PFN(__pa(word - 1));
-	if (!is_sought(h, pfn) ||
-	    is_within(h->t, first_of(h->t, pfn), word) ||
-	    kmt_lookup(&kmt_core, KMT_VIRT, word, &o))
-		return;
-	hold(h, pfn, at);
-}
-
-/*
- * Heads of hash chains that end with their own number have an odd number each while
- * the chain is empty: hlist_nulls.
- */
-static bool is_nulls(const struct holding *h, unsigned long word,
-		     unsigned long at)
-{
-	return h->base && (word & 1) &&
-	       (at - h->base) / sizeof(long) == word >> 1;
-}
-
-static void try_word(struct holding *h, unsigned long raw, unsigned long at)
-{
-	const unsigned long word = kmt_untag(raw);
-	unsigned long pfn;
-
-	/* What is in the pages is a reference, which marks follow. */
-	if (kmt_in(&kmt_core.linear, word)) {
-		try_end(h, word, at);
-		return;
-	}
-	/* The number of the first page. */
-	if (is_sought(h, raw) && first_of(h->t, raw) == raw &&
-	    !is_nulls(h, raw, at))
-		hold(h, raw, at);
-	pfn = PHYS_PFN(raw);
-	if (is_sought(h, pfn))
-		hold(h, pfn, at);
-	/* An entry of a page table; other addresses of the kernel look like that. */
-	if (sizeof(pte_t) != sizeof(raw) ||
-	    (BITS_PER_LONG == 64 && raw >> (BITS_PER_LONG - 8) == 0xff))
-		return;
-	pfn = pte_pfn(__pte(raw));
-	if (is_sought(h, pfn))
-		hold(h, pfn, at);
-}
-
-static void try_words(struct kmt_marker *m, const unsigned long *words,
-		      unsigned int nr, unsigned long at)
-{
-	struct holding *h = container_of(m, struct holding, m);
-
-	for (; nr--; words++, at += at ? sizeof(long) : 0)
-		if (*words)
-			try_word(h, *words, at);
-}
-
-/* Looks for the pages of a suspect; false if it is none. */
-static bool seek(struct holding *h, unsigned long pfn, u32 state)
-{
-	const unsigned long end = end_of(h->t, pfn, state);
-	struct kmt_object o;
-
-	if (!kmt_lookup(&kmt_core, KMT_VIRT, address_of(pfn), &o) ||
-	    (o.flags & (KMT_SUSPECT | KMT_LEAK)) != KMT_SUSPECT)
-		return false;
-	for (; pfn < end; pfn++)
-		__set_bit(pfn - h->lo, h->bits);
-	return true;
-}
-
-static bool seek_suspects(struct holding *h)
-{
-	unsigned long i, n;
-	bool any = false;
-
-	for (i = 0; i < h->t->nr; i++) {
-		for (n = 0; h->t->part[i] && n < PART_PAGES; n++) {
-			const u32 state = READ_ONCE(h->t->part[i][n].state);
-
-			if (state & RECORD)
-				any |= seek(h, h->t->lo + i * PART_PAGES + n,
-					    state);
-		}
-		if (!kmt_go_on(&h->m))
-			return false;
-	}
-	return any;
-}
-
-/* Page tables, which no mark reads. */
-static void read_tables(struct holding *h)
-{
-	unsigned long pfn = h->lo;
-
-	while (pfn < h->hi && kmt_go_on(&h->m)) {
-		struct page *page = pfn_to_online_page(pfn);
-
-		if (!page) {
-			pfn = ALIGN(pfn + 1, KMT_HOLE_PAGES);
-			continue;
-		}
-		pfn++;
-		if (PageTable(page) && !PageHighMem(page) &&
-		    !kmt_page_is_closed(page)) {
-			const unsigned long at =
-				kmt_untag((unsigned long)page_address(page));
-
-			kmt_mark_block(&h->m, at, at + PAGE_SIZE);
-		}
-	}
-}
-
-static void try_piece(struct kmt_reader *r, unsigned int nr)
-{
-	try_words(r->m, r->m->buf, nr, r->at);
-}
-
-/* All blocks, suspects, too: a page table may have but one way that leads to it. */
-static void read_objects(struct holding *h)
-{
-	struct kmt_reader r = { .words = try_piece, .m = &h->m };
-	struct kmt_object *o, copy;
-	struct kmt_chunk *chunk;
-
-	kmt_walk_cells(&h->m, chunk, o) {
-		if (!(READ_ONCE(o->flags) & KMT_LIVE) || !kmt_go_on(&h->m) ||
-		    !kmt_copy_object(&kmt_core, o, &copy))
-			continue;
-		r.from = o;
-		h->base = kmt_space(&copy) == KMT_PHYS ?
-			  kmt_env_phys(copy.addr) : copy.addr;
-		if (kmt_is_read(&copy))
-			kmt_read_object(&r, o, &copy);
-	}
-	h->base = 0;
-}
-
-static void read_all(struct holding *h, const struct kmt_roots *from)
-{
-	struct kmt_roots roots = *from;
-
-	roots.exact_later = false;
-	get_online_mems();
-	kmt_mark_stacks(&h->m, &roots);
-	kmt_mark_memory(&h->m, &roots);
-	read_tables(h);
-	put_online_mems();
-	read_objects(h);
-}
-
-static size_t bitmap_bytes(const struct holding *h)
-{
-	return BITS_TO_LONGS(h->hi - h->lo) * sizeof(long);
-}
-
-/**
- * kmt_pages_hold - are there numbers that may refer to suspected pages?
- * @m: marker of the scan; stopped if the scan is to be given up
- * @roots: its roots, as they were filled last
- *
- * All that marks read, all blocks and all page tables are searched for the page frame
- * numbers and the physical addresses of pages that are suspects, and for addresses
- * right behind them. Blocks that have such a number are roots for the rest of the
- * scan. What was reported by an earlier scan stays that.
- *
- * Context: kmt_scan_mutex held, may sleep; takes as long as a mark if there are such
- *	suspects.
- * Return: whether there are any such roots: then suspects are to be looked for again.
- */
-bool kmt_pages_hold(struct kmt_marker *m, const struct kmt_roots *roots)
-{
-	const unsigned int order = get_order(sizeof(struct holding));
-	const unsigned long before = usage.held;
-	struct kmt_mark_entry stack;
-	struct holding *h;
-
-	lockdep_assert_held(&kmt_scan_mutex);
-	if (!kmt_pages_tracked())
-		return false;
-	h = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO, order);
-	/* It cannot be decided whether there is a leak. */
-	if (!h) {
-		m->stopped = true;
-		return false;
-	}
-	h->t = table_locked();
-	h->lo = h->t->lo;
-	h->hi = h->lo + (h->t->nr << PART_SHIFT);
-	kmt_marker_init(&h->m, &kmt_core, &stack, 1, NULL);
-	h->m.look = KMT_LOOK_HAND_OVER;
-	h->m.on_words = try_words;
-	h->bits = kmt_own_try_vzalloc(bitmap_bytes(h));
-	if (!h->bits)
-		h->m.stopped = true;
-	else if (seek_suspects(h))
-		read_all(h, roots);
-	kmt_own_vfree(h->bits, bitmap_bytes(h));
-	if (h->m.stopped)
-		m->stopped = true;
-	kmt_own_free(h, order);
-	return usage.held != before;
-}
-
-/*
- * On and off.
- */
-
-static bool has_memory(unsigned long pfn)
-{
-	const unsigned long end = pfn + PART_PAGES;
-
-	for (; pfn < end; pfn += kmt_piece(pfn, end, KMT_PAGES_ALIKE))
-		if (pfn_to_online_page(pfn))
-			return true;
-	return false;
-}
-
-static size_t table_bytes(const struct table *t)
-{
-	return struct_size(t, part, t->nr);
-}
-
-static void free_table(struct table *t)
-{
-	unsigned long i;
-
-	for (i = 0; i < t->nr; i++) {
-		kmt_own_vfree(t->part[i], PART_BYTES);
-		cond_resched();
-	}
-	kmt_own_vfree(t, table_bytes(t));
-	memset(&usage, 0, sizeof(usage));
-}
-
-static struct table *alloc_table(void)
-{
-	unsigned long lo = ULONG_MAX, hi = 0, i;
-	struct zone *zone;
-	struct table *t;
-
-	for_each_populated_zone(zone) {
-		lo = min(lo, zone->zone_start_pfn);
-		hi = max(hi, zone_end_pfn(zone));
-	}
-	lo = ALIGN_DOWN(lo, PART_PAGES);
-	i = DIV_ROUND_UP(hi - lo, PART_PAGES);
-	t = kmt_own_try_vzalloc(struct_size(t, part, i));
-	if (!t)
-		return NULL;
-	t->lo = lo;
-	t->nr = i;
-	usage.bytes = table_bytes(t);
-	for (i = 0; i < t->nr; i++) {
-		if (!has_memory(lo + i * PART_PAGES))
-			continue;
-		t->part[i] = kmt_own_try_vzalloc(PART_BYTES);
-		if (!t->part[i]) {
-			free_table(t);
-			return NULL;
-		}
-		usage.bytes += PART_BYTES;
-	}
-	return t;
-}
-
-static void find_undecidable(void)
-{
-	unsigned long start, size, offset;
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(undecidable); i++) {
-		start = undecidable_code[i];
-		if (!start)
-			continue;
-		if (kallsyms_lookup_size_offset(start, &size, &offset))
-			undecidable[i] = (struct kmt_range){ start, start + size };
-		else
-			code_unknown = true;
-	}
-}
-
-/**
- * kmt_pages_on - track pages that are given out from now on
- *
- * Context: kmt_scan_mutex held, may sleep; blocks are tracked.
- * Return: 0, or -ENOMEM.
- */
-int kmt_pages_on(void)
-{
-	struct table *t;
-
-	lockdep_assert_held(&kmt_scan_mutex);
-	if (kmt_pages_tracked())
-		return 0;
-	find_undecidable();
-	get_online_mems();
-	t = alloc_table();
-	put_online_mems();
-	if (!t)
-		return -ENOMEM;
-	/*
-	 * The hooks are switched on one by one. Pages whose allocation is told of
-	 * already could be freed where that is not: so nothing is noted before each
-	 * CPU executes both of them.
-	 */
-	static_branch_enable(&kmemtrack_pages_key);
-	synchronize_rcu();
-	rcu_assign_pointer(the_table, t);
-	return 0;
-}
-
-/**
- * kmt_pages_off - track pages no more, and forget them
- *
- * Context: kmt_scan_mutex held, may sleep.
- */
-void kmt_pages_off(void)
-{
-	struct table *t = table_locked();
-	unsigned long i, n;
-
-	lockdep_assert_held(&kmt_scan_mutex);
-	if (!t)
-		return;
-	/* Neither are backtraces replaced in it any more. */
-	down_read(&kmt_reports_sem);
-	RCU_INIT_POINTER(the_table, NULL);
-	up_read(&kmt_reports_sem);
-	static_branch_disable(&kmemtrack_pages_key);
-	synchronize_rcu();
-	for (i = 0; i < t->nr; i++) {
-		for (n = 0; t->part[i] && n < PART_PAGES; n++)
-			if (READ_ONCE(t->part[i][n].state) & RECORD)
-				drop_records(t->lo + i * PART_PAGES + n);
-		cond_resched();
-	}
-	free_table(t);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Pages of the page allocator that are tracked: see pages.c. While they are not,
+ * Pages of the page allocator that are tracked: see page_blocks.c. While they are not,
  * all of this is a static branch that is patched out.
  */
 #ifndef _KMT_PAGES_H

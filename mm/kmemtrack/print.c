@@ -58,14 +58,13 @@ static unsigned long ms_since(u32 born)
 }
 
 /* How the last scan came to its verdict. */
-static void print_confirmed(struct seq_file *seq,
-			    const struct kmt_last_scan *last)
+static void print_confirmed(struct seq_file *seq, const struct kmt_outcome *out)
 {
 	/* In tenths of a millisecond. */
-	u64 pause = div_u64(last->pause_ns + 50000, 100000);
-	u64 expected = div_u64(last->expected_ns + 50000, 100000);
+	u64 pause = div_u64(out->pause_ns + 50000, 100000);
+	u64 expected = div_u64(out->expected_ns + 50000, 100000);
 
-	switch (last->how) {
+	switch (out->how) {
 	case KMT_BY_SNAPSHOT:
 		seq_printf(seq, "confirm snapshot, pause %llu.%llu ms",
 			   pause / 10, pause % 10);
@@ -86,7 +85,7 @@ static void print_confirmed(struct seq_file *seq,
 		break;
 	case KMT_CPU_BUSY:
 		seq_printf(seq, "confirm wait (CPU %d busy, pause %llu.%llu ms)",
-			   last->busy_cpu, pause / 10, pause % 10);
+			   out->busy_cpu, pause / 10, pause % 10);
 		break;
 	case KMT_NO_MEMORY:
 		seq_puts(seq, "confirm wait (no memory for snapshot)");
@@ -100,7 +99,7 @@ static void print_last_scan(struct seq_file *seq,
 	if (last->made) {
 		seq_printf(seq, "scan %lu: %lu ms, %lu objects, ", last->nr,
 			   last->ms, last->objects);
-		print_confirmed(seq, last);
+		print_confirmed(seq, &last->out);
 	} else {
 		seq_printf(seq, "%lu objects",
 			   kmt_used_cells() - kmt_nr_aux(&kmt_core));

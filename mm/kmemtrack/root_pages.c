@@ -601,47 +601,6 @@ static void own_percpu(struct kmt_marker *m, struct kmt_page_map *map,
 	}
 }
 
-/*
- * Stacks that are blocks, of tasks that were there before tracking was on; the
- * pages of others bear a mark (kmemtrack_stack()).
- */
-static void note_stack(struct task_struct *task)
-{
-	void *base = try_get_task_stack(task);
-
-	if (!base)
-		return;
-	if (is_vmalloc_addr(base))
-		kmt_flag_task_stack((unsigned long)base);
-	put_task_stack(task);
-}
-
-static void note_stacks(void)
-{
-	struct task_struct *task;
-	int cpu, nr = 1;
-
-	for_each_possible_cpu(cpu) {
-		unsigned long lo, hi;
-
-		if (idle_task(cpu))
-			note_stack(idle_task(cpu));
-		if (!kmt_irq_stack(cpu, &lo, &hi))
-			continue;
-		if (KMT_IRQ_STACK_ENDS)
-			kmt_set_min(&kmt_core, KMT_VIRT, lo, KMT_MIN_GREY);
-		if (!kmt_irq_stack_is_root() && KMT_IRQ_STACK_ENDS)
-			kmemtrack_stack((void *)lo);
-		else if (!kmt_irq_stack_is_root())
-			kmt_flag_task_stack(lo);
-	}
-	while ((task = kmt_next_task(&nr))) {
-		note_stack(task);
-		put_task_struct(task);
-		cond_resched();
-	}
-}
-
 static void own_free_list(struct kmt_page_map *map, struct list_head *list,
 			  unsigned int order, int left)
 {
@@ -762,22 +721,6 @@ void kmt_page_map_note_free(struct kmt_marker *m, struct kmt_roots *roots)
 }
 
 /**
- * kmt_page_map_fill - note whose contents are no roots
- * @m: marker
- * @roots: its map; its map of per-CPU memory is filled
- *
- * From then on stacks are known for stacks.
- *
- * Context: may sleep.
- */
-void kmt_page_map_fill(struct kmt_marker *m, struct kmt_roots *roots)
-{
-	note_stacks();
-	kmt_page_map_prepare(m, roots);
-	kmt_page_map_note_free(m, roots);
-}
-
-/**
  * kmt_pages_of_cpus - free pages that CPUs keep for themselves
  *
  * Return: how many, about.
@@ -806,17 +749,11 @@ static void publish(struct kmt_page_map *map)
 	raw_spin_unlock_irqrestore(lock, flags);
 }
 
-/**
- * kmt_page_map_alloc - make an empty map of all pages there are
- * @map: zeroed
- *
- * Without memory the map stays empty for ever: then stale memory may hide
- * leaks, but none is made up.
- *
- * Context: kmt_scan_mutex held, may sleep; memory does not come or go until
- * kmt_page_map_free().
+/*
+ * Makes an empty map of all pages there are. Without memory it stays empty for ever:
+ * then stale memory may hide leaks, but none is made up.
  */
-void kmt_page_map_alloc(struct kmt_page_map *map)
+static void alloc_map(struct kmt_page_map *map)
 {
 	struct zone *zone;
 
@@ -832,11 +769,7 @@ void kmt_page_map_alloc(struct kmt_page_map *map)
 	publish(map);
 }
 
-/**
- * kmt_page_map_free - give back what kmt_page_map_alloc() took
- * @map: map
- */
-void kmt_page_map_free(struct kmt_page_map *map)
+static void free_map(struct kmt_page_map *map)
 {
 	publish(NULL);
 	kmt_own_vfree(map->blocks, 2 * map_bytes(map));
@@ -1031,4 +964,64 @@ void kmt_mark_slots(struct kmt_marker *m, struct page *page)
 	     i++, addr += slots.size)
 		if (i >= KMT_SLOTS || !test_bit(i, map))
 			mark_slot(m, addr, &slots);
+}
+
+/*
+ * All roots.
+ */
+
+/**
+ * kmt_roots_init - get ready to read roots
+ * @roots: zeroed
+ *
+ * Context: kmt_scan_mutex held, may sleep; memory does not come or go until
+ * kmt_roots_free().
+ */
+void kmt_roots_init(struct kmt_roots *roots)
+{
+	if (kmt_tunables.pages)
+		alloc_map(&roots->map);
+	kmt_kfence_begin(&roots->kfence);
+}
+
+/**
+ * kmt_roots_fill - note what is there now, and whose contents are no roots
+ * @m: marker
+ * @roots: after kmt_roots_init()
+ *
+ * From then on stacks are known for stacks.
+ *
+ * Context: memory does not come or go; may sleep.
+ */
+void kmt_roots_fill(struct kmt_marker *m, struct kmt_roots *roots)
+{
+	kmt_percpu_map_fill(&roots->percpu);
+	kmt_note_stacks();
+	kmt_page_map_prepare(m, roots);
+	kmt_page_map_note_free(m, roots);
+}
+
+/**
+ * kmt_roots_free - give back what the other two took
+ * @roots: roots
+ */
+void kmt_roots_free(struct kmt_roots *roots)
+{
+	kmt_percpu_map_free(&roots->percpu);
+	free_map(&roots->map);
+}
+
+/**
+ * kmt_mark_memory - mark from all other roots that are no tracked blocks
+ * @m: marker; several of them may share the work
+ * @roots: which roots; the map is filled
+ *
+ * Context: memory does not come or go; may sleep, unless nothing else runs.
+ */
+void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots)
+{
+	kmt_mark_percpu(m, &roots->percpu);
+	if (kmt_my_turn(m))
+		kmt_mark_kfence(m);
+	kmt_mark_pages(m, roots);
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Roots that are no tracked blocks: task stacks, and what others know.
+ * Roots in the stacks of tasks.
  */
 #include <linux/kmemtrack.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
@@ -10,6 +11,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
+#include <linux/vmalloc.h>
 #include <asm/sections.h>
 
 #include "policy.h"
@@ -39,6 +41,28 @@ void kmt_flag_task_stack(unsigned long stack)
 	if (kmt_lookup(&kmt_core, KMT_VIRT, stack, &o) &&
 	    !(o.flags & KMT_STACK))
 		kmt_set_flags(&kmt_core, KMT_VIRT, stack, KMT_STACK);
+}
+
+/*
+ * Threads that help with a mark (workers.c), whose stacks are no roots. Those that are
+ * there come first. Under kmt_scan_mutex.
+ */
+struct kthread_worker *kmt_workers[KMT_HELPERS];
+
+/**
+ * kmt_is_helper - is this one of the threads that help?
+ * @task: task
+ *
+ * Context: kmt_scan_mutex held by this scan; any CPU may ask.
+ */
+bool kmt_is_helper(const struct task_struct *task)
+{
+	unsigned int i;
+
+	for (i = 0; i < KMT_HELPERS && kmt_workers[i]; i++)
+		if (kmt_workers[i]->task == task)
+			return true;
+	return false;
 }
 
 static unsigned long switches(struct task_struct *task)
@@ -112,6 +136,52 @@ struct task_struct *kmt_next_task(int *nr)
 	return task;
 }
 
+/*
+ * Stacks that are blocks, of tasks that were there before tracking was on; the
+ * pages of others bear a mark (kmemtrack_stack()).
+ */
+static void note_stack(struct task_struct *task)
+{
+	void *base = try_get_task_stack(task);
+
+	if (!base)
+		return;
+	if (is_vmalloc_addr(base))
+		kmt_flag_task_stack((unsigned long)base);
+	put_task_stack(task);
+}
+
+/**
+ * kmt_note_stacks - find the stacks there are, so that they are read as such
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ */
+void kmt_note_stacks(void)
+{
+	struct task_struct *task;
+	int cpu, nr = 1;
+
+	for_each_possible_cpu(cpu) {
+		unsigned long lo, hi;
+
+		if (idle_task(cpu))
+			note_stack(idle_task(cpu));
+		if (!kmt_irq_stack(cpu, &lo, &hi))
+			continue;
+		if (KMT_IRQ_STACK_ENDS)
+			kmt_set_min(&kmt_core, KMT_VIRT, lo, KMT_MIN_GREY);
+		if (!kmt_irq_stack_is_root() && KMT_IRQ_STACK_ENDS)
+			kmemtrack_stack((void *)lo);
+		else if (!kmt_irq_stack_is_root())
+			kmt_flag_task_stack(lo);
+	}
+	while ((task = kmt_next_task(&nr))) {
+		note_stack(task);
+		put_task_struct(task);
+		cond_resched();
+	}
+}
+
 static void mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	struct task_struct *task;
@@ -149,19 +219,4 @@ void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 		mark_stacks_still(m, roots);
 	else if (kmt_tunables.stacks)
 		mark_stacks(m, roots);
-}
-
-/**
- * kmt_mark_memory - mark from all other roots that are no tracked blocks
- * @m: marker; several of them may share the work
- * @roots: which roots; the map is filled
- *
- * Context: memory does not come or go; may sleep, unless nothing else runs.
- */
-void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots)
-{
-	kmt_mark_percpu(m, &roots->percpu);
-	if (kmt_my_turn(m))
-		kmt_mark_kfence(m);
-	kmt_mark_pages(m, roots);
 }

@@ -31,6 +31,7 @@
 #include "pages.h"
 #include "recent.h"
 #include "report.h"
+#include "scan.h"
 
 /* A site is shown in `growth` if it rose in so many scans, or all if they are two. */
 #define KMT_GROWTH_SCANS	3
@@ -196,7 +197,7 @@ static bool is_own(u32 stack)
 	for (i = 0; i < nr; i++)
 		if (is_in(entries[i], (unsigned long)kmt_own_vzalloc) ||
 		    is_in(entries[i], (unsigned long)kmt_own_try_vzalloc) ||
-		    is_in(entries[i], (unsigned long)kmt_scan))
+		    is_in(entries[i], (unsigned long)kmt_find_leaks))
 			return true;
 	return false;
 }

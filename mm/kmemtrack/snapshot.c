@@ -412,9 +412,9 @@ static enum kmt_confirmed stop_and_look(struct kmt_scan *scan,
 		return KMT_GIVEN_UP;
 	since = atomic64_read(&stop->since);
 	until = atomic64_read(&stop->until);
-	scan->pause = max(scan->pause, until - min(since, until));
+	scan->out.pause_ns = max(scan->out.pause_ns, until - min(since, until));
 	if (atomic_read(&stop->state) == KMT_STOP_OVER) {
-		scan->busy_cpu = stop->busy;
+		scan->out.busy_cpu = stop->busy;
 		return KMT_CPU_BUSY;
 	}
 	return stop->done ? KMT_BY_SNAPSHOT : KMT_GIVEN_UP;
@@ -437,12 +437,12 @@ enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 	lockdep_assert_held(&kmt_scan_mutex);
 	/* A CPU did not come yet since it was asked to last. */
 	if (atomic_read_acquire(&the_stop.inside)) {
-		scan->busy_cpu = the_stop.busy;
+		scan->out.busy_cpu = the_stop.busy;
 		return KMT_CPU_BUSY;
 	}
 	cpus_read_lock();
-	scan->expected = expect(words);
-	if (scan->expected > max_pause() - (max_pause() >> KMT_GATHER_SHIFT)) {
+	scan->out.expected_ns = expect(words);
+	if (scan->out.expected_ns > max_pause() - (max_pause() >> KMT_GATHER_SHIFT)) {
 		how = KMT_TOO_LONG;
 		goto out;
 	}

@@ -205,17 +205,13 @@ static void search_roots(struct kmt_search *s)
 {
 	struct kmt_roots roots = {};
 
-	if (kmt_tunables.pages)
-		kmt_page_map_alloc(&roots.map);
-	kmt_kfence_begin(&roots.kfence);
+	kmt_roots_init(&roots);
 	get_online_mems();
-	kmt_percpu_map_fill(&roots.percpu);
-	kmt_page_map_fill(&s->m, &roots);
+	kmt_roots_fill(&s->m, &roots);
 	kmt_mark_stacks(&s->m, &roots);
 	kmt_mark_memory(&s->m, &roots);
 	put_online_mems();
-	kmt_percpu_map_free(&roots.percpu);
-	kmt_page_map_free(&roots.map);
+	kmt_roots_free(&roots);
 }
 
 static void search(struct kmt_search *s)

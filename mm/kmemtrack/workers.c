@@ -16,9 +16,6 @@
 #include "scan.h"
 #include "core/mark_parallel.h"
 
-/* More would wait for each other, mostly. */
-#define KMT_HELPERS		7
-
 /* A marker, its table of words that need no further look, and its mark stack. */
 #define KMT_HELPER_ORDER	get_order(SZ_64K)
 
@@ -54,9 +51,6 @@ struct kmt_help {
 	unsigned int nr;
 };
 
-/* One thread for each; those that are there come first. Under kmt_scan_mutex. */
-static struct kthread_worker *workers[KMT_HELPERS];
-
 static void take_part(struct kmt_help *help, struct kmt_marker *m)
 {
 	if (!kmt_team_join(&help->team, m))
@@ -74,22 +68,6 @@ static void help_work(struct kthread_work *work)
 }
 
 /**
- * kmt_is_helper - is this one of the threads that help?
- * @task: task
- *
- * Context: kmt_scan_mutex held by this scan; any CPU may ask.
- */
-bool kmt_is_helper(const struct task_struct *task)
-{
-	unsigned int i;
-
-	for (i = 0; i < KMT_HELPERS && workers[i]; i++)
-		if (workers[i]->task == task)
-			return true;
-	return false;
-}
-
-/**
  * kmt_helpers_leave - stop the threads that help
  *
  * Context: kmt_scan_mutex held, may sleep.
@@ -99,9 +77,9 @@ void kmt_helpers_leave(void)
 	unsigned int i;
 
 	lockdep_assert_held(&kmt_scan_mutex);
-	for (i = 0; i < KMT_HELPERS && workers[i]; i++) {
-		kthread_destroy_worker(workers[i]);
-		workers[i] = NULL;
+	for (i = 0; i < KMT_HELPERS && kmt_workers[i]; i++) {
+		kthread_destroy_worker(kmt_workers[i]);
+		kmt_workers[i] = NULL;
 	}
 }
 
@@ -118,12 +96,12 @@ static bool have_worker(unsigned int i)
 {
 	struct kthread_worker *worker;
 
-	if (workers[i])
+	if (kmt_workers[i])
 		return true;
 	worker = kthread_create_worker(0, "kmemtrack/%u", i);
 	if (IS_ERR(worker))
 		return false;
-	workers[i] = worker;
+	kmt_workers[i] = worker;
 	return true;
 }
 
@@ -157,8 +135,8 @@ static void get_help(struct kmt_help *help, struct kmt_marker *m,
 		if (!add_helper(help, m))
 			break;
 	for (i = 0; i < help->nr; i++) {
-		set_user_nice(workers[i]->task, task_nice(current));
-		kthread_queue_work(workers[i], &help->helpers[i]->work);
+		set_user_nice(kmt_workers[i]->task, task_nice(current));
+		kthread_queue_work(kmt_workers[i], &help->helpers[i]->work);
 	}
 }
 

@@ -137,7 +137,7 @@ function rate(size, kind,   p) {
 	if (kind == "new-thread" && !um) {
 		p = 0.12
 	} else if (kind ~ /^pages-/) {
-		# Numbers count, too, see pages.c: below
+		# Numbers count, too, see page_blocks.c: below
 		p = um ? 0.08 : 0.05
 	} else if (bits == 32 && kind ~ /^percpu/) {
 		p = 0.005
