@@ -221,7 +221,7 @@ static int __init make_files(void)
 	debugfs_create_file("sites", 0400, dir, NULL, &kmt_sites_fops);
 	debugfs_create_file("suppressions", 0400, dir, NULL,
 			    &kmt_suppressions_fops);
-	debugfs_create_file("growth", 0400, dir, NULL, &kmt_growth_fops);
+	debugfs_create_file("growth", 0400, dir, dir, &kmt_sites_fops);
 	return 0;
 }
 late_initcall(make_files);

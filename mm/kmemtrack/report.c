@@ -167,14 +167,58 @@ static void copy_contents(struct kmt_leak *leak)
 		leak->dumped = 0;
 }
 
-static void copy_source(char *name, const struct kmt_leak *leak)
+/**
+ * kmt_cache_at - what memory is from
+ * @name: set to the name of the slab cache, or to what it is instead; room for
+ *	KMT_CACHE_NAME bytes
+ * @addr: address
+ *
+ * Where there is a live record the block was not freed, and its cache is there. If
+ * its free was not told of, or there is no record, nothing of that is sure. @name is
+ * left as it is, or made "?", if it cannot be read.
+ *
+ * Context: any.
+ * Return: whether something is known.
+ */
+bool kmt_cache_at(char *name, unsigned long addr)
 {
-	if (kmt_leak_space(leak) == KMT_PERCPU) {
-		strscpy(name, "percpu", KMT_CACHE_NAME);
-		return;
+	const char *from = "vmalloc";
+	struct slab *slab;
+	int order;
+
+	if (!is_vmalloc_or_module_addr((void *)addr)) {
+		if (!virt_addr_valid((void *)addr))
+			return false;
+		order = kmt_pages_order(addr);
+		if (order >= 0) {
+			kmt_pages_name(name, KMT_CACHE_NAME, order);
+			return true;
+		}
+		from = "pages";
+		slab = virt_to_slab((void *)addr);
+		if (slab && get_kernel_nofault(from, &slab->slab_cache->name))
+			return false;
 	}
-	strscpy(name, "?", KMT_CACHE_NAME);
-	kmt_cache_at(name, leak->addr);
+	if (strncpy_from_kernel_nofault(name, from, KMT_CACHE_NAME) < 0)
+		strscpy(name, "?", KMT_CACHE_NAME);
+	return true;
+}
+
+/**
+ * kmt_name_source - what a block is from
+ * @name: set to the name of its slab cache, or to what it is instead; room for
+ *	KMT_CACHE_NAME bytes
+ * @space: its address space
+ * @addr: its address
+ *
+ * Context: any; the lock of the record's tree held if the cache is to stay.
+ */
+void kmt_name_source(char *name, enum kmt_space space, unsigned long addr)
+{
+	strscpy(name, space == KMT_PERCPU ? "percpu" :
+		      space == KMT_PHYS ? "memblock" : "?", KMT_CACHE_NAME);
+	if (space == KMT_VIRT)
+		kmt_cache_at(name, addr);
 }
 
 /* With the name of its cache, or what it is instead, if @cache is not NULL. */
@@ -201,7 +245,7 @@ static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
 		if (contents)
 			copy_contents(leak);
 		if (cache)
-			copy_source(cache, leak);
+			kmt_name_source(cache, kmt_space(o), o->addr);
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return found;
@@ -414,24 +458,19 @@ static void describe_leak(struct counting *c, struct kmt_group *one)
 	one->newest = leak->born;
 	one->least = leak->size;
 	one->most = leak->size;
-	one->sum = (struct kmt_sum){ 1, leak->size, indirect };
 }
 
 /* Counts the leak that is @one's oldest apart, if it is not to be shown. */
 static bool count_suppressed(struct counting *c, const struct kmt_group *one)
 {
-	const struct kmt_leak *leak = &one->oldest;
-	const struct kmt_sum sum = {
-		1, leak->size, !!(leak->flags & KMT_INDIRECT),
-	};
 	int by;
 
 	if (!kmt_suppressing())
 		return false;
-	by = suppressed_by(one->o, leak, one->cache, &c->rank);
+	by = suppressed_by(one->o, &one->oldest, one->cache, &c->rank);
 	if (by == KMT_NOT_SUPPRESSED)
 		return false;
-	add_sum(&c->suppressed, &sum);
+	add_sum(&c->suppressed, &one->sum);
 	c->held[by]++;
 	return true;
 }
@@ -443,8 +482,12 @@ static int count_leaks(struct counting *c, u16 wanted)
 
 	for (; (one.o = kmt_next_leak(&cursor, wanted)); cursor.pos++) {
 		if (!take_leak(one.o, wanted, false, &one.oldest,
-			       kmt_suppressing() ? one.cache : NULL) ||
-		    count_suppressed(c, &one))
+			       kmt_suppressing() ? one.cache : NULL))
+			continue;
+		one.sum = (struct kmt_sum){
+			1, one.oldest.size, !!(one.oldest.flags & KMT_INDIRECT),
+		};
+		if (count_suppressed(c, &one))
 			continue;
 		one.oldest.pos = cursor.pos;
 		describe_leak(c, &one);
@@ -467,12 +510,6 @@ static int compare_keys(const void *a, const void *b)
 
 	cond_resched();
 	return memcmp(&ga->key, &gb->key, sizeof(ga->key));
-}
-
-/* Leaks of one record. */
-static bool same_record(const struct kmt_group *a, const struct kmt_group *b)
-{
-	return !memcmp(&a->key, &b->key, offsetof(struct kmt_key, comm));
 }
 
 static bool same_head(const struct kmt_group *a, const struct kmt_group *b)
@@ -508,7 +545,7 @@ static void merge_tasks(struct counting *c)
 		const u16 comm = from->key.comm;
 		const unsigned long leaks = from->sum.nr;
 
-		if (g && same_record(g, from)) {
+		if (g && !memcmp(&g->key, &from->key, offsetof(struct kmt_key, comm))) {
 			add_leaks(g, from);
 		} else {
 			g = &c->groups[nr++];
@@ -517,98 +554,6 @@ static void merge_tasks(struct counting *c)
 		add_task(g, comm, leaks);
 	}
 	c->nr = nr;
-}
-
-/**
- * kmt_cache_at - what memory is from
- * @name: set to the name of the slab cache, or to what it is instead; room for
- *	KMT_CACHE_NAME bytes
- * @addr: address
- *
- * Where there is a live record the block was not freed, and its cache is there. If
- * its free was not told of, or there is no record, nothing of that is sure. @name is
- * left as it is, or made "?", if it cannot be read.
- *
- * Context: any.
- * Return: whether something is known.
- */
-bool kmt_cache_at(char *name, unsigned long addr)
-{
-	const char *from = "vmalloc";
-	struct slab *slab;
-	int order;
-
-	if (!is_vmalloc_or_module_addr((void *)addr)) {
-		if (!virt_addr_valid((void *)addr))
-			return false;
-		order = kmt_pages_order(addr);
-		if (order >= 0) {
-			kmt_pages_name(name, KMT_CACHE_NAME, order);
-			return true;
-		}
-		from = "pages";
-		slab = virt_to_slab((void *)addr);
-		if (slab && get_kernel_nofault(from, &slab->slab_cache->name))
-			return false;
-	}
-	if (strncpy_from_kernel_nofault(name, from, KMT_CACHE_NAME) < 0)
-		strscpy(name, "?", KMT_CACHE_NAME);
-	return true;
-}
-
-/**
- * kmt_space_name - what is said of a block instead of a slab cache
- * @space: its address space
- *
- * Return: "?" if the block may be from a cache.
- */
-const char *kmt_space_name(enum kmt_space space)
-{
-	switch (space) {
-	case KMT_PERCPU:
-		return "percpu";
-	case KMT_PHYS:
-		return "memblock";
-	default:
-		return "?";
-	}
-}
-
-/**
- * kmt_cache_name - what a block is from
- * @name: set to the name of its slab cache, or to what it is instead; room for
- *	KMT_CACHE_NAME bytes
- * @o: copy of its record
- * @wanted: flags, of which it is to have one still
- *
- * The cache may be gone later.
- *
- * Context: any but NMI, no tracker lock held.
- */
-void kmt_cache_name(char *name, const struct kmt_object *o, u16 wanted)
-{
-	const struct kmt_object *now;
-	struct kmt_tree *tree;
-	unsigned long flags;
-
-	strscpy(name, kmt_space_name(kmt_space(o)), KMT_CACHE_NAME);
-	if (kmt_space(o) != KMT_VIRT)
-		return;
-	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &tree, &flags);
-	if (!now)
-		return;
-	if (now->addr == o->addr && (now->flags & wanted))
-		kmt_cache_at(name, o->addr);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-}
-
-static void name_cache(struct kmt_group *g)
-{
-	const struct kmt_object o = {
-		.addr = g->oldest.addr, .flags = kmt_leak_space(&g->oldest),
-	};
-
-	kmt_cache_name(g->cache, &o, KMT_LEAK);
 }
 
 /* @nr records from @g on hang on the same site. */
@@ -660,16 +605,22 @@ static int compare_groups(const void *a, const void *b)
 /* Copies the contents of the oldest leak of each record, unless it is gone. */
 static void copy_oldest(struct counting *c, u16 wanted)
 {
+	char cache[KMT_CACHE_NAME];
 	struct kmt_leak leak = {};
 	struct kmt_group *g;
 
 	for (g = c->groups; g < c->groups + c->nr; g++) {
+		const char *from = kmt_leak_space(&g->oldest) == KMT_PERCPU ?
+				   "percpu" : "?";
+
 		cond_resched();
 		leak.pos = g->oldest.pos;
-		if (take_leak(g->o, wanted, true, &leak, NULL) &&
-		    leak.addr == g->oldest.addr && leak.born == g->oldest.born)
+		if (take_leak(g->o, wanted, true, &leak, cache) &&
+		    leak.addr == g->oldest.addr && leak.born == g->oldest.born) {
 			g->oldest = leak;
-		name_cache(g);
+			from = cache;
+		}
+		strscpy(g->cache, from, sizeof(g->cache));
 	}
 	memzero_explicit(&leak, sizeof(leak));
 }
@@ -771,24 +722,17 @@ void kmt_report_close(struct kmt_report *report)
 /* Whether there are as many leaks as @report has, of as many bytes. */
 static bool is_complete(const struct kmt_report *report)
 {
+	struct kmt_cursor c = {};
 	struct kmt_sum sum = {};
-	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
 	/* kmt_limit_ages() may have moved births in the pool. */
 	if (jiffies - report->made > KMT_AGE_MAX / 2)
 		return false;
-	kmt_for_each_chunk(&kmt_core, chunk) {
-		if (fatal_signal_pending(current))
-			return false;
-		kmt_for_each_in(chunk, o) {
-			if (!seems_wanted(o, KMT_LEAK))
-				continue;
-			sum.nr++;
-			/* A leak that goes meanwhile may be counted or not. */
-			sum.bytes += data_race(o->size);
-		}
-		cond_resched();
+	for (; (o = kmt_next_leak(&c, KMT_LEAK)); c.pos++) {
+		sum.nr++;
+		/* A leak that goes meanwhile may be counted or not. */
+		sum.bytes += data_race(o->size);
 	}
 	return sum.nr == report->sum.nr + report->suppressed.nr &&
 	       sum.bytes == report->sum.bytes + report->suppressed.bytes;

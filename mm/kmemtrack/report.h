@@ -169,8 +169,7 @@ struct kmt_report *kmt_report_current(void);
 void kmt_report_close(struct kmt_report *report);
 int kmt_report_keep(void);
 bool kmt_cache_at(char *name, unsigned long addr);
-const char *kmt_space_name(enum kmt_space space);
-void kmt_cache_name(char *name, const struct kmt_object *o, u16 wanted);
+void kmt_name_source(char *name, enum kmt_space space, unsigned long addr);
 unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed);
 
 /* Room for the name of a cache, each byte of it as an octal number. */
@@ -202,6 +201,5 @@ void kmt_sites_scanned(void);
 void kmt_sites_off(void);
 void kmt_sites_usage(unsigned long *sites, size_t *bytes);
 extern const struct file_operations kmt_sites_fops;
-extern const struct file_operations kmt_growth_fops;
 
 #endif /* _KMT_REPORT_H */

@@ -168,9 +168,7 @@ static noinline bool read_block(struct kmt_object *o, struct block *b)
 	b->site = kmt_site_of(o->stack, kmt_space(o), o->size);
 	b->size = o->size;
 	b->born = o->born;
-	strscpy(b->cache, kmt_space_name(kmt_space(o)), sizeof(b->cache));
-	if (kmt_space(o) == KMT_VIRT)
-		kmt_cache_at(b->cache, o->addr);
+	kmt_name_source(b->cache, kmt_space(o), o->addr);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return b->site.space != KMT_ROOT;
 }
@@ -202,6 +200,22 @@ static bool is_own(u32 stack)
 	return false;
 }
 
+/* The site with @key, which is added if need be; NULL if there is no place for it. */
+static struct kmt_site_count *get_site(const struct kmt_site *key,
+				       const char *cache)
+{
+	struct kmt_site_count *s = kmt_sites_find(&sites, key);
+
+	if (s)
+		return s;
+	s = kmt_sites_add(&sites, key);
+	if (s) {
+		strscpy(s->cache, cache, sizeof(s->cache));
+		s->own = is_own(key->stack);
+	}
+	return s;
+}
+
 /* Counts the block in @o, whose site is not known, or was not when it was read. */
 static noinline_for_stack struct kmt_site_count *meet(struct kmt_object *o)
 {
@@ -210,14 +224,7 @@ static noinline_for_stack struct kmt_site_count *meet(struct kmt_object *o)
 
 	if (!read_block(o, &b))
 		return NULL;
-	s = kmt_sites_find(&sites, &b.site);
-	if (!s) {
-		s = kmt_sites_add(&sites, &b.site);
-		if (s) {
-			strscpy(s->cache, b.cache, sizeof(s->cache));
-			s->own = is_own(b.site.stack);
-		}
-	}
+	s = get_site(&b.site, b.cache);
 	kmt_sites_count(&sites, s, b.size, b.born);
 	return s;
 }
@@ -276,16 +283,8 @@ static void count_pages(void *unused, u32 stack, unsigned long bytes, u32 born)
 		.stack = stack, .space = KMT_SITE_PAGES,
 		.size = stack ? 0 : bytes,
 	};
-	struct kmt_site_count *s = kmt_sites_find(&sites, &key);
 
-	if (!s) {
-		s = kmt_sites_add(&sites, &key);
-		if (s) {
-			strscpy(s->cache, KMT_PAGES_NAME, sizeof(s->cache));
-			s->own = is_own(stack);
-		}
-	}
-	kmt_sites_count(&sites, s, bytes, born);
+	kmt_sites_count(&sites, get_site(&key, KMT_PAGES_NAME), bytes, born);
 }
 
 /* Counts for the last scan. Returns 0, or -EINTR if the task is killed. */
@@ -640,27 +639,17 @@ static const struct seq_operations view_ops = {
 	.show	= view_show,
 };
 
-static int open(struct file *file, bool growth)
+static int view_open(struct inode *inode, struct file *file)
 {
 	struct view *view = __seq_open_private(file, &view_ops, sizeof(*view));
 
 	if (!view)
 		return -ENOMEM;
-	view->growth = growth;
+	view->growth = inode->i_private;
 	mutex_lock(&views_mutex);
 	list_add(&view->list, &views);
 	mutex_unlock(&views_mutex);
 	return 0;
-}
-
-static int sites_open(struct inode *inode, struct file *file)
-{
-	return open(file, false);
-}
-
-static int growth_open(struct inode *inode, struct file *file)
-{
-	return open(file, true);
 }
 
 static int view_release(struct inode *inode, struct file *file)
@@ -674,17 +663,10 @@ static int view_release(struct inode *inode, struct file *file)
 	return seq_release_private(inode, file);
 }
 
+/* Of "growth", if the data of the inode is not NULL; else of "sites". */
 const struct file_operations kmt_sites_fops = {
 	.owner		= THIS_MODULE,
-	.open		= sites_open,
-	.read		= seq_read,
-	.llseek		= seq_lseek,
-	.release	= view_release,
-};
-
-const struct file_operations kmt_growth_fops = {
-	.owner		= THIS_MODULE,
-	.open		= growth_open,
+	.open		= view_open,
 	.read		= seq_read,
 	.llseek		= seq_lseek,
 	.release	= view_release,

@@ -26,7 +26,6 @@
 #include <linux/seq_buf.h>
 #include <linux/seq_file.h>
 #include <linux/sizes.h>
-#include <linux/stackdepot.h>
 #include <linux/stacktrace.h>
 #include <linux/vmalloc.h>
 #include <asm/sections.h>
@@ -246,12 +245,32 @@ static bool is_known(const struct kmt_search *s, unsigned long addr)
 	return false;
 }
 
+/* The cache may be gone later. */
+static void name_cache(char *name, const struct kmt_object *o)
+{
+	const struct kmt_object *now;
+	struct kmt_tree *tree;
+	unsigned long flags;
+
+	if (kmt_space(o) != KMT_VIRT) {
+		kmt_name_source(name, kmt_space(o), o->addr);
+		return;
+	}
+	strscpy(name, "?", KMT_CACHE_NAME);
+	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &tree, &flags);
+	if (!now)
+		return;
+	if (now->addr == o->addr)
+		kmt_cache_at(name, o->addr);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
 /* Areas of vmalloc space are in a tree, and lead from one block to all others. */
 static bool is_vmap_area(const struct kmt_object *o)
 {
 	char cache[KMT_CACHE_NAME];
 
-	kmt_cache_name(cache, o, KMT_LIVE);
+	name_cache(cache, o);
 	return !strcmp(cache, "vmap_area");
 }
 
@@ -524,7 +543,7 @@ static void put_object(struct kmt_text *t, const struct kmt_place *p)
 {
 	char cache[KMT_CACHE_NAME];
 
-	kmt_cache_name(cache, &p->o, KMT_LIVE);
+	name_cache(cache, &p->o);
 	if (kmt_space(&p->o) == KMT_PERCPU)
 		seq_buf_puts(&t->buf, "percpu ");
 	seq_buf_puts(&t->buf, "object ");
@@ -630,7 +649,7 @@ static void put_head(struct kmt_text *t, const struct kmt_object *target,
 {
 	char cache[KMT_CACHE_NAME];
 
-	kmt_cache_name(cache, target, KMT_LIVE);
+	name_cache(cache, target);
 	seq_buf_printf(&t->buf, "kmemtrack-refs %d: block ", KMT_REFS_FORMAT);
 	put_addr(t, target->addr);
 	seq_buf_printf(&t->buf, ", %lu bytes", target->size);
