@@ -92,6 +92,27 @@ static struct table *table_locked(void)
 }
 
 /*
+ * The first entry that is in use of page *@pfn or one behind it; *@pfn is set to its
+ * page. NULL if there is none.
+ */
+static struct entry *next_entry(const struct table *t, unsigned long *pfn)
+{
+	while (*pfn < t->lo + (t->nr << PART_SHIFT)) {
+		struct entry *e = entry_of(t, *pfn);
+
+		if (e && READ_ONCE(e->state))
+			return e;
+		if (!(*pfn % PART_PAGES))
+			cond_resched();
+		*pfn = e ? *pfn + 1 : ALIGN(*pfn + 1, PART_PAGES);
+	}
+	return NULL;
+}
+
+#define for_each_entry(e, pfn, t)					\
+	for (pfn = (t)->lo; (e = next_entry(t, &pfn)); pfn++)
+
+/*
  * Whether it can be seen from outside what a page in use is used for, or that it
  * must not be read. The same page may be used for something else later.
  */
@@ -289,34 +310,19 @@ static void sort_entry(const struct table *t, struct entry *e,
 	usage.records += !!(state & RECORD);
 }
 
-static void sort_part(const struct table *t, unsigned long i,
-		      const struct kmt_page_map *map, bool add)
-{
-	unsigned long n;
-
-	for (n = 0; n < PART_PAGES; n++) {
-		struct entry *e = &t->part[i][n];
-
-		if (!READ_ONCE(e->state))
-			continue;
-		sort_entry(t, e, t->lo + i * PART_PAGES + n, map, add);
-		cond_resched();
-	}
-}
-
 /* Sorts all pages; the map of those that somebody owns is filled. */
 static void sort_all(const struct kmt_page_map *map, bool add)
 {
 	const struct table *t = table_locked();
-	unsigned long i;
+	unsigned long pfn;
+	struct entry *e;
 
 	usage.blocks = 0;
 	usage.pages = 0;
 	usage.records = 0;
 	usage.held = 0;
-	for (i = 0; i < t->nr; i++) {
-		if (t->part[i])
-			sort_part(t, i, map, add);
+	for_each_entry(e, pfn, t) {
+		sort_entry(t, e, pfn, map, add);
 		cond_resched();
 	}
 }
@@ -375,24 +381,21 @@ void kmt_pages_refresh(void)
 void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
 {
 	const struct table *t;
-	unsigned long i, n;
+	unsigned long pfn;
+	struct entry *e;
 
 	lockdep_assert_held_write(&kmt_reports_sem);
 	t = table_locked();
-	for (i = 0; t && i < t->nr; i++) {
-		for (n = 0; t->part[i] && n < PART_PAGES; n++) {
-			struct entry *e = &t->part[i][n];
-			const u32 state = READ_ONCE(e->state);
-			const u32 stack = READ_ONCE(e->stack);
-			u32 with = stack;
+	if (!t)
+		return;
+	for_each_entry(e, pfn, t) {
+		const u32 stack = READ_ONCE(e->stack);
+		u32 with = stack;
 
-			if (!state)
-				continue;
-			fn(arg, &with, state >> COMM_SHIFT);
-			/* If they are others by now, the same code took them. */
-			if (with != stack)
-				cmpxchg(&e->stack, stack, with);
-		}
+		fn(arg, &with, READ_ONCE(e->state) >> COMM_SHIFT);
+		/* If they are others by now, the same code took them. */
+		if (with != stack)
+			cmpxchg(&e->stack, stack, with);
 		cond_resched();
 	}
 }
@@ -410,31 +413,23 @@ bool kmt_pages_count(void (*fn)(void *arg, u32 stack, unsigned long bytes,
 {
 	const struct table *t = table_locked();
 	unsigned long pfn, end;
+	struct entry *e;
 
 	if (!t)
 		return true;
-	end = t->lo + (t->nr << PART_SHIFT);
-	for (pfn = t->lo; pfn < end;) {
-		const struct entry *e = entry_of(t, pfn);
-		unsigned long next = pfn + 1;
-		u32 state;
+	for_each_entry(e, pfn, t) {
+		const u32 state = READ_ONCE(e->state);
 
-		if (!(pfn % PART_PAGES)) {
-			cond_resched();
-			if (fatal_signal_pending(current))
-				return false;
-		}
-		if (!e) {
-			pfn = ALIGN(pfn + 1, PART_PAGES);
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return false;
+		if (!(state & ORDER))
 			continue;
-		}
-		state = READ_ONCE(e->state);
-		if (state & ORDER)
-			next = end_of(t, pfn, state);
+		end = end_of(t, pfn, state);
 		if ((state & (SORTED | OTHER)) == SORTED)
-			fn(arg, READ_ONCE(e->stack), (next - pfn) * PAGE_SIZE,
+			fn(arg, READ_ONCE(e->stack), (end - pfn) * PAGE_SIZE,
 			   READ_ONCE(e->born));
-		pfn = next;
+		pfn = end - 1;
 	}
 	return true;
 }
@@ -605,19 +600,17 @@ static bool seek(struct holding *h, unsigned long pfn, u32 state)
 
 static bool seek_suspects(struct holding *h)
 {
-	unsigned long i, n;
+	const struct entry *e;
+	unsigned long pfn;
 	bool any = false;
 
-	for (i = 0; i < h->t->nr; i++) {
-		for (n = 0; h->t->part[i] && n < PART_PAGES; n++) {
-			const u32 state = READ_ONCE(h->t->part[i][n].state);
+	for_each_entry(e, pfn, h->t) {
+		const u32 state = READ_ONCE(e->state);
 
-			if (state & RECORD)
-				any |= seek(h, h->t->lo + i * PART_PAGES + n,
-					    state);
-		}
 		if (!kmt_go_on(&h->m))
 			return false;
+		if (state & RECORD)
+			any |= seek(h, pfn, state);
 	}
 	return any;
 }
@@ -852,7 +845,8 @@ int kmt_pages_on(void)
 void kmt_pages_off(void)
 {
 	struct table *t = table_locked();
-	unsigned long i, n;
+	struct entry *e;
+	unsigned long pfn;
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (!t)
@@ -863,10 +857,9 @@ void kmt_pages_off(void)
 	up_read(&kmt_reports_sem);
 	static_branch_disable(&kmemtrack_pages_key);
 	synchronize_rcu();
-	for (i = 0; i < t->nr; i++) {
-		for (n = 0; t->part[i] && n < PART_PAGES; n++)
-			if (READ_ONCE(t->part[i][n].state) & RECORD)
-				kmt_drop_page_records(t->lo + i * PART_PAGES + n);
+	for_each_entry(e, pfn, t) {
+		if (READ_ONCE(e->state) & RECORD)
+			kmt_drop_page_records(pfn);
 		cond_resched();
 	}
 	free_table(t);
