@@ -89,11 +89,6 @@ static bool records_moved;
 
 static void want_sweep(void);
 
-static u16 handle_of(const struct kmt_name_set *set, unsigned int way)
-{
-	return KMT_COMM_FIRST + (set - sets) * KMT_NAME_WAYS + way;
-}
-
 static bool is_free(const struct kmt_name *name)
 {
 	return !name->w[0];
@@ -170,7 +165,7 @@ static u16 intern(struct kmt_name name)
 		raw_spin_unlock(&set->lock);
 	}
 	if (likely(way < KMT_NAME_WAYS))
-		return handle_of(set, way);
+		return KMT_COMM_FIRST + (set - sets) * KMT_NAME_WAYS + way;
 	atomic_long_inc(&kmt_lost_names);
 	return KMT_COMM_NONE;
 }

@@ -17,20 +17,7 @@
 #include "pages.h"
 #include "report.h"
 
-/* Calls @action under kmt_scan_mutex: no scan is under way then. */
-static int locked(int (*action)(const struct kmt_command *cmd),
-		  const struct kmt_command *cmd)
-{
-	int ret = mutex_lock_killable(&kmt_scan_mutex);
-
-	if (ret)
-		return -EINTR;
-	ret = action(cmd);
-	mutex_unlock(&kmt_scan_mutex);
-	return ret;
-}
-
-static int switch_off(const struct kmt_command *unused)
+static int switch_off(void)
 {
 	if (!kmt_tracking())
 		return 0;
@@ -43,7 +30,7 @@ static int switch_off(const struct kmt_command *unused)
 	return 0;
 }
 
-static int switch_on(const struct kmt_command *unused)
+static int switch_on(void)
 {
 	int ret = 0;
 
@@ -57,7 +44,7 @@ static int switch_on(const struct kmt_command *unused)
 	return ret;
 }
 
-static int clear(const struct kmt_command *unused)
+static int clear(void)
 {
 	struct kmt_marker *m = kmt_own_alloc(GFP_KERNEL, 0);
 	struct kmt_mark_entry stack;
@@ -73,38 +60,6 @@ static int clear(const struct kmt_command *unused)
 	if (nr)
 		schedule_timeout_uninterruptible(1);
 	kmt_report_drop();
-	return 0;
-}
-
-static int log_sites(const struct kmt_command *cmd)
-{
-	return kmt_log_sites();
-}
-
-/* The address is on this task's stack, where a scan or a search would find it. */
-static int log_address(const struct kmt_command *cmd)
-{
-	return kmt_log_address(cmd->arg);
-}
-
-static int find_refs(const struct kmt_command *cmd)
-{
-	return kmt_restart_frozen(kmt_find_refs(cmd->arg, cmd->levels));
-}
-
-/* Logs who switched, so that a reader of an empty report can find out why. */
-static int switch_to(bool on)
-{
-	bool was = kmt_tracking();
-	int ret = locked(on ? switch_on : switch_off, NULL);
-	struct kmt_log_task task;
-
-	if (ret || was == on)
-		return ret;
-	pr_info_ratelimited("tracking switched %s by \"%s\", pid %d\n",
-			    on ? "on" : "off",
-			    kmt_log_task(&task, current->comm),
-			    task_pid_nr(current));
 	return 0;
 }
 
@@ -153,51 +108,71 @@ static int suppress(const struct kmt_command *cmd)
 	return ret;
 }
 
-/**
- * kmt_set - set what a command or a parameter says
- * @cmd: one that sets something; others do nothing
- *
- * Context: any task.
- */
-void kmt_set(const struct kmt_command *cmd)
+/* What commands, and the parameters of the same keys, set. */
+static unsigned int *const settings[] = {
+	[KMT_CMD_STACK]		= &kmt_tunables.stacks,
+	[KMT_CMD_SNAPSHOT]	= &kmt_tunables.snapshot,
+	[KMT_CMD_MIN_AGE]	= &kmt_tunables.min_age,
+	[KMT_CMD_MAX_PAUSE]	= &kmt_tunables.max_pause,
+	[KMT_CMD_VERBOSE]	= &kmt_tunables.verbose,
+	[KMT_CMD_PANIC]		= &kmt_tunables.panic_on_leak,
+	[KMT_CMD_RULES_OFF]	= &kmt_tunables.rules_off,
+	[KMT_CMD_SITES]		= &kmt_tunables.sites,
+};
+
+/* Sets what a command or a parameter says; false if it is none that sets something. */
+static bool set(const struct kmt_command *cmd)
 {
 	switch (cmd->verb) {
 	case KMT_CMD_SCAN_ON:
 		kmt_scan_regularly();
-		break;
+		return true;
 	case KMT_CMD_SCAN_OFF:
 		kmt_scan_every(0);
-		break;
+		return true;
 	case KMT_CMD_SCAN_EVERY:
 		kmt_scan_every(cmd->arg);
-		break;
-	case KMT_CMD_STACK:
-		WRITE_ONCE(kmt_tunables.stacks, cmd->arg);
-		break;
-	case KMT_CMD_SNAPSHOT:
-		WRITE_ONCE(kmt_tunables.snapshot, cmd->arg);
-		break;
-	case KMT_CMD_MIN_AGE:
-		WRITE_ONCE(kmt_tunables.min_age, cmd->arg);
-		break;
-	case KMT_CMD_MAX_PAUSE:
-		WRITE_ONCE(kmt_tunables.max_pause, cmd->arg);
-		break;
-	case KMT_CMD_VERBOSE:
-		WRITE_ONCE(kmt_tunables.verbose, cmd->arg);
-		break;
-	case KMT_CMD_PANIC:
-		WRITE_ONCE(kmt_tunables.panic_on_leak, cmd->arg);
-		break;
-	case KMT_CMD_RULES_OFF:
-		WRITE_ONCE(kmt_tunables.rules_off, cmd->arg);
-		break;
-	case KMT_CMD_SITES:
-		WRITE_ONCE(kmt_tunables.sites, cmd->arg);
-		break;
+		return true;
 	default:
-		break;
+		if (cmd->verb >= ARRAY_SIZE(settings) || !settings[cmd->verb])
+			return false;
+		WRITE_ONCE(*settings[cmd->verb], cmd->arg);
+		return true;
 	}
+}
+
+static int execute_locked(const struct kmt_command *cmd)
+{
+	switch (cmd->verb) {
+	case KMT_CMD_ON:
+		return switch_on();
+	case KMT_CMD_OFF:
+		return switch_off();
+	case KMT_CMD_LOG:
+		return kmt_log_sites();
+	case KMT_CMD_CLEAR:
+		return clear();
+	case KMT_CMD_REFS:
+		return kmt_restart_frozen(kmt_find_refs(cmd->arg, cmd->levels));
+	case KMT_CMD_PAGES:
+		return set_pages(cmd);
+	case KMT_CMD_DUMP:
+		return kmt_log_address(cmd->arg);
+	default:
+		return suppress(cmd);
+	}
+}
+
+/* Logs who switched, so that a reader of an empty report can find out why. */
+static void log_switch(bool was)
+{
+	struct kmt_log_task task;
+
+	if (kmt_tracking() != was)
+		pr_info_ratelimited("tracking switched %s by \"%s\", pid %d\n",
+				    was ? "off" : "on",
+				    kmt_log_task(&task, current->comm),
+				    task_pid_nr(current));
 }
 
 /**
@@ -211,34 +186,24 @@ void kmt_set(const struct kmt_command *cmd)
  */
 int kmt_execute(const struct kmt_command *cmd)
 {
+	int ret = 0;
+	bool was;
+
 	if (needs_tracking(cmd->verb) && !kmt_tracking())
 		return -EPERM;
-
-	switch (cmd->verb) {
-	case KMT_CMD_ON:
-		return switch_to(true);
-	case KMT_CMD_OFF:
-		return switch_to(false);
-	case KMT_CMD_SCAN:
+	if (cmd->verb == KMT_CMD_SCAN)
 		return kmt_scan();
-	case KMT_CMD_LOG:
-		return locked(log_sites, cmd);
-	case KMT_CMD_CLEAR:
-		return locked(clear, cmd);
-	case KMT_CMD_REFS:
-		return locked(find_refs, cmd);
-	case KMT_CMD_PAGES:
-		return locked(set_pages, cmd);
-	case KMT_CMD_DUMP:
-		return locked(log_address, cmd);
-	case KMT_CMD_SUPPRESS:
-	case KMT_CMD_UNSUPPRESS:
-	case KMT_CMD_UNSUPPRESS_ALL:
-		return locked(suppress, cmd);
-	default:
-		kmt_set(cmd);
+	if (set(cmd))
 		return 0;
-	}
+	/* An address in @cmd is on this task's stack, where a scan would find it. */
+	if (mutex_lock_killable(&kmt_scan_mutex))
+		return -EINTR;
+	was = kmt_tracking();
+	ret = execute_locked(cmd);
+	if (!ret)
+		log_switch(was);
+	mutex_unlock(&kmt_scan_mutex);
+	return ret;
 }
 
 /*
@@ -255,13 +220,13 @@ int kmt_execute(const struct kmt_command *cmd)
 /**
  * struct kmt_param - a parameter
  * @key: of its command, with the equals sign
- * @number: its value if that is a number
- * @flag: its value if that is on or off
+ * @value: its value
+ * @flag: it is on or off
  */
 struct kmt_param {
 	const char *key;
-	const unsigned int *number;
-	const bool *flag;
+	const unsigned int *value;
+	bool flag;
 };
 
 /* Writes all values that may follow a key to @text. */
@@ -336,7 +301,7 @@ static int set_param(const char *val, const struct kernel_param *kp)
 	if (ret)
 		complain(kp->name, word, p->key);
 	else
-		kmt_set(&cmd);
+		set(&cmd);
 	return ret;
 }
 
@@ -344,10 +309,10 @@ static int get_param(char *buffer, const struct kernel_param *kp)
 {
 	const struct kmt_param *p = kp->arg;
 
-	if (p->number)
-		return sysfs_emit(buffer, "%u\n", READ_ONCE(*p->number));
+	if (!p->flag)
+		return sysfs_emit(buffer, "%u\n", READ_ONCE(*p->value));
 	/* As parameters of type bool are shown. */
-	return sysfs_emit(buffer, "%c\n", READ_ONCE(*p->flag) ? 'Y' : 'N');
+	return sysfs_emit(buffer, "%c\n", READ_ONCE(*p->value) ? 'Y' : 'N');
 }
 
 static const struct kernel_param_ops value_ops = {
@@ -364,7 +329,7 @@ const struct kernel_param_ops kmt_switch_ops = {
 #define NUMBER_PARAM(name, text, field, mode)				\
 	static struct kmt_param name##_param = {			\
 		.key = text,						\
-		.number = &kmt_tunables.field,				\
+		.value = &kmt_tunables.field,				\
 	};								\
 	module_param_cb(name, &value_ops, &name##_param, mode)
 
@@ -374,7 +339,8 @@ const struct kernel_param_ops kmt_switch_ops = {
 /* Also a parameter of "kmemleak", in kmemleak_file.c. */
 struct kmt_param kmt_verbose_param = {
 	.key = "verbose=",
-	.flag = &kmt_tunables.verbose,
+	.value = &kmt_tunables.verbose,
+	.flag = true,
 };
 module_param_cb(verbose, &kmt_switch_ops, &kmt_verbose_param, 0644);
 NUMBER_PARAM(panic_on_leak, "panic_on_leak=", panic_on_leak, 0644);

@@ -203,29 +203,6 @@ static int kmt_suppressions_show(struct seq_file *seq, void *v)
 	return PTR_ERR_OR_ZERO(report);
 }
 
-DEFINE_SHOW_ATTRIBUTE(kmt_memory);
-DEFINE_SHOW_ATTRIBUTE(kmt_refs);
-DEFINE_SHOW_ATTRIBUTE(kmt_stats);
-DEFINE_SHOW_ATTRIBUTE(kmt_suppressions);
-
-static int __init make_files(void)
-{
-	struct dentry *dir;
-
-	/* Never removed, so they need no protection against that. */
-	debugfs_create_file_unsafe("kmemtrack", 0600, NULL, NULL, &report_fops);
-	dir = debugfs_create_dir("kmemtrack_info", NULL);
-	debugfs_create_file("stats", 0400, dir, NULL, &kmt_stats_fops);
-	debugfs_create_file("memory", 0400, dir, NULL, &kmt_memory_fops);
-	debugfs_create_file("refs", 0400, dir, NULL, &kmt_refs_fops);
-	debugfs_create_file("sites", 0400, dir, NULL, &kmt_sites_fops);
-	debugfs_create_file("suppressions", 0400, dir, NULL,
-			    &kmt_suppressions_fops);
-	debugfs_create_file("growth", 0400, dir, dir, &kmt_sites_fops);
-	return 0;
-}
-late_initcall(make_files);
-
 /*
  * kmemtrack_info/stats: lines of a name and a value. Names stay, new ones may
  * be added.
@@ -367,7 +344,7 @@ static void show_events(struct seq_file *seq)
 }
 
 /* The order of the manual, by subject. */
-int kmt_stats_show(struct seq_file *seq, void *v)
+static int kmt_stats_show(struct seq_file *seq, void *v)
 {
 	show(seq, "version", 1);
 	show(seq, "tracking", kmt_tracking());
@@ -381,3 +358,26 @@ int kmt_stats_show(struct seq_file *seq, void *v)
 	show_events(seq);
 	return 0;
 }
+
+DEFINE_SHOW_ATTRIBUTE(kmt_memory);
+DEFINE_SHOW_ATTRIBUTE(kmt_refs);
+DEFINE_SHOW_ATTRIBUTE(kmt_stats);
+DEFINE_SHOW_ATTRIBUTE(kmt_suppressions);
+
+static int __init make_files(void)
+{
+	struct dentry *dir;
+
+	/* Never removed, so they need no protection against that. */
+	debugfs_create_file_unsafe("kmemtrack", 0600, NULL, NULL, &report_fops);
+	dir = debugfs_create_dir("kmemtrack_info", NULL);
+	debugfs_create_file("stats", 0400, dir, NULL, &kmt_stats_fops);
+	debugfs_create_file("memory", 0400, dir, NULL, &kmt_memory_fops);
+	debugfs_create_file("refs", 0400, dir, NULL, &kmt_refs_fops);
+	debugfs_create_file("sites", 0400, dir, NULL, &kmt_sites_fops);
+	debugfs_create_file("suppressions", 0400, dir, NULL,
+			    &kmt_suppressions_fops);
+	debugfs_create_file("growth", 0400, dir, dir, &kmt_sites_fops);
+	return 0;
+}
+late_initcall(make_files);

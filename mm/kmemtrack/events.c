@@ -51,16 +51,6 @@ static void trace_leaks(void)
 }
 
 /**
- * kmt_trace_start - a scan begins
- *
- * Context: kmt_scan_mutex held.
- */
-void kmt_trace_start(void)
-{
-	trace_kmemtrack_scan_start(kmt_last_scan.nr);
-}
-
-/**
  * kmt_trace_end - a scan has ended
  * @scan: scan
  * @ret: 0 if it has a verdict, else an error

@@ -55,11 +55,11 @@ enum kmt_mode {
 struct kmt_tunables {
 	unsigned int scan_period;
 	unsigned int min_age;
-	bool stacks;
-	bool pages;
-	bool snapshot;
+	unsigned int stacks;
+	unsigned int pages;
+	unsigned int snapshot;
 	unsigned int max_pause;
-	bool verbose;
+	unsigned int verbose;
 	unsigned int panic_on_leak;
 	unsigned int rules_off;
 	unsigned int sites;
@@ -224,15 +224,38 @@ int kmt_switch_on(void);
 void kmt_switch_off(void);
 void kmt_note_early_use(void);
 
-/* memory.c: the tracker's own memory */
+/* memory.c: the tracker's own memory, and marks of pages in page_private() */
+
+/* A page is the tracker's. */
+#define KMT_OWN_PAGE	((unsigned long)&kmt_core)
+
+/* kmemtrack_not_root() was called for it. */
+#define KMT_NOT_ROOT	(KMT_OWN_PAGE + 1)
+
+/* A stack begins there. */
+#define KMT_STACK_PAGE	(KMT_OWN_PAGE + 2)
+
+/* kmemtrack_unreadable() was called for it. */
+#define KMT_UNREADABLE	(KMT_OWN_PAGE + 3)
+
+static inline bool kmt_own_page(const struct page *page)
+{
+	return page_private(page) == KMT_OWN_PAGE;
+}
+
+static inline bool kmt_not_root_page(const struct page *page)
+{
+	return page_private(page) == KMT_NOT_ROOT;
+}
+
+static inline bool kmt_stack_page(const struct page *page)
+{
+	return page_private(page) == KMT_STACK_PAGE;
+}
+
 void *kmt_own_alloc(gfp_t gfp, unsigned int order);
 void kmt_own_free(void *mem, unsigned int order);
 void kmt_own_split(void *mem, unsigned int order);
-bool kmt_own_page(const struct page *page);
-bool kmt_not_root_page(const struct page *page);
-bool kmt_stack_page(const struct page *page);
-bool kmt_unreadable_page(const struct page *page);
-void kmt_set_stack_page(struct page *page);
 void *kmt_own_vzalloc(size_t bytes);
 void *kmt_own_try_vzalloc(size_t bytes);
 void *kmt_own_alloc_table(size_t bytes);
@@ -348,7 +371,6 @@ static inline const char *kmt_gone_name(unsigned long pc)
 /* Threads that help with a mark: more would wait for each other, mostly. */
 #define KMT_HELPERS	7
 
-void kmt_flag_task_stack(unsigned long stack);
 void kmt_note_stacks(void);
 bool kmt_is_helper(const struct task_struct *task);
 extern struct kthread_worker *kmt_workers[KMT_HELPERS];
@@ -367,7 +389,6 @@ unsigned long kmt_percpu_pages(void);
 void kmt_roots_init(struct kmt_roots *roots);
 void kmt_roots_fill(struct kmt_marker *m, struct kmt_roots *roots);
 void kmt_roots_free(struct kmt_roots *roots);
-void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots);
 bool kmt_page_is_closed(struct page *page);
 #ifdef CONFIG_MEMORY_FAILURE
 void kmt_spare_poisoned(void);
@@ -376,10 +397,6 @@ static inline void kmt_spare_poisoned(void)
 {
 }
 #endif
-void kmt_mark_slab(struct kmt_marker *m, struct page *page);
-void kmt_mark_slots(struct kmt_marker *m, struct page *page);
-void kmt_lock_slots(void);
-void kmt_unlock_slots(void);
 
 /* root_kfence.c */
 #ifdef CONFIG_KFENCE
@@ -412,7 +429,6 @@ static inline bool kmt_counts_after_scan(bool wanted)
 
 /* control.c */
 int kmt_execute(const struct kmt_command *cmd);
-void kmt_set(const struct kmt_command *cmd);
 extern const struct kernel_param_ops kmt_switch_ops;
 extern struct kmt_param kmt_verbose_param;
 
@@ -469,7 +485,6 @@ void kmt_report_drop(void);
 /* debugfs.c */
 ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		       loff_t *ppos);
-int kmt_stats_show(struct seq_file *seq, void *v);
 
 /* 32 bits of jiffies, made whole by the knowledge that they are in the past */
 static inline unsigned long kmt_when(u32 born)

@@ -8,18 +8,12 @@
 #include <linux/fault-inject.h>
 #include <linux/gfp.h>
 #include <linux/init.h>
-#include <linux/kasan.h>
 #include <linux/kmemtrack.h>
 #include <linux/mm.h>
 #include <linux/vmalloc.h>
 
 #include "compat.h"
 #include "pages.h"
-
-#define KMT_OWN_PAGE	((unsigned long)&kmt_core)
-#define KMT_NOT_ROOT	(KMT_OWN_PAGE + 1)
-#define KMT_STACK_PAGE	(KMT_OWN_PAGE + 2)
-#define KMT_UNREADABLE	(KMT_OWN_PAGE + 3)
 
 #ifdef CONFIG_FAULT_INJECTION
 
@@ -108,55 +102,10 @@ void kmt_own_split(void *mem, unsigned int order)
 	mark_pages(mem, order, KMT_OWN_PAGE);
 }
 
-/**
- * kmt_own_page - is this memory of ours?
- * @page: a page
- */
-bool kmt_own_page(const struct page *page)
-{
-	return page_private(page) == KMT_OWN_PAGE;
-}
-
-/**
- * kmt_not_root_page - was kmemtrack_not_root() called for it?
- * @page: a page
- */
-bool kmt_not_root_page(const struct page *page)
-{
-	return page_private(page) == KMT_NOT_ROOT;
-}
-
-/**
- * kmt_stack_page - does a stack begin here?
- * @page: a page
- */
-bool kmt_stack_page(const struct page *page)
-{
-	return page_private(page) == KMT_STACK_PAGE;
-}
-
-/**
- * kmt_set_stack_page - a stack begins here
- * @page: the first of its pages
- */
-void kmt_set_stack_page(struct page *page)
-{
-	set_page_private(page, KMT_STACK_PAGE);
-}
-
 void kmemtrack_not_root(const void *addr)
 {
 	if (addr)
 		set_page_private(virt_to_page(addr), KMT_NOT_ROOT);
-}
-
-/**
- * kmt_unreadable_page - was kmemtrack_unreadable() called for it?
- * @page: a page
- */
-bool kmt_unreadable_page(const struct page *page)
-{
-	return page_private(page) == KMT_UNREADABLE;
 }
 
 static void mark_exact(const void *addr, size_t size, unsigned long private)

@@ -150,17 +150,11 @@ void kmt_pages_forget(const struct page *page)
 	rcu_read_unlock();
 }
 
-/**
- * __kmt_pages_split - pages that were given out as one are on their own
- * @page: the first of them
- * @nr: how many there are
- *
+/*
  * A caller that splits pages may keep only the address of the first one, as
  * alloc_pages_exact() does. So the pages stay one block until one of them is freed.
- *
- * Context: any but NMI; the caller owns the pages.
  */
-void __kmt_pages_split(const struct page *page, unsigned long nr)
+static void split(const struct page *page, unsigned long nr)
 {
 	const unsigned long pfn = page_to_pfn(page);
 	struct entry *e, *first;
@@ -193,7 +187,8 @@ void kmemtrack_split_page(struct page *page, unsigned long nr)
 
 	for (i = 1; i < nr; i++)
 		set_page_private(page + i, 0);
-	kmt_pages_split(page, nr);
+	if (kmt_pages_tracked())
+		split(page, nr);
 }
 
 /**

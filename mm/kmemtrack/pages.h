@@ -43,7 +43,6 @@ void kmt_pages_off(void);
 void kmt_pages_note(const struct page *page, unsigned int order,
 		    const struct kmt_origin *origin);
 void kmt_pages_forget(const struct page *page);
-void __kmt_pages_split(const struct page *page, unsigned long nr);
 void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg);
 void kmt_pages_sort(struct kmt_marker *m, struct kmt_roots *roots, bool add);
 void kmt_pages_refresh(void);
@@ -54,13 +53,6 @@ void kmt_pages_usage(struct kmt_pages_usage *now);
 int __kmt_pages_order(unsigned long addr);
 bool __kmt_pages_has_list(const struct page *page);
 void kmt_pages_name(char *name, size_t size, int order);
-
-static __always_inline void kmt_pages_split(const struct page *page,
-					    unsigned long nr)
-{
-	if (kmt_pages_tracked())
-		__kmt_pages_split(page, nr);
-}
 
 /* Pages that the tracker has taken for itself are no affair of users. */
 static __always_inline void kmt_pages_disown(const struct page *page)

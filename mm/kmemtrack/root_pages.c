@@ -20,7 +20,7 @@
  *   poisoned pages			PageHWPoison: kmt_page_is_closed(); of blocks
  *					in such pages kmt_spare_poisoned() says that
  *					they are not to be followed,
- *					kmt_mark_slots() knows it of those without
+ *					mark_slots() knows it of those without
  *					a record, and kmt_env_read() does not read
  *					them
  *   secretmem, guest_memfd		the operations or flags of their mapping:
@@ -45,8 +45,6 @@
 #include <linux/page-flags.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
-#include <linux/sched/task.h>
-#include <linux/sched/task_stack.h>
 #include <linux/secretmem.h>
 #include <linux/sizes.h>
 #include <linux/vmalloc.h>
@@ -111,7 +109,7 @@ bool kmt_page_is_closed(struct page *page)
 	const struct address_space *mapping = READ_ONCE(head->mapping);
 
 	if (PageReserved(page) || PageOffline(page) || PageHWPoison(page) ||
-	    kmt_unreadable_page(page))
+	    page_private(page) == KMT_UNREADABLE)
 		return true;
 	return mapping && !PageTable(head) && is_private(mapping);
 }
@@ -224,6 +222,154 @@ void kmt_spare_poisoned(void)
 #endif
 
 /*
+ * Roots in slabs: what is queued behind one, and objects that were allocated
+ * while nobody watched.
+ *
+ * A slot is a root unless it is free or its object is tracked.
+ */
+
+/* Slots of a slab of the highest order with the smallest objects. */
+#define KMT_SLOTS	((PAGE_SIZE << 3) / 8)
+
+/*
+ * Too large for a stack: one under kmt_scan_mutex, and one for each CPU that
+ * works while nothing else runs.
+ */
+static DECLARE_BITMAP(free_slots, KMT_SLOTS);
+static DEFINE_PER_CPU(unsigned long [BITS_TO_LONGS(KMT_SLOTS)], still_slots);
+
+/* The cache of a slab page if it is one that does not go under slab_mutex. */
+static struct kmem_cache *cache_of(struct slab *slab)
+{
+	struct kmem_cache *cache, *owner = READ_ONCE(slab->slab_cache);
+
+	list_for_each_entry(cache, &slab_caches, list)
+		if (cache == owner)
+			return cache;
+	return NULL;
+}
+
+/**
+ * struct slots - the slots of a slab
+ * @nr: how many
+ * @size: bytes of each
+ * @pad: bytes before its object
+ * @skip: bytes of each, from its beginning, that are not read
+ * @poisoned: a page of the slab is
+ */
+struct slots {
+	unsigned int nr;
+	unsigned int size;
+	unsigned int pad;
+	unsigned int skip;
+	bool poisoned;
+};
+
+static bool has_poison(unsigned long addr, unsigned long end)
+{
+	for (; addr < end; addr += kmt_piece(addr, end, PAGE_SIZE))
+		if (PageHWPoison(virt_to_page((void *)addr)))
+			return true;
+	return false;
+}
+
+static void mark_slot(struct kmt_marker *m, unsigned long addr,
+		      const struct slots *slots)
+{
+	const unsigned long size = slots->size;
+	struct kmt_object o;
+
+	/* With redzones the object begins a little behind its slot. */
+	if (!kmt_in_quarantine(addr + slots->pad) &&
+	    !kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
+	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o)) {
+		kmt_see_untracked();
+		if (!slots->poisoned || !has_poison(addr, addr + size))
+			kmt_mark_block(m, addr + slots->skip, addr + size);
+	}
+}
+
+/* One object in the page at @addr, at either end; none if it cannot be read. */
+static void mark_kfence_page(struct kmt_marker *m, unsigned long addr)
+{
+	struct kmt_range tracked;
+	unsigned long word;
+
+	if (kmt_first_block(&kmt_core, KMT_VIRT, addr, addr + PAGE_SIZE,
+			    &tracked))
+		return;
+	if (!m->world_stopped && kmt_env_read(&word, addr, sizeof(word)))
+		kmt_see_untracked();
+	kmt_mark_block(m, addr, addr + PAGE_SIZE);
+}
+
+/*
+ * Whether objects of @cache may be roots. Those of kmem_cache_node link slabs, and
+ * refer to no block; the first one of each node is made before there are hooks.
+ */
+static bool may_be_roots(const struct kmem_cache *cache)
+{
+	return !(cache->flags & SLAB_NOLEAKTRACE) &&
+	       strcmp(cache->name, "kmem_cache_node");
+}
+
+/*
+ * Notes the free slots of a slab of @bytes at @addr; it has none if it is none any
+ * more. The list of free slots may lead through a poisoned page, and is not followed
+ * then: all slots without a record are taken for objects.
+ */
+static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
+			       unsigned long addr, unsigned long bytes,
+			       unsigned long *map)
+{
+	struct slots slots = { .poisoned = has_poison(addr, addr + bytes) };
+	struct kmem_cache *cache;
+
+	bitmap_zero(map, KMT_SLOTS);
+	if (!m->world_stopped)
+		mutex_lock(&slab_mutex);
+	cache = cache_of(slab);
+	if (cache && may_be_roots(cache)) {
+		slots.nr = slab->objects;
+		slots.size = cache->size;
+		slots.pad = cache->red_left_pad;
+		slots.skip = kmt_bounds_in_slot(cache->name);
+		if (slots.nr <= KMT_SLOTS && !slots.poisoned)
+			kmemtrack_free_slots(cache, slab, map);
+	}
+	if (!m->world_stopped)
+		mutex_unlock(&slab_mutex);
+	return slots;
+}
+
+/*
+ * The slab may be freed, and its memory reused, at any time: then memory is
+ * taken for a root that is none, by this mark.
+ */
+static void mark_slots(struct kmt_marker *m, struct page *page)
+{
+	unsigned long addr = kmt_untag((unsigned long)page_address(page));
+	unsigned long end = addr + page_size(page);
+	unsigned long *map = m->world_stopped ? *this_cpu_ptr(&still_slots) : free_slots;
+	struct slots slots = list_slots(m, (struct slab *)page, addr, end - addr, map);
+	unsigned int i;
+
+	if (is_kfence_address((void *)addr)) {
+		if (slots.nr)
+			mark_kfence_page(m, addr);
+		return;
+	}
+	for (i = 0; i < slots.nr && addr + slots.size <= end && !m->stopped;
+	     i++, addr += slots.size)
+		if (i >= KMT_SLOTS || !test_bit(i, map))
+			mark_slot(m, addr, &slots);
+}
+
+/*
+ * Pages and struct pages.
+ */
+
+/*
  * High memory has an address only while somebody has mapped it, for a moment or by
  * vmap(): all of the page is a root. What vmalloc() mapped is owned by its block.
  */
@@ -282,20 +428,6 @@ static void mark_struct(struct kmt_marker *m, const struct page *page)
 	kmt_mark_words(m, words + skip, ARRAY_SIZE(words) - skip);
 }
 
-/*
- * Sets w->block_end. A page in use at @pfn may be the first of an allocation of
- * 2^n pages without __GFP_COMP, n being at most the alignment of @pfn. Only the
- * first page of such an allocation has a reference count. Up to w->block_end a
- * page belongs to it that looks free, but is neither the buddy allocator's nor
- * in a list of a CPU. If w->inner, its contents are read, but not its struct
- * page: there page_private() may be from an earlier use.
- */
-static void begin_block(struct kmt_page_walk *w, struct page *page,
-			unsigned long pfn)
-{
-	w->block_end = PageCompound(page) ? 0 : pfn + (pfn & -pfn);
-}
-
 /* Behind a stack that waits for a grace period. */
 static void mark_stack_head(struct kmt_marker *m, struct page *page)
 {
@@ -310,10 +442,14 @@ static void mark_stack_head(struct kmt_marker *m, struct page *page)
 
 static void walk_slab(struct kmt_page_walk *w, struct page *page)
 {
+	const struct slab *slab = (struct slab *)page;
+	unsigned long next = (unsigned long)READ_ONCE(slab->rcu_head.next);
+
+	/* RCU may be about to free it: then other callbacks are queued behind it. */
 	if (w->structs)
-		kmt_mark_slab(w->m, page);
+		kmt_mark_words(w->m, &next, 1);
 	if (READ_ONCE(kmt_sweep_untracked))
-		kmt_mark_slots(w->m, page);
+		mark_slots(w->m, page);
 }
 
 static void walk_used(struct kmt_page_walk *w, struct page *page,
@@ -337,7 +473,16 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 	    kmt_page_is_closed(page))
 		return;
 	mark_content(w, page, pfn);
-	begin_block(w, page, pfn);
+	/*
+	 * It may be the first of an allocation of 2^n pages without __GFP_COMP, n
+	 * being at most the alignment of @pfn. Only the first page of such an
+	 * allocation has a reference count. Up to w->block_end a page belongs to it
+	 * that looks free, but is neither the buddy allocator's nor in a list of a
+	 * CPU. If w->inner, its contents are read, but not its struct page: there
+	 * page_private() may be from an earlier use.
+	 */
+	if (!PageCompound(page))
+		w->block_end = pfn + (pfn & -pfn);
 }
 
 /* Returns how many pages to go on by. */
@@ -404,14 +549,7 @@ static void walk_zone(struct kmt_page_walk *w, struct zone *zone)
 	}
 }
 
-/**
- * kmt_mark_pages - mark from pages and struct pages
- * @m: marker
- * @roots: which roots
- *
- * Context: memory does not come or go; may sleep, unless nothing else runs.
- */
-void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
+static void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	struct kmt_page_walk w = {
 		.m = m,
@@ -775,195 +913,6 @@ static void free_map(struct kmt_page_map *map)
 	kmt_own_vfree(map->blocks, 2 * map_bytes(map));
 	map->blocks = NULL;
 	map->rest = NULL;
-}
-
-/*
- * Roots in slabs: what is queued behind one, and objects that were allocated
- * while nobody watched.
- *
- * A slot is a root unless it is free or its object is tracked.
- */
-
-/* Slots of a slab of the highest order with the smallest objects. */
-#define KMT_SLOTS	((PAGE_SIZE << 3) / 8)
-
-/*
- * Too large for a stack: one under kmt_scan_mutex, and one for each CPU that
- * works while nothing else runs.
- */
-static DECLARE_BITMAP(free_slots, KMT_SLOTS);
-static DEFINE_PER_CPU(unsigned long [BITS_TO_LONGS(KMT_SLOTS)], still_slots);
-
-/* The cache of a slab page if it is one that does not go under slab_mutex. */
-static struct kmem_cache *cache_of(struct slab *slab)
-{
-	struct kmem_cache *cache, *owner = READ_ONCE(slab->slab_cache);
-
-	list_for_each_entry(cache, &slab_caches, list)
-		if (cache == owner)
-			return cache;
-	return NULL;
-}
-
-/**
- * struct slots - the slots of a slab
- * @nr: how many
- * @size: bytes of each
- * @pad: bytes before its object
- * @skip: bytes of each, from its beginning, that are not read
- * @poisoned: a page of the slab is
- */
-struct slots {
-	unsigned int nr;
-	unsigned int size;
-	unsigned int pad;
-	unsigned int skip;
-	bool poisoned;
-};
-
-static bool has_poison(unsigned long addr, unsigned long end)
-{
-	for (; addr < end; addr += kmt_piece(addr, end, PAGE_SIZE))
-		if (PageHWPoison(virt_to_page((void *)addr)))
-			return true;
-	return false;
-}
-
-static void mark_slot(struct kmt_marker *m, unsigned long addr,
-		      const struct slots *slots)
-{
-	const unsigned long size = slots->size;
-	struct kmt_object o;
-
-	/* With redzones the object begins a little behind its slot. */
-	if (!kmt_in_quarantine(addr + slots->pad) &&
-	    !kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
-	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o)) {
-		kmt_see_untracked();
-		if (!slots->poisoned || !has_poison(addr, addr + size))
-			kmt_mark_block(m, addr + slots->skip, addr + size);
-	}
-}
-
-/* One object in the page at @addr, at either end; none if it cannot be read. */
-static void mark_kfence_page(struct kmt_marker *m, unsigned long addr)
-{
-	struct kmt_range tracked;
-	unsigned long word;
-
-	if (kmt_first_block(&kmt_core, KMT_VIRT, addr, addr + PAGE_SIZE,
-			    &tracked))
-		return;
-	if (!m->world_stopped && kmt_env_read(&word, addr, sizeof(word)))
-		kmt_see_untracked();
-	kmt_mark_block(m, addr, addr + PAGE_SIZE);
-}
-
-/**
- * kmt_lock_slots - let caches neither come nor go
- *
- * Held while all CPUs are stopped: otherwise a task could have been stopped while
- * it changed the list of caches.
- *
- * Context: may sleep.
- */
-void kmt_lock_slots(void)
-{
-	mutex_lock(&slab_mutex);
-}
-
-/**
- * kmt_unlock_slots - let caches come and go
- */
-void kmt_unlock_slots(void)
-{
-	mutex_unlock(&slab_mutex);
-}
-
-/*
- * Whether objects of @cache may be roots. Those of kmem_cache_node link slabs, and
- * refer to no block; the first one of each node is made before there are hooks.
- */
-static bool may_be_roots(const struct kmem_cache *cache)
-{
-	return !(cache->flags & SLAB_NOLEAKTRACE) &&
-	       strcmp(cache->name, "kmem_cache_node");
-}
-
-/*
- * Notes the free slots of a slab of @bytes at @addr; it has none if it is none any
- * more. The list of free slots may lead through a poisoned page, and is not followed
- * then: all slots without a record are taken for objects.
- */
-static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
-			       unsigned long addr, unsigned long bytes,
-			       unsigned long *map)
-{
-	struct slots slots = { .poisoned = has_poison(addr, addr + bytes) };
-	struct kmem_cache *cache;
-
-	bitmap_zero(map, KMT_SLOTS);
-	if (!m->world_stopped)
-		kmt_lock_slots();
-	cache = cache_of(slab);
-	if (cache && may_be_roots(cache)) {
-		slots.nr = slab->objects;
-		slots.size = cache->size;
-		slots.pad = cache->red_left_pad;
-		slots.skip = kmt_bounds_in_slot(cache->name);
-		if (slots.nr <= KMT_SLOTS && !slots.poisoned)
-			kmemtrack_free_slots(cache, slab, map);
-	}
-	if (!m->world_stopped)
-		kmt_unlock_slots();
-	return slots;
-}
-
-/**
- * kmt_mark_slab - mark from the struct page of a slab
- * @m: marker
- * @page: its first page
- *
- * RCU may be about to free it: then other callbacks are queued behind it.
- *
- * Context: no lock held.
- */
-void kmt_mark_slab(struct kmt_marker *m, struct page *page)
-{
-	struct slab *slab = (struct slab *)page;
-	unsigned long next = (unsigned long)READ_ONCE(slab->rcu_head.next);
-
-	kmt_mark_words(m, &next, 1);
-}
-
-/**
- * kmt_mark_slots - mark from the untracked objects of a slab
- * @m: marker
- * @page: its first page
- *
- * The slab may be freed, and its memory reused, at any time: then memory is
- * taken for a root that is none, by this mark.
- *
- * Context: kmt_scan_mutex held, may sleep; or nothing else runs, and
- * kmt_lock_slots() was called before.
- */
-void kmt_mark_slots(struct kmt_marker *m, struct page *page)
-{
-	unsigned long addr = kmt_untag((unsigned long)page_address(page));
-	unsigned long end = addr + page_size(page);
-	unsigned long *map = m->world_stopped ? *this_cpu_ptr(&still_slots) : free_slots;
-	struct slots slots = list_slots(m, (struct slab *)page, addr, end - addr, map);
-	unsigned int i;
-
-	if (is_kfence_address((void *)addr)) {
-		if (slots.nr)
-			mark_kfence_page(m, addr);
-		return;
-	}
-	for (i = 0; i < slots.nr && addr + slots.size <= end && !m->stopped;
-	     i++, addr += slots.size)
-		if (i >= KMT_SLOTS || !test_bit(i, map))
-			mark_slot(m, addr, &slots);
 }
 
 /*

@@ -24,19 +24,14 @@
 /* Chunks that may come between their being counted and their being copied. */
 #define KMT_CHUNKS_MORE	16
 
-#ifdef CONFIG_SMP
 /* The per-CPU pointer to what is at @addr for the CPU with the first unit. */
 static unsigned long pointer_to(const void *addr)
 {
+	if (!IS_ENABLED(CONFIG_SMP))
+		return (unsigned long)addr;
 	return (unsigned long)addr - (unsigned long)pcpu_base_addr +
 	       (unsigned long)__per_cpu_start;
 }
-#else
-static unsigned long pointer_to(const void *addr)
-{
-	return (unsigned long)addr;
-}
-#endif
 
 static void add_chunk(struct kmt_percpu_map *p, const struct pcpu_chunk *chunk)
 {

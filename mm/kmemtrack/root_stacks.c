@@ -16,31 +16,28 @@
 
 #include "policy.h"
 
-void kmemtrack_stack(const void *stack)
-{
-	struct page *page = virt_addr_valid(stack) ? virt_to_page(stack) : NULL;
-
-	/* Straight from the page allocator, or a block. */
-	if (page && !PageSlab(compound_head(page)))
-		kmt_set_stack_page(page);
-	else if (kmt_tracking())
-		kmt_flag_task_stack(kmt_untag((unsigned long)stack));
-}
-
-/**
- * kmt_flag_task_stack - from now on a stack is read as one
- * @stack: its address
- *
- * As a block it would be read as a whole, with all that calls which returned
- * long ago left on it.
+/*
+ * From now on the block at @stack is read as a stack: otherwise it would be read as a
+ * whole, with all that calls which returned long ago left on it.
  */
-void kmt_flag_task_stack(unsigned long stack)
+static void flag_stack(unsigned long stack)
 {
 	struct kmt_object o;
 
 	if (kmt_lookup(&kmt_core, KMT_VIRT, stack, &o) &&
 	    !(o.flags & KMT_STACK))
 		kmt_set_flags(&kmt_core, KMT_VIRT, stack, KMT_STACK);
+}
+
+void kmemtrack_stack(const void *stack)
+{
+	struct page *page = virt_addr_valid(stack) ? virt_to_page(stack) : NULL;
+
+	/* Straight from the page allocator, or a block. */
+	if (page && !PageSlab(compound_head(page)))
+		set_page_private(page, KMT_STACK_PAGE);
+	else if (kmt_tracking())
+		flag_stack(kmt_untag((unsigned long)stack));
 }
 
 /*
@@ -102,7 +99,7 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 		return;
 	/* The task may be younger than the map of pages. */
 	if (!m->world_stopped)
-		kmt_flag_task_stack(stack.lo);
+		flag_stack(stack.lo);
 	if (kmt_stack_is_root(task)) {
 		mark_live(m, task, &stack, roots);
 		if (task == kthreadd_task)
@@ -147,7 +144,7 @@ static void note_stack(struct task_struct *task)
 	if (!base)
 		return;
 	if (is_vmalloc_addr(base))
-		kmt_flag_task_stack((unsigned long)base);
+		flag_stack((unsigned long)base);
 	put_task_stack(task);
 }
 
@@ -173,7 +170,7 @@ void kmt_note_stacks(void)
 		if (!kmt_irq_stack_is_root() && KMT_IRQ_STACK_ENDS)
 			kmemtrack_stack((void *)lo);
 		else if (!kmt_irq_stack_is_root())
-			kmt_flag_task_stack(lo);
+			flag_stack(lo);
 	}
 	while ((task = kmt_next_task(&nr))) {
 		note_stack(task);

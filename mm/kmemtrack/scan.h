@@ -76,7 +76,6 @@ int kmt_find_leaks(struct kmt_scan *scan);
 void kmt_mark_with_help(struct kmt_scan *scan);
 
 /* events.c: tracepoints */
-void kmt_trace_start(void);
 void kmt_trace_end(const struct kmt_scan *scan, int ret, u64 duration);
 
 /* snapshot.c */

@@ -4,17 +4,17 @@
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
-#include <linux/delay.h>
 #include <linux/freezer.h>
 #include <linux/init.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
-#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/panic.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
 #include <linux/workqueue.h>
+
+#include <trace/events/kmemtrack.h>
 
 #include "pages.h"
 #include "policy.h"
@@ -125,12 +125,6 @@ static void conclude(struct kmt_scan *scan, u64 since)
 		log_leaks(&scan->out.verdict);
 }
 
-static void free_scan(struct kmt_scan *scan, unsigned int order)
-{
-	kmt_own_free(scan->m.seen_cache, KMT_SEEN_ORDER);
-	kmt_own_free(scan, order);
-}
-
 static int scan_locked(unsigned long frame)
 {
 	u64 since = ktime_get_ns();
@@ -149,7 +143,7 @@ static int scan_locked(unsigned long frame)
 	kmt_roots_init(&scan->roots);
 	scan->roots.scanner = current;
 	scan->roots.frame = frame;
-	kmt_trace_start();
+	trace_kmemtrack_scan_start(kmt_last_scan.nr);
 	kmt_pages_sort(&scan->m, &scan->roots, true);
 	ret = kmt_find_leaks(scan);
 	if (!ret)
@@ -158,7 +152,8 @@ static int scan_locked(unsigned long frame)
 	kmt_trace_end(scan, ret, ktime_get_ns() - since);
 	kmt_roots_free(&scan->roots);
 	free_filter(&scan->filter);
-	free_scan(scan, order);
+	kmt_own_free(scan->m.seen_cache, KMT_SEEN_ORDER);
+	kmt_own_free(scan, order);
 	if (!ret)
 		kmt_memory_scanned();
 	return ret;
@@ -229,12 +224,6 @@ static long wait_for_scan(long left)
 	return xchg(&period_set, false) ? period_left() : left;
 }
 
-/* What only memory of the boot refers to, which is no root, is not lost yet. */
-static bool has_booted(void)
-{
-	return system_state >= SYSTEM_RUNNING;
-}
-
 static int scan_loop(void *unused)
 {
 	long left = MAX_SCHEDULE_TIMEOUT;
@@ -247,7 +236,11 @@ static int scan_loop(void *unused)
 		left = wait_for_scan(left);
 		if (left)
 			continue;
-		if (!has_booted())
+		/*
+		 * What only memory of the boot refers to, which is no root, is not
+		 * lost yet.
+		 */
+		if (system_state < SYSTEM_RUNNING)
 			left = HZ / 10;
 		else if (kmt_scan() != -EINTR)
 			left = period_left();

@@ -28,6 +28,7 @@
 #include <asm/sections.h>
 
 #include "../percpu-internal.h"
+#include "../slab.h"
 #include "scan.h"
 
 /* A marker and its mark stack, for each CPU. */
@@ -358,7 +359,8 @@ static struct kmt_marker **alloc_helpers(struct kmt_scan *scan)
 }
 
 /*
- * Takes the locks that nobody may hold while all CPUs are stopped. The
+ * Takes the locks that nobody may hold while all CPUs are stopped: a task could have
+ * been stopped while it changed a list that is read. The
  * allocators, too, take pcpu_alloc_mutex with slab_mutex held, to create a
  * cache.
  */
@@ -366,17 +368,9 @@ static void prepare(struct kmt_scan *scan, bool slots)
 {
 	get_online_mems();
 	if (slots)
-		kmt_lock_slots();
+		mutex_lock(&slab_mutex);
 	mutex_lock(&pcpu_alloc_mutex);
 	kmt_page_map_prepare(&scan->m, &scan->roots);
-}
-
-static void finish_with(struct kmt_scan *scan, bool slots)
-{
-	mutex_unlock(&pcpu_alloc_mutex);
-	if (slots)
-		kmt_unlock_slots();
-	put_online_mems();
 }
 
 static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan,
@@ -407,7 +401,10 @@ static enum kmt_confirmed stop_and_look(struct kmt_scan *scan,
 		init_stop(stop, scan, helpers);
 		begin_stop(stop);
 	}
-	finish_with(scan, slots);
+	mutex_unlock(&pcpu_alloc_mutex);
+	if (slots)
+		mutex_unlock(&slab_mutex);
+	put_online_mems();
 	if (scan->m.stopped)
 		return KMT_GIVEN_UP;
 	since = atomic64_read(&stop->since);
