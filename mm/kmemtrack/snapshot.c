@@ -58,7 +58,6 @@ enum kmt_stop_state {
 /**
  * struct kmt_stop - a snapshot being taken
  * @scan: the scan it is for
- * @helpers: a marker for each CPU; NULL for those that are not there
  * @free_turns: units of noting free pages that were taken
  * @turns: units of looking for references that were taken
  * @state: enum kmt_stop_state
@@ -77,7 +76,6 @@ enum kmt_stop_state {
  */
 struct kmt_stop {
 	struct kmt_scan *scan;
-	struct kmt_marker **helpers;
 	atomic_long_t free_turns;
 	atomic_long_t turns;
 	atomic_t state;
@@ -97,6 +95,9 @@ struct kmt_stop {
 /* Under kmt_scan_mutex; a CPU that is late refers to it after its scan. */
 static struct kmt_stop the_stop;
 
+/* A marker for each CPU that is online, during a snapshot. */
+static DEFINE_PER_CPU(struct kmt_marker *, helper);
+
 static u64 max_pause(void)
 {
 	return READ_ONCE(kmt_tunables.max_pause) * (u64)NSEC_PER_USEC;
@@ -110,16 +111,16 @@ static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 	int cpu;
 
 	for_each_online_cpu(cpu) {
-		overflow |= stop->helpers[cpu]->stack.overflow;
-		stopped |= stop->helpers[cpu]->stopped;
+		overflow |= per_cpu(helper, cpu)->stack.overflow;
+		stopped |= per_cpu(helper, cpu)->stopped;
 	}
 	if (overflow && !stopped) {
 		kmt_recheck_rest(m);
 		stopped = m->stopped;
 	}
 	for_each_online_cpu(cpu) {
-		scan->m.stats.words += stop->helpers[cpu]->stats.words;
-		scan->m.stats.hits += stop->helpers[cpu]->stats.hits;
+		scan->m.stats.words += per_cpu(helper, cpu)->stats.words;
+		scan->m.stats.hits += per_cpu(helper, cpu)->stats.hits;
 	}
 	stop->done = !stopped;
 }
@@ -140,7 +141,7 @@ static void await_others(struct kmt_marker *m, atomic_t *busy)
 static void look_at_share(struct kmt_stop *stop)
 {
 	struct kmt_roots *roots = &stop->scan->roots;
-	struct kmt_marker *m = stop->helpers[smp_processor_id()];
+	struct kmt_marker *m = __this_cpu_read(helper);
 
 	m->deadline = atomic64_read(&stop->since) + max_pause();
 	kmt_take_turns(m, &stop->free_turns);
@@ -314,15 +315,6 @@ static u64 expect(unsigned long words)
 	return div_u64(time_to_sum(words), num_online_cpus());
 }
 
-static void free_helpers(struct kmt_marker **helpers)
-{
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		kmt_own_free(helpers[cpu], KMT_HELPER_ORDER);
-	kmt_own_free(helpers, get_order(nr_cpu_ids * sizeof(*helpers)));
-}
-
 static struct kmt_marker *alloc_helper(struct kmt_scan *scan)
 {
 	struct kmt_marker *m;
@@ -339,23 +331,26 @@ static struct kmt_marker *alloc_helper(struct kmt_scan *scan)
 	return m;
 }
 
-static struct kmt_marker **alloc_helpers(struct kmt_scan *scan)
+static void free_helpers(void)
 {
-	struct kmt_marker **helpers;
 	int cpu;
 
-	helpers = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
-				get_order(nr_cpu_ids * sizeof(*helpers)));
-	if (!helpers)
-		return NULL;
-	for_each_online_cpu(cpu) {
-		helpers[cpu] = alloc_helper(scan);
-		if (!helpers[cpu]) {
-			free_helpers(helpers);
-			return NULL;
-		}
+	for_each_possible_cpu(cpu) {
+		kmt_own_free(per_cpu(helper, cpu), KMT_HELPER_ORDER);
+		per_cpu(helper, cpu) = NULL;
 	}
-	return helpers;
+}
+
+static bool alloc_helpers(struct kmt_scan *scan)
+{
+	int cpu;
+
+	for_each_online_cpu(cpu) {
+		per_cpu(helper, cpu) = alloc_helper(scan);
+		if (!per_cpu(helper, cpu))
+			return false;
+	}
+	return true;
 }
 
 /*
@@ -373,14 +368,12 @@ static void prepare(struct kmt_scan *scan, bool slots)
 	kmt_page_map_prepare(&scan->m, &scan->roots);
 }
 
-static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan,
-		      struct kmt_marker **helpers)
+static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan)
 {
 	unsigned int nr = num_online_cpus();
 
 	memset(stop, 0, sizeof(*stop));
 	stop->scan = scan;
-	stop->helpers = helpers;
 	atomic_set(&stop->missing, nr);
 	atomic_set(&stop->open, nr);
 	atomic_set(&stop->noting, nr);
@@ -389,8 +382,7 @@ static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan,
 	init_completion(&stop->over);
 }
 
-static enum kmt_confirmed stop_and_look(struct kmt_scan *scan,
-					struct kmt_marker **helpers)
+static enum kmt_confirmed stop_and_look(struct kmt_scan *scan)
 {
 	const bool slots = READ_ONCE(kmt_sweep_untracked);
 	struct kmt_stop *stop = &the_stop;
@@ -398,7 +390,7 @@ static enum kmt_confirmed stop_and_look(struct kmt_scan *scan,
 
 	prepare(scan, slots);
 	if (!scan->m.stopped) {
-		init_stop(stop, scan, helpers);
+		init_stop(stop, scan);
 		begin_stop(stop);
 	}
 	mutex_unlock(&pcpu_alloc_mutex);
@@ -429,7 +421,6 @@ static enum kmt_confirmed stop_and_look(struct kmt_scan *scan,
 enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 {
 	enum kmt_confirmed how = KMT_NO_MEMORY;
-	struct kmt_marker **helpers;
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	/* A CPU did not come yet since it was asked to last. */
@@ -441,14 +432,11 @@ enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 	scan->out.expected_ns = expect(words);
 	if (scan->out.expected_ns > max_pause() - (max_pause() >> KMT_GATHER_SHIFT)) {
 		how = KMT_TOO_LONG;
-		goto out;
+	} else {
+		if (alloc_helpers(scan))
+			how = stop_and_look(scan);
+		free_helpers();
 	}
-	helpers = alloc_helpers(scan);
-	if (!helpers)
-		goto out;
-	how = stop_and_look(scan, helpers);
-	free_helpers(helpers);
-out:
 	cpus_read_unlock();
 	return how;
 }
