@@ -39,38 +39,32 @@ static inline gfp_t kmt_nested_gfp(gfp_t gfp)
 #define kmt_splice_read	generic_file_splice_read
 #endif
 
+static inline int
+kmt_register_shrinker(const char *name,
+		      unsigned long (*count)(struct shrinker *s,
+					     struct shrink_control *sc),
+		      unsigned long (*scan)(struct shrinker *s,
+					    struct shrink_control *sc))
+{
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
-static inline int
-kmt_register_shrinker(const char *name,
-		      unsigned long (*count)(struct shrinker *s,
-					     struct shrink_control *sc),
-		      unsigned long (*scan)(struct shrinker *s,
-					    struct shrink_control *sc))
-{
-	struct shrinker *shrinker = shrinker_alloc(0, "%s", name);
+	struct shrinker *s = shrinker_alloc(0, "%s", name);
 
-	if (!shrinker)
+	if (!s)
 		return -ENOMEM;
-	shrinker->count_objects = count;
-	shrinker->scan_objects = scan;
-	shrinker_register(shrinker);
-	return 0;
-}
 #else
-static inline int
-kmt_register_shrinker(const char *name,
-		      unsigned long (*count)(struct shrinker *s,
-					     struct shrink_control *sc),
-		      unsigned long (*scan)(struct shrinker *s,
-					    struct shrink_control *sc))
-{
 	static struct shrinker shrinker = { .seeks = DEFAULT_SEEKS };
-
-	shrinker.count_objects = count;
-	shrinker.scan_objects = scan;
-	return register_shrinker(&shrinker, "%s", name);
-}
+	struct shrinker *s = &shrinker;
 #endif
+
+	s->count_objects = count;
+	s->scan_objects = scan;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	shrinker_register(s);
+	return 0;
+#else
+	return register_shrinker(s, "%s", name);
+#endif
+}
 
 /* The highest order of pages; MAX_ORDER was one more. */
 #ifndef MAX_PAGE_ORDER

@@ -212,14 +212,19 @@ static void add_root(const char *start, const char *end)
 			   end - start, KMT_MIN_GREY, &origin, GFP_KERNEL);
 }
 
+static void drop_section(const char *start, const char *end)
+{
+	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)start, end - start,
+		      GFP_KERNEL);
+}
+
 /* Takes [@start, @end) out of the data section or .bss if that is where it is. */
 static void drop_root(const char *start, const char *end)
 {
 	if (start < end &&
 	    ((start >= _sdata && end <= _edata) ||
 	     (start >= __bss_start && end <= __bss_stop)))
-		kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)start,
-			      end - start, GFP_KERNEL);
+		drop_section(start, end);
 }
 
 static void add_roots(void)
@@ -248,11 +253,9 @@ static void add_roots(void)
 	if (kmt_irq_stack(0, &lo, &hi))
 		drop_root((const char *)lo, (const char *)hi);
 	/* The stack of the boot CPU's idle task. */
-	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)init_task.stack,
-		      THREAD_SIZE, GFP_KERNEL);
+	drop_section(init_task.stack, init_task.stack + THREAD_SIZE);
 	/* The core knows addresses of blocks; that is no reference. */
-	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)&kmt_core,
-		      sizeof(kmt_core), GFP_KERNEL);
+	drop_section((const char *)&kmt_core, (const char *)(&kmt_core + 1));
 }
 
 /* Whether a page is still memblock's. */
@@ -282,12 +285,6 @@ static void drop_freed(unsigned long pos, unsigned long end)
 		if (!reserved)
 			drop_phys(pos, next - pos);
 	}
-}
-
-static void drop_section(const char *start, const char *end)
-{
-	kmt_free_part(&kmt_core, KMT_ROOT, (unsigned long)start, end - start,
-		      GFP_KERNEL);
 }
 
 /*

@@ -263,6 +263,11 @@ static u32 trace_crc(u32 stack)
 #define pr_fmt(fmt) "kmemtrack: " fmt
 #endif
 
+/* Prints to @seq, or to the log if that is NULL. */
+#define put(seq, fmt, ...)						\
+	((seq) ? seq_printf(seq, fmt, ##__VA_ARGS__) :			\
+		 (void)pr_info(fmt, ##__VA_ARGS__))
+
 /**
  * kmt_print_record - print one leak as kmemleak does
  * @seq: where to, NULL for the log
@@ -279,24 +284,19 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 	kmt_log_task(&task, kmt_comm(leak->comm));
 	if (kmt_leak_space(leak) == KMT_PERCPU)
 		snprintf(cpu, sizeof(cpu), " on cpu %d", kmt_dump_cpu());
+	if (seq)
+		snprintf(name.text, sizeof(name.text), "0x%08lx", leak->addr);
+	else
+		kmt_log_name(&name, leak->addr);
+	put(seq, "unreferenced object %s (size %lu):\n", name.text, leak->size);
+	put(seq, "  comm \"%s\", pid %d, jiffies %lu\n", task.text, leak->pid,
+	    kmt_when(leak->born));
 	if (seq) {
-		seq_printf(seq, "unreferenced object 0x%08lx (size %lu):\n",
-			   leak->addr, leak->size);
-		seq_printf(seq, "  comm \"%s\", pid %d, jiffies %lu\n",
-			   task.text, leak->pid, kmt_when(leak->born));
 		seq_printf(seq, "  hex dump (first %u bytes%s):\n",
 			   leak->dumped, cpu);
 		print_dump(seq, leak);
-		seq_printf(seq, "  backtrace (crc %x):\n",
-			   trace_crc(leak->stack));
-	} else {
-		kmt_log_name(&name, leak->addr);
-		pr_info("unreferenced object %s (size %lu):\n", name.text,
-			leak->size);
-		pr_info("  comm \"%s\", pid %d, jiffies %lu\n",
-			task.text, leak->pid, kmt_when(leak->born));
-		pr_info("  backtrace (crc %x):\n", trace_crc(leak->stack));
 	}
+	put(seq, "  backtrace (crc %x):\n", trace_crc(leak->stack));
 	kmt_print_trace(seq, seq ? "    " : pr_fmt("    "), leak->stack);
 }
 

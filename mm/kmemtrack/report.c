@@ -368,12 +368,9 @@ static void free_counting(struct counting *c)
 static bool grow(struct counting *c)
 {
 	unsigned long i, nr = c->nr;
-	struct counting more = {
-		.nr = nr, .max = c->max ? 2 * c->max : KMT_GROUPS_MIN,
-		.seed = c->seed, .sum = c->sum, .suppressed = c->suppressed,
-		.held = c->held, .rank = c->rank,
-	};
+	struct counting more = *c;
 
+	more.max = c->max ? 2 * c->max : KMT_GROUPS_MIN;
 	more.groups = kmt_own_try_vzalloc(array_size(more.max,
 						     sizeof(*more.groups)));
 	more.first = kmt_own_try_vzalloc(array_size(more.max,

@@ -73,9 +73,7 @@ static void mark_live(struct kmt_marker *m, struct task_struct *task,
 {
 	unsigned long ran = switches(task);
 
-	if (task == roots->scanner)
-		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
-	else if (!task_curr(task))
+	if (task == roots->scanner || !task_curr(task))
 		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
 	/*
 	 * The rest is on a CPU: while nothing else runs with the stopper that

@@ -157,17 +157,10 @@ static void split_name(char *text, const char **function, const char **module)
 	*function = text;
 }
 
-static bool match_frame(const struct suppression *s, const char *function,
-			const char *module)
+static bool match(const struct suppression *s, enum kmt_suppress_what what,
+		  const char *name)
 {
-	switch (s->what) {
-	case KMT_BY_FUNCTION:
-		return glob_match(s->name, function);
-	case KMT_BY_MODULE:
-		return module && glob_match(s->name, module);
-	default:
-		return false;
-	}
+	return s->what == what && name && glob_match(s->name, name);
 }
 
 /* The number of the first of @nr suppressions that a frame matches, or @nr. */
@@ -183,7 +176,8 @@ static noinline_for_stack unsigned int by_frame(unsigned long pc,
 		strscpy(text, name, sizeof(text));
 	split_name(text, &function, &module);
 	for (i = 0; i < nr; i++)
-		if (match_frame(&suppressions[i], function, module))
+		if (match(&suppressions[i], KMT_BY_FUNCTION, function) ||
+		    match(&suppressions[i], KMT_BY_MODULE, module))
 			break;
 	return i;
 }
@@ -213,19 +207,6 @@ static int by_stack(u32 stack)
 	return s->verdict;
 }
 
-static bool match_rest(const struct suppression *s, u16 comm,
-		       const char *cache)
-{
-	switch (s->what) {
-	case KMT_BY_CACHE:
-		return glob_match(s->name, cache);
-	case KMT_BY_TASK:
-		return glob_match(s->name, kmt_comm(comm));
-	default:
-		return false;
-	}
-}
-
 /**
  * kmt_suppressed_by - which suppression holds a leak back?
  * @stack: handle of its backtrace
@@ -247,7 +228,8 @@ int kmt_suppressed_by(u32 stack, u16 comm, const char *cache)
 	if (verdict == KMT_NOT_SUPPRESSED)
 		verdict = nr_suppressions;
 	for (i = 0; i < verdict; i++)
-		if (match_rest(&suppressions[i], comm, cache))
+		if (match(&suppressions[i], KMT_BY_CACHE, cache) ||
+		    match(&suppressions[i], KMT_BY_TASK, kmt_comm(comm)))
 			return i;
 	return verdict < nr_suppressions ? verdict : KMT_NOT_SUPPRESSED;
 }
