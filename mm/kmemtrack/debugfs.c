@@ -25,47 +25,26 @@
 #define KMT_WRITE_MAX	1024
 #define KMT_COMMANDS	16
 
-/* Whether @buf has only padding; pieces of it are copied to @text. */
-static int check_padding(const char __user *buf, size_t len, char *text)
+/* Whether there is only padding in @buf, which is copied piece by piece. */
+static int check_padding(const char __user *buf, size_t len)
 {
-	while (len) {
+	char *text = kmalloc(KMT_WRITE_MAX, GFP_KERNEL);
+	int ret = text ? 0 : -ENOMEM;
+
+	while (len && !ret) {
 		size_t part = min_t(size_t, len, KMT_WRITE_MAX);
 
 		if (fatal_signal_pending(current))
-			return -EINTR;
-		if (copy_from_user(text, buf, part))
-			return -EFAULT;
-		if (!kmt_is_padding(text, part))
-			return -EINVAL;
+			ret = -EINTR;
+		else if (copy_from_user(text, buf, part))
+			ret = -EFAULT;
+		else if (!kmt_is_padding(text, part))
+			ret = -EINVAL;
 		buf += part;
 		len -= part;
 		cond_resched();
 	}
-	return 0;
-}
-
-/* Whether there is only padding behind the first @head bytes. */
-static int check_rest(const char __user *buf, size_t len, size_t head)
-{
-	char *text;
-	int ret;
-
-	if (len == head)
-		return 0;
-	text = kmalloc(KMT_WRITE_MAX, GFP_KERNEL);
-	if (!text)
-		return -ENOMEM;
-	ret = check_padding(buf + head, len - head, text);
 	kfree(text);
-	return ret;
-}
-
-static int execute_all(const struct kmt_command *cmds, int nr)
-{
-	int i, ret = 0;
-
-	for (i = 0; i < nr && !ret; i++)
-		ret = kmt_execute(&cmds[i]);
 	return ret;
 }
 
@@ -85,7 +64,7 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 {
 	const size_t head = min_t(size_t, len, KMT_WRITE_MAX);
 	struct kmt_command cmds[KMT_COMMANDS];
-	int ret, nr;
+	int i, nr, ret = 0;
 	char *text;
 
 	text = memdup_user(buf, head);
@@ -98,9 +77,12 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 	if (head)
 		kmemleak_ignore(text);
 	nr = kmt_parse_lines(text, head, cmds, KMT_COMMANDS);
-	ret = nr < 0 ? nr : check_rest(buf, len, head);
-	if (!ret)
-		ret = execute_all(cmds, nr);
+	if (nr < 0)
+		ret = nr;
+	else if (len > head)
+		ret = check_padding(buf + head, len - head);
+	for (i = 0; i < nr && !ret; i++)
+		ret = kmt_execute(&cmds[i]);
 	kfree(text);
 	if (ret)
 		return ret;

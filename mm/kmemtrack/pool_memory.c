@@ -184,12 +184,10 @@ static void *alloc_chunks(gfp_t gfp)
 	return mem;
 }
 
-/**
- * kmt_chunk_stays - is a chunk never to be given back?
- * @mem: chunk
- *
- * Memory of memblock stays, and so does the array of early boot as long as it is:
- * that may be in the image, which has no struct pages of its own on all machines.
+/*
+ * kmt_ops.chunk_stays: memory of memblock stays, and so does the array of early boot as
+ * long as it is: that may be in the image, which has no struct pages of its own on all
+ * machines.
  */
 bool kmt_chunk_stays(const void *mem)
 {
@@ -197,15 +195,7 @@ bool kmt_chunk_stays(const void *mem)
 	       !kmt_own_page(virt_to_page(mem));
 }
 
-/**
- * kmt_chunk_alloc - get memory for the pool
- * @core: tracker
- * @gfp: how
- * @bytes: set to its size
- *
- * Context: as @gfp says.
- * Return: memory, or NULL.
- */
+/* kmt_ops.chunk_alloc */
 void *__ref kmt_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 {
 	gfp_t nested = kmt_nested_gfp(gfp);
@@ -252,12 +242,7 @@ static void kick_refill(struct irq_work *work)
 /* The allocators may hold locks that schedule_work() wants. */
 static DEFINE_IRQ_WORK(refill_irq_work, kick_refill);
 
-/**
- * kmt_pool_low - there are few free cells: get more
- * @core: tracker
- *
- * Context: any but NMI.
- */
+/* kmt_ops.low */
 void kmt_pool_low(struct kmt_core *core)
 {
 	if (kmt_can_defer)
@@ -356,14 +341,7 @@ static void flush_caches(void)
 static struct kmt_rank *hung;
 static unsigned long nr_hung;
 
-/**
- * kmt_keep_ranks - keep what indirect leaks hang on
- * @core: tracker
- * @rank: leaks, by their cells
- * @nr: how many
- *
- * Context: kmt_scan_mutex held, may sleep.
- */
+/* kmt_ops.hung; may sleep. */
 void kmt_keep_ranks(struct kmt_core *core, const struct kmt_rank *rank,
 		    unsigned long nr)
 {

@@ -258,13 +258,7 @@ bool kmt_scan_cancelled(void)
 	return fatal_signal_pending(current) || freezing(current);
 }
 
-/**
- * kmt_relax - let others run
- * @m: marker
- *
- * Context: may sleep, unless nothing else runs.
- * Return: whether the marker is to stop.
- */
+/* kmt_ops.relax */
 bool kmt_relax(struct kmt_marker *m)
 {
 	if (m->world_stopped)
@@ -274,11 +268,7 @@ bool kmt_relax(struct kmt_marker *m)
 	return !kmt_tracking() || kmt_scan_cancelled();
 }
 
-/**
- * kmt_wait - wait until other markers may have something to do
- * @m: marker
- * @before: how often it has waited in vain: it waits longer each time
- */
+/* kmt_ops.wait: longer each time; at first there may soon be something to do. */
 void kmt_wait(struct kmt_marker *m, unsigned int before)
 {
 	unsigned long us = 20UL << min(before, 6U);

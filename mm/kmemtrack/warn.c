@@ -145,16 +145,9 @@ static void kick_warnings(struct irq_work *work)
 
 static DEFINE_IRQ_WORK(warn_irq_work, kick_warnings);
 
-/**
- * kmt_warn - log that something is wrong with what the allocators told
- * @core: tracker
- * @ev: what happened
- * @old: the block that was there, or NULL
- * @new: the one that came, or NULL
- *
- * It is logged later: the caller may hold locks under which nothing is to be printed.
- *
- * Context: any but NMI.
+/*
+ * kmt_ops.warn: it is printed later, since the allocators' caller may hold locks under
+ * which nothing is to be printed.
  */
 void kmt_warn(struct kmt_core *core, enum kmt_event ev,
 	      const struct kmt_object *old, const struct kmt_object *new)
