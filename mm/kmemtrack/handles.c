@@ -25,9 +25,9 @@
  * Calls @record for each cell, and then @copy for what was copied from a record. What
  * is copied afterwards is copied from the records as they are then.
  */
-static void for_each_handle(void (*record)(void *arg, struct kmt_object *o),
-			    void (*copy)(void *arg, u32 *stack, u16 comm),
-			    void *arg)
+static void walk_handles(void *arg,
+			 void (*record)(void *arg, struct kmt_object *o),
+			 void (*copy)(void *arg, u32 *stack, u16 comm))
 {
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
@@ -62,7 +62,7 @@ static void use_name(void *unused, u32 *stack, u16 comm)
 static void sweep_names(struct work_struct *work)
 {
 	kmt_begin_sweep();
-	for_each_handle(use_name_of, use_name, NULL);
+	walk_handles(NULL, use_name_of, use_name);
 	kmt_end_sweep();
 }
 
@@ -158,7 +158,7 @@ static void replace_traces(const struct module *mod, bool init)
 	struct replacing now = { .mod = mod, .init = init };
 
 	mutex_lock(&replace_mutex);
-	for_each_handle(replace_trace, replace_copy, &now);
+	walk_handles(&now, replace_trace, replace_copy);
 	mutex_unlock(&replace_mutex);
 }
 
