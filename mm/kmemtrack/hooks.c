@@ -131,8 +131,8 @@ static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
 	}
 	held = kmt_hold_names();
 	local_irq_restore(flags);
-	note_untracked(kmt_insert_slowly(&kmt_core, KMT_VIRT, addr, size, 1,
-					 &origin, gfp), gfp);
+	note_untracked(kmt_insert(&kmt_core, KMT_VIRT, addr, size, 1, &origin,
+				  gfp), gfp);
 	kmt_release_names(held);
 }
 

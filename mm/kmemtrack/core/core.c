@@ -49,66 +49,28 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 	}
 }
 
-/*
- * The slow way: removes records that overlap the block, gets memory for a cell
- * if none is at hand, and links the record in the tree where it belongs.
- */
-static int insert_anywhere(struct kmt_core *core, enum kmt_space space,
-			   unsigned long addr, unsigned long size, u8 min,
-			   const struct kmt_origin *origin, gfp_t gfp)
-{
-	struct kmt_object new = { .addr = addr, .size = size };
-
-	kmt_object_init(core, &new, min, origin);
-	new.flags = space;
-	if (!size || addr + size < addr) {
-		kmt_report_event(core, KMT_EV_BAD_SIZE, NULL, &new);
-		return -EINVAL;
-	}
-	return kmt_insert_over(core, &new, gfp);
-}
-
 /* Tracks a block in its shard; false if something is in the way or no cell is at hand. */
 static bool insert_in_shard(struct kmt_core *core, unsigned long addr,
 			    unsigned long size, u8 min,
 			    const struct kmt_origin *origin)
 {
-	struct kmt_tree *shard = kmt_shard_of(core, addr);
+	struct kmt_tree *shard = NULL;
 	unsigned long flags;
 	bool done;
 
 	local_irq_save(flags);
-	done = kmt_is_shut(core);
+	done = kmt_is_shut(core) ||
+	       (min == 1 && kmt_insert_fast(core, addr, size, origin, &shard));
 	if (!done) {
-		raw_spin_lock(&shard->lock);
-		__release(&shard->lock); /* for kmt_insert_locked() */
+		if (!shard) {
+			shard = kmt_shard_of(core, addr);
+			raw_spin_lock(&shard->lock);
+			__release(&shard->lock); /* for kmt_insert_locked() */
+		}
 		done = kmt_insert_locked(core, shard, addr, size, min, origin);
 	}
 	local_irq_restore(flags);
 	return done;
-}
-
-/**
- * kmt_insert_slowly - track a block that kmt_insert_locked() does not take
- * @core: tracker
- * @space: address space of @addr
- * @addr: first byte
- * @size: bytes
- * @min: references it needs, or KMT_MIN_*
- * @origin: who allocated it
- * @gfp: how memory for the record may be got
- *
- * Context: any but NMI, no tracker lock held.
- * Return: as kmt_insert().
- */
-int kmt_insert_slowly(struct kmt_core *core, enum kmt_space space,
-		      unsigned long addr, unsigned long size, u8 min,
-		      const struct kmt_origin *origin, gfp_t gfp)
-{
-	if (space == KMT_VIRT && kmt_is_sharded(core, addr, size) &&
-	    insert_in_shard(core, addr, size, min, origin))
-		return 0;
-	return insert_anywhere(core, space, addr, size, min, origin, gfp);
 }
 
 /**
@@ -130,22 +92,18 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	       unsigned long size, u8 min, const struct kmt_origin *origin,
 	       gfp_t gfp)
 {
-	struct kmt_tree *shard;
-	unsigned long flags;
-	bool done = false;
+	struct kmt_object new = { .addr = addr, .size = size };
 
-	if (space == KMT_VIRT && min == 1 &&
-	    kmt_is_sharded(core, addr, size)) {
-		local_irq_save(flags);
-		done = kmt_is_shut(core) ||
-		       kmt_insert_fast(core, addr, size, origin, &shard);
-		if (!done && shard)
-			done = kmt_insert_locked(core, shard, addr, size, 1,
-						 origin);
-		local_irq_restore(flags);
+	if (space == KMT_VIRT && kmt_is_sharded(core, addr, size) &&
+	    likely(insert_in_shard(core, addr, size, min, origin)))
+		return 0;
+	kmt_object_init(core, &new, min, origin);
+	new.flags = space;
+	if (!size || addr + size < addr) {
+		kmt_report_event(core, KMT_EV_BAD_SIZE, NULL, &new);
+		return -EINVAL;
 	}
-	return likely(done) ? 0 :
-		kmt_insert_slowly(core, space, addr, size, min, origin, gfp);
+	return kmt_insert_over(core, &new, gfp);
 }
 
 /*

@@ -366,9 +366,6 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	       unsigned long size, u8 min, const struct kmt_origin *origin,
 	       gfp_t gfp);
-int kmt_insert_slowly(struct kmt_core *core, enum kmt_space space,
-		      unsigned long addr, unsigned long size, u8 min,
-		      const struct kmt_origin *origin, gfp_t gfp);
 int kmt_insert_unless_taken(struct kmt_core *core, enum kmt_space space,
 			    unsigned long addr, unsigned long size, u8 min,
 			    const struct kmt_origin *origin, gfp_t gfp);
