@@ -313,13 +313,16 @@ void kmt_forget_cells(void)
 
 static void flush_here(void *unused)
 {
-	kmt_cell_flush(&kmt_core,
-		       &kmt_core.pool.caches[smp_processor_id()]);
+	struct kmt_cell_cache *cache;
+
+	cache = &kmt_core.pool.caches[smp_processor_id()];
+	kmt_cell_give(&kmt_core, cache, cache->nr);
 }
 
 /* Context: cpus_read_lock() held. */
 static void flush_caches(void)
 {
+	struct kmt_cell_cache *cache;
 	unsigned long flags;
 	unsigned int cpu;
 
@@ -327,8 +330,9 @@ static void flush_caches(void)
 	for_each_possible_cpu(cpu) {
 		if (cpu_online(cpu))
 			continue;
+		cache = &kmt_core.pool.caches[cpu];
 		local_irq_save(flags);
-		kmt_cell_flush(&kmt_core, &kmt_core.pool.caches[cpu]);
+		kmt_cell_give(&kmt_core, cache, cache->nr);
 		local_irq_restore(flags);
 	}
 }

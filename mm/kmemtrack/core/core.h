@@ -493,13 +493,13 @@ void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
 /* pool.c: cells */
 struct kmt_object *kmt_cell_refill(struct kmt_core *core,
 				   struct kmt_cell_cache *cache);
-void kmt_cell_give(struct kmt_core *core, struct kmt_cell_cache *cache);
+void kmt_cell_give(struct kmt_core *core, struct kmt_cell_cache *cache,
+		   unsigned int nr);
 struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 				  unsigned long *flags);
 bool kmt_pool_grow(struct kmt_core *core, gfp_t gfp);
 bool kmt_pool_extend(struct kmt_core *core, gfp_t gfp);
 void kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes);
-void kmt_cell_flush(struct kmt_core *core, struct kmt_cell_cache *cache);
 void kmt_chunk_close(struct kmt_core *core, struct kmt_chunk *chunk);
 int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk,
 		      gfp_t gfp);

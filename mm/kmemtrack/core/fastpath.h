@@ -79,7 +79,7 @@ static __always_inline void kmt_cell_put(struct kmt_core *core,
 
 	kmt_push_free(&cache->free, o);
 	if (unlikely(++cache->nr >= KMT_CACHE_MAX))
-		kmt_cell_give(core, cache);
+		kmt_cell_give(core, cache, KMT_BATCH);
 }
 
 /* Whether nothing is recorded now, see kmt_core.shut; interrupts are off. */

@@ -117,8 +117,16 @@ struct kmt_object *kmt_cell_refill(struct kmt_core *core,
 	return kmt_pop_free(&cache->free);
 }
 
-static void give_cells(struct kmt_core *core, struct kmt_cell_cache *cache,
-		       unsigned int nr)
+/**
+ * kmt_cell_give - give cells of a CPU's cache back to their chunks
+ * @core: tracker
+ * @cache: this CPU's, or that of one which is not there
+ * @nr: how many, no more than it has
+ *
+ * Context: interrupts off, no tracker lock held.
+ */
+void kmt_cell_give(struct kmt_core *core, struct kmt_cell_cache *cache,
+		   unsigned int nr)
 {
 	struct kmt_pool *pool = &core->pool;
 
@@ -127,30 +135,6 @@ static void give_cells(struct kmt_core *core, struct kmt_cell_cache *cache,
 	while (nr--)
 		give_cell(pool, kmt_pop_free(&cache->free));
 	raw_spin_unlock(&pool->lock);
-}
-
-/**
- * kmt_cell_give - give cells back to their chunks
- * @core: tracker
- * @cache: this CPU's cache, which has too many
- *
- * Context: interrupts off.
- */
-void kmt_cell_give(struct kmt_core *core, struct kmt_cell_cache *cache)
-{
-	give_cells(core, cache, KMT_BATCH);
-}
-
-/**
- * kmt_cell_flush - give all cells of a CPU's cache back to their chunks
- * @core: tracker
- * @cache: this CPU's, or that of one which is not there
- *
- * Context: interrupts off, no tracker lock held.
- */
-void kmt_cell_flush(struct kmt_core *core, struct kmt_cell_cache *cache)
-{
-	give_cells(core, cache, cache->nr);
 }
 
 /**
@@ -263,6 +247,15 @@ bool kmt_pool_extend(struct kmt_core *core, gfp_t gfp)
 	       kmt_pool_grow(core, gfp);
 }
 
+static void close_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
+{
+	lockdep_assert_held(&pool->lock);
+	chunk->closed = true;
+	pool->nr_free -= chunk->nr_free;
+	if (chunk->nr_free)
+		hlist_del(&chunk->peers);
+}
+
 /**
  * kmt_chunk_close - give out no more cells of a chunk
  * @core: tracker
@@ -276,12 +269,8 @@ void kmt_chunk_close(struct kmt_core *core, struct kmt_chunk *chunk)
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&pool->lock, flags);
-	if (!chunk->closed) {
-		chunk->closed = true;
-		pool->nr_free -= chunk->nr_free;
-		if (chunk->nr_free)
-			hlist_del(&chunk->peers);
-	}
+	if (!chunk->closed)
+		close_chunk(pool, chunk);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 }
 
@@ -364,6 +353,23 @@ static bool move_object(struct kmt_core *core, struct kmt_object *from,
 	return true;
 }
 
+/* Moves what is in @chunk, closed, to others; false if there is no cell for the rest. */
+static bool empty_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
+{
+	struct kmt_pool *pool = &core->pool;
+	struct kmt_object *o, *to;
+
+	kmt_for_each_in(chunk, o) {
+		if (!READ_ONCE(o->flags))
+			continue;
+		to = take_cell(pool);
+		if (!to)
+			return false;
+		put_cell(pool, move_object(core, o, to) ? o : to);
+	}
+	return true;
+}
+
 /**
  * kmt_pool_evacuate - take a chunk out of the pool, moving what is in it
  * @core: tracker
@@ -378,25 +384,18 @@ static bool move_object(struct kmt_core *core, struct kmt_object *from,
 int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk, gfp_t gfp)
 {
 	struct kmt_pool *pool = &core->pool;
-	struct kmt_object *o, *to;
 	unsigned long flags;
 	unsigned int cpu;
 
 	local_irq_save(flags);
 	for (cpu = 0; cpu < pool->nr_caches; cpu++)
-		kmt_cell_flush(core, &pool->caches[cpu]);
+		kmt_cell_give(core, &pool->caches[cpu], pool->caches[cpu].nr);
 	local_irq_restore(flags);
 	kmt_chunk_close(core, chunk);
 
-	kmt_for_each_in(chunk, o) {
-		if (!o->flags)
-			continue;
-		while (!(to = take_cell(pool)))
-			if (!kmt_pool_grow(core, gfp))
-				return -ENOMEM;
-		if (move_object(core, o, to))
-			put_cell(pool, o);
-	}
+	while (!empty_chunk(core, chunk))
+		if (!kmt_pool_grow(core, gfp))
+			return -ENOMEM;
 
 	raw_spin_lock_irqsave(&pool->lock, flags);
 	unlink_chunk(pool, chunk);
@@ -447,12 +446,8 @@ static bool close_sparse(struct kmt_pool *pool, struct kmt_chunk *chunk,
 
 	raw_spin_lock_irqsave(&pool->lock, flags);
 	if (chunk->nr_free + used == chunk->nr &&
-	    pool->nr_free - chunk->nr_free >= keep + used) {
-		chunk->closed = true;
-		pool->nr_free -= chunk->nr_free;
-		if (chunk->nr_free)
-			hlist_del(&chunk->peers);
-	}
+	    pool->nr_free - chunk->nr_free >= keep + used)
+		close_chunk(pool, chunk);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 	return chunk->closed;
 }
@@ -485,7 +480,6 @@ void kmt_pool_compact(struct kmt_core *core, unsigned long keep)
 {
 	struct kmt_pool *pool = &core->pool;
 	struct kmt_chunk *chunk = next_chunk(pool);
-	struct kmt_object *o, *to;
 	u32 used;
 
 	if (!chunk || !is_sparse(chunk, &used))
@@ -494,14 +488,7 @@ void kmt_pool_compact(struct kmt_core *core, unsigned long keep)
 	if (!is_sparse(chunk, &used) || !used ||
 	    !close_sparse(pool, chunk, used, keep))
 		return;
-	kmt_for_each_in(chunk, o) {
-		if (!READ_ONCE(o->flags))
-			continue;
-		to = take_cell(pool);
-		if (!to)
-			break;
-		put_cell(pool, move_object(core, o, to) ? o : to);
-	}
+	empty_chunk(core, chunk);
 	open_chunk(pool, chunk);
 }
 
@@ -525,9 +512,7 @@ struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep)
 		chunk = hlist_entry(pool->by_free[KMT_ALL_FREE].first,
 				    struct kmt_chunk, peers);
 		if (pool->nr_free >= keep + chunk->nr) {
-			hlist_del(&chunk->peers);
-			pool->nr_free -= chunk->nr;
-			chunk->closed = true;
+			close_chunk(pool, chunk);
 			unlink_chunk(pool, chunk);
 		} else {
 			chunk = NULL;
@@ -737,6 +722,7 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
 void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
 {
 	struct kmt_object *cells = kmt_chunk_cells(chunk);
+	struct kmt_cell_cache *cache;
 	unsigned long flags;
 	u32 i = 0, got;
 
@@ -744,11 +730,12 @@ void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
 		const u32 end = min(i + KMT_REAP_CELLS, chunk->nr);
 
 		local_irq_save(flags);
+		cache = kmt_cache_of(core);
 		for (got = 0; i < end; i++)
 			got += reap_cell(core, &cells[i]);
 		/* The cells must go to their chunk, not stay in this CPU's cache. */
 		if (got)
-			kmt_cell_flush(core, kmt_cache_of(core));
+			kmt_cell_give(core, cache, cache->nr);
 		local_irq_restore(flags);
 	}
 }

@@ -92,7 +92,7 @@ static unsigned long give_back(unsigned long keep)
 	unsigned int cpu;
 
 	for (cpu = 0; cpu < HOST_CPUS; cpu++)
-		kmt_cell_flush(&core, &caches[cpu]);
+		kmt_cell_give(&core, &caches[cpu], caches[cpu].nr);
 	for (; left; left--) {
 		kmt_pool_compact(&core, keep);
 		while (kmt_pool_trim(&core, keep))

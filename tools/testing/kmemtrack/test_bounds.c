@@ -46,7 +46,7 @@ static void trim(struct sim *s, unsigned long keep)
 
 	kmt_reap_all(&s->core);
 	local_irq_save(flags);
-	kmt_cell_flush(&s->core, &s->caches[0]);
+	kmt_cell_give(&s->core, &s->caches[0], s->caches[0].nr);
 	local_irq_restore(flags);
 	for (i = s->core.pool.nr_chunks; i; i--)
 		kmt_pool_compact(&s->core, keep);

@@ -13,7 +13,7 @@ static void flush_all(struct sim *s)
 
 	local_irq_save(flags);
 	for_each_possible_cpu(cpu)
-		kmt_cell_flush(&s->core, &s->caches[cpu]);
+		kmt_cell_give(&s->core, &s->caches[cpu], s->caches[cpu].nr);
 	local_irq_restore(flags);
 }
 
