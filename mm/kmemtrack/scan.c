@@ -93,7 +93,6 @@ static void judge(struct kmt_scan *scan)
 static void search_once(struct kmt_scan *scan)
 {
 	kmt_marker_seek(&scan->m, KMT_LOOK_ALIGNED, &scan->filter);
-	scan->m.sums = true;
 	read_roots(scan);
 	kmt_search(&scan->m);
 	kmt_marker_follow(&scan->m);
@@ -164,7 +163,6 @@ static int confirm(struct kmt_scan *scan, bool last)
 		ret = search(scan, KMT_FRUITLESS);
 		if (!ret)
 			judge(scan);
-		scan->m.sums = false;
 	} else {
 		kmt_suspect(&scan->m, &scan->out.verdict);
 	}
@@ -275,7 +273,6 @@ int kmt_find_leaks(struct kmt_scan *scan)
 			judge(scan);
 		return end_mark(scan, since);
 	}
-	scan->m.sums = false;
 	/* The same mark is the first one of those that wait. */
 	kmt_suspect(&scan->m, &scan->out.verdict);
 	ret = end_mark(scan, since);

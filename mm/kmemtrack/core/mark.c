@@ -46,7 +46,6 @@ void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
 {
 	kmt_marker_init(m, of->core, stack, max, NULL);
 	m->ranges = of->ranges;
-	m->sums = of->sums;
 	m->world_stopped = true;
 	kmt_marker_seek(m, KMT_LOOK_ALIGNED, f);
 }
@@ -151,6 +150,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 	m->stack.dense = false;
 	m->near = NULL;
 	m->stopped = false;
+	m->searched = false;
 	if (m->seen_cache)
 		memset(m->seen_cache, 0, sizeof(*m->seen_cache) << KMT_SEEN_SHIFT);
 	WRITE_ONCE(core->maybe_white, true);
@@ -269,7 +269,7 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 	fresh = from && READ_ONCE(from->flags) & KMT_SUSPECT;
 	if (m->look == KMT_LOOK_ALIGNED || fresh)
 		kmt_sift(m, words, nr);
-	if (m->look == KMT_LOOK_BYTES || (m->sums && fresh))
+	if (m->look == KMT_LOOK_BYTES || fresh)
 		kmt_sift_bytes(m, words, nr, at);
 }
 

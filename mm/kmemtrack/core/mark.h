@@ -190,7 +190,7 @@ struct kmt_mark_share {
  * @on_words: for KMT_LOOK_HAND_OVER; @at is 0 where the address does not matter
  * @world_stopped: nothing else runs: memory is read in place
  * @later: what roots lead to stays on the mark stack until there is much of it
- * @sums: blocks were summed up: those that did not change need no look
+ * @searched: kmt_search() has looked for the suspects of this mark
  * @dated: references to blocks that are younger than @date do not count
  * @date: low 32 bits of jiffies
  * @stopped: the mark was given up; it proves nothing
@@ -219,7 +219,7 @@ struct kmt_marker {
 			 unsigned int nr, unsigned long at);
 	bool world_stopped;
 	bool later;
-	bool sums;
+	bool searched;
 	bool dated;
 	u32 date;
 	bool stopped;

@@ -358,8 +358,7 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
  * To look for references, and that at every address, takes longer than to see
  * whether a block has changed. So kmt_search() sums up blocks that have no
  * reference to a suspect; kmt_recheck() passes over those that have the same sum
- * still. kmt_search() may be left out: then kmt_recheck() looks for references
- * that are aligned, and kmt_recheck_bytes() in all blocks for the others.
+ * still.
  */
 
 /* Names @o a suspect, none of whose references are known. */
@@ -390,7 +389,7 @@ static void spare(struct kmt_core *core, struct kmt_object *o)
 static bool came_after_search(const struct kmt_marker *m,
 			      const struct kmt_object *o)
 {
-	return m->sums && !(o->flags & (KMT_SUSPECT | KMT_LEAK));
+	return m->searched && !(o->flags & (KMT_SUSPECT | KMT_LEAK));
 }
 
 static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
@@ -626,7 +625,7 @@ static void search_block(struct kmt_marker *m, struct kmt_object *o)
 /**
  * kmt_search - look for references to suspects in blocks
  * @m: marker that looks for suspects of kmt_accuse() at aligned addresses
- *	(KMT_LOOK_ALIGNED), with sums; roots were read with it before
+ *	(KMT_LOOK_ALIGNED); roots were read with it before
  *
  * A suspect with enough references counts as reached, and is read. Blocks that
  * do not refer to a suspect are summed up.
@@ -638,6 +637,7 @@ void kmt_search(struct kmt_marker *m)
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
+	m->searched = true;
 	kmt_walk_cells(m, chunk, o)
 		if (to_be_reread(o) && kmt_go_on(m))
 			search_block(m, o);
@@ -698,11 +698,11 @@ static void recheck_object(struct kmt_marker *m, struct kmt_object *o)
 		/* As in read_cleared(). */
 		m->dated = is_unchanged(m, o);
 		m->date = o->born;
-	} else if (m->sums && likely(is_unchanged(m, o))) {
+	} else if (likely(is_unchanged(m, o))) {
 		return;
 	}
 	read_block(m, o);
-	if (m->sums && !is_section(o)) {
+	if (!is_section(o)) {
 		m->look = KMT_LOOK_BYTES;
 		read_block(m, o);
 		m->look = KMT_LOOK_ALIGNED;
@@ -766,10 +766,11 @@ void kmt_recheck_rest(struct kmt_marker *m)
 }
 
 /**
- * kmt_recheck_bytes - look for references in blocks that are not aligned
+ * kmt_recheck_bytes - look for references in sections that are not aligned
  * @m: marker that looks for suspects of kmt_sort_out() at all other addresses
- *	(KMT_LOOK_BYTES); with sums only in sections, other blocks were searched
- *	while nothing else ran
+ *	(KMT_LOOK_BYTES)
+ *
+ * kmt_recheck() has looked at these addresses of all other blocks.
  *
  * Context: no lock held; beside everything else.
  */
@@ -779,8 +780,7 @@ void kmt_recheck_bytes(struct kmt_marker *m)
 	struct kmt_object *o;
 
 	kmt_walk_cells(m, chunk, o)
-		if (to_be_reread(o) && (!m->sums || is_section(o)) &&
-		    kmt_go_on(m))
+		if (to_be_reread(o) && is_section(o) && kmt_go_on(m))
 			kmt_mark_again(m, o);
 	kmt_recheck_rest(m);
 }

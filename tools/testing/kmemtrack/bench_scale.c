@@ -270,7 +270,6 @@ static void scan(double *r)
 	suspects = verdict.suspects;
 	assert(suspects == b.nr / LOSE);
 	kmt_marker_seek(&m, KMT_LOOK_ALIGNED, &filter);
-	m.sums = true;
 	kmt_mark_words(&m, &root, 1);
 	TIME(SEARCH, b.nr, kmt_search(&m));
 	kmt_marker_help(&still, &m, &filter, stack, STACK);

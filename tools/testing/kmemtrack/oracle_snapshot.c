@@ -161,17 +161,15 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 		break;
 	case SIM_ACCUSED:
 		AGREE(is_between(s->accused, m->accused));
-		if (s->sums)
-			AGREE(is_between(s->sought, m->sought));
-		m->sums = s->sums;
+		AGREE(is_between(s->sought, m->sought));
+		m->sums = true;
 		for_each_bound(m)
 			oracle_read_others(m);
 		break;
 	case SIM_STOPPED:
 		for_each_bound(m)
 			m->left[m->bound] = sort_out(m);
-		m->forgiven += m->left[FEWEST] <
-			(s->sums ? m->sought : m->accused)[FEWEST];
+		m->forgiven += m->left[FEWEST] < m->sought[FEWEST];
 		read_bytes(m);
 		break;
 	case SIM_SORTED:

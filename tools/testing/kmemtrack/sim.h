@@ -143,8 +143,6 @@ struct sim {
 	unsigned int markers;
 	unsigned int still_stack;
 	bool parallel;
-	/* A search before the snapshot, which sums up blocks. */
-	bool sums;
 	void (*on_phase)(struct sim *s, enum sim_phase phase);
 	/* What is put in its place then, and what else happens, once. */
 	enum sim_phase late_phase;

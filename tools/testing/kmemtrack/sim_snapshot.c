@@ -154,9 +154,8 @@ static void look_at_bytes(struct sim *s, unsigned long lo, unsigned long hi)
  */
 static void search(struct sim *s, unsigned long lo, unsigned long hi)
 {
-	if (!s->sums || s->m.sums)
+	if (s->m.searched)
 		return;
-	s->m.sums = true;
 	kmt_marker_seek(&s->m, KMT_LOOK_ALIGNED, &s->filter);
 	sim_roots(s, &s->m, lo, hi);
 	kmt_search(&s->m);
@@ -216,7 +215,6 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
  */
 bool sim_snapshot(struct sim *s, unsigned long lo, unsigned long hi)
 {
-	s->m.sums = false;
 	sim_mark(s, lo, hi);
 	phase(s, SIM_MARKED);
 	return sim_confirm(s, lo, hi);

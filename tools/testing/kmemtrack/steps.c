@@ -427,7 +427,6 @@ static void snapshot(struct steps *t)
 	s->markers = 1 + pick(src, SIM_MARKERS);
 	s->parallel = !src->fuzzed && !pick(src, 8);
 	s->still_stack = stacks[pick(src, ARRAY_SIZE(stacks))];
-	s->sums = pick(src, 2);
 	s->filter.mask = (64 << 2 * pick(src, 2)) - 1;
 	s->filter.bits = pick(src, 4) ? s->filter_bits : NULL;
 	s->filter.pages = pick(src, 4) ? s->filter_pages : NULL;

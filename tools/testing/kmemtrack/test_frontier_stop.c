@@ -19,7 +19,6 @@
 #define NR_ROOTS 640
 
 /* All of it once with blocks that are summed up, and once without. */
-static bool sums;
 
 struct mover {
 	unsigned int step;
@@ -86,7 +85,6 @@ static struct sim *new_heap(struct mover *v, unsigned int markers,
 	sim_put(BLOCK(12), SIM_PERCPU);
 	sim_put(OBJECT + 120, BEHIND);
 	s->fine = true;
-	s->sums = sums;
 	s->on_relax = tick;
 	s->on_phase = on_phase;
 	s->priv = v;
@@ -404,14 +402,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_move),
-		cmocka_unit_test(test_nodes),
-		cmocka_unit_test(test_restless),
-		cmocka_unit_test(test_dropped),
-		cmocka_unit_test(test_born_lost),
-		cmocka_unit_test(test_late_record),
-	};
-	const struct CMUnitTest sums_tests[] = {
-		cmocka_unit_test(test_one_move),
 		cmocka_unit_test(test_odd_move),
 		cmocka_unit_test(test_nodes),
 		cmocka_unit_test(test_restless),
@@ -419,10 +409,7 @@ int main(void)
 		cmocka_unit_test(test_born_lost),
 		cmocka_unit_test(test_late_record),
 	};
-	int ret = cmocka_run_group_tests_name("frontier with a stop", tests,
-					      NULL, NULL);
 
-	sums = true;
-	return ret | cmocka_run_group_tests_name("the same with sums", sums_tests,
-						 NULL, NULL);
+	return cmocka_run_group_tests_name("frontier with a stop", tests, NULL,
+					   NULL);
 }

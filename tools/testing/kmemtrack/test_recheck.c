@@ -150,7 +150,6 @@ static void search_place(unsigned long at, bool counts, unsigned int stack)
 	struct sim *s = sim_new(15, 20, stack);
 
 	s->late_phase = SIM_MARKED;
-	s->sums = true;
 	add_places(s);
 	add_chain(s);
 	sim_put_late(s, at, OBJECT + 96);

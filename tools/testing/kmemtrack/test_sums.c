@@ -21,7 +21,6 @@ static struct sim *new_sim(unsigned int markers)
 {
 	struct sim *s = sim_new(4, 100, 1 + markers % 3);
 
-	s->sums = true;
 	s->markers = markers;
 	sim_alloc(s, OBJECT, 64);
 	sim_alloc(s, LOST, 64);

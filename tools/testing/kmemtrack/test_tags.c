@@ -112,12 +112,11 @@ static void test_snapshot(void **state)
 {
 	struct sim *s = *state;
 	u8 *pages = s->filter.pages;
-	unsigned int i, t, sums;
+	unsigned int i, t, all;
 
 	add_holders(s);
-	for (sums = 0; sums < 4; sums++) {
-		s->sums = sums & 1;
-		s->filter.pages = sums & 2 ? NULL : pages;
+	for (all = 0; all < 2; all++) {
+		s->filter.pages = all ? NULL : pages;
 		for (i = 0; i < ARRAY_SIZE(places); i++)
 			for (t = 0; t < ARRAY_SIZE(tags); t++)
 				snapshot(s, places[i], tag(OBJECT + 8, t));
@@ -131,30 +130,28 @@ static void test_bytes(void **state)
 		0, NO_TAG >> 16, OBJECT & (NO_TAG >> 16), 1
 	};
 	struct sim *s = *state;
-	unsigned int i, odd, t, sums;
+	unsigned int i, odd, t;
 
 	add_holders(s);
-	for (sums = 0; sums < 2; sums++)
-		for (i = 0; i < ARRAY_SIZE(beside); i++)
-			for (odd = 1; odd < 8; odd++)
-				for (t = 0; t < ARRAY_SIZE(tags); t++) {
-					unsigned long word = tag(OBJECT, t);
-					unsigned long at = BLOCK(1) + 8;
+	for (i = 0; i < ARRAY_SIZE(beside); i++)
+		for (odd = 1; odd < 8; odd++)
+			for (t = 0; t < ARRAY_SIZE(tags); t++) {
+				unsigned long word = tag(OBJECT, t);
+				unsigned long at = BLOCK(1) + 8;
 
-					s->sums = sums;
-					sim_alloc(s, OBJECT, 64);
-					sim_put(at, beside[i]);
-					sim_put(at + 8, beside[i]);
-					memcpy((char *)sim_host(at) + odd, &word,
-					       sizeof(word));
-					assert_true(sim_snapshot(s, ROOT(0),
-								 ROOT(512)));
-					assert_int_equal(s->accused, 1);
-					assert_false(sim_leak(s, OBJECT));
-					sim_put(at, 0);
-					sim_put(at + 8, 0);
-					sim_free(s, OBJECT, 64);
-				}
+				sim_alloc(s, OBJECT, 64);
+				sim_put(at, beside[i]);
+				sim_put(at + 8, beside[i]);
+				memcpy((char *)sim_host(at) + odd, &word,
+				       sizeof(word));
+				assert_true(sim_snapshot(s, ROOT(0),
+							 ROOT(512)));
+				assert_int_equal(s->accused, 1);
+				assert_false(sim_leak(s, OBJECT));
+				sim_put(at, 0);
+				sim_put(at + 8, 0);
+				sim_free(s, OBJECT, 64);
+			}
 }
 
 static void test_classify(void **state)

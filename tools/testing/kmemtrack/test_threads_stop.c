@@ -280,7 +280,6 @@ static void run(unsigned int cells, unsigned int stack, unsigned int scans,
 	s->more_roots = stacks;
 	start(s, seed);
 	for (n = 0; n < scans || (forgave < worth && n < 50 * scans); n++) {
-		s->sums = n & 1;
 		scan_once(s);
 		forgave += s->left < s->accused;
 	}
