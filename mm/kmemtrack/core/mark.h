@@ -139,8 +139,6 @@ enum kmt_look {
  * @blocks: how many objects; half of @max, beyond that a sweep of the pool finds
  *	them
  * @max: how many it can hold, of both
- * @dense: kmt_mark_compact_stack() left more than @max / 8 references: it does
- *	nothing until the stack is nearly empty
  * @overflow: some did not fit
  */
 struct kmt_mark_stack {
@@ -148,7 +146,6 @@ struct kmt_mark_stack {
 	u32 refs;
 	u32 blocks;
 	u32 max;
-	bool dense;
 	bool overflow;
 };
 
@@ -367,7 +364,6 @@ bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk);
 void kmt_mark_sweep(struct kmt_marker *m);
 void kmt_mark_end(struct kmt_marker *m);
 bool kmt_mark_cond_resched(struct kmt_marker *m);
-void kmt_mark_compact_stack(struct kmt_marker *m);
 void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
 		     const struct kmt_object *copy);
 bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,

@@ -722,15 +722,6 @@ static __always_inline bool follow_fast(struct kmt_drain *c,
 	return true;
 }
 
-/* Half of the mark stack is for references; half of that is much. */
-static __always_inline void make_room(struct kmt_marker *m)
-{
-	if (unlikely(m->stack.refs > m->stack.max / 4))
-		kmt_mark_compact_stack(m);
-	else
-		m->stack.dense = false;
-}
-
 /*
  * Lets others run, and gives them what they want if they share the mark; false
  * if it is to be given up.
@@ -738,7 +729,6 @@ static __always_inline void make_room(struct kmt_marker *m)
 static __always_inline bool rest(struct kmt_drain *c)
 {
 	flush_stats(c);
-	make_room(c->n.m);
 	kmt_team_share(c->n.m);
 	reload(c);
 	c->left = KMT_DRAIN_HOLD;
@@ -773,7 +763,7 @@ static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
 
 /**
  * kmt_mark_drain_fast - follow the references on the mark stack
- * @m: marker that kmt_is_plain() is true of, and that reads no stack
+ * @m: marker that kmt_is_plain() is true of
  *
  * All of them, or until the mark is given up.
  *
