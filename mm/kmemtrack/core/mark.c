@@ -587,10 +587,6 @@ void kmt_mark_wide(struct kmt_marker *m)
 
 static bool to_be_read(const struct kmt_object *o, u16 epoch)
 {
-	const struct kmt_state_match was_read = kmt_match_scanned(epoch, 0);
-
-	if (kmt_state_matches(o, &was_read))
-		return false;
 	/* An answer that is out of date is made good by claim(). */
 	return data_race((o->flags & KMT_LIVE) && kmt_reached(o, epoch));
 }
