@@ -207,16 +207,6 @@ static __always_inline bool has_room(const struct kmt_marker *m,
 	return m->stack.refs + bytes / sizeof(long) <= m->stack.max / 2;
 }
 
-/* Notes one piece; false if there is no room for it, or it cannot be read. */
-static bool try_piece(struct kmt_marker *m, const struct kmt_range *self,
-		      unsigned long pos, unsigned long end)
-{
-	if (!has_room(m, end - pos))
-		return false;
-	return kmt_notes_apart(m) ? note_piece(m, self, pos, end, true) :
-				    note_piece(m, self, pos, end, false);
-}
-
 /**
  * kmt_mark_piece - note what may be references in a piece of memory
  * @m: marker
@@ -235,14 +225,13 @@ unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 			     unsigned long pos, unsigned long end)
 {
 	unsigned long len = kmt_piece(pos, end, KMT_NOTE_WORDS * sizeof(long));
+	bool done;
 
-	if (!kmt_is_plain(m))
+	if (!kmt_is_plain(m) || !has_room(m, len))
 		return 0;
-	if (try_piece(m, self, pos, pos + len))
-		return len;
-	/* A stack made while memory was short may have room for no more. */
-	len = kmt_piece(pos, end, KMT_STEP_WORDS * sizeof(long));
-	return try_piece(m, self, pos, pos + len) ? len : 0;
+	done = kmt_notes_apart(m) ? note_piece(m, self, pos, pos + len, true) :
+				    note_piece(m, self, pos, pos + len, false);
+	return done ? len : 0;
 }
 
 /* Reads @o, whose tree is locked, if it is small; its references are noted. */
