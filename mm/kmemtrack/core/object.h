@@ -256,21 +256,6 @@ struct kmt_state_match {
 	u64 is;
 };
 
-/* Live, read in this mark, and without @flags. */
-static __always_inline struct kmt_state_match kmt_match_scanned(u16 epoch, u16 flags)
-{
-	struct kmt_state_match look = {
-		.mask = kmt_pack_state(0, KMT_LIVE | KMT_SCANNED | flags, 0xffff,
-				       0, 0),
-		.is = kmt_pack_state(0, KMT_LIVE | KMT_SCANNED, epoch, 0, 0),
-	};
-
-	/* Keep the compiler from building the constants anew for each object. */
-	OPTIMIZER_HIDE_VAR(look.mask);
-	OPTIMIZER_HIDE_VAR(look.is);
-	return look;
-}
-
 static __always_inline bool kmt_state_matches(const struct kmt_object *o,
 					      const struct kmt_state_match *look)
 {
@@ -280,10 +265,17 @@ static __always_inline bool kmt_state_matches(const struct kmt_object *o,
 
 #define KMT_ACCUSED	(KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW)
 
-/* The state of most blocks after a mark; see kmt_hint_not_suspect(). */
+/*
+ * The state of most blocks after a mark, see kmt_hint_not_suspect(): live, read in
+ * this mark, and not accused.
+ */
 static __always_inline struct kmt_state_match kmt_match_not_suspect(u16 epoch)
 {
-	return kmt_match_scanned(epoch, KMT_ACCUSED);
+	return (struct kmt_state_match){
+		.mask = kmt_pack_state(0, KMT_LIVE | KMT_SCANNED | KMT_ACCUSED,
+				       0xffff, 0, 0),
+		.is = kmt_pack_state(0, KMT_LIVE | KMT_SCANNED, epoch, 0, 0),
+	};
 }
 
 static __always_inline bool kmt_hint_not_suspect(const struct kmt_object *o,
