@@ -38,6 +38,7 @@
 #include <linux/highmem.h>
 #include <linux/kfence.h>
 #include <linux/kmemtrack.h>
+#include <linux/kthread.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
@@ -273,6 +274,14 @@ static bool has_poison(unsigned long addr, unsigned long end)
 	return false;
 }
 
+/* KTHREADD: mark_stack() reads the registers in its task_struct, if anything does. */
+static unsigned long end_of_slot(unsigned long addr, unsigned long end)
+{
+	unsigned long regs = kmt_untag((unsigned long)&kthreadd_task->thread);
+
+	return regs >= addr && regs < end ? regs : end;
+}
+
 static void mark_slot(struct kmt_marker *m, unsigned long addr,
 		      const struct slots *slots)
 {
@@ -285,7 +294,8 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o)) {
 		kmt_see_untracked();
 		if (!slots->poisoned || !has_poison(addr, addr + size))
-			kmt_mark_block(m, addr + slots->skip, addr + size);
+			kmt_mark_block(m, addr + slots->skip,
+				       end_of_slot(addr, addr + size));
 	}
 }
 

@@ -197,6 +197,10 @@ rule BYTES "so is one in a packed structure" "there is a false alarm" \
 # Some blocks live untracked from here on.
 put "$REPORT" off
 put "$REPORT" on
+units=batches
+rule KTHREADD "nor does its task_struct, untracked" "what it forgot hides a leak" \
+	$([ "$UM" ] && echo 6 || echo 24) leak new-thread
+units=blocks
 rule PERCPU "untracked per-CPU memory has references" "there is a false alarm" \
 	3 hold percpu-part
 case " $selected " in
