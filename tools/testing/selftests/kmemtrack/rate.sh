@@ -26,7 +26,8 @@ few()
 power()
 {
 	awk -v size="$1" -v n="$2" -v kind="kmalloc-$1" -v um="$UM" \
-		-v bits="$BITS" -v comparisons=$COMPARISONS "$CHANCE"'
+		-v bits="$BITS" -v hashes="$HASHES" -v comparisons=$COMPARISONS \
+		"$CHANCE"'
 	BEGIN {
 		p = rate(size, kind)
 		k = allowed(n, p)
