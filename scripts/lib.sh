@@ -44,14 +44,28 @@ copy_overlay()
 	mv "$1/Kconfig.kmemtrack" "$1/lib/Kconfig.kmemtrack"
 }
 
-# load_config <name>: sets arch, cross, image, version, fragments, kin, machine.
+# load_config <name>: sets arch, cross, image, version, fragments, kin, machine. Beside
+# <name>-<version>.conf, <name>-none-<version> is the same kernel without a detector,
+# <name>-kmemleak-<version> that with kmemleak.
 load_config()
 {
-	[ -f "$TOP/configs/$1.conf" ] ||
-		die "no configuration '$1'; known: $(cd "$TOP/configs" &&
-		    ls -- *.conf | sed 's/\.conf$//' | tr '\n' ' ')"
+	conf=$1
+	if [ ! -f "$TOP/configs/$1.conf" ]; then
+		conf=$(echo "$1" | sed -n 's/-\(none\|kmemleak\)-\([0-9.]*\)$/-\2/p')
+		[ -f "$TOP/configs/$conf.conf" ] ||
+			die "no configuration '$1'; known: $(cd "$TOP/configs" &&
+			    ls -- *.conf | sed 's/\.conf$//' | tr '\n' ' ')"
+	fi
 	kin= machine=
-	. "$TOP/configs/$1.conf"
+	. "$TOP/configs/$conf.conf"
+	if [ "$conf" != "$1" ]; then
+		kin="$conf $kin"
+		fragments=$(echo "$fragments" |
+			sed 's/ \(kmemtrack\|injector\|kunit\|demo\)\.config//g')
+		case $1 in
+		*-kmemleak-*) fragments="$fragments kmemleak.config" ;;
+		esac
+	fi
 	obj=$BUILD/$1
 	tree=$BUILD/linux-$version
 }
