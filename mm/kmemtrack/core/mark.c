@@ -117,6 +117,33 @@ static unsigned long least_of(const struct kmt_range *virt,
 	return lo ? 1UL << ilog2(lo) : 0;
 }
 
+/* Takes @hole out of @r; if there is something on both sides the smaller one, too. */
+static void cut_out(struct kmt_range *r, const struct kmt_range *hole)
+{
+	if (hole->lo >= r->hi || hole->hi <= r->lo)
+		return;
+	if (hole->lo > r->lo && hole->lo - r->lo >= r->hi - min(hole->hi, r->hi))
+		r->hi = hole->lo;
+	else
+		r->lo = min(hole->hi, r->hi);
+}
+
+/* See struct kmt_ref_ranges. */
+static struct kmt_range shards_of(const struct kmt_core *core,
+				  const struct kmt_range_pair *percpu)
+{
+	const unsigned long region = BIT(KMT_REGION_SHIFT);
+	struct kmt_range r = core->linear;
+	int i;
+
+	cut_out(&r, &core->skip);
+	for (i = 0; i < ARRAY_SIZE(percpu->part); i++)
+		cut_out(&r, &percpu->part[i]);
+	r.lo = ALIGN(r.lo, region);
+	r.hi = max(r.lo, ALIGN_DOWN(r.hi, region));
+	return r;
+}
+
 /**
  * kmt_mark_begin - begin a mark
  * @m: marker
@@ -144,6 +171,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 				  wide.part[i].hi - wide.part[i].lo);
 	r->percpu_outside = is_apart(&r->percpu.part[0], &r->virt) ||
 			    is_apart(&r->percpu.part[1], &r->virt);
+	r->shards = shards_of(core, &r->percpu);
 	r->least = least_of(&r->virt, &r->percpu);
 	m->stack.refs = 0;
 	m->stack.blocks = 0;
@@ -215,7 +243,7 @@ static void follow_up(struct kmt_marker *m)
 void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 {
 	word = kmt_untag(word);
-	if (kmt_in(&m->ranges.virt, word) || kmt_in_pair(&m->ranges.percpu, word))
+	if (word >= m->ranges.least)
 		kmt_mark_hit(m, word);
 }
 

@@ -72,10 +72,10 @@ static inline unsigned long kmt_piece(unsigned long pos, unsigned long end,
 
 /**
  * struct kmt_mark_entry - an object that was reached and is to be read
- * @o: its cell, + KMT_ENTRY_PART if only a part of it is meant; NULL if it is a
- *	reference that is to be followed
+ * @o: its cell, + KMT_ENTRY_PART if only a part of it is meant
  * @addr: its address when it was pushed, the cell may have been reused since;
- *	or where the part begins; or the reference
+ *	or where the part begins; or a reference that is to be followed: then @o is
+ *	NULL in the box of a team, and not set on a mark stack
  */
 struct kmt_mark_entry {
 	struct kmt_object *o;
@@ -154,6 +154,8 @@ struct kmt_mark_stack {
  * @virt: hull of all addresses of KMT_VIRT
  * @percpu: hulls of all addresses of KMT_PERCPU
  * @percpu_outside: they are not all in @virt
+ * @shards: regions of the linear map, without those of the image and those that
+ *	per-CPU pointers look like; where these lie in its midst, less
  * @least: the largest power of two that is not above the lowest address of
  *	@virt and @percpu, 0 if that is 0: smaller words are no references
  */
@@ -161,6 +163,7 @@ struct kmt_ref_ranges {
 	struct kmt_range virt;
 	struct kmt_range_pair percpu;
 	bool percpu_outside;
+	struct kmt_range shards;
 	unsigned long least;
 };
 

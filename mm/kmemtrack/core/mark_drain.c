@@ -13,14 +13,13 @@
  * @seen_cache: its table
  * @self: first byte of the block that is read
  * @bytes: its size; 0 if it is none
- * @lo: addresses that may have blocks
+ * @lo: addresses that may have blocks, as kmt_ref_ranges.shards; others have to be
+ *	looked at
  * @span: bytes of them
- * @skip_lo: of those, addresses in the image
- * @skip_span: bytes of them
  * @least: if @apart, words below this power of two are no references
- * @apart: false only if all per-CPU pointers lie in [@lo, @lo + @span) and @lo
- *	is negative as a signed number: then a word that is not negative is no
- *	reference, and one range holds all that are
+ * @apart: false only if all per-CPU pointers lie in kmt_ref_ranges.virt, and its
+ *	lowest address is negative as a signed number: then a word that is not
+ *	negative is no reference
  * @top: where in the mark stack the next reference goes
  */
 struct kmt_notes {
@@ -30,8 +29,6 @@ struct kmt_notes {
 	unsigned long bytes;
 	unsigned long lo;
 	unsigned long span;
-	unsigned long skip_lo;
-	unsigned long skip_span;
 	unsigned long least;
 	bool apart;
 	struct kmt_mark_entry *top;
@@ -51,20 +48,22 @@ static __always_inline void kmt_notes_begin(struct kmt_notes *n,
 	n->seen_cache = m->seen_cache;
 	n->self = 0;
 	n->bytes = 0;
-	n->lo = m->ranges.virt.lo;
-	n->span = m->ranges.virt.hi - m->ranges.virt.lo;
-	n->skip_lo = m->core->skip.lo;
-	n->skip_span = m->core->skip.hi - m->core->skip.lo;
+	n->lo = m->ranges.shards.lo;
+	n->span = m->ranges.shards.hi - m->ranges.shards.lo;
 	n->least = m->ranges.least;
 	n->apart = apart;
 	n->top = m->stack.entries + m->stack.refs;
 }
 
-static __always_inline bool kmt_has_blocks(const struct kmt_notes *n,
-					   unsigned long word)
+/*
+ * Whether @word, untagged, may be a reference. Per-CPU pointers look like addresses
+ * in the image.
+ */
+static __always_inline bool kmt_may_refer(const struct kmt_marker *m,
+					  unsigned long word)
 {
-	return word - n->lo < n->span ||
-	       (n->apart && kmt_in_pair(&n->m->ranges.percpu, word));
+	return kmt_in_pair(&m->ranges.percpu, word) ||
+	       (kmt_in(&m->ranges.virt, word) && !kmt_in(&m->core->skip, word));
 }
 
 /* Whether @word is too small for a reference, as are all words ORed into it. */
@@ -81,23 +80,22 @@ static __always_inline bool kmt_is_small(const struct kmt_notes *n,
 static __always_inline void kmt_note_word(struct kmt_notes *n,
 					  unsigned long word)
 {
-	if (kmt_is_small(n, word) || (n->apart && !kmt_has_blocks(n, word)))
+	const bool far = word - n->lo >= n->span;
+
+	if (kmt_is_small(n, word) ||
+	    (n->apart && far && !kmt_may_refer(n->m, word)))
 		return;
 	if (word - n->self < n->bytes ||
 	    n->seen_cache[kmt_seen_slot(word)] == word)
 		return;
-	if (!n->apart && !kmt_has_blocks(n, word))
-		return;
-	/* Per-CPU pointers look like addresses in the image. */
-	if (word - n->skip_lo < n->skip_span &&
-	    !kmt_in_pair(&n->m->ranges.percpu, word))
+	if (!n->apart && unlikely(far) && !kmt_may_refer(n->m, word))
 		return;
 	/*
 	 * Its block is read soon, most often. Where blocks refer to each other
 	 * in no order a scan of 200,000 takes 80 ms, without this 150.
 	 */
 	prefetch((const void *)word);
-	*n->top++ = (struct kmt_mark_entry){ NULL, word };
+	(n->top++)->addr = word;
 }
 
 /*
@@ -403,10 +401,7 @@ static __always_inline void follow(struct kmt_marker *m, unsigned long word)
  */
 void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
 {
-	if (!kmt_in_pair(&m->ranges.percpu, word) &&
-	    (!kmt_in(&m->ranges.virt, word) || kmt_in(&m->core->skip, word)))
-		return;
-	if (!kmt_in_seen_cache(m, word))
+	if (kmt_may_refer(m, word) && !kmt_in_seen_cache(m, word))
 		follow(m, word);
 }
 
@@ -457,17 +452,11 @@ void kmt_mark_follow(struct kmt_marker *m)
  * struct kmt_drain - references that are followed
  * @n: what is done with the words of the blocks they lead to
  * @shared: others take part in the mark
- * @lo: addresses that go to shards, and have no per-CPU pointer among them
- * @span: bytes of them
- * @shards: as in the core
- * @mask: as many of them, less one
- * @fold: as in the core
  * @held: shard that is locked, or NULL
  * @flags: interrupt state from before
- * @near: block that was found last; it is in @held if there is one
- * @plain: state, but for comm and epoch, of a block that was not reached
- * @plain_mask: what of the state is compared with @plain
- * @reached: its state when it was reached and read, but for comm
+ * @near: block in @held that was found last, or NULL
+ * @reached: state of a block, but for comm, when it was reached and read
+ * @plain: what of that it has before
  * @limit: on top of the mark stack there is room for a block up to here
  * @left: words and references to go until @held is let go, and others get
  *	their turn
@@ -478,38 +467,17 @@ void kmt_mark_follow(struct kmt_marker *m)
 struct kmt_drain {
 	struct kmt_notes n;
 	bool shared;
-	unsigned long lo;
-	unsigned long span;
-	struct kmt_tree *shards;
-	u32 mask;
-	u8 fold;
 	struct kmt_tree *held;
 	unsigned long flags;
 	struct kmt_object *near;
-	u64 plain;
-	u64 plain_mask;
 	u64 reached;
+	u64 plain;
 	struct kmt_mark_entry *limit;
 	long left;
 	long given;
 	unsigned long refs;
 	unsigned long again;
 };
-
-/* Addresses of shards; none if a per-CPU pointer may look like one. */
-static __always_inline void set_range(struct kmt_drain *c,
-				      const struct kmt_range *linear,
-				      const struct kmt_range_pair *percpu)
-{
-	int i;
-
-	c->lo = linear->lo;
-	c->span = linear->hi - linear->lo;
-	for (i = 0; i < ARRAY_SIZE(percpu->part); i++)
-		if (percpu->part[i].lo < linear->hi &&
-		    percpu->part[i].hi > linear->lo)
-			c->span = 0;
-}
 
 static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
 				  bool apart, bool shared)
@@ -518,22 +486,16 @@ static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
 
 	kmt_notes_begin(&c->n, m, apart);
 	c->shared = shared;
-	set_range(c, &core->linear, &m->ranges.percpu);
-	c->shards = core->shards;
-	c->mask = core->last_shard;
-	c->fold = core->fold;
 	c->held = NULL;
 	c->flags = 0;
-	c->near = m->near;
-	c->plain = kmt_pack_state(0, KMT_LIVE | KMT_VIRT, 0, 0, 1);
-	/* No matter whether an earlier mark read it. */
-	c->plain_mask = kmt_pack_state(0, (u16)~KMT_SCANNED, 0, 0, 0xff);
+	c->near = NULL;
 	c->reached = kmt_pack_state(0, KMT_LIVE | KMT_VIRT | KMT_SCANNED,
 				    core->epoch, 1, 1);
+	/* No matter whether an earlier mark read it. */
+	c->plain = kmt_pack_state(0, (u16)~KMT_SCANNED, 0, 0, 0xff);
 	/* Kept, and not made anew for each block. */
-	OPTIMIZER_HIDE_VAR(c->plain);
-	OPTIMIZER_HIDE_VAR(c->plain_mask);
 	OPTIMIZER_HIDE_VAR(c->reached);
+	OPTIMIZER_HIDE_VAR(c->plain);
 	c->limit = m->stack.entries + m->stack.max / 2 - KMT_STEP_WORDS;
 	c->left = 0;
 	c->given = 0;
@@ -548,6 +510,9 @@ static __always_inline void unlock_shard(struct kmt_drain *c)
 	__acquire(&c->held->lock); /* by lock_shard() */
 	raw_spin_unlock_irqrestore(&c->held->lock, c->flags);
 	c->held = NULL;
+	if (c->near)
+		c->n.m->near = c->near;
+	c->near = NULL;
 }
 
 /* Lets go, and tells the marker. */
@@ -558,7 +523,6 @@ static __always_inline void flush_stats(struct kmt_drain *c)
 
 	unlock_shard(c);
 	m->stack.refs = c->n.top - m->stack.entries;
-	m->near = c->near;
 	m->stats.hits += c->refs;
 	m->stats.objects += c->refs - c->again;
 	m->stats.words += work - c->refs * KMT_DRAIN_STEP;
@@ -573,17 +537,18 @@ static __always_inline void flush_stats(struct kmt_drain *c)
 static __always_inline void reload(struct kmt_drain *c)
 {
 	c->n.top = c->n.m->stack.entries + c->n.m->stack.refs;
-	c->near = c->n.m->near;
 }
 
 /*
- * Locks @shard, that of @word; false if there is nothing in it. There is no more
+ * Locks the shard of @word; false if there is nothing in it. There is no more
  * @left for that: references that lead to another region each time, as those of
  * a tree do, are followed without end otherwise.
  */
-static __always_inline bool lock_shard(struct kmt_drain *c, struct kmt_tree *shard,
-				       unsigned long word)
+static __always_inline bool lock_shard(struct kmt_drain *c, unsigned long word)
 {
+	struct kmt_tree *shard = kmt_shard_of(c->n.m->core, word);
+	struct kmt_object *near;
+
 	if (likely(shard == c->held))
 		return true;
 	unlock_shard(c);
@@ -594,8 +559,9 @@ static __always_inline bool lock_shard(struct kmt_drain *c, struct kmt_tree *sha
 	raw_spin_lock_irqsave(&shard->lock, c->flags);
 	c->held = shard;
 	__release(&shard->lock); /* until unlock_shard() */
-	if (c->near && !kmt_is_in_shard_of(c->near, word))
-		c->near = NULL;
+	near = c->n.m->near;
+	if (near && kmt_is_in_shard_of(near, word))
+		c->near = near;
 	return true;
 }
 
@@ -664,19 +630,19 @@ static __always_inline bool note_block(struct kmt_drain *c,
 		c->n.top = top;
 		return false;
 	}
-	c->left -= o->size / sizeof(long);
+	c->left -= c->n.bytes / sizeof(long);
 	return true;
 }
 
 /* Counts a reference to @o and reads it; false, with nothing done, if not. */
 static __always_inline bool reach(struct kmt_drain *c, struct kmt_object *o)
 {
-	u64 state = o->state;
-	struct kmt_object reached = { .state = c->reached };
+	const u64 state = o->state;
+	const u64 differ = state ^ c->reached;
 
-	if (unlikely((state & c->plain_mask) != c->plain))
+	if (unlikely(differ & c->plain))
 		return false;
-	if (unlikely(o->epoch == reached.epoch)) {
+	if (unlikely(!(differ & kmt_pack_state(0, 0, 0xffff, 0, 0)))) {
 		c->again++;
 		return o->count;
 	}
@@ -692,11 +658,11 @@ static __always_inline bool reach(struct kmt_drain *c, struct kmt_object *o)
 static __always_inline bool follow_fast(struct kmt_drain *c,
 					unsigned long word)
 {
-	struct kmt_tree *shard = &c->shards[kmt_shard_nr(word, c->mask,
-							 c->fold)];
-	struct kmt_object *o;
+	struct kmt_object *o = c->near;
 
-	if (unlikely(word - c->lo >= c->span) || unlikely(!lock_shard(c, shard, word)))
+	/* What is in the region of @near is in this shard, too. */
+	if ((unlikely(!o) || unlikely((word ^ o->addr) >> KMT_REGION_SHIFT)) &&
+	    (word - c->n.lo >= c->n.span || !lock_shard(c, word)))
 		return false;
 	o = find(c, word);
 	if (unlikely(!o))

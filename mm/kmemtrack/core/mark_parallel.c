@@ -76,7 +76,7 @@ void kmt_team_put(struct kmt_marker *m)
 {
 	struct kmt_mark_stack *s = &m->stack;
 	struct kmt_mark_entry top;
-	u32 nr, from;
+	u32 i, nr, from;
 
 	if (s->blocks) {
 		s->blocks -= put(m->share.team, &s->entries[s->max - s->blocks],
@@ -84,6 +84,8 @@ void kmt_team_put(struct kmt_marker *m)
 		return;
 	}
 	top = s->entries[s->refs - 1];
+	for (i = 0; i < min_t(u32, s->refs / 2, KMT_BOX_MOVE); i++)
+		s->entries[i].o = NULL;
 	nr = put(m->share.team, s->entries, s->refs / 2);
 	s->refs -= nr;
 	from = max(nr, s->refs - 1);

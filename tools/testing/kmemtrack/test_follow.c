@@ -98,6 +98,55 @@ static void test_percpu_among_others(void **state)
 	}
 }
 
+static void check_shards(struct sim *s, unsigned long lo, unsigned long hi)
+{
+	mark(s);
+	assert_true(s->m.ranges.shards.lo == SIM_LINEAR + lo);
+	assert_true(s->m.ranges.shards.hi == SIM_LINEAR + hi);
+}
+
+/*
+ * The image, or words that look like per-CPU pointers, somewhere in the linear map.
+ * What is followed fast is the larger part beside it; the rest is followed, too.
+ */
+static void test_holes(void **state)
+{
+	const unsigned long region = BIT(KMT_REGION_SHIFT), all = SIM_LINEAR_LEN;
+	const unsigned long percpu = SIM_LINEAR + region;
+	static const struct {
+		unsigned long at, len;
+	} holes[] = { { 0, 1 }, { 2, 3 }, { 20, 9 }, { 50, 9 }, { 62, 2 } };
+	struct sim *s = *state;
+	unsigned int i;
+
+	check_shards(s, 0, all);
+	for (i = 0; i < ARRAY_SIZE(holes); i++) {
+		unsigned long lo = holes[i].at * region;
+		unsigned long hi = lo + holes[i].len * region;
+		bool above = lo < all - hi;
+		unsigned long block = SIM_LINEAR + (above ? lo : hi - 8);
+
+		s->core.skip = (struct kmt_range){ SIM_LINEAR + lo + 8,
+						   SIM_LINEAR + hi - 8 };
+		sim_alloc(s, block, 8);
+		sim_put(ROOT(0), block);
+		check_shards(s, above ? hi : 0, above ? all : lo);
+		assert_false(sim_white(s, block));
+		sim_free(s, block, 8);
+	}
+	s->core.skip = (struct kmt_range){};
+	/* A per-CPU pointer that is the address of a block, too, counts for both. */
+	sim_insert(s, KMT_PERCPU, percpu, 64, 1);
+	kmt_set_flags(&s->core, KMT_PERCPU, percpu, KMT_NO_SCAN);
+	sim_alloc(s, percpu, 64);
+	sim_alloc(s, SIM_LINEAR, 64);
+	sim_put(ROOT(0), SIM_LINEAR);
+	sim_put(SIM_LINEAR, percpu + 8);
+	check_shards(s, 2 * region, all);
+	assert_false(sim_white(s, percpu));
+	assert_int_equal(sim_object(s, KMT_PERCPU, percpu).count, 1);
+}
+
 /*
  * Per-CPU pointers that are small numbers, among smaller ones: four words are
  * passed over at a time if all of them are too small.
@@ -401,7 +450,7 @@ int main(void)
 		T(test_percpu_in_image),
 		T(test_percpu_among_others),
 		T(test_small_pointers),
-		T(test_small_pointers),
+		T(test_holes),
 		T(test_unreadable),
 		T(test_several),
 		T(test_forgotten),
