@@ -146,21 +146,22 @@ static __always_inline struct kmt_object **kmt_recent_cell(struct kmt_object **r
  * the size of the table: where they do, kmt_index_fold() finds a shift that gives
  * them shards of their own.
  */
-static __always_inline unsigned long kmt_shard_nr(unsigned long addr,
-						  u32 last_shard, u8 fold)
+static __always_inline unsigned long kmt_shard_nr(const struct kmt_core *core,
+						  unsigned long addr)
 {
 	unsigned long region = addr >> KMT_REGION_SHIFT;
 
+	/* Compilers would read it elsewhere, too, and for nothing. */
 	if (kmt_env_folded())
-		region ^= region >> fold;
-	return region & last_shard;
+		region ^= region >> READ_ONCE(core->fold);
+	return region & core->last_shard;
 }
 
 /* The shard of an address in @core->linear; other regions may share it. */
 static __always_inline struct kmt_tree *kmt_shard_of(struct kmt_core *core,
 						     unsigned long addr)
 {
-	return &core->shards[kmt_shard_nr(addr, core->last_shard, core->fold)];
+	return &core->shards[kmt_shard_nr(core, addr)];
 }
 
 /* Whether @shard has no record, not even a vacant one, by a look without its lock. */

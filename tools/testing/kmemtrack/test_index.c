@@ -297,6 +297,7 @@ static const struct machine machines[] = {
 static u8 most_shared(const struct machine *m, u8 fold, u8 *shared)
 {
 	const u32 nr_shards = TIB >> KMT_REGION_SHIFT;
+	struct kmt_core core = { .last_shard = nr_shards - 1, .fold = fold };
 	unsigned long addr;
 	unsigned int i;
 	u8 most = 0;
@@ -305,8 +306,7 @@ static u8 most_shared(const struct machine *m, u8 fold, u8 *shared)
 	for (i = 0; m->memory[i].hi; i++)
 		for (addr = m->memory[i].lo; addr < m->memory[i].hi;
 		     addr += REGION)
-			most = max(most, ++shared[kmt_shard_nr(addr,
-						nr_shards - 1, fold)]);
+			most = max(most, ++shared[kmt_shard_nr(&core, addr)]);
 	return most;
 }
 
@@ -340,12 +340,15 @@ static void test_fold_of_few(void **state)
 		{ SIM_LINEAR + 64 * REGION, SIM_LINEAR + 68 * REGION },
 	};
 	static const struct kmt_range none;
-	u8 fold = kmt_index_fold(memory, ARRAY_SIZE(memory), 8);
+	struct kmt_core core = {
+		.last_shard = 7,
+		.fold = kmt_index_fold(memory, ARRAY_SIZE(memory), 8),
+	};
 	unsigned long i, seen = 0;
 
 	for (i = 0; i < 4; i++) {
-		seen |= BIT(kmt_shard_nr(memory[0].lo + i * REGION, 7, fold));
-		seen |= BIT(kmt_shard_nr(memory[1].lo + i * REGION, 7, fold));
+		seen |= BIT(kmt_shard_nr(&core, memory[0].lo + i * REGION));
+		seen |= BIT(kmt_shard_nr(&core, memory[1].lo + i * REGION));
 	}
 	assert_int_equal(seen, 0xff);
 	assert_int_equal(kmt_index_fold(memory, 1, 8), KMT_NO_FOLD);
