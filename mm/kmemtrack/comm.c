@@ -469,7 +469,7 @@ void __init kmt_start_sweeping(work_func_t sweep)
 u16 kmt_task_comm(void)
 {
 	struct kmt_recent *recent = this_cpu_ptr(&kmt_recent);
-	struct kmt_name name = kmt_task_name();
+	struct kmt_name name = kmt_task_name(current);
 
 	lockdep_assert_irqs_disabled();
 	if (!kmt_same_name(&recent->name, &name)) {

@@ -136,6 +136,8 @@ static __always_inline bool kmt_find_trace(struct kmt_trace_set *sets,
 	if (unlikely(!sets) || !kmt_second_record(stack, fp, &second))
 		return false;
 	set = kmt_set_of(sets, fp - stack, &second);
+	/* In one register, or GCC keeps what it is the sum of, too, and saves another. */
+	OPTIMIZER_HIDE_VAR(set);
 	static_assert(KMT_WAYS == 3);
 	return likely(kmt_recognise(&set->way[0], stack, fp, handle)) ||
 	       likely(kmt_recognise(&set->way[1], stack, fp, handle)) ||
@@ -149,17 +151,17 @@ static __always_inline bool kmt_same_name(const struct kmt_name *a,
 	return !((a->w[0] ^ b->w[0]) | (a->w[1] ^ b->w[1]));
 }
 
-/* The name of the current task as it is now; others may be changing it. */
-static __always_inline struct kmt_name kmt_task_name(void)
+/* The name of a task as it is now; others may be changing it. */
+static __always_inline struct kmt_name kmt_task_name(const struct task_struct *task)
 {
 	struct kmt_name name;
 
 #if KMT_STEPS
 	/* GCC aligns the stack for a copy of 16 bytes: see frame_record(). */
-	memcpy(&name.w[0], current->comm, sizeof(u64));
-	memcpy(&name.w[1], current->comm + sizeof(u64), sizeof(u64));
+	memcpy(&name.w[0], task->comm, sizeof(u64));
+	memcpy(&name.w[1], task->comm + sizeof(u64), sizeof(u64));
 #else
-	memcpy(&name, current->comm, sizeof(name));
+	memcpy(&name, task->comm, sizeof(name));
 #endif
 	return name;
 }
@@ -177,7 +179,8 @@ static __always_inline struct kmt_name kmt_task_name(void)
 static __always_inline bool kmt_origin_recent(struct kmt_origin *origin,
 					      unsigned long fp)
 {
-	unsigned long stack = (unsigned long)task_stack_page(current);
+	const struct task_struct *task = current;
+	unsigned long stack = (unsigned long)task_stack_page(task);
 	struct kmt_recent *recent = this_cpu_ptr(&kmt_recent);
 	struct kmt_name name;
 
@@ -185,11 +188,11 @@ static __always_inline bool kmt_origin_recent(struct kmt_origin *origin,
 	if (unlikely(fp - stack >= THREAD_SIZE) ||
 	    unlikely(!kmt_find_trace(recent->sets, stack, fp, &origin->stack)))
 		return false;
-	name = kmt_task_name();
+	name = kmt_task_name(task);
 	if (unlikely(!kmt_same_name(&recent->name, &name)))
 		return false;
 	origin->born = jiffies;
-	origin->pid = current->pid;
+	origin->pid = task->pid;
 	origin->comm = recent->comm;
 	return true;
 }
