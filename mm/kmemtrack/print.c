@@ -317,28 +317,65 @@ void kmt_log_found(unsigned long fresh, unsigned long leaks)
 			fresh, leaks);
 }
 
+/* Sites that are logged at a time; what the others have is logged in one line. */
+#define KMT_LOG_SITES	16
+
+/*
+ * Logs the first KMT_LOG_SITES sites of @report, or of those with direct leaks. Returns
+ * how many are left; @rest is what they have.
+ */
+static unsigned long log_first(const struct kmt_report *report, bool direct,
+			       void (*log)(const struct kmt_group *g, unsigned long nr,
+					   unsigned long sites),
+			       struct kmt_sum *rest)
+{
+	unsigned long i, nr = 0, sites = 0;
+
+	*rest = report->sum;
+	for (i = 0; i < report->sites; i++)
+		sites += !direct || report->groups[i].leader;
+	for (i = 0; i < report->sites && nr < KMT_LOG_SITES; i++) {
+		const struct kmt_group *g = &report->groups[i];
+		const struct kmt_sum *sum = direct ? &g->all : &g->sum;
+
+		if (direct && !g->leader)
+			continue;
+		log(g, ++nr, sites);
+		rest->nr -= sum->nr;
+		rest->bytes -= sum->bytes;
+	}
+	return sites - nr;
+}
+
+static void log_record(const struct kmt_group *g, unsigned long nr, unsigned long sites)
+{
+	down_read(&kmt_reports_sem);
+	kmt_print_record(NULL, &g->oldest);
+	up_read(&kmt_reports_sem);
+	if (g->sum.nr > 1)
+		pr_info("    ... and %lu more object(s) with the same backtrace\n",
+			g->sum.nr - 1);
+}
+
 /**
  * kmt_log_new - log what the last scan found, a record per site
  *
- * Context: may sleep.
+ * There are KMT_LOG_SITES records at most, and a line for all other sites.
+ *
+ * Context: kmt_scan_mutex held, may sleep.
  */
 void kmt_log_new(void)
 {
 	struct kmt_report *report = kmt_report_open(KMT_NEW);
-	const struct kmt_group *g;
-	unsigned long i;
+	struct kmt_sum rest;
+	unsigned long left;
 
 	if (IS_ERR(report))
 		return;
-	for (i = 0; i < report->sites; i++) {
-		g = &report->groups[i];
-		down_read(&kmt_reports_sem);
-		kmt_print_record(NULL, &g->oldest);
-		up_read(&kmt_reports_sem);
-		if (g->sum.nr > 1)
-			pr_info("    ... and %lu more object(s) with the same backtrace\n",
-				g->sum.nr - 1);
-	}
+	left = log_first(report, false, log_record, &rest);
+	if (left)
+		pr_info("... and %lu more site(s): %lu bytes, %lu object(s)\n", left,
+			rest.bytes, rest.nr);
 	kmt_report_close(report);
 }
 
@@ -389,9 +426,6 @@ unsigned long kmt_allocated_by(u32 stack)
 	return entries[i];
 }
 
-/* Sites that are logged at a time. */
-#define KMT_LOG_SITES	16
-
 /* The function that allocated, without an address that has no name. */
 static noinline_for_stack void log_site(const struct kmt_group *g,
 					unsigned long nr, unsigned long sites,
@@ -433,26 +467,16 @@ static void log_leader(const struct kmt_group *g, unsigned long nr,
 int kmt_log_sites(void)
 {
 	struct kmt_report *report = kmt_report_current();
-	unsigned long i, nr = 0, sites = 0;
 	struct kmt_sum rest;
+	unsigned long left;
 
 	if (IS_ERR(report))
 		return PTR_ERR(report);
-	rest = report->sum;
-	for (i = 0; i < report->sites; i++)
-		sites += report->groups[i].leader;
-	for (i = 0; i < report->sites && nr < KMT_LOG_SITES; i++) {
-		const struct kmt_group *g = &report->groups[i];
-
-		if (!g->leader)
-			continue;
-		log_leader(g, ++nr, sites);
-		rest.nr -= g->all.nr;
-		rest.bytes -= g->all.bytes;
-	}
-	if (nr < sites)
-		pr_info("leak site %lu to %lu of %lu: %lu bytes, %lu objects\n",
-			nr + 1, sites, sites, rest.bytes, rest.nr);
+	left = log_first(report, true, log_leader, &rest);
+	if (left)
+		pr_info("leak site %u to %lu of %lu: %lu bytes, %lu objects\n",
+			KMT_LOG_SITES + 1, KMT_LOG_SITES + left, KMT_LOG_SITES + left,
+			rest.bytes, rest.nr);
 	kmt_report_close(report);
 	return 0;
 }

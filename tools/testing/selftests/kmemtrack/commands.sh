@@ -447,6 +447,35 @@ log_ends()
 }
 check "log: no more than 17 lines" log_ends
 
+# Nor are there more records than lines, which tell of all that is new
+verbose_ends()
+{
+	start && taken "$REPORT" "verbose=on" || return
+	for kind in $(sed -n 's/^leak //p' "$KINDS" | head -n 40); do
+		inject "leak $kind" || return
+	done
+	dmesg -c >/dev/null
+	scan
+	taken "$REPORT" "verbose=off" || return
+	dmesg | grep -E 'leak|more' | tee "$T/log"
+	[ "$(grep -c 'kmemleak: unreferenced object 0x' "$T/log")" = 16 ] && awk '
+	/ new suspected memory leaks / {
+		sub(/ new suspected .*/, "")
+		new = $NF
+	}
+	/: unreferenced object 0x/ { n++ }
+	/ more object\(s\) with the same backtrace$/ {
+		sub(/ more object.*/, "")
+		n += $NF
+	}
+	/kmemleak: \.\.\. and [0-9]+ more site\(s\): [0-9]+ bytes, [0-9]+ object\(s\)$/ {
+		rest++
+		n += $(NF - 1)
+	}
+	END { exit rest != 1 || n != new }' "$T/log"
+}
+check "verbose: no more than 16 records" verbose_ends
+
 # restricted <kptr_restrict>: where users may not see addresses the log has none
 # of what was lost
 restricted()
