@@ -155,6 +155,69 @@ static void wrong_frees(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, count_of(KMT_EV_FREE_TWICE), twice + 1);
 }
 
+/* Tells of two parts of a block instead of the block. */
+static void tell_parts(struct kunit *test, char *p, bool free)
+{
+	struct kmt_object o;
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	if (free)
+		kmemleak_free(p);
+	kmemleak_alloc(p + 16, 40, 1, GFP_KERNEL);
+	kmemleak_alloc(p + 64, 36, 1, GFP_KERNEL);
+	KUNIT_EXPECT_FALSE(test, find(KMT_VIRT, p, &o));
+	KUNIT_EXPECT_TRUE(test, find(KMT_VIRT, p + 16, &o));
+	KUNIT_EXPECT_TRUE(test, find(KMT_VIRT, p + 64, &o));
+}
+
+/* Parts of blocks that nobody took back go with the block around them. */
+static void parts_left(struct kunit *test)
+{
+	struct kmem_cache *cache = kmem_cache_create("kmt_kunit_parts", 100, 0, 0, NULL);
+	long around = count_of(KMT_EV_FREE_AROUND);
+	char *p, *beside[2];
+
+	KUNIT_ASSERT_NOT_NULL(test, cache);
+	beside[0] = kmem_cache_alloc(cache, GFP_KERNEL);
+	p = kmem_cache_alloc(cache, GFP_KERNEL);
+	beside[1] = kmem_cache_alloc(cache, GFP_KERNEL);
+	tell_parts(test, p, true);
+	/* Inside the block: not the block. */
+	kmemleak_free(p + 8);
+	KUNIT_EXPECT_EQ(test, count_of(KMT_EV_FREE_AROUND), around);
+	kmem_cache_free(cache, p);
+	KUNIT_EXPECT_EQ(test, count_of(KMT_EV_FREE_AROUND), around + 2);
+	expect_gone(test, p + 16);
+	expect_gone(test, p + 64);
+	expect_block(test, beside[0], 100, 1);
+	expect_block(test, beside[1], 100, 1);
+	kmem_cache_free(cache, beside[0]);
+	kmem_cache_free(cache, beside[1]);
+	kmem_cache_destroy(cache);
+
+	/* Without kmemleak_free() the part takes the place of the block, too. */
+	p = kmalloc(128, GFP_KERNEL);
+	tell_parts(test, p, false);
+	kfree(p);
+	expect_gone(test, p + 16);
+	expect_gone(test, p + 64);
+	p = kmalloc(SZ_64K, GFP_KERNEL);
+	tell_parts(test, p, true);
+	kmemleak_alloc(p + SZ_64K - 64, 64, 1, GFP_KERNEL);
+	kfree(p);
+	expect_gone(test, p + 16);
+	expect_gone(test, p + 64);
+	expect_gone(test, p + SZ_64K - 64);
+	p = vmalloc(2 * PAGE_SIZE);
+	tell_parts(test, p, true);
+	kmemleak_alloc(p + PAGE_SIZE + 128, 64, 1, GFP_KERNEL);
+	vfree(p);
+	expect_gone(test, p + 16);
+	expect_gone(test, p + 64);
+	expect_gone(test, p + PAGE_SIZE + 128);
+	KUNIT_EXPECT_EQ(test, count_of(KMT_EV_FREE_AROUND), around + 2 + 2 + 3 + 3);
+}
+
 static void mapped_blocks(struct kunit *test)
 {
 	void *p = vmalloc(100);
@@ -961,6 +1024,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(irq_blocks),
 	KUNIT_CASE(annotations),
 	KUNIT_CASE(parts),
+	KUNIT_CASE(parts_left),
 	KUNIT_CASE_SLOW(scans),
 	KUNIT_CASE_SLOW(stale_pages),
 	KUNIT_CASE(closed_pages),

@@ -4,11 +4,14 @@
  */
 #include <linux/export.h>
 #include <linux/gfp.h>
+#include <linux/kfence.h>
 #include <linux/kmemtrack.h>
+#include <linux/mm.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/vmalloc.h>
 
+#include "../slab.h"
 #include "compat.h"
 #include "glue.h"
 #include "pages.h"
@@ -233,27 +236,80 @@ void __kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp)
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_vmalloc);
 
+/* The size of the block of vmalloc() at @addr; 0 where its lock may not be taken. */
+static unsigned long mapped_size(unsigned long addr)
+{
+	struct vm_struct *area;
+
+	if (!in_task() || (IS_ENABLED(CONFIG_PREEMPT_RT) && !preemptible()))
+		return 0;
+	area = find_vm_area((void *)addr);
+	return area && untagged(area->addr) == addr ? get_vm_area_size(area) : 0;
+}
+
+/*
+ * The size of the block at @addr, as its allocator knows it; 0 if none begins there. It
+ * is about to be freed, so nobody else frees it.
+ */
+static unsigned long allocated_size(unsigned long addr)
+{
+	void *p = (void *)addr;
+	struct kmem_cache *cache;
+	struct folio *folio;
+
+	if (is_vmalloc_or_module_addr(p))
+		return mapped_size(addr);
+	if (!virt_addr_valid(p))
+		return 0;
+	if (is_kfence_address(p))
+		return kfence_object_start(p) == p ? kfence_ksize(p) : 0;
+	folio = virt_to_folio(p);
+	if (!folio_test_slab(folio))
+		return untagged(folio_address(folio)) == addr ? folio_size(folio) : 0;
+	cache = READ_ONCE(folio_slab(folio)->slab_cache);
+	return nearest_obj(cache, folio_slab(folio), p) == p ? cache->object_size : 0;
+}
+
+/*
+ * A block without a record is freed: somebody may have taken it back to tell of parts of
+ * it instead.
+ */
+static void free_parts(unsigned long addr)
+{
+	unsigned long size = allocated_size(addr);
+
+	if (kmt_free_within(&kmt_core, addr, size, GFP_NOWAIT) && kmt_page_map_live() &&
+	    is_vmalloc_or_module_addr((void *)addr))
+		kmt_page_map_drop(addr, size);
+}
+
 /* A block in vmalloc space, while a scan has to know which pages are behind it. */
-static noinline void free_mapped(unsigned long addr)
+static noinline bool free_mapped(unsigned long addr)
 {
 	struct kmt_object o;
 	bool tracked = kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) &&
 		       o.addr == addr;
 
-	kmt_free_slowly(&kmt_core, KMT_VIRT, addr);
+	tracked = kmt_free_slowly(&kmt_core, KMT_VIRT, addr) && tracked;
 	if (tracked)
 		kmt_page_map_drop(addr, o.size);
+	return tracked;
 }
 
 /* Whatever it is. */
 static noinline void free_slowly(const void *ptr)
 {
+	unsigned long addr = untagged(ptr);
+	bool tracked;
+
 	if (!is_block(ptr) || !admitted())
 		return;
 	if (unlikely(kmt_page_map_live()) && is_vmalloc_or_module_addr(ptr))
-		free_mapped(untagged(ptr));
+		tracked = free_mapped(addr);
 	else
-		kmt_free_slowly(&kmt_core, KMT_VIRT, untagged(ptr));
+		tracked = kmt_free_slowly(&kmt_core, KMT_VIRT, addr);
+	if (unlikely(!tracked))
+		free_parts(addr);
 }
 
 /* While nothing is tracked no CPU knows a live record. */

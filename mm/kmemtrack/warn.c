@@ -109,6 +109,7 @@ static void print_warning(const struct kmt_warning *w)
 		[KMT_EV_OVERLAP] = "a block was allocated where another one lives",
 		[KMT_EV_BAD_SIZE] = "a block of impossible size",
 		[KMT_EV_FREE_INSIDE] = "an address inside a block was freed",
+		[KMT_EV_FREE_AROUND] = "memory was freed that a block lies in",
 		[KMT_EV_FREE_TWICE] = "a block was freed twice",
 	};
 	struct kmt_log_task task;

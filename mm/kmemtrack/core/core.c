@@ -588,6 +588,35 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 	return ret;
 }
 
+/**
+ * kmt_free_within - memory without a record is freed: what is recorded inside it goes
+ * @core: tracker
+ * @addr: first byte that is freed (KMT_VIRT)
+ * @size: its bytes, or 0; the range does not wrap
+ * @gfp: whether one may sleep
+ *
+ * Such a block is a part that somebody told of, and did not take back. Where @addr
+ * itself lies in a block nothing is done.
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: how many blocks went.
+ */
+unsigned long kmt_free_within(struct kmt_core *core, unsigned long addr,
+			      unsigned long size, gfp_t gfp)
+{
+	struct kmt_removal r;
+	struct kmt_object old;
+	unsigned long nr = 0;
+
+	if (!is_taken(core, KMT_VIRT, addr, size) ||
+	    kmt_lookup(core, KMT_VIRT, addr, &old))
+		return 0;
+	init_removal(&r, core, KMT_VIRT, addr, size, gfp);
+	for (; remove_overlap(core, &r, &old); nr++)
+		kmt_report_event(core, KMT_EV_FREE_AROUND, &old, NULL);
+	return nr;
+}
+
 static bool drop_object(struct kmt_core *core, struct kmt_object *o,
 			enum kmt_space space)
 {

@@ -163,6 +163,7 @@ enum kmt_event {
 	KMT_EV_FREE_UNKNOWN,	/* free of a block that is not tracked */
 	KMT_EV_FREE_TWICE,	/* ... but was tracked: also counted as above */
 	KMT_EV_FREE_INSIDE,	/* free of an address inside a block */
+	KMT_EV_FREE_AROUND,	/* block inside memory that was freed: it goes, too */
 	KMT_EV_BAD_SIZE,	/* empty, or wraps around */
 	KMT_EV_BAD_AREA,	/* scan area outside its block */
 	KMT_EV_NOTE_UNKNOWN,	/* annotation of a block that is not tracked */
@@ -381,6 +382,8 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 		    gfp_t gfp);
 int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 		  unsigned long addr, unsigned long size, gfp_t gfp);
+unsigned long kmt_free_within(struct kmt_core *core, unsigned long addr,
+			      unsigned long size, gfp_t gfp);
 unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space);
 
 /* annotate.c: annotations */

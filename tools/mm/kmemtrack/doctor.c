@@ -155,6 +155,7 @@ static void check_lost(void)
 		{ "lost_names", "tasks have no place in the table of names; their blocks are shown with the name ?", NOTE },
 		{ "lost_nmi", "calls in NMI context were refused", NOTE },
 		{ "overlapping_allocations", "blocks were allocated where another one lives: somebody calls kmemleak_alloc() without kmemleak_free(); see the log", BAD },
+		{ "frees_around_block", "memory was freed with blocks in it: somebody calls kmemleak_alloc() without kmemleak_free(); see the log", BAD },
 		{ "double_frees", "blocks were freed twice; the log says by whom", BAD },
 		{ "impossible_sizes", "blocks with a size that is empty or wraps; they are not tracked", BAD },
 		{ "unreadable_pieces", "pieces of memory could not be read; what they lead to may be reported", NOTE },

@@ -177,8 +177,8 @@ static void export_stats(FILE *f, const char *stats)
 	static const char * const events[] = {
 		"lost_no_memory", "lost_atomic", "lost_early", "lost_annotations", "lost_nmi",
 		"lost_backtraces", "lost_names", "overlapping_allocations", "double_frees",
-		"frees_of_unknown", "frees_inside_block", "impossible_sizes",
-		"unreadable_pieces",
+		"frees_of_unknown", "frees_inside_block", "frees_around_block",
+		"impossible_sizes", "unreadable_pieces",
 	};
 	unsigned int i;
 	uint64_t v;

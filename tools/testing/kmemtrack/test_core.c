@@ -310,6 +310,46 @@ static void test_free_part(void **state)
 	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 0);
 }
 
+static unsigned long free_within(struct sim *s, unsigned long addr, unsigned long size)
+{
+	return kmt_free_within(&s->core, addr, size, GFP_KERNEL);
+}
+
+/* Memory goes that has no record itself: with it go the blocks inside it, no others. */
+static void test_free_within(void **state)
+{
+	static const unsigned long bases[] = {
+		BLOCK(1), SIM_VMALLOC + 0x1000, SIM_LINEAR + REGION - 0x400,
+	};
+	struct sim *s = *state;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bases); i++) {
+		const unsigned long b = bases[i];
+
+		sim_insert(s, KMT_VIRT, b - 8, 8, 1);
+		sim_insert(s, KMT_VIRT, b + 8, 0x100, 1);
+		sim_insert(s, KMT_VIRT, b + 0x3c0, 0x80, 1);
+		sim_insert(s, KMT_VIRT, b + 0x7f8, 8, 1);
+		sim_insert(s, KMT_VIRT, b + 0x800, 8, 1);
+		/* The address of a block, or one inside it, is no such memory. */
+		assert_int_equal(free_within(s, b + 8, 0x400), 0);
+		assert_int_equal(free_within(s, b + 16, 0x400), 0);
+		assert_int_equal(free_within(s, b, 8), 0);
+		assert_int_equal(free_within(s, b, 0), 0);
+		assert_int_equal(free_within(s, b, 0x800), 3);
+		assert_int_equal(sim_events(s, KMT_EV_FREE_AROUND), 3 * i + 3);
+		assert_int_equal(s->warned_ev, KMT_EV_FREE_AROUND);
+		assert_false(sim_tracked(s, b + 8));
+		assert_false(sim_tracked(s, b + 0x43f));
+		assert_false(sim_tracked(s, b + 0x7f8));
+		assert_true(sim_tracked(s, b - 8));
+		assert_true(sim_tracked(s, b + 0x800));
+		assert_int_equal(free_within(s, b, 0x800), 0);
+		check_core(s);
+	}
+}
+
 /* Over several blocks, cutting the first and the last. */
 static void test_free_part_many(void **state)
 {
@@ -515,6 +555,7 @@ int main(void)
 		T(test_free_part),
 		T(test_free_part_many),
 		T(test_free_part_spaces),
+		T(test_free_within),
 		T(test_free_drops_aux),
 		T(test_drop_space),
 		T(test_shut),
