@@ -20,6 +20,9 @@
 #include <linux/stackdepot.h>
 #include <asm/sections.h>
 
+#ifdef CONFIG_MODULES
+#include "../../kernel/module/internal.h"
+#endif
 #include "compat.h"
 #include "glue.h"
 
@@ -254,6 +257,13 @@ static void add_roots(void)
 		drop_root((const char *)lo, (const char *)hi);
 	/* The stack of the boot CPU's idle task. */
 	drop_section(init_task.stack, init_task.stack + THREAD_SIZE);
+#ifdef CONFIG_MODULES
+	/*
+	 * The bounds of all modules that there ever were. Another block may have that
+	 * memory by now.
+	 */
+	drop_root((const char *)&mod_tree.addr_min, (const char *)(&mod_tree + 1));
+#endif
 	/* The core knows addresses of blocks; that is no reference. */
 	drop_section((const char *)&kmt_core, (const char *)(&kmt_core + 1));
 }

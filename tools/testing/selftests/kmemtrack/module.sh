@@ -126,6 +126,42 @@ reclaim()
 }
 check "what was left behind is freed" reclaim
 
+# lose_there: loses blocks of vmalloc() until one begins where the module had the
+# first of its __init sections
+lose_there()
+{
+	places=$(cat /sys/module/test_kmemtrack/sections/.init.* | sort | head -n 1)
+	for i in $(seq 20); do
+		inject "leak vmalloc 30" && truth || return
+		! grep -q " $(printf '0x%x' "$places") " "$T/truth" || return 0
+		sleep 1
+	done
+	echo "no block at $places"
+	return 1
+}
+
+# Whatever hides one of them, it is no address that a module has left somewhere.
+init_places()
+{
+	rmmod test_kmemtrack && load && start && lose_there && scan && truth &&
+		strays && judge "" "$T/judged" || return
+	awk "$REPORTED"'!($2 in reported) { print $2 }' "$T/report" "$T/truth" \
+		>"$T/missed"
+	while read -r addr; do
+		put "$REPORT" "refs=$addr" || return
+		cat "$REFS"
+	done <"$T/missed" >"$T/refs"
+	cat "$T/refs"
+	[ "$(wc -l <"$T/missed")" -lt 10 ] &&
+		! grep -E 'mod_tree|load_module|execmem_alloc|module_alloc|mod_sysfs_setup|add_sect_attrs' "$T/refs"
+}
+if [ "$UM" ]; then
+	check "a block in the place of __init sections is a leak" init_places
+else
+	skip "a block in the place of __init sections is a leak" \
+		"modules have addresses of their own"
+fi
+
 # Twins are modules with the same code at the same offsets. Each loses 8 blocks
 # when it is initialised, 8 in __init text when it is live, and 8 when it is told to.
 twin()
