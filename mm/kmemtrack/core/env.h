@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * All that the core takes from the kernel. The host harness has a header of
- * the same name and include guard before this one in its search path.
+ * Everything that the core uses of the kernel. The host tests have a header with
+ * the same name and include guard earlier in their search path.
  */
 #ifndef _KMT_ENV_H
 #define _KMT_ENV_H
@@ -33,7 +33,7 @@
 #include <linux/kasan.h>
 #endif
 
-/* Newer kernels do not tell sparse of locks. */
+/* Newer kernels do not annotate locks for sparse. */
 #ifndef __cond_lock
 #define __cond_lock(lock, cond)	((void)sizeof(lock), (cond))
 #endif
@@ -51,21 +51,20 @@
 #endif
 #include "../arch/generic.h"
 
-/* Whether kmt_core.fold is looked at: on few machines it is of use. */
+/* Whether lookups use kmt_core.fold, which only few machines need. */
 DECLARE_STATIC_KEY_FALSE(kmt_folded_key);
 #define kmt_env_folded()	static_branch_unlikely(&kmt_folded_key)
 
 /*
- * Tag-based KASAN keeps a tag in the top byte of a pointer; another pointer to
- * the same block may have none. The tracker knows addresses without tags only:
- * the hooks untag what they are given, and a word from memory is untagged where
- * it is compared with addresses. In other kernels the top byte is part of the
- * address.
+ * Tag-based KASAN keeps a tag in the top byte of a pointer; another pointer to the
+ * same block may have none. The tracker records addresses without tags only: the
+ * hooks untag their arguments, and the mark untags a word before it compares the
+ * word with addresses. In other kernels the top byte is part of the address.
  */
 #if defined(CONFIG_KASAN_SW_TAGS) || defined(CONFIG_KASAN_HW_TAGS)
 #define KMT_TAGS	true
 
-/* What @word is as an address; the same for a word without a tag. */
+/* Returns @word without its tag, if it has one. */
 static __always_inline unsigned long kmt_untag(unsigned long word)
 {
 	return (unsigned long)kasan_reset_tag((const void *)word);
@@ -83,7 +82,7 @@ static __always_inline unsigned long kmt_untag(unsigned long word)
 DECLARE_STATIC_KEY_FALSE(kmt_poison_key);
 bool kmt_is_poisoned(unsigned long addr);
 
-/* Whether memory must not be read, as the machine says that it is broken. */
+/* Whether memory must not be read, since the kernel found it to be broken. */
 static __always_inline bool kmt_env_broken(unsigned long addr, size_t len)
 {
 	return static_branch_unlikely(&kmt_poison_key) &&
@@ -97,11 +96,15 @@ static __always_inline bool kmt_env_broken(unsigned long addr, size_t len)
 #endif
 
 /*
- * kmt_env_one(), kmt_env_four(): one word, or four in a row, of kernel memory
- * that may be gone; @bad is set if it is, and what was read means nothing.
+ * kmt_env_one() and kmt_env_four() read one word, or four in a row, of kernel
+ * memory that may be unmapped. If it is, they set @bad, and the words are
+ * meaningless.
  */
 #ifdef KMT_READS_WORDS
-/* Copies @len bytes of kernel memory that may be gone; false if it is. */
+/*
+ * Copies @len bytes of kernel memory. Returns false if it is unmapped or broken;
+ * @dst is meaningless then.
+ */
 static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 {
 	unsigned long *to = dst;
@@ -121,7 +124,7 @@ static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 	return !bad;
 }
 #else
-/* The same: what was copied means nothing if it fails. */
+/* As above, without words as the architecture reads them. */
 static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 {
 	return !kmt_env_broken(src, len) &&
@@ -149,8 +152,8 @@ static inline void kmt_env_four(unsigned long addr, unsigned long *a,
 #endif
 
 /*
- * Where the page of @addr can be read in place from there on, while nothing
- * else runs; NULL if it cannot be read.
+ * Returns where @addr, and the rest of its page, can be read in place while no
+ * other CPU runs; NULL if it cannot be read.
  */
 static inline const unsigned long *kmt_env_map(unsigned long addr)
 {
@@ -160,7 +163,7 @@ static inline const unsigned long *kmt_env_map(unsigned long addr)
 		(const unsigned long *)addr : NULL;
 }
 
-/* Between two pieces of work that takes long, with no lock held. */
+/* Called between two pieces of long work, with no lock held. */
 static inline void kmt_env_rest(gfp_t gfp)
 {
 	if (gfp & __GFP_DIRECT_RECLAIM)
@@ -179,14 +182,14 @@ static inline unsigned long kmt_env_phys(unsigned long phys)
 	return (unsigned long)__va(phys);
 }
 
-/* Whether a word can be read there, if the memory is there. */
+/* Whether the CPU can read a word at an address with this alignment. */
 static __always_inline bool kmt_env_readable(unsigned long addr)
 {
 	return IS_ENABLED(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS) ||
 	       !(addr % sizeof(long));
 }
 
-/* 64 bits, all at once. */
+/* Reads 64 bits in one piece, on 32-bit machines, too. */
 static __always_inline u64 kmt_env_read_u64(const u64 *p)
 {
 #ifdef CONFIG_64BIT

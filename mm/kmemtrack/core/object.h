@@ -2,22 +2,23 @@
 /*
  * The record kept for one tracked block of memory.
  *
- * An object lives in a 64-byte cell of the pool (pool.c). Cells are
- * type-stable: a cell never becomes anything but a cell while somebody walks
- * over the pool, or has interrupts off (pool.c). A pool walker, and code that
- * runs with interrupts off, may therefore read any cell without a lock. What it
- * reads is only valid under the lock of the tree the object is in.
+ * An object lives in a 64-byte cell of the pool (pool.c). Cells are type-stable:
+ * the memory of a cell is not used for anything else while a thread walks over
+ * the pool or a CPU has interrupts off. Both may therefore read any cell without
+ * a lock. What they read is a hint; it is only valid under the lock of the
+ * object's tree.
  *
  * Invariants
  *
- *  - A live object has KMT_LIVE set and is in a tree. @addr, @size and the
- *    space bits do not change while it is set; everything else in it is written
- *    under its tree's lock.
- *  - A vacant record has no flag set, but a size. It is that of a freed block,
- *    left in its shard, under whose lock it becomes live again or a free cell.
- *  - Objects of one tree never overlap, live or vacant; live objects of one
- *    space never do.
- *  - A free cell has neither flag nor size; node.rb_left links it in a free
+ *  - A live object has KMT_LIVE set and is in a tree. While KMT_LIVE is set,
+ *    @addr, @size and the space bits do not change; all other fields are written
+ *    under the tree's lock.
+ *  - A vacant record has a size, but no flag. It describes a freed block and
+ *    stays in its shard. It becomes live again, or a free cell, under the lock of
+ *    that shard.
+ *  - Objects of one tree, live or vacant, never overlap. Live objects of one
+ *    space never overlap.
+ *  - A free cell has neither flags nor size; node.rb_left links it in a free
  *    list. Publishing a cell stores the flags, if any, and the address, then the
  *    size with release semantics. Clearing a cell stores the size first, then
  *    the flags.
@@ -46,55 +47,54 @@ enum kmt_space {
 #define KMT_SPACE_MASK	0x0003	/* enum kmt_space */
 #define KMT_LIVE	0x0004	/* in a tree */
 #define KMT_AREAS	0x0008	/* only the scan areas hold references */
-#define KMT_ALIAS	0x0010	/* references in excess count for another block */
+#define KMT_ALIAS	0x0010	/* excess references count for another block */
 #define KMT_SCANNED	0x0020	/* contents read, if @epoch is the current one */
 #define KMT_NO_SCAN	0x0040	/* contents hold no references */
-#define KMT_STACK	0x0080	/* a task's stack, read as one: its live part */
-#define KMT_TRANSIENT	0x0100	/* not to be suspected by the next scan */
+#define KMT_STACK	0x0080	/* a task's stack: only its live part is read */
+#define KMT_TRANSIENT	0x0100	/* the next scan must not suspect it */
 #define KMT_SUSPECT	0x0200	/* unreferenced in an earlier mark, @crc is valid */
 #define KMT_LEAK	0x0400	/* reported */
 #define KMT_NEW		0x0800	/* reported for the first time by the last scan */
 #define KMT_INDIRECT	0x1000	/* leak that only another leak refers to */
 #define KMT_AUX		0x2000	/* not a block: a scan area or an alias */
 #define KMT_COVERED	0x4000	/* leak that kmt_classify() walked from or to */
-#define KMT_WHOLE	0x8000	/* a scan area was lost: all of it is read */
+#define KMT_WHOLE	0x8000	/* a scan area was lost: the whole block is read */
 
-/* Values of kmt_object.min with a meaning of their own. */
+/* Special values of kmt_object.min. */
 #define KMT_MIN_GREY	0	/* a root: read, never reported */
 #define KMT_MIN_BLACK	0xff	/* ignored: not read, never reported */
-#define KMT_MIN_CLEARED	0xfe	/* was reported, and cleared: never again */
-#define KMT_MIN_MAX	0xfd	/* most references that a block can need */
+#define KMT_MIN_CLEARED	0xfe	/* was reported and cleared: not reported again */
+#define KMT_MIN_MAX	0xfd	/* largest number of references a block can need */
 
 #define KMT_COUNT_MAX	0xff
 
 /**
  * struct kmt_object - one tracked block
- * @node: in the tree that kmt_tree_of() names; of an auxiliary cell in
- *	kmt_core.aux; of a free cell rb_left is the next free one
+ * @node: links an object into the tree that kmt_tree_of() returns, an auxiliary
+ *	cell into kmt_core.aux; in a free cell rb_left is the next free cell
  * @addr: first byte of the block, in its space
  * @size: bytes
  * @stack: handle of the allocation's backtrace, 0 if there is none
  * @pid: of the allocating task
- * @start: in an auxiliary cell, the first byte of the scan area or the
- *	address of the block that gets the references in excess
- * @born: low 32 bits of jiffies at the allocation; of a block that was cleared,
- *	at that
+ * @start: in an auxiliary cell, the first byte of the scan area, or the
+ *	address of the block that gets the excess references
+ * @born: low 32 bits of jiffies when the block was allocated, or when the leak was
+ *	cleared
  * @crc: checksum of the contents, 0 if there is none:
- *	of a block that was cleared, when that happened;
- *	of a suspect of kmt_suspect(), when that noted it;
- *	of a block that was reached, when kmt_search() found nothing in it that
- *	refers to a suspect
+ *	of a cleared block, when it was cleared;
+ *	of a suspect of kmt_suspect(), when it became a suspect;
+ *	of a reached block, when kmt_search() found no reference to a suspect in it
  * @comm: handle of the allocating task's name
  * @flags: KMT_*
  * @epoch: mark in which @count and KMT_SCANNED are valid
  * @count: references found, saturating
- * @min: references below which the block is a leak, or KMT_MIN_*
+ * @min: a block with fewer references is a leak; or KMT_MIN_*
  * @state: @comm to @min as one word, for one load or store
- * @half: the same as two words, for machines of 32 bits
+ * @half: @comm to @min as two words, for 32-bit machines
  *
- * An auxiliary cell (KMT_AUX) hangs in the tree of auxiliaries under the
- * address of the block it belongs to (@addr): with KMT_AREAS a scan area of
- * @size bytes from @start, with KMT_ALIAS a block at @start.
+ * An auxiliary cell (KMT_AUX) is in the tree of auxiliaries, where its key is the
+ * address of the block it belongs to (@addr). With KMT_AREAS it is a scan area of
+ * @size bytes from @start; with KMT_ALIAS it names the block at @start.
  */
 struct kmt_object {
 	struct rb_node node;
@@ -124,13 +124,13 @@ struct kmt_object {
 
 static_assert(sizeof(struct kmt_object) <= 64);
 
-/* Flags are also looked at without the lock, as a hint. */
+/* WRITE_ONCE(): flags are also read without the lock, as a hint. */
 static inline void kmt_change_flags(struct kmt_object *o, u16 set, u16 clear)
 {
 	WRITE_ONCE(o->flags, (o->flags & ~clear) | set);
 }
 
-/* kmt_object.state, or the parts of it that are not 0. */
+/* Builds a kmt_object.state, or a mask of it. */
 static __always_inline u64 kmt_pack_state(u16 comm, u16 flags, u16 epoch,
 					  u8 count, u8 min)
 {
@@ -148,8 +148,9 @@ static __always_inline u64 kmt_pack_state(u16 comm, u16 flags, u16 epoch,
 }
 
 /*
- * Changes the state of an object under its tree's lock. A reader without the lock
- * sees all of it at once on 64-bit machines, and each half at once on others.
+ * Changes the state of an object. The caller holds the lock of its tree. A reader
+ * without the lock never sees a torn state on 64-bit machines, nor a torn half of
+ * one on 32-bit machines.
  */
 static __always_inline void kmt_set_state(struct kmt_object *o, u64 state)
 {
@@ -164,8 +165,8 @@ static __always_inline void kmt_set_state(struct kmt_object *o, u64 state)
 }
 
 /*
- * Stores the state of a record that is linked already. The flags become visible
- * last: whoever sees KMT_LIVE sees the right address and size.
+ * Stores the state of a record that is in its tree already. The flags become
+ * visible last: a reader that sees KMT_LIVE also sees the right address and size.
  */
 static __always_inline void kmt_publish_state(struct kmt_object *o, u64 state)
 {
@@ -176,7 +177,7 @@ static __always_inline void kmt_publish_state(struct kmt_object *o, u64 state)
 		smp_store_release(&o->state, state);
 	} else {
 		WRITE_ONCE(o->half[1], from.half[1]);
-		/* The same: the flags are in the first half. */
+		/* Pairs with kmt_lock_object(), too: this half has the flags. */
 		smp_store_release(&o->half[0], from.half[0]);
 	}
 }
@@ -193,15 +194,15 @@ static inline bool kmt_judged(const struct kmt_object *o)
 	return (u8)(o->min - 1) < KMT_MIN_MAX;
 }
 
-/* Whether it was reported and then cleared, and had not changed when last read. */
+/* Whether it was a leak that was cleared, and had not changed when last read. */
 static inline bool kmt_is_cleared(const struct kmt_object *o)
 {
 	return o->min == KMT_MIN_CLEARED;
 }
 
 /*
- * Age, in jiffies, to which kmt_limit_ages() cuts that of older records. It
- * runs each KMT_AGE_MAX / 2, so no age gets far above 3/2 of this, and the
+ * kmt_limit_ages() limits the age of each record to this many jiffies. It runs
+ * every KMT_AGE_MAX / 2 jiffies, so no age gets far above 3/2 of this, and the
  * difference of two births, or of a birth and the present, fits in an s32.
  */
 #define KMT_AGE_MAX	((u32)BIT(30))
@@ -212,7 +213,7 @@ static inline bool kmt_is_younger(u32 born, u32 date)
 	return (s32)(born - date) > 0;
 }
 
-/* Whether mark @epoch got to this block. */
+/* Whether mark @epoch reached this block, or need not reach it. */
 static inline bool kmt_reached(const struct kmt_object *o, u16 epoch)
 {
 	if (!kmt_judged(o))
@@ -220,14 +221,14 @@ static inline bool kmt_reached(const struct kmt_object *o, u16 epoch)
 	return o->epoch == epoch && o->count >= o->min;
 }
 
-/* Whether what is in this block can be references. */
+/* Whether this block can hold references. */
 static inline bool kmt_is_read(const struct kmt_object *o)
 {
 	return o->min != KMT_MIN_BLACK &&
 	       !(o->flags & KMT_NO_SCAN);
 }
 
-/* Whether its contents are where it is, and are read as a whole. */
+/* Whether all of the block is read, at the address @addr itself. */
 static inline bool kmt_is_plainly_read(const struct kmt_object *o)
 {
 	static_assert(KMT_VIRT == 0);
@@ -235,21 +236,21 @@ static inline bool kmt_is_plainly_read(const struct kmt_object *o)
 }
 
 /*
- * Hints from the state of a block, read without the lock of its tree. A walk
- * over all blocks skips most of them by such a hint; those that remain it looks
- * at again with the lock.
+ * Hints from the state of a block, read without the lock of its tree. A walk over
+ * all blocks uses them to skip most blocks. It checks the others again under the
+ * lock, which makes the data races below harmless.
  */
 
 static inline bool kmt_hint_white(const struct kmt_object *o, u16 epoch)
 {
-	/* To be looked at again with the lock. */
+	/* The caller checks again under the lock. */
 	return data_race((o->flags & KMT_LIVE) && !kmt_reached(o, epoch));
 }
 
 /**
- * struct kmt_state_match - what to look for in kmt_object.state, in one go
- * @mask: part of it
- * @is: how that part is to be
+ * struct kmt_state_match - a condition on kmt_object.state, one comparison
+ * @mask: bits to compare
+ * @is: the value that they must have
  */
 struct kmt_state_match {
 	u64 mask;
@@ -259,7 +260,7 @@ struct kmt_state_match {
 static __always_inline bool kmt_state_matches(const struct kmt_object *o,
 					      const struct kmt_state_match *look)
 {
-	/* To be looked at again with the lock. */
+	/* The caller checks again under the lock. */
 	return (data_race(o->state) & look->mask) == look->is;
 }
 
@@ -282,17 +283,17 @@ static __always_inline bool kmt_hint_not_suspect(const struct kmt_object *o,
 						 u16 epoch,
 						 const struct kmt_state_match *look)
 {
-	/* A block that was read was reached: mostly one comparison is enough. */
+	/* A block that was read was reached, so one comparison is mostly enough. */
 	if (likely(kmt_state_matches(o, look)))
 		return true;
-	/* To be looked at again with the lock. */
+	/* The caller checks again under the lock. */
 	return data_race(!(o->flags & KMT_LIVE) ||
 			 (!(o->flags & KMT_ACCUSED) && kmt_reached(o, epoch)));
 }
 
 static inline bool kmt_hint_accused(const struct kmt_object *o)
 {
-	/* To be looked at again with the lock. */
+	/* The caller checks again under the lock. */
 	const u16 flags = data_race(o->flags);
 
 	return (flags & KMT_LIVE) && (flags & KMT_ACCUSED);
