@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What is a reference, and what only looks like one?
+ * Rules: which memory holds references, and which words only look like them.
  *
- * Any word in a root or in a reached block that is an address in a block is a
- * reference: that is all the mark knows. The rules below add memory that holds
- * references though nobody announces it, against false reports, and leave out
- * memory that holds addresses of the past or of somebody else, against missed
- * leaks. Each rule is stated here, and nowhere else; policy.sh, memory.sh and
- * kfence.sh among the selftests have a test for each that fails when the rule
- * is off. To see what a rule is good for, or to do without it, set its bit by
- * the command rules_off=.
+ * To the mark, any word in a root or in a reached block is a reference if it is an
+ * address in a block. Some rules below add memory that holds references although
+ * no allocator reports it, to avoid false reports. Others exclude memory that holds
+ * stale addresses or data of users, to avoid missed leaks. Each rule is stated only
+ * here. The selftests policy.sh, memory.sh and kfence.sh have a test for each rule
+ * that fails when the rule is off. The command rules_off= switches rules off by
+ * their bits, to see what they are good for or to do without them.
  *
- * Rules of the core, which the kernel has no part in: what is born during a
- * mark counts as reached (kmt_insert()), and kmemleak_transient_leak() spares a
- * block once (accuse_white() in suspect.c, note_suspect() in verdict.c).
+ * Two more rules do not depend on the kernel and are in the core: a block that is
+ * allocated during a mark counts as reached (kmt_insert()), and
+ * kmemleak_transient_leak() spares a block once (accuse_white() in suspect.c,
+ * note_suspect() in verdict.c).
  */
 #ifndef _KMT_POLICY_H
 #define _KMT_POLICY_H
@@ -53,12 +53,12 @@ static inline bool kmt_rule(enum kmt_rule rule)
 }
 
 /*
- * FRAMES: of a stack, only what is in use is a root. Where a task is switched
- * out that is what is above the stack pointer it left behind; registers are
- * saved there, too, or in its task_struct. The scanner's own frames are not in
- * use by anybody else. A task on a CPU may be anywhere in its stack, all of
- * which is read by confirmation `wait`; while all CPUs are stopped no task is
- * on one.
+ * FRAMES: only the part of a stack that is in use is a root. If the task is switched
+ * out, that is the part above its saved stack pointer; its registers are saved
+ * there, too, or in its task_struct. The frames of the scanner itself are excluded.
+ * The stack pointer of a task that runs on a CPU is not known, so its whole stack is
+ * read; that happens with confirm=wait only, since no task runs while all CPUs are
+ * stopped.
  */
 static inline unsigned long kmt_stack_from(struct task_struct *task,
 					   const struct kmt_range *stack,
@@ -76,10 +76,11 @@ static inline unsigned long kmt_stack_from(struct task_struct *task,
 }
 
 /*
- * KTHREADD: its stack is no root, nor are its registers while it sleeps. They
- * have its last request, which was freed long ago. While a request lives, the task
- * that made it refers to it, too. Nor are the stacks of threads that help with a
- * mark, with or without this rule: they have what the mark read.
+ * KTHREADD: the stack of kthreadd is no root, nor are its registers while it sleeps.
+ * They hold the address of its last request, which was freed long ago. While a
+ * request lives, the task that made it refers to it, too. The stacks of threads
+ * that help with a mark are no roots either, with or without this rule: they hold
+ * words that the mark read.
  */
 static inline bool kmt_stack_is_root(struct task_struct *task)
 {
@@ -89,9 +90,9 @@ static inline bool kmt_stack_is_root(struct task_struct *task)
 }
 
 /*
- * IRQ_STACKS: the stacks of interrupts and of idle tasks are no roots. What is
- * on them is dead but for the time of an interrupt, which comes to an end
- * before its CPU can be stopped. Idle tasks do not allocate.
+ * IRQ_STACKS: the stacks of interrupts and of idle tasks are no roots. The stack of
+ * interrupts is in use only during an interrupt, which ends before its CPU can be
+ * stopped. Idle tasks do not allocate.
  */
 static inline bool kmt_irq_stack_is_root(void)
 {
@@ -99,10 +100,10 @@ static inline bool kmt_irq_stack_is_root(void)
 }
 
 /*
- * FOREIGN: pages of files, of processes and of movable memory are no roots:
- * their contents are what users wrote. Nor are page tables, which hold physical
- * addresses, nor what is free. What must not be read at all, with or without this
- * rule: kmt_page_is_closed().
+ * FOREIGN: pages of files, of processes and of movable memory are no roots: users
+ * wrote their contents. Page tables, which hold physical addresses, and free pages
+ * are no roots either, with or without this rule. kmt_page_is_closed() excludes
+ * pages that must not be read at all.
  */
 static inline bool kmt_page_is_foreign(struct page *page)
 {
@@ -116,13 +117,12 @@ static inline bool kmt_page_is_foreign(struct page *page)
 }
 
 /*
- * PIPES: pages for which kmemtrack_not_root() was called are no roots, whoever
- * uses them. Pipes, for one: their pages hold what users wrote, and behind it
- * whatever was in the page before. But also lists of what is to be freed, and
- * traces of the stack depot, with what was in the page before behind them. Nor
- * are stacks (kmt_stack_page()) roots as pages: they are read as stacks. Only
- * the first word of a stack is one all the same: when its task is gone RCU's
- * list of callbacks goes on from there.
+ * PIPES: pages for which kmemtrack_not_root() was called are no roots. Such are the
+ * pages of pipes, which hold what users wrote, followed by stale contents; lists of
+ * memory that is to be freed; and pages of the stack depot, which hold traces,
+ * followed by stale contents. Pages of stacks (kmt_stack_page()) are no roots
+ * either, since they are read as stacks. The first word of a stack is a root all
+ * the same: after the task has exited, RCU's list of callbacks continues from there.
  */
 static inline bool kmt_page_is_none(const struct page *page)
 {
@@ -131,8 +131,8 @@ static inline bool kmt_page_is_none(const struct page *page)
 }
 
 /*
- * MAPPED: the pages behind a block in vmalloc space, or behind a per-CPU block,
- * are read as that block, if it is reached, and not as pages.
+ * MAPPED: the pages behind a vmalloc block or a per-CPU block are no roots. They are
+ * read as that block, if the mark reaches it.
  */
 static inline bool kmt_mapped_is_root(void)
 {
@@ -148,11 +148,11 @@ static inline bool kmt_page_is_own(const struct page *page)
 }
 
 /*
- * STRUCT_PAGES: the struct pages of pages in use are roots: page_private(), the
- * mapping, the list the page is on; of a slab, the next one of RCU's callbacks
- * if a callback is to free it. What else is in them is no reference, or
- * stale, as is all of the memory map apart from that: mm_init.c says that it is
- * not to be read as the block of memblock which it is.
+ * STRUCT_PAGES: some words of the struct pages of pages in use are roots:
+ * page_private(), the mapping, the list the page is on, and in a slab that RCU is
+ * to free the link to the next RCU callback. All other words of the memory map are
+ * no references, or stale: mm_init.c annotates it so that it is not read as the
+ * memblock block that it is.
  */
 static inline bool kmt_struct_page_is_root(void)
 {
@@ -160,10 +160,10 @@ static inline bool kmt_struct_page_is_root(void)
 }
 
 /*
- * INNER: so are all pages of an allocation of several without __GFP_COMP, of
- * which only the first bears a sign of being in use. Another page that looks
- * like them and is neither in the buddy allocator nor on a list of free pages
- * is one of them. Free pages come and go: the mark leaves these pages to the
+ * INNER: all pages of an allocation of several pages without __GFP_COMP are roots,
+ * although only the first one looks as if it is in use. A page that looks free but
+ * is neither in the buddy allocator nor on a CPU's list of free pages belongs to such
+ * an allocation. Since free pages come and go, the mark leaves such pages to the
  * search for references to suspects, if there is one.
  */
 static inline bool kmt_inner_is_root(const struct kmt_marker *m,
@@ -174,13 +174,13 @@ static inline bool kmt_inner_is_root(const struct kmt_marker *m,
 }
 
 /*
- * BYTES: a reference can be at any address, in packed structures. Those at
- * multiples of a word are looked for by each mark, others for suspects only:
- * beside everything else, and again in blocks that changed since when nothing
- * else runs. The latter have to be a multiple of KMT_ODD_ALIGN: many numbers,
- * such as -1, look like the end of an address if they lie beside each other.
- * Where addresses are below KMT_ODD_MIN, a word that is not aligned to half a
- * word must also be the first byte of a block.
+ * BYTES: a reference can be at any address, since structures may be packed. Each mark
+ * looks for references at multiples of a word. Other addresses are searched for
+ * references to suspects only: by the search, beside everything else, and by the
+ * snapshot in blocks that changed since. A reference found there must be a multiple
+ * of KMT_ODD_ALIGN, since numbers that lie beside each other, such as -1, often look
+ * like part of an address. If it is below KMT_ODD_MIN and not aligned to half a word,
+ * it must also be the address of a block's first byte.
  */
 static inline bool kmt_bytes_are_references(void)
 {
@@ -188,9 +188,9 @@ static inline bool kmt_bytes_are_references(void)
 }
 
 /*
- * PERCPU: where blocks of per-CPU memory may live that are not tracked, what the
- * maps of its chunks say is in use is a root if it has no record. Otherwise only
- * the sections are roots; the pages of chunks never are.
+ * PERCPU: if per-CPU blocks without a record may exist, the memory that is in use
+ * according to the maps of the chunks, but has no record, is a root. Otherwise only
+ * the per-CPU sections are roots. The pages of chunks are never read as pages.
  */
 static inline bool kmt_percpu_is_root(void)
 {
@@ -198,10 +198,10 @@ static inline bool kmt_percpu_is_root(void)
 }
 
 /*
- * VMAP_AREAS: the bounds of an area of vmalloc space are no references: each
- * block begins where one area does, and often where another one ends. Areas
- * that are tracked have scan areas that say so; of others this many bytes are
- * left out, which is 0 for all other objects of slabs.
+ * VMAP_AREAS: the bounds in a vmap_area are no references: each vmalloc block begins
+ * where one area begins, and often where another one ends. Tracked vmap_areas have
+ * scan areas that leave the bounds out. For slab objects without a record this
+ * returns how many bytes at the beginning to leave out: 0 for all other caches.
  */
 static inline unsigned int kmt_bounds_in_slot(const char *cache)
 {
@@ -212,8 +212,8 @@ static inline unsigned int kmt_bounds_in_slot(const char *cache)
 
 /*
  * KFENCE: the records that KFENCE keeps of the objects in its pool are no roots,
- * they have the address of each. What is in them beside that is read: the next
- * one of RCU's callbacks, where RCU is about to free the object, and the memory
+ * since each holds the address of its object. Two other words in them are read: the
+ * link to the next RCU callback, if RCU is about to free the object, and the memory
  * cgroup that is charged for it.
  */
 static inline bool kmt_kfence_is_root(void)
