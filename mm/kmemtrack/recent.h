@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What a CPU saw last: backtraces, and the name of a task. Most allocations
- * are by a task and along a path that it knows; they are recognised inlined in
- * the hook, with nothing called.
+ * What each CPU remembers of the last allocations: backtraces, and the name of a
+ * task. Most allocations have a backtrace and a task that the CPU remembers. The
+ * hook recognises those inline, without a call.
  */
 #ifndef _KMT_RECENT_H
 #define _KMT_RECENT_H
@@ -13,14 +13,14 @@
 #include "core/core.h"
 #include "core/step.h"
 
-/* Whether traces are recognised, so that CPUs have tables of them. */
+/* Whether traces can be recognised, so that each CPU has a table of them. */
 #define KMT_TRACES_KNOWN	(KMT_FRAME_RECORDS || KMT_STEPS)
 
 #if KMT_STEPS
 /**
- * struct kmt_trace_set - a trace that was seen
- * @handle: what it is known as; 0 if there is none
- * @walk: what a walk found
+ * struct kmt_trace_set - a remembered trace
+ * @handle: its handle; 0 if this entry is empty
+ * @walk: its frames
  */
 struct kmt_trace_set {
 	u32 handle;
@@ -30,16 +30,16 @@ struct kmt_trace_set {
 #define KMT_TRACE_ORDER		get_order(SZ_64K)
 #define KMT_TRACE_SETS		(SZ_64K / sizeof(struct kmt_trace_set))
 #else
-/* Traces that share a place, and places: a power of two. */
+/* Traces in a set; number of sets, a power of two. */
 #define KMT_WAYS		3
 #define KMT_TRACE_SETS		64
 #define KMT_TRACE_ORDER							\
 	get_order(KMT_TRACE_SETS * sizeof(struct kmt_trace_set))
 
 /**
- * struct kmt_trace_set - traces with the same hash
- * @way: the traces, what was kept last first
- * @size: of it all, a power of two: an address is found in one step
+ * struct kmt_trace_set - remembered traces with the same hash
+ * @way: the traces, latest first
+ * @size: pads the set to a power of two, so that a shift gives its address
  */
 struct kmt_trace_set {
 	union {
@@ -52,7 +52,7 @@ struct kmt_trace_set {
 
 /**
  * struct kmt_name - the name of a task
- * @w: all of it, to be compared
+ * @w: all of its bytes, for comparison
  */
 struct kmt_name {
 	u64 w[TASK_COMM_LEN / sizeof(u64)];
@@ -61,9 +61,9 @@ struct kmt_name {
 static_assert(sizeof(struct kmt_name) == TASK_COMM_LEN);
 
 /**
- * struct kmt_recent - what a CPU saw last; used by itself with interrupts off
- * @sets: traces (backtrace.c); NULL without memory, and while nothing is tracked
- * @name: of a task (comm.c)
+ * struct kmt_recent - what a CPU remembers; only that CPU uses it, interrupts off
+ * @sets: traces (backtrace.c); NULL without memory for them or while tracking is off
+ * @name: name of the task that allocated last (comm.c)
  * @comm: handle of @name, KMT_COMM_NONE if there is none
  */
 struct kmt_recent {
@@ -74,7 +74,7 @@ struct kmt_recent {
 
 DECLARE_PER_CPU(struct kmt_recent, kmt_recent);
 
-/* No name is known. */
+/* Instead of a handle: the name is not known. */
 #define KMT_COMM_NONE	0
 
 #if KMT_STEPS
@@ -82,8 +82,8 @@ bool kmt_find_trace(struct kmt_trace_set *sets, unsigned long stack,
 		    unsigned long fp, u32 *handle);
 #else
 /*
- * The record after the one at @fp, of a stack that is there; false if that one
- * is the last: a trace so short has no place in the table.
+ * Reads the frame record after the one at @fp. Returns false if the record at @fp
+ * is the last one: so short a trace is not remembered.
  */
 static __always_inline bool kmt_second_record(unsigned long stack,
 					      unsigned long fp,
@@ -98,8 +98,8 @@ static __always_inline bool kmt_second_record(unsigned long stack,
 }
 
 /*
- * Where a trace may be kept whose first record is @at bytes up the stack. What
- * distinguishes call paths is who called the allocator, and how deep.
+ * Returns the set for traces whose first record is @at bytes up the stack. The
+ * caller of the allocator and its depth in the stack distinguish most call paths.
  */
 static __always_inline struct kmt_trace_set *
 kmt_set_of(struct kmt_trace_set *sets, unsigned long at,
@@ -115,7 +115,7 @@ static __always_inline bool kmt_recognise(const struct kmt_trace *trace,
 					  unsigned long stack, unsigned long fp,
 					  u32 *handle)
 {
-	/* 0, where no record can be, is a place without a trace. */
+	/* An empty entry has @at 0, where no record can be. */
 	if (trace->at != fp - stack || !kmt_trace_is(trace, stack, fp))
 		return false;
 	*handle = trace->handle;
@@ -123,8 +123,9 @@ static __always_inline bool kmt_recognise(const struct kmt_trace *trace,
 }
 
 /*
- * The handle of the trace whose first record is at @fp, if it was seen lately.
- * Interrupts are off. No loop: that costs as much as a look.
+ * Sets @handle to that of the current trace, whose first record is at @fp, if this
+ * CPU remembers it. Interrupts are off. The comparisons are unrolled, since a loop
+ * would cost as much as one of them.
  */
 static __always_inline bool kmt_find_trace(struct kmt_trace_set *sets,
 					   unsigned long stack,
@@ -167,14 +168,14 @@ static __always_inline struct kmt_name kmt_task_name(const struct task_struct *t
 }
 
 /**
- * kmt_origin_recent - describe the current allocation if it is by a task and
- *		       in a way that this CPU saw last
- * @origin: filled in; if it is not so, only @origin->stack is, with 0 if the
- *	way is not known
+ * kmt_origin_recent - describe the current allocation if this CPU remembers its
+ *		       backtrace and the task's name
+ * @origin: filled in if this returns true; otherwise only @origin->stack is set, to
+ *	0 if the backtrace is not remembered
  * @fp: frame record of the hook
  *
  * Context: task, interrupts off.
- * Return: whether it is.
+ * Return: whether this CPU remembers both.
  */
 static __always_inline bool kmt_origin_recent(struct kmt_origin *origin,
 					      unsigned long fp)
