@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Annotations: what the kernel's programmers tell us about single blocks.
+ * Annotations: what kernel code tells the tracker about single blocks.
  *
- * Rare ones that need room of their own (scan areas, aliases) are cells in trees
- * beside the index, ordered by the address of the block they belong to.
+ * Scan areas and aliases are rare and need memory of their own: cells in trees
+ * apart from the index, ordered by the address of the block they belong to.
  */
 #include "fastpath.h"
 
@@ -12,7 +12,7 @@ static struct kmt_object *to_aux(const struct rb_node *node)
 	return rb_entry(node, struct kmt_object, node);
 }
 
-/* Counts the note if nothing is known of @addr. */
+/* As kmt_lock_find(); counts the annotation as unknown if there is no block. */
 static inline struct kmt_object *lock_noted(struct kmt_core *core,
 					    enum kmt_space space,
 					    unsigned long addr,
@@ -47,12 +47,12 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 	if (!o)
 		return false;
 	o->min = min;
-	/* It needs more references now, and KMT_SCANNED would make it count as reached. */
+	/* Walks take KMT_SCANNED for reached, which the new @min may make wrong. */
 	if (kmt_judged(o)) {
 		kmt_change_flags(o, 0, KMT_SCANNED);
 		WRITE_ONCE(core->maybe_white, true);
 	}
-	/* A root or an ignored block is no leak: forget that it was one. */
+	/* A root or an ignored block is no leak. */
 	if (!kmt_judged(o))
 		kmt_change_flags(o, 0, KMT_LEAK | KMT_NEW | KMT_INDIRECT |
 				 KMT_COVERED | KMT_SUSPECT);
@@ -110,7 +110,7 @@ bool kmt_set_stack(struct kmt_core *core, enum kmt_space space,
 	return o;
 }
 
-/* The order in a tree: by block, kind, first byte, bytes. */
+/* Orders auxiliary cells by block, kind, first byte, size. */
 static int compare_aux(const struct kmt_object *a, const struct kmt_object *b)
 {
 	if (a->addr != b->addr)
@@ -124,7 +124,7 @@ static int compare_aux(const struct kmt_object *a, const struct kmt_object *b)
 	return 0;
 }
 
-/* False if there is one that says the same. */
+/* Returns false, and does nothing, if the tree has an equal cell. */
 static bool link_aux(struct kmt_tree *tree, struct kmt_object *aux)
 {
 	struct rb_node **link = &tree->root.rb_node, *parent = NULL;
@@ -145,8 +145,8 @@ static bool link_aux(struct kmt_tree *tree, struct kmt_object *aux)
 }
 
 /*
- * The first one of the block and of the kind that are in @key which is not before
- * @key. With no kind, one of any kind.
+ * Returns the first cell at or after @key that is of the same block and kind; of any
+ * kind if @key has no flags.
  */
 static struct kmt_object *find_aux(struct kmt_tree *tree,
 				   const struct kmt_object *key)
@@ -169,7 +169,7 @@ static struct kmt_object *find_aux(struct kmt_tree *tree,
 	return first;
 }
 
-/* An auxiliary cell that add_aux() adds to the block at or around an address. */
+/* What add_aux() is to add. */
 struct aux_request {
 	unsigned long at;	/* an address in the block */
 	unsigned long start;
@@ -178,7 +178,7 @@ struct aux_request {
 	bool outside;		/* @start is not in the block */
 };
 
-/* Checks an area against its block; SIZE_MAX stands for all that follows. */
+/* Checks that an area fits its block; SIZE_MAX means up to the end of the block. */
 static bool fit_area(const struct kmt_object *o, const struct aux_request *r,
 		     unsigned long *size)
 {
@@ -189,9 +189,9 @@ static bool fit_area(const struct kmt_object *o, const struct aux_request *r,
 }
 
 /*
- * Without memory for the cell nothing is forwarded, and of a block that had
- * scan areas before all is read again: an area that is missing would hide
- * references.
+ * Without memory for the cell an alias is lost, so no references are passed on. If
+ * a scan area is lost, KMT_WHOLE makes the mark read the whole block, even if it has
+ * other areas: with one area missing the mark would miss references.
  */
 static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 		    gfp_t gfp)
@@ -212,8 +212,8 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 	if (o) {
 		ok = r->kind != KMT_AREAS || fit_area(o, r, &size);
 		/*
-		 * The cell is linked before @o has the flag: a reader of the flag
-		 * that takes this lock finds it.
+		 * Link the cell before setting the flag of @o: a reader that sees
+		 * the flag and takes the lock of @others finds the cell.
 		 */
 		if (ok) {
 			others = kmt_aux_tree(core, o->addr);
@@ -238,17 +238,17 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 }
 
 /**
- * kmt_add_area - only some parts of a block hold references
+ * kmt_add_area - only this part of a block, and others so added, hold references
  * @core: tracker
  * @addr: first byte of the part, in the block (KMT_VIRT)
  * @size: its bytes, or SIZE_MAX for all up to the end of the block
- * @gfp: how memory for the record may be got
+ * @gfp: flags to allocate the cell with
  *
- * Several parts add up; one that was named before is noted once. A part outside
- * the block is counted and ignored.
+ * A part that was added before takes no second cell. A part that does not fit the
+ * block is counted (KMT_EV_BAD_AREA) and ignored.
  *
  * Context: any but NMI, no tracker lock held.
- * Return: whether it was noted; if there was no memory for it, all of the block
+ * Return: whether the part was added; without memory for the cell, the whole block
  * is read from now on.
  */
 bool kmt_add_area(struct kmt_core *core, unsigned long addr,
@@ -265,18 +265,18 @@ bool kmt_add_area(struct kmt_core *core, unsigned long addr,
 }
 
 /**
- * kmt_add_outer_area - what describes a block holds references, too
+ * kmt_add_outer_area - read memory outside of a block when the block is reached
  * @core: tracker
  * @block: an address in the block (KMT_VIRT)
- * @start: first byte of what describes it, which is there as long as the block
+ * @start: first byte of that memory, which exists as long as the block
  * @size: its bytes
- * @gfp: how memory for the record may be got
+ * @gfp: flags to allocate the cell with
  *
- * It is read when the block is reached. Of the block itself only its scan areas
- * are read from now on: kmt_add_area() is to be called, too.
+ * Used for memory that describes a block and holds references, too. From now on only
+ * the scan areas of the block itself are read, so call kmt_add_area() as well.
  *
  * Context: any but NMI, no tracker lock held.
- * Return: whether it was noted.
+ * Return: whether the area was added.
  */
 bool kmt_add_outer_area(struct kmt_core *core, unsigned long block,
 			unsigned long start, unsigned long size, gfp_t gfp)
@@ -293,14 +293,14 @@ bool kmt_add_outer_area(struct kmt_core *core, unsigned long block,
 }
 
 /**
- * kmt_add_alias - references to one block count for another, too
+ * kmt_add_alias - pass on the excess references to one block to another
  * @core: tracker
- * @holder: an address in the block whose references in excess are passed on
+ * @holder: an address in the block whose excess references are passed on
  * @target: first byte of the block that gets them
- * @gfp: how memory for the record may be got
+ * @gfp: flags to allocate the cell with
  *
  * Context: any but NMI, no tracker lock held.
- * Return: whether it was noted.
+ * Return: whether the alias was added.
  */
 bool kmt_add_alias(struct kmt_core *core, unsigned long holder,
 		   unsigned long target, gfp_t gfp)
@@ -315,7 +315,7 @@ bool kmt_add_alias(struct kmt_core *core, unsigned long holder,
 }
 
 /**
- * kmt_get_alias - where references in excess go
+ * kmt_get_alias - which block gets the excess references to another
  * @core: tracker
  * @holder: first byte of a block with KMT_ALIAS
  * @target: set to the first byte of the block that gets them
@@ -343,10 +343,10 @@ bool kmt_get_alias(struct kmt_core *core, unsigned long holder,
 }
 
 /**
- * kmt_next_area - the scan areas of a block, one by one
+ * kmt_next_area - get the next scan area of a block
  * @core: tracker
  * @owner: first byte of a block with KMT_AREAS
- * @range: an area, or 0 and 0; set to the next one, in the order of addresses
+ * @range: the area before, or { 0, 0 } to begin; set to the next one by address
  *
  * Context: any but NMI; a tree lock may be held.
  * Return: false when there are no more.
@@ -377,7 +377,7 @@ bool kmt_next_area(struct kmt_core *core, unsigned long owner,
 /**
  * kmt_drop_aux - forget the scan areas and aliases of a block
  * @core: tracker
- * @owner: first byte of the block, which is in no tree any more
+ * @owner: first byte of the block, which was removed from its tree
  *
  * Context: any but NMI, no tracker lock held.
  */
