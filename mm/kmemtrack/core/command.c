@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Parsing of one command. What is not exactly a command has no effect.
+ * Parser of commands. Text that is not exactly a command has no effect.
  */
 #include "command.h"
 
@@ -33,7 +33,7 @@ const struct kmt_command_number kmt_command_numbers[] = {
 	{ "refs=",	    KMT_CMD_REFS,	ULONG_MAX,	-ERANGE, false,
 	  KMT_LEVELS_MAX },
 	{ "panic_on_leak=", KMT_CMD_PANIC,	UINT_MAX,	-ERANGE },
-	/* Bits that do not exist, rather than a number out of range. */
+	/* -EINVAL: this means unknown bits rather than a number out of range. */
 	{ "rules_off=",	    KMT_CMD_RULES_OFF,	KMT_RULES,	-EINVAL },
 	{ "sites=",	    KMT_CMD_SITES,	KMT_SITES_MAX,	-ERANGE },
 	{ "early_pool=",    KMT_CMD_EARLY_POOL,	1000000,	-ERANGE, true },
@@ -69,7 +69,7 @@ static int parse_number(const struct kmt_command_number *number,
 		text++;
 	if (*text < '0' || *text > '9')
 		return -EINVAL;
-	/* kstrtoul() lets a line end follow. The one behind a command is cut off. */
+	/* kstrtoul() accepts a trailing newline; parse() has removed a legal one. */
 	if (strchr(text, '\n'))
 		return -EINVAL;
 	ret = kstrtoul(text, 0, &v);
@@ -81,7 +81,7 @@ static int parse_number(const struct kmt_command_number *number,
 	return 0;
 }
 
-/* Takes the number of levels off the end of @text; there is one if none is told. */
+/* Cuts the number of levels off the end of @text; 1 if there is none. */
 static int parse_levels(const struct kmt_command_number *number, char *text,
 			unsigned int *levels)
 {
@@ -104,7 +104,7 @@ static int parse_levels(const struct kmt_command_number *number, char *text,
 	return 0;
 }
 
-/* A name is printable ASCII, and may have blanks within. */
+/* A name is printable ASCII. It may have blanks, but not begin with one. */
 static bool is_name(const char *text)
 {
 	size_t len = strlen(text);
@@ -116,7 +116,7 @@ static bool is_name(const char *text)
 	return !*text;
 }
 
-/* @text is what follows the key, a copy of what is at @line. */
+/* @text follows the key, and is a terminated copy of the text at @line. */
 static int parse_name(enum kmt_verb verb, const char *text, const char *line,
 		      struct kmt_command *cmd)
 {
@@ -203,12 +203,12 @@ int kmt_parse(const char *line, size_t len, struct kmt_command *cmd)
 }
 
 /**
- * kmt_parse_parameter - parse what a parameter is set to
- * @line: the key of a command, and the value
+ * kmt_parse_parameter - parse the value of a parameter
+ * @line: the key of a command or of a boot parameter, and the value
  * @len: its length
  * @cmd: set on success only
  *
- * Return: as kmt_parse(), which knows fewer keys.
+ * Return: as kmt_parse(), which does not know boot parameters.
  */
 int kmt_parse_parameter(const char *line, size_t len, struct kmt_command *cmd)
 {
@@ -228,11 +228,11 @@ static bool is_padding(char c)
 }
 
 /**
- * kmt_is_padding - is there nothing but blanks and NUL bytes?
+ * kmt_is_padding - does a text consist of blanks and NUL bytes only?
  * @text: text, not necessarily terminated
  * @len: its length
  *
- * Some programs write a buffer of fixed size with a command at its beginning.
+ * Some programs write a whole buffer of fixed size, with a command at its beginning.
  */
 bool kmt_is_padding(const char *text, size_t len)
 {
@@ -242,16 +242,16 @@ bool kmt_is_padding(const char *text, size_t len)
 }
 
 /**
- * kmt_parse_lines - parse commands, one a line
+ * kmt_parse_lines - parse commands, one per line
  * @text: text, not necessarily terminated
  * @len: its length; padding may follow the last command
  * @cmds: set to the commands; undefined on failure
  * @max: room in @cmds
  *
- * Lines of blanks are skipped, but there must be a command.
+ * Blank lines are skipped, but there must be at least one command.
  *
- * Return: how many commands; -EINVAL if a line is no command, or if there are
- * none or too many; -ERANGE if a number is too large.
+ * Return: number of commands; -EINVAL if a line is no command, or if there are
+ * no commands or too many; -ERANGE if a number is too large.
  */
 int kmt_parse_lines(const char *text, size_t len, struct kmt_command *cmds,
 		    int max)

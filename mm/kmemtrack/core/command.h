@@ -5,30 +5,30 @@
 #include "env.h"
 
 /**
- * enum kmt_verb - the commands of the debugfs files, and what else can be set
+ * enum kmt_verb - commands of the debugfs files, and parameters
  * @KMT_CMD_ON: track from now on
  * @KMT_CMD_OFF: stop tracking and forget
  * @KMT_CMD_SCAN: scan now
- * @KMT_CMD_LOG: log the sites of what is reported
+ * @KMT_CMD_LOG: log the sites of all reported leaks
  * @KMT_CMD_SCAN_ON: scan regularly
  * @KMT_CMD_SCAN_OFF: do not scan regularly
- * @KMT_CMD_SCAN_EVERY: scan every so many seconds; 0 stops
- * @KMT_CMD_STACK: take task stacks for roots, or not
+ * @KMT_CMD_SCAN_EVERY: seconds between regular scans; 0: do not scan regularly
+ * @KMT_CMD_STACK: whether task stacks are roots
  * @KMT_CMD_PAGES: what to do with pages of the kernel: enum kmt_pages
- * @KMT_CMD_CLEAR: never report again what is reported now
+ * @KMT_CMD_CLEAR: do not report the present leaks again
  * @KMT_CMD_SNAPSHOT: confirm suspects by a snapshot, or by waiting
  * @KMT_CMD_MIN_AGE: milliseconds before a block can be a leak
  * @KMT_CMD_MAX_PAUSE: microseconds that a snapshot may last
  * @KMT_CMD_DUMP: log what is known of an address
- * @KMT_CMD_REFS: find out who refers to the block at an address
- * @KMT_CMD_VERBOSE: log each new leak, or not
- * @KMT_CMD_PANIC: new leaks of one scan that make the kernel panic; 0 for none
- * @KMT_CMD_RULES_OFF: rules of policy.h that do not apply
- * @KMT_CMD_SITES: allocation sites that are counted at most
+ * @KMT_CMD_REFS: find what refers to the block at an address
+ * @KMT_CMD_VERBOSE: whether to log each new leak
+ * @KMT_CMD_PANIC: new leaks in one scan that make the kernel panic; 0: never
+ * @KMT_CMD_RULES_OFF: bits of the rules of policy.h that are off
+ * @KMT_CMD_SITES: limit of the number of allocation sites that are counted
  * @KMT_CMD_SUPPRESS: do not show leaks of some name
  * @KMT_CMD_UNSUPPRESS: show them again
  * @KMT_CMD_UNSUPPRESS_ALL: show all leaks
- * @KMT_CMD_EARLY_POOL: records for early boot
+ * @KMT_CMD_EARLY_POOL: number of records for early boot
  */
 enum kmt_verb {
 	KMT_CMD_ON,
@@ -57,10 +57,10 @@ enum kmt_verb {
 };
 
 /**
- * enum kmt_pages - what to do with pages that the kernel takes for itself
- * @KMT_PAGES_NONE: neither take them for roots nor track them
- * @KMT_PAGES_ROOTS: take them for roots
- * @KMT_PAGES_TRACK: track them; those that are not tracked are roots
+ * enum kmt_pages - what to do with pages that the kernel allocates for itself
+ * @KMT_PAGES_NONE: they are neither roots nor tracked
+ * @KMT_PAGES_ROOTS: they are roots
+ * @KMT_PAGES_TRACK: they are tracked, or roots if they have no record
  */
 enum kmt_pages {
 	KMT_PAGES_NONE,
@@ -72,7 +72,7 @@ enum kmt_pages {
  * enum kmt_suppress_what - what leaks are suppressed by
  * @KMT_BY_FUNCTION: a function in their backtrace
  * @KMT_BY_MODULE: a module in their backtrace
- * @KMT_BY_CACHE: the slab cache that they are from, or what it is instead
+ * @KMT_BY_CACHE: their slab cache, or the name that is shown in its place
  * @KMT_BY_TASK: the task that allocated them
  */
 enum kmt_suppress_what {
@@ -88,9 +88,9 @@ enum kmt_suppress_what {
  * @verb: what to do
  * @arg: seconds, milliseconds, microseconds, address, 1 for on and 0 for off, enum
  *	kmt_pages, or enum kmt_suppress_what
- * @levels: of KMT_CMD_REFS, from who refers to it to who refers to that
- * @name: of a command with a name: that, in the text that was parsed
- * @len: its length
+ * @levels: for KMT_CMD_REFS: how many levels of references to follow back
+ * @name: the name in the command, if it has one; points into the parsed text
+ * @len: length of @name
  */
 struct kmt_command {
 	enum kmt_verb verb;
@@ -103,7 +103,7 @@ struct kmt_command {
 /**
  * struct kmt_command_word - a command that is one word
  * @word: all of its text; NULL in the entry that ends the table
- * @cmd: what it stands for
+ * @cmd: the parsed command
  */
 struct kmt_command_word {
 	const char *word;
@@ -115,9 +115,9 @@ struct kmt_command_word {
  * @key: its text up to the number; NULL in the entry that ends the table
  * @verb: what to do with the number
  * @max: the largest number that is allowed
- * @error: of a larger one
- * @boot: no command, but a parameter that is read at boot
- * @levels: a comma and a number of levels may follow, this many at most
+ * @error: returned for a larger number
+ * @boot: only a parameter that is read at boot, not a command
+ * @levels: if not 0, a comma and a number of levels up to this may follow
  */
 struct kmt_command_number {
 	const char *key;
@@ -130,7 +130,7 @@ struct kmt_command_number {
 
 /**
  * struct kmt_command_name - a command that ends with a name
- * @key: its text up to what the name is of; NULL in the entry that ends the table
+ * @key: its text up to the kind of name; NULL in the entry that ends the table
  * @verb: what to do with the name
  */
 struct kmt_command_name {
@@ -138,10 +138,10 @@ struct kmt_command_name {
 	enum kmt_verb verb;
 };
 
-/* Nobody wants a machine to stand still for longer, in microseconds. */
+/* Largest max_pause, in microseconds. */
 #define KMT_PAUSE_MAX	5000000UL
 
-/* Levels of references that can be asked for. */
+/* Largest number of levels for KMT_CMD_REFS. */
 #define KMT_LEVELS_MAX	8
 
 /* All rules of policy.h. */
@@ -157,8 +157,8 @@ struct kmt_command_name {
 #define KMT_NAME_MAX	100
 
 /*
- * All commands, which are also what parameters of the kernel and of sysfs can be
- * set to. The tests go through them, too.
+ * All commands. Parameters of the kernel and of sysfs take the same values. The
+ * tests try each of them.
  */
 extern const struct kmt_command_word kmt_command_words[];
 extern const struct kmt_command_number kmt_command_numbers[];
