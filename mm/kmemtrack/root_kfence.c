@@ -4,15 +4,15 @@
  *
  * KFENCE serves some allocations of slab objects from a pool of its own, one
  * object in every second page, at the beginning or at the end of the page. The
- * allocators tell the hooks of these objects as of any others. The page of a
- * freed object cannot be read.
+ * allocators report these objects to the hooks as any others. The page of a freed
+ * object cannot be read.
  *
- * For each object there is a record, struct kfence_metadata, that keeps the
- * address of the object for as long as the object lives, and after that. The
- * records come from memblock, or from the page allocator if KFENCE is switched
- * on after boot. They are no root (policy.h), whichever it is, and the pool is
- * none either. Both are looked up anew in each scan: KFENCE may have been
- * switched on since, or while nothing was tracked.
+ * KFENCE keeps a record of each object, struct kfence_metadata, which holds the
+ * address of the object while it is allocated, and after that. The records come
+ * from memblock, or from the page allocator if KFENCE is switched on after boot. In
+ * either case they are no roots (policy.h), and neither is the pool. Each scan looks
+ * both up anew, since KFENCE may have been switched on since the last one, or while
+ * tracking was off.
  */
 #include <linux/mm.h>
 
@@ -25,7 +25,7 @@ static struct kfence_metadata *records(void)
 	return smp_load_acquire(&kfence_metadata);
 }
 
-/* Memory of memblock that begins at @start. */
+/* Changes the min of the memblock block that begins at @start, if there is one. */
 static void set_phys(const void *start, u8 min)
 {
 	const unsigned long phys = __pa(start);
@@ -58,7 +58,7 @@ void kmt_kfence_begin(struct kmt_range *none)
 	none->hi = none->lo + KFENCE_METADATA_SIZE;
 }
 
-/* The word at @at is read there: a copy of it would be left on this stack. */
+/* Marks from the word at @at, in place: a copy of it would stay on this stack. */
 static void mark_word(struct kmt_marker *m, const void *at)
 {
 	const unsigned long addr = kmt_untag((unsigned long)at);
@@ -67,9 +67,8 @@ static void mark_word(struct kmt_marker *m, const void *at)
 }
 
 /*
- * An object that RCU is about to free has its callback in the record, and
- * other callbacks are queued behind that one. At other times the link there is
- * left over.
+ * If RCU is about to free the object, its callback is in the record, and links to the
+ * next callback in the queue. At other times the link is stale.
  */
 static void mark_record(struct kmt_marker *m, const struct kfence_metadata *r)
 {
@@ -81,7 +80,7 @@ static void mark_record(struct kmt_marker *m, const struct kfence_metadata *r)
 }
 
 /**
- * kmt_mark_kfence - mark from what in KFENCE's records is a reference
+ * kmt_mark_kfence - mark from the words in KFENCE's records that are references
  * @m: marker
  *
  * Context: no lock held.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Roots in per-CPU memory: the sections of the image, and what was allocated
- * while nobody watched.
+ * Roots in per-CPU memory: the per-CPU sections of the image, and per-CPU blocks
+ * without a record.
  *
- * Chunks of per-CPU memory are mapped in vmalloc space, or belong to memblock;
- * their pages bear no sign of what is in use. What is comes from the chunks' own
- * maps. It is copied before memory is read: while nothing else runs the lock of
- * the maps cannot be had.
+ * Chunks of per-CPU memory are mapped in vmalloc space or belong to memblock, and
+ * their struct pages do not say what is in use. The allocation maps of the chunks
+ * do. A scan copies them before it reads memory, since pcpu_lock, which protects
+ * them, may be held by a stopped CPU during the snapshot.
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>
@@ -17,14 +17,14 @@
 #include "../percpu-internal.h"
 #include "policy.h"
 
-/* Areas for which there is room at first, and at the most. */
+/* Room for areas: the first try, and the limit. */
 #define KMT_AREAS_MIN	1024
 #define KMT_AREAS_MAX	BIT(20)
 
-/* Chunks that may come between their being counted and their being copied. */
+/* Room for chunks that appear between counting and copying. */
 #define KMT_CHUNKS_MORE	16
 
-/* The per-CPU pointer to what is at @addr for the CPU with the first unit. */
+/* The per-CPU pointer whose memory for the CPU with the first unit is at @addr. */
 static unsigned long pointer_to(const void *addr)
 {
 	if (!IS_ENABLED(CONFIG_SMP))
@@ -44,7 +44,7 @@ static void add_chunk(struct kmt_percpu_map *p, const struct pcpu_chunk *chunk)
 	p->nr_chunks++;
 }
 
-/* Notes all chunks, or counts those for which there is no room. */
+/* Lists all chunks; counts those for which there is no room, too. */
 static void list_chunks(struct kmt_percpu_map *p)
 {
 	const struct pcpu_chunk *chunk;
@@ -62,12 +62,12 @@ static void list_chunks(struct kmt_percpu_map *p)
 }
 
 /**
- * kmt_percpu_pages - pages behind chunks that were made since boot
+ * kmt_percpu_pages - count the pages behind chunks that were created since boot
  *
- * The first chunk, and the reserved one, are memory of memblock.
+ * The first chunk and the reserved one are memory of memblock, and not counted.
  *
  * Context: any but NMI.
- * Return: how many, of all possible CPUs.
+ * Return: number of pages, for all possible CPUs.
  */
 unsigned long kmt_percpu_pages(void)
 {
@@ -101,12 +101,12 @@ static bool copy_chunks(struct kmt_percpu_map *p)
 	if (!p->chunks)
 		return false;
 	list_chunks(p);
-	/* Chunks beyond those counted were allocated just now. */
+	/* Chunks for which there is no room now were created just now: leave them out. */
 	p->nr_chunks = min(p->nr_chunks, p->max_chunks);
 	return true;
 }
 
-/* The chunk that begins at a per-CPU pointer; pcpu_lock is held. */
+/* The chunk that begins at a per-CPU pointer. */
 static const struct pcpu_chunk *find_chunk(unsigned long lo)
 {
 	const struct pcpu_chunk *chunk;
@@ -123,8 +123,8 @@ static const struct pcpu_chunk *find_chunk(unsigned long lo)
 
 /*
  * Copies the allocation bitmap of the chunk at @range, a bit for each
- * PCPU_MIN_ALLOC_SIZE bytes; all zero if the chunk is gone. The bits before and
- * behind the memory of the chunk are cleared.
+ * PCPU_MIN_ALLOC_SIZE bytes; all zero if the chunk is gone. Bits outside of the memory
+ * that the chunk serves are cleared.
  */
 static void copy_map(const struct kmt_range *range, unsigned long *map)
 {
@@ -162,7 +162,7 @@ static void add_area(struct kmt_percpu_map *p, unsigned long lo,
 	p->areas[p->nr_areas++] = (struct kmt_range){ lo, hi };
 }
 
-/* Adds what of [@pos, @end), which is in use, has no record. */
+/* Adds those parts of [@pos, @end), memory in use, that have no record. */
 static void add_untracked(struct kmt_percpu_map *p, unsigned long pos,
 			  unsigned long end)
 {
@@ -240,7 +240,7 @@ static bool copy_areas(struct kmt_percpu_map *p)
 }
 
 /**
- * kmt_percpu_map_free - give back what kmt_percpu_map_fill() took
+ * kmt_percpu_map_free - free the memory that kmt_percpu_map_fill() took
  * @p: map
  */
 void kmt_percpu_map_free(struct kmt_percpu_map *p)
@@ -251,17 +251,17 @@ void kmt_percpu_map_free(struct kmt_percpu_map *p)
 }
 
 /**
- * kmt_percpu_map_fill - note which per-CPU memory there is, and what is a root
- * @p: map, zeroed or from before
+ * kmt_percpu_map_fill - list the chunks of per-CPU memory, and the roots in them
+ * @p: map, zeroed or filled before
  *
- * Without memory for it all that is in per-CPU chunks is a root: stale words may
- * hide leaks then, but none is made up.
+ * Without memory for the list all memory in per-CPU chunks is a root: stale words may
+ * then hide leaks, but cause no false reports.
  *
  * Context: may sleep.
  */
 void kmt_percpu_map_fill(struct kmt_percpu_map *p)
 {
-	/* Once: the rule may be switched at any time. */
+	/* Read the rule once, since it may be switched at any time. */
 	const bool sought = kmt_percpu_is_root();
 
 	kmt_percpu_map_free(p);
@@ -273,7 +273,7 @@ void kmt_percpu_map_fill(struct kmt_percpu_map *p)
 }
 
 #ifdef CONFIG_SMP
-/* [@lo, @hi) without [@hole_lo, @hole_hi) */
+/* Marks from [@lo, @hi) without [@hole_lo, @hole_hi). */
 static void mark_around(struct kmt_marker *m, unsigned long lo,
 			unsigned long hi, unsigned long hole_lo,
 			unsigned long hole_hi)
@@ -288,7 +288,7 @@ static void mark_around(struct kmt_marker *m, unsigned long lo,
 		kmt_mark_block(m, hole_hi, hi);
 }
 
-/* The section's copy for a CPU; with all that is behind it if @whole. */
+/* Marks from a CPU's copy of the section; from the rest of the chunk, too, if @whole. */
 static void mark_section(struct kmt_marker *m, int cpu, bool whole)
 {
 	unsigned long off = per_cpu_offset(cpu), lo, hi;
@@ -301,7 +301,7 @@ static void mark_section(struct kmt_marker *m, int cpu, bool whole)
 	mark_around(m, (unsigned long)__per_cpu_start + off, end + off, lo, hi);
 }
 #else
-/* The section is part of the data section; the chunk is memblock's. */
+/* Without SMP the section is part of the data section, the chunk is memblock's. */
 static void mark_section(struct kmt_marker *m, int cpu, bool whole)
 {
 	unsigned long lo = (unsigned long)pcpu_first_chunk->base_addr;
@@ -313,10 +313,10 @@ static void mark_section(struct kmt_marker *m, int cpu, bool whole)
 
 /**
  * kmt_mark_percpu - mark from per-CPU memory that is no tracked block
- * @m: marker; several of them may share the work
- * @p: which of it is in use
+ * @m: marker; several markers may share the work
+ * @p: from kmt_percpu_map_fill()
  *
- * Context: may sleep, unless nothing else runs.
+ * Context: may sleep, unless all other CPUs are stopped.
  */
 void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p)
 {

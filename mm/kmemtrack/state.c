@@ -47,24 +47,25 @@ static int __init begin_deferring(void)
 }
 early_initcall(begin_deferring);
 
-/* Parts of KMT_EV_LOST_NOMEM: allocations that cannot sleep, and early boot. */
+/* Part of KMT_EV_LOST_NOMEM: allocations that cannot sleep; those of early boot. */
 atomic_long_t kmt_lost_atomic;
 atomic_long_t kmt_lost_early;
 
-/* Traces the depot had no memory for. */
+/* Traces for which the stack depot had no memory. */
 atomic_long_t kmt_lost_traces;
 
 /*
- * Blocks may live without a record: objects of slabs, or per-CPU blocks. Those
- * that are found are roots. What else has no record is read as pages in any case.
+ * Set if slab objects, or per-CPU blocks, without a record may exist. A mark then
+ * looks for them, and they are roots. Other blocks without a record are read as
+ * pages in any case.
  */
 bool kmt_sweep_untracked;
 bool kmt_untracked_percpu;
 
-/* Blocks without a record so far, to see whether there was another one. */
+/* Counts calls of kmt_note_untracked(); tells whether there was another one. */
 static atomic_long_t nr_untracked;
 
-/* Objects of slabs without a record that the mark under way has met. */
+/* Slab objects without a record that the mark under way has met. */
 static atomic_long_t seen_untracked;
 
 static void set_untracked(void)
@@ -74,20 +75,23 @@ static void set_untracked(void)
 }
 
 /**
- * kmt_note_untracked - from now on blocks may live without a record
+ * kmt_note_untracked - from now on there may be blocks without a record
  *
  * Context: any.
  */
 void kmt_note_untracked(void)
 {
 	atomic_long_inc(&nr_untracked);
-	/* Pairs with kmt_end_untracked(): either it sees the count, or this is last. */
+	/*
+	 * Pairs with kmt_end_untracked(): it sees the new count and sets both flags
+	 * again, or the stores below come after it has cleared them.
+	 */
 	smp_mb__after_atomic();
 	set_untracked();
 }
 
 /**
- * kmt_see_untracked - a mark met an object of a slab that has no record
+ * kmt_see_untracked - a mark met a slab object without a record
  *
  * Context: any.
  */
@@ -100,7 +104,7 @@ void kmt_see_untracked(void)
  * kmt_begin_untracked - a mark begins to look for blocks without a record
  *
  * Context: kmt_scan_mutex held.
- * Return: for kmt_end_untracked().
+ * Return: the argument for kmt_end_untracked().
  */
 long kmt_begin_untracked(void)
 {
@@ -111,9 +115,9 @@ long kmt_begin_untracked(void)
 /**
  * kmt_end_untracked - a mark has looked at all memory
  * @before: from kmt_begin_untracked()
- * @percpu: it saw per-CPU blocks that have no record, or did not look for them
+ * @percpu: it saw per-CPU blocks without a record, or did not look for them
  *
- * If it found none, those that there were have been freed.
+ * If the mark found none, all such blocks have been freed.
  *
  * Context: kmt_scan_mutex held.
  */
@@ -131,7 +135,7 @@ void kmt_end_untracked(long before, bool percpu)
 
 /**
  * kmt_note_lost - there was no memory for the record of a block
- * @gfp: how memory could have been got
+ * @gfp: flags of the allocation of that record
  *
  * Context: any.
  */
