@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Differences between the kernels this builds on. Those between architectures
- * are in arch/.
+ * Differences between kernel versions. Those between architectures are in arch/.
  */
 #ifndef _KMT_COMPAT_H
 #define _KMT_COMPAT_H
@@ -26,7 +25,7 @@
 
 #include "core/env.h"
 
-/* How to allocate for an allocation with @gfp: no harder than it tries. */
+/* Flags for an allocation within one with @gfp: it must not try harder than that. */
 static inline gfp_t kmt_nested_gfp(gfp_t gfp)
 {
 	return (gfp & (GFP_KERNEL | GFP_ATOMIC)) |
@@ -66,7 +65,7 @@ kmt_register_shrinker(const char *name,
 #endif
 }
 
-/* The highest order of pages; MAX_ORDER was one more. */
+/* The largest order of the page allocator; MAX_ORDER was one more. */
 #ifndef MAX_PAGE_ORDER
 #define MAX_PAGE_ORDER	(MAX_ORDER - 1)
 #endif
@@ -78,14 +77,14 @@ kmt_register_shrinker(const char *name,
 #define KMT_CLOSED_MAPPING	0UL
 #endif
 
-/* Where work goes that is not bound to a CPU. */
+/* The workqueue for work that is not bound to a CPU. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
 #define kmt_unbound_wq	system_dfl_wq
 #else
 #define kmt_unbound_wq	system_unbound_wq
 #endif
 
-/* Pages that vmalloc() has taken. */
+/* Number of pages of vmalloc(). */
 static inline unsigned long kmt_vmalloc_pages(void)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
@@ -95,11 +94,11 @@ static inline unsigned long kmt_vmalloc_pages(void)
 #endif
 }
 
-/* Low bits of page->mapping: it is no struct address_space. */
+/* Low bits of page->mapping that say that it is no struct address_space. */
 #ifndef PAGE_MAPPING_FLAGS
 #define PAGE_MAPPING_ANON	FOLIO_MAPPING_ANON
 #define PAGE_MAPPING_FLAGS	FOLIO_MAPPING_FLAGS
-/* KSM's bit, which never is alone: no mapping says that memory is movable. */
+/* KSM's bit, which is never set alone: here no mapping means movable memory. */
 #define PAGE_MAPPING_MOVABLE	FOLIO_MAPPING_ANON_KSM
 #endif
 
@@ -114,7 +113,7 @@ static inline bool kmt_page_in_use(struct page *head)
 	return page_count(head);
 }
 
-/* Whether a page is of zsmalloc, which gives it no mapping to be known by. */
+/* Whether a page is zsmalloc's, which has no mapping to recognise it by. */
 static inline bool kmt_page_of_zsmalloc(struct page *head)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
@@ -125,7 +124,7 @@ static inline bool kmt_page_of_zsmalloc(struct page *head)
 }
 
 #ifdef CONFIG_MODULES
-/* Where the text of a module is, or its __init text: [@start, @end). */
+/* Sets [@start, @end) to the text of a module, or with @init to its __init text. */
 static inline void kmt_module_text(const struct module *mod, bool init,
 				   unsigned long *start, unsigned long *end)
 {
@@ -146,8 +145,8 @@ static inline void kmt_module_text(const struct module *mod, bool init,
 #endif
 
 /*
- * KASAN keeps freed objects from being used again for a while; for SLUB they
- * are not free yet. Its marks of them are known to nobody else.
+ * KASAN keeps freed objects in quarantine for a while; SLUB has them in use until
+ * then. Only KASAN's shadow tells: 0xfa and 0xfb are private to mm/kasan.
  */
 static inline bool kmt_in_quarantine(unsigned long object)
 {
@@ -160,7 +159,7 @@ static inline bool kmt_in_quarantine(unsigned long object)
 #endif
 }
 
-/* Linear-map addresses, now and after memory hotplug. */
+/* The range of addresses of the linear map, including memory to be hotplugged. */
 static inline void kmt_linear_map(unsigned long *lo, unsigned long *hi)
 {
 	*lo = PAGE_OFFSET;
@@ -168,8 +167,9 @@ static inline void kmt_linear_map(unsigned long *lo, unsigned long *hi)
 }
 
 /*
- * Where there is no page, there is none up to the next multiple of the first;
- * where there is one, there are pages up to the next multiple of the second.
+ * If a page frame has no struct page, there is none up to the next multiple of
+ * KMT_HOLE_PAGES. If it has one, the page frames up to the next multiple of
+ * KMT_PAGES_ALIKE have one, too.
  */
 #ifdef CONFIG_SPARSEMEM
 #define KMT_HOLE_PAGES	PAGES_PER_SECTION
@@ -179,7 +179,7 @@ static inline void kmt_linear_map(unsigned long *lo, unsigned long *hi)
 #define KMT_PAGES_ALIKE	pageblock_nr_pages
 #endif
 
-/* Pages from this one on, of the largest order, wait for the host's consent. */
+/* Whether this page begins a block of the largest order that is not accepted yet. */
 static inline bool kmt_page_is_unaccepted(const struct page *page)
 {
 #if defined(CONFIG_UNACCEPTED_MEMORY) && \
@@ -190,7 +190,7 @@ static inline bool kmt_page_is_unaccepted(const struct page *page)
 #endif
 }
 
-/* Pages of each entry in the @index-th list of free pages of a CPU, as order. */
+/* The order of the entries in the @index-th list of free pages of a CPU. */
 static inline unsigned int kmt_pcp_order(unsigned int index)
 {
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
@@ -201,12 +201,12 @@ static inline unsigned int kmt_pcp_order(unsigned int index)
 	return index / MIGRATE_PCPTYPES;
 }
 
-/* Instead of flags of an allocation: no memory may be got. */
+/* Instead of flags of an allocation: do not allocate. */
 #define KMT_GFP_NONE	((__force gfp_t)0)
 
 /*
- * Keeps a trace. With KMT_GFP_NONE there is a handle only for one that is known,
- * or for which the depot has room.
+ * Saves a trace in the stack depot. With KMT_GFP_NONE this returns a handle only if
+ * the depot has the trace already, or room for it.
  */
 static inline depot_stack_handle_t
 kmt_depot_save_any(unsigned long *entries, unsigned int nr, gfp_t gfp)
@@ -221,7 +221,7 @@ kmt_depot_save_any(unsigned long *entries, unsigned int nr, gfp_t gfp)
 #endif
 }
 
-/* The same for one that was taken outside of interrupts, and has none in it. */
+/* As kmt_depot_save_any(), for a trace without frames of an interrupt. */
 static inline depot_stack_handle_t
 kmt_depot_save(unsigned long *entries, unsigned int nr, gfp_t gfp)
 {
@@ -236,7 +236,7 @@ kmt_depot_save(unsigned long *entries, unsigned int nr, gfp_t gfp)
 #endif
 }
 
-/* Where pages come from that are given out one by one, and used as one. */
+/* The function that allocates single pages which are used as one block. */
 #ifdef CONFIG_CONTIG_ALLOC
 #ifdef alloc_contig_range
 #define KMT_ALLOC_CONTIG	((unsigned long)alloc_contig_range_noprof)
@@ -248,8 +248,8 @@ kmt_depot_save(unsigned long *entries, unsigned int nr, gfp_t gfp)
 #endif
 
 /*
- * Whether the return addresses on the current task's stack are what they were:
- * no tracer has put its own in place of one.
+ * Whether all return addresses on the current task's stack are genuine: no tracer has
+ * replaced one with its own.
  */
 static inline bool kmt_true_returns(void)
 {

@@ -11,19 +11,19 @@
 #include "compat.h"
 #include "glue.h"
 
-/* What is said of blocks of pages instead of a slab cache. */
+/* Shown for blocks of pages in place of a slab cache. */
 #define KMT_PAGES_NAME	"alloc_pages"
 
-/* Instead of an order: pages that were split, but belong together. */
+/* Instead of an order: pages that were split, but are one block. */
 #define KMT_PAGES_SPLIT	(MAX_PAGE_ORDER + 1)
 
 /**
- * struct kmt_pages_usage - what is tracked, as the last scan has found it
- * @bytes: of the table
- * @blocks: blocks of pages that are used for nothing that is known
+ * struct kmt_pages_usage - tracked pages, as the last scan found them
+ * @bytes: size of the table
+ * @blocks: blocks of pages without any other known use
  * @pages: pages in them
- * @records: those that the core has a record of: they may be leaks
- * @held: of those, how many were roots since a number may refer to them
+ * @records: blocks with a record in the core: they may be leaks
+ * @held: those with a record that were roots since a number may refer to them
  */
 struct kmt_pages_usage {
 	size_t bytes;
@@ -54,20 +54,20 @@ int __kmt_pages_order(unsigned long addr);
 bool __kmt_pages_has_list(const struct page *page);
 void kmt_pages_name(char *name, size_t size, int order);
 
-/* Pages that the tracker has taken for itself are no affair of users. */
+/* Stops tracking pages that the tracker has allocated for itself. */
 static __always_inline void kmt_pages_disown(const struct page *page)
 {
 	if (kmt_pages_tracked())
 		kmt_pages_forget(page);
 }
 
-/* Whether the list that a page is on is read with its contents, and is no root. */
+/* Whether a page's list links are read with its contents, and are no roots. */
 static __always_inline bool kmt_pages_has_list(const struct page *page)
 {
 	return kmt_pages_tracked() && __kmt_pages_has_list(page);
 }
 
-/* The order of the block of pages that begins at @addr; -1 if that is none. */
+/* The order of the block of pages that begins at @addr; -1 if there is none. */
 static __always_inline int kmt_pages_order(unsigned long addr)
 {
 	return kmt_pages_tracked() ? __kmt_pages_order(addr) : -1;
@@ -80,12 +80,12 @@ static __always_inline bool kmt_is_page_block(const struct page *page)
 }
 
 /*
- * Whether @o is what stands for the struct pages of a block; a hint without the
- * lock of its tree.
+ * Whether @o stands for the struct pages of a block of pages. Without the lock of its
+ * tree this is a hint.
  */
 static inline bool kmt_is_struct_record(const struct kmt_object *o)
 {
-	/* To be looked at again with the lock, where that matters. */
+	/* The caller checks again under the lock if that matters. */
 	return data_race((o->flags & KMT_ALIAS) && o->min == KMT_MIN_BLACK &&
 			 !o->stack);
 }
