@@ -7,8 +7,8 @@
 #define KMT_STEP_BITS	13
 
 /*
- * Steps that were looked up, for all CPUs. Each is read and written at once: a
- * reader without a lock sees one whole step.
+ * Steps that were looked up, for all CPUs. Each is read and written as one word, so
+ * that a reader without a lock never sees a torn step.
  */
 static struct kmt_step steps[1 << KMT_STEP_BITS];
 
@@ -50,7 +50,7 @@ static __always_inline unsigned long word_at(unsigned long addr)
 	return READ_ONCE_NOCHECK(*(unsigned long *)addr);
 }
 
-/* The stack pointer @up above @base, if that is on the stack; else 0. */
+/* Returns @base + @up if @base and the sum are on the stack; else 0. */
 static unsigned long above(const struct kmt_span *on, unsigned long base,
 			   unsigned long up)
 {
@@ -66,7 +66,7 @@ static bool is_end(struct kmt_step step, unsigned long sp)
 		kmt_arch_user_regs(sp + step.up * sizeof(long)));
 }
 
-/* The caller's stack pointer where it is no fixed distance from @sp; 0: unknown. */
+/* Returns the caller's stack pointer for kinds other than KMT_STEP_SP; 0: unknown. */
 static __always_inline unsigned long
 sp_of_caller(struct kmt_step step, struct kmt_span *on, struct kmt_span *below,
 	     unsigned long sp, unsigned long *bp)
@@ -95,10 +95,10 @@ sp_of_caller(struct kmt_step step, struct kmt_span *on, struct kmt_span *below,
 		below->hi = below->lo;
 		return above(on, *bp, up);
 	}
-	/* As the unwinder has it: a walk that turned has no end. */
+	/* As the unwinder does: a walk that goes back down might never end. */
 	if (next <= sp)
 		return 0;
-	/* What the function saved is above the stack pointer that it had. */
+	/* The words that the function saved must be above its stack pointer. */
 	if (!KMT_CALL_PUSHES &&
 	    next - sp < max_t(unsigned int, step.bp, kmt_step_ra(step)) * sizeof(long))
 		return 0;

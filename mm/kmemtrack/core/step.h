@@ -2,16 +2,16 @@
 /*
  * Backtraces without frame records, walked by steps.
  *
- * Where functions keep no frame pointer, the unwinder has tables that say, for
- * each address a function may return to, how far up the stack the frame of its
- * caller ends and where that caller's frame pointer was saved. A step depends
- * on that address alone, not on the stack, so it is looked up once and kept in
- * a table of the whole machine. A walk by steps reads the words that the
- * unwinder reads, and comes to the same addresses.
+ * Where functions keep no frame pointer, the unwinder has tables. For each return
+ * address they say how far up the stack the frame of that function ends, and where
+ * the caller's frame pointer was saved. Such a step depends on the address alone, not
+ * on the stack, so it is looked up once and kept in a table for the whole machine. A
+ * walk by steps reads the words that the unwinder would read, and gives the same
+ * addresses.
  *
- * The walk has no result, and the unwinder is asked, if it comes upon registers
- * that an interrupt of the kernel saved, an address that a tracer has put in place
- * of another, or code that has no entry in the tables.
+ * The walk fails, and the unwinder takes the trace, at registers that an interrupt of
+ * the kernel saved, at a return address that a tracer has replaced, and at code
+ * without an entry in the tables.
  */
 #ifndef _KMT_STEP_H
 #define _KMT_STEP_H
@@ -22,16 +22,16 @@
  * enum kmt_step_kind - how a function's frame leads to that of its caller
  * @KMT_STEP_UNKNOWN: only the unwinder can tell
  * @KMT_STEP_SP: the caller's stack pointer is @up words above this one
- * @KMT_STEP_BP: it is @up words above the frame pointer
- * @KMT_STEP_ALIGNED: it was saved @up words below where the frame pointer points,
- *	and the caller's frame pointer right there: the function has aligned its
- *	frame, so that the distance is not fixed
- * @KMT_STEP_SWITCH: it is @up words above the address on top of the stack, which
- *	is on the stack that this one was switched to from
- * @KMT_STEP_BP_SWITCH: as KMT_STEP_BP, and the frame pointer points to the stack that
- *	this one was switched to from
- * @KMT_STEP_REGS: @up words above are saved registers: of user mode the trace
- *	ends there, of the kernel only the unwinder can tell
+ * @KMT_STEP_BP: the caller's stack pointer is @up words above the frame pointer
+ * @KMT_STEP_ALIGNED: the function has aligned its frame, so the distance is not fixed:
+ *	it saved the caller's stack pointer @up words below where the frame pointer
+ *	points, and the caller's frame pointer where it points
+ * @KMT_STEP_SWITCH: the stack was switched: the word on top of this stack is an address
+ *	on the stack before, and the caller's stack pointer is @up words above that
+ * @KMT_STEP_BP_SWITCH: as KMT_STEP_BP, but the frame pointer points to the stack that
+ *	was in use before the stack was switched
+ * @KMT_STEP_REGS: registers were saved @up words above: the trace ends there if they
+ *	are those of user mode; otherwise only the unwinder can tell
  * @KMT_STEP_END: the trace ends with this function
  */
 enum kmt_step_kind {
@@ -47,16 +47,16 @@ enum kmt_step_kind {
 
 /**
  * struct kmt_step - the step from a function to its caller
- * @pc: low half of the address that is returned to in the function; the upper
- *	half is its sign, as of all code of the kernel
+ * @pc: low half of the return address in the function; the upper half is the sign
+ *	extension of the low half, as in all kernel code
  * @up: distance, in words
- * @bp: how many words below the caller's stack pointer the caller's frame
- *	pointer was saved; 0: it is in the register still. It, and @ra, are @up at
- *	the most but with KMT_STEP_BP
+ * @bp: how many words below the caller's stack pointer the caller's frame pointer was
+ *	saved; 0: it is still in the register. Except with KMT_STEP_BP, @bp and @ra
+ *	are at most @up
  * @kind: enum kmt_step_kind
- * @ra: how many words below the caller's stack pointer the address is that the
- *	function returns to, at least one; see kmt_step_ra()
- * @word: all of it, read and written at once
+ * @ra: how many words below the caller's stack pointer the function's own return
+ *	address is, at least one; see kmt_step_ra()
+ * @word: the whole step, to read and write it at once
  */
 struct kmt_step {
 	union {
@@ -77,7 +77,7 @@ struct kmt_step {
 
 #define KMT_STEP_RA_MAX	15
 
-/* @ra of @step: right below the stack pointer where a call puts it there. */
+/* @ra of @step: always 1 if the call instruction pushes the return address. */
 static __always_inline unsigned int kmt_step_ra(struct kmt_step step)
 {
 #if KMT_CALL_PUSHES
@@ -101,40 +101,41 @@ struct kmt_span {
  * kmt_step_walk - read a trace from the stack by steps
  * @walk: filled in, with a hash of the addresses
  * @on: the stack that @fp is on
- * @below: the stack that it may have been switched to from
- * @fp: where the first function saved the frame pointer, below the address that
- *	it returns to
+ * @below: the stack that may have been in use before a switch to @on
+ * @fp: where the first function saved the frame pointer, right below its return
+ *	address
  *
- * Context: nobody else changes the stacks: they are of the current task and CPU.
- * Return: whether it is the unwinder's trace, to its end or to as many frames
- *	as are kept.
+ * Context: the stacks are those of the current task and CPU, with interrupts off.
+ * Return: whether the walk gave the unwinder's trace, to its end or to
+ *	CONFIG_KMEMTRACK_STACK_DEPTH frames.
  */
 bool kmt_step_walk(struct kmt_walk *walk, struct kmt_span on,
 		   struct kmt_span below, unsigned long fp);
 
 /**
- * kmt_arch_step - look a step up in the unwinder's tables
- * @pc: address that is returned to in a function
- * @step: filled in but for @pc; KMT_STEP_UNKNOWN so far
+ * kmt_arch_step - look up a step in the unwinder's tables
+ * @pc: a return address
+ * @step: filled in except for its @pc; its kind is KMT_STEP_UNKNOWN before
  *
  * Context: preemption disabled.
- * Return: whether it may be kept: not if code at @pc may be about to go.
+ * Return: whether the step may be kept: false if the code at @pc may be about to be
+ *	freed.
  */
 bool kmt_arch_step(unsigned long pc, struct kmt_step *step);
 
 /**
  * kmt_arch_user_regs - do saved registers end the current task's trace?
- * @addr: where the unwinder's tables say that registers were saved
+ * @addr: where the registers were saved, according to the unwinder's tables
  *
- * Return: whether they are those of user mode, which is where the trace ends.
+ * Return: whether they are those of user mode, where the trace ends.
  */
 bool kmt_arch_user_regs(unsigned long addr);
 
 /**
- * kmt_steps_forget - look all steps up anew
+ * kmt_steps_forget - forget all steps
  *
- * Context: any. Code that is about to go runs no more, and kmt_arch_step() has
- * refused to keep its steps for a grace period.
+ * Context: any. To forget code before it is freed, the caller makes sure that
+ * kmt_arch_step() has refused to keep its steps for a grace period.
  */
 void kmt_steps_forget(void);
 

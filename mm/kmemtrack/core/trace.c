@@ -14,7 +14,7 @@ bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 	walk->nr = 0;
 	if (!max || !kmt_on_stack(lo, hi, fp))
 		return false;
-	/* No record is above the last one; that is on another stack perhaps. */
+	/* No record is above the last one, which may be on another stack. */
 	if (last - lo < top - lo)
 		top = last;
 	for (;;) {
@@ -24,9 +24,9 @@ bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 		if (nr == max || (KMT_LAST_RETURNS ? fp : r.next) == last)
 			break;
 		/*
-		 * Records go up and do not overlap: a walk that turned back
-		 * would have no end. Where a word must be aligned to be read,
-		 * each is asked for; else one question will do.
+		 * Records go up and do not overlap, or the walk might never end.
+		 * If the CPU cannot read unaligned words, check the alignment of
+		 * each record here; otherwise of all at once, below.
 		 */
 		if (r.next < fp + sizeof(r) || r.next > top ||
 		    !kmt_env_readable(r.next) || kmt_env_is_entry(r.pc))
@@ -44,7 +44,7 @@ bool kmt_trace_check(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 		     unsigned long last, unsigned long fp,
 		     const unsigned long *entries, unsigned int nr, bool cut)
 {
-	/* If it did not cut it, the unwinder stopped where there is no more. */
+	/* A trace that was not cut ends where the stack does: expect that, too. */
 	unsigned int max = cut ? nr : CONFIG_KMEMTRACK_STACK_DEPTH;
 
 	return nr <= CONFIG_KMEMTRACK_STACK_DEPTH &&

@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Backtraces that were seen before, recognised by walking them.
+ * Backtraces recognised, or read, by their frame records.
  *
- * Where functions keep a frame pointer, each leaves a frame record on the
- * stack: the address of its caller's record, then the address it returns to. A
- * trace that was taken at a depth of the stack is there again if every record
- * of it is: in the same place, returning to the same place. A trace that is
- * known gives the place of each record in advance: the walk reads only places
- * on this stack where records were when the trace was learned, which is safe
- * whatever is there now. It ends at the first difference, or with the last
- * record of the trace, of which it does not matter where it leads. What code a
- * stack begins with is told by the address that is returned to there. Two tasks
- * at the same depth of theirs have the same trace.
+ * Where functions keep a frame pointer, each leaves a frame record on the stack: the
+ * address of its caller's record, then its return address. A remembered trace is the
+ * current one if each of its records is on the stack again: in the same place, with
+ * the same return address. The comparison reads only places on this stack where the
+ * remembered trace has records, which is safe whatever is there now. It ends at the
+ * first difference or with the last record of the trace. The address to which the
+ * last record points is not compared; the return address tells which code the stack
+ * begins with. Records are kept as offsets in the stack, so a trace of one task is
+ * recognised on the stack of another.
  *
- * A trace that was not seen before is read from the records, too, where they
- * can be nothing else but what the kernel's unwinder would go by: on the stack
- * of a task, up to its end, with no return address replaced by a tracer. What
- * other traces are is for the unwinder to say: they are only kept if the
- * records give the very addresses that it gave.
+ * A trace that is not remembered is read from the records, too, if they are certainly
+ * what the unwinder would use: on the stack of a task, up to its end, and no tracer
+ * has replaced a return address. The unwinder takes all other traces; such a trace is
+ * remembered only if the records give the same addresses.
  */
 #ifndef _KMT_TRACE_H
 #define _KMT_TRACE_H
@@ -35,10 +33,10 @@ struct kmt_frame {
 };
 
 /**
- * struct kmt_trace - a trace that was seen
- * @handle: what it is known as, 0 if there is none
+ * struct kmt_trace - a remembered trace
+ * @handle: its handle, 0 if there is none
  * @at: offset of its first record in the stack
- * @frames: its frames, at least one; that of the last is KMT_LAST_FRAME
+ * @frames: its frames, at least one; @next of the last one is KMT_LAST_FRAME
  */
 struct kmt_trace {
 	u32 handle;
@@ -46,7 +44,7 @@ struct kmt_trace {
 	struct kmt_frame frames[CONFIG_KMEMTRACK_STACK_DEPTH];
 };
 
-/* Where the last frame of a trace leads; no record is there. */
+/* kmt_frame.next of the last frame of a trace; no record has this offset. */
 #define KMT_LAST_FRAME	2UL
 
 /* A record as it is on the stack. */
@@ -56,8 +54,7 @@ struct kmt_record {
 };
 
 /*
- * Whether a record at @addr is all on the stack [@lo, @hi), so that it can be
- * read.
+ * Whether the whole record at @addr is on the stack [@lo, @hi) and can be read.
  */
 static __always_inline bool kmt_on_stack(unsigned long lo, unsigned long hi,
 					 unsigned long addr)
@@ -66,7 +63,7 @@ static __always_inline bool kmt_on_stack(unsigned long lo, unsigned long hi,
 	       kmt_env_readable(addr);
 }
 
-/* The record at @addr of our own stack: nobody else writes there. */
+/* Reads the record at @addr of the current stack, which no other CPU writes to. */
 static __always_inline struct kmt_record kmt_record(unsigned long addr)
 {
 	struct kmt_record r;
@@ -88,7 +85,7 @@ static __always_inline bool kmt_trace_is(const struct kmt_trace *trace,
 {
 	const void *frame = trace->frames;
 
-	/* No record leads where the last frame does: no need to count them. */
+	/* No record has the offset KMT_LAST_FRAME, so that frame ends the loop. */
 	for (;;) {
 		struct kmt_record r = kmt_record(fp);
 		struct kmt_frame f;
@@ -101,10 +98,10 @@ static __always_inline bool kmt_trace_is(const struct kmt_trace *trace,
 }
 
 /**
- * struct kmt_walk - what a walk over the frames of a stack found
- * @nr: how many there are
- * @hash: of @pc, from kmt_step_walk()
- * @pc: of each where its function returns to
+ * struct kmt_walk - frames that a walk over a stack found
+ * @nr: number of frames
+ * @hash: hash of @pc, from kmt_step_walk()
+ * @pc: return address of each frame
  */
 struct kmt_walk {
 	unsigned int nr;
@@ -119,15 +116,15 @@ struct kmt_walk {
  * @hi: one past its last
  * @last: address of its last record, see KMT_LAST_RETURNS
  * @fp: address of the first record
- * @max: frames to be read, CONFIG_KMEMTRACK_STACK_DEPTH at the most
+ * @max: frames to be read, at most CONFIG_KMEMTRACK_STACK_DEPTH
  *
- * Return: whether the records lead on, up to the last one or to @max of them.
+ * Return: whether the records form a chain to the last one or to @max of them.
  */
 bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 		    unsigned long last, unsigned long fp, unsigned int max);
 
 /**
- * kmt_trace_check - see whether the stack's records are the unwinder's trace
+ * kmt_trace_check - do the stack's records give the unwinder's trace?
  * @walk: filled in
  * @lo: first byte of the stack
  * @hi: one past its last
@@ -135,21 +132,22 @@ bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
  * @fp: address of the first record
  * @entries: the trace, according to the unwinder
  * @nr: its length
- * @cut: it is to end there whatever follows
+ * @cut: the trace was cut, so the stack may have more records
  *
- * Return: whether they are, to the end of it or to as many frames as are kept.
+ * Return: whether they do, to the end of the stack, or to the end of the trace if it
+ *	was cut or has CONFIG_KMEMTRACK_STACK_DEPTH frames.
  */
 bool kmt_trace_check(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 		     unsigned long last, unsigned long fp,
 		     const unsigned long *entries, unsigned int nr, bool cut);
 
 /**
- * kmt_trace_learn - keep a trace to recognise it
+ * kmt_trace_learn - remember the current trace
  * @trace: filled in
- * @lo: first byte of the stack that it was read from, where it still is
+ * @lo: first byte of the current stack
  * @fp: address of the first record
- * @nr: how many there are, at least one
- * @handle: what it is known as
+ * @nr: number of records, at least one
+ * @handle: handle of the trace
  */
 static __always_inline void kmt_trace_learn(struct kmt_trace *trace,
 					    unsigned long lo, unsigned long fp,
@@ -170,11 +168,9 @@ static __always_inline void kmt_trace_learn(struct kmt_trace *trace,
 }
 
 /**
- * kmt_trace_copy - keep a trace in another place
+ * kmt_trace_copy - copy a remembered trace, up to its last frame
  * @to: filled in
  * @from: a trace with a handle
- *
- * What is behind its last frame is not copied.
  */
 static __always_inline void kmt_trace_copy(struct kmt_trace *to,
 					   const struct kmt_trace *from)
