@@ -4,16 +4,16 @@
  */
 #include "sites.h"
 
-/* The table of chains has at most this many pages, as a power of two. */
+/* Largest size of the table of hash chains, as an order of pages. */
 #define KMT_BUCKETS_ORDER_MAX	4
 
-/* When there is no place for all sites, one of so many is given up. */
+/* When the table is full, it gives up one of this many sites. */
 #define KMT_GIVE_UP		4
 
-/* A site that rose in so many scans is not given up. */
+/* It does not give up a site that rose in this many scans. */
 #define KMT_KEEP_RISES		2
 
-/* Sizes as powers of two, 0 apart. */
+/* Classes of sizes: 0, and one per power of two. */
 #define KMT_SIZE_CLASSES	(BITS_PER_LONG + 1)
 
 static unsigned long nr_buckets(unsigned int order)
@@ -62,7 +62,7 @@ static void add_sum(struct kmt_site_sum *to, const struct kmt_site_sum *more)
 	to->bytes += more->bytes;
 }
 
-/* Makes one site of two whose keys have become the same. */
+/* Merges @more into @s, when their keys have become equal. */
 static void merge(struct kmt_site_count *s, const struct kmt_site_count *more)
 {
 	unsigned int i;
@@ -84,7 +84,7 @@ static void count_live(struct kmt_sites *t)
 		t->live += s->last.nr != 0;
 }
 
-/* Sorts all sites into chains again. */
+/* Rebuilds the hash chains, and merges sites with equal keys. */
 static void link_all(struct kmt_sites *t)
 {
 	struct kmt_site_count *s, *same;
@@ -106,7 +106,7 @@ static void link_all(struct kmt_sites *t)
 	t->changed = false;
 }
 
-/* Without memory for it chains get longer. */
+/* Doubles the table of hash chains; without memory for it, chains get longer. */
 static void widen(struct kmt_sites *t)
 {
 	void *more;
@@ -137,7 +137,7 @@ static bool add_page(struct kmt_sites *t)
 	return true;
 }
 
-/* By its bytes in this count or in the last one, if it was partial, too. */
+/* By its bytes in this count, or in the newest kept scan if it had more there. */
 static unsigned int class_of(const struct kmt_sites *t,
 			     const struct kmt_site_count *s)
 {
@@ -165,8 +165,8 @@ static void give_up_site(struct kmt_sites *t, struct kmt_site_count *s)
 }
 
 /*
- * Gives up @nr of the sites with the fewest bytes, by the power of two, now or in
- * the newest kept scan, but for those that rise.
+ * Gives up @nr sites with the fewest bytes, as class_of() sorts them, except those
+ * that rise.
  */
 static void give_up(struct kmt_sites *t, unsigned long nr)
 {
@@ -191,7 +191,7 @@ static void give_up(struct kmt_sites *t, unsigned long nr)
 	}
 }
 
-/* A free entry; NULL if there is none, and none is to be had. */
+/* Returns a free entry, for which it may give up sites or allocate; NULL if it fails. */
 static struct kmt_site_count *take_entry(struct kmt_sites *t)
 {
 	struct kmt_site_count *s;
@@ -212,13 +212,13 @@ static struct kmt_site_count *take_entry(struct kmt_sites *t)
 /**
  * kmt_sites_add - make room for a site
  * @t: table, with a count under way
- * @key: what its blocks have in common; the table does not have it yet
+ * @key: what its blocks have in common; not in the table yet
  *
- * If there are as many sites as there may be, a quarter of them is given up, those
- * with the fewest bytes, but for those that rise. So what this costs for each site
- * does not grow with the table.
+ * If the table is full, it gives up a quarter of the sites, those with the fewest
+ * bytes except sites that rise. Since it gives up many at a time, the cost per added
+ * site does not grow with the table.
  *
- * Return: its entry; NULL if there is no place, or no memory.
+ * Return: its entry; NULL if there is no place or no memory.
  */
 struct kmt_site_count *kmt_sites_add(struct kmt_sites *t,
 				     const struct kmt_site *key)

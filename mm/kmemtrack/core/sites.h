@@ -4,10 +4,10 @@
  *
  * A count visits all live blocks: kmt_sites_begin(), then kmt_sites_find() or
  * kmt_sites_add() and kmt_sites_count() for each block, then kmt_sites_end(),
- * which makes the result the newest kept scan, or kmt_sites_cancel(), which
- * leaves the table as it was. Memory grows with the number of sites, up to a
- * bound. When it is reached, the sites with the fewest bytes give their places to
- * others; blocks of sites that have no place are counted together.
+ * which makes the result the newest kept scan, or kmt_sites_cancel(), which drops
+ * it. Memory grows with the number of sites, up to a bound. At the bound, the sites
+ * with the fewest bytes give their places to others; blocks of sites without a place
+ * are counted together.
  *
  * The caller serialises all calls. None of them takes a lock.
  */
@@ -19,17 +19,17 @@
 /* Scans whose counts are kept. */
 #define KMT_SITE_SCANS	16
 
-/* Bytes of the name of a slab cache that are kept. */
+/* Bytes kept of the name of a slab cache. */
 #define KMT_CACHE_NAME	48
 
-/* Instead of an address space: blocks that have no record, of the page allocator. */
+/* Instead of an address space: blocks of pages, which have no record. */
 #define KMT_SITE_PAGES	(KMT_NR_SPACES + 1)
 
 /**
  * struct kmt_site - what blocks are grouped by
  * @stack: handle of their backtrace
  * @space: enum kmt_space, or KMT_SITE_PAGES
- * @size: of each, if there is no backtrace to tell them apart by; else 0
+ * @size: size of each block if they have no backtrace; else 0
  */
 struct kmt_site {
 	u32 stack;
@@ -37,7 +37,7 @@ struct kmt_site {
 	unsigned long size;
 };
 
-/* One line of code may ask for blocks of many sizes. */
+/* With a backtrace the size is ignored: one call site may allocate many sizes. */
 static inline struct kmt_site kmt_site_of(u32 stack, enum kmt_space space,
 					  unsigned long size)
 {
@@ -54,8 +54,8 @@ static inline bool kmt_same_site(const struct kmt_site *a,
 }
 
 /*
- * A number of bytes in 32 bits: exact below 2 GiB, then rounded down to a multiple
- * of 4 KiB, at most 8 TiB. Larger numbers have larger codes, or the same.
+ * Encodes a number of bytes in 32 bits: exact below 2 GiB, then rounded down to a
+ * multiple of 4 KiB, at most 8 TiB. The code never decreases as the number grows.
  */
 #define KMT_BYTES_LARGE	0x80000000U
 
@@ -79,8 +79,8 @@ static inline u64 kmt_bytes_of(u32 code)
  * struct kmt_site_sum - blocks of a site in one count
  * @nr: how many
  * @bytes: their bytes
- * @least: kmt_bytes_code() of the smallest one
- * @most: the same of the largest one
+ * @least: kmt_bytes_code() of the size of the smallest one
+ * @most: kmt_bytes_code() of the size of the largest one
  */
 struct kmt_site_sum {
 	unsigned long nr;
@@ -95,15 +95,15 @@ struct kmt_site_sum {
  * @next: in its hash chain, or in the list of free entries
  * @now: in the count under way
  * @last: in the newest kept scan
- * @first: milliseconds of uptime at which its oldest block was allocated, of all
- *	that were ever counted
- * @oldest: birth of the oldest block in the count under way, in jiffies
+ * @first: when the oldest of all blocks that were ever counted here was allocated, in
+ *	milliseconds of uptime
+ * @oldest: when the oldest block in the count under way was allocated, in jiffies
  * @id: for the owner: a number that says what the backtrace means; 0 at first
- * @partial: blocks of it may have been met before it had a place in the count under
- *	way, which does not count for it then, but for those without a place
+ * @partial: the count under way may have met blocks of this site before it had a
+ *	place; its result then goes to the sites without a place
  * @history: kmt_bytes_code() of its bytes in each kept scan, by slot
- * @own: for the owner: its blocks are the tracker's own
- * @cache: for the owner: where the blocks are from; empty at first
+ * @own: for the owner: whether its blocks are the tracker's own
+ * @cache: for the owner: which cache the blocks are from; empty at first
  *
  * An entry without a key (@key.space is KMT_NR_SPACES) is free.
  */
@@ -138,7 +138,8 @@ struct kmt_site_page {
 /**
  * struct kmt_site_scans - the kept scans
  * @nr: how many, at most KMT_SITE_SCANS
- * @newest: slot of the newest one; older ones lie before it, round the end
+ * @newest: slot of the newest one; older ones are in the slots before it, modulo
+ *	KMT_SITE_SCANS
  * @ended: milliseconds of uptime when each ended, by slot
  */
 struct kmt_site_scans {
@@ -149,24 +150,25 @@ struct kmt_site_scans {
 
 /**
  * struct kmt_sites - the table
- * @alloc: gives 2^order zeroed pages, or NULL
- * @free: takes them back
- * @seed: of the hash
- * @max: sites that there may be
+ * @alloc: allocates 2^order zeroed pages, or returns NULL
+ * @free: frees them
+ * @seed: seed of the hash
+ * @max: largest number of sites
  * @nr: entries in use, some of which may have no blocks now
  * @live: sites that have blocks in the newest kept scan
  * @scans: kept scans
  * @sum: all blocks in the newest kept scan; sizes are not used
- * @other: those of sites that had no place
- * @now_sum: all blocks of the count under way
- * @now_other: the same of @other
+ * @other: blocks in it of sites without a place
+ * @now_sum: @sum of the count under way, without @now_other
+ * @now_other: @other of the count under way
  * @pages: memory for sites
  * @nr_pages: how many
  * @unused: entries that are free
  * @bucket: hash chains; NULL before the first site
  * @order: pages of @bucket, as a power of two
- * @missed: a site had no place in the count under way, or lost it
- * @changed: keys were changed: kmt_sites_begin() sorts them into chains again
+ * @missed: a site had no place in the count under way, or lost its place
+ * @changed: set by the owner when it changed keys: kmt_sites_begin() then rebuilds the
+ *	hash chains
  */
 struct kmt_sites {
 	void *(*alloc)(unsigned int order);
@@ -194,7 +196,7 @@ static inline bool kmt_site_used(const struct kmt_site_count *s)
 	return s->key.space != KMT_NR_SPACES;
 }
 
-/* The entry in use behind @s, or from the start of @page on if that is NULL. */
+/* The next entry in use after @s, or from the start of @page if @s is NULL. */
 static inline struct kmt_site_count *kmt_site_next(struct kmt_site_page **page,
 						   struct kmt_site_count *s)
 {
@@ -208,7 +210,7 @@ static inline struct kmt_site_count *kmt_site_next(struct kmt_site_page **page,
 	return NULL;
 }
 
-/* Each entry in use; the present one may be freed. */
+/* Visits each entry in use; the body may free the present one. */
 #define kmt_for_each_site(t, page, s)					\
 	for ((page) = (t)->pages, (s) = NULL;				\
 	     ((s) = kmt_site_next(&(page), (s)));)
@@ -253,9 +255,9 @@ static inline void kmt_site_sum_add(struct kmt_site_sum *sum,
 /**
  * kmt_sites_count - count a block
  * @t: table
- * @s: its site; NULL if there is no place for that
+ * @s: its site; NULL if the site has no place
  * @bytes: its bytes
- * @born: its birth, low 32 bits of jiffies
+ * @born: when it was allocated, low 32 bits of jiffies
  */
 static inline void kmt_sites_count(struct kmt_sites *t,
 				   struct kmt_site_count *s,
