@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * kmemtrack_info/memory: all pages of the machine, by what they are.
+ * kmemtrack_info/memory: all pages of the machine, by class.
  *
- * A walk over all struct pages counts each page once, by what its struct page, or
- * that of its compound page, says. Pages of vmalloc(), of per-CPU chunks and of
- * stacks, and free pages that CPUs keep for themselves bear no such sign. The
- * kernel counts them exactly where it allocates them: their numbers are taken from
- * the pages without a sign, and what is left has no known owner.
+ * A walk over all struct pages counts each page once, in the class that its struct
+ * page, or that of its compound page, tells. The struct pages of vmalloc(), of per-CPU
+ * chunks and of stacks, and of free pages on the lists of CPUs, do not tell a class.
+ * The kernel has exact counters of these. Their values are subtracted from the pages
+ * without a class; the remaining pages have no known owner.
  *
- * Nothing holds the machine still. A page that goes from one class to another during
- * the walk is counted in either; one that is counted by the kernel and not yet, or no
- * more, by the walk makes the pages of no known owner more or fewer. The sum is that
- * of all pages in any case. Only struct pages are read, never what is in a page;
- * offline memory, ZONE_DEVICE and holes have none that is looked at.
+ * The machine keeps running meanwhile. A page that changes its class during the walk
+ * is counted in one of the two. A page that the kernel's counter includes but the walk
+ * missed, or the reverse, changes the number of pages without a known owner. The sum of
+ * all classes is right in any case. The walk reads only struct pages, never the
+ * contents of a page, and skips offline memory, ZONE_DEVICE and holes.
  */
 #include <linux/init.h>
 #include <linux/ktime.h>
@@ -35,16 +35,16 @@
 
 #define KMT_MEMORY_FORMAT	1
 
-/* Pages that are looked at between two rests. */
+/* Steps of the walk between two calls of cond_resched(). */
 #define KMT_REST_PAGES		4096
 
-/* Pages of a pool of the stack depot, the first one of which is marked. */
+/* Pages of a pool of the stack depot; only the first one is marked. */
 #define KMT_POOL_PAGES		4UL
 
 /**
- * struct kmt_memory - pages, by what they are
- * @pages: of each class
- * @changed: by how much more or less they are than MemTotal
+ * struct kmt_memory - pages by class
+ * @pages: number of pages of each class
+ * @changed: @total less the sum of all classes
  * @total: MemTotal, in pages
  * @at: when they were counted, in nanoseconds; 0 if they were not
  */
@@ -55,21 +55,21 @@ struct kmt_memory {
 	u64 at;
 };
 
-/* Also guards what was counted at boot and at the end of the last scan. */
+/* Protects at_boot and at_scan, too; one walk at a time. */
 static DEFINE_MUTEX(memory_mutex);
 static struct kmt_memory at_boot;
 static struct kmt_memory at_scan;
 
-/* The file was read: from now on pages are counted after each scan. */
+/* Set once the file was read: from then on each scan counts pages at its end. */
 static bool wanted;
 
 /**
  * struct kmt_memory_walk - a walk over all pages
- * @pages: what was counted so far
- * @head: compound page whose class is known
- * @class: that class
- * @marked_end: up to where pages that look free belong to one that is marked
- * @rest: pages to go until others may run
+ * @pages: pages counted so far, by class
+ * @head: the last page, not a tail page, whose class was determined
+ * @class: class of @head
+ * @marked_end: pages before this one that look free belong to a marked page
+ * @rest: steps to go until the next cond_resched()
  * @stopped: the task is being killed
  */
 struct kmt_memory_walk {
@@ -81,7 +81,7 @@ struct kmt_memory_walk {
 	bool stopped;
 };
 
-/* Whether a block with a record lies in the pages of @head. */
+/* Whether the pages of @head contain a block with a record. */
 static bool has_record(struct page *head)
 {
 	unsigned long pos, end;
@@ -91,7 +91,7 @@ static bool has_record(struct page *head)
 		return false;
 	pos = kmt_untag((unsigned long)page_address(head));
 	end = pos + page_size(head);
-	/* Piece by piece: a part is to lie in one region. */
+	/* kmt_first_block() takes a range within one region. */
 	for (; pos < end; pos += PAGE_SIZE)
 		if (kmt_first_block(&kmt_core, KMT_VIRT, pos, pos + PAGE_SIZE,
 				    &block))
@@ -110,7 +110,7 @@ static enum kmt_memory_class class_of_mapped(struct page *head,
 		KMT_MEM_SHMEM : KMT_MEM_FILE;
 }
 
-/* What the first page of a compound page, or a single one, says. */
+/* The class of a head page or of a single page. */
 static enum kmt_memory_class class_of_head(struct page *head)
 {
 	unsigned long mapping;
@@ -128,18 +128,18 @@ static enum kmt_memory_class class_of_head(struct page *head)
 		return KMT_MEM_FILE;
 	if (kmt_page_of_zsmalloc(head))
 		return KMT_MEM_MOVABLE;
-	/* A kmalloc() larger than a slab is for is a compound page. */
+	/* A block of kmalloc() that is too large for slabs is a compound page. */
 	if (PageHead(head) && has_record(head) && !kmt_is_page_block(head))
 		return KMT_MEM_LARGE;
 	return KMT_MEM_UNKNOWN;
 }
 
 /**
- * kmt_memory_class_of - what a page in use is
+ * kmt_memory_class_of - determine the class of a page in use
  * @page: page of memory that is online
  *
  * Context: no tracker lock held.
- * Return: class; KMT_MEM_UNKNOWN too if it has a known owner but no sign of it.
+ * Return: its class; KMT_MEM_UNKNOWN if its struct page does not tell.
  */
 enum kmt_memory_class kmt_memory_class_of(struct page *page)
 {
@@ -160,14 +160,14 @@ static bool is_free(struct page *page)
 	       kmt_page_is_unaccepted(page);
 }
 
-/* How many pages are free from this one on; read without the zone's lock. */
+/* The number of free pages from this one on; read without the zone's lock. */
 static unsigned long free_pages_from(const struct page *page, unsigned long pfn)
 {
 	unsigned long order = READ_ONCE(page_private(page));
 
 	if (kmt_page_is_unaccepted(page))
 		return MAX_ORDER_NR_PAGES;
-	/* It may be in use by now, and the order anything. */
+	/* The page may be in use by now, so @order may be any number. */
 	if (order > MAX_PAGE_ORDER || pfn & (BIT(order) - 1))
 		return 1;
 	return BIT(order);
@@ -203,7 +203,7 @@ static enum kmt_memory_class class_of(struct kmt_memory_walk *w,
 	return class;
 }
 
-/* Counts a page, or free pages up to @end; returns how many pages that were. */
+/* Counts a page, or a run of free pages up to @end; returns how many. */
 static unsigned long count_pages(struct kmt_memory_walk *w, struct page *page,
 				 unsigned long pfn, unsigned long end)
 {
@@ -238,7 +238,7 @@ static void walk_zone(struct kmt_memory_walk *w, const struct zone *zone)
 		unsigned long next = pfn + kmt_piece(pfn, end, KMT_PAGES_ALIKE);
 
 		if (!pfn_to_online_page(pfn)) {
-			/* A hole is as long as its section, at least. */
+			/* The rest of this section has no struct pages either. */
 			pfn = ALIGN(pfn + 1, KMT_HOLE_PAGES);
 			go_on(w);
 			continue;
@@ -253,7 +253,7 @@ static void walk_zone(struct kmt_memory_walk *w, const struct zone *zone)
 	}
 }
 
-/* A counter of all nodes, in pages or KiB, with what CPUs have not added yet. */
+/* A counter of all nodes, in pages or KiB, including the deltas of each CPU. */
 static long kernel_counter(enum node_stat_item item)
 {
 	long sum = global_node_page_state_pages(item);
@@ -269,7 +269,7 @@ static long kernel_counter(enum node_stat_item item)
 	return sum;
 }
 
-/* Moves @nr pages without a sign to the class of their owner. */
+/* Moves @nr pages without a known owner to @class. */
 static void take(struct kmt_memory *mem, enum kmt_memory_class class, long nr)
 {
 	mem->pages[KMT_MEM_UNKNOWN] -= nr;
@@ -286,10 +286,13 @@ static void take_stacks(struct kmt_memory *mem)
 	} else if (THREAD_SIZE >= PAGE_SIZE) {
 		take(mem, KMT_MEM_STACKS, nr);
 	}
-	/* Others are objects of slabs. */
+	/* Otherwise stacks are slab objects, and counted as such. */
 }
 
-/* Large blocks that were allocated while nothing was tracked have no record. */
+/*
+ * Large blocks that were allocated while tracking was off have no record, so the walk
+ * does not recognise them. The kernel counts them as slab memory.
+ */
 static void take_untracked(struct kmt_memory *mem)
 {
 	long nr = kernel_counter(NR_SLAB_RECLAIMABLE_B) +
@@ -313,9 +316,10 @@ static long sum_of(const struct kmt_memory *mem)
 }
 
 /*
- * A struct page does not say whether MemTotal counts a page that is reserved or
- * offline: drivers may reserve pages that they allocated, and a balloon may or may
- * not take its pages out of MemTotal. As many are counted as are missing otherwise.
+ * A struct page does not tell whether MemTotal includes a page that is reserved or
+ * offline: drivers may reserve pages that they allocated, and a balloon may or may not
+ * subtract its pages from MemTotal. So count as many of them as the sum of the other
+ * classes is short of MemTotal.
  */
 static void settle(struct kmt_memory *mem)
 {
@@ -325,7 +329,7 @@ static void settle(struct kmt_memory *mem)
 	mem->pages[KMT_MEM_RESERVED] = 0;
 	missing = (long)mem->total - sum_of(mem);
 	mem->pages[KMT_MEM_RESERVED] = clamp(missing, 0L, reserved);
-	/* More pages were counted by their owners than were met. */
+	/* It is negative if the counters of owners exceed the pages that the walk met. */
 	mem->pages[KMT_MEM_UNKNOWN] = max(mem->pages[KMT_MEM_UNKNOWN], 0L);
 	mem->changed = (long)mem->total - sum_of(mem);
 }
@@ -357,7 +361,7 @@ static bool count(struct kmt_memory *mem)
 }
 
 /**
- * kmt_memory_scanned - note what all pages are at the end of a scan
+ * kmt_memory_scanned - count all pages at the end of a scan, if the file was read
  *
  * Context: may sleep, for the time of a walk over all struct pages.
  */
@@ -439,7 +443,7 @@ const char *kmt_memory_name(enum kmt_memory_class class)
 	return names[class];
 }
 
-/* How much of what has no known owner the sites have, as sorted last. */
+/* How many of the pages without a known owner are tracked, as of the last scan. */
 static void show_tracked(struct seq_file *seq, const struct kmt_memory *now)
 {
 	struct kmt_pages_usage tracked;
@@ -471,7 +475,7 @@ static void show(struct seq_file *seq, const struct kmt_memory *now)
 }
 
 /**
- * kmt_memory_show - count all pages, and print what they are
+ * kmt_memory_show - count all pages, and print them by class
  * @seq: where to
  * @v: not used
  *
@@ -494,7 +498,7 @@ int kmt_memory_show(struct seq_file *seq, void *v)
 	return 0;
 }
 
-/* Nearly all memory is free yet, in large pieces: it does not take long. */
+/* This is fast, since nearly all memory is still free, in large pieces. */
 static int __init count_at_boot(void)
 {
 	mutex_lock(&memory_mutex);
