@@ -5,8 +5,8 @@
  * The allocators, and code that annotates its memory, include
  * <linux/kmemleak.h>. With CONFIG_KMEMTRACK that header takes the functions
  * kmemleak_*() from here. Each is a static branch, which is patched out while
- * nothing is tracked, and a call behind it. The functions kmemtrack_*() are what
- * kmemleak has not.
+ * tracking is off, and a call behind it. The functions kmemtrack_*() have no
+ * counterpart in kmemleak.
  */
 #ifndef _LINUX_KMEMTRACK_H
 #define _LINUX_KMEMTRACK_H
@@ -23,7 +23,7 @@ struct vm_struct;
 
 #ifdef CONFIG_KMEMTRACK
 
-/* True from the start, since memblock reports each block only once. */
+/* True from the start: memblock reports each block only once, in early boot. */
 DECLARE_STATIC_KEY_TRUE(kmemtrack_key);
 
 /* True while pages of the page allocator are tracked. */
@@ -32,7 +32,7 @@ DECLARE_STATIC_KEY_FALSE(kmemtrack_pages_key);
 /* The hooks stay out of line of the allocators even when the key is true. */
 #define kmemtrack_tracking() static_branch_unlikely(&kmemtrack_key)
 
-/* Flag of a cache which is not to share slabs, to be known by its name. */
+/* Flag of a cache that must not be merged, so that its name identifies it. */
 #define KMEMTRACK_APART SLAB_NO_MERGE
 
 void __init kmemtrack_alloc_early(void);
@@ -60,8 +60,9 @@ void __kmemtrack_no_scan(const void *ptr);
  * kmemleak_alloc - a block was allocated
  * @ptr: the block; NULL and error pointers are ignored
  * @size: its bytes
- * @min_count: references below which it is a leak: 1 for most; 0: it is never
- *	a leak, and what it refers to is none; -1: ignore it, and do not read it
+ * @min_count: number of references below which it is a leak, 1 for most blocks;
+ *	0: the block is a root, never a leak; -1: the block is ignored: never a leak,
+ *	and not read
  * @gfp: flags of the allocation
  *
  * Context: any in which @gfp allows to allocate; refused in NMI.
@@ -81,7 +82,7 @@ static __always_inline void kmemleak_alloc(const void *ptr, size_t size,
  * @flags: flags of the cache; with SLAB_NOLEAKTRACE its objects are not tracked
  * @gfp: flags of the allocation
  *
- * The static branch is tested first, so that nothing else is done while it is
+ * The static branch is tested first, so that @flags are not tested while it is
  * patched out.
  */
 static __always_inline void
@@ -111,7 +112,7 @@ kmemleak_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
  * @size: its bytes
  * @gfp: flags of the allocation
  *
- * It is never a leak, and what it refers to is none.
+ * The block is a root: never a leak, and neither are the blocks that it refers to.
  */
 static __always_inline void
 kmemleak_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
@@ -122,7 +123,7 @@ kmemleak_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
 
 /**
  * kmemleak_vmalloc - a vmalloc block was allocated
- * @area: its area; whoever keeps a reference to it keeps the block
+ * @area: its area; excess references to the area count as references to the block
  * @size: bytes of the block
  * @gfp: flags of the allocation
  */
@@ -192,7 +193,7 @@ kmemleak_free_part_phys(phys_addr_t phys, size_t size)
 }
 
 /**
- * kmemleak_update_trace - take the caller's backtrace for the allocation's
+ * kmemleak_update_trace - replace a block's backtrace by that of the caller
  * @ptr: an address in the block
  */
 static __always_inline void kmemleak_update_trace(const void *ptr)
@@ -205,7 +206,8 @@ static __always_inline void kmemleak_update_trace(const void *ptr)
  * kmemleak_not_leak - a block is no leak though nothing seems to refer to it
  * @ptr: an address in the block
  *
- * The block is a root from now on: what it refers to is no leak either.
+ * The block is a root from now on, so the blocks that it refers to are no leaks
+ * either.
  */
 static __always_inline void kmemleak_not_leak(const void *ptr)
 {
@@ -226,7 +228,7 @@ static __always_inline void kmemleak_transient_leak(const void *ptr)
 }
 
 /**
- * kmemleak_ignore - a block is neither a leak nor holds references
+ * kmemleak_ignore - a block is no leak and holds no references
  * @ptr: an address in the block
  */
 static __always_inline void kmemleak_ignore(const void *ptr)
@@ -256,11 +258,11 @@ static __always_inline void kmemleak_ignore_phys(phys_addr_t phys)
 }
 
 /**
- * kmemleak_scan_area - only this part of a block, and others so named, can
- *			 hold references
+ * kmemleak_scan_area - only the parts of a block that this is called for can hold
+ *			 references
  * @ptr: first byte of the part
  * @size: its bytes, SIZE_MAX for all up to the end of the block
- * @gfp: flags for memory to note it
+ * @gfp: flags to allocate memory for the annotation with
  */
 static __always_inline void
 kmemleak_scan_area(const void *ptr, size_t size, gfp_t gfp)
@@ -290,39 +292,40 @@ static inline void kmemleak_erase(void **ptr)
 
 /**
  * kmemtrack_not_root - pages hold no references
- * @addr: address of what came straight from the page allocator, one page or
- *	several, or NULL; nobody else uses page_private() of the first one
+ * @addr: address of one or more pages of the page allocator, or NULL; the owner does
+ *	not use page_private() of the first one
  *
- * Holds, tracking or not, until the pages are freed.
+ * The annotation stays until the pages are freed, whether tracking is on or not.
  */
 void kmemtrack_not_root(const void *addr);
 
 /**
- * kmemtrack_unreadable - pages are given to somebody who lets nobody read them
- * @addr: address of what came straight from the page allocator, or NULL; nobody
- *	else uses page_private() of its pages
+ * kmemtrack_unreadable - pages are handed to an owner that does not let the kernel
+ *			  read them, such as a hypervisor
+ * @addr: address of pages of the page allocator, or NULL; their owner does not use
+ *	page_private() of any of them
  * @size: bytes
  *
- * Holds, tracking or not, until kmemtrack_readable().
+ * The annotation stays until kmemtrack_readable(), whether tracking is on or not.
  */
 void kmemtrack_unreadable(const void *addr, size_t size);
 
 /**
- * kmemtrack_readable - such pages were given back, and are about to be freed
+ * kmemtrack_readable - such pages were handed back, and are about to be freed
  * @addr: their address
  * @size: bytes
  *
- * Not to be left out: a page that comes into use behind another one keeps its
- * page_private().
+ * This call is mandatory: the page allocator resets page_private() only of the first
+ * page of a block that it gives out.
  */
 void kmemtrack_readable(const void *addr, size_t size);
 
 /**
- * kmemtrack_wants_cleared - are pages to be cleared before they are given out?
+ * kmemtrack_wants_cleared - should the page allocator clear these pages?
  * @gfp: flags of their allocation
  *
- * What was in them before could seem to refer to blocks. Pages that can be
- * moved are not read for references.
+ * Their stale contents could look like references. Movable pages need not be cleared,
+ * since they are not read for references.
  */
 static __always_inline bool kmemtrack_wants_cleared(gfp_t gfp)
 {
@@ -330,7 +333,7 @@ static __always_inline bool kmemtrack_wants_cleared(gfp_t gfp)
 }
 
 /**
- * kmemtrack_pages_alloc - the page allocator gives out pages
+ * kmemtrack_pages_alloc - the page allocator hands out pages
  * @page: the first of them
  * @order: how many, as a power of two
  * @gfp: flags of the allocation
@@ -359,12 +362,12 @@ static __always_inline void kmemtrack_pages_free(struct page *page,
 }
 
 /**
- * kmemtrack_split_page - pages allocated as one are on their own from now on
+ * kmemtrack_split_page - pages that were allocated as one block become single pages
  * @page: the first of them
  * @nr: how many there are
  *
- * The page allocator sees to page_private() of the first one only. In the
- * others it may be from an earlier use.
+ * The page allocator resets page_private() of the first one only, so that of the
+ * others may be stale: this resets it.
  */
 void kmemtrack_split_page(struct page *page, unsigned long nr);
 
@@ -372,7 +375,7 @@ void kmemtrack_split_page(struct page *page, unsigned long nr);
  * kmemtrack_stack - a task gets a stack
  * @stack: its address
  *
- * It is read as a stack only: what is in use of it, while there is a task.
+ * From now on only the part of it that is in use is read, while the task exists.
  */
 void kmemtrack_stack(const void *stack);
 

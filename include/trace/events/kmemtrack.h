@@ -7,7 +7,7 @@
 
 #include <linux/tracepoint.h>
 
-/* A scan begins; @nr counts the scans that came to an end before. */
+/* A scan begins; @nr is the number of scans that were completed before. */
 TRACE_EVENT(kmemtrack_scan_start,
 
 	TP_PROTO(unsigned long nr),
@@ -26,8 +26,8 @@ TRACE_EVENT(kmemtrack_scan_start,
 );
 
 /*
- * A scan has ended: with its verdict if @ret is 0, else with an error. Times
- * are in nanoseconds.
+ * A scan has ended, with an error if @ret is not 0. @duration and @pause are in
+ * nanoseconds.
  */
 TRACE_EVENT(kmemtrack_scan_end,
 
@@ -58,9 +58,9 @@ TRACE_EVENT(kmemtrack_scan_end,
 );
 
 /*
- * A leak that no scan has found before. @site and @caller are the innermost
- * frames of its backtrace, 0 if there is none; @site_name and @caller_name say what
- * they are, also where that code is gone.
+ * A leak that no scan has found before. @site and @caller are the innermost two
+ * frames of its backtrace, 0 if there is none. @site_name and @caller_name are their
+ * symbols, also if the code is gone.
  */
 TRACE_EVENT(kmemtrack_leak,
 
