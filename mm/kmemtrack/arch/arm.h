@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * 32-bit ARM: reads that survive a fault, the stack of interrupts, steps by the
- * tables of EHABI, since there are no frame records.
+ * 32-bit ARM: reads that survive a fault, the stack of interrupts, and steps read
+ * from the EHABI tables, since there are no frame records.
  */
 #ifndef _KMT_ARCH_ARM_H
 #define _KMT_ARCH_ARM_H
@@ -10,7 +10,7 @@
 #include <linux/processor.h>
 #include <linux/sched/task_stack.h>
 
-/* A fault at one of @insns sets [bad] and goes on at 9. */
+/* A fault at one of @insns sets [bad] and continues at label 9. */
 #define KMT_MAY_FAULT(insns)						\
 	".pushsection .text.fixup, \"ax\"\n"				\
 	".align	2\n"							\
@@ -48,7 +48,10 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 
 #define KMT_READS_WORDS
 
-/* A step is kept in 64 bits, which are read at once. Thumb code has other frames. */
+/*
+ * A step is 64 bits that must be read at once, so not with GENERIC_ATOMIC64. Thumb
+ * code has different frames.
+ */
 #if defined(CONFIG_ARM_UNWIND) && !defined(CONFIG_GENERIC_ATOMIC64) && \
 	!defined(CONFIG_THUMB2_KERNEL)
 #include <asm/unwind.h>
@@ -58,10 +61,10 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 extern const struct unwind_idx __start_unwind_idx[];
 extern const struct unwind_idx __stop_unwind_idx[];
 
-/* Calls a function on another stack, that of interrupts. */
+/* Calls a function on another stack: that of interrupts. */
 void call_with_stack(void (*fn)(void *data), void *data, void *sp);
 
-/* A function that keeps a frame pointer has it point to the upper of two words. */
+/* A frame pointer points to the upper one of the two words of a frame record. */
 #define KMT_RECORD_BELOW	sizeof(long)
 #endif
 
@@ -70,7 +73,7 @@ void call_with_stack(void (*fn)(void *data), void *data, void *sp);
 #ifdef CONFIG_IRQSTACKS
 DECLARE_PER_CPU(u8 *, irq_stack_ptr);
 
-/* The stack on which @cpu takes interrupts; what is kept is its end. */
+/* The stack on which @cpu takes interrupts; irq_stack_ptr is its end. */
 static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 {
 	*hi = (unsigned long)per_cpu(irq_stack_ptr, cpu);
@@ -80,7 +83,7 @@ static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 
 #define kmt_irq_stack	kmt_irq_stack
 
-/* One past its end is all that is kept of it: nothing refers to its block. */
+/* Only a pointer one past its end is kept, which is no reference to its block. */
 #define KMT_IRQ_STACK_ENDS	1
 #endif
 

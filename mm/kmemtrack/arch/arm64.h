@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * arm64: reads that survive a fault, frame records, the stack of interrupts.
- * Each header in this directory defines the same names; generic.h has the
- * default of each that a header leaves out.
+ * The headers of all architectures in this directory define the same names;
+ * generic.h has a default for each name that a header does not define.
  */
 #ifndef _KMT_ARCH_ARM64_H
 #define _KMT_ARCH_ARM64_H
@@ -17,7 +17,7 @@
 #include <asm/virt.h>
 
 #ifndef CONFIG_KASAN_HW_TAGS
-/* A fault at @insn sets [bad] and goes on at 9. */
+/* A fault at @insn sets [bad] and continues at label 9. */
 #define KMT_MAY_FAULT(insn)						\
 	__ASM_EXTABLE_RAW(insn, "9b",					\
 			  __stringify(EX_TYPE_KACCESS_ERR_ZERO),	\
@@ -54,7 +54,7 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 #define KMT_READS_WORDS
 #endif /* !CONFIG_KASAN_HW_TAGS */
 
-/* Two words that lie side by side, in one load: compilers part the two. */
+/* Reads two adjacent words with one load, which compilers would split. */
 static __always_inline void kmt_env_two(const void *p, unsigned long *first,
 					unsigned long *second)
 {
@@ -66,7 +66,7 @@ static __always_inline void kmt_env_two(const void *p, unsigned long *first,
 
 #define kmt_env_two	kmt_env_two
 
-/* The same, and where the next two are. */
+/* As kmt_env_two(); returns the address after the two words. */
 static __always_inline const void *kmt_env_pop(const void *p,
 					       unsigned long *first,
 					       unsigned long *second)
@@ -80,7 +80,7 @@ static __always_inline const void *kmt_env_pop(const void *p,
 
 #define kmt_env_pop	kmt_env_pop
 
-/* A return address as it is on the stack, without its signature if it has one. */
+/* Removes the signature, if any, from a return address that was on the stack. */
 static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
@@ -105,7 +105,7 @@ static inline unsigned long kmt_last_record(void)
 
 #define kmt_saved_sp(task)	thread_saved_sp(task)
 
-/* A function has its frame record at the lowest addresses of its frame. */
+/* The frame record is at the lowest addresses of a function's frame. */
 #define KMT_FRAME_RETURN_FIRST	1
 
 DECLARE_PER_CPU(unsigned long *, irq_stack_ptr);
@@ -124,7 +124,7 @@ static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 extern phys_addr_t hyp_mem_base;
 extern phys_addr_t hyp_mem_size;
 
-/* As finalize_pkvm() tells it to the hooks. */
+/* The same memory that finalize_pkvm() reports to the hooks. */
 static inline void
 kmt_hyp_memory(void (*section)(const char *start, const char *end),
 	       void (*memory)(phys_addr_t start, phys_addr_t size))

@@ -2,9 +2,9 @@
 /*
  * 32-bit ARM: the tables of the EHABI unwinder, read for step.h.
  *
- * The tables say of each function by which instructions, of one or two bytes, its
- * frame is taken down. Which registers they read, and where from, is the same
- * wherever the frame is.
+ * For each function the tables list the unwind instructions, of one or two bytes,
+ * that take its frame down. Which registers they restore, and from where in the frame,
+ * does not depend on where the frame is.
  */
 #include <linux/kernel.h>
 #include <linux/module.h>
@@ -14,7 +14,7 @@
 #include "steps.h"
 
 #if KMT_STEPS
-/* What the entry of a function says if its callers cannot be told. */
+/* Table entry of a function that cannot be unwound (EXIDX_CANTUNWIND). */
 #define CANTUNWIND	1
 
 #define REG_FP		11
@@ -22,8 +22,10 @@
 #define REG_LR		14
 
 /*
- * Where a frame is taken down: @at and the others count words, upwards from where
- * the stack pointer was, or from where the frame pointer points (@by_fp).
+ * State while the unwind instructions of a function are read. @at is the virtual stack
+ * pointer; @lowest is the lowest word that was restored; @fp and @lr are where those
+ * registers were saved. They count words upwards from the stack pointer in the
+ * function, or from where the frame pointer points (@by_fp).
  */
 struct frame {
 	const unsigned long *insn;
@@ -39,7 +41,7 @@ struct frame {
 	bool unknown;
 };
 
-/* An offset of 31 bits to where it is itself. */
+/* Decodes a 31-bit offset relative to the word that holds it (prel31). */
 static unsigned long target_of(const unsigned long *word)
 {
 	return (unsigned long)word + ((long)(*word << 1) >> 1);
@@ -64,10 +66,10 @@ static const struct unwind_idx *search(const struct unwind_idx *first,
 }
 
 /*
- * Nothing is looked up in a module but while it is live and has no __init text. The
- * loader takes the table of that text out of the list before it says that the text
- * is gone. It takes out the others when the module goes: kmt_steps_forget() is called
- * before, and whoever has found the module live has been waited for.
+ * Searches only modules that are live and have no __init text any more. The loader
+ * removes the table of the __init text from the list before it marks that text as
+ * gone. It removes the other tables when the module goes. Before that, module_event()
+ * waits for CPUs that found the module live, and calls kmt_steps_forget().
  */
 static const struct unwind_idx *search_module(unsigned long pc)
 {
@@ -81,7 +83,7 @@ static const struct unwind_idx *search_module(unsigned long pc)
 	kmt_module_text(mod, true, &start, &end);
 	if (start)
 		return NULL;
-	/* The loader unlocks a spin lock between the two, a barrier on ARM. */
+	/* Pairs with the unlock between the loader's two writes, a barrier on ARM. */
 	smp_rmb();
 	list_for_each_entry(table, &mod->arch.unwind_list, mod_list)
 		if (pc >= table->begin_addr && pc < table->end_addr)
@@ -109,7 +111,7 @@ static unsigned int next_byte(struct frame *f)
 	return byte;
 }
 
-/* Registers from @first on are read, those of @mask. */
+/* Restores the registers of @mask, whose bit 0 is register @first. */
 static void pop(struct frame *f, unsigned int mask, unsigned int first)
 {
 	unsigned int reg;
@@ -148,7 +150,7 @@ static unsigned int uleb128(struct frame *f)
 	return value;
 }
 
-/* Returns false behind the last one. */
+/* Interprets one instruction; returns false at the last one or an unknown one. */
 static bool take_down(struct frame *f)
 {
 	unsigned int insn = next_byte(f), mask;
@@ -166,7 +168,7 @@ static bool take_down(struct frame *f)
 		pop(f, mask, 4);
 		return true;
 	case 0x90 | REG_FP:
-		/* The one that the function itself had, and no other. */
+		/* Only if it is still the function's own frame pointer. */
 		f->unknown |= f->has_fp || f->has_lr || f->by_fp;
 		f->by_fp = true;
 		f->at = 0;
@@ -193,7 +195,7 @@ static bool take_down(struct frame *f)
 	return false;
 }
 
-/* Finds the instructions; false if there are none of a kind that the kernel has. */
+/* Finds the instructions; returns false if they have a format that kernels lack. */
 static bool begin(struct frame *f, const struct unwind_idx *idx)
 {
 	f->insn = idx->insn & BIT(31) ? &idx->insn :
@@ -204,7 +206,7 @@ static bool begin(struct frame *f, const struct unwind_idx *idx)
 		f->words = 1;
 		return true;
 	case 0x81:
-		/* Not in the entry itself. */
+		/* This format does not occur in the index entry itself. */
 		f->shift = 8;
 		f->words = 1 + (*f->insn >> 16 & 0xff);
 		return f->insn != &idx->insn;
@@ -220,12 +222,12 @@ static u8 read_entry(const struct unwind_idx *idx, unsigned long pc,
 
 	if (idx->insn == CANTUNWIND)
 		return KMT_STEP_END;
-	/* The unwinder takes its first instruction for one of the caller. */
+	/* At a function's first instruction the unwinder assumes the caller's frame. */
 	if (pc == target_of(&idx->addr_offset) || !begin(&f, idx))
 		return KMT_STEP_UNKNOWN;
 	while (!f.unknown && f.words && take_down(&f))
 		;
-	/* Where it returns to must be on the stack, above the stack pointer. */
+	/* The return address must be on the stack, and all words above its pointer. */
 	if (f.unknown || !f.has_lr || (!f.by_fp && f.lowest < 0))
 		return KMT_STEP_UNKNOWN;
 	ra = f.at - f.lr;
@@ -241,7 +243,7 @@ static u8 read_entry(const struct unwind_idx *idx, unsigned long pc,
 		return KMT_STEP_SP;
 	if (target_of(&idx->addr_offset) != (unsigned long)call_with_stack)
 		return KMT_STEP_BP;
-	/* No word is below where the frame pointer points. */
+	/* All words must be at or above the address in the frame pointer. */
 	return f.lowest < 0 ? KMT_STEP_UNKNOWN : KMT_STEP_BP_SWITCH;
 }
 
@@ -251,7 +253,7 @@ bool kmt_arch_step(unsigned long pc, struct kmt_step *step)
 
 	if (kmt_is_tracer(pc))
 		return true;
-	/* Looks up the address that is returned to, as the unwinder does. */
+	/* Look up the return address itself, as the unwinder does. */
 	if (core_kernel_text(pc))
 		idx = search(__start_unwind_idx, __stop_unwind_idx, pc);
 	else

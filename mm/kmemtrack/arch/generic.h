@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What an architecture's header leaves out: right everywhere, at some cost.
+ * Defaults for names that an architecture's header does not define. They are correct
+ * everywhere, but slower.
  */
 #ifndef _KMT_ARCH_GENERIC_H
 #define _KMT_ARCH_GENERIC_H
@@ -9,7 +10,7 @@
 #include <linux/sched.h>
 #include <asm/sections.h>
 
-/* Two words that lie side by side. */
+/* Reads two adjacent words. */
 #ifndef kmt_env_two
 static __always_inline void kmt_env_two(const void *p, unsigned long *first,
 					unsigned long *second)
@@ -21,7 +22,7 @@ static __always_inline void kmt_env_two(const void *p, unsigned long *first,
 }
 #endif
 
-/* The same, and where the next two are. */
+/* As kmt_env_two(); returns the address after the two words. */
 #ifndef kmt_env_pop
 static __always_inline const void *kmt_env_pop(const void *p,
 					       unsigned long *first,
@@ -35,7 +36,7 @@ static __always_inline const void *kmt_env_pop(const void *p,
 }
 #endif
 
-/* A return address as it is on the stack, without its signature if it has one. */
+/* Removes the signature, if any, from a return address that was on the stack. */
 #ifndef kmt_env_strip
 static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 {
@@ -43,14 +44,14 @@ static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 }
 #endif
 
-/* Where a saved frame pointer points, in bytes from the record of its function. */
+/* Bytes from a frame record up to where the frame pointer of its function points. */
 #ifndef KMT_RECORD_BELOW
 #define KMT_RECORD_BELOW	0
 #endif
 
 /*
- * Whether the record that returns to @pc leads to no other one, though it may
- * look as if, since registers that an exception of the kernel saved are there.
+ * Whether a record with return address @pc is followed by the saved registers of an
+ * exception in the kernel, which may look like another record.
  */
 #ifndef kmt_env_is_entry
 static __always_inline bool kmt_env_is_entry(unsigned long pc)
@@ -60,29 +61,29 @@ static __always_inline bool kmt_env_is_entry(unsigned long pc)
 #endif
 
 /*
- * Set if the last record on the stack of a task is that of the first function,
- * returning to entry code; else it is one that entry code put above that.
+ * 1 if the last record on a task's stack is that of the first function, which returns
+ * to entry code; 0 if entry code puts one more record above that.
  */
 #ifndef KMT_LAST_RETURNS
 #define KMT_LAST_RETURNS	0
 #endif
 
 /*
- * Less than that is a number, or a per-CPU pointer where these begin at zero:
- * no address of a block.
+ * A word below this is no address of a block. It is a number, or a per-CPU pointer on
+ * architectures where those begin at zero.
  */
 #ifndef KMT_NUMBERS_END
 #define KMT_NUMBERS_END		BIT(4 * sizeof(long))
 #endif
 
-/* One past the linear map, now and after memory hotplug. */
+/* One past the end of the linear map, including memory to be hotplugged. */
 #ifndef KMT_LINEAR_END
 #define KMT_LINEAR_END		((unsigned long)high_memory)
 #endif
 
 /*
- * One past the part of the image, from _text on, in which no block ever is. Where
- * the image is in the linear map its init memory is freed, and has blocks then.
+ * No block is ever in the kernel image from _text up to this. If the image is in the
+ * linear map, its init memory is freed and may contain blocks later.
  */
 #ifndef KMT_IMAGE_END
 #define KMT_IMAGE_END							\
@@ -91,11 +92,10 @@ static __always_inline bool kmt_env_is_entry(unsigned long pc)
 #endif
 
 /*
- * KMT_FRAME_RECORDS: functions leave frame records on the stack as trace.h
- * wants them, and kmt_last_record() is the address of the last one of the
- * current task. KMT_STEPS: there are none, but the unwinder has tables that
- * kmt_arch_step() can read, see step.h. Without both traces are unwound, each
- * time.
+ * KMT_FRAME_RECORDS: functions leave frame records on the stack as trace.h expects
+ * them, and kmt_last_record() returns the address of the current task's last one.
+ * KMT_STEPS: there are no frame records, but the unwinder has tables that
+ * kmt_arch_step() can read, see step.h. If both are 0, the unwinder takes each trace.
  */
 #ifndef KMT_FRAME_RECORDS
 #define KMT_FRAME_RECORDS	0
@@ -110,12 +110,12 @@ static inline unsigned long kmt_last_record(void)
 #define KMT_STEPS	0
 #endif
 
-/* Set if a call puts the address that is returned to on the stack. */
+/* 1 if the call instruction pushes the return address on the stack. */
 #ifndef KMT_CALL_PUSHES
 #define KMT_CALL_PUSHES	0
 #endif
 
-/* Stack pointer of a task that does not run; 0 if it cannot be told. */
+/* Stack pointer of a task that does not run; 0 if it is not known. */
 #ifndef kmt_saved_sp
 static inline unsigned long kmt_saved_sp(struct task_struct *task)
 {
@@ -124,16 +124,16 @@ static inline unsigned long kmt_saved_sp(struct task_struct *task)
 #endif
 
 /*
- * Set if the address that a function returns to is below what is local to it on the
- * stack, not above.
+ * 1 if a function's return address is below its local variables on the stack, 0 if it
+ * is above them.
  */
 #ifndef KMT_FRAME_RETURN_FIRST
 #define KMT_FRAME_RETURN_FIRST	0
 #endif
 
 /*
- * The stack on which @cpu takes interrupts. What is on it is dead, but for the
- * time of an interrupt.
+ * Sets [@lo, @hi) to the stack on which @cpu takes interrupts, and returns whether
+ * there is one. Its contents are stale except during an interrupt.
  */
 #ifndef kmt_irq_stack
 static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
@@ -144,12 +144,12 @@ static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 }
 #endif
 
-/* Set if nothing refers to that stack but by one past its end. */
+/* 1 if the only pointer to that stack points one past its end. */
 #ifndef KMT_IRQ_STACK_ENDS
 #define KMT_IRQ_STACK_ENDS	0
 #endif
 
-/* The memory that is that stack, wherever it is mapped to. */
+/* The memory of that stack, which may be mapped elsewhere. */
 #ifndef kmt_irq_stack_memory
 static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
 					unsigned long *hi)
@@ -159,8 +159,8 @@ static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
 #endif
 
 /*
- * Tells @section and @memory what a hypervisor below this kernel keeps for
- * itself: parts of the image, and memory that was reserved for it at boot.
+ * Calls @section for each part of the image that a hypervisor below this kernel keeps
+ * for itself, and @memory for memory that was reserved for it at boot.
  */
 #ifndef kmt_hyp_memory
 static inline void

@@ -12,7 +12,7 @@
 #include <asm/processor.h>
 
 #ifdef CONFIG_64BIT
-/* A fault at @insn sets [bad] and goes on at 9. */
+/* A fault at @insn sets [bad] and continues at label 9. */
 #define KMT_MAY_FAULT(insn)						\
 	__ASM_EXTABLE_RAW(insn, "9b",					\
 			  __stringify(EX_TYPE_UACCESS_ERR_ZERO),	\
@@ -56,12 +56,12 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 #ifdef CONFIG_FRAME_POINTER
 #define KMT_FRAME_RECORDS	1
 
-/* A frame pointer points right above the record of its function. */
+/* A frame pointer points right above its function's frame record. */
 #define KMT_RECORD_BELOW	(2 * sizeof(long))
 
 /*
- * The last record on the stack of a task is that of the first function, which
- * returns to entry code.
+ * The last record on a task's stack is that of the first function, which returns to
+ * entry code.
  */
 #define KMT_LAST_RETURNS	1
 
@@ -77,8 +77,9 @@ void handle_exception(void);
 extern unsigned long ret_from_exception_end;
 
 /*
- * Whether the function that returns to @pc handles an exception: the frame
- * pointer that it saved is where the stack was then, and no record is there.
+ * Whether @pc is in handle_exception(): the function that returns there handles an
+ * exception. The frame pointer that it saved is the stack pointer at that time, where
+ * no record is.
  */
 static __always_inline bool kmt_env_is_entry(unsigned long pc)
 {

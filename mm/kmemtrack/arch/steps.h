@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Addresses at which a walk by steps stops on every architecture.
+ * Return addresses at which a walk by steps stops, on all architectures.
  */
 #ifndef _KMT_ARCH_STEPS_H
 #define _KMT_ARCH_STEPS_H
@@ -10,7 +10,7 @@
 #include <linux/rethook.h>
 #include <linux/stacktrace.h>
 
-/* Whether @pc is what a tracer puts in place of a return address. */
+/* Whether @pc is an address that tracers put in place of a return address. */
 static inline bool kmt_is_tracer(unsigned long pc)
 {
 #ifdef CONFIG_FUNCTION_GRAPH_TRACER
@@ -28,7 +28,7 @@ static inline bool kmt_is_tracer(unsigned long pc)
 	return false;
 }
 
-/* Whether the stack depot cuts a trace behind @pc, where an interrupt came in. */
+/* Whether the stack depot cuts a trace after @pc, since it is in interrupt entry. */
 static inline bool kmt_is_cut(unsigned long pc)
 {
 	unsigned long trace[2] = { pc, 0 };

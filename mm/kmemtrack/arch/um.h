@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * User-mode Linux. The kernel is a process of the host; a wrong read ends it,
- * nothing is mended by an exception table. So it is asked first whether memory
- * outside of the linear map is there.
+ * User-mode Linux. The kernel is a process of the host. It has no exception table, so
+ * a read of unmapped memory would kill it. Reads outside of the linear map are
+ * therefore checked first.
  */
 #ifndef _KMT_ARCH_UM_H
 #define _KMT_ARCH_UM_H
@@ -17,11 +17,11 @@
 #include <as-layout.h>
 
 /*
- * Whether the page of @addr, in vmalloc space, can be read. It has an entry in the
- * page table from before its block is tracked until after that is freed, but since
- * 6.11 the kernel tells the host of it when the first access faults. The handler of
- * that fault lets interrupts in, and the lock of a tree may be held: the host is
- * told before.
+ * Whether the page of @addr, in vmalloc space, can be read. Its entry in the page table
+ * exists from before its block is tracked until after that is freed. But since 6.11
+ * the kernel updates the host's mapping only when the first access faults. The fault
+ * handler enables interrupts, while the caller may hold the lock of a tree. So this
+ * updates the host's mapping before the access.
  */
 static inline bool kmt_um_mapped(unsigned long addr)
 {
@@ -35,8 +35,8 @@ static inline bool kmt_um_mapped(unsigned long addr)
 }
 
 /*
- * Whether @addr lies in the gap of the image, which nothing is mapped to: the stacks
- * in .bss begin at a multiple of their size, so that .bss begins there, not at
+ * Whether @addr lies in the unmapped gap of the image: since 6.19 .bss holds stacks
+ * that are aligned to their size, so .bss begins at such a multiple, not at
  * __bss_start.
  */
 static __always_inline bool kmt_um_in_gap(unsigned long addr)
@@ -50,8 +50,8 @@ static __always_inline bool kmt_um_in_gap(unsigned long addr)
 }
 
 /*
- * Whether the page of @addr can be read. The linear map has the image, a gap up
- * to the heap of the process, and memory.
+ * Whether the page of @addr can be read. The linear map consists of the image, an
+ * unmapped gap up to the heap of the process, and the memory of the kernel.
  */
 static __always_inline bool kmt_arch_mapped(unsigned long addr)
 {
@@ -75,7 +75,7 @@ static __always_inline void kmt_env_one(unsigned long addr, unsigned long *a,
 	}
 }
 
-/* The four do not cross the border of a page. */
+/* The four words are in one page. */
 static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 					 unsigned long *b, unsigned long *c,
 					 unsigned long *d, unsigned int *bad)
@@ -101,15 +101,15 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 /* Init memory is not freed. */
 #define KMT_IMAGE_END		((unsigned long)_end)
 
-/* Kernel addresses begin right behind those of a program's image. */
+/* Kernel addresses are low: they begin right after those of a program's image. */
 #define KMT_NUMBERS_END		BIT(16)
 
 #ifdef CONFIG_FRAME_POINTER
 #define KMT_FRAME_RECORDS	1
 
 /*
- * A new task jumps to its first function, with the stack pointer one word below
- * the end of the stack: that function saves the frame pointer below that word.
+ * A new task jumps to its first function with the stack pointer one word below the end
+ * of the stack. That function saves the frame pointer below that word.
  */
 static inline unsigned long kmt_last_record(void)
 {
@@ -138,7 +138,7 @@ static inline void *kmt_signal_stack(int cpu)
 }
 #endif
 
-/* The stack of the host's signals, which are the interrupts. */
+/* The stack for signals of the host, which are this machine's interrupts. */
 static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 {
 	*lo = (unsigned long)kmt_signal_stack(cpu);

@@ -12,7 +12,7 @@
 #include <asm/processor.h>
 
 #ifdef CONFIG_X86_64
-/* A fault at @insn sets [bad] and goes on at 9. */
+/* A fault at @insn sets [bad] and continues at label 9. */
 #define KMT_MAY_FAULT(insn)						\
 	_ASM_EXTABLE_TYPE_REG(insn, 9b, EX_TYPE_EFAULT_REG, "%[bad]")
 
@@ -48,8 +48,8 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 #endif /* CONFIG_X86_64 */
 
 /*
- * The last record on the stack of a task is that of the first function, which
- * returns to entry code.
+ * The last record on a task's stack is that of the first function, which returns to
+ * entry code.
  */
 #define KMT_LAST_RETURNS	1
 
@@ -68,7 +68,7 @@ static inline unsigned long kmt_last_record(void)
 #if defined(CONFIG_X86_64) && defined(CONFIG_UNWINDER_ORC)
 #include <asm/orc_types.h>
 
-/* Not with the tables of old kernels, which do not say where a stack ends. */
+/* The tables of old kernels do not tell where a stack ends: no steps with them. */
 #ifdef ORC_TYPE_END_OF_STACK
 #define KMT_STEPS	1
 
@@ -94,7 +94,7 @@ DECLARE_PER_CPU_PAGE_ALIGNED(struct irq_stack, irq_stack_backing_store);
 /* The stack on which @cpu takes interrupts. */
 static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 {
-	/* The last word is left free. */
+	/* hardirq_stack_ptr leaves the topmost word free. */
 	*hi = (unsigned long)kmt_hardirq_stack_ptr(cpu) + sizeof(long);
 	*lo = *hi - IRQ_STACK_SIZE;
 	return *hi != sizeof(long);
@@ -102,7 +102,7 @@ static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 
 #define kmt_irq_stack	kmt_irq_stack
 
-/* It is mapped from the per-CPU section. */
+/* The stack is a mapping of this memory in the per-CPU section. */
 static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
 					unsigned long *hi)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * x86-64: the tables of the ORC unwinder, read for step.h.
+ * x86-64: steps (step.h), read from the tables of the ORC unwinder.
  */
 #include <linux/module.h>
 
@@ -8,7 +8,7 @@
 #include "steps.h"
 
 #if KMT_STEPS
-/* The last entry that begins at @ip or below it; NULL if there are none. */
+/* The last entry at or below @ip, or the first one; NULL if the table is empty. */
 static const struct orc_entry *search(const int *ips,
 				      const struct orc_entry *orcs,
 				      unsigned int nr, unsigned long ip)
@@ -27,8 +27,9 @@ static const struct orc_entry *search(const int *ips,
 }
 
 /*
- * A module that goes may still run code when kmt_steps_forget() is called, and
- * __init text is freed without a word: steps in them are not kept.
+ * Steps of a module that is going are not kept, since it may still run code after
+ * kmt_steps_forget() was called. Steps in __init text are not kept, since the kernel
+ * frees it without a notification.
  */
 static const struct orc_entry *search_module(unsigned long pc, bool *keep)
 {
@@ -92,7 +93,7 @@ static u8 read_entry(const struct orc_entry *orc, struct kmt_step *step)
 		bp = -orc->bp_offset;
 	else if (orc->bp_reg != ORC_REG_UNDEFINED)
 		return KMT_STEP_UNKNOWN;
-	/* Both words lie between the two stack pointers. */
+	/* The two saved words must lie between the two stack pointers. */
 	if (!up || bp < 0 || bp % (int)sizeof(long) || bp > up ||
 	    bp / (int)sizeof(long) > U8_MAX)
 		return KMT_STEP_UNKNOWN;
@@ -107,7 +108,7 @@ bool kmt_arch_step(unsigned long pc, struct kmt_step *step)
 
 	if (kmt_is_tracer(pc))
 		return true;
-	/* Looks up the call instruction before @pc, as the unwinder does. */
+	/* Look up the call instruction before @pc, as the unwinder does. */
 	if (core_kernel_text(pc) && core_kernel_text(pc - 1))
 		orc = search(__start_orc_unwind_ip, __start_orc_unwind,
 			     __stop_orc_unwind_ip - __start_orc_unwind_ip,
