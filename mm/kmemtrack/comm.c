@@ -35,18 +35,18 @@
 
 #define KMT_NAME_WAYS	8
 
-/* Names in a set that users other than root may have, all of them and each. */
+/* Names in a set that all users but root may have together, and each of them. */
 #define KMT_NAMES_USERS	6
 #define KMT_NAMES_USER	3
 
 /**
  * struct kmt_name_set - names with the same hash
- * @lock: guards all of it
- * @used: a bit for each name that was looked up since the last sweep began, or
- *	that this sweep met in use. Such a name is found without the lock, with
- *	interrupts off: before it is removed its bit is cleared, and a grace
- *	period passes
- * @owner: user who brought the name in
+ * @lock: protects all fields
+ * @used: a bit for each name that was looked up since the last sweep began, or that
+ *	this sweep found in use. A hook finds such a name without the lock, with
+ *	interrupts off: a sweep clears the bit and waits for a grace period before it
+ *	removes the name
+ * @owner: user that added the name
  * @name: the names; an empty one is a free place
  */
 struct kmt_name_set {
@@ -59,7 +59,7 @@ struct kmt_name_set {
 #define KMT_NAME_ORDER	get_order(SZ_64K)
 #define KMT_NAME_SETS	(SZ_64K / sizeof(struct kmt_name_set))
 
-/* Handles that need no place; those of the table follow. */
+/* Handles that need no place in the table; those of the table follow. */
 #define KMT_COMM_HARDIRQ	1
 #define KMT_COMM_SOFTIRQ	2
 #define KMT_COMM_FIRST		3
@@ -71,17 +71,17 @@ static struct kmt_name_set *sets;
 static hsiphash_key_t names_key __read_mostly;
 
 /*
- * Hooks that hold handles across places where interrupts are on, by the phase
- * they began in. Not SRCU: on one CPU that wakes tasks, and the caller of a hook
+ * Number of hooks that hold handles while interrupts are on, by the phase in which
+ * they began. This is not SRCU, since Tiny SRCU wakes tasks, and the caller of a hook
  * may hold locks of the scheduler.
  */
 static atomic_t holders[2];
 static unsigned int phase;
 
-/* Allocations by tasks whose name had no place. */
+/* Lookups of names for which there was no place. */
 atomic_long_t kmt_lost_names;
 
-/* A sweep was asked for, and has not begun. */
+/* A sweep was requested, and has not begun. */
 static bool sweep_wanted;
 
 /* A record was moved since the last sweep began. */
@@ -94,11 +94,11 @@ static bool is_free(const struct kmt_name *name)
 	return !name->w[0];
 }
 
-/* The way of @name in @set, if it is one that is found without the lock. */
+/* The way of @name in @set if its bit is set in @used; else KMT_NAME_WAYS or more. */
 static unsigned int find_used(const struct kmt_name_set *set,
 			      const struct kmt_name *name)
 {
-	/* Pairs with set_used(): the name was there before. */
+	/* Pairs with set_used(): the name was stored before the bit. */
 	unsigned long used = smp_load_acquire(&set->used);
 	unsigned int way;
 
@@ -115,7 +115,7 @@ static void set_used(struct kmt_name_set *set, unsigned int way)
 	smp_store_release(&set->used, set->used | BIT(way));
 }
 
-/* The way of @name in @set, where it is put if need be and there is room. */
+/* The way of @name in @set; adds the name if there is room, else KMT_NAME_WAYS. */
 static unsigned int find_or_add(struct kmt_name_set *set,
 				const struct kmt_name *name)
 {
@@ -152,7 +152,7 @@ static u16 intern(struct kmt_name name)
 
 	if (unlikely(!set || is_free(&name)))
 		return KMT_COMM_NONE;
-	/* Names may be read while they are written, up to their last byte. */
+	/* Another task may be writing the name, so terminate the copy. */
 	((char *)&name)[TASK_COMM_LEN - 1] = '\0';
 	set += reciprocal_scale(hsiphash(&name, sizeof(name), &names_key),
 				KMT_NAME_SETS);
@@ -171,9 +171,9 @@ static u16 intern(struct kmt_name name)
 }
 
 /**
- * kmt_comm_init - make room for the names of tasks
+ * kmt_comm_init - allocate the table of names of tasks
  *
- * Without it, or without memory for it, all names are unknown.
+ * Before, and without memory for it, all names are unknown.
  */
 void kmt_comm_init(void)
 {
@@ -188,11 +188,11 @@ void kmt_comm_init(void)
 	for (i = 0; i < KMT_NAME_SETS; i++)
 		raw_spin_lock_init(&new[i].lock);
 	get_random_bytes(&names_key, sizeof(names_key));
-	/* Pairs with readers of @sets: locks and key are set up before. */
+	/* Pairs with readers of @sets: publishes the locks and the key, too. */
 	smp_store_release(&sets, new);
 }
 
-/* Returns the name with this handle; NULL if the table has none. */
+/* Returns the set, and the way in it, of a handle; NULL if it is not of the table. */
 static struct kmt_name_set *set_of(u16 handle, unsigned int *way)
 {
 	unsigned int i = handle - KMT_COMM_FIRST;
@@ -206,10 +206,11 @@ static struct kmt_name_set *set_of(u16 handle, unsigned int *way)
 
 /**
  * kmt_comm - the name of a task
- * @handle: of a record
+ * @handle: handle in a record
  *
- * Return: a string that stays as long as a record, or an open report, has it;
- * under kmt_reports_sem also if one had it then.
+ * Return: a string that stays valid as long as a record or an open report has the
+ * handle; while the caller holds kmt_reports_sem, as long as it does, if one had it
+ * then.
  */
 const char *kmt_comm(u16 handle)
 {
@@ -259,19 +260,19 @@ const char *kmt_log_task(struct kmt_log_task *name, const char *comm)
 }
 
 /**
- * kmt_hold_names - keep the handles that are looked up from now on
+ * kmt_hold_names - keep sweeps from removing names that are looked up from now on
  *
- * If interrupts are off, those that were looked up since are kept, too.
+ * If interrupts are off, names that were looked up since they are off are kept, too.
  *
  * Context: any but NMI.
- * Return: for kmt_release_names().
+ * Return: the argument for kmt_release_names().
  */
 int kmt_hold_names(void)
 {
 	unsigned long flags;
 	unsigned int now;
 
-	/* Interrupts look nothing up. */
+	/* Hooks in interrupts do not look up names. */
 	if (!in_task())
 		return -1;
 	local_irq_save(flags);
@@ -283,7 +284,7 @@ int kmt_hold_names(void)
 }
 
 /**
- * kmt_release_names - records have the handles that were looked up
+ * kmt_release_names - end kmt_hold_names(): records now have the handles
  * @held: from kmt_hold_names()
  */
 void kmt_release_names(int held)
@@ -296,7 +297,7 @@ void kmt_release_names(int held)
 /**
  * kmt_note_move - a record is about to be moved
  *
- * Context: RCU reader until it is in its place.
+ * Context: the caller is an RCU reader until the record is in its new place.
  */
 void kmt_note_move(void)
 {
@@ -352,13 +353,13 @@ void kmt_begin_sweep(void)
 		raw_spin_unlock_irq(&sets[i].lock);
 	}
 	/*
-	 * Handles that were looked up until now are in records, or held in this
-	 * phase, when this ends.
+	 * When this returns, handles that were looked up before it are in
+	 * records, or held in this phase.
 	 */
 	synchronize_rcu();
 	/* Pairs with kmt_hold_names(): the bits are clear. */
 	smp_store_release(&phase, !before);
-	/* When this ends nobody comes in late to the phase that is over. */
+	/* When this returns, no hook begins in the old phase any more. */
 	synchronize_rcu();
 	while (atomic_read_acquire(&holders[before]))
 		msleep(20);
@@ -387,7 +388,10 @@ static bool has_no_name(int cpu, void *unused)
 	       READ_ONCE(recent->name.w[0]);
 }
 
-/* The name that this CPU saw last had no place: it may have one now. */
+/*
+ * If there was no place for the name that this CPU remembers, forget the name, so that
+ * the next allocation looks it up again.
+ */
 static void look_again(void *unused)
 {
 	struct kmt_recent *recent = this_cpu_ptr(&kmt_recent);
@@ -402,7 +406,7 @@ static void remove_all_unused(void)
 
 	for (i = 0; i < KMT_NAME_SETS; i++)
 		remove_unused(&sets[i]);
-	/* Afterwards each CPU that found no room has noted it. */
+	/* When this returns, each CPU that found no place has stored that. */
 	synchronize_rcu();
 	on_each_cpu_cond(has_no_name, look_again, NULL, true);
 }
@@ -431,13 +435,13 @@ static void kick_sweep(struct irq_work *work)
 	queue_delayed_work(kmt_unbound_wq, &sweep_work, max(delay, 0L));
 }
 
-/* The allocators may hold locks that queue_delayed_work() wants. */
+/* A hook cannot queue work: its caller may hold locks that this takes. */
 static DEFINE_IRQ_WORK(sweep_irq_work, kick_sweep);
 
 /* Interrupts and workers are there, and sweep_work is set up. */
 static bool can_sweep __ro_after_init;
 
-/* Called under the lock of a set. */
+/* Requests a sweep. The caller holds the lock of a set. */
 static void want_sweep(void)
 {
 	if (!READ_ONCE(sweep_wanted) && !xchg(&sweep_wanted, true) && can_sweep)
@@ -458,10 +462,10 @@ void __init kmt_start_sweeping(work_func_t sweep)
 }
 
 /**
- * kmt_task_comm - the name of the current task
+ * kmt_task_comm - look up the name of the current task
  *
- * The next allocation is likely to be by the same one: this CPU remembers it,
- * also if there is no room for it.
+ * This CPU remembers the name, even if the table had no place for it, since the next
+ * allocation is likely to be by the same task.
  *
  * Context: task, interrupts off.
  * Return: a handle for struct kmt_origin.
@@ -487,7 +491,7 @@ u16 kmt_task_comm(void)
  * @caller: its return address
  * @gfp: flags of the allocation
  *
- * Interrupts have no task.
+ * In interrupts the pid is 0 and the name tells the kind of interrupt.
  *
  * Context: any but NMI; kmt_hold_names() was called.
  */
