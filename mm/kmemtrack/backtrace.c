@@ -2,12 +2,12 @@
 /*
  * Backtraces of allocations.
  *
- * The kernel's unwinder and its stack depot take more time than all the rest
- * of an allocation. Each CPU keeps the traces that it saw last, to recognise
- * them as trace.h or step.h say; others are read from the stack where that is
- * safe to do, and the unwinder is asked for what remains.
+ * The kernel's unwinder and its stack depot take more time than the rest of an
+ * allocation. So each CPU remembers the traces that it saw last, and recognises them
+ * (trace.h, step.h). Other traces are read from the stack where that is safe. The
+ * unwinder takes the rest.
  *
- * A table is used by its own CPU, with interrupts off.
+ * Only its own CPU uses a table, with interrupts off.
  */
 #include <linux/atomic.h>
 #include <linux/cpu.h>
@@ -22,23 +22,23 @@
 #include "recent.h"
 
 /*
- * Entries of the unwinder's trace that are skipped at most, in search of the
- * caller of the hook: frames of the tracker, and of the unwinder itself where
- * stack_trace_save() does not leave them out.
+ * Largest number of entries of the unwinder's trace to skip before the caller of the
+ * hook: frames of the tracker, and of the unwinder itself if stack_trace_save() does
+ * not leave them out.
  */
 #define KMT_OWN_FRAMES	12
 
 DEFINE_PER_CPU(struct kmt_recent, kmt_recent);
 static DEFINE_PER_CPU(struct kmt_trace_set *, unused_sets);
 
-/* Traces that were not recognised: read from the stack, or unwound. */
+/* Counters of traces that were not recognised: read from the stack, and unwound. */
 atomic_long_t kmt_walked;
 atomic_long_t kmt_unwound;
 
-/* Whether CPUs are to have tables; under cpus_read_lock(). */
+/* Whether CPUs get tables; protected by cpus_read_lock(). */
 static bool wanted;
 
-/* The stack that @fp is on, with interrupts off; 0 if that is none of ours. */
+/* The stack of this task or CPU that @fp is on, or 0; interrupts are off. */
 static unsigned long stack_of(unsigned long fp)
 {
 	unsigned long lo = (unsigned long)task_stack_page(current), hi;
@@ -50,7 +50,7 @@ static unsigned long stack_of(unsigned long fp)
 	return 0;
 }
 
-/* The handle of the trace, if this CPU saw it lately; else 0. */
+/* The handle of the current trace if this CPU remembers it; else 0. */
 static u32 find_trace(unsigned long fp)
 {
 	unsigned long stack, flags;
@@ -66,7 +66,7 @@ static u32 find_trace(unsigned long fp)
 }
 
 #if KMT_STEPS
-/* Walks a trace on @stack, with interrupts off. */
+/* Walks the current trace, which begins on @stack; interrupts are off. */
 static bool walk_steps(struct kmt_walk *walk, unsigned long stack,
 		       unsigned long fp)
 {
@@ -74,7 +74,7 @@ static bool walk_steps(struct kmt_walk *walk, unsigned long stack,
 	struct kmt_span on = { stack, stack + THREAD_SIZE };
 	struct kmt_span below = { task, task };
 
-	/* That of interrupts was switched to from the task's. */
+	/* @stack is that of interrupts, which was switched to from the task's. */
 	if (stack != task)
 		below.hi += THREAD_SIZE;
 	return kmt_step_walk(walk, on, below, fp);
@@ -86,7 +86,7 @@ static struct kmt_trace_set *place_of(struct kmt_trace_set *sets,
 	return &sets[reciprocal_scale(walk->hash, KMT_TRACE_SETS)];
 }
 
-/* As in recent.h for frame records. */
+/* As the inline version in recent.h, for steps. */
 bool kmt_find_trace(struct kmt_trace_set *sets, unsigned long stack,
 		    unsigned long fp, u32 *handle)
 {
@@ -125,7 +125,7 @@ static void learn_trace(unsigned long fp, const struct kmt_walk *walk,
 	local_irq_restore(flags);
 }
 
-/* Walks the current trace. False where only the unwinder can tell it. */
+/* Walks the current trace; returns false if only the unwinder can take it. */
 static bool walk_stack(struct kmt_walk *walk, unsigned long fp)
 {
 	unsigned long stack, flags;
@@ -153,8 +153,9 @@ static void learn_trace(unsigned long fp, const struct kmt_walk *walk,
 	if (stack && set && kmt_second_record(stack, fp, &second)) {
 		set = kmt_set_of(set, fp - stack, &second);
 		/*
-		 * What comes next is likely to be the same: it is first. What
-		 * was goes to one of the other places, as chance has it.
+		 * The next trace is likely to be the same, so put this one first.
+		 * Move the one that was first to one of the other places, almost
+		 * at random.
 		 */
 		static_assert(KMT_WAYS == 3);
 		if (set->way[0].at)
@@ -166,8 +167,8 @@ static void learn_trace(unsigned long fp, const struct kmt_walk *walk,
 }
 
 /*
- * Reads the trace of a task from its own stack, as the unwinder would. False
- * where it cannot be known to come to the same.
+ * Reads the trace of a task from its own stack. Returns false if this might differ
+ * from the unwinder's trace.
  */
 static bool walk_stack(struct kmt_walk *walk, unsigned long fp)
 {
@@ -181,7 +182,7 @@ static bool walk_stack(struct kmt_walk *walk, unsigned long fp)
 }
 #endif
 
-/* Asks the kernel's unwinder. Of what cannot be learned @walk has no frames. */
+/* Takes the trace with the unwinder. If it must not be remembered, @walk is empty. */
 static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
 			   unsigned long caller, gfp_t gfp)
 {
@@ -194,7 +195,7 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
 	for (skip = 0; skip < min_t(unsigned int, nr, KMT_OWN_FRAMES); skip++)
 		if (all[skip] == caller)
 			break;
-	/* Unwound in a way that does not show our caller: keep it all. */
+	/* The trace does not contain the caller of the hook: keep all of it. */
 	if (skip == min_t(unsigned int, nr, KMT_OWN_FRAMES))
 		skip = 0;
 	entries += skip;
@@ -205,8 +206,8 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
 		return handle;
 	}
 	/*
-	 * The depot does so, too: what an interrupt came upon is left out. A
-	 * task that none has come upon need not look for that.
+	 * As the depot does, leave out the frames that were interrupted. In task
+	 * context there are none.
 	 */
 	kept = in_task() ? nr : filter_irq_stacks(entries, nr);
 	local_irq_save(flags);
@@ -220,10 +221,10 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
 }
 
 /**
- * kmt_stack_save_new - keep the current backtrace, which this CPU does not know
+ * kmt_stack_save_new - save the current backtrace, which this CPU does not remember
  * @fp: frame record of the hook
- * @caller: return address of the hook; the frames above it are ours
- * @gfp: how memory may be got; KMT_GFP_NONE if none may
+ * @caller: return address of the hook, the first entry of the backtrace
+ * @gfp: flags to allocate with; KMT_GFP_NONE: do not allocate
  *
  * Context: any but NMI.
  * Return: its handle, or 0.
@@ -253,10 +254,10 @@ u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp)
 }
 
 /**
- * kmt_stack_save - keep the current backtrace
+ * kmt_stack_save - save the current backtrace
  * @fp: frame record of the hook
- * @caller: return address of the hook; the frames above it are ours
- * @gfp: how memory may be got
+ * @caller: return address of the hook, the first entry of the backtrace
+ * @gfp: flags to allocate with; KMT_GFP_NONE: do not allocate
  *
  * Context: any but NMI.
  * Return: its handle, or 0.
@@ -289,8 +290,8 @@ const char *kmt_code_name(char *text, unsigned long pc)
 }
 
 /*
- * What a CPU that comes up, or is, remembers. Without memory for a table, or
- * where traces are not recognised, all traces of the CPU are new.
+ * Gives a CPU that is up, or is being brought up, its tables of cells and of traces.
+ * Without a table of traces the CPU recognises none.
  */
 static int give_table(unsigned int cpu)
 {
@@ -306,7 +307,7 @@ static int give_table(unsigned int cpu)
 }
 
 /**
- * kmt_traces_on - keep traces, and let the CPUs that are up remember cells
+ * kmt_traces_on - let CPUs remember traces and cells
  *
  * Context: kmt_scan_mutex held, may sleep; or early boot.
  */
@@ -327,7 +328,7 @@ void kmt_traces_on(void)
 }
 
 /**
- * kmt_traces_off - give the memory of traces back
+ * kmt_traces_off - free the tables of traces of all CPUs
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
@@ -344,7 +345,7 @@ void kmt_traces_off(void)
 		WRITE_ONCE(*sets, NULL);
 	}
 	cpus_read_unlock();
-	/* A hook that has found a table uses it with interrupts off. */
+	/* Wait for hooks that have found a table: they use it with interrupts off. */
 	synchronize_rcu();
 	for_each_possible_cpu(cpu)
 		kmt_own_free(per_cpu(unused_sets, cpu), KMT_TRACE_ORDER);
