@@ -11,13 +11,13 @@
  * still there, and two modules that were at the same place one after the other
  * have different backtraces.
  *
- * The same name has the same number, so that a module which leaks each time it
- * is loaded needs no more room, and its leaks are of one site.
+ * Equal names have the same number. So a module that leaks each time it is loaded
+ * takes no more memory, and its leaks have one site.
  *
- * A function that async_schedule() has queued may run __init text after that: the
- * kernel waits for it before it frees the text, but nobody is told. So a trace that
- * is taken in __init text of a module which is live already gets its numbers when
- * it is taken.
+ * A function that async_schedule() has queued may run __init text after the module is
+ * live. The kernel waits for it before it frees the text, but there is no notification
+ * of that. So a trace through __init text of a live module gets its numbers when it is
+ * taken.
  */
 #include <linux/bitops.h>
 #include <linux/hash.h>
@@ -36,7 +36,7 @@
 
 #define KMT_GONE_BITS	7
 
-/* Beyond this many names, code that goes is shown without one. */
+/* Largest number of names. Any other code that goes is shown without its name. */
 #define KMT_GONE_MAX	16383
 
 /*
@@ -45,14 +45,15 @@
  */
 #define GONE_PC(id)	(ULONG_MAX - (id))
 
-/* Modules at a time that are known to allocate while they are initialised. */
+/* How many modules can be noted as allocating in __init text at a time. */
 #define KMT_INIT_MAX	16
 
 /*
- * Traces with an address of a module in them, and the pages of these addresses,
- * a bit each, by their hash. Bits are set when a trace is taken that no CPU
- * knows, and stay: a module in whose pages nobody was seen to allocate goes
- * without a look at any block, and of others few blocks are looked at.
+ * Traces that have an address of a module, and the pages of these addresses: a bit
+ * each, by hash. The bits are set when a trace is taken that this CPU does not
+ * remember, and are never cleared. If no bit is set for the pages of a module, no
+ * block is checked when the module goes; otherwise only blocks whose trace has its
+ * bit set.
  */
 #define KMT_MODULE_TRACE_BITS	16
 #define KMT_MODULE_PAGE_BITS	12
@@ -76,8 +77,8 @@ static void set_once(unsigned int bit, unsigned long *bits)
 }
 
 /*
- * Modules whose __init text is in a trace, until they are initialised. If there
- * were ever more, all blocks are looked at for each that is initialised.
+ * Modules whose __init text is in a trace, until they are initialised. If there was
+ * ever no place for one, blocks are checked for each module that is initialised.
  */
 static struct module *initialising[KMT_INIT_MAX];
 static bool more_initialising;
@@ -108,7 +109,7 @@ bool kmt_was_initialising(struct module *mod)
 	bool found = READ_ONCE(more_initialising);
 	unsigned int i;
 
-	/* Several, if two CPUs noted it at a time and found different places. */
+	/* Check all places: two CPUs may have noted it at the same time. */
 	for (i = 0; i < KMT_INIT_MAX; i++)
 		if (READ_ONCE(initialising[i]) == mod &&
 		    cmpxchg(&initialising[i], mod, NULL) == mod)
@@ -117,8 +118,8 @@ bool kmt_was_initialising(struct module *mod)
 }
 
 /*
- * Notes @pc if it is in __init text of a module that still needs it. @live is set
- * if that module is live, so that module_event() was told of it, or is about to be.
+ * Returns whether @pc is in __init text of a module. If the module is live, sets @live,
+ * since the notifier was called for it, or is about to be. Otherwise notes the module.
  */
 static bool in_init_text(unsigned long pc, bool *live)
 {
@@ -163,8 +164,8 @@ struct gone_name {
 };
 
 /*
- * Names are never freed: backtraces in the stack depot are not, either. gone_lock
- * guards them, and gone_owner is the task that holds it.
+ * Names are never freed, since backtraces in the stack depot are not either. gone_lock
+ * protects the table; gone_owner is the task that adds a name under it.
  */
 static DEFINE_HASHTABLE(gone_names, KMT_GONE_BITS);
 static DEFINE_XARRAY_ALLOC1(gone_ids);
@@ -172,11 +173,11 @@ static DEFINE_SPINLOCK(gone_lock);
 static struct task_struct *gone_owner;
 
 /**
- * kmt_gone_name - the name that stands in a backtrace for code that is gone
+ * kmt_gone_name - the name of code that is gone
  * @pc: address in a backtrace
  *
  * Context: any but NMI.
- * Return: a string that stays; NULL if @pc is the address of code.
+ * Return: a string that is never freed; NULL if @pc is the address of code.
  */
 const char *kmt_gone_name(unsigned long pc)
 {
@@ -218,9 +219,9 @@ static struct gone_name *find_name(const char *text, u32 hash)
 }
 
 /*
- * What stands for @pc, in a module that is about to go. The memory for a name may be
- * allocated by __init text, too: its own backtrace stays without that name. Context:
- * as hooks.
+ * Returns the number that replaces @pc, which is in a module that is about to go. The
+ * kmalloc() for a name calls a hook; if its own backtrace leads through __init text,
+ * that frame is left without a name. Context: as hooks.
  */
 static noinline_for_stack unsigned long gone_pc(unsigned long pc)
 {
@@ -243,8 +244,8 @@ static noinline_for_stack unsigned long gone_pc(unsigned long pc)
 }
 
 /*
- * The trace that is kept in place of one which leads through __init text of a live
- * module. Without memory for a name the frame is shown as code that is gone.
+ * Saves a trace in which numbers replace addresses in __init text of live modules.
+ * Without memory for a name the frame is shown as "(module code that is gone)".
  */
 static noinline_for_stack u32 name_init_text(const unsigned long *pc,
 					     unsigned int nr, gfp_t gfp)
@@ -265,14 +266,14 @@ static noinline_for_stack u32 name_init_text(const unsigned long *pc,
 
 /**
  * kmt_note_module_trace - note whether a trace leads through modules
- * @handle: of the trace; replaced if part of it is about to go
+ * @handle: handle of the trace; replaced if part of the code is about to go
  * @pc: its addresses
  * @nr: how many
- * @gfp: how memory may be got
+ * @gfp: flags to allocate with; KMT_GFP_NONE: do not allocate
  *
- * Context: any but NMI; called for each trace that this CPU does not know.
- * Return: whether the trace may be recognised later: not if it leads through
- *	__init text, since each module that is initialised is to be noted.
+ * Context: any but NMI; called for each trace that this CPU does not remember.
+ * Return: whether this CPU may remember the trace: false if it leads through __init
+ *	text, since each later trace there must note its module, too.
  */
 bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
 			   unsigned int nr, gfp_t gfp)
