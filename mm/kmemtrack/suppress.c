@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Leaks that are known and not to be shown: held back by the name of a function or
- * a module in their backtrace, of their cache, or of the task that allocated them.
+ * Suppressions: they hold back known leaks by the name of a function or module in the
+ * backtrace, of the cache, or of the task that allocated the block.
  *
- * A leak that is held back stays a leak. Reports leave it out and say how many they
- * left out; kmemtrack_info/suppressions says by which suppression.
+ * A leak that is held back stays a leak. Reports leave it out and show how many they
+ * left out; kmemtrack_info/suppressions shows how many for each suppression.
  *
  * All is under kmt_scan_mutex. What was found out about a backtrace is kept
  * for the next leak that has it, until suppressions change, or backtraces and names
@@ -21,8 +21,8 @@
 #include "report.h"
 
 /**
- * struct suppression - what holds leaks back
- * @what: what the name is of
+ * struct suppression - holds leaks back by name
+ * @what: the kind of name
  * @name: name, which may have wildcards of glob_match()
  */
 struct suppression {
@@ -33,14 +33,14 @@ struct suppression {
 static struct suppression suppressions[KMT_SUPPRESSIONS];
 static unsigned int nr_suppressions;
 
-/* Backtraces, and names of tasks, that were looked at last. */
+/* Size of the cache of verdicts on backtraces. */
 #define KMT_SUPPRESS_SEEN_BITS	8
 
 /**
- * struct seen - a backtrace that was looked at
- * @stack: its handle; 0 if there is none
- * @verdict: number of the first suppression by a function or a module of it, or
- *	KMT_NOT_SUPPRESSED
+ * struct seen - a cached verdict on a backtrace
+ * @stack: handle of the backtrace; 0 if the entry is empty
+ * @verdict: number of the first suppression that matches a function or module in the
+ *	backtrace, or KMT_NOT_SUPPRESSED
  */
 struct seen {
 	u32 stack;
@@ -50,9 +50,9 @@ struct seen {
 static struct seen seen[1 << KMT_SUPPRESS_SEEN_BITS];
 
 /**
- * kmt_suppressing - is anything to be held back?
+ * kmt_suppressing - are there any suppressions?
  *
- * Context: any; kmt_scan_mutex held for an answer that stays.
+ * Context: any; without kmt_scan_mutex the answer may change at once.
  */
 bool kmt_suppressing(void)
 {
@@ -60,7 +60,7 @@ bool kmt_suppressing(void)
 }
 
 /**
- * kmt_suppress_forget - look at backtraces anew
+ * kmt_suppress_forget - forget the cached verdicts on backtraces
  *
  * Context: kmt_reports_sem held for writing, or for reading with kmt_scan_mutex.
  */
@@ -89,11 +89,11 @@ static void changed(void)
 }
 
 /**
- * kmt_suppress - hold leaks back
+ * kmt_suppress - add a suppression
  * @cmd: command; the parser has checked it
  *
- * Context: kmt_scan_mutex held, may sleep; blocks are tracked.
- * Return: 0, also if it is there already; -ENOSPC if there are too many.
+ * Context: kmt_scan_mutex held, may sleep; tracking is on.
+ * Return: 0, also if it exists already; -ENOSPC if there are too many.
  */
 int kmt_suppress(const struct kmt_command *cmd)
 {
@@ -113,10 +113,10 @@ int kmt_suppress(const struct kmt_command *cmd)
 }
 
 /**
- * kmt_unsuppress - do not hold leaks back any more
- * @cmd: command; a name must be written as it was to kmt_suppress()
+ * kmt_unsuppress - remove a suppression, or all
+ * @cmd: command; its name must be the same string as for kmt_suppress()
  *
- * Context: kmt_scan_mutex held, may sleep; blocks are tracked.
+ * Context: kmt_scan_mutex held, may sleep; tracking is on.
  * Return: 0; -EINVAL if there is no such suppression.
  */
 int kmt_unsuppress(const struct kmt_command *cmd)
@@ -139,8 +139,8 @@ int kmt_unsuppress(const struct kmt_command *cmd)
 }
 
 /*
- * Splits "function+0x1/0x2 [module]" or "function+0x1/0x2 [module build-id]";
- * addresses without a name have neither.
+ * Splits "function+0x1/0x2 [module]" or "function+0x1/0x2 [module build-id]". The text
+ * of an address without a symbol is returned as the function, without a module.
  */
 static void split_name(char *text, const char **function, const char **module)
 {
@@ -188,7 +188,7 @@ static int look_at_stack(u32 stack)
 	unsigned int i, first = nr_suppressions;
 	unsigned int nr = stack_depot_fetch(stack, &entries);
 
-	/* A later frame can only have an earlier suppression. */
+	/* Of the next frame, only suppressions before @first matter. */
 	for (i = 0; i < nr; i++)
 		first = by_frame(entries[i], first);
 	return first < nr_suppressions ? first : KMT_NOT_SUPPRESSED;
@@ -211,7 +211,7 @@ static int by_stack(u32 stack)
  * kmt_suppressed_by - which suppression holds a leak back?
  * @stack: handle of its backtrace
  * @comm: handle of the name of its task
- * @cache: name of its cache, or what it is instead
+ * @cache: name of its cache, or the name that is shown in its place
  *
  * Context: kmt_scan_mutex and kmt_reports_sem held.
  * Return: the number of the first one, or KMT_NOT_SUPPRESSED.

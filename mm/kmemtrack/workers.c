@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Threads that help with a mark, on CPUs that have nothing else to do.
+ * Threads that help with a mark, on idle CPUs.
  *
- * They are there from the first mark with help on until tracking is switched
- * off. Their stacks are no roots (policy.h): what is left on them was read by
- * a mark.
+ * They exist from the first mark with help until tracking is switched off. Their
+ * stacks are no roots (policy.h), since they hold words that a mark read.
  */
 #include <linux/cpumask.h>
 #include <linux/delay.h>
@@ -16,17 +15,17 @@
 #include "scan.h"
 #include "core/mark_parallel.h"
 
-/* A marker, its table of words that need no further look, and its mark stack. */
+/* Memory of a helper: its marker, seen_cache and mark stack. */
 #define KMT_HELPER_ORDER	get_order(SZ_64K)
 
 #define KMT_HELP_ORDER		get_order(sizeof(struct kmt_help))
 
 /**
- * struct kmt_helper - a marker that helps
+ * struct kmt_helper - a helping thread's part of a mark
  * @m: marker
- * @help: what for
- * @work: for its thread
- * @seen_cache: the marker's table
+ * @help: the mark that it helps with
+ * @work: work item for its thread
+ * @seen_cache: the marker's table of words that need no further look
  * @stack: its mark stack, up to the end of the pages
  */
 struct kmt_helper {
@@ -40,9 +39,9 @@ struct kmt_helper {
 /**
  * struct kmt_help - a mark that is shared
  * @team: its markers
- * @roots: where it begins
- * @helpers: all but that of the scan itself
- * @nr: how many
+ * @roots: the roots that it reads
+ * @helpers: all markers but that of the scan itself
+ * @nr: number of helpers
  */
 struct kmt_help {
 	struct kmt_team team;
@@ -148,21 +147,21 @@ static void dismiss(struct kmt_helper *helper, struct kmt_marker *m)
 	m->stats.objects += helper->m.stats.objects;
 	m->stopped |= helper->m.stopped;
 	/*
-	 * Not so for overflow: what a helper had no room for is found by
-	 * kmt_mark_sweep(), which follows and walks over the pool at least
-	 * once.
+	 * There is no need to add up overflows: kmt_mark_sweep() follows, and
+	 * walks over the pool at least once, so it finds the objects for which
+	 * a helper had no room.
 	 */
 	kmt_own_free(helper, KMT_HELPER_ORDER);
 }
 
 /**
  * kmt_mark_with_help - mark from all roots but the stacks of tasks
- * @scan: scan; its mark has begun, what stacks lead to is on its mark stack
+ * @scan: scan; its mark has begun, and has read the stacks of tasks
  *
- * What follows from the roots is marked when it returns, but for what
- * kmt_mark_sweep() is for.
+ * When this returns, all blocks reachable from the roots are marked, except those that
+ * are left to kmt_mark_sweep().
  *
- * Context: memory does not come or go; may sleep.
+ * Context: may sleep; memory hotplug is excluded (get_online_mems()).
  */
 void kmt_mark_with_help(struct kmt_scan *scan)
 {
