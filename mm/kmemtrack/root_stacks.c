@@ -33,7 +33,7 @@ void kmemtrack_stack(const void *stack)
 {
 	struct page *page = virt_addr_valid(stack) ? virt_to_page(stack) : NULL;
 
-	/* Straight from the page allocator, or a block. */
+	/* A stack is memory of the page allocator, or a tracked block. */
 	if (page && !PageSlab(compound_head(page)))
 		set_page_private(page, KMT_STACK_PAGE);
 	else if (kmt_tracking())
@@ -76,9 +76,9 @@ static void mark_live(struct kmt_marker *m, struct task_struct *task,
 	if (task == roots->scanner || !task_curr(task))
 		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
 	/*
-	 * The rest is on a CPU: while nothing else runs with the stopper that
-	 * holds it; else it is read then, or all of it now. It was asleep when
-	 * we looked, but is it still?
+	 * A task that runs is read by the snapshot, if one follows. While all
+	 * CPUs are stopped only stopper threads run. Otherwise read the stack
+	 * now: all of it if the task runs, or again if it ran meanwhile.
 	 */
 	if (roots->exact_later || m->world_stopped || task == roots->scanner)
 		return;
@@ -95,7 +95,7 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 	stack.hi = stack.lo + THREAD_SIZE;
 	if (!stack.lo)
 		return;
-	/* The task may be younger than the map of pages. */
+	/* The task may have been created after kmt_page_map_fill(). */
 	if (!m->world_stopped)
 		flag_stack(stack.lo);
 	if (kmt_stack_is_root(task)) {
@@ -108,12 +108,10 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 }
 
 /**
- * kmt_next_task - the task with the lowest number from @nr on
- * @nr: 1 at first; set behind the task
+ * kmt_next_task - get the task with the lowest pid from @nr on; no idle tasks
+ * @nr: 1 to begin; set to the pid after that of the task
  *
- * Idle tasks are not among them.
- *
- * Return: the task, for put_task_struct(); NULL if there are no more.
+ * Return: the task, to be released with put_task_struct(); NULL if there are no more.
  */
 struct task_struct *kmt_next_task(int *nr)
 {
@@ -203,10 +201,10 @@ static void mark_stacks_still(struct kmt_marker *m,
 
 /**
  * kmt_mark_stacks - mark from the stacks of all tasks
- * @m: marker; several of them may share the work while nothing else runs
+ * @m: marker; several markers share the work while all CPUs are stopped
  * @roots: which roots
  *
- * Context: may sleep, unless nothing else runs.
+ * Context: may sleep, unless all CPUs are stopped.
  */
 void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 {
