@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The hooks behind the gates of <linux/kmemtrack.h>.
+ * The hooks: functions behind the static branches of <linux/kmemtrack.h>.
  */
 #include <linux/export.h>
 #include <linux/gfp.h>
@@ -18,21 +18,21 @@
 #include "core/fastpath.h"
 #include "recent.h"
 
-/* Two references: the one of the area itself, and one that somebody keeps. */
+/* References that a vmalloc block needs: that of its vm_struct, and one more. */
 #define KMT_VMALLOC_REFS	2
 
 /*
- * The frame record of the hook that this is inlined into, as _RET_IP_ is where that
- * returns to. A walk by steps takes the caller's frame to begin right above it. It
- * does not if the compiler has aligned the frame of the hook, which it tells at
- * compile time: then 0, and the trace is unwound.
+ * Returns the address of the frame record of the hook that this is inlined into. A walk
+ * by steps assumes that the caller's frame begins right above that record. If the
+ * compiler has aligned the hook's frame, it does not. That is known at compile time:
+ * this returns 0 then, and the unwinder takes the trace.
  */
 static __always_inline unsigned long frame_record(void)
 {
 	unsigned long fp = (unsigned long)__builtin_frame_address(0) -
 			   KMT_RECORD_BELOW;
 
-/* Sparse does not know it. */
+/* Sparse does not know __builtin_dwarf_cfa(). */
 #if KMT_STEPS && !defined(__CHECKER__)
 	if (unlikely((unsigned long)__builtin_dwarf_cfa() !=
 		     fp + sizeof(struct kmt_record)))
@@ -47,8 +47,8 @@ static __always_inline bool simply_on(void)
 }
 
 /*
- * NMI may have come in the middle of what the hooks do under their locks. The
- * allocators are not to be called there anyway.
+ * In NMI hooks are refused: the NMI may have interrupted a hook that holds a lock.
+ * Allocators must not be called there anyway.
  */
 static noinline bool otherwise_admitted(void)
 {
@@ -74,7 +74,7 @@ static unsigned long untagged(const void *ptr)
 	return kmt_untag((unsigned long)ptr);
 }
 
-/* Chunks in vmalloc space have a tag, which stays in their pointers' top byte. */
+/* Pointers into per-CPU chunks in vmalloc space have the tag of the chunk. */
 static unsigned long untagged_percpu(const void __percpu *ptr)
 {
 	return kmt_untag((__force unsigned long)ptr);
@@ -93,7 +93,7 @@ static void note_untracked(int err, gfp_t gfp)
 		kmt_note_lost(gfp);
 }
 
-/* Context: any, at any time. */
+/* Tracks any block, the slow way. Context: any, also early boot. */
 static noinline void track(enum kmt_space space, unsigned long addr,
 			   size_t size, u8 min, gfp_t gfp, unsigned long fp,
 			   unsigned long caller)
@@ -104,7 +104,7 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 	if (!admitted())
 		return;
 	held = kmt_hold_names();
-	/* There are no backtraces in early boot. */
+	/* The backtrace is 0 in early boot. */
 	kmt_origin(&origin, fp, caller, gfp);
 	note_untracked(kmt_insert(&kmt_core, space, addr, size, min, &origin,
 				  gfp), gfp);
@@ -114,14 +114,15 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 }
 
 /*
- * A record is needed that this CPU does not remember. Interrupts are off;
- * @flags say how they were. @shard is locked, or NULL.
+ * Tracks a block of a shard for which kmt_insert_fast() found no record. Called with
+ * interrupts off, and with the lock of @shard unless that is NULL; drops the lock, and
+ * restores interrupts from @flags.
  */
 static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
 				  struct kmt_tree *shard, unsigned long flags,
 				  u32 stack, u32 born, u16 comm)
 {
-	/* In registers so far. */
+	/* The caller passes these in registers. */
 	const struct kmt_origin origin = {
 		.stack = stack, .pid = current->pid, .born = born, .comm = comm,
 	};
@@ -140,8 +141,8 @@ static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
 }
 
 /*
- * Tracks a block that belongs in a shard and comes along a path, or from a task
- * with a name, that this CPU does not remember. There are no shards in early boot.
+ * Tracks a block of a shard if this CPU does not remember the backtrace (@stack is 0)
+ * or the task's name. There are no shards in early boot.
  */
 static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
 				 u32 stack, unsigned long fp,
@@ -167,9 +168,9 @@ static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
 }
 
 /*
- * Nearly all allocations are known on sight: their backtrace and their place
- * both. What no shard could hold, such as NULL, is not, and while nothing is
- * tracked no CPU knows a backtrace.
+ * For nearly all allocations this CPU remembers the backtrace, and the place has a
+ * vacant record. Addresses that no shard covers, such as NULL, take track(). While
+ * tracking is off no CPU remembers a backtrace, so the fast path is not taken.
  */
 void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 {
@@ -211,7 +212,7 @@ EXPORT_SYMBOL_GPL(__kmemtrack_alloc_percpu);
 
 void __kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
 {
-	/* A physical address that does not fit in a word is high memory: never scanned. */
+	/* A physical address beyond a word is in high memory, which is never read. */
 	if (phys <= ULONG_MAX - size)
 		track(KMT_PHYS, phys, size, KMT_MIN_GREY, gfp, frame_record(),
 		      _RET_IP_);
@@ -227,8 +228,9 @@ void __kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp)
 		return;
 	addr = untagged(area->addr);
 	/*
-	 * References to the area beyond the first one count for the block. An
-	 * area that is not tracked itself cannot be counted on to refer to it.
+	 * Excess references to the area, beyond the first, count for the block.
+	 * An area without a record may not be read, so do not expect its
+	 * reference to the block.
 	 */
 	refs = kmt_add_alias(&kmt_core, untagged(area), addr, gfp) ?
 		KMT_VMALLOC_REFS : 1;
@@ -312,7 +314,7 @@ static noinline void free_slowly(const void *ptr)
 		free_parts(addr);
 }
 
-/* While nothing is tracked no CPU knows a live record. */
+/* While tracking is off no CPU remembers a live record, so the slow path decides. */
 void __kmemtrack_free(const void *ptr)
 {
 	unsigned long flags;
@@ -337,7 +339,7 @@ void __kmemtrack_free_part(const void *ptr, size_t size)
 
 	if (!is_block(ptr))
 		return;
-	/* The rest of a block must not be inserted after the end of tracking. */
+	/* Tracking must not end before the rest of the block is inserted again. */
 	rcu_read_lock();
 	if (admitted()) {
 		kmt_note_move();
@@ -374,9 +376,9 @@ void __kmemtrack_free_part_phys(phys_addr_t phys, size_t size)
 EXPORT_SYMBOL(__kmemtrack_free_part_phys);
 
 /*
- * What can be moved belongs to files and processes, which have other means. The
- * backtrace is kept without memory being asked for: a page for it would be told
- * of here again, and the lock of a CPU's list of free pages may be held.
+ * Movable pages are not tracked: they belong to files and processes. The backtrace is
+ * saved without allocating memory: a page for it would call this hook again, and the
+ * caller may hold the lock of a CPU's list of free pages.
  */
 void __kmemtrack_pages_alloc(struct page *page, unsigned int order, gfp_t gfp)
 {
