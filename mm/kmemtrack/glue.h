@@ -27,8 +27,8 @@
 
 /**
  * enum kmt_mode - what the hooks do
- * @KMT_UNINIT: nothing was tracked yet
- * @KMT_EARLY: tracking, before the page allocator is up: no backtraces
+ * @KMT_UNINIT: no block was tracked yet
+ * @KMT_EARLY: tracking, before the page allocator is up: without backtraces
  * @KMT_ON: tracking
  * @KMT_OFF: not tracking
  */
@@ -46,11 +46,11 @@ enum kmt_mode {
  * @stacks: task stacks are roots
  * @pages: untracked kernel pages are roots
  * @snapshot: suspects are confirmed by a snapshot, else by waiting
- * @max_pause: microseconds that a snapshot may last, 0 never to take one
+ * @max_pause: microseconds that a snapshot may last; 0: never take one
  * @verbose: each new leak is logged
- * @panic_on_leak: new leaks of one scan that make the kernel panic, 0 for none
- * @rules_off: rules of policy.h that do not apply, a bit each
- * @sites: allocation sites that are counted at most, 0 for none
+ * @panic_on_leak: new leaks in one scan that make the kernel panic; 0: never
+ * @rules_off: rules of policy.h that are off, a bit each
+ * @sites: limit of the number of allocation sites that are counted; 0: count none
  */
 struct kmt_tunables {
 	unsigned int scan_period;
@@ -67,11 +67,11 @@ struct kmt_tunables {
 
 /**
  * enum kmt_confirmed - how a scan came to its verdict
- * @KMT_BY_SNAPSHOT: by a snapshot, or there was nothing to confirm
- * @KMT_BY_WAIT: by further marks, as is set
- * @KMT_NEVER_STOP: by further marks: a snapshot may not take any time
+ * @KMT_BY_SNAPSHOT: by a snapshot, or there were no suspects
+ * @KMT_BY_WAIT: by further marks, since confirm=wait is set
+ * @KMT_NEVER_STOP: by further marks: max_pause is 0
  * @KMT_TOO_LONG: by further marks: a snapshot would have taken too long
- * @KMT_GIVEN_UP: by further marks: a snapshot did take too long
+ * @KMT_GIVEN_UP: by further marks: a snapshot took too long and was given up
  * @KMT_CPU_BUSY: by further marks: a CPU did not stop in time
  * @KMT_NO_MEMORY: by further marks: there was no memory for a snapshot
  */
@@ -133,11 +133,11 @@ struct kmt_last_scan {
 
 /**
  * struct kmt_page_map - pages in use that are no roots
- * @blocks: a bit for each page: it is behind a tracked block; NULL if there was
- *	no memory for both
- * @rest: another one: it is in a per-CPU chunk, or free
+ * @blocks: a bit for each page that is behind a tracked block; NULL if there was no
+ *	memory for both bitmaps
+ * @rest: a bit for each page that is in a per-CPU chunk, or free
  * @lo: number of the first page
- * @hi: one past the last
+ * @hi: one past the number of the last page
  */
 struct kmt_page_map {
 	unsigned long *blocks;
@@ -156,16 +156,16 @@ static inline bool kmt_page_owned(const struct kmt_page_map *map,
 
 /**
  * struct kmt_percpu_map - per-CPU memory
- * @chunks: of each chunk, the per-CPU pointers into it
- * @nr_chunks: how many
- * @max_chunks: room for them
- * @areas: in the chunks, what is in use without a record, as per-CPU pointers:
- *	roots
- * @nr_areas: how many
- * @max_areas: room for them
- * @sought: such areas were looked for
- * @full: there were more areas than that
- * @whole: this is not known, and all that is in chunks is a root
+ * @chunks: the range of per-CPU pointers of each chunk
+ * @nr_chunks: number of @chunks
+ * @max_chunks: room in @chunks
+ * @areas: roots: parts of chunks that are in use without a record, as ranges of per-CPU
+ *	pointers
+ * @nr_areas: number of @areas
+ * @max_areas: room in @areas
+ * @sought: whether areas were looked for
+ * @full: there were more areas than @max_areas
+ * @whole: there was no memory to find them, so all memory in chunks is a root
  */
 struct kmt_percpu_map {
 	struct kmt_range *chunks;
@@ -180,12 +180,12 @@ struct kmt_percpu_map {
 };
 
 /**
- * struct kmt_roots - what of the roots is to be read
- * @map: pages that are none
- * @percpu: per-CPU memory, as it was before memory was read
+ * struct kmt_roots - which roots a mark reads
+ * @map: pages that are no roots
+ * @percpu: per-CPU memory, as it was before the mark began to read memory
  * @scanner: the task that scans
- * @frame: address in its stack; what is below is the scanner's
- * @exact_later: a snapshot follows: what cannot be told exactly is left to it
+ * @frame: address in its stack; frames below are of the scan itself, and no roots
+ * @exact_later: a snapshot follows, which reads the roots that change meanwhile
  * @kfence: KFENCE's records, which are no roots; may be empty
  */
 struct kmt_roots {
@@ -419,8 +419,8 @@ void kmt_scan_every(unsigned int seconds);
 void kmt_scan_regularly(void);
 
 /*
- * Whether what takes long is counted at the end of a scan: a scan on request is
- * waited for, so not before somebody @wanted to see it.
+ * Whether a scan ends with a count that takes long: always in the kernel thread. A user
+ * waits for a scan on request, so it counts only if the result was @wanted before.
  */
 static inline bool kmt_counts_after_scan(bool wanted)
 {
@@ -460,7 +460,7 @@ enum kmt_memory_class {
 	KMT_MEM_SHMEM,
 	KMT_MEM_ANON,
 	KMT_MEM_HUGETLB,
-	KMT_MEM_MOVABLE,	/* of drivers that let it be moved */
+	KMT_MEM_MOVABLE,	/* of drivers that support moving it */
 	KMT_MEM_STACKS,
 	KMT_MEM_MARKED,		/* kmemtrack_not_root() was called */
 	KMT_MEM_OWN,		/* the tracker's */
@@ -486,10 +486,10 @@ void kmt_report_drop(void);
 ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		       loff_t *ppos);
 
-/* 32 bits of jiffies, made whole by the knowledge that they are in the past */
+/* Extends 32 bits of jiffies to a full word, given that they are in the past. */
 static inline unsigned long kmt_when(u32 born)
 {
-	/* Once: a tick between two looks would change the result. */
+	/* Read jiffies once: a tick between two reads would change the result. */
 	const unsigned long now = jiffies;
 
 	return now - (u32)((u32)now - born);
