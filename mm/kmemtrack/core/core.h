@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The tracker: pool, index, mark. Pure: what it needs of the kernel comes
- * through env.h and struct kmt_ops, all its state is in struct kmt_core, so
- * that it also builds and runs in user space.
+ * The tracker: pool, index, mark. It uses the kernel only through env.h and struct
+ * kmt_ops, and all its state is in struct kmt_core, so that it also builds and runs
+ * in user space.
  *
  * Locking
  *
@@ -11,10 +11,9 @@
  *   kmt_core.aux[].lock	one per tree of auxiliary cells
  *   kmt_pool.lock	the global free list and the list of chunks
  *
- * All are raw and taken with interrupts off; the order is as listed, two trees
- * are never held at a time. Nothing is allocated, printed or waited for under
- * any of them. A per-CPU cell cache is touched with interrupts off by its own
- * CPU only.
+ * All are raw and taken with interrupts off, in the order listed. The locks of two
+ * trees are never held at the same time. Code that holds one of these locks does not
+ * allocate, print or sleep. Only its own CPU uses a cell cache, with interrupts off.
  */
 #ifndef _KMT_CORE_H
 #define _KMT_CORE_H
@@ -27,19 +26,19 @@ struct kmt_rank;
 
 /**
  * struct kmt_tree - objects ordered by address, under one lock
- * @lock: guards the tree, the counters and the objects in it
- * @nr: live objects in @root; not of a shard, where it would be counted with
- *	each allocation and free
- * @wide: of a shard: objects of the wide tree of KMT_VIRT that overlap one of
- *	its regions, counted once for each; written under the lock of that wide
- *	tree, not under @lock; read without a lock
- * @root: the tree; whether it is empty is also looked at without the lock
- * @last: node with the highest address, NULL if the tree is empty. SLUB fills
- *	slabs upwards, so most new blocks go behind it without a descent
+ * @lock: protects the tree, the counters and the objects in it
+ * @nr: number of live objects in @root; not kept for shards, where each allocation and
+ *	free would have to update it
+ * @wide: in a shard: how many objects of the wide tree of KMT_VIRT overlap its regions,
+ *	counted once per region; written under the lock of that wide tree, not under
+ *	@lock; read without a lock
+ * @root: the tree; whether it is empty is also read without the lock
+ * @last: node with the highest address, NULL if the tree is empty. SLUB fills slabs
+ *	upwards, so most new blocks follow it and need no descent
  *
- * The size of this structure is a power of two with CONFIG_64BIT or CONFIG_SMP,
- * unless locks have debug fields: then the address of a shard is a shift and an
- * addition.
+ * With CONFIG_64BIT or CONFIG_SMP, and without debug fields in locks, the size of this
+ * structure is a power of two, so that a shift and an addition give the address of a
+ * shard.
  */
 struct kmt_tree {
 	raw_spinlock_t lock;
@@ -58,25 +57,25 @@ struct kmt_tree {
 #define KMT_REGION_SHIFT	16
 
 /*
- * Value of kmt_core.fold that changes no shard number: a shift by more bits
- * than a region number has.
+ * Value of kmt_core.fold that does not change shard numbers: a shift by more bits than
+ * a region number has.
  */
 #define KMT_NO_FOLD	(BITS_PER_LONG - 1)
 
 /**
  * struct kmt_chunk - header of a page of the pool, in its first cell
  * @next: next chunk; changes only when that one leaves the pool
- * @link: what points to this one: @next of the one before, or kmt_pool.chunks
+ * @link: the pointer to this chunk: @next of the one before, or kmt_pool.chunks
  * @peers: link in the list of kmt_pool.by_free for @nr_free; not linked while
  *	@nr_free is 0 or @closed is set
  * @rcu: for the owner, when the chunk has left the pool
- * @free: its cells that no CPU has cached
- * @nr: cells that follow
+ * @free: its free cells that are not in the cache of a CPU
+ * @nr: number of cells that follow
  * @id: serial number: a chunk that was added later has a higher one; report.c
- *	makes the positions of leaks of it
- * @nr_free: how many are in @free
- * @closed: none of its cells is given out any more
- * @stays: its memory is not to be given back
+ *	derives the positions of leaks from it
+ * @nr_free: number of cells in @free
+ * @closed: no cell of it is taken any more
+ * @stays: its memory cannot be given back
  */
 struct kmt_chunk {
 	struct kmt_chunk *next;
@@ -93,26 +92,26 @@ struct kmt_chunk {
 	bool stays;
 };
 
-/* Cells of a whole page. */
+/* Cells in a chunk of a whole page. */
 #define KMT_PAGE_CELLS	(PAGE_SIZE / sizeof(struct kmt_object) - 1)
 
-/* Chunks are told apart by how many cells are free: none, 1, 2, 4, ... or all. */
+/* Chunks are sorted by how many of their cells are free: 1, 2, 4, ... or all. */
 #define KMT_FILLS	(PAGE_SHIFT - 4)
 #define KMT_ALL_FREE	(KMT_FILLS - 1)
 
-/* Cells that a CPU remembers, by address. */
+/* Number of cells that a CPU remembers, by address. */
 #define KMT_RECENT_SHIFT	14
 #define KMT_RECENT_CELLS	BIT(KMT_RECENT_SHIFT)
 
 /**
  * struct kmt_cell_cache - cells of one CPU
- * @free: list of them
- * @nr: how many
- * @vacant: records this CPU made vacant, less vacant records it used or
- *	removed; negative if other CPUs had made them: only the sum over all
- *	CPUs counts
- * @recent_cells: where what it allocated and freed last may be; NULL if nothing is to
- *	be remembered: then records are not left vacant either
+ * @free: list of free cells
+ * @nr: number of cells in @free
+ * @vacant: number of records that this CPU made vacant, less vacant records that it
+ *	used or removed. It is negative if other CPUs had made them vacant: only the
+ *	sum over all CPUs has a meaning
+ * @recent_cells: table of the records of blocks that this CPU allocated or freed last;
+ *	NULL without a table, and then this CPU leaves no records vacant
  */
 struct kmt_cell_cache {
 	struct kmt_object *free;
@@ -122,21 +121,22 @@ struct kmt_cell_cache {
 } ____cacheline_aligned_in_smp;
 
 /**
- * struct kmt_pool - where cells come from
- * @lock: guards all that follows but @low and @caches, and the headers of chunks
+ * struct kmt_pool - memory of all cells
+ * @lock: protects all fields that follow except @low, @caches and @nr_caches, and the
+ *	headers of chunks
  * @by_free: chunks with free cells, by the logarithm of how many they have; the
  *	last list is of chunks that can leave the pool
- * @nr_free: free cells in these chunks
- * @low: fill mark below which kmt_ops.low is called
- * @least: the lowest @nr_free there was when cells were taken
- * @chunks: all memory of the pool
- * @nr_chunks: how many chunks
- * @last_id: of the chunk that was added last
- * @cells: how many cells in all
- * @reap_in: chunk that is looked at next: for vacant records, or what to move
- * @reap_at: which of its cells is next
+ * @nr_free: number of free cells in these chunks
+ * @low: kmt_ops.low is called if @nr_free is below this
+ * @least: the lowest @nr_free so far
+ * @chunks: list of all chunks
+ * @nr_chunks: number of chunks
+ * @last_id: @id of the chunk that was added last
+ * @cells: number of cells in all chunks
+ * @reap_in: the next chunk to be searched for vacant records, or to be compacted
+ * @reap_at: the next cell in it
  * @caches: one per CPU
- * @nr_caches: how many; while there is one CPU it may be one
+ * @nr_caches: number of @caches; may be 1 while only one CPU runs
  */
 struct kmt_pool {
 	raw_spinlock_t lock;
@@ -157,14 +157,14 @@ struct kmt_pool {
 /* Events worth a counter; their names are in debugfs.c. */
 enum kmt_event {
 	KMT_EV_LOST_NOMEM,	/* no cell: the block is untracked */
-	KMT_EV_LOST_NOTE,	/* no cell: scan area or alias is not kept */
+	KMT_EV_LOST_NOTE,	/* no cell: scan area or alias is lost */
 	KMT_EV_LOST_NMI,	/* hook called from NMI: refused */
 	KMT_EV_OVERLAP,		/* insert over a live object */
 	KMT_EV_FREE_UNKNOWN,	/* free of a block that is not tracked */
 	KMT_EV_FREE_TWICE,	/* ... but was tracked: also counted as above */
 	KMT_EV_FREE_INSIDE,	/* free of an address inside a block */
 	KMT_EV_FREE_AROUND,	/* block inside memory that was freed: it goes, too */
-	KMT_EV_BAD_SIZE,	/* empty, or wraps around */
+	KMT_EV_BAD_SIZE,	/* a range that is empty or wraps around */
 	KMT_EV_BAD_AREA,	/* scan area outside its block */
 	KMT_EV_NOTE_UNKNOWN,	/* annotation of a block that is not tracked */
 	KMT_EV_STACK_OVERFLOW,	/* the mark stack was full */
@@ -173,27 +173,26 @@ enum kmt_event {
 };
 
 /**
- * struct kmt_ops - what a tracker asks of its owner
- * @chunk_alloc: memory for the pool, aligned to a page; called with no lock
- *	held, in the context of the allocation that wants a cell; may fail
- * @chunk_stays: whether such memory can never be given back, page by page; NULL
- *	if it always can
- * @low: the pool runs low, refill it soon; called with interrupts off, perhaps
- *	under a tree's lock
- * @warn: event @ev happened to @old by @new (either may be NULL); called with
+ * struct kmt_ops - services that the owner of a tracker provides
+ * @chunk_alloc: allocates memory for the pool, aligned to a page; called with no lock
+ *	held, in the context of the allocation that needs a cell; may fail
+ * @chunk_stays: returns whether a page of such memory can never be given back; NULL if
+ *	all pages can
+ * @low: the pool runs low and should be refilled soon; called with interrupts off,
+ *	perhaps under a tree's lock
+ * @warn: event @ev happened to @old because of @new (either may be NULL); called with
  *	no lock held, on copies
- * @relax: called between two bounded steps of a mark with no lock held;
- *	returns true if the mark is to be given up
- * @wait: called with no lock held by a marker that has nothing to do until
- *	another one of its team has something for it, for the first time or
- *	after it did so @before times; returns soon
- * @table_alloc: called with no lock held for a table of @bytes bytes that lives
- *	for a part of a scan; may fail, and nobody waits for others to be killed;
- *	NULL if there are no tables
- * @table_free: frees it
- * @hung: called with no lock held when leaks were classified: each of the @nr
- *	indirect leaks in @rank, by their cells, hangs on its @head; NULL if
- *	nobody wants to know
+ * @relax: called between two bounded steps of a mark with no lock held; returns true
+ *	if the mark is to be given up
+ * @wait: called with no lock held by a marker that waits for another one of its team;
+ *	@before is how often it was called in this wait; returns soon
+ * @table_alloc: allocates a table of @bytes bytes that lives for a part of a scan;
+ *	called with no lock held; may fail, and must not invoke the OOM killer; NULL if
+ *	there are no tables
+ * @table_free: frees such a table
+ * @hung: called with no lock held after leaks were classified: each of the @nr
+ *	indirect leaks in @rank, sorted by their cells, hangs on its @head; NULL if the
+ *	owner does not need it
  */
 struct kmt_ops {
 	void *(*chunk_alloc)(struct kmt_core *core, gfp_t gfp, size_t *bytes);
@@ -211,7 +210,7 @@ struct kmt_ops {
 };
 
 /**
- * struct kmt_range - addresses [@lo, @hi); @lo <= @hi always
+ * struct kmt_range - addresses [@lo, @hi), where @lo <= @hi
  * @lo: first
  * @hi: one past the last
  */
@@ -226,9 +225,9 @@ static inline bool kmt_in(const struct kmt_range *r, unsigned long addr)
 }
 
 /*
- * Widens @r so that it covers [@addr, @addr + @size), too. All zero is the
- * empty range. A reader without the lock may see the new start with the old
- * end, or the reverse: each covers at least the old range.
+ * Widens @r so that it covers [@addr, @addr + @size), too. The empty range is all
+ * zero. A reader without the lock may see the new start with the old end, or the
+ * reverse: either covers at least the old range.
  */
 static inline void kmt_widen(struct kmt_range *r, unsigned long addr,
 			     unsigned long size)
@@ -243,10 +242,10 @@ static inline void kmt_widen(struct kmt_range *r, unsigned long addr,
 
 /**
  * struct kmt_range_pair - hulls of addresses that lie in two places
- * @part: both; all zero where there is nothing
+ * @part: the hulls; all zero if empty
  *
- * Per-CPU pointers of the first chunk and those of all others are, on arm64, at
- * the two ends of the address space: one hull would be all of it.
+ * On arm64, per-CPU pointers of the first chunk and those of all others are at the two
+ * ends of the address space: one hull of all would cover nearly all of it.
  */
 struct kmt_range_pair {
 	struct kmt_range part[2];
@@ -259,36 +258,36 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
 }
 
 /*
- * Trees of scan areas and aliases. Each vmalloc block has one of each, so markers
- * and allocations would wait for each other if there were one lock for all.
+ * Number of trees of scan areas and aliases. Each vmalloc block has one of each, so
+ * with a single lock markers and allocations would wait for each other.
  */
 #define KMT_AUX_TREES	64U
 
 /**
  * struct kmt_core - one tracker
- * @ops: the owner's services
+ * @ops: services of the owner
  * @pool: cells
- * @linear: addresses that go to the shards, by region
+ * @linear: addresses whose blocks are in the shards, by region
  * @shards: trees of regions, hashed by region number
- * @last_shard: as many, less one; they are a power of two
+ * @last_shard: number of shards, a power of two, less one
  * @fold: see kmt_index_fold()
- * @wide: per space: what is outside @linear, or crosses a region's border
- * @wide_range: hulls of what was ever in the wide tree of a space, whose lock guards
- *	them; they only grow
+ * @wide: per space: the tree of blocks outside @linear, or across a region's border
+ * @wide_range: hulls of all blocks that ever were in the wide tree of a space, whose
+ *	lock protects them; they only grow
  * @aux: scan areas and aliases, in trees by a hash of their block's address
- * @skip: addresses no object of KMT_VIRT is in (the kernel image)
- * @shut: kmt_insert() and what it calls track nothing. They look at it with
- *	interrupts off, where the record would be made: once all that had them
- *	off when it was set has ended, no record comes from there. Callers of
- *	kmt_insert_fast() and kmt_insert_locked() see to that themselves
+ * @skip: addresses without objects of KMT_VIRT (the kernel image)
+ * @shut: kmt_insert() and its callees track nothing. They check it with interrupts off
+ *	where they make the record. So after @shut is set, and a grace period has
+ *	passed, they make no more records. Callers of kmt_insert_fast() and
+ *	kmt_insert_locked() must provide the same
  * @epoch: number of the current or last mark
- * @maybe_white: false only if the last sweep met no block that the mark had not
- *	reached or that was accused before, and kmt_set_min() was not called for
- *	one since: then kmt_accuse() need not walk over the pool
- * @marking: a mark is under way: what is born now counts as reached
- * @birth: kmt_object.state of a block of KMT_VIRT that is born now and needs
- *	one reference, with comm 0
- * @classified: when leaks were told apart last, low 32 bits of jiffies
+ * @maybe_white: false only if the last sweep met neither a white nor an accused block,
+ *	and kmt_set_min() was called for none since: then kmt_accuse() need not walk
+ *	over the pool
+ * @marking: a mark is under way: blocks that are allocated now count as reached
+ * @birth: kmt_object.state, with comm 0, for a block of KMT_VIRT that is allocated now
+ *	and needs one reference
+ * @classified: when leaks were classified last, low 32 bits of jiffies
  * @events: counters
  */
 struct kmt_core {
@@ -312,9 +311,9 @@ struct kmt_core {
 };
 
 /**
- * struct kmt_origin - where an allocation came from
- * @stack: backtrace handle
- * @pid: task
+ * struct kmt_origin - where and when a block was allocated
+ * @stack: handle of the backtrace
+ * @pid: pid of the task
  * @born: low 32 bits of jiffies
  * @comm: handle of the task's name
  */
@@ -326,8 +325,8 @@ struct kmt_origin {
 };
 
 /*
- * What is born during a mark counts as reached by it, and is still to be read:
- * the last reference to an older block may move into it.
+ * A block that is allocated during a mark counts as reached by it, and is still to be
+ * read, since the last reference to an older block may move into it.
  */
 static inline void kmt_set_birth(struct kmt_core *core, bool marking)
 {
@@ -344,7 +343,7 @@ static inline struct kmt_tree *kmt_aux_tree(struct kmt_core *core,
 	return &core->aux[(owner >> 4 ^ owner >> 10) % KMT_AUX_TREES];
 }
 
-/* How many scan areas and aliases there are; it may change meanwhile. */
+/* Number of scan areas and aliases; not exact while some are added or dropped. */
 static inline unsigned long kmt_nr_aux(const struct kmt_core *core)
 {
 	unsigned long nr = 0;
@@ -374,7 +373,7 @@ bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr);
 bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
 		     unsigned long addr);
 
-/* core.c: what is in the way, parts of blocks */
+/* core.c: stale records, parts of blocks */
 void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
 		      const struct kmt_object *old,
 		      const struct kmt_object *new);
@@ -405,7 +404,7 @@ bool kmt_next_area(struct kmt_core *core, unsigned long owner,
 		   struct kmt_range *range);
 void kmt_drop_aux(struct kmt_core *core, unsigned long owner);
 
-/* index.c: finding objects; the tree's lock is held */
+/* index.c: finding objects */
 struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
 				  unsigned long size);
 struct kmt_object *kmt_next_wide(struct kmt_core *core, enum kmt_space space,
@@ -524,13 +523,13 @@ static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
 	return (struct kmt_object *)((char *)chunk + sizeof(struct kmt_object));
 }
 
-/* The chunk a cell is in: all are aligned to a page, and none is larger. */
+/* The chunk of a cell: chunks are aligned to a page, and not larger than one. */
 static inline struct kmt_chunk *kmt_chunk_of(const struct kmt_object *o)
 {
 	return (struct kmt_chunk *)ALIGN_DOWN((unsigned long)o, PAGE_SIZE);
 }
 
-/* The memory that @nr cells take, each page of them with its header. */
+/* Bytes of memory for @nr cells, including the header of each page. */
 static inline size_t kmt_chunk_bytes(unsigned long nr)
 {
 	const unsigned long rest = nr % KMT_PAGE_CELLS;
@@ -545,24 +544,24 @@ static inline struct kmt_chunk *kmt_chunks(struct kmt_core *core)
 	return smp_load_acquire(&core->pool.chunks);
 }
 
-/* Every piece of the pool's memory. */
+/* Visits every chunk of the pool. */
 #define kmt_for_each_chunk(core, chunk)					\
 	for ((chunk) = kmt_chunks(core); (chunk); (chunk) = (chunk)->next)
 
-/* Every cell of a chunk, live or not. */
+/* Visits every cell of a chunk, live or not. */
 #define kmt_for_each_in(chunk, o)					\
 	for (struct kmt_object *end_of_##o =				\
 	     ((o) = kmt_chunk_cells(chunk)) + (chunk)->nr;		\
 	     (o) < end_of_##o; (o)++)
 
 /**
- * kmt_for_each_cell - every cell of the pool, live or not
+ * kmt_for_each_cell - visit every cell of the pool, live or not
  * @core: tracker
  * @chunk: cursor
  * @o: cursor
  *
- * Two loops: `break` leaves the inner one only. Takes no lock: what it meets
- * is to be checked under kmt_lock_object().
+ * These are two loops: `break` leaves the inner one only. No lock is taken: the body
+ * locks the cell's tree with kmt_lock_object() and checks the cell.
  */
 #define kmt_for_each_cell(core, chunk, o)				\
 	for ((chunk) = kmt_chunks(core); (chunk); (chunk) = (chunk)->next) \

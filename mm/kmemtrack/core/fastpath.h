@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What every allocation and every free does, inlined into both: a cell from
- * this CPU's cache, a tree, a place in it. The rest of the pool is in pool.c,
- * that of the index in index.c.
+ * The fast path of allocation and free, inlined into the hooks: taking a cell from
+ * this CPU's cache, finding a tree and a place in it. The rest of the pool is in
+ * pool.c, the rest of the index in index.c.
  */
 #ifndef _KMT_FASTPATH_H
 #define _KMT_FASTPATH_H
@@ -18,7 +18,7 @@ static __always_inline struct kmt_cell_cache *kmt_cache_of(struct kmt_core *core
 	return &core->pool.caches[smp_processor_id()];
 }
 
-/* Only its own CPU changes the number; others may read it. */
+/* Only the cache's own CPU writes it, with interrupts off; others may read it. */
 static __always_inline void kmt_count_vacant(struct kmt_cell_cache *cache,
 					     int delta)
 {
@@ -53,7 +53,7 @@ kmt_pop_free(struct kmt_object **list)
  * @cache: this CPU's cache
  *
  * Context: interrupts off.
- * Return: a cell without flags, or NULL when cache and global list are empty.
+ * Return: a free cell, or NULL if neither the cache nor the chunks have one.
  */
 static __always_inline struct kmt_object *
 kmt_cell_get(struct kmt_core *core, struct kmt_cell_cache *cache)
@@ -65,9 +65,9 @@ kmt_cell_get(struct kmt_core *core, struct kmt_cell_cache *cache)
 }
 
 /**
- * kmt_cell_put - return a cell
+ * kmt_cell_put - return a cell to this CPU's cache
  * @core: tracker
- * @o: cell; it is in no tree any more
+ * @o: cell, in no tree
  *
  * Context: interrupts off, no tree lock held. If @o was in a tree, the caller
  * has cleared it with kmt_cell_clear() under the lock of that tree.
@@ -82,13 +82,13 @@ static __always_inline void kmt_cell_put(struct kmt_core *core,
 		kmt_cell_give(core, cache, KMT_BATCH);
 }
 
-/* Whether nothing is recorded now, see kmt_core.shut; interrupts are off. */
+/* Whether nothing may be tracked now, see kmt_core.shut; interrupts are off. */
 static __always_inline bool kmt_is_shut(const struct kmt_core *core)
 {
 	return unlikely(READ_ONCE(core->shut));
 }
 
-/* Says what @o is to be the record of; it is in no tree yet. */
+/* Makes @o, in no tree yet, the record of a block. */
 static __always_inline void kmt_cell_publish(struct kmt_object *o, u16 flags,
 					     unsigned long addr,
 					     unsigned long size)
@@ -99,7 +99,7 @@ static __always_inline void kmt_cell_publish(struct kmt_object *o, u16 flags,
 	smp_store_release(&o->size, size);
 }
 
-/* Copies all of a record but its place, size and flags. */
+/* Copies all of a record except node, address, size and flags. */
 static inline void kmt_copy_rest(struct kmt_object *o,
 				 const struct kmt_object *from)
 {
@@ -113,7 +113,7 @@ static inline void kmt_copy_rest(struct kmt_object *o,
 	o->min = from->min;
 }
 
-/* Makes a free cell of one that is in no tree any more. */
+/* Makes @o, which was unlinked from its tree, a free cell. */
 static __always_inline void kmt_cell_clear(struct kmt_object *o)
 {
 	WRITE_ONCE(o->size, 0);
@@ -132,8 +132,8 @@ static __always_inline bool kmt_is_vacant(const struct kmt_object *o)
 }
 
 /*
- * Where among @recent_cells a CPU remembers the record of a block at @addr. Of blocks
- * in a row, whatever their size, as many have places of their own as there are.
+ * The entry of @recent_cells for the record of a block at @addr. Up to KMT_RECENT_CELLS
+ * adjacent blocks of any one size have different entries.
  */
 static __always_inline struct kmt_object **kmt_recent_cell(struct kmt_object **recent_cells,
 							   unsigned long addr)
@@ -142,9 +142,9 @@ static __always_inline struct kmt_object **kmt_recent_cell(struct kmt_object **r
 }
 
 /*
- * The number of the shard of an address. Banks of memory may lie at multiples of
- * the size of the table: where they do, kmt_index_fold() finds a shift that gives
- * them shards of their own.
+ * The number of the shard of an address. If banks of memory lie at multiples of the
+ * size of the table, kmt_index_fold() has found a shift that gives them different
+ * shards.
  */
 static __always_inline unsigned long kmt_shard_nr(const struct kmt_core *core,
 						  unsigned long addr)
@@ -164,14 +164,14 @@ static __always_inline struct kmt_tree *kmt_shard_of(struct kmt_core *core,
 	return &core->shards[kmt_shard_nr(core, addr)];
 }
 
-/* Whether @shard has no record, not even a vacant one, by a look without its lock. */
+/* Whether @shard has no record, not even a vacant one; a hint without its lock. */
 static __always_inline bool kmt_is_empty_hint(const struct kmt_tree *shard)
 {
-	/* A record that is just being linked is no concern of the callers. */
+	/* Callers need not see a record that is being linked at this moment. */
 	return !data_race(shard->root.rb_node);
 }
 
-/* The tree in which a block belongs: a shard, or the wide tree of @space. */
+/* The tree to which a block belongs: a shard, or the wide tree of @space. */
 static __always_inline struct kmt_tree *kmt_tree_of(struct kmt_core *core,
 						    enum kmt_space space,
 						    unsigned long addr,
@@ -248,17 +248,17 @@ static __always_inline bool kmt_is_within(const struct kmt_object *o,
 }
 
 /*
- * Whether @o is a live object of KMT_VIRT. It may be in a tree that is not
- * locked, and change: what is looked at next is as new as this at least.
+ * Whether @o is a live object of KMT_VIRT. Its tree may not be locked, so it may change.
+ * Fields that are read after this are at least as new as the flags.
  */
 static __always_inline bool kmt_is_virt(struct kmt_object *o)
 {
-	/* Pairs with kmt_tree_set_live(): the true address came before. */
+	/* Pairs with kmt_tree_set_live(), which stores the address before. */
 	return (smp_load_acquire(&o->flags) & (KMT_LIVE | KMT_SPACE_MASK)) ==
 	       (KMT_LIVE | KMT_VIRT);
 }
 
-/* Whether it is one in the shard of @addr, which is locked. */
+/* Whether @o is a live object in the region of @addr, whose shard is locked. */
 static __always_inline bool kmt_is_in_shard_of(struct kmt_object *o,
 					       unsigned long addr)
 {
@@ -271,7 +271,7 @@ static __always_inline bool kmt_is_in_shard_of(struct kmt_object *o,
 	return !(((first ^ addr) | (last ^ addr)) >> KMT_REGION_SHIFT);
 }
 
-/* The object @addr lies in, if that is @near or beside it in the shard. */
+/* The object @addr lies in, if it is @near or its neighbour in the shard. */
 static __always_inline struct kmt_object *
 kmt_find_near(struct kmt_object *near, unsigned long addr)
 {
@@ -331,7 +331,7 @@ __kmt_lock_find_near(struct kmt_core *core, enum kmt_space space,
  * @core: tracker
  * @space: address space
  * @addr: any address
- * @near: where to look first: an object found before, which may be gone; or
+ * @near: an object found before, to be checked first; it may have been freed, or be
  *	NULL
  * @treep: set to the tree that was locked
  * @flags: interrupt state for raw_spin_unlock_irqrestore()
@@ -351,8 +351,8 @@ kmt_lock_find_near(struct kmt_core *core, enum kmt_space space,
 }
 
 /*
- * Where a block of @size bytes at @addr goes; NULL if there is something, which
- * is @parent then.
+ * Returns the link for a new block of @size bytes at @addr, and sets @parent. Returns
+ * NULL if a record overlaps the block; @parent is that record then.
  */
 static __always_inline struct rb_node **
 kmt_tree_place(struct kmt_tree *tree, unsigned long addr, unsigned long size,
@@ -366,7 +366,7 @@ kmt_tree_place(struct kmt_tree *tree, unsigned long addr, unsigned long size,
 		node = NULL;
 	else
 		before = NULL;
-	/* Seldom is anything in the way: that is not asked at each step. */
+	/* Overlaps are rare, so check for them after the descent only. */
 	while (node) {
 		if (addr < kmt_to_object(node)->addr) {
 			after = node;
@@ -396,12 +396,12 @@ kmt_tree_place(struct kmt_tree *tree, unsigned long addr, unsigned long size,
 
 /**
  * kmt_tree_link - put an object into its tree
- * @tree: the tree that kmt_tree_of() names, locked
+ * @tree: the tree that kmt_tree_of() returns, locked
  * @o: object with address and size
  * @link: from kmt_tree_place()
  * @parent: from kmt_tree_place()
  *
- * kmt_tree_set_live() is to follow.
+ * The caller then makes the object live, before it unlocks the tree.
  */
 static __always_inline void kmt_tree_link(struct kmt_tree *tree,
 					  struct kmt_object *o,
@@ -425,7 +425,7 @@ static __always_inline void kmt_tree_unlink(struct kmt_tree *tree,
 	rb_erase(&o->node, &tree->root);
 }
 
-/* Makes the record of a block that of one that lives. */
+/* Makes a record, in its tree, that of a live block. */
 static __always_inline void kmt_tree_set_live(struct kmt_core *core,
 					      struct kmt_tree *tree,
 					      struct kmt_object *o, u16 flags)
@@ -437,7 +437,7 @@ static __always_inline void kmt_tree_set_live(struct kmt_core *core,
 		kmt_count_wide(core, o, 1);
 }
 
-/* Leaves the record of a freed block for the next one in its place. */
+/* Leaves the record of a freed block in its tree, for the next block there. */
 static __always_inline void kmt_tree_set_vacant(struct kmt_tree *tree,
 						struct kmt_object *o)
 {
@@ -446,11 +446,10 @@ static __always_inline void kmt_tree_set_vacant(struct kmt_tree *tree,
 }
 
 /*
- * Birth and death of blocks, as nearly all of them go: a block is freed whose
- * record this CPU remembers, and allocated again in the same place. Inlined
- * into the hooks; that nothing is called here saves as much again. The first
- * block in a place is inlined beside the hook. Whatever is not so easy is left
- * to core.c.
+ * Most blocks are freed on a CPU that remembers their record, and another block is
+ * allocated in the same place later. The functions below handle these cases inline in
+ * the hooks, without a call, which saves as much again as the short path itself. A new
+ * record in a shard is made inline beside the hook. All other cases are left to core.c.
  */
 
 /*
@@ -460,7 +459,7 @@ static __always_inline void kmt_tree_set_vacant(struct kmt_tree *tree,
 #define KMT_PLAIN_MASK	(KMT_LIVE | KMT_SPACE_MASK | KMT_AREAS | KMT_ALIAS)
 #define KMT_PLAIN	(KMT_LIVE | KMT_VIRT)
 
-/* Whether a block of KMT_VIRT belongs in a shard. */
+/* Whether a block of KMT_VIRT belongs to a shard. */
 static __always_inline bool kmt_is_sharded(struct kmt_core *core,
 					   unsigned long addr,
 					   unsigned long size)
@@ -471,7 +470,7 @@ static __always_inline bool kmt_is_sharded(struct kmt_core *core,
 	       likely(size - 1 <= (~addr & (region - 1)));
 }
 
-/* The record of a block of KMT_VIRT that is in its place, and born now. */
+/* Fills in the record, with address and size, of a block of KMT_VIRT allocated now. */
 static __always_inline void kmt_object_init(struct kmt_core *core,
 					    struct kmt_object *o, u8 min,
 					    const struct kmt_origin *origin)
@@ -480,25 +479,25 @@ static __always_inline void kmt_object_init(struct kmt_core *core,
 	o->pid = origin->pid;
 	o->born = origin->born;
 	o->crc = 0;
-	/* @birth has a min of 1. */
+	/* The min in @birth is 1. */
 	kmt_publish_state(o, READ_ONCE(core->birth) +
 			  origin->comm * kmt_pack_state(1, 0, 0, 0, 0) +
 			  (min - 1LL) * kmt_pack_state(0, 0, 0, 0, 1));
 }
 
 /**
- * kmt_insert_fast - track a block that this CPU remembers a vacant record of
+ * kmt_insert_fast - track a block for which this CPU remembers a vacant record
  * @core: tracker
- * @addr: first byte of a block that belongs in a shard
+ * @addr: first byte of a block that belongs to a shard
  * @size: bytes
- * @origin: who allocated it
- * @locked: set to its shard if that is locked afterwards, for kmt_insert_locked();
- *	else to NULL
+ * @origin: where and when it was allocated
+ * @locked: if this returns false: set to the shard, locked, for kmt_insert_locked(); or
+ *	to NULL if it is not locked
  *
- * It is to be a leak when nothing refers to it.
+ * The block needs one reference.
  *
  * Context: interrupts off, no tracker lock held.
- * Return: false if it is not so easy; true if it is done, with nothing locked.
+ * Return: true if the block is tracked now, with nothing locked; else false.
  */
 static __always_inline bool kmt_insert_fast(struct kmt_core *core,
 					    unsigned long addr, unsigned long size,
@@ -521,7 +520,7 @@ static __always_inline bool kmt_insert_fast(struct kmt_core *core,
 	 * Pairs with kmt_cell_publish(), which stores flags and address before
 	 * the size. A cell without flags that has the address and the size of
 	 * this block is a vacant record in the shard of that address. That
-	 * shard is locked, so nobody else can change the record.
+	 * shard is locked, so no other CPU can change the record.
 	 */
 	known = likely(o) && likely(smp_load_acquire(&o->size) == size) &&
 		likely(READ_ONCE(o->addr) == addr) &&
@@ -537,18 +536,17 @@ static __always_inline bool kmt_insert_fast(struct kmt_core *core,
 }
 
 /**
- * kmt_shard_insert - a record for a block in its shard
+ * kmt_shard_insert - get a record for a block in its shard
  * @core: tracker
  * @shard: the shard, locked
  * @addr: first byte of the block
  * @size: bytes
  *
- * This CPU remembers it from now on.
+ * This CPU remembers the record from now on.
  *
  * Context: interrupts off.
- * Return: a record to be filled in, new or vacant so far; NULL if there is no
- * cell at hand, something is in the way, or other blocks than the shard's may
- * be.
+ * Return: a record to be filled in, either new or a vacant one; NULL if there is no
+ * free cell, if another record overlaps the block, or if a wide block might.
  */
 static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core,
 							   struct kmt_tree *shard,
@@ -560,8 +558,8 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
 	struct kmt_object **recent_cells, *o;
 
 	/*
-	 * 0 is exact: no wide block lies in a region of this shard. Any other
-	 * value may be due to another region than that of @addr.
+	 * If it is 0, no wide block overlaps a region of this shard. Otherwise
+	 * one does, though perhaps not the region of @addr.
 	 */
 	if (unlikely(READ_ONCE(shard->wide)))
 		return NULL;
@@ -587,14 +585,14 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
 /**
  * kmt_insert_locked - track a block that kmt_insert_fast() found no record of
  * @core: tracker
- * @shard: its shard, which is locked, but not so to sparse; it is unlocked
+ * @shard: its shard, locked (sparse was told that it is not); this unlocks it
  * @addr: first byte
  * @size: bytes
  * @min: references it needs, or KMT_MIN_*
- * @origin: who allocated it
+ * @origin: where and when it was allocated
  *
  * Context: interrupts off.
- * Return: false, with nothing done, if it is not so easy.
+ * Return: whether the block is tracked now; if not, nothing but the lock changed.
  */
 static __always_inline bool kmt_insert_locked(struct kmt_core *core,
 					      struct kmt_tree *shard,
@@ -617,7 +615,7 @@ static __always_inline bool kmt_insert_locked(struct kmt_core *core,
  * @addr: its first byte
  *
  * Context: interrupts off, no tracker lock held.
- * Return: false, with nothing done, if it is not so easy.
+ * Return: whether the block was freed; if not, nothing changed.
  */
 static __always_inline bool kmt_free_fast(struct kmt_core *core,
 					  unsigned long addr)
@@ -639,8 +637,8 @@ static __always_inline bool kmt_free_fast(struct kmt_core *core,
 		return false;
 	o = READ_ONCE(*kmt_recent_cell(recent_cells, addr));
 	/*
-	 * Pairs with kmt_tree_set_live(): the true address came before. What is
-	 * live, and a shard's, and at @addr, is in this one.
+	 * Pairs with kmt_tree_set_live(), which stores the address before. A
+	 * live object of a shard whose address is @addr is in this shard.
 	 */
 	state = o ? smp_load_acquire(&o->flags) : 0;
 	known = likely((state & KMT_PLAIN_MASK) == KMT_PLAIN) &&
