@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Allocation and free of tracked blocks, where the way of fastpath.h does not do.
+ * Allocation and free of tracked blocks: the slow path, for cases that fastpath.h does
+ * not handle.
  */
 #include "fastpath.h"
 
@@ -16,11 +17,10 @@ static void init_tree(struct kmt_tree *tree)
  * @ops: services of the owner
  * @shards: zeroed shards
  * @nr_shards: how many, a power of two
- * @caches: zeroed cell caches, one for each CPU that is there
+ * @caches: zeroed cell caches, one for each CPU
  * @nr_caches: how many
  *
- * There is no linear map at first: kmt_index_resize() tells of it. The owner
- * sets @core->skip itself.
+ * The linear map is empty until kmt_index_resize() sets it. The owner sets @core->skip.
  */
 void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 		   struct kmt_tree *shards, u32 nr_shards,
@@ -42,7 +42,7 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 		init_tree(&shards[i]);
 	for (i = 0; i < KMT_NR_SPACES; i++)
 		init_tree(&core->wide[i]);
-	/* Taken under a tree's lock: of another class than those. */
+	/* These are taken under a tree's lock, so they need a lock class of their own. */
 	for (i = 0; i < KMT_AUX_TREES; i++) {
 		raw_spin_lock_init(&core->aux[i].lock);
 		core->aux[i].root = RB_ROOT;
@@ -107,8 +107,8 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 }
 
 /*
- * Takes a live object out of the tracker. Its tree is locked, and unlocked; @flags
- * is the interrupt state, which is restored.
+ * Removes a live object from the tracker. Called with its tree locked; unlocks it, and
+ * restores interrupts from @flags.
  */
 static void retire(struct kmt_core *core, struct kmt_tree *tree,
 		   struct kmt_object *o, unsigned long flags)
@@ -176,7 +176,7 @@ static bool free_in(struct kmt_core *core, struct kmt_tree *shard,
 	return true;
 }
 
-/* Frees the object at @addr, wherever it is. */
+/* Frees the object at @addr, in its shard or in the wide tree of @space. */
 static bool free_anywhere(struct kmt_core *core, enum kmt_space space,
 			  unsigned long addr)
 {
@@ -193,7 +193,7 @@ static bool free_anywhere(struct kmt_core *core, enum kmt_space space,
 }
 
 /**
- * kmt_free_slowly - a block is freed that kmt_free_fast() does not know
+ * kmt_free_slowly - free a block that kmt_free_fast() does not handle
  * @core: tracker
  * @space: address space of @addr
  * @addr: its first byte
@@ -219,12 +219,12 @@ bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
 }
 
 /**
- * kmt_free - a block is freed
+ * kmt_free - free a block
  * @core: tracker
  * @space: address space of @addr
  * @addr: its first byte
  *
- * An address inside a tracked block frees nothing and is counted.
+ * An address inside a tracked block is counted as an event, and nothing is freed.
  *
  * Context: any but NMI, no tracker lock held.
  * Return: whether it was tracked.
@@ -243,20 +243,20 @@ bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr)
 }
 
 /*
- * Blocks in the way of others, and parts of blocks: all that is not on the way
- * of an ordinary allocation or free.
+ * Stale records, and parts of blocks: rare cases of allocation and free.
  *
- * The allocators are the truth: what they hand out is new, so a record that
- * overlaps it is stale (its free was not seen) and makes way; what they free
- * is gone, tracked or not. Neither ends tracking of anything else.
+ * The allocators are right: a block that they hand out is new, so a record that
+ * overlaps it is stale (a hook missed its free) and is dropped. Memory that they free
+ * is gone, whether it had a record or not. In neither case does the tracker stop
+ * tracking other blocks.
  */
 
 /**
- * kmt_report_event - count an event and warn of it
+ * kmt_report_event - count an event and warn about it
  * @core: tracker
  * @ev: event
  * @old: the block it happened to, or NULL
- * @new: the block that brought it about, or NULL
+ * @new: the block that caused it, or NULL
  *
  * Context: any but NMI, no tracker lock held.
  */
@@ -269,18 +269,18 @@ void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
 		core->ops->warn(core, ev, old, new);
 }
 
-/* Vacant records that are unlinked at a time, with the lock of their tree held. */
+/* How many vacant records are unlinked while the lock of their tree is held. */
 #define KMT_EVICT_BATCH	32
 
 /**
- * struct kmt_removal - what is recorded of a range is to go
+ * struct kmt_removal - removal of the records that overlap a range
  * @space: address space
  * @addr: first byte
  * @size: bytes; the range does not wrap
- * @gfp: whether one may sleep
+ * @gfp: whether the caller may sleep
  * @vacant_only: records of live blocks stay
- * @tree: in which it is looked next; NULL when all was looked at
- * @at: where the next shard begins
+ * @tree: tree to search next; NULL when all were searched
+ * @at: first address of the next shard
  */
 struct kmt_removal {
 	enum kmt_space space;
@@ -302,7 +302,7 @@ static void init_removal(struct kmt_removal *r, struct kmt_core *core,
 	};
 }
 
-/* The next shard that may have something of the range. */
+/* The next shard that may have a record in the range. */
 static struct kmt_tree *next_shard(struct kmt_core *core,
 				   struct kmt_removal *r)
 {
@@ -317,7 +317,7 @@ static struct kmt_tree *next_shard(struct kmt_core *core,
 	return NULL;
 }
 
-/* Unlinks some vacant records from @o on; returns what follows in the range. */
+/* Unlinks some vacant records from @o on; returns the next record in the range. */
 static struct kmt_object *unlink_vacant(const struct kmt_removal *r,
 					struct kmt_object *o,
 					struct kmt_object **list,
@@ -338,9 +338,9 @@ static struct kmt_object *unlink_vacant(const struct kmt_removal *r,
 }
 
 /*
- * Removes the first record of @r->tree that overlaps the range: a live one, of
- * which @copy becomes a copy; or up to KMT_EVICT_BATCH vacant ones in a row,
- * and @copy->flags is 0. Returns false if there is none.
+ * Removes the first record of @r->tree that overlaps the range. If it is live, it is
+ * copied to @copy. If it is vacant, up to KMT_EVICT_BATCH vacant records in a row are
+ * removed, and @copy->flags is 0. Returns false if there is none.
  */
 static bool remove_first(struct kmt_core *core, const struct kmt_removal *r,
 			 struct kmt_object *copy)
@@ -367,8 +367,8 @@ static bool remove_first(struct kmt_core *core, const struct kmt_removal *r,
 }
 
 /*
- * Unlinks one live object that overlaps the range, wherever it is, and vacant
- * records on the way; false when there is none left.
+ * Removes one live object that overlaps the range, in any tree, and vacant records
+ * before it; returns false if there is no live one left.
  */
 static bool remove_overlap(struct kmt_core *core, struct kmt_removal *r,
 			   struct kmt_object *copy)
@@ -387,8 +387,7 @@ static bool remove_overlap(struct kmt_core *core, struct kmt_removal *r,
 
 /*
  * Removes all records that overlap @new, and reports those of live blocks: the
- * allocator has given out their memory again, so it was freed without a call of
- * a hook.
+ * allocator has handed out their memory again, so the hooks missed the free.
  */
 static void evict(struct kmt_core *core, const struct kmt_object *new,
 		  gfp_t gfp)
@@ -401,7 +400,7 @@ static void evict(struct kmt_core *core, const struct kmt_object *new,
 		kmt_report_event(core, KMT_EV_OVERLAP, &old, new);
 }
 
-/* Makes @o the record of @new; false if something is in its place. */
+/* Makes @o the record of @new; returns false if a record overlaps it. */
 static bool link_record(struct kmt_core *core, struct kmt_object *o,
 			const struct kmt_object *new)
 {
@@ -421,7 +420,7 @@ static bool link_record(struct kmt_core *core, struct kmt_object *o,
 	return link;
 }
 
-/* Returns 0; -EEXIST if something is in its place, -EPERM if shut, -ENOMEM. */
+/* Returns 0, -EEXIST if a record overlaps @new, -EPERM if shut, or -ENOMEM. */
 static int insert_new(struct kmt_core *core, const struct kmt_object *new,
 		      gfp_t gfp)
 {
@@ -443,10 +442,10 @@ static int insert_new(struct kmt_core *core, const struct kmt_object *new,
 }
 
 /**
- * kmt_insert_over - track a block in the place of whatever seems to be there
+ * kmt_insert_over - track a block, and drop the records that it overlaps
  * @core: tracker
- * @new: what its record is to be
- * @gfp: how memory for the record may be got
+ * @new: the block, with all fields of its record
+ * @gfp: flags to allocate memory for the record with
  *
  * Context: any but NMI, no tracker lock held.
  * Return: 0, also if the tracker is shut; or -ENOMEM.
@@ -463,7 +462,7 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 		 */
 		if (READ_ONCE(core->shut))
 			return 0;
-		/* Even where there is no cell: the block is no less new. */
+		/* Drop stale records first: they are stale even if there is no cell. */
 		evict(core, new, gfp);
 		ret = insert_new(core, new, gfp);
 		if (ret == -ENOMEM) {
@@ -474,14 +473,14 @@ int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
 	return 0;
 }
 
-/* Whether there is a record of a live block in the range. */
+/* Whether a live block overlaps the range. */
 static bool is_taken(struct kmt_core *core, enum kmt_space space,
 		     unsigned long addr, unsigned long size)
 {
 	struct kmt_range found;
 	unsigned long len;
 
-	/* Piece by piece: a part is to lie in one region. */
+	/* kmt_first_block() takes a range within one region. */
 	for (; size; addr += len, size -= len) {
 		len = min(size, BIT(KMT_REGION_SHIFT) -
 				addr % BIT(KMT_REGION_SHIFT));
@@ -498,16 +497,16 @@ static bool is_taken(struct kmt_core *core, enum kmt_space space,
  * @addr: first byte
  * @size: bytes; the range does not wrap
  * @min: references it needs, or KMT_MIN_*
- * @origin: who allocated it
- * @gfp: how memory for the record may be got
+ * @origin: where and when it was allocated
+ * @gfp: flags to allocate memory for the record with
  *
  * For memory that its owner may hand out again in parts, with records of their own.
- * If another CPU inserts such a part at the same time, both may succeed: where the two
- * records go to different trees, they overlap until one of the blocks is freed, or
- * another one is inserted there.
+ * If another CPU inserts such a part at the same time, both may succeed. If the two
+ * records are in different trees, they overlap until one of the blocks is freed, or
+ * another block is inserted there.
  *
  * Context: any but NMI, no tracker lock held.
- * Return: 0; -EEXIST if it is tracked, -EPERM if the tracker is shut, -ENOMEM.
+ * Return: 0; -EEXIST if part of it is tracked, -EPERM if the tracker is shut, -ENOMEM.
  */
 int kmt_insert_unless_taken(struct kmt_core *core, enum kmt_space space,
 			    unsigned long addr, unsigned long size, u8 min,
@@ -526,7 +525,7 @@ int kmt_insert_unless_taken(struct kmt_core *core, enum kmt_space space,
 	return insert_new(core, &new, gfp);
 }
 
-/* Tracks again what is left of @old at [@lo, @hi). */
+/* Tracks the part of @old that is left at [@lo, @hi). */
 static int keep_part(struct kmt_core *core, const struct kmt_object *old,
 		     unsigned long lo, unsigned long hi, gfp_t gfp)
 {
@@ -546,18 +545,18 @@ static int keep_part(struct kmt_core *core, const struct kmt_object *old,
 }
 
 /**
- * kmt_free_part - part of one or more blocks is freed
+ * kmt_free_part - free a range that covers parts of blocks, or several blocks
  * @core: tracker
  * @space: address space of @addr
  * @addr: first byte that is freed
  * @size: bytes that are freed
- * @gfp: how memory for a new record may be got
+ * @gfp: flags to allocate memory for a new record with
  *
- * What is left before and after the part stays tracked.
+ * The parts of blocks before and after the range stay tracked.
  *
  * Context: any but NMI, no tracker lock held.
- * Return: 0; -EINVAL if the range is none; -ENOMEM if there was no memory for
- * the record of what is left: that is untracked then, see kmt_insert().
+ * Return: 0; -EINVAL if the range wraps; -ENOMEM if there was no memory for the record
+ * of a part that is left: the part is untracked then, see kmt_insert().
  */
 int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 		  unsigned long addr, unsigned long size, gfp_t gfp)
@@ -582,7 +581,7 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 				  old.addr + old.size, gfp);
 		ret = ret ?: before ?: after;
 	}
-	/* Memory that was reserved, but never allocated, is freed like this. */
+	/* memblock frees memory that was only reserved, and so never tracked. */
 	if (!found && space != KMT_PHYS)
 		kmt_event(core, KMT_EV_FREE_UNKNOWN);
 	return ret;

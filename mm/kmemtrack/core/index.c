@@ -2,12 +2,12 @@
 /*
  * The index: which object does an address belong to?
  *
- * A block inside one region of the linear map is in the shard of that region,
- * so that allocations and frees in different regions never meet on a lock, and
- * a word that points to an empty region is rejected without one. What crosses
- * a region's border, is larger than a region or lies elsewhere (vmalloc,
- * modules) is in the wide tree of its space; each region that such a block of
- * the linear map touches counts it, for the same quick rejection.
+ * A block inside one region of the linear map is in the shard of that region. So
+ * allocations and frees in different regions seldom contend for a lock, and a word
+ * that points to an empty shard is rejected without one. A block that crosses a
+ * region's border, is larger than a region or lies elsewhere (vmalloc, modules) is in
+ * the wide tree of its space. If it is in the linear map, the shard of each region that
+ * it overlaps counts it, for the same quick rejection.
  */
 #include "fastpath.h"
 
@@ -44,9 +44,9 @@ struct kmt_object *kmt_tree_first(struct kmt_tree *tree, unsigned long addr,
  * kmt_next_wide - walk over the objects of a wide tree, in order
  * @core: tracker
  * @space: address space
- * @pos: where to go on, 0 to begin with; moved behind what was found
+ * @pos: 0 to begin; set to the end of the object that was found
  *
- * What comes and goes meanwhile may or may not be met.
+ * Objects that are added or removed meanwhile may or may not be met.
  *
  * Context: any but NMI, no tracker lock held.
  * Return: a cell, to be checked under kmt_lock_object(); NULL at the end.
@@ -67,8 +67,8 @@ struct kmt_object *kmt_next_wide(struct kmt_core *core, enum kmt_space space,
 }
 
 /*
- * How many addresses more @r covers if it is widened by @size bytes at @addr; 0
- * if @r is empty.
+ * By how many addresses @r grows if it is widened by @size bytes at @addr; 0 if @r is
+ * empty.
  */
 static unsigned long growth(const struct kmt_range *r, unsigned long addr,
 			    unsigned long size)
@@ -80,8 +80,8 @@ static unsigned long growth(const struct kmt_range *r, unsigned long addr,
 }
 
 /*
- * Widens one part, or makes one of both and begins another: whichever covers the
- * fewest addresses in all.
+ * Widens one of the parts, or merges both and begins another one: whichever covers the
+ * fewest addresses.
  */
 static void widen_pair(struct kmt_range_pair *pair, unsigned long addr,
 		       unsigned long size)
@@ -100,12 +100,12 @@ static void widen_pair(struct kmt_range_pair *pair, unsigned long addr,
 }
 
 /**
- * kmt_count_wide - an object comes into a wide tree, or leaves it
+ * kmt_count_wide - count an object that enters a wide tree, or leaves it
  * @core: tracker
  * @o: object; the wide tree of its space is locked
  * @delta: 1 or -1
  *
- * Each region of the linear map counts what lies in it.
+ * The shard of each region of the linear map that it overlaps counts it, too.
  */
 void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 		    int delta)
@@ -154,7 +154,7 @@ struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 			return NULL;
 		tree = kmt_tree_of(core, seen & KMT_SPACE_MASK, addr, size);
 		raw_spin_lock_irqsave(&tree->lock, *flags);
-		/* Still the same block? If not, it may be in another tree. */
+		/* If the record has changed meanwhile, it may be in another tree. */
 		if (!((smp_load_acquire(&o->flags) ^ seen) & is_in) &&
 		    READ_ONCE(o->addr) == addr && READ_ONCE(o->size) == size) {
 			__release(&tree->lock);	/* kmt_lock_object() has it */
@@ -165,13 +165,13 @@ struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 }
 
 /**
- * kmt_copy_object - copy what is in a cell
+ * kmt_copy_object - copy the live object in a cell
  * @core: tracker
- * @o: a cell, whatever is in it
- * @copy: filled in if it holds a live object
+ * @o: any cell
+ * @copy: filled in if the cell holds a live object
  *
  * Context: any but NMI, no tracker lock held.
- * Return: whether it does.
+ * Return: whether the cell holds a live object.
  */
 bool kmt_copy_object(struct kmt_core *core, struct kmt_object *o,
 		     struct kmt_object *copy)
@@ -206,7 +206,7 @@ struct kmt_tree *__kmt_lock_same(struct kmt_core *core, struct kmt_object *o,
 }
 
 /**
- * kmt_lookup - copy what is known of the block an address lies in
+ * kmt_lookup - copy the object an address lies in
  * @core: tracker
  * @space: address space
  * @addr: any address
@@ -230,7 +230,7 @@ bool kmt_lookup(struct kmt_core *core, enum kmt_space space,
 	return o;
 }
 
-/* The part of [@addr, @end) that the first live object of @tree there covers. */
+/* Sets @found to the part of [@addr, @end) that its first live object in @tree covers. */
 static bool first_live(struct kmt_tree *tree, unsigned long addr,
 		       unsigned long end, struct kmt_range *found)
 {
@@ -259,7 +259,7 @@ static bool first_live(struct kmt_tree *tree, unsigned long addr,
  * @space: address space
  * @addr: first byte of the part
  * @end: one past its last; in the same region if it is in the linear map
- * @found: set to what of the part belongs to that block
+ * @found: set to the overlap of the part and that block
  *
  * Context: any but NMI, no tracker lock held.
  * Return: whether there is one.
@@ -287,7 +287,7 @@ bool kmt_first_block(struct kmt_core *core, enum kmt_space space,
 	return true;
 }
 
-/* Moves what is in @from to where it belongs now. */
+/* Moves all objects in @from to the trees where they belong now. */
 static void rehash(struct kmt_core *core, struct rb_root *from)
 {
 	struct rb_node *node;
@@ -308,10 +308,10 @@ static void rehash(struct kmt_core *core, struct rb_root *from)
 	}
 }
 
-/* Pieces of the table that kmt_index_fold() tells apart. */
+/* Number of pieces of the table for which kmt_index_fold() counts the use. */
 #define KMT_FOLD_PIECES	1024
 
-/* How many pieces of the table the regions of @memory use. */
+/* Counts the pieces of the table that the regions of @memory use. */
 static unsigned int pieces_used(const struct kmt_range *memory,
 				unsigned int nr, u32 nr_shards, u8 fold)
 {
@@ -337,17 +337,17 @@ static unsigned int pieces_used(const struct kmt_range *memory,
 }
 
 /**
- * kmt_index_fold - find the best use of a table of shards
+ * kmt_index_fold - find the shift that makes the best use of a table of shards
  * @memory: ranges of the linear map with memory behind them
  * @nr: how many
  * @nr_shards: size of the table, a power of two
  *
- * An aligned run of 2^k regions uses all of one aligned run of 2^k shards,
- * whatever the shift. So it is enough to count how many of KMT_FOLD_PIECES runs
- * of the table are used, or how many shards if there are fewer of them.
+ * With any shift, an aligned run of 2^k regions uses all of one aligned run of 2^k
+ * shards. So it is enough to count how many of KMT_FOLD_PIECES runs of the table are
+ * used, or how many shards if the table has fewer.
  *
  * Return: the shift for kmt_shard_nr() by which the regions of @memory use most
- * of the table; KMT_NO_FOLD if none is better than none.
+ * of the table; KMT_NO_FOLD if no shift uses more of it than none.
  */
 u8 kmt_index_fold(const struct kmt_range *memory, unsigned int nr,
 		  u32 nr_shards)
@@ -367,14 +367,13 @@ u8 kmt_index_fold(const struct kmt_range *memory, unsigned int nr,
 }
 
 /**
- * kmt_index_resize - lay out the index of KMT_VIRT anew
+ * kmt_index_resize - give the index of KMT_VIRT another table of shards
  * @core: tracker
- * @linear: addresses that go to the shards
+ * @linear: addresses whose blocks go to the shards
  * @shards: the new table, zeroed
  * @nr_shards: its size, a power of two
  *
- * Context: nothing else may use the tracker meanwhile, and no CPU remembers
- * cells yet.
+ * Context: no other user of the tracker meanwhile, and no CPU remembers cells yet.
  */
 void kmt_index_resize(struct kmt_core *core, const struct kmt_range *linear,
 		      struct kmt_tree *shards, u32 nr_shards)
