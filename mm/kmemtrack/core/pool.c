@@ -2,16 +2,15 @@
 /*
  * Cells for objects.
  *
- * Memory comes in pages, chunks, that stay while anybody may look at them, so a
- * cell may be looked at without a reference count. A CPU takes and returns cells
- * from its own cache without a lock; caches exchange them with the chunks in
- * batches. What is taken comes from the chunks with the fewest free cells, so that
- * after a peak others become empty, and can be given back.
+ * Memory comes in pages, called chunks. A chunk stays while a reader may look at its
+ * cells, so readers need no reference count. A CPU takes and returns cells from its
+ * own cache without a lock; caches exchange cells with the chunks in batches. Cells are
+ * taken from the chunks with the fewest free cells, so that other chunks become empty
+ * after a peak and can be given back.
  *
- * Cells are read without a lock by walks over the pool, which the owner keeps away
- * while it trims the pool; and, with interrupts off, by the fast path (fastpath.h)
- * and kmt_reap(), so that the owner waits for an RCU grace period before it frees
- * a chunk.
+ * Two kinds of readers look at cells without a lock. Walks over the pool: the owner
+ * excludes them while it trims the pool. The fast path (fastpath.h) and kmt_reap(),
+ * with interrupts off: the owner waits for an RCU grace period before it frees a chunk.
  */
 #include "fastpath.h"
 
@@ -29,7 +28,7 @@ static void list_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 	hlist_add_head(&chunk->peers, &pool->by_free[fill_of(chunk)]);
 }
 
-/* Moves the first @nr entries of @from, which has as many, to the head of @to. */
+/* Moves the first @nr entries (1 <= @nr <= length of @from) to the head of @to. */
 static void move_cells(struct kmt_object **from, struct kmt_object **to,
 		       unsigned int nr)
 {
@@ -42,7 +41,7 @@ static void move_cells(struct kmt_object **from, struct kmt_object **to,
 	*to = first;
 }
 
-/* Takes cells from the fullest chunks; returns how many, @nr at most. */
+/* Takes up to @nr cells from the fullest chunks; returns how many. */
 static unsigned int take_cells(struct kmt_pool *pool, struct kmt_object **list,
 			       unsigned int nr)
 {
@@ -89,12 +88,12 @@ static void give_cell(struct kmt_pool *pool, struct kmt_object *o)
 }
 
 /**
- * kmt_cell_refill - take a cell from the chunks
+ * kmt_cell_refill - refill a CPU's cache from the chunks, and take a cell
  * @core: tracker
- * @cache: this CPU's cache, which is empty; it gets some more of them
+ * @cache: this CPU's cache, which is empty
  *
  * Context: interrupts off.
- * Return: a cell without flags, or NULL when there is none.
+ * Return: a free cell, or NULL if there is none.
  */
 struct kmt_object *kmt_cell_refill(struct kmt_core *core,
 				   struct kmt_cell_cache *cache)
@@ -138,13 +137,13 @@ void kmt_cell_give(struct kmt_core *core, struct kmt_cell_cache *cache,
 }
 
 /**
- * kmt_cell_alloc - take a cell, growing the pool if need be
+ * kmt_cell_alloc - take a cell, and grow the pool if there is none
  * @core: tracker
- * @gfp: how memory may be got, as for the allocation that is being tracked
- * @flags: interrupt state, to be given back to local_irq_restore()
+ * @gfp: flags of the allocation that is being tracked
+ * @flags: set to the interrupt state, for local_irq_restore()
  *
  * Context: any but NMI, no tracker lock held.
- * Return: a cell, with interrupts off; or NULL, with interrupts as they were.
+ * Return: a cell, with interrupts off; or NULL, with interrupts as before.
  */
 struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 				  unsigned long *flags)
@@ -187,7 +186,7 @@ static void add_chunk(struct kmt_core *core, struct kmt_chunk *chunk, u32 nr)
 	chunk->link = &pool->chunks;
 	if (chunk->next)
 		chunk->next->link = &chunk->next;
-	/* Pairs with kmt_chunks(): the cells are cleared before. */
+	/* Pairs with kmt_chunks(): publishes the cleared cells, too. */
 	smp_store_release(&pool->chunks, chunk);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 }
@@ -195,8 +194,8 @@ static void add_chunk(struct kmt_core *core, struct kmt_chunk *chunk, u32 nr)
 /**
  * kmt_pool_add - give memory to the pool
  * @core: tracker
- * @mem: memory aligned to a page, not to be used for anything else any more
- * @bytes: its size, two cells at least; each page becomes a chunk
+ * @mem: memory aligned to a page; it belongs to the pool from now on
+ * @bytes: its size, at least two cells; each page becomes a chunk
  *
  * Context: any but NMI, no tracker lock held.
  */
@@ -213,9 +212,9 @@ void kmt_pool_add(struct kmt_core *core, void *mem, size_t bytes)
 }
 
 /**
- * kmt_pool_grow - add one chunk
+ * kmt_pool_grow - add new memory to the pool
  * @core: tracker
- * @gfp: how memory may be got
+ * @gfp: flags to allocate with
  *
  * Context: as @gfp says; no tracker lock held.
  * Return: false if there was no memory.
@@ -234,9 +233,9 @@ bool kmt_pool_grow(struct kmt_core *core, gfp_t gfp)
 /**
  * kmt_pool_extend - get more free cells
  * @core: tracker
- * @gfp: how memory may be got
+ * @gfp: flags to allocate with
  *
- * Of vacant records, while they are many; else of new memory.
+ * Uses vacant records if they are more than an eighth of all cells, else new memory.
  *
  * Context: as @gfp says; no tracker lock held.
  * Return: false if there was no memory.
@@ -257,7 +256,7 @@ static void close_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 }
 
 /**
- * kmt_chunk_close - give out no more cells of a chunk
+ * kmt_chunk_close - let no more cells of a chunk be taken
  * @core: tracker
  * @chunk: one of its chunks
  *
@@ -274,7 +273,7 @@ void kmt_chunk_close(struct kmt_core *core, struct kmt_chunk *chunk)
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 }
 
-/* Takes a chunk that nothing is in out of the pool. */
+/* Removes an empty chunk from the pool. */
 static void unlink_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 {
 	lockdep_assert_held(&pool->lock);
@@ -289,7 +288,7 @@ static void unlink_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks - 1);
 }
 
-/* A free cell of the fullest chunk, whatever this CPU has; NULL if none is left. */
+/* Takes a free cell of the fullest chunk, not of this CPU's cache; NULL if none. */
 static struct kmt_object *take_cell(struct kmt_pool *pool)
 {
 	struct kmt_object *o = NULL;
@@ -310,7 +309,7 @@ static void put_cell(struct kmt_pool *pool, struct kmt_object *o)
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 }
 
-/* Makes @to the record that @from is now; @from is a free cell then. */
+/* Moves the record in @from, in @tree, to @to; @from becomes a free cell. */
 static void replace_object(struct kmt_tree *tree, struct kmt_object *from,
 			   struct kmt_object *to)
 {
@@ -327,7 +326,7 @@ static void replace_object(struct kmt_tree *tree, struct kmt_object *from,
 	kmt_cell_clear(from);
 }
 
-/* Moves what is in @from to @to; false if there is nothing any more. */
+/* Moves the record in @from to @to; false if @from has none any more. */
 static bool move_object(struct kmt_core *core, struct kmt_object *from,
 			struct kmt_object *to)
 {
@@ -337,7 +336,7 @@ static bool move_object(struct kmt_core *core, struct kmt_object *from,
 	if (READ_ONCE(from->flags) & KMT_AUX) {
 		tree = kmt_aux_tree(core, READ_ONCE(from->addr));
 		raw_spin_lock_irqsave(&tree->lock, flags);
-		/* It may be gone, or that of another block. */
+		/* The auxiliary cell may be free by now, or belong to another block. */
 		if (!(READ_ONCE(from->flags) & KMT_AUX) ||
 		    tree != kmt_aux_tree(core, READ_ONCE(from->addr))) {
 			raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -371,15 +370,14 @@ static bool empty_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
 }
 
 /**
- * kmt_pool_evacuate - take a chunk out of the pool, moving what is in it
+ * kmt_pool_evacuate - remove a chunk from the pool, after moving its records
  * @core: tracker
  * @chunk: one of its chunks
- * @gfp: how memory for the new cells may be got
+ * @gfp: flags to allocate memory for new cells with
  *
- * Context: early boot only: nothing else may use the tracker meanwhile, and no
- * CPU remembers cells yet.
- * Return: 0, or -ENOMEM with the tracker whole and the chunk's free cells out of
- * use.
+ * Context: early boot only: no other user of the tracker, and no CPU remembers cells
+ * yet.
+ * Return: 0; or -ENOMEM: no record is lost, but the chunk stays closed.
  */
 int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk, gfp_t gfp)
 {
@@ -418,10 +416,10 @@ static struct kmt_chunk *next_chunk(struct kmt_pool *pool)
 }
 
 /*
- * Whether the records of @chunk are worth moving: at most three quarters of its
- * cells are in use, none of them by a leak, and its memory can be given back. A
- * leak stays in its cell, by which reports know it. If so, @used is how many
- * are in use.
+ * Whether the records of @chunk are worth moving: at most three quarters of its cells
+ * are in use, none of them by a leak, and its memory can be given back. Leaks stay in
+ * their cells, since reports refer to the cells. Sets @used to the number of cells in
+ * use, unless it finds a leak.
  */
 static bool is_sparse(struct kmt_chunk *chunk, u32 *used)
 {
@@ -438,7 +436,10 @@ static bool is_sparse(struct kmt_chunk *chunk, u32 *used)
 	return !chunk->stays && *used <= chunk->nr - chunk->nr / 4;
 }
 
-/* Closes @chunk if the @used cells of it fit in others, and the rest is at hand. */
+/*
+ * Closes @chunk if all its cells but @used are in its list of free cells, and if other
+ * chunks have @keep free cells besides those for its records.
+ */
 static bool close_sparse(struct kmt_pool *pool, struct kmt_chunk *chunk,
 			 u32 used, unsigned long keep)
 {
@@ -465,16 +466,16 @@ static void open_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 }
 
 /**
- * kmt_pool_compact - make room in the next chunk in turn
+ * kmt_pool_compact - try to empty the next chunk in turn
  * @core: tracker
- * @keep: free cells that stay
+ * @keep: free cells that must remain
  *
- * If a quarter of the chunk is not in use, vacant records in it become free cells;
- * if what is in use finds room elsewhere, it is moved there. So kmt_pool_trim()
- * finds a chunk to take.
+ * If a quarter of the chunk is not in use, its vacant records become free cells. If
+ * other chunks have room for its records in use, they move there. So kmt_pool_trim()
+ * finds an empty chunk.
  *
- * Context: no tracker lock held, no walk over the pool under way, nobody else
- * compacts or trims it; takes the time to move the records of a chunk.
+ * Context: no tracker lock held, no walk over the pool under way, and no other thread
+ * compacts or trims the pool; takes the time to move the records of a chunk.
  */
 void kmt_pool_compact(struct kmt_core *core, unsigned long keep)
 {
@@ -493,13 +494,13 @@ void kmt_pool_compact(struct kmt_core *core, unsigned long keep)
 }
 
 /**
- * kmt_pool_trim - take a chunk that is not needed out of the pool
+ * kmt_pool_trim - remove an empty chunk from the pool
  * @core: tracker
- * @keep: free cells that stay
+ * @keep: free cells that must remain
  *
  * Context: any but NMI, no tracker lock held, no walk over the pool under way.
- * Return: a chunk, or NULL if none can go. Before it is freed CPUs have to forget
- * it by kmt_forget_chunks(), and then all that runs with interrupts off has to end.
+ * Return: a chunk, or NULL if none can leave the pool. Before the owner frees it, it
+ * calls kmt_forget_chunks() for each CPU, and then waits for an RCU grace period.
  */
 struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep)
 {
@@ -523,12 +524,12 @@ struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep)
 }
 
 /**
- * kmt_forget_chunks - let a CPU remember no cells of chunks that left the pool
- * @cache: the CPU's
+ * kmt_forget_chunks - make a CPU forget cells of chunks that left the pool
+ * @cache: the CPU's cache
  *
- * All cells of these chunks are free, so no CPU remembers one of them anew.
+ * All cells of these chunks are free, so no CPU starts to remember one again.
  *
- * Context: any but NMI; all closed chunks have left the pool, and none is freed.
+ * Context: any but NMI; all closed chunks have left the pool, and none is freed yet.
  */
 void kmt_forget_chunks(struct kmt_cell_cache *cache)
 {
@@ -543,10 +544,10 @@ void kmt_forget_chunks(struct kmt_cell_cache *cache)
 }
 
 /**
- * kmt_pool_free_cells - cells that are not in use
+ * kmt_pool_free_cells - count the free cells
  * @core: tracker
  *
- * Return: their number; exact while nothing else happens.
+ * Return: their number; exact only while nothing else uses the pool.
  */
 unsigned long kmt_pool_free_cells(struct kmt_core *core)
 {
@@ -559,25 +560,24 @@ unsigned long kmt_pool_free_cells(struct kmt_core *core)
 }
 
 /*
- * Records of freed blocks.
+ * Vacant records: those of freed blocks.
  *
- * What was freed is often allocated again soon, in the same place and size:
- * SLUB sees to it. So the record of a freed block stays where it is in its
- * shard, vacant, until that happens, until another block wants the room, or
- * until its cell is needed: then it is found here. Only a shard's records are
- * left vacant, and only where CPUs remember cells by address (kmt_recent_cell()):
- * that is what makes it worth while.
+ * SLUB often allocates a block soon in the place of a freed one, with the same size. So
+ * the record of a freed block stays in its shard, vacant, until that happens, until a
+ * block overlaps it, or until kmt_reap() makes it a free cell. Only records in shards
+ * are left vacant, and only by CPUs that remember cells by address (kmt_recent_cell()),
+ * since otherwise it does not pay.
  */
 
-/* Cells that are looked at in one go, and how often that is tried. */
+/* How many cells are checked with interrupts off, and how many such batches. */
 #define KMT_REAP_CELLS	32
 #define KMT_REAP_TRIES	64
 
 /**
- * kmt_vacant - records of freed blocks
+ * kmt_vacant - count the vacant records
  * @core: tracker
  *
- * Return: their number; exact while nothing else happens.
+ * Return: their number; exact only while nothing else uses the pool.
  */
 unsigned long kmt_vacant(struct kmt_core *core)
 {
@@ -590,14 +590,14 @@ unsigned long kmt_vacant(struct kmt_core *core)
 }
 
 /**
- * kmt_lookup_vacant - copy what is known of a block that was freed
+ * kmt_lookup_vacant - copy the vacant record of a freed block
  * @core: tracker
  * @space: address space
  * @addr: its first byte
- * @copy: filled in when its record is still there
+ * @copy: filled in if the record exists
  *
  * Context: any but NMI, no tracker lock held.
- * Return: whether it is.
+ * Return: whether the record exists.
  */
 bool kmt_lookup_vacant(struct kmt_core *core, enum kmt_space space,
 		       unsigned long addr, struct kmt_object *copy)
@@ -619,7 +619,7 @@ bool kmt_lookup_vacant(struct kmt_core *core, enum kmt_space space,
 	return o;
 }
 
-/* Some cells, and then others each time, all in turn. */
+/* Returns the next @nr cells in turn; NULL if the pool has none. */
 static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 {
 	struct kmt_object *first;
@@ -664,7 +664,7 @@ static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
 	/*
 	 * kmt_cell_clear() clears the size first and the flags last;
 	 * kmt_cell_publish() stores flags and address first and the size last.
-	 * A cell that was cleared, and is the record of something else by now,
+	 * A cell that was cleared, and is the record of another block by now,
 	 * has flags, another size or another address.
 	 */
 	vacant = !smp_load_acquire(&o->flags) &&
@@ -683,13 +683,12 @@ static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
 }
 
 /**
- * kmt_reap - make free cells of vacant records
+ * kmt_reap - make free cells of some vacant records
  * @core: tracker
- * @least: how many there should be for it to be worth while, 1 at least
+ * @least: do nothing if there are fewer vacant records than this, at least 1
  *
- * Context: any but NMI, no tracker lock held; a bounded number of cells is
- * looked at.
- * Return: whether there are more free cells than before.
+ * Context: any but NMI, no tracker lock held; checks a bounded number of cells.
+ * Return: whether it made any free cells.
  */
 bool kmt_reap(struct kmt_core *core, unsigned long least)
 {
@@ -702,7 +701,7 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
 		struct kmt_object *o;
 		u32 i, nr;
 
-		/* With interrupts on, the chunk could be given back meanwhile. */
+		/* Interrupts are off, so that the chunk is not freed meanwhile. */
 		local_irq_save(flags);
 		o = next_cells(&core->pool, &nr);
 		for (i = 0; i < nr; i++)
@@ -717,7 +716,7 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
  * @core: tracker
  * @chunk: one of its chunks
  *
- * Context: no tracker lock held, the pool is not trimmed.
+ * Context: no tracker lock held; the pool is not trimmed meanwhile.
  */
 void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
 {
@@ -744,8 +743,8 @@ void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
  * kmt_reap_all - make free cells of all vacant records
  * @core: tracker
  *
- * Context: no tracker lock held, the pool is not trimmed; takes long, and may
- * sleep. What becomes vacant meanwhile may stay so.
+ * Context: no tracker lock held; the pool is not trimmed meanwhile; takes long, and may
+ * sleep. Records that become vacant meanwhile may stay vacant.
  */
 void kmt_reap_all(struct kmt_core *core)
 {
