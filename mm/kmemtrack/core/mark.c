@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Markers, the beginning and the end of a mark, and how roots and blocks are read.
+ * Markers, the beginning and the end of a mark, and reading of roots and blocks.
  */
 #include "fastpath.h"
 #include "mark.h"
 #include "mark_parallel.h"
 #include "object.h"
 
-/* What it takes to find a scan area of a block, in words that are read. */
+/* Cost of finding a scan area of a block, in words that are read. */
 #define KMT_AREA_STEP	64
 
 /**
@@ -34,11 +34,11 @@ void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
  * kmt_marker_help - prepare a marker that helps another one
  * @m: marker
  * @of: marker of the mark that is under way
- * @f: which references are looked for
+ * @f: the suspects that are searched for
  * @stack: room for its own mark stack
  * @max: entries in @stack, at least 1
  *
- * For kmt_recheck(), while nothing else runs.
+ * For kmt_recheck(), while all CPUs are stopped.
  */
 void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
 		     const struct kmt_filter *f, struct kmt_mark_entry *stack,
@@ -67,7 +67,7 @@ void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
 	m->ranges = of->ranges;
 }
 
-/* Epochs wrap: make sure that no object carries a number about to come. */
+/* Resets the epoch of all objects: epochs wrap, and the next numbers must be unused. */
 static void forget_epochs(struct kmt_core *core)
 {
 	struct kmt_chunk *chunk;
@@ -159,7 +159,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 	int i;
 
 	if (!epoch) {
-		/* 0 is the epoch of nothing, so a wrap skips it. */
+		/* 0 is the epoch of no mark. */
 		forget_epochs(core);
 		epoch = 1;
 	}
@@ -217,18 +217,18 @@ bool kmt_mark_cond_resched(struct kmt_marker *m)
 }
 
 /*
- * Marking: which blocks do the roots lead to?
+ * Marking: following references from the roots.
  */
 
-/* Sweeps for blocks that were born meanwhile; overflow has as many as needed. */
+/* Limit of sweeps for blocks that were allocated meanwhile; overflow has no limit. */
 #define KMT_SWEEPS	4
 
-/* After a root was read. */
+/* Called after a root was read: drains the mark stack, or waits if @later is set. */
 static void follow_up(struct kmt_marker *m)
 {
 	const struct kmt_mark_stack *s = &m->stack;
 
-	/* Other blocks have another date, or none. */
+	/* While @dated: the date does not apply to other blocks, so they wait. */
 	if (!m->dated && (!m->later || s->refs + s->blocks > s->max / 4))
 		kmt_mark_drain(m);
 }
@@ -248,7 +248,7 @@ void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 }
 
 /**
- * kmt_mark_words - a root holds these words, at addresses that do not matter
+ * kmt_mark_words - a root holds these words; their addresses do not matter
  * @m: marker
  * @words: each may be a reference
  * @nr: how many
@@ -267,7 +267,7 @@ void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 	follow_up(m);
 }
 
-/* Looks at the words from @at on, at @words; @from is the block they are in. */
+/* Handles a piece of @from, or of a root: @nr words, copied from address @at. */
 static void look(struct kmt_marker *m, const unsigned long *words,
 		 unsigned int nr, unsigned long at,
 		 const struct kmt_object *from)
@@ -292,7 +292,7 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 		}
 		return;
 	}
-	/* Words of what was a suspect until now were never looked at. */
+	/* A block that was a suspect until now was never searched: search it in full. */
 	fresh = from && READ_ONCE(from->flags) & KMT_SUSPECT;
 	if (m->look == KMT_LOOK_ALIGNED || fresh)
 		kmt_sift(m, words, nr);
@@ -330,7 +330,7 @@ u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
 	return kmt_sum_end(m->sum.value);
 }
 
-/* Makes a block a root that was cleared and has changed since. */
+/* Makes a cleared block, which has changed since, a root. */
 static void make_grey(struct kmt_marker *m, struct kmt_object *o)
 {
 	struct kmt_tree *tree;
@@ -345,10 +345,10 @@ static void make_grey(struct kmt_marker *m, struct kmt_object *o)
 }
 
 /*
- * Reads a block that was cleared. If its contents are what they were then, no
- * word in it can be a reference to a younger block: what looks like one points
- * to what was in that place before. If they are not, somebody uses the block: it
- * was no leak, and is a root from now on.
+ * Reads a cleared block. If its contents have not changed since it was cleared, no word
+ * in it can be a reference to a younger block: a word that looks like one refers to an
+ * earlier block in the same place. If they have changed, the block is in use: it was no
+ * leak, and is a root from now on.
  */
 static void read_cleared(struct kmt_marker *m, struct kmt_object *o,
 			 const struct kmt_object *copy)
@@ -363,7 +363,7 @@ static void read_cleared(struct kmt_marker *m, struct kmt_object *o,
 	m->dated = false;
 }
 
-/* Puts the parts of a large block on the mark stack if others may help. */
+/* Splits a large block into entries of the mark stack that the team can share. */
 static bool split(struct kmt_marker *m, struct kmt_object *o,
 		  const struct kmt_object *copy)
 {
@@ -374,16 +374,16 @@ static bool split(struct kmt_marker *m, struct kmt_object *o,
 	    copy->size / KMT_TEAM_PART + 2 > kmt_room_for_blocks(&m->stack))
 		return false;
 	/*
-	 * Nothing else uses the mark stack between this test and the last push
-	 * (kmt_team_share() is not called): no part is dropped for want of
-	 * room, which no sweep would find.
+	 * kmt_team_share() is not called between this test and the last push, so
+	 * there is room for all parts. A sweep would not find a part that was
+	 * dropped.
 	 */
 	for (; pos < end; pos = ALIGN_DOWN(pos, KMT_TEAM_PART) + KMT_TEAM_PART)
 		kmt_mark_push(m, (void *)o + KMT_ENTRY_PART, pos);
 	return true;
 }
 
-/* Reads a part of a block; of another one if that is in its place now. */
+/* Reads a part of a block, or of the block that is in its cell and place now. */
 static void read_part(struct kmt_marker *m, struct kmt_object *o,
 		      unsigned long pos)
 {
@@ -400,7 +400,7 @@ static void read_part(struct kmt_marker *m, struct kmt_object *o,
 					 KMT_TEAM_PART));
 }
 
-/* Reads a block piece by piece; its tree is locked, and unlocked. */
+/* Reads a block piece by piece. Called with its tree locked; unlocks it. */
 static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 			       struct kmt_tree *tree, unsigned long flags)
 	__releases(&tree->lock)
@@ -420,7 +420,7 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 		kmt_read_object(&r, o, &copy);
 }
 
-/* Reads a block that was reached; if it is small, while its tree is locked. */
+/* Reads a reached block, a small one under the lock of its tree. */
 static void scan(struct kmt_marker *m, struct kmt_object *o,
 		 unsigned long addr)
 {
@@ -428,7 +428,7 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 	unsigned long flags;
 	bool wanted;
 
-	/* A block costs a little even if it is tiny. */
+	/* The fixed cost per block. */
 	m->budget -= KMT_STEP_WORDS / 8;
 	if (kmt_mark_relax(m))
 		return;
@@ -451,7 +451,7 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 }
 
 /**
- * kmt_mark_drain - read what is on the mark stack and what follows from it
+ * kmt_mark_drain - process the mark stack until it is empty
  * @m: marker
  *
  * Context: no lock held.
@@ -474,7 +474,7 @@ void kmt_mark_drain(struct kmt_marker *m)
 }
 
 /**
- * kmt_mark_object - read a reached object and all that follows from it
+ * kmt_mark_object - read a reached object, and all objects that it leads to
  * @m: marker
  * @o: its cell
  *
@@ -487,9 +487,9 @@ void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o)
 }
 
 /**
- * kmt_mark_again - read an object once more
+ * kmt_mark_again - read an object once more, if the mark reached it
  * @m: marker
- * @o: its cell; nothing happens unless the mark reached it
+ * @o: its cell
  *
  * Context: no lock held.
  */
@@ -509,7 +509,7 @@ void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o)
 	kmt_mark_drain(m);
 }
 
-/* Looks at a piece of a root word by word; returns how long it was. */
+/* Copies and handles a piece of a root; returns its length. */
 static unsigned long copy_piece(struct kmt_marker *m, unsigned long pos,
 				unsigned long end)
 {
@@ -540,7 +540,7 @@ static void mark_range(struct kmt_marker *m, unsigned long start,
 	}
 }
 
-/* Makes the page of @pos the one that is known to be there. */
+/* Makes the page of @pos kmt_marker.mapped; returns false if it cannot be read. */
 static noinline bool map_page(struct kmt_marker *m, unsigned long pos)
 {
 	unsigned long at = (unsigned long)kmt_env_map(pos);
@@ -554,7 +554,7 @@ static noinline bool map_page(struct kmt_marker *m, unsigned long pos)
 	return true;
 }
 
-/* The same while nothing else runs, in place, for references to suspects. */
+/* As mark_range(), in place, while all CPUs are stopped, for references to suspects. */
 static void mark_range_still(struct kmt_marker *m, unsigned long start,
 			     unsigned long end)
 {
@@ -570,14 +570,14 @@ static void mark_range_still(struct kmt_marker *m, unsigned long start,
 }
 
 /**
- * kmt_mark_block - read memory that is no object as a root
+ * kmt_mark_block - read memory as a root
  * @m: marker
  * @start: first byte
  * @end: one past the last
  *
- * What cannot be read is left out.
+ * Pieces that cannot be read are skipped and counted (KMT_EV_FAULT).
  *
- * Context: no lock held; the caller sees to it that the memory is a root.
+ * Context: no lock held.
  */
 void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		    unsigned long end)
@@ -590,12 +590,12 @@ void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 }
 
 /**
- * kmt_mark_wide - read what was reached in the wide trees
+ * kmt_mark_wide - read the reached objects in the wide trees
  * @m: marker
  *
- * Sections of the image, memory of memblock, data of modules: most of what a
- * mark reaches follows from these. So a sweep of the pool finds little that is
- * not read yet, and passes over the rest at one look each.
+ * These are sections of the image, memory of memblock and data of modules, which lead
+ * to most other blocks. So the sweep of the pool that follows finds few objects that
+ * were not read, and skips all others with one check each.
  *
  * Context: no lock held.
  */
@@ -615,17 +615,17 @@ void kmt_mark_wide(struct kmt_marker *m)
 
 static bool to_be_read(const struct kmt_object *o, u16 epoch)
 {
-	/* An answer that is out of date is made good by claim(). */
+	/* This is a hint: claim() checks again under the lock. */
 	return data_race((o->flags & KMT_LIVE) && kmt_reached(o, epoch));
 }
 
 /**
- * kmt_mark_chunk - read what was reached in a chunk of the pool
+ * kmt_mark_chunk - read the reached objects in a chunk of the pool
  * @m: marker
  * @chunk: chunk
  *
  * Context: no lock held.
- * Return: whether there was anything.
+ * Return: whether it found objects to read.
  */
 bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 {
@@ -650,14 +650,14 @@ bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 }
 
 /**
- * kmt_mark_sweep - read the grey objects and all that was reached
+ * kmt_mark_sweep - read all reached objects that were not read yet
  * @m: marker
  *
- * Finds by a walk over the pool what is reached and has not been read: the
- * grey objects, what the mark stack had no room for, what was born during the
- * mark. What is born while it walks may hold the last reference to a block that
- * was not reached: then it walks again. If there is no such block that makes no
- * difference.
+ * Walks over the pool for objects that are reached and not read: grey objects, objects
+ * for which the mark stack had no room, and blocks that were allocated during the mark.
+ * A block that is allocated during the walk may hold the last reference to a white
+ * block. So if the walk found objects to read, and there is a white or accused block, it
+ * walks again, up to KMT_SWEEPS times.
  *
  * Context: no lock held.
  */
@@ -685,15 +685,15 @@ void kmt_mark_sweep(struct kmt_marker *m)
 /*
  * Reading the contents of a block, piece by piece.
  *
- * Each piece is copied under the lock of the block's tree: a free waits for
- * that lock before it gives the memory back, so what is read belongs to the
- * block, and interrupts are never off for more than one piece.
+ * Each piece is read under the lock of the block's tree. The free of the block takes
+ * that lock before it returns the memory, so the piece belongs to the block. Interrupts
+ * are off for one piece at a time.
  */
 
 /*
- * Where words in @o point to if they refer to @o itself, as empty lists do:
- * references to no other block. Of a holder those in excess count for another
- * block, its own, too.
+ * The range of references from @o to itself, such as those of empty lists, which are
+ * ignored. It is empty for a block with an alias: its excess references count for
+ * another block, even those from itself.
  */
 static struct kmt_range self_of(const struct kmt_object *o)
 {
@@ -707,8 +707,8 @@ static struct kmt_range self_of(const struct kmt_object *o)
 }
 
 /*
- * Reads the next piece of [@pos, @end) if @o still is the block @copy was taken
- * of; returns how long it was, 0 if @o is another one.
+ * Reads the next piece of [@pos, @end) and returns its length; returns 0 if @o is not
+ * the block in @copy any more.
  */
 static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 				const struct kmt_object *copy,
@@ -729,7 +729,7 @@ static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 	if (!tree)
 		return 0;
 	self = self_of(o);
-	/* A piece does not cross a page: it is there or it is not. */
+	/* A piece does not cross a page boundary, so all of it can be read, or none. */
 	len = kmt_piece(pos, end, sizeof(r->m->buf));
 	if (r->marks)
 		noted = kmt_mark_piece(r->m, &self, pos, end);
@@ -746,14 +746,14 @@ static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 }
 
 /**
- * kmt_read_range - hand a part of the contents of a block to a reader
+ * kmt_read_range - pass a part of the contents of a block to a reader
  * @r: reader
  * @o: cell of the block
  * @copy: what the cell held when the block was chosen
  * @start: first byte
  * @end: one past the last
  *
- * Words that are not aligned are left out.
+ * @start is rounded up, and @end down, to a multiple of a word.
  *
  * Context: no lock held.
  * Return: false if the block is gone, or the mark is given up.
@@ -771,7 +771,7 @@ bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
 		if (!len)
 			return false;
 		r->m->budget -= len / sizeof(long);
-		/* What was noted makes room for what the next piece has. */
+		/* Follow the references just noted, to make room for the next ones. */
 		if (r->marks)
 			kmt_mark_follow(r->m);
 		if (kmt_mark_relax(r->m))
@@ -782,16 +782,15 @@ bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
 }
 
 /**
- * kmt_next_range - where are the contents of a block?
+ * kmt_next_range - get the next range of a block that can hold references
  * @core: tracker
  * @o: block, or a copy of its cell
- * @nr: 0 for the first range; moved on to the next one
- * @range: what the last call set, unless @nr is 0; set to addresses that can hold
- *	references
+ * @nr: 0 for the first range; advanced by each call
+ * @range: the range of the call before, unless @nr is 0; set to the next one
  *
- * A per-CPU block has a range for each CPU; a block with scan areas has one for
- * each of them. Of a stack only the first word is a range: when the task is gone,
- * RCU's list of callbacks goes through it.
+ * A per-CPU block has a range for each CPU, a block with scan areas one for each area. A
+ * stack has only its first word: after the task has exited, RCU's list of callbacks
+ * continues from there.
  *
  * Context: any but NMI; a tree lock may be held.
  * Return: false when there are no more.
@@ -827,8 +826,8 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 }
 
 /*
- * Whether @copy is a per-CPU block so small that the buffer has room for what two
- * CPUs have of it, or more; what each has lies in one page.
+ * Whether @copy is a per-CPU block so small that the buffer has room for the copies of
+ * at least two CPUs, and the copy of each CPU is in one page.
  */
 static bool may_gather(const struct kmt_reader *r, const struct kmt_object *copy)
 {
@@ -840,9 +839,9 @@ static bool may_gather(const struct kmt_reader *r, const struct kmt_object *copy
 }
 
 /*
- * Reads what the CPUs behind *@cpu have of @o, as many as there is room for, if
- * it still is the block @copy was taken of; *@cpu is the last one then. Returns
- * how many words that were, or -1 if it is another block.
+ * Reads the copies of @o of the CPUs after *@cpu, as many as fit in the buffer, and sets
+ * *@cpu to the last of them. Returns the number of words, or -1 if @o is not the block
+ * in @copy any more.
  */
 static int gather(struct kmt_reader *r, struct kmt_object *o,
 		  const struct kmt_object *copy, int *cpu)
@@ -887,7 +886,7 @@ static void read_copies(struct kmt_reader *r, struct kmt_object *o,
 		nr = gather(r, o, copy, &cpu);
 		if (nr < 0)
 			return;
-		/* No word goes on from one of these pieces into the next. */
+		/* No address: the copies of different CPUs are not adjacent. */
 		r->at = 0;
 		if (nr)
 			r->words(r, nr);
@@ -899,12 +898,12 @@ static void read_copies(struct kmt_reader *r, struct kmt_object *o,
 	}
 }
 
-/* As kmt_next_range(), by a marker that holds no lock. */
+/* As kmt_next_range(), with the budget and waiting of a marker that holds no lock. */
 static bool next_range(struct kmt_marker *m, const struct kmt_object *copy,
 		       int *nr, struct kmt_range *range)
 {
 	if (copy->flags & KMT_AREAS) {
-		/* They may be many, and of a word each. */
+		/* A block may have many areas of a word each. */
 		m->budget -= KMT_AREA_STEP;
 		kmt_wait_contended(m, &kmt_aux_tree(m->core, copy->addr)->lock);
 	}
@@ -912,13 +911,13 @@ static bool next_range(struct kmt_marker *m, const struct kmt_object *copy,
 }
 
 /**
- * kmt_read_object - hand the contents of a block to a reader
+ * kmt_read_object - pass the contents of a block to a reader
  * @r: reader; its marker's buffer holds the words of each piece
  * @o: cell of the block
  * @copy: what the cell held when the block was chosen
  *
- * Stops when the block is freed or the mark is given up. Memory that cannot
- * be read is left out and counted.
+ * Stops when the block is freed or the mark is given up. Memory that cannot be read is
+ * skipped and counted (KMT_EV_FAULT).
  *
  * Context: no lock held.
  */

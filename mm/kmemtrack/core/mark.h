@@ -2,28 +2,28 @@
 /*
  * Mark and judgement.
  *
- * A mark is one epoch: nothing is reset before it, an object that carries
- * another epoch has not been reached. The steps, by one thread at a time (the
- * owner sees to that), or by the markers of a team (mark_parallel.h) where it says so:
+ * A mark has a number, the epoch. No object is reset before a mark: an object with
+ * another epoch was not reached. The owner has one thread at a time take these steps,
+ * or the markers of a team (mark_parallel.h) if the step says so:
  *
  *	kmt_mark_begin();
  *	kmt_mark_block() ...		roots that are no objects (team)
- *	kmt_team_work();		what follows from them (team)
- *	kmt_mark_sweep();		grey objects, and all that follows
+ *	kmt_team_work();		blocks that they lead to (team)
+ *	kmt_mark_sweep();		grey objects, and blocks that they lead to
  *	(judgement: kmt_accuse() ... kmt_judge(), see suspect.c; or
  *	kmt_suspect(), and in a later mark kmt_revive() and kmt_judge(), see
  *	verdict.c)
  *	kmt_mark_end();
  *
- * Memory is read in pieces of KMT_STEP_WORDS or KMT_NOTE_WORDS, in a way that
- * survives a fault; a block under the lock of its tree, which its free takes
- * too: a piece is never read from a block that was freed. A block of no more
- * than KMT_STEP_WORDS is read when it is reached (mark_drain.c).
+ * Memory is read in pieces of KMT_STEP_WORDS or KMT_NOTE_WORDS, in a way that survives
+ * a fault. Blocks are read under the lock of their tree, which a free takes, too, so a
+ * piece is never read from a block that was freed. A block of at most KMT_STEP_WORDS is
+ * read when it is reached (mark_drain.c).
  *
- * A mark that runs beside everything else proves nothing of a block it did not
- * reach. Two ways lead from such a suspect to a leak: more marks (verdict.c), or
- * a recheck while nothing else runs (suspect.c), in which several markers
- * share the work and only references to suspects count.
+ * Since memory changes during a mark, a block that the mark did not reach is only a
+ * suspect. It becomes a leak in one of two ways: by more marks (verdict.c), or by a
+ * recheck while all CPUs are stopped (suspect.c), in which several markers share the
+ * work and only references to suspects count.
  */
 #ifndef _KMT_MARK_H
 #define _KMT_MARK_H
@@ -36,34 +36,34 @@
 #define KMT_BUDGET	4096
 
 /*
- * The same where references are only noted, without a copy. All of them may be
- * references, and a lock is held: still less than 10 us at 1 GHz.
+ * Words in a piece whose references are only noted, without a copy. A lock is held
+ * meanwhile: for less than 10 us at 1 GHz, even if all words are references.
  */
 #define KMT_NOTE_WORDS	256
 
-/* A word at an odd address is a reference only if it is a multiple of this. */
+/* A word that is not aligned is a reference only if it is a multiple of this. */
 #define KMT_ODD_ALIGN	4
 
 /*
- * A word at an address that is not aligned is made of bytes of two neighbouring
- * words, most often of small numbers. If its value is below KMT_ODD_MIN, and it
- * does not begin at half a word either, it is only a reference if a block
- * begins there. Below KMT_NUMBERS_END it is none at all. Nor is a per-CPU
- * pointer that is not aligned.
+ * A word at an address that is not aligned consists of bytes of two neighbouring words,
+ * most often of small numbers. If its value is below KMT_ODD_MIN, and its address is not
+ * aligned to half a word, it is a reference only if it is the address of a block's
+ * first byte. If its value is below KMT_NUMBERS_END, it is no reference. A per-CPU
+ * pointer that is not aligned is no reference either.
  *
- * Of 32 bits all are numbers: on a machine of 1 GiB some 20 of those that are not
- * aligned point into a block of 128 KiB, wherever it is. So a block must begin
- * there, whichever half of a word it is; and not at a page: a small number beside
- * any pointer makes one that ends in as many zeros.
+ * With 32 bits any such word may consist of numbers: on a machine with 1 GiB some 20 of
+ * them point into a block of 128 KiB, wherever the block is. So there it must always be
+ * the address of a block's first byte, even at half a word. And it must not be a
+ * multiple of the page size, since a small number beside a pointer makes such a word.
  */
 #define KMT_ODD_MIN	(sizeof(long) == 8 ? BIT(4 * sizeof(long)) : ~0UL)
 #define KMT_ODD_HALVES	(sizeof(long) == 8)
 #define KMT_ODD_PAGES	(sizeof(long) == 8)
 
-/* How far references in excess are passed on. */
+/* How many times an excess reference is passed on. */
 #define KMT_ALIAS_HOPS	4
 
-/* What is left of [@pos, @end) up to the next multiple of @step. */
+/* The length of [@pos, @end) up to the next multiple of @step. */
 static inline unsigned long kmt_piece(unsigned long pos, unsigned long end,
 				      unsigned long step)
 {
@@ -82,25 +82,25 @@ struct kmt_mark_entry {
 	unsigned long addr;
 };
 
-/* A bit in the address of a cell, which is a multiple of the size of a cell. */
+/* A bit that is 0 in the address of a cell, since cells are aligned to their size. */
 #define KMT_ENTRY_PART	1UL
 
-/* Bytes of a filter for pages; a constant, for the sake of speed. */
+/* Size of kmt_filter.pages; constant, which makes the lookup fast. */
 #define KMT_FILTER_PAGES	65536UL
 
-/* Bytes of its bits: a power of two; many suspects would fill 64 KiB. */
+/* Limits of the bytes of kmt_filter.bits, a power of two: many suspects need more. */
 #define KMT_FILTER_MIN		65536UL
 #define KMT_FILTER_MAX		(64 * KMT_FILTER_MIN)
 
 /**
- * struct kmt_filter - which words may refer to a suspect?
- * @odd: references that are not aligned are looked for, too
- * @hull: of all suspects, whatever their space
- * @odd_hull: of those of KMT_VIRT that are not below KMT_NUMBERS_END
- * @bits: a bit for each place with a suspect in it, hashed; NULL for all places
- * @mask: number of bits - 1; a power of two - 1, 63 at least
- * @pages: KMT_FILTER_PAGES bytes, each set if there is a suspect in one of the
- *	pages that share it; NULL for all of them
+ * struct kmt_filter - tells which words may refer to a suspect
+ * @odd: references that are not aligned are searched for, too
+ * @hull: hull of all suspects of all spaces
+ * @odd_hull: hull of the suspects of KMT_VIRT that are not below KMT_NUMBERS_END
+ * @bits: a bit for each place with a suspect in it, hashed; NULL: all places pass
+ * @mask: number of bits - 1; a power of two - 1, at least 63
+ * @pages: KMT_FILTER_PAGES bytes, each set if there is a suspect in one of the pages
+ *	that share it; NULL: all pages pass
  */
 struct kmt_filter {
 	bool odd;
@@ -111,17 +111,17 @@ struct kmt_filter {
 	u8 *pages;
 };
 
-/* Words that a marker knows to be of no use, by their hash. */
+/* Size, as a power of two, of kmt_marker.seen_cache. */
 #define KMT_SEEN_SHIFT	10
 
 /**
  * enum kmt_look - what a marker does with the words it reads
  * @KMT_LOOK_FOLLOW: follows each reference
  * @KMT_LOOK_ALIGNED: follows references to suspects
- * @KMT_LOOK_BYTES: the same, at addresses that are no multiple of a word
- * @KMT_LOOK_SUM: sums the words up, and notes whether one of them may be a
- *	reference to a suspect
- * @KMT_LOOK_HAND_OVER: hands them to kmt_marker.on_words
+ * @KMT_LOOK_BYTES: follows references to suspects that are not aligned to a word
+ * @KMT_LOOK_SUM: sums the words up, and notes whether one of them may be a reference
+ *	to a suspect
+ * @KMT_LOOK_HAND_OVER: passes them to kmt_marker.on_words
  */
 enum kmt_look {
 	KMT_LOOK_FOLLOW,
@@ -168,12 +168,12 @@ struct kmt_ref_ranges {
 };
 
 /**
- * struct kmt_mark_share - a marker's part in a mark that several share
- * @team: the others; NULL if there are none
- * @turns: units of work that were taken by one of several markers; NULL if
- *	this one does all of it
- * @unit: units that went by
- * @turn: unit that is this marker's next
+ * struct kmt_mark_share - a marker's part in a mark that several markers share
+ * @team: the team; NULL if the marker is alone
+ * @turns: counter of units of work that markers have taken; NULL if this marker does
+ *	all of the work
+ * @unit: number of units that this marker has passed
+ * @turn: the next unit of this marker
  */
 struct kmt_mark_share {
 	struct kmt_team *team;
@@ -257,7 +257,7 @@ static inline void kmt_marker_follow(struct kmt_marker *m)
 	m->filter = NULL;
 }
 
-/* From now on it looks for references to suspects; @look says where. */
+/* From now on the marker searches for references to suspects, as @look says. */
 static inline void kmt_marker_seek(struct kmt_marker *m, enum kmt_look look,
 				   const struct kmt_filter *f)
 {
@@ -266,13 +266,13 @@ static inline void kmt_marker_seek(struct kmt_marker *m, enum kmt_look look,
 }
 
 /**
- * struct kmt_verdict - what a judgement found
- * @suspects: objects without enough references that are not reported yet
- * @accused: objects that are suspects or were reported
- * @youngest: the latest birth among the suspects, low 32 bits of jiffies
- * @leaks: reported objects, all
+ * struct kmt_verdict - result of a judgement
+ * @suspects: number of suspects that are not reported yet
+ * @accused: number of suspects, including reported ones
+ * @youngest: when the youngest suspect was allocated, low 32 bits of jiffies
+ * @leaks: number of leaks, new and old
  * @leak_bytes: their bytes
- * @fresh: objects reported for the first time
+ * @fresh: number of leaks that are reported for the first time
  */
 struct kmt_verdict {
 	unsigned long suspects;
@@ -286,8 +286,8 @@ struct kmt_verdict {
 /**
  * struct kmt_rank - a leak that is classified
  * @o: its cell
- * @key: less is older; of the same age, larger
- * @head: instead, the cell of the direct leak that it hangs on
+ * @key: sort key: older leaks first, then larger ones
+ * @head: after sorting: the cell of the direct leak that it hangs on
  */
 struct kmt_rank {
 	struct kmt_object *o;
@@ -300,9 +300,10 @@ struct kmt_rank {
 /**
  * struct kmt_reader - what to do with the contents of a block
  * @words: called with each piece that could be read, no lock held
- * @marks: what it would do is to follow the words: a piece may be noted instead
- * @gathers: it does not ask for @at, nor for references across two words: a piece
- *	may have what several CPUs have of a per-CPU block
+ * @marks: @words only follows references: instead of the call, kmt_mark_piece() may
+ *	note them
+ * @gathers: @words needs neither @at nor references across two words: a piece may
+ *	hold the copies of a per-CPU block of several CPUs
  * @m: marker, for its buffer and its budget
  * @from: the block that is being read
  * @at: address of the piece
@@ -317,10 +318,10 @@ struct kmt_reader {
 };
 
 /**
- * kmt_my_turn - is the next unit of work this marker's?
+ * kmt_my_turn - does this marker do the next unit of work?
  * @m: marker
  *
- * All markers that share work see the same units in the same order.
+ * All markers that share work pass the same units in the same order.
  */
 static inline bool kmt_my_turn(struct kmt_marker *m)
 {
@@ -334,7 +335,7 @@ static inline bool kmt_my_turn(struct kmt_marker *m)
 	return true;
 }
 
-/* The marker takes its share of the units that @turns counts. */
+/* From now on the marker shares units of work with others; @turns counts them. */
 static inline void kmt_take_turns(struct kmt_marker *m, atomic_long_t *turns)
 {
 	m->share.turns = turns;
@@ -376,7 +377,7 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 		    int *nr, struct kmt_range *range);
 
 /**
- * kmt_mark_relax - let others run, once in a while
+ * kmt_mark_relax - let others run if the budget is used up
  * @m: marker
  *
  * Context: no lock held.
@@ -387,14 +388,14 @@ static inline bool kmt_mark_relax(struct kmt_marker *m)
 	return unlikely(m->budget <= 0) ? kmt_mark_cond_resched(m) : m->stopped;
 }
 
-/* Before a step: lets others run, and goes on unless the mark is given up. */
+/* Called before a step: as kmt_mark_relax(), but returns whether to go on. */
 static inline bool kmt_go_on(struct kmt_marker *m)
 {
 	m->budget -= 2;
 	return !kmt_mark_relax(m);
 }
 
-/* Before a walk over the cells of @chunk, most of which are passed over. */
+/* As kmt_go_on(), before a walk over the cells of @chunk, most of which are skipped. */
 static inline bool kmt_go_on_in(struct kmt_marker *m,
 				const struct kmt_chunk *chunk)
 {
@@ -403,15 +404,15 @@ static inline bool kmt_go_on_in(struct kmt_marker *m,
 }
 
 /**
- * kmt_walk_cells - every cell of the pool, live or not
+ * kmt_walk_cells - visit every cell of the pool, live or not
  * @m: marker; the walk ends when its mark is given up
  * @chunk: cursor
  * @o: cursor
  *
- * Others run in between, however few cells the body has to do with. The body looks
- * at the state of a cell without a lock; if it has to do with the cell, it calls
- * kmt_go_on(), and looks again under the lock of its tree (kmt_lock_object()). Two
- * loops: `break` leaves the inner one only.
+ * The walk lets others run, even if the body skips all cells. The body checks the state
+ * of a cell without a lock. If it does not skip the cell, it calls kmt_go_on(), and
+ * checks again under the lock of its tree (kmt_lock_object()). These are two loops:
+ * `break` leaves the inner one only.
  *
  * Context: no lock held.
  */
@@ -420,13 +421,13 @@ static inline bool kmt_go_on_in(struct kmt_marker *m,
 	     (chunk) && kmt_go_on_in(m, chunk); (chunk) = (chunk)->next) \
 		kmt_for_each_in(chunk, o)
 
-/* Whether all references count, and there is a table of those already seen. */
+/* Whether the marker follows all references, and has a table of words already seen. */
 static __always_inline bool kmt_is_plain(const struct kmt_marker *m)
 {
 	return m->look == KMT_LOOK_FOLLOW && m->seen_cache;
 }
 
-/* Where in the table @word is kept once it needs no further look. */
+/* The index of @word in kmt_marker.seen_cache. */
 static __always_inline unsigned long kmt_seen_slot(unsigned long word)
 {
 	return ((word ^ word >> KMT_SEEN_SHIFT) >> 3) %
@@ -470,7 +471,7 @@ static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)
 	kmt_change_flags(o, 0, KMT_SCANNED);
 }
 
-/* Bytes for the bits of a filter: the more blocks, the more suspects there may be. */
+/* Bytes of kmt_filter.bits; more blocks may mean more suspects. */
 static inline size_t kmt_filter_bytes(const struct kmt_core *core)
 {
 	unsigned long want = READ_ONCE(core->pool.cells) / 32;
@@ -499,12 +500,13 @@ void kmt_recheck(struct kmt_marker *m);
 void kmt_recheck_rest(struct kmt_marker *m);
 void kmt_recheck_bytes(struct kmt_marker *m);
 
-/* With this to begin with, the first words count even if they are 0. */
+/* Initial sum; not 0, so that leading words of 0 change it. */
 #define KMT_SUM_BEGIN		1ULL
 
 /*
- * Never 0, which is the checksum of what was not summed up. No factor mixes the
- * last word: two counters in it that change alike must not cancel.
+ * Makes a checksum of a sum. It is never 0, which means that there is no checksum. No
+ * multiplication follows the last word, so the halves are combined in a way in which
+ * two counters in that word that change alike do not cancel out.
  */
 static inline u32 kmt_sum_end(u64 sum)
 {
@@ -530,7 +532,7 @@ static inline void kmt_sift(struct kmt_marker *m, const unsigned long *words,
 		kmt_sift_try(m, *words++);
 }
 
-/* What is to be done with words, read in place, while nothing else runs. */
+/* Handles words that are read in place, while all CPUs are stopped. */
 static inline void kmt_sift_still(struct kmt_marker *m,
 				  const unsigned long *words, unsigned int nr,
 				  unsigned long at)
@@ -544,8 +546,8 @@ static inline void kmt_sift_still(struct kmt_marker *m,
 }
 
 /*
- * Where the words of [@pos, @end), not empty, can be read while nothing else runs;
- * they count as read. NULL if they do not lie in the page that is known to be there.
+ * Returns where the words of [@pos, @end), not empty, can be read while all CPUs are
+ * stopped, and counts them as read. NULL if they are not in the page kmt_marker.mapped.
  */
 static inline const unsigned long *
 kmt_mapped_words(struct kmt_marker *m, unsigned long pos, unsigned long end)
@@ -560,7 +562,7 @@ kmt_mapped_words(struct kmt_marker *m, unsigned long pos, unsigned long end)
 	return (const unsigned long *)(pos + m->mapped.shift);
 }
 
-/* Reads [@pos, @end) there; false if it could not. */
+/* Handles the words of [@pos, @end) if they are in that page; else returns false. */
 static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
 				   unsigned long end)
 {
