@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Draining the mark stack: each reference is followed to its block, and what may
- * be references in that goes to the mark stack.
+ * Draining the mark stack: each reference is followed to its block, and words in the
+ * block that may be references are pushed onto the mark stack.
  */
 #include "fastpath.h"
 #include "mark.h"
 #include "mark_parallel.h"
 
 /**
- * struct kmt_notes - what is done with the words of a piece
- * @m: marker; all that is asked of it here stays the same meanwhile
- * @seen_cache: its table
+ * struct kmt_notes - how to note the words of a piece
+ * @m: marker, whose ranges do not change meanwhile
+ * @seen_cache: its table of words already seen
  * @self: first byte of the block that is read
  * @bytes: its size; 0 if it is none
  * @lo: addresses that may have blocks, as kmt_ref_ranges.shards; others have to be
@@ -66,7 +66,7 @@ static __always_inline bool kmt_may_refer(const struct kmt_marker *m,
 	       (kmt_in(&m->ranges.virt, word) && !kmt_in(&m->core->skip, word));
 }
 
-/* Whether @word is too small for a reference, as are all words ORed into it. */
+/* Whether @word, and so each of several words ORed into it, is no reference. */
 static __always_inline bool kmt_is_small(const struct kmt_notes *n,
 					 unsigned long word)
 {
@@ -74,8 +74,8 @@ static __always_inline bool kmt_is_small(const struct kmt_notes *n,
 }
 
 /*
- * Puts @word, untagged, on the mark stack if it may be a reference to another block. What
- * is a reference was most often seen before, so that is asked for first.
+ * Pushes @word, untagged, onto the mark stack if it may be a reference to another block.
+ * Most references were seen before, so check that first.
  */
 static __always_inline void kmt_note_word(struct kmt_notes *n,
 					  unsigned long word)
@@ -91,16 +91,16 @@ static __always_inline void kmt_note_word(struct kmt_notes *n,
 	if (!n->apart && unlikely(far) && !kmt_may_refer(n->m, word))
 		return;
 	/*
-	 * Its block is read soon, most often. Where blocks refer to each other
-	 * in no order a scan of 200,000 takes 80 ms, without this 150.
+	 * The block is mostly read soon. If blocks refer to each other in no
+	 * order, a scan of 200,000 of them takes 80 ms, and 150 ms without this.
 	 */
 	prefetch((const void *)word);
 	(n->top++)->addr = word;
 }
 
 /*
- * The words of [@pos, @end); false if they cannot be read. Most are small
- * numbers: four of them are passed over with one look at their bits.
+ * Notes the words of [@pos, @end); returns false if they cannot be read. Most words are
+ * small numbers: one check of their ORed bits skips four of them.
  */
 static __always_inline bool kmt_note_words(struct kmt_notes *n,
 					   unsigned long pos, unsigned long end)
@@ -131,27 +131,27 @@ static __always_inline bool kmt_note_words(struct kmt_notes *n,
 }
 
 /*
- * Work under one lock, and from one rest to the next; a reference counts as so
- * many words beside those read.
+ * Limit of the work under one lock, and from one rest to the next, in words that are
+ * read; following a reference counts as KMT_DRAIN_STEP words.
  */
 #define KMT_DRAIN_HOLD	384
 #define KMT_DRAIN_STEP	8
 
 /*
- * Following a reference: to which block does it lead, and what is in there?
+ * Following a reference to its block, and reading the block.
  *
- * Most of a mark is spent here. A block that is small is read at once, while
- * its tree is locked for the reference that reached it: what may be references
- * in it goes to the mark stack. And most words that refer to anything were met
- * before: a list's members are each referred to by both of their neighbours.
+ * A mark spends most of its time here. A small block is read at once, while its tree is
+ * locked for the reference that reached it, and possible references in it are pushed
+ * onto the mark stack. Most references were met before: for example, both neighbours of
+ * a member of a list refer to it.
  */
 
 /**
- * enum kmt_outcome - what came of a reference
- * @KMT_USELESS: further references to the same address change nothing in this
- *	mark: the address may go into the table of words already seen
- * @KMT_COUNTED: further references to it may change something
- * @KMT_EXCESS: it counts for another block instead
+ * enum kmt_outcome - effect of a reference
+ * @KMT_USELESS: further references to the same address change nothing in this mark: the
+ *	address may go into the table of words already seen
+ * @KMT_COUNTED: further references to the address may change something
+ * @KMT_EXCESS: the reference counts for another block instead
  */
 enum kmt_outcome {
 	KMT_USELESS,
@@ -165,7 +165,7 @@ enum kmt_outcome {
  * @o: its cell, or that + KMT_ENTRY_PART
  * @addr: see struct kmt_mark_entry
  *
- * If there is no room a sweep will find it, unless it is a part of one.
+ * If there is no room, a sweep will find the block, but not a part of a block.
  */
 void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		   unsigned long addr)
@@ -198,7 +198,7 @@ static __always_inline bool note_piece(struct kmt_marker *m,
 	return true;
 }
 
-/* Half of the stack is for references. */
+/* Whether all words of a piece fit in the half of the stack that is for references. */
 static __always_inline bool has_room(const struct kmt_marker *m,
 				     unsigned long bytes)
 {
@@ -206,18 +206,16 @@ static __always_inline bool has_room(const struct kmt_marker *m,
 }
 
 /**
- * kmt_mark_piece - note what may be references in a piece of memory
+ * kmt_mark_piece - push possible references in a piece of memory onto the mark stack
  * @m: marker
- * @self: where its own references point to, which are left out
- * @pos: first byte, at the address of a word
- * @end: one past the last there is
+ * @self: range of references from the block to itself, which are left out
+ * @pos: first byte, aligned to a word
+ * @end: one past the last byte of the memory
  *
- * They are on the mark stack then.
- *
- * Context: interrupts may be off, and the lock of a tree held: as many words as
- *	are noted here take some microseconds.
- * Return: bytes from @pos on that are done; 0 if they are to be looked at word
- *	by word, or cannot be read.
+ * Context: interrupts may be off, and the lock of a tree held: noting the words of a
+ *	piece takes some microseconds.
+ * Return: number of bytes from @pos on that are done; 0 if the caller has to handle them
+ *	word by word, or if they cannot be read.
  */
 unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 			     unsigned long pos, unsigned long end)
@@ -232,7 +230,7 @@ unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 	return done ? len : 0;
 }
 
-/* Reads @o, whose tree is locked, if it is small; its references are noted. */
+/* Notes the words of @o, whose tree is locked, if it is small; else returns false. */
 static __always_inline bool read_at_once(struct kmt_marker *m,
 					 const struct kmt_object *o)
 {
@@ -240,7 +238,7 @@ static __always_inline bool read_at_once(struct kmt_marker *m,
 	unsigned long pos = ALIGN(self.lo, sizeof(long));
 	unsigned long end = ALIGN_DOWN(self.hi, sizeof(long));
 
-	/* In a holder, references to itself count, too. */
+	/* In a block with an alias, references to itself count, too. */
 	if ((o->flags & KMT_ALIAS) || !kmt_is_plainly_read(o) ||
 	    kmt_is_cleared(o))
 		return false;
@@ -265,13 +263,11 @@ static __always_inline bool claim(struct kmt_marker *m, struct kmt_object *o)
 }
 
 /**
- * kmt_mark_claim - take a block that was reached for this mark
+ * kmt_mark_claim - claim a reached block, and read it at once if it is small
  * @m: marker
- * @o: block that carries the epoch, its tree locked
+ * @o: block that has the epoch of this mark, its tree locked
  *
- * A small one is read at once.
- *
- * Return: whether it is to be read yet, by the caller or another one.
+ * Return: whether the block is still to be read.
  */
 bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o)
 {
@@ -295,11 +291,11 @@ static noinline void await_trees(struct kmt_marker *m, enum kmt_space space,
 }
 
 /*
- * Counts a reference; one in excess is one to *@next. What was cleared and has
- * not changed cannot hold the address of a younger block, but a reference to a
- * holder counts for the block it holds (@passed_on), however young that is: or
- * which of the references to the holder are in excess would depend on the order
- * in which they are found.
+ * Counts a reference. For an excess one, sets *@next to the block for which it counts.
+ *
+ * If the marker is @dated, references to younger blocks do not count. A reference that
+ * was passed on by an alias (@passed_on) counts whatever the age of its block: otherwise
+ * which references are in excess would depend on the order in which they are found.
  */
 static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 					      enum kmt_space space,
@@ -345,7 +341,7 @@ static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 	return outcome;
 }
 
-/* For what is rare. */
+/* refer() out of line, for rare cases. */
 static noinline enum kmt_outcome refer_slowly(struct kmt_marker *m,
 					      enum kmt_space space,
 					      unsigned long word, bool passed_on,
@@ -354,7 +350,7 @@ static noinline enum kmt_outcome refer_slowly(struct kmt_marker *m,
 	return refer(m, space, word, passed_on, next);
 }
 
-/* Follows references in excess, @hops at the most. */
+/* Passes on an excess reference, over at most @hops aliases. */
 static void pass_on(struct kmt_marker *m, enum kmt_outcome outcome,
 		    unsigned long word, int hops)
 {
@@ -362,7 +358,7 @@ static void pass_on(struct kmt_marker *m, enum kmt_outcome outcome,
 		outcome = refer_slowly(m, KMT_VIRT, word, true, &word);
 }
 
-/* A word in the range of per-CPU blocks; it may be in that of others, too. */
+/* Follows a word in the range of per-CPU blocks; it may be an address in KMT_VIRT, too. */
 static noinline void follow_percpu(struct kmt_marker *m, unsigned long word)
 {
 	unsigned long next = word;
@@ -375,7 +371,7 @@ static noinline void follow_percpu(struct kmt_marker *m, unsigned long word)
 	pass_on(m, outcome, next, KMT_ALIAS_HOPS - 1);
 }
 
-/* A word in the range of blocks. */
+/* Follows a word in the range of blocks. */
 static __always_inline void follow(struct kmt_marker *m, unsigned long word)
 {
 	enum kmt_outcome outcome;
@@ -395,7 +391,7 @@ static __always_inline void follow(struct kmt_marker *m, unsigned long word)
 /**
  * kmt_mark_hit - follow a word that may be a reference
  * @m: marker
- * @word: untagged, in one of the ranges that have blocks, or suspects
+ * @word: untagged
  *
  * Context: no lock held.
  */
@@ -409,8 +405,8 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
  * kmt_mark_follow - follow the references on the mark stack
  * @m: marker
  *
- * All of them, and those they lead to, unless the mark is given up. Blocks that
- * are not read at once wait.
+ * Follows all of them, and those in the blocks that they lead to, unless the mark is
+ * given up. Blocks that are not read at once stay on the mark stack.
  *
  * Context: no lock held.
  */
@@ -429,22 +425,20 @@ void kmt_mark_follow(struct kmt_marker *m)
 }
 
 /*
- * Following references, as nearly all of them go: to a small block of a shard
- * that needs one, with nothing special about it, beside the block that was
- * found before. Most of a mark is spent here; what is not so easy is left to
- * kmt_mark_hit().
+ * The fast path of following references. Nearly all lead to a small block of a shard
+ * that needs one reference and has no special flags, next to the block that was found
+ * before. All other references are left to kmt_mark_hit().
  *
- * References that follow each other often lead to the same shard. Its lock is
- * kept from one to the next, for KMT_DRAIN_HOLD words of work: some
- * microseconds, in which frees and allocations of this region wait, and
- * interrupts are off.
+ * Successive references often lead to the same shard. Its lock is kept from one to the
+ * next, for up to KMT_DRAIN_HOLD words of work. That is some microseconds, in which
+ * interrupts are off, and frees and allocations of this region wait.
  */
 
 /*
- * Cells that are fetched ahead. Blocks that were allocated one after the other
- * have their records side by side, but a walk from one to the next in the tree
- * comes by cells further on. On User-mode Linux a scan of 200,000 blocks on a
- * list takes 9 ms, without this 21; with 4 cells it takes 13, with 16 also.
+ * How many cells ahead to prefetch. Blocks that were allocated one after the other have
+ * adjacent records, but a walk from one to the next in the tree passes cells further on.
+ * On User-mode Linux a scan of 200,000 blocks on a list takes 9 ms, and 21 ms without
+ * prefetch; with 4 or 16 cells it takes 13 ms.
  */
 #define KMT_DRAIN_AHEAD	8
 
@@ -533,7 +527,7 @@ static __always_inline void flush_stats(struct kmt_drain *c)
 	c->again = 0;
 }
 
-/* After the marker did something else. */
+/* Reloads state from the marker, after it did other work. */
 static __always_inline void reload(struct kmt_drain *c)
 {
 	c->n.top = c->n.m->stack.entries + c->n.m->stack.refs;
@@ -566,9 +560,9 @@ static __always_inline bool lock_shard(struct kmt_drain *c, unsigned long word)
 }
 
 /*
- * rb_next() and rb_prev() of a node in a tree, inlined: where nothing is called
- * all that the loop needs stays in registers. With calls, and without the hidden
- * constants of begin(), the scans of `make bench` take 5 to 15 % more instructions.
+ * rb_next() and rb_prev() of a node in a tree, inlined: without calls the loop keeps its
+ * state in registers. With calls, and without the hidden constants of begin(), the scans
+ * of `make bench` take 5 to 15 % more instructions.
  */
 static __always_inline struct rb_node *after(struct rb_node *node)
 {
@@ -654,7 +648,7 @@ static __always_inline bool reach(struct kmt_drain *c, struct kmt_object *o)
 	return true;
 }
 
-/* Follows @word; false, with nothing done, if it is not so easy. */
+/* Follows @word; returns false, with nothing done, if the fast path does not apply. */
 static __always_inline bool follow_fast(struct kmt_drain *c,
 					unsigned long word)
 {
@@ -678,8 +672,8 @@ static __always_inline bool follow_fast(struct kmt_drain *c,
 }
 
 /*
- * Lets others run, and gives them what they want if they share the mark; false
- * if it is to be given up.
+ * Lets others run, and shares work with the team, if there is one; returns false if the
+ * mark is to be given up.
  */
 static __always_inline bool rest(struct kmt_drain *c)
 {

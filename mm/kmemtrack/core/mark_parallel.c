@@ -7,7 +7,7 @@
 /**
  * kmt_team_init - prepare a team
  * @team: team, without members
- * @core: tracker, in whose mark they will take part
+ * @core: tracker
  */
 void kmt_team_init(struct kmt_team *team, struct kmt_core *core)
 {
@@ -24,14 +24,13 @@ void kmt_team_init(struct kmt_team *team, struct kmt_core *core)
 /**
  * kmt_team_join - take part in a mark
  * @team: team
- * @m: marker of the mark, kmt_mark_begin() was called for it; or one from
- *	kmt_marker_join()
+ * @m: the marker for which kmt_mark_begin() was called, or one from kmt_marker_join()
  *
- * It takes turns from now on. It has to go through all units, and to call
- * kmt_team_work() then.
+ * From now on the marker takes turns with others. The caller goes through all units of
+ * roots, and then calls kmt_team_work().
  *
  * Context: no lock held.
- * Return: false if there is nothing left to be done.
+ * Return: false if no work is left.
  */
 bool kmt_team_join(struct kmt_team *team, struct kmt_marker *m)
 {
@@ -49,7 +48,7 @@ bool kmt_team_join(struct kmt_team *team, struct kmt_marker *m)
 	return true;
 }
 
-/* Moves @nr entries of a mark stack, or as many as there is room for. */
+/* Copies up to @nr entries of a mark stack to the box; returns how many. */
 static u32 put(struct kmt_team *team, const struct kmt_mark_entry *from, u32 nr)
 {
 	unsigned long flags;
@@ -63,12 +62,12 @@ static u32 put(struct kmt_team *team, const struct kmt_mark_entry *from, u32 nr)
 }
 
 /**
- * kmt_team_put - give to others what they can do
+ * kmt_team_put - move entries of the mark stack to the team's box
  * @m: marker with a team and at least two entries on its mark stack
  *
- * Blocks, and parts of them, if it has any. Or references from the bottom, as
- * most depends on those: the one on top stays there; those below it take the
- * places at the bottom.
+ * Moves blocks, and parts of blocks, if it has any. Otherwise moves references from the
+ * bottom, which lead to most of the work. The reference on top stays on top; references
+ * below it fill the gap at the bottom.
  *
  * Context: no lock held.
  */
@@ -95,13 +94,13 @@ void kmt_team_put(struct kmt_marker *m)
 }
 
 /**
- * kmt_team_await - let another marker be done with a lock
+ * kmt_team_await - wait for another marker to release a lock
  * @m: marker with a team
  * @lock: lock that is held
  *
- * A marker holds a lock for microseconds. But its CPU may be one of a guest, and
- * preempted by the host: spinning would then take time from the very CPU that is
- * to release the lock.
+ * A marker holds a lock for microseconds. But if its CPU is a virtual one that the host
+ * has preempted, spinning takes time from the CPU that is to release the lock. So this
+ * spins for a limited time, and then calls kmt_ops.wait() a limited number of times.
  *
  * Context: no lock held, may sleep.
  */
@@ -119,19 +118,20 @@ void kmt_team_await(struct kmt_marker *m, raw_spinlock_t *lock)
 	}
 }
 
-/* Whether there is something to do; if not, will there be? */
+/* Whether the box has work. */
 static bool has_work(const struct kmt_team *team)
 {
 	return READ_ONCE(team->nr) && !READ_ONCE(team->over);
 }
 
+/* Whether a member that is not idle may still add work to the box. */
 static bool may_have_work(const struct kmt_team *team)
 {
 	return READ_ONCE(team->idle) < READ_ONCE(team->members) &&
 	       !READ_ONCE(team->over);
 }
 
-/* Until there is something to do, or will be nothing more. */
+/* Waits until the box has work, or will have no more. */
 static void await_work(struct kmt_team *team, struct kmt_marker *m)
 {
 	unsigned int nr = 0;
@@ -142,7 +142,7 @@ static void await_work(struct kmt_team *team, struct kmt_marker *m)
 	}
 }
 
-/* How much of it a marker takes; the lock is held. */
+/* How many entries of the box a marker takes. */
 static u32 share(const struct kmt_team *team, const struct kmt_marker *m)
 {
 	u32 most = min_t(u32, KMT_BOX_MOVE, kmt_room_for_blocks(&m->stack));
@@ -151,7 +151,7 @@ static u32 share(const struct kmt_team *team, const struct kmt_marker *m)
 	return min(most, (team->nr + 3) / 4);
 }
 
-/* Puts entries of the box on a mark stack that is empty. */
+/* Moves entries of the box to the mark stack, which is empty. */
 static void unpack(struct kmt_marker *m, const struct kmt_mark_entry *box, u32 nr)
 {
 	for (; nr--; box++) {
@@ -163,8 +163,8 @@ static void unpack(struct kmt_marker *m, const struct kmt_mark_entry *box, u32 n
 }
 
 /*
- * Takes something to do, if there is; a marker that finds nothing counts as
- * idle. The one that sees that all are says so to those that would join.
+ * Takes entries of the box, if it has any; a marker that finds none counts as idle. A
+ * marker that finds all members idle sets @over, so that no other marker joins.
  */
 static u32 take(struct kmt_team *team, struct kmt_marker *m, bool *idle)
 {
@@ -184,7 +184,7 @@ static u32 take(struct kmt_team *team, struct kmt_marker *m, bool *idle)
 	return nr;
 }
 
-/* Fills the mark stack, which is empty; false if nothing is left for all. */
+/* Fills the empty mark stack from the box; returns false if the mark is complete. */
 static bool get_work(struct kmt_team *team, struct kmt_marker *m)
 {
 	bool idle = false;
@@ -210,12 +210,12 @@ static void sweep(struct kmt_team *team, struct kmt_marker *m)
 }
 
 /**
- * kmt_team_work - sweep the pool, and do what others leave
- * @m: marker that joined; it went through all roots
+ * kmt_team_work - sweep the pool, and share the work that is left
+ * @m: marker that joined and went through all units of roots
  *
- * When it returns nothing is left on any mark stack. What was born meanwhile,
- * and what did not fit on a stack, is left to kmt_mark_sweep(). The marker has
- * left the team then.
+ * When this returns, the mark stacks of all members are empty, unless the mark was given
+ * up, and the marker has left the team. Blocks that were allocated meanwhile, or did not
+ * fit on a stack, are left to kmt_mark_sweep().
  *
  * Context: no lock held; may sleep.
  */

@@ -2,48 +2,48 @@
 /*
  * Several markers that share one mark, beside everything else.
  *
- * Roots, and chunks of the pool that are swept, are units that are taken by
- * turns (kmt_my_turn()). What a marker finds from there on is its own, but for
- * what it puts into the team's box: there others find something to do once
- * they have no turn left. The mark is through when all of them look for work
- * and the box is empty.
+ * Roots, and chunks of the pool to be swept, are units, which markers take by turns
+ * (kmt_my_turn()). A marker follows the references that it finds in a unit by itself,
+ * except those that it puts into the team's box. Markers without units left take work
+ * from the box. The mark is complete when all markers look for work and the box is
+ * empty.
  *
- * Locking: @lock is a leaf, taken with no lock held, and never in interrupts.
- * It guards @box, @nr, @members, @idle and @over. Nobody waits under it.
+ * Locking: @lock is a leaf lock, taken with no lock held, and never in interrupts. It
+ * protects @box, @nr, @members, @idle and @over. Its holders do not sleep.
  *
- * Invariants: @idle <= @members; once @over, @nr stays as it is and nobody
- * joins; a marker that is idle has an empty mark stack.
+ * Invariants: @idle <= @members; once @over is set, @nr does not change and no marker
+ * joins; the mark stack of an idle marker is empty.
  */
 #ifndef _KMT_TEAM_H
 #define _KMT_TEAM_H
 
 #include "mark.h"
 
-/* Entries in the box, and how many are moved at once, under the lock. */
+/* Size of the box, and limit of the entries that are moved under the lock. */
 #define KMT_BOX		256
 #define KMT_BOX_MOVE	64
 
-/* Bytes of a large block that one marker reads: a power of two, at least a page. */
+/* Size of the parts of a large block: a power of two, at least a page. */
 #define KMT_TEAM_PART	65536UL
 
-/* How often to look whether a lock is free, and how often to sleep then. */
+/* How often to poll a contended lock, and how often to call kmt_ops.wait() then. */
 #define KMT_LOCK_LOOKS	4000
 #define KMT_LOCK_NAPS	8
 
-/* A marker with so many entries on its mark stack puts some into the box. */
+/* A marker with this many entries on its mark stack puts some into the box. */
 #define KMT_BOX_SPARE	128
 
 /**
  * struct kmt_team - markers that share a mark
  * @lock: see above
- * @box: as on a mark stack, for whom has nothing to do
- * @nr: entries in it
- * @members: markers that joined
- * @idle: how many of them have nothing to do
- * @over: nothing is left, or the mark was given up
- * @stopped: it was given up
- * @turns: units that were taken
- * @chunks: the first chunk to be swept; those before it are younger
+ * @box: entries, as on a mark stack, for markers without work
+ * @nr: number of entries in @box
+ * @members: number of markers that joined
+ * @idle: number of members without work
+ * @over: no work is left, or the mark was given up
+ * @stopped: the mark was given up
+ * @turns: counter of units that were taken
+ * @chunks: the first chunk to be swept; chunks that are added later come before it
  */
 struct kmt_team {
 	raw_spinlock_t lock;
@@ -64,11 +64,13 @@ void kmt_team_put(struct kmt_marker *m);
 void kmt_team_await(struct kmt_marker *m, raw_spinlock_t *lock);
 
 /**
- * kmt_wait_contended - before a lock is taken that another marker may hold
+ * kmt_wait_contended - wait until a lock that another marker may hold is free
  * @m: marker
- * @lock: lock
+ * @lock: lock that is to be taken next
  *
- * Context: no lock held.
+ * Does nothing unless the marker has a team.
+ *
+ * Context: no lock held; may sleep.
  */
 static __always_inline void kmt_wait_contended(struct kmt_marker *m,
 					       raw_spinlock_t *lock)
@@ -78,9 +80,9 @@ static __always_inline void kmt_wait_contended(struct kmt_marker *m,
 }
 
 /*
- * How many entries there should be in the box, to be taken by others. A marker
- * with few entries gives only as many as others wait for, and none that leads to
- * where it goes on itself: two markers in one shard contend for its lock.
+ * How many entries there should be in the box. A marker with few entries provides only
+ * as many as there are idle markers. It provides no reference to the region in which it
+ * goes on itself, since two markers in one shard contend for its lock.
  */
 static inline u32 kmt_team_wants(const struct kmt_marker *m)
 {
@@ -88,7 +90,7 @@ static inline u32 kmt_team_wants(const struct kmt_marker *m)
 
 	if (s->refs + s->blocks >= KMT_BOX_SPARE)
 		return KMT_BOX_MOVE;
-	/* A block is somewhere else. */
+	/* A block on the stack is most likely in another region. */
 	if (s->blocks)
 		return READ_ONCE(m->share.team->idle);
 	return (s->entries[0].addr ^ s->entries[s->refs - 1].addr) >>
@@ -96,7 +98,7 @@ static inline u32 kmt_team_wants(const struct kmt_marker *m)
 }
 
 /**
- * kmt_team_share - give to others what they can do, if they may want it
+ * kmt_team_share - put entries of the mark stack into the box if it has too few
  * @m: marker
  *
  * Context: no lock held.
