@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Looking for references to a few suspects among many words.
+ * Searching many words for references to a few suspects.
  *
  * A word goes through three tests, the cheapest first: a byte for the page that
  * it points to (kmt_filter.pages), the hull of all suspects, and a bit for the
@@ -13,8 +13,8 @@
 #define KMT_BITS_PER_LONG	(8 * sizeof(long))
 
 /*
- * A block has bits for its grains; a larger one for its pages, so that it does
- * not fill the filter.
+ * Bytes per bit of the filter. A block larger than a page has a bit per page instead, so
+ * that it does not fill the filter.
  */
 #define KMT_GRAIN		64
 
@@ -32,7 +32,7 @@ void kmt_filter_reset(struct kmt_filter *f)
 		memset(f->pages, 0, KMT_FILTER_PAGES);
 }
 
-/* Linear map and vmalloc space differ in high bits only. */
+/* Multiplies, since addresses of linear map and vmalloc space differ in high bits only. */
 static unsigned long hash_place(const struct kmt_filter *f, unsigned long place)
 {
 	return (u64)place * 0x9e3779b97f4a7c15ULL >> 32 & f->mask;
@@ -64,7 +64,7 @@ static void set_bits(struct kmt_filter *f, unsigned long first,
 static void set_pages(struct kmt_filter *f, unsigned long first,
 		      unsigned long last)
 {
-	/* Beyond one round all of them are set. */
+	/* After KMT_FILTER_PAGES pages all bytes are set. */
 	last = min(last, first + KMT_FILTER_PAGES - 1);
 	for (; first <= last; first++)
 		f->pages[first % KMT_FILTER_PAGES] = 1;
@@ -77,8 +77,8 @@ static void set_pages(struct kmt_filter *f, unsigned long first,
  * @addr: first byte of the block
  * @size: its bytes, not 0
  *
- * Per-CPU pointers are far from all other addresses, or small numbers: one hull
- * of both would have nearly each word tried that is not aligned.
+ * @f->odd_hull is for KMT_VIRT only: per-CPU pointers are small numbers or far from all
+ * other addresses, and with a hull of both nearly each unaligned word would pass.
  */
 void kmt_filter_add(struct kmt_filter *f, enum kmt_space space,
 		    unsigned long addr, unsigned long size)
@@ -127,7 +127,7 @@ void kmt_sift_try(struct kmt_marker *m, unsigned long word)
 		kmt_mark_hit(m, word);
 }
 
-/* Whether one of four words may refer to a suspect; no tag is looked at. */
+/* Whether one of four words may refer to a suspect; the index ignores tags. */
 static __always_inline unsigned int any_of_4(const u8 *pages,
 					     const unsigned long *words)
 {
@@ -138,8 +138,8 @@ static __always_inline unsigned int any_of_4(const u8 *pages,
 }
 
 /*
- * For a filter without a byte for each page, or with that of page 0 set: most
- * words are 0 or small numbers, and all of those would pass then.
+ * Used if the filter has no bytes for pages, or if the byte of page 0 is set: most words
+ * are 0 or small numbers, which would all pass then.
  */
 static const unsigned long *next_in_hull(const struct kmt_range *hull,
 					 const unsigned long *words,
@@ -153,10 +153,10 @@ static const unsigned long *next_in_hull(const struct kmt_range *hull,
 /**
  * kmt_sift_next - find a word that may refer to a suspect
  * @f: filter
- * @words: what was read; not changed meanwhile
+ * @words: words that do not change meanwhile
  * @end: one past the last of them
  *
- * This is most of what a pause is spent on: eight words at a time.
+ * Much of a snapshot's time is spent here, so this checks eight words at a time.
  *
  * Return: the first such word, or @end.
  */
@@ -184,11 +184,11 @@ const unsigned long *kmt_sift_next(const struct kmt_filter *f,
  * kmt_sum - sum up words
  * @words: words
  * @nr: how many
- * @sum: of what was before them, or KMT_SUM_BEGIN
+ * @sum: sum of the words before, or KMT_SUM_BEGIN
  *
- * Most of a pause is spent here.
+ * Most of a snapshot's time is spent here.
  *
- * Return: the sum, of which kmt_sum_end() makes a checksum.
+ * Return: the sum; kmt_sum_end() makes a checksum of it.
  */
 u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum)
 {
@@ -203,7 +203,7 @@ u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum)
 	return sum;
 }
 
-/* The word at @shift bits behind the beginning of @a, of which @b is next. */
+/* The word that begins @shift bits after the beginning of @a, which @b follows. */
 static unsigned long straddle(unsigned long a, unsigned long b,
 			      unsigned int shift)
 {
@@ -214,10 +214,10 @@ static unsigned long straddle(unsigned long a, unsigned long b,
 #endif
 }
 
-/* A byte in each byte of a word. */
+/* A word with @b in each byte. */
 #define KMT_BYTES(b)	(~0UL / 0xff * (b))
 
-/* The bytes of @word that are what @bytes repeats, a bit each; or a few more. */
+/* Sets the top bit of each byte of @word that equals that of @bytes; perhaps of more. */
 static __always_inline unsigned long same_bytes(unsigned long word,
 						unsigned long bytes)
 {
@@ -225,7 +225,7 @@ static __always_inline unsigned long same_bytes(unsigned long word,
 	return (word - KMT_BYTES(0x01)) & ~word & KMT_BYTES(0x80);
 }
 
-/* Byte @nr, repeated, if it is the same in all addresses of @hull; else 0. */
+/* Byte @nr of the addresses in @hull, repeated, if it is the same in all; else 0. */
 static unsigned long byte_of_all(const struct kmt_range *hull, unsigned int nr)
 {
 	if ((hull->lo ^ (hull->hi - 1)) >> nr * 8)
@@ -234,9 +234,9 @@ static unsigned long byte_of_all(const struct kmt_range *hull, unsigned int nr)
 }
 
 /*
- * Whether a word across @a and @b begins as all addresses do: with @top, then
- * @next; 0 if they do not all. Few words have the one, and but for those that
- * are aligned hardly any has both. A tag stands in the place of @top.
+ * Whether a word across @a and @b may begin with the two top bytes of all addresses,
+ * @top and @next, each 0 if the addresses differ in it. Few words contain @top, and
+ * hardly any unaligned one contains both. With tags, a tag is in the place of @top.
  */
 static __always_inline bool may_begin(unsigned long a, unsigned long b,
 				      unsigned long top, unsigned long next)
@@ -250,7 +250,7 @@ static __always_inline bool may_begin(unsigned long a, unsigned long b,
 
 	if (likely(!first))
 		return !top;
-	/* The byte before each one; before that of @b is the last one of @a. */
+	/* Align each match of @next with @top; the first byte of @b follows @a. */
 	second = same_bytes(b, next) << 8;
 	second |= same_bytes(a, next) >> (KMT_BITS_PER_LONG - 8);
 	return !next || !top || first & second;
@@ -266,9 +266,9 @@ static bool is_start(struct kmt_core *core, unsigned long addr)
 }
 
 /*
- * Packed structures refer to blocks and to structures in them. Bytes of numbers
- * that happen to lie beside each other refer to anything, most often to what
- * ends in 0xff: they are -1, or the upper bytes of a pointer.
+ * Tries the unaligned words across @a and @b. References in packed structures point to
+ * blocks and to structures in them. Bytes of adjacent numbers may look like any address,
+ * most often one that ends in 0xff: they are of -1, or the upper bytes of a pointer.
  */
 static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 				   unsigned long b)
@@ -282,7 +282,7 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 		if (likely(!kmt_in(&hull, word)) || word % KMT_ODD_ALIGN ||
 		    (!KMT_ODD_PAGES && !(word % PAGE_SIZE)))
 			continue;
-		/* While words are summed up the lock of a tree may be held. */
+		/* While summing up, the lock of a tree may be held: no is_start(). */
 		if (word >= KMT_ODD_MIN || m->look == KMT_LOOK_SUM ||
 		    (KMT_ODD_HALVES && shift == KMT_BITS_PER_LONG / 2) ||
 		    (passes(m->filter, word) && is_start(m->core, word)))
@@ -291,16 +291,15 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 }
 
 /**
- * kmt_sift_bytes - the same for references that are not aligned
+ * kmt_sift_bytes - follow unaligned words that may refer to a suspect
  * @m: marker with a filter
- * @words: what was read; not changed meanwhile
+ * @words: words that do not change meanwhile
  * @nr: how many words, not 0
  * @at: address of the first one
  *
- * References that are aligned are none here; what is small is looked at in
- * fewer places, see KMT_ODD_MIN.
+ * This ignores aligned references. For small values see KMT_ODD_MIN.
  *
- * Context: no lock held, unless words are summed up.
+ * Context: no lock held, or the lock of a tree with KMT_LOOK_SUM.
  */
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at)
@@ -312,7 +311,7 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 	unsigned long a = i ? words[0] : m->seam.word;
 
 	if (!hull->hi) {
-		/* The next call must not take an older seam for that of these. */
+		/* Invalidate the seam: the next call must not use an older one. */
 		m->seam.end = 0;
 		return;
 	}
@@ -328,19 +327,19 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 }
 
 /*
- * Are the suspects of a mark referenced after all?
+ * Search and recheck: are the suspects of a mark referenced after all?
  *
- * While nothing else runs all that was reached, and all roots, are read once
- * more for references to the suspects only. These are counted anew, from zero;
- * a suspect that has enough of them is read, too. What is left then is not
- * referenced at all: there is no way that leads to it any more, now or later.
+ * While all CPUs are stopped, all roots and all reached blocks are read once more, for
+ * references to suspects only. References are counted again, from zero; a suspect that
+ * has enough of them is read, too. No path leads to a suspect that is left, now or
+ * later.
  *
  *	kmt_accuse();			beside everything else
  *	kmt_mark_block() ...		roots
  *	kmt_search();
  *	(again from kmt_accuse() on while that acquits suspects)
  *	kmt_accuse();
- *	kmt_take_turns();		in each of the markers, nothing else runs:
+ *	kmt_take_turns();		in each of the markers, all CPUs stopped:
  *	kmt_mark_block() ...
  *	kmt_recheck();
  *	kmt_recheck_rest();		in the last marker
@@ -361,7 +360,7 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
  * still.
  */
 
-/* Names @o a suspect, none of whose references are known. */
+/* Makes @o a suspect, with no references counted yet. */
 static void accuse(struct kmt_core *core, struct kmt_object *o,
 		   struct kmt_filter *f)
 {
@@ -372,7 +371,7 @@ static void accuse(struct kmt_core *core, struct kmt_object *o,
 	kmt_filter_add(f, kmt_space(o), o->addr, o->size);
 }
 
-/* Treats @o as one that is born in this mark. */
+/* Treats @o like a block that was allocated during this mark. */
 static void spare(struct kmt_core *core, struct kmt_object *o)
 {
 	o->epoch = core->epoch;
@@ -381,10 +380,10 @@ static void spare(struct kmt_core *core, struct kmt_object *o)
 }
 
 /*
- * Whether @o, which the mark did not reach, was filled in by its CPU before the
- * mark began, and became visible in its tree after kmt_accuse() had named the
- * suspects. The search did not look for references to it, and has summed up the
- * blocks that may hold them: they would not be read again.
+ * Whether @o, which is white, was filled in by its CPU before the mark began, but became
+ * visible in its tree only after the first kmt_accuse(). The search did not look for
+ * references to it, and blocks with such references may have a checksum, so that they
+ * would not be read again.
  */
 static bool came_after_search(const struct kmt_marker *m,
 			      const struct kmt_object *o)
@@ -402,9 +401,9 @@ static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 	if (!tree)
 		return;
 	if (kmt_reached(o, m->core->epoch)) {
-		/* Referenced, or born, since. */
+		/* Referenced or allocated meanwhile. */
 	} else if ((o->flags & KMT_TRANSIENT) || came_after_search(m, o)) {
-		/* Spared this once, with all that it leads to. */
+		/* Spare it this once, with all blocks that it leads to. */
 		spare(m->core, o);
 	} else {
 		accuse(m->core, o, f);
@@ -414,7 +413,7 @@ static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
-/* Whether references in excess to the block at @holder count for a suspect. */
+/* Whether excess references to the block at @holder count for a suspect. */
 static bool stands_for_suspect(struct kmt_core *core, unsigned long holder)
 {
 	int hops = KMT_ALIAS_HOPS;
@@ -432,7 +431,7 @@ static bool stands_for_suspect(struct kmt_core *core, unsigned long holder)
 
 static bool seems_holder(const struct kmt_object *o)
 {
-	/* seek_holder() looks again, locked. */
+	/* seek_holder() checks again under the lock. */
 	return (data_race(o->flags) &
 		(KMT_LIVE | KMT_ALIAS | KMT_AUX | KMT_SUSPECT)) ==
 	       (KMT_LIVE | KMT_ALIAS);
@@ -449,7 +448,7 @@ static void seek_holder(struct kmt_core *core, struct kmt_object *o,
 	tree = kmt_lock_object(core, o, &flags);
 	if (!tree)
 		return;
-	/* One that needs none, or was spared, or born, passes on all of them. */
+	/* A block that needs none, or was spared or just allocated, passes on all. */
 	if (anew && kmt_judged(o) && o->count != KMT_COUNT_MAX)
 		accuse(core, o, f);
 	else
@@ -458,8 +457,9 @@ static void seek_holder(struct kmt_core *core, struct kmt_object *o,
 }
 
 /*
- * Lets references to holders of suspects pass. If it is to be known how many are in
- * excess, all have to be counted @anew.
+ * Lets references to holders pass whose excess references count for suspects. With
+ * @anew, all references to the holders are counted again, from zero, to determine how
+ * many are in excess.
  */
 static void seek_holders(struct kmt_marker *m, struct kmt_filter *f, bool anew)
 {
@@ -472,9 +472,9 @@ static void seek_holders(struct kmt_marker *m, struct kmt_filter *f, bool anew)
 }
 
 /**
- * kmt_accuse - name what the mark left unreferenced
+ * kmt_accuse - make suspects of the blocks that the mark did not reach
  * @m: marker, after kmt_mark_sweep()
- * @f: set to what lets references to suspects pass
+ * @f: set to let references to suspects pass
  * @v: set to the number of suspects, and of those that are not reported yet
  *
  * Context: no lock held.
@@ -491,7 +491,7 @@ void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 		seek_holders(m, f, true);
 }
 
-/* Lets @o pass if it still is a suspect. */
+/* Lets references to @o pass if it still is a suspect. */
 static void keep_suspect(struct kmt_marker *m, struct kmt_object *o,
 			 struct kmt_filter *f, struct kmt_verdict *v)
 {
@@ -512,8 +512,8 @@ static void keep_suspect(struct kmt_marker *m, struct kmt_object *o,
 /**
  * kmt_sort_out - acquit suspects that were referenced, and count the others
  * @m: marker
- * @f: set to what lets references to suspects pass that are not reported yet
- * @v: set to their number
+ * @f: set to let references to suspects pass that are not reported yet
+ * @v: set to the number of these suspects
  *
  * Context: no lock held.
  */
@@ -523,20 +523,20 @@ void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 	v->suspects = 0;
 	kmt_filter_reset(f);
 	kmt_acquit_reached(m, f, v, keep_suspect);
-	/* What they were found to be referenced by stays counted. */
+	/* Keep the references that were counted so far. */
 	if (v->suspects)
 		seek_holders(m, f, false);
 }
 
-/* A block that was reached, and is no suspect. */
+/* Whether @o is a reached block, and no suspect. */
 static bool to_be_reread(const struct kmt_object *o)
 {
-	/* To be looked at again, locked, before it is read. */
+	/* The caller checks again under the lock before it reads the block. */
 	return data_race((o->flags & (KMT_LIVE | KMT_SUSPECT)) == KMT_LIVE &&
 			 kmt_is_read(o));
 }
 
-/* Sums up the words in the buffer, which are those from @at on. */
+/* Sums up the words in the buffer, copied from address @at. */
 static void sum_piece(struct kmt_marker *m, unsigned int nr, unsigned long at)
 {
 	m->stats.words += nr;
@@ -550,7 +550,7 @@ static void sum_words(struct kmt_reader *r, unsigned int nr)
 	sum_piece(r->m, nr, r->at);
 }
 
-/* Sums up @o, whose tree is locked; false if that takes more than a moment. */
+/* Sums up @o, whose tree is locked, if it is small; else returns false. */
 static bool sum_small(struct kmt_marker *m, struct kmt_object *o)
 {
 	unsigned long pos = ALIGN(o->addr, sizeof(long));
@@ -573,7 +573,7 @@ static bool sum_small(struct kmt_marker *m, struct kmt_object *o)
 	return true;
 }
 
-/* Sums up @o piece by piece; its tree is locked, and unlocked. */
+/* Sums up @o piece by piece. Called with its tree locked; unlocks it. */
 static noinline void sum_large(struct kmt_marker *m, struct kmt_object *o,
 			       struct kmt_tree *tree, unsigned long flags)
 	__releases(&tree->lock)
@@ -601,7 +601,7 @@ static void sum_block(struct kmt_marker *m, struct kmt_object *o)
 	tree = kmt_lock_object(m->core, o, &flags);
 	if (!tree)
 		return;
-	/* The checksum of a block that was cleared is kept. */
+	/* Keep the checksum of a cleared block. */
 	if (kmt_is_cleared(o))
 		m->sum.found = true;
 	else if (to_be_reread(o) && !sum_small(m, o))
@@ -644,7 +644,7 @@ void kmt_search(struct kmt_marker *m)
 	kmt_recheck_rest(m);
 }
 
-/* Reads a block in place; what is done with its words is up to the marker. */
+/* Reads a block in place; kmt_marker.look says what to do with its words. */
 static void read_block(struct kmt_marker *m, struct kmt_object *o)
 {
 	unsigned long lo = ALIGN(o->addr, sizeof(long));
@@ -661,7 +661,7 @@ static void read_block(struct kmt_marker *m, struct kmt_object *o)
 		kmt_mark_block(m, range.lo, range.hi);
 }
 
-/* Most of a pause is spent here, on small blocks. */
+/* Most of a snapshot's time is spent here, on small blocks. */
 static bool is_unchanged(struct kmt_marker *m, struct kmt_object *o)
 {
 	const unsigned long lo = ALIGN(o->addr, sizeof(long));
@@ -682,10 +682,10 @@ static bool is_unchanged(struct kmt_marker *m, struct kmt_object *o)
 	return kmt_sum_end(m->sum.value) == o->crc;
 }
 
-/* Sections change all the time, and have few packed structures. */
+/* Whether @o is a section or memblock memory: it changes often, and is seldom packed. */
 static bool is_section(const struct kmt_object *o)
 {
-	/* Locked it is only to be read. */
+	/* The space decides only how to read; the read itself takes the lock. */
 	const enum kmt_space space = data_race(kmt_space(o));
 
 	return space == KMT_ROOT || space == KMT_PHYS;
@@ -724,10 +724,10 @@ static void recheck_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 }
 
 /**
- * kmt_recheck - read this marker's share of what was reached
+ * kmt_recheck - read this marker's share of the reached blocks
  * @m: marker from kmt_marker_help()
  *
- * Context: nothing runs but markers that share the work.
+ * Context: all CPUs stopped; several markers share the work.
  */
 void kmt_recheck(struct kmt_marker *m)
 {
@@ -738,19 +738,19 @@ void kmt_recheck(struct kmt_marker *m)
 			recheck_chunk(m, chunk);
 }
 
-/* A suspect that has enough references, and was not read. */
+/* Whether @o is a suspect that has enough references, and was not read. */
 static bool to_be_followed(const struct kmt_object *o, u16 epoch)
 {
-	/* To be looked at again, locked, before it is read. */
+	/* scan() checks again under the lock before it reads the block. */
 	return data_race((o->flags & (KMT_LIVE | KMT_SUSPECT | KMT_SCANNED)) ==
 			 (KMT_LIVE | KMT_SUSPECT) && kmt_reached(o, epoch));
 }
 
 /**
- * kmt_recheck_rest - follow what a mark stack had no room for
+ * kmt_recheck_rest - read suspects for which a mark stack had no room
  * @m: marker
  *
- * Context: nothing else runs, no other marker either.
+ * Context: no other marker runs; all CPUs may be stopped.
  */
 void kmt_recheck_rest(struct kmt_marker *m)
 {

@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * From unreferenced to leak: the decisions after a mark.
+ * From suspect to leak: the decisions after a mark.
  *
- * A mark that runs beside everything else proves nothing of a block whose only
- * reference was on the move: what it leaves unreferenced is a suspect. A
- * suspect becomes a leak in one of two ways. Either a recheck while all CPUs
- * are stopped (suspect.c) finds no reference to it, and kmt_judge() is called
- * at once. Or, where the scan waits instead (confirm=wait, or no snapshot could
- * be taken), kmt_suspect() sums up its contents, and in a later mark
- * kmt_revive() counts it as reached unless it is unreferenced again, unchanged
- * and old enough.
+ * A mark may miss a block whose only reference moves meanwhile, so the blocks that it
+ * does not reach are suspects. A suspect becomes a leak in one of two ways. Either a
+ * recheck while all CPUs are stopped (suspect.c) finds no reference to it, and then
+ * kmt_judge() is called at once. Or the scan waits (confirm=wait, or no snapshot could
+ * be taken): kmt_suspect() sums up the contents of the block, and in a later mark
+ * kmt_revive() counts it as reached unless it is white again, unchanged and old enough.
  */
 #include "mark.h"
 #include "object.h"
 
-/* Sums the contents; false if @o is not, or no longer, white. */
+/* Sums up the contents of @o; returns false if @o is not white. */
 static bool sum_white(struct kmt_marker *m, struct kmt_object *o,
 		      struct kmt_object *copy, u32 *crc)
 {
@@ -25,7 +23,7 @@ static bool sum_white(struct kmt_marker *m, struct kmt_object *o,
 	return true;
 }
 
-/* Nothing happens unless the current mark reached @o after all. */
+/* Acquits @o if the current mark reached it. */
 static void acquit(struct kmt_core *core, struct kmt_object *o)
 {
 	struct kmt_tree *tree;
@@ -41,12 +39,12 @@ static void acquit(struct kmt_core *core, struct kmt_object *o)
 }
 
 /**
- * kmt_acquit_reached - acquit suspects that a mark reached, and look at what it left
+ * kmt_acquit_reached - acquit suspects that a mark reached, and visit white blocks
  * @m: marker
  * @f: for @left; NULL if it needs none
  * @v: for @left
- * @left: called for each cell that seems to hold a block which is white; it looks
- *	again under the lock of the block's tree
+ * @left: called for each cell that seems to hold a white block; it checks again under
+ *	the lock of the block's tree
  *
  * Context: no lock held.
  */
@@ -84,7 +82,7 @@ static void note_suspect(struct kmt_marker *m, struct kmt_object *o,
 	if (!tree)
 		return;
 	if (copy.flags & KMT_TRANSIENT) {
-		/* Spared this once: without KMT_SUSPECT it is revived. */
+		/* Spare it this once: kmt_revive() revives it without KMT_SUSPECT. */
 		kmt_change_flags(o, 0, KMT_SUSPECT | KMT_TRANSIENT);
 	} else {
 		kmt_change_flags(o, KMT_SUSPECT, 0);
@@ -99,9 +97,9 @@ static void note_suspect(struct kmt_marker *m, struct kmt_object *o,
 }
 
 /**
- * kmt_suspect - note what a mark left unreferenced, for a later one to confirm
+ * kmt_suspect - make suspects of white blocks, for a later mark to confirm
  * @m: marker, between kmt_mark_sweep() and kmt_mark_end()
- * @v: set to the number of suspects and the birth of the youngest
+ * @v: set to the number of suspects, and when the youngest was allocated
  *
  * For a scan that waits, after each of its marks but the last.
  *
@@ -113,7 +111,7 @@ void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v)
 	kmt_acquit_reached(m, NULL, v, note_suspect);
 }
 
-/* Whether a white block may be no leak all the same; counts it as reached. */
+/* Counts @o, if it is white but doubtful, as reached; returns whether it did. */
 static bool revive(struct kmt_marker *m, struct kmt_object *o, u32 now,
 		   u32 min_age)
 {
@@ -140,13 +138,13 @@ static bool revive(struct kmt_marker *m, struct kmt_object *o, u32 now,
 }
 
 /**
- * kmt_revive - take the doubtful among the unreferenced for reached
+ * kmt_revive - count doubtful white blocks as reached
  * @m: marker of the second or a later mark of a scan, after kmt_mark_sweep()
  * @now: low 32 bits of jiffies
  * @min_age: blocks younger than this, in jiffies, are no leaks yet
  *
- * Doubtful is what was no suspect before, what changed since and what is too
- * young. What they refer to is reached then, too.
+ * A white block is doubtful if it was no suspect before, if it has changed since, or if
+ * it is too young. The blocks that it refers to are then reached, too.
  *
  * Context: no lock held.
  */
@@ -185,11 +183,11 @@ static void convict(struct kmt_marker *m, struct kmt_object *o,
 }
 
 /**
- * kmt_judge - report what is a leak
+ * kmt_judge - make leaks of the suspects that are left
  * @m: marker, after kmt_sort_out() or kmt_revive(), before kmt_mark_end()
- * @v: counts
+ * @v: set to the number of leaks, their bytes, and the number of new leaks
  *
- * A block that is referenced again is no leak any more.
+ * A leak that is referenced again is acquitted.
  *
  * Context: no lock held.
  */
@@ -202,9 +200,9 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 }
 
 /**
- * kmt_limit_ages - let nothing be older than KMT_AGE_MAX
+ * kmt_limit_ages - limit the age of records to KMT_AGE_MAX
  * @core: tracker
- * @chunk: of these cells
+ * @chunk: chunk of the records
  * @now: low 32 bits of jiffies
  *
  * Context: no lock held, no mark under way.
@@ -217,7 +215,7 @@ void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now)
 		struct kmt_tree *tree;
 		unsigned long flags;
 
-		/* To be looked at again with the lock. */
+		/* Checked again under the lock. */
 		if (data_race(now - o->born) <= KMT_AGE_MAX)
 			continue;
 		tree = kmt_lock_object(core, o, &flags);
@@ -229,7 +227,7 @@ void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now)
 	}
 }
 
-/* Clears @o; false if it is no leak, or not any more. */
+/* Clears @o if it is a leak; returns whether it did. */
 static bool clear_leak(struct kmt_marker *m, struct kmt_object *o, u32 now)
 {
 	struct kmt_object copy;
@@ -257,16 +255,15 @@ static bool clear_leak(struct kmt_marker *m, struct kmt_object *o, u32 now)
 }
 
 /**
- * kmt_clear - never report again what is reported now
+ * kmt_clear - clear all leaks: they are not reported again
  * @m: marker, for its buffer and its budget
  * @now: low 32 bits of jiffies
  *
- * The blocks are read by later marks, in case they are used after all. As long
- * as their contents stay what they are, they refer to nothing that is born later
- * than @now.
+ * Later marks read the blocks, in case they are in use after all. While their contents
+ * do not change, references in them to blocks allocated after @now do not count.
  *
  * Context: no lock held, no mark under way.
- * Return: how many blocks that were.
+ * Return: number of leaks cleared.
  */
 unsigned long kmt_clear(struct kmt_marker *m, u32 now)
 {
@@ -281,41 +278,41 @@ unsigned long kmt_clear(struct kmt_marker *m, u32 now)
 }
 
 /*
- * Which leaks are worth looking at first?
+ * Direct and indirect leaks.
  *
- * One lost pointer often loses a whole structure. A leak that another leak leads
- * to is indirect: mending the other one will most likely mend it. Of leaks that
- * lead to each other, and that no other leak leads to, the one that was
- * allocated first is direct: it is what the others were made for.
+ * One lost pointer often loses a whole structure. A leak that another leak leads to is
+ * indirect: a fix for the other one will most likely fix it, too. Of leaks that lead to
+ * each other, and to which no other leak leads, the one that was allocated first is
+ * direct, since the others were most likely allocated for it.
  *
- * Two walks find the direct leaks. The first goes from the oldest leak to the
- * youngest and covers what each leads to; it begins anew only at a leak that
- * none before has led to, and so at the oldest of each group of leaks that lead
- * to each other and that nothing else leads to. The second goes the other way,
- * only over the leaks at which the first began: of those, what a later one leads
- * to is indirect, too. Each walk reads a leak once. An indirect leak hangs on the
- * direct one from which the second walk came to it first.
+ * Two walks find the direct leaks. The first walk goes from the oldest leak to the
+ * youngest, and covers all leaks that each one leads to. It starts only at leaks that
+ * are not covered yet, and so at the oldest one of each group of leaks that lead to each
+ * other and to which no other leak leads. The second walk goes from the youngest to the
+ * oldest of the leaks at which the first one started: any of these to which a younger
+ * one leads is indirect, too. Each walk reads a leak once. An indirect leak hangs on the
+ * direct leak from which the second walk covered it first.
  *
- * A leak that an earlier scan has reported was out of reach since then: nobody can
- * have put the address of a younger block there. What looks like one is left over
- * from what was in that place before.
+ * A leak that an earlier scan reported has been unreachable since then, so no code can
+ * have stored the address of a younger block in it. A word that looks like one refers to
+ * an earlier block in the same place.
  */
 
 #define KMT_DIGITS	256
 
 /**
- * struct kmt_leaks - all leaks
+ * struct kmt_leaks - state of a classification
  * @m: marker
  * @now: low 32 bits of jiffies
  * @before: when leaks were classified last, low 32 bits of jiffies
- * @known: the leak that is read was reported then, or earlier
- * @rank: leaks in order
- * @other: as much room again, to sort; later the leaks that a walk came to
- * @count: of each digit, to sort
- * @nr: how many there are
- * @max: room for how many
- * @found: how many it came to
- * @done: how many of those were read
+ * @known: the leak that is being read was reported by an earlier scan
+ * @rank: leaks, from the oldest to the youngest
+ * @other: buffer of the same size, to sort; later the leaks that a walk covered
+ * @count: counters of digits, to sort
+ * @nr: number of leaks in @rank
+ * @max: room in @rank and in @other
+ * @found: number of leaks in @other
+ * @done: how many of these were read
  */
 struct kmt_leaks {
 	struct kmt_marker *m;
@@ -338,7 +335,7 @@ struct leak_reader {
 
 static bool seems_leak(const struct kmt_object *o)
 {
-	/* change_leak() looks again, locked. */
+	/* change_leak() checks again under the lock. */
 	return (data_race(o->flags) & (KMT_LIVE | KMT_LEAK)) ==
 	       (KMT_LIVE | KMT_LEAK);
 }
@@ -361,7 +358,7 @@ static bool change_leak(struct kmt_core *core, struct kmt_object *o, u16 set,
 	return leak;
 }
 
-/* The leak that @word refers to is indirect, and so is what it leads to. */
+/* Covers the leak that @word refers to, and makes it indirect. */
 static void touch(struct leak_reader *lr, enum kmt_space space,
 		  unsigned long word)
 {
@@ -375,7 +372,7 @@ static void touch(struct leak_reader *lr, enum kmt_space space,
 		return;
 	if ((o->flags & KMT_LEAK) && o != lr->r.from &&
 	    !(leaks->known && kmt_is_younger(o->born, leaks->before))) {
-		/* Each is covered once in a walk: there is room for it. */
+		/* A walk covers each leak once, so there is room for those counted. */
 		if (!(o->flags & KMT_COVERED) && leaks->found < leaks->max)
 			leaks->other[leaks->found++] = (struct kmt_rank){
 				.o = o, .head = lr->r.from
@@ -401,7 +398,7 @@ static void touch_words(struct kmt_reader *r, unsigned int nr)
 	}
 }
 
-/* Reads a covered leak, once in a walk. */
+/* Reads a covered leak, unless this walk has read it already. */
 static void read_leak(struct kmt_leaks *leaks, struct kmt_object *o,
 		      struct kmt_object *head)
 {
@@ -420,7 +417,7 @@ static void read_leak(struct kmt_leaks *leaks, struct kmt_object *o,
 		kmt_read_object(&lr.r, o, &copy);
 }
 
-/* Covers all that @head leads to. @head itself stays what it is. */
+/* Covers all leaks to which @head leads. @head stays direct or indirect as it is. */
 static void cover(struct kmt_leaks *leaks, struct kmt_object *head)
 {
 	struct kmt_object copy;
@@ -463,7 +460,10 @@ static void cover_backward(struct kmt_leaks *leaks)
 			cover(leaks, leaks->rank[i].o);
 }
 
-/* The first are the oldest, then the largest: a part is often made at once. */
+/*
+ * The sort key of a leak: older ones first; at the same age larger ones, since parts of a
+ * structure are often allocated together with it.
+ */
 static u64 order(const struct kmt_object *o, u32 now)
 {
 	const u32 size = min_t(unsigned long, o->size, U32_MAX);
@@ -471,7 +471,7 @@ static u64 order(const struct kmt_object *o, u32 now)
 	return (u64)(u32)~(now - o->born) << 32 | (u32)~size;
 }
 
-/* Makes @o, a leak, direct until a walk says otherwise, and ranks it. */
+/* Adds the leak @o to @leaks->rank; it is direct until a walk makes it indirect. */
 static void collect_leak(struct kmt_leaks *leaks, struct kmt_object *o)
 {
 	struct kmt_object copy;
@@ -483,7 +483,7 @@ static void collect_leak(struct kmt_leaks *leaks, struct kmt_object *o)
 		};
 }
 
-/* The walk ends with the last of @left leaks, wherever in the pool that is. */
+/* Collects up to @left leaks, in the order of the pool. */
 static void collect_leaks(struct kmt_leaks *leaks, unsigned long left)
 {
 	struct kmt_chunk *chunk;
@@ -513,8 +513,8 @@ static unsigned int digit(const struct kmt_rank *r, bool by_cell,
 }
 
 /*
- * Moves @nr of @leaks->rank to @leaks->other, sorted by one digit, and swaps
- * these; what has the same digit stays in order.
+ * Sorts the first @nr of @leaks->rank by one digit, by means of @leaks->other. The sort
+ * is stable.
  */
 static void sort_digit(struct kmt_leaks *leaks, unsigned long nr, bool by_cell,
 		       unsigned int shift)
@@ -545,7 +545,7 @@ static void sort_ranks(struct kmt_leaks *leaks, unsigned long nr, bool by_cell)
 		sort_digit(leaks, nr, by_cell, shift);
 }
 
-/* Tells what the second walk found. */
+/* Passes the indirect leaks that the second walk found to the owner. */
 static void tell(struct kmt_leaks *leaks)
 {
 	struct kmt_core *core = leaks->m->core;
@@ -564,12 +564,12 @@ static void tell(struct kmt_leaks *leaks)
  * @nr: leaks that kmt_judge() has counted
  * @now: low 32 bits of jiffies
  *
- * Takes time in proportion to the size of the leaks, and to the cells of the
- * pool up to the last leak: each is looked at once. Takes memory in proportion to
- * the number of leaks; without that memory all leaks are direct. Of a leak that
- * was split since it was counted, a part may keep what an earlier scan said of it.
+ * Takes time in proportion to the size of the leaks, and to the number of cells of the
+ * pool up to the last leak: each is checked once. Takes memory in proportion to the
+ * number of leaks; without that memory all leaks are direct. If a leak was split since
+ * it was counted, a part may keep the result of an earlier scan.
  *
- * Context: no lock held; may sleep. Given up when kmt_ops.relax() says so.
+ * Context: no lock held; may sleep. Given up when kmt_ops.relax() returns true.
  */
 void kmt_classify(struct kmt_marker *m, unsigned long nr, u32 now)
 {
