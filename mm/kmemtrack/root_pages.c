@@ -2,21 +2,21 @@
 /*
  * Roots in pages and struct pages.
  *
- * Kernel code keeps pointers in memory straight from the page allocator and in
- * struct page itself. A page in use is a root unless somebody else is known to
- * have it: slab, page cache, user memory, page tables, the tracker, or what
- * the map of owned pages knows. Slab pages come in only when there are blocks without a
- * record: every slot that has none is a root then.
+ * Kernel code keeps pointers in pages of the page allocator, and in struct page itself.
+ * A page in use is a root unless it is known to have another use: slab, page cache, user
+ * memory, page tables, the tracker, or those in the map of owned pages. Slab pages are
+ * read only while blocks without a record may exist: each slot without one is a root
+ * then.
  *
- * Some memory is never read, whatever rules_off says, since it is not there, does
- * not belong to the kernel, or answers with an error that ends the kernel:
+ * Some memory is never read, whatever rules_off says, since it does not exist, does not
+ * belong to the kernel, or causes an error that is fatal to the kernel:
  *
  *   offlined memory, ZONE_DEVICE	pfn_to_online_page() in walk_unit()
  *   no-map carve-outs, memory of
- *   firmware, the crash kernel's	PageReserved: kmt_page_is_closed(). What
- *					memblock gave out is read by its records,
- *					which such memory does not have
- *   what a guest gave back to its host	PageOffline: kmt_page_is_closed()
+ *   firmware, the crash kernel's	PageReserved: kmt_page_is_closed(). Memory of
+ *					memblock is read by its records, which such
+ *					memory does not have
+ *   pages a guest gave to its host	PageOffline: kmt_page_is_closed()
  *   poisoned pages			PageHWPoison: kmt_page_is_closed(); of blocks
  *					in such pages kmt_spare_poisoned() says that
  *					they are not to be followed,
@@ -25,12 +25,12 @@
  *					them
  *   secretmem, guest_memfd		the operations or flags of their mapping:
  *					kmt_page_is_closed(). A page of secretmem
- *					that has none yet is not mapped any more,
- *					and the read of it fails
+ *					without a mapping yet is not in the linear
+ *					map any more, so reading it fails
  *   pKVM: sections of the hypervisor,
- *   memory reserved for it at boot	it tells the hooks when it takes them, and
- *					drop_gone() in init.c asks what it took
- *					while nothing was tracked
+ *   memory reserved for it at boot	it calls the hooks when it takes them, and
+ *					drop_gone() in init.c drops those that it
+ *					took while tracking was off
  *   pKVM: pages that it got later	kmemtrack_unreadable()
  */
 #include <linux/bitmap.h>
@@ -56,20 +56,20 @@
 #include "policy.h"
 
 /*
- * A unit of work, in pages: no allocation, and no free block, lies across the
- * border of one.
+ * A unit of work, in pages. No allocation, and no free block, crosses the border of a
+ * unit.
  */
 #define KMT_UNIT_PAGES	MAX_ORDER_NR_PAGES
 
 /**
  * struct kmt_page_walk - a walk over all pages
  * @m: marker
- * @map: pages that are no roots though they look it
- * @kfence: the same
- * @block_end: up to where pages may belong to an allocation that bear no sign
- *	of it
+ * @map: pages that are no roots although they look like roots
+ * @kfence: addresses of KFENCE's records, which are no roots either
+ * @block_end: pages before this one may be inner pages of an allocation, although they
+ *	look free
  * @structs: struct pages are roots
- * @inner: such pages are roots
+ * @inner: inner pages of allocations are roots
  */
 struct kmt_page_walk {
 	struct kmt_marker *m;
@@ -80,7 +80,7 @@ struct kmt_page_walk {
 	bool inner;
 };
 
-/* Whether pages of a mapping leave the linear map; it may be gone by now. */
+/* Whether pages of a mapping leave the linear map; the mapping may be freed by now. */
 static bool is_private(const struct address_space *mapping)
 {
 	unsigned long flags, ops;
@@ -136,7 +136,7 @@ bool kmt_is_poisoned(unsigned long addr)
 	return page && PageHWPoison(page);
 }
 
-/* Blocks of the linear map in a page are not read any more. */
+/* Excludes blocks of the linear map in a page from reading. */
 static void spare_page(struct page *page)
 {
 	unsigned long pos = kmt_untag((unsigned long)page_address(page));
@@ -159,7 +159,7 @@ static bool is_poisoned(struct kmt_object *o, unsigned long addr)
 
 	if (!tree)
 		return false;
-	/* It has a mapping as long as it is tracked. */
+	/* The block is mapped as long as it is tracked. */
 	poisoned = kmt_space(o) == KMT_VIRT && addr - o->addr < o->size &&
 		   kmt_is_poisoned(addr);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -189,9 +189,9 @@ static void spare_mapped(void)
 }
 
 /**
- * kmt_spare_poisoned - blocks in poisoned pages are not read from now on
+ * kmt_spare_poisoned - exclude blocks in poisoned pages from reading
  *
- * What nothing but such a block refers to is reported: nobody can tell.
+ * A block to which only an excluded block refers will be reported as a leak.
  *
  * Context: may sleep.
  */
@@ -209,7 +209,7 @@ void kmt_spare_poisoned(void)
 		     pfn++) {
 			struct page *page = pfn_to_online_page(pfn);
 
-			/* A hole is as long as its section, at least. */
+			/* The rest of the section has no pages either. */
 			if (!page)
 				pfn = ALIGN(pfn + 1, KMT_HOLE_PAGES) - 1;
 			else if (PageHWPoison(page) && !PageHighMem(page))
@@ -223,23 +223,22 @@ void kmt_spare_poisoned(void)
 #endif
 
 /*
- * Roots in slabs: what is queued behind one, and objects that were allocated
- * while nobody watched.
+ * Roots in slabs: RCU callbacks queued behind a slab, and objects without a record.
  *
- * A slot is a root unless it is free or its object is tracked.
+ * A slot is a root unless it is free or its object has a record.
  */
 
-/* Slots of a slab of the highest order with the smallest objects. */
+/* Largest number of slots in a slab: of the highest order, with the smallest objects. */
 #define KMT_SLOTS	((PAGE_SIZE << 3) / 8)
 
 /*
- * Too large for a stack: one under kmt_scan_mutex, and one for each CPU that
- * works while nothing else runs.
+ * Bitmaps of free slots, too large for a stack: one protected by kmt_scan_mutex, and one
+ * per CPU for use while all CPUs are stopped.
  */
 static DECLARE_BITMAP(free_slots, KMT_SLOTS);
 static DEFINE_PER_CPU(unsigned long [BITS_TO_LONGS(KMT_SLOTS)], still_slots);
 
-/* The cache of a slab page if it is one that does not go under slab_mutex. */
+/* The cache of a slab page, which slab_mutex keeps; NULL if the page is no slab now. */
 static struct kmem_cache *cache_of(struct slab *slab)
 {
 	struct kmem_cache *cache, *owner = READ_ONCE(slab->slab_cache);
@@ -252,11 +251,11 @@ static struct kmem_cache *cache_of(struct slab *slab)
 
 /**
  * struct slots - the slots of a slab
- * @nr: how many
+ * @nr: number of slots
  * @size: bytes of each
- * @pad: bytes before its object
- * @skip: bytes of each, from its beginning, that are not read
- * @poisoned: a page of the slab is
+ * @pad: bytes in a slot before its object
+ * @skip: bytes at the beginning of a slot that are not read
+ * @poisoned: a page of the slab is poisoned
  */
 struct slots {
 	unsigned int nr;
@@ -288,7 +287,7 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 	const unsigned long size = slots->size;
 	struct kmt_object o;
 
-	/* With redzones the object begins a little behind its slot. */
+	/* With redzones the object begins a few bytes after its slot. */
 	if (!kmt_in_quarantine(addr + slots->pad) &&
 	    !kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
 	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o)) {
@@ -299,7 +298,7 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 	}
 }
 
-/* One object in the page at @addr, at either end; none if it cannot be read. */
+/* Marks from a page of KFENCE, which has one object, or cannot be read. */
 static void mark_kfence_page(struct kmt_marker *m, unsigned long addr)
 {
 	struct kmt_range tracked;
@@ -314,8 +313,8 @@ static void mark_kfence_page(struct kmt_marker *m, unsigned long addr)
 }
 
 /*
- * Whether objects of @cache may be roots. Those of kmem_cache_node link slabs, and
- * refer to no block; the first one of each node is made before there are hooks.
+ * Whether objects of @cache may be roots. Those of kmem_cache_node link slabs, and refer
+ * to no block; the first one of each node is allocated without a call of a hook.
  */
 static bool may_be_roots(const struct kmem_cache *cache)
 {
@@ -324,9 +323,9 @@ static bool may_be_roots(const struct kmem_cache *cache)
 }
 
 /*
- * Notes the free slots of a slab of @bytes at @addr; it has none if it is none any
- * more. The list of free slots may lead through a poisoned page, and is not followed
- * then: all slots without a record are taken for objects.
+ * Sets the bits of the free slots of a slab of @bytes at @addr. Returns no slots if the
+ * page is no slab any more. In a slab with a poisoned page the list of free slots is not
+ * followed, so all slots without a record count as objects.
  */
 static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 			       unsigned long addr, unsigned long bytes,
@@ -353,8 +352,8 @@ static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 }
 
 /*
- * The slab may be freed, and its memory reused, at any time: then memory is
- * taken for a root that is none, by this mark.
+ * Marks from the objects of a slab that have no record. The slab may be freed, and its
+ * memory reused, at any time: then this mark takes memory for a root that is none.
  */
 static void mark_slots(struct kmt_marker *m, struct page *page)
 {
@@ -380,8 +379,8 @@ static void mark_slots(struct kmt_marker *m, struct page *page)
  */
 
 /*
- * High memory has an address only while somebody has mapped it, for a moment or by
- * vmap(): all of the page is a root. What vmalloc() mapped is owned by its block.
+ * Marks from a page of high memory, which has an address only while it is mapped, for a
+ * moment or by vmap(): all of it is a root. Pages of vmalloc() belong to its blocks.
  */
 static void mark_high(struct kmt_marker *m, struct page *page)
 {
@@ -391,7 +390,7 @@ static void mark_high(struct kmt_marker *m, struct page *page)
 	kunmap_local(at);
 }
 
-/* Blocks in the page are read if they are reached; the rest is a root. */
+/* Marks from a page, except the blocks in it, which are read if they are reached. */
 static void mark_content(struct kmt_page_walk *w, struct page *page,
 			 unsigned long pfn)
 {
@@ -419,8 +418,8 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 }
 
 /*
- * The index is left out: it is not set in pages that have no use for it, where
- * SLUB had its list of free objects before.
+ * Marks from a struct page. page->index is left out: pages that do not use it may still
+ * have a pointer there from an earlier use as a slab.
  */
 static void mark_struct(struct kmt_marker *m, const struct page *page)
 {
@@ -438,7 +437,7 @@ static void mark_struct(struct kmt_marker *m, const struct page *page)
 	kmt_mark_words(m, words + skip, ARRAY_SIZE(words) - skip);
 }
 
-/* Behind a stack that waits for a grace period. */
+/* A stack that waits for a grace period links to the next RCU callback. */
 static void mark_stack_head(struct kmt_marker *m, struct page *page)
 {
 	const struct callback_head *head = page_address(page);
@@ -495,7 +494,7 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 		w->block_end = pfn + (pfn & -pfn);
 }
 
-/* Returns how many pages to go on by. */
+/* Reads a page, or skips free pages; returns how many pages it handled. */
 static unsigned long walk_page(struct kmt_page_walk *w, struct page *page,
 			       unsigned long pfn)
 {
@@ -503,7 +502,7 @@ static unsigned long walk_page(struct kmt_page_walk *w, struct page *page,
 		unsigned long order = READ_ONCE(page_private(page));
 
 		w->block_end = 0;
-		/* Read without the zone's lock: it may be anything. */
+		/* The order was read without the zone's lock, so check it. */
 		return order <= MAX_PAGE_ORDER ? 1UL << order : 1;
 	}
 	if (kmt_page_in_use(compound_head(page)))
@@ -516,7 +515,7 @@ static unsigned long walk_page(struct kmt_page_walk *w, struct page *page,
 	return 1;
 }
 
-/* Pages from @pfn on that are there, all of them; returns where to go on. */
+/* Walks over pages that all have a struct page; returns the page to go on with. */
 static unsigned long walk_pages(struct kmt_page_walk *w, struct zone *zone,
 				unsigned long pfn, unsigned long end)
 {
@@ -538,7 +537,7 @@ static void walk_unit(struct kmt_page_walk *w, struct zone *zone,
 	w->block_end = 0;
 	while (pfn < end && !w->m->stopped) {
 		next = pfn + kmt_piece(pfn, end, KMT_PAGES_ALIKE);
-		/* A hole is as long as its section, at least. */
+		/* The rest of the section has no pages either. */
 		if (pfn_to_online_page(pfn))
 			pfn = walk_pages(w, zone, pfn, next);
 		else
@@ -553,7 +552,7 @@ static void walk_zone(struct kmt_page_walk *w, struct zone *zone)
 
 	for (; pfn < end && !w->m->stopped; pfn = next) {
 		next = pfn + kmt_piece(pfn, end, KMT_UNIT_PAGES);
-		/* There may be far more units in holes than of memory. */
+		/* kmt_go_on() for each unit, since holes may have many. */
 		if (kmt_my_turn(w->m) && kmt_go_on(w->m))
 			walk_unit(w, zone, pfn, next);
 	}
@@ -575,38 +574,37 @@ static void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 }
 
 /*
- * Pages in use that are not read as pages: their contents are read as something
- * else, or not at all.
+ * The map of owned pages: pages in use that are not read as pages. Their contents are
+ * read in another way, or not at all.
  *
- * Two bits for each page frame tell that the page is no root. One is set for the
- * memory of a tracked block in vmalloc space, and cleared when the block is freed
- * (kmt_page_map_drop()): it stays true for the whole of a scan. The other one is
- * set anew each time memory is about to be read, for pages of per-CPU chunks and
- * free pages that CPUs keep for themselves. What page flags tell is not noted
- * here.
+ * Two bits per page frame tell that the page is no root. The first is set for pages of
+ * a tracked block in vmalloc space, and cleared when the block is freed
+ * (kmt_page_map_drop()), so it stays correct during the whole scan. The second is set
+ * each time before memory is read, for pages of per-CPU chunks and free pages on the
+ * lists of CPUs. Pages whose flags tell their use are not in the map.
  */
 
-/* Pages looked up with a lock held. */
+/* Limit of the pages that are looked up while a lock is held. */
 #define KMT_WALK_PAGES	16
 
-/* Looking up a page takes as long as reading so many words. */
+/* Cost of looking up a page, in words that are read. */
 #define KMT_LOOKUP_WORDS	8
 
-/* Bytes of a map that are cleared in one go, which take as long as this. */
+/* Bytes of a map that are cleared at a time, and the cost in words that are read. */
 #define KMT_CLEAR_BYTES		SZ_64K
 #define KMT_CLEAR_WORDS		(KMT_CLEAR_BYTES / sizeof(long) / 8)
 
 /*
- * Free pages of one list that are noted with its lock held, the last ones that were
- * freed. Those behind them are taken for roots until a snapshot is taken, so what they
- * still hold hides leaks.
+ * Limit of the free pages of a list, the last ones that were freed, that are noted while
+ * its lock is held. Pages beyond it are roots until the snapshot, so stale words in them
+ * may hide leaks.
  */
 #define KMT_WALK_FREE	8192
 
-/* The map of the scan under way; the lock of kmt_core.wide[KMT_VIRT] guards it. */
+/* The map of the scan under way; protected by the lock of kmt_core.wide[KMT_VIRT]. */
 static struct kmt_page_map *live_map;
 
-/* Several CPUs may do this at a time. */
+/* Sets the bit of a page; atomic, since several CPUs may do this at the same time. */
 static void own(const struct kmt_page_map *map, unsigned long *bits,
 		unsigned long pfn)
 {
@@ -614,7 +612,7 @@ static void own(const struct kmt_page_map *map, unsigned long *bits,
 		set_bit(pfn - map->lo, bits);
 }
 
-/* The pages behind [@addr, @end) of vmalloc space, as far as they are mapped. */
+/* Sets the bits of the pages behind [@addr, @end) of vmalloc space, where mapped. */
 static void own_vmalloc(const struct kmt_page_map *map, unsigned long *bits,
 			unsigned long addr, unsigned long end)
 {
@@ -627,8 +625,8 @@ static void own_vmalloc(const struct kmt_page_map *map, unsigned long *bits,
 }
 
 /*
- * A block in vmalloc space has a mapping as long as it is tracked: its free
- * takes the lock before it takes the mapping away.
+ * Sets the bits of the pages of a block in vmalloc space. The block is mapped as long as
+ * it is tracked: the hook of its free takes the tree's lock before it is unmapped.
  */
 static void own_block(struct kmt_marker *m, struct kmt_page_map *map,
 		      struct kmt_object *o)
@@ -666,7 +664,7 @@ static void own_block(struct kmt_marker *m, struct kmt_page_map *map,
 }
 
 /**
- * kmt_page_map_live - does a scan need to know of blocks that are freed?
+ * kmt_page_map_live - must frees in vmalloc space call kmt_page_map_drop()?
  */
 bool kmt_page_map_live(void)
 {
@@ -675,7 +673,7 @@ bool kmt_page_map_live(void)
 
 /**
  * kmt_page_map_drop - the pages behind a block are about to be freed
- * @addr: first byte of the block, which is tracked no more
+ * @addr: first byte of the block, which is not tracked any more
  * @size: its bytes; all of them are mapped
  *
  * Context: any but NMI, no tracker lock held.
@@ -701,10 +699,10 @@ void kmt_page_map_drop(unsigned long addr, unsigned long size)
 	raw_spin_unlock_irqrestore(lock, flags);
 }
 
-/* Linear-map blocks, the many, have no page to be noted. */
+/* Whether a block is in vmalloc space; most blocks are in the linear map. */
 static __always_inline bool seems_mapped(const struct kmt_object *o)
 {
-	/* own_block() looks again, locked. */
+	/* own_block() checks again under the lock. */
 	const unsigned long addr = data_race(o->addr);
 
 	return !kmt_in(&kmt_core.linear, addr) &&
@@ -722,7 +720,7 @@ static void own_blocks(struct kmt_marker *m, struct kmt_page_map *map)
 			own_block(m, map, o);
 }
 
-/* Of per-CPU chunks, for each CPU; see root_percpu.c. */
+/* Sets the bits of the pages of per-CPU chunks, for each CPU; see root_percpu.c. */
 static void own_percpu(struct kmt_marker *m, struct kmt_page_map *map,
 		       const struct kmt_percpu_map *percpu)
 {
@@ -766,10 +764,10 @@ static void own_free_list(struct kmt_page_map *map, struct list_head *list,
 }
 
 /*
- * Free pages in a CPU's lists look like the inner pages of an allocation of
- * several pages: struct page does not tell. While nothing else runs the lock is
- * not taken: with PREEMPT_RT its holder may have been stopped, but the links from
- * one page to the next are whole at any moment.
+ * Sets the bits of free pages on a CPU's lists, since their struct pages look like those
+ * of inner pages of an allocation. While all CPUs are stopped the lock is not taken: with
+ * PREEMPT_RT its holder may have been stopped. The links from one page to the next are
+ * valid at any moment.
  */
 static void exclude_pcp_pages(struct kmt_marker *m, struct kmt_page_map *map,
 			      struct per_cpu_pages *pcp)
@@ -788,7 +786,8 @@ static void exclude_pcp_pages(struct kmt_marker *m, struct kmt_page_map *map,
 		}
 		/*
 		 * An interrupt only tries to take the lock, and allocates elsewhere
-		 * meanwhile; with one CPU that would always succeed.
+		 * if that fails. Without SMP the try always succeeds, so interrupts
+		 * must be off.
 		 */
 		if (IS_ENABLED(CONFIG_SMP)) {
 			spin_lock(&pcp->lock);
@@ -819,7 +818,7 @@ static size_t map_bytes(const struct kmt_page_map *map)
 	return BITS_TO_LONGS(map->hi - map->lo) * sizeof(long);
 }
 
-/* A map of 1 TiB has 32 MiB. */
+/* Clears a map; for 1 TiB it has 32 MiB. */
 static void clear_map(struct kmt_marker *m, void *bits, size_t bytes)
 {
 	size_t at;
@@ -833,12 +832,12 @@ static void clear_map(struct kmt_marker *m, void *bits, size_t bytes)
 }
 
 /**
- * kmt_page_map_prepare - note whose contents are no roots, but for free pages
+ * kmt_page_map_prepare - fill the map of owned pages, except for free pages
  * @m: marker
- * @roots: its map; its map of per-CPU memory is filled
+ * @roots: roots, whose map of per-CPU memory is filled already
  *
- * If the caller holds pcpu_alloc_mutex, the bits of per-CPU chunks are right until
- * it drops the mutex.
+ * If the caller holds pcpu_alloc_mutex, the bits of per-CPU chunks are correct until it
+ * drops the mutex.
  *
  * Context: may sleep.
  */
@@ -856,11 +855,11 @@ void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots)
 }
 
 /**
- * kmt_page_map_note_free - note which free pages CPUs keep for themselves
- * @m: marker; several of them may share the work while nothing else runs
- * @roots: its map, after kmt_page_map_prepare()
+ * kmt_page_map_note_free - add the free pages on the lists of CPUs to the map
+ * @m: marker; several markers may share the work while all CPUs are stopped
+ * @roots: roots, after kmt_page_map_prepare()
  *
- * Context: any but NMI; for a moment only, unless nothing else runs.
+ * Context: any but NMI. The result is stale at once, unless all CPUs are stopped.
  */
 void kmt_page_map_note_free(struct kmt_marker *m, struct kmt_roots *roots)
 {
@@ -869,9 +868,9 @@ void kmt_page_map_note_free(struct kmt_marker *m, struct kmt_roots *roots)
 }
 
 /**
- * kmt_pages_of_cpus - free pages that CPUs keep for themselves
+ * kmt_pages_of_cpus - count the free pages on the lists of CPUs
  *
- * Return: how many, about.
+ * Return: about how many there are.
  */
 unsigned long kmt_pages_of_cpus(void)
 {
@@ -886,7 +885,7 @@ unsigned long kmt_pages_of_cpus(void)
 	return nr;
 }
 
-/* Begins, or ends, to take blocks that are freed out of @map. */
+/* From now on kmt_page_map_drop() works on @map, or on no map if it is NULL. */
 static void publish(struct kmt_page_map *map)
 {
 	raw_spinlock_t *lock = &kmt_core.wide[KMT_VIRT].lock;
