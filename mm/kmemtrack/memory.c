@@ -2,8 +2,8 @@
 /*
  * The tracker's own memory.
  *
- * Pages of ours hold addresses of tracked blocks all over; they bear a mark in
- * page_private() so that they are never taken for roots.
+ * The tracker's pages are full of addresses of tracked blocks. They are marked in
+ * page_private(), so that they are never taken for roots.
  */
 #include <linux/fault-inject.h>
 #include <linux/gfp.h>
@@ -17,7 +17,7 @@
 
 #ifdef CONFIG_FAULT_INJECTION
 
-/* Allocations of the tracker's own that fail on request. */
+/* Makes allocations of the tracker itself fail on request. */
 static DECLARE_FAULT_ATTR(fail_kmemtrack);
 
 static int __init parse_fault(char *str)
@@ -28,7 +28,7 @@ __setup("fail_kmemtrack=", parse_fault);
 
 static bool should_fail_own(size_t bytes)
 {
-	/* Locks may be held under which nothing is to be printed. */
+	/* FAULT_NOWARN: the caller may hold locks under which printing is forbidden. */
 	return should_fail_ex(&fail_kmemtrack, bytes, FAULT_NOWARN);
 }
 
@@ -55,9 +55,9 @@ static void mark_pages(void *mem, unsigned int order, unsigned long private)
 }
 
 /**
- * kmt_own_alloc - pages that are never scanned
- * @gfp: how
- * @order: how many
+ * kmt_own_alloc - allocate pages that are never scanned
+ * @gfp: flags to allocate with
+ * @order: how many, as a power of two
  *
  * Return: their address, or NULL.
  */
@@ -77,9 +77,9 @@ void *kmt_own_alloc(gfp_t gfp, unsigned int order)
 /**
  * kmt_own_free - free pages of kmt_own_alloc()
  * @mem: their address, or NULL
- * @order: how many
+ * @order: as they were allocated
  *
- * They are wiped, so that the next owner does not seem to hold references.
+ * The pages are wiped, so that the next owner does not seem to hold references.
  */
 void kmt_own_free(void *mem, unsigned int order)
 {
@@ -91,14 +91,14 @@ void kmt_own_free(void *mem, unsigned int order)
 }
 
 /**
- * kmt_own_split - make single pages of some of kmt_own_alloc()
+ * kmt_own_split - split pages of kmt_own_alloc() into single pages
  * @mem: their address
- * @order: how many
+ * @order: as they were allocated
  */
 void kmt_own_split(void *mem, unsigned int order)
 {
 	split_page(virt_to_page(mem), order);
-	/* That clears the marks of all but the first. */
+	/* split_page() has cleared the marks of all but the first page. */
 	mark_pages(mem, order, KMT_OWN_PAGE);
 }
 
@@ -129,7 +129,7 @@ void kmemtrack_readable(const void *addr, size_t size)
 /* Pages of the tracker that vmalloc() counts as its own. */
 atomic_long_t kmt_own_vpages;
 
-/* Marks the pages behind a buffer of vzalloc(). */
+/* Marks the pages behind a vmalloc buffer, or clears the marks if @private is 0. */
 static void mark_vpages(const void *mem, unsigned long private)
 {
 	const struct vm_struct *area = find_vm_area(mem);
@@ -140,7 +140,7 @@ static void mark_vpages(const void *mem, unsigned long private)
 	atomic_long_add(private ? nr : -(long)nr, &kmt_own_vpages);
 }
 
-/* A buffer of vzalloc() is neither a leak nor a root. */
+/* Makes a vmalloc buffer of the tracker neither a leak nor a root. */
 static void disown_vpages(const void *mem)
 {
 	if (!mem)
@@ -160,11 +160,11 @@ static void *own_vzalloc(size_t bytes, gfp_t gfp)
 }
 
 /**
- * kmt_own_vzalloc - a large buffer that is never scanned or reported
+ * kmt_own_vzalloc - allocate a large buffer that is never scanned or reported
  * @bytes: size
  *
- * A scan that is under way has filled its map of pages: those of the buffer bear
- * the mark of the tracker, as all of its pages do.
+ * A scan under way has filled its map of owned pages already; the marks keep it from
+ * reading the pages of the buffer.
  *
  * Return: zeroed memory, or NULL.
  */
@@ -174,10 +174,10 @@ void *kmt_own_vzalloc(size_t bytes)
 }
 
 /**
- * kmt_own_try_vzalloc - the same for what can be done without
+ * kmt_own_try_vzalloc - as kmt_own_vzalloc(), for memory that is not essential
  * @bytes: size
  *
- * Return: zeroed memory, or NULL, without a warning, if that is not easy to get.
+ * Return: zeroed memory; or NULL, without a warning, if memory is short.
  */
 void *kmt_own_try_vzalloc(size_t bytes)
 {
@@ -187,13 +187,13 @@ void *kmt_own_try_vzalloc(size_t bytes)
 }
 
 /**
- * kmt_own_alloc_table - memory that is looked up with each allocation
+ * kmt_own_alloc_table - allocate a table that each allocation looks up
  * @bytes: size
  *
- * In the linear map, or in pages as large as can be had: translations are cached
- * for few pages.
+ * The table is in the linear map, or else mapped with pages as large as possible, to
+ * need few TLB entries.
  *
- * Return: zeroed memory that stays, or NULL, without a warning.
+ * Return: zeroed memory that is never freed; or NULL, without a warning.
  */
 void *kmt_own_alloc_table(size_t bytes)
 {
@@ -210,9 +210,9 @@ void *kmt_own_alloc_table(size_t bytes)
 }
 
 /**
- * kmt_own_vfree - free such a buffer, wiped
+ * kmt_own_vfree - wipe and free a buffer of kmt_own_vzalloc()
  * @mem: its address, or NULL
- * @bytes: its size; what is behind that in its last page was never written
+ * @bytes: its size; the rest of its last page was never written
  */
 void kmt_own_vfree(void *mem, size_t bytes)
 {

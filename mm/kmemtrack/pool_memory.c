@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory for records: where the pool gets it, and what of it is given back.
+ * Memory for records: where the pool gets it from, and how it is given back.
  */
 #include <linux/bsearch.h>
 #include <linux/cpu.h>
@@ -19,13 +19,13 @@
 #include "compat.h"
 #include "glue.h"
 
-/* Growth in early boot: some 126 cells at a time. */
+/* How much the pool grows at a time in early boot: some 126 cells. */
 #define KMT_EARLY_CHUNK	SZ_8K
 
-/* Pages that the pool gets at a time, if memory is easy to get. */
+/* How much the pool grows at a time later, if memory is easy to get. */
 #define KMT_CHUNK_ORDER	get_order(SZ_16K)
 
-/* The early pool comes in two parts at most: the array, and what early_pool= asks for. */
+/* The early pool has at most two parts: KMT_EARLY_MIN cells, and the rest of early_pool=. */
 #define KMT_EARLY_PAGES							\
 	(DIV_ROUND_UP(KMT_EARLY_MIN, KMT_PAGE_CELLS) +			\
 	 DIV_ROUND_UP(CONFIG_KMEMTRACK_EARLY_POOL_SIZE > KMT_EARLY_MIN ? \
@@ -51,7 +51,7 @@ static void *__init take_early(unsigned int cells, size_t *bytes)
 
 static void *__init early_memblock(size_t bytes)
 {
-	/* Before this is known the linear map may not be there. */
+	/* Before max_low_pfn is set the linear map may not be ready. */
 	if (!max_low_pfn)
 		return NULL;
 	return memblock_alloc_try_nid_raw(bytes, PAGE_SIZE, 0,
@@ -64,7 +64,7 @@ static unsigned int __init early_room(void)
 	return (sizeof(early_cells) - early_taken) / PAGE_SIZE * KMT_PAGE_CELLS;
 }
 
-/* The part of early_pool= beyond the array. */
+/* How many cells early_pool= asks for, beyond the first KMT_EARLY_MIN. */
 static unsigned int __init early_wanted(void)
 {
 	if (early_extended || kmt_early_pool <= KMT_EARLY_MIN)
@@ -73,9 +73,9 @@ static unsigned int __init early_wanted(void)
 }
 
 /*
- * Memory before the page allocator is up: first what early_pool= allows of the array,
- * or asks for beyond it; then memblock; and where that cannot be used yet the rest of
- * the array.
+ * Memory before the page allocator is up: first as much as early_pool= asks for, from
+ * the array if it is large enough, else from memblock; then more from memblock; and
+ * where memblock cannot be used yet, the rest of the array.
  */
 static void *__init early_chunk(size_t *bytes)
 {
@@ -100,9 +100,9 @@ static void *__init early_chunk(size_t *bytes)
 }
 
 /*
- * Memory when the page allocator is just up: of the array, as far as early_pool=
- * allows; else NULL: it is to come from the page allocator, which is growth unless
- * early_pool= asks for that many.
+ * Memory when the page allocator has just come up: from the array, as far as early_pool=
+ * allows. Otherwise returns NULL, and the page allocator is used; this counts as growth
+ * if the pool has the cells that early_pool= asks for.
  */
 static void *__init late_chunk(size_t *bytes)
 {
@@ -120,7 +120,7 @@ static void *__init late_chunk(size_t *bytes)
 /**
  * kmt_add_early - give the pool its first memory
  *
- * Context: the first hook that is called at all.
+ * Context: the first call of a hook.
  */
 void __init kmt_add_early(void)
 {
@@ -148,7 +148,7 @@ int __init kmt_leave_early(void)
 	int ret;
 
 	early_extended = true;
-	/* Nothing is to be moved from one part of it to another. */
+	/* Close all chunks first, so that no record moves to another one of them. */
 	kmt_for_each_chunk(&kmt_core, chunk)
 		if (in_array(chunk))
 			kmt_chunk_close(&kmt_core, chunk);
@@ -164,9 +164,9 @@ int __init kmt_leave_early(void)
 }
 
 /**
- * kmt_used_cells - cells of the pool that hold something that lives
+ * kmt_used_cells - count the cells in use: live objects and auxiliary cells
  *
- * Return: their number; exact while nothing else happens.
+ * Return: their number; exact only while nothing else uses the pool.
  */
 unsigned long kmt_used_cells(void)
 {
@@ -174,7 +174,7 @@ unsigned long kmt_used_cells(void)
 	       kmt_pool_free_cells(&kmt_core) - kmt_vacant(&kmt_core);
 }
 
-/* Several at a time; each is freed for itself. */
+/* Allocates several chunks at a time; each is freed by itself. */
 static void *alloc_chunks(gfp_t gfp)
 {
 	void *mem = kmt_own_alloc(gfp, KMT_CHUNK_ORDER);
@@ -202,8 +202,8 @@ void *__ref kmt_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 	void *mem = NULL;
 
 	/*
-	 * Memblock's memory goes to the page allocator all at once, and must
-	 * not be taken from memblock any more then, slab or no slab.
+	 * memblock hands all its memory to the page allocator at once. From then
+	 * on memory must not be taken from memblock, even if slab is not up yet.
 	 */
 	if (!totalram_pages())
 		return early_chunk(bytes);
@@ -226,7 +226,7 @@ static void refill(struct work_struct *work)
 {
 	const struct kmt_pool *pool = &kmt_core.pool;
 
-	/* While nothing is tracked nothing is kept. */
+	/* While tracking is off there is no reserve. */
 	while (kmt_tracking() && READ_ONCE(pool->nr_free) < 2 * pool->low)
 		if (!kmt_pool_extend(&kmt_core, GFP_KERNEL))
 			return;
@@ -239,7 +239,7 @@ static void kick_refill(struct irq_work *work)
 	schedule_work(&refill_work);
 }
 
-/* The allocators may hold locks that schedule_work() wants. */
+/* A hook cannot queue work: its caller may hold locks that this takes. */
 static DEFINE_IRQ_WORK(refill_irq_work, kick_refill);
 
 /* kmt_ops.low */
@@ -257,25 +257,25 @@ static int __init refill_first(void)
 core_initcall(refill_first);
 
 /*
- * Memory that is given back: after a peak when memory is short, and all of it
- * when tracking ends.
+ * Giving memory back: after a peak, when memory is short; and all of it when tracking is
+ * switched off.
  */
 
 #define KMT_RECENT_ORDER	get_order(KMT_RECENT_CELLS * sizeof(struct kmt_object *))
 
 static DEFINE_PER_CPU(struct kmt_object **, unused_recent_cells);
 
-/* Pages that were given back, all in all; under kmt_scan_mutex. */
+/* Total number of pages given back; protected by kmt_scan_mutex. */
 unsigned long kmt_pages_given_back;
 
-/* Passes over the pool that were begun because memory was short; the same. */
+/* Number of passes of the shrinker over the pool; protected by kmt_scan_mutex. */
 unsigned long kmt_passes;
 
 /**
- * kmt_remember_cells - let a CPU remember what it allocated and freed last
+ * kmt_remember_cells - let a CPU remember the records that it used last
  * @cpu: its number
  *
- * Without memory for it, the CPU does without.
+ * Without memory for the table, the CPU remembers none.
  *
  * Context: cpus_read_lock() held, or @cpu is about to come up, may sleep; or
  * early boot.
@@ -290,7 +290,7 @@ void kmt_remember_cells(unsigned int cpu)
 }
 
 /**
- * kmt_forget_cells - give back what kmt_remember_cells() took
+ * kmt_forget_cells - free the memory that kmt_remember_cells() took
  *
  * Context: kmt_scan_mutex held, may sleep; kmt_traces_off() was called.
  */
@@ -305,7 +305,7 @@ void kmt_forget_cells(void)
 		per_cpu(unused_recent_cells, cpu) = cache->recent_cells;
 		WRITE_ONCE(cache->recent_cells, NULL);
 	}
-	/* Hooks use them with interrupts off. */
+	/* Wait for hooks, which use the tables with interrupts off. */
 	synchronize_rcu();
 	for_each_possible_cpu(cpu)
 		kmt_own_free(per_cpu(unused_recent_cells, cpu), KMT_RECENT_ORDER);
@@ -319,7 +319,7 @@ static void flush_here(void *unused)
 	kmt_cell_give(&kmt_core, cache, cache->nr);
 }
 
-/* Context: cpus_read_lock() held. */
+/* Moves the cells in all caches to their chunks. Context: cpus_read_lock() held. */
 static void flush_caches(void)
 {
 	struct kmt_cell_cache *cache;
@@ -338,9 +338,9 @@ static void flush_caches(void)
 }
 
 /*
- * For each indirect leak, sorted by the address of its cell, the direct leak
- * that it hangs on, as the last scan that found leaks has told; head is NULL if
- * either of the two cells has left the pool since. Under kmt_scan_mutex.
+ * The direct leak on which each indirect leak hangs, sorted by the cells of the indirect
+ * leaks, from the last scan that found leaks. The head is NULL if one of the two cells
+ * has left the pool since. Protected by kmt_scan_mutex.
  */
 static struct kmt_rank *hung;
 static unsigned long nr_hung;
@@ -371,12 +371,13 @@ static int compare_cells(const void *key, const void *elt)
 }
 
 /**
- * kmt_rank_of - find what a leak hangs on
+ * kmt_rank_of - find the direct leak on which a leak hangs
  * @o: its cell
- * @hint: what was found last, or NULL: mostly it is the entry behind that
+ * @hint: the entry that was found last, or NULL; the next one is tried first
  *
  * Context: kmt_scan_mutex held.
- * Return: NULL if that is not known; the head is NULL if it is not known any more.
+ * Return: the entry of the leak, or NULL if there is none; its head is NULL if one of
+ * the two cells has left the pool.
  */
 const struct kmt_rank *kmt_rank_of(const struct kmt_object *o,
 				   const struct kmt_rank *hint)
@@ -388,7 +389,7 @@ const struct kmt_rank *kmt_rank_of(const struct kmt_object *o,
 	return bsearch(o, hung, nr_hung, sizeof(*hung), compare_cells);
 }
 
-/* Forgets ranks whose cells left the pool, of which no chunk is freed yet. */
+/* Forgets ranks whose cells left the pool, before the chunks are freed. */
 static void forget_ranks(void)
 {
 	unsigned long i;
@@ -423,7 +424,7 @@ static void free_chunks(struct kmt_chunk *gone)
 	}
 	while ((chunk = gone)) {
 		gone = chunk->next;
-		/* A hook that found a cell in the chunk has interrupts off. */
+		/* RCU waits for hooks, which use cells of it with interrupts off. */
 		call_rcu(&chunk->rcu, free_chunk);
 		WRITE_ONCE(kmt_pages_given_back, kmt_pages_given_back + 1);
 		cond_resched();
@@ -431,8 +432,8 @@ static void free_chunks(struct kmt_chunk *gone)
 }
 
 /*
- * Looks at @look chunks, and frees @nr at most, but for @keep free cells; returns
- * how many. @left counts down how many are still to be looked at.
+ * Compacts up to @look chunks, and frees up to @nr, but keeps @keep free cells; returns
+ * how many it freed. Stops when *@left, which counts the chunks down, is 0.
  */
 static unsigned long compact(unsigned long *left, unsigned long look,
 			     unsigned long nr, unsigned long keep)
@@ -472,16 +473,17 @@ void kmt_give_back_all(void)
 	up_write(&kmt_walk_sem);
 }
 
-/* Chunks that are looked at for each page that is wanted. */
+/* Chunks that the shrinker compacts per page that it is asked for. */
 #define KMT_LOOK	8
 
-/* A pass is not worth while for less. */
+/* A pass does not pay for fewer unused cells than this. */
 #define KMT_LEAST	1024UL
 
 /*
- * A pass over the pool: chunks that are still to be looked at, under
- * kmt_scan_mutex; and cells that were not in use when the last one was through:
- * before there are more of those the next one would free nothing.
+ * A pass of the shrinker over the pool: left_in_pass is the number of chunks that are
+ * left in it, protected by kmt_scan_mutex. idle_after_pass is the number of cells that
+ * were not in use after the last pass: until there are more, another pass would free
+ * nothing.
  */
 static unsigned long left_in_pass;
 static unsigned long idle_after_pass;
@@ -497,7 +499,7 @@ static unsigned long worth_keeping(void)
 	return kmt_used_cells() / 8 + 4 * READ_ONCE(kmt_core.pool.low);
 }
 
-/* Whether there is more to be had than when the last pass was through. */
+/* Whether enough cells became unused since the last pass. */
 static bool is_worth_a_pass(unsigned long idle)
 {
 	unsigned long before = READ_ONCE(idle_after_pass);
@@ -518,7 +520,7 @@ static unsigned long shrinker_count(struct shrinker *shrinker,
 	return (idle - keep) / KMT_PAGE_CELLS;
 }
 
-/* Goes on with a pass, or begins one. */
+/* Continues a pass, or begins one. */
 static unsigned long shrink(unsigned long nr)
 {
 	unsigned long freed;
@@ -539,7 +541,7 @@ static unsigned long shrink(unsigned long nr)
 }
 
 /*
- * Waits for no lock: a task in reclaim may hold any, also those of a scan.
+ * Only tries locks: a task in reclaim may hold any, including those of a scan.
  */
 static unsigned long shrinker_scan(struct shrinker *shrinker,
 				   struct shrink_control *sc)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What all files share: the tracker, its mode, its settings, its locks; and whether
- * blocks may live without a record, since nobody could make one.
+ * Shared state: the tracker, its mode, settings and locks; and whether blocks without a
+ * record may exist, since there was no memory for one.
  */
 #include <linux/gfp.h>
 #include <linux/init.h>
@@ -13,15 +13,15 @@ struct kmt_core kmt_core;
 DEFINE_STATIC_KEY_FALSE(kmt_folded_key);
 enum kmt_mode kmt_mode;
 
-/* One scan at a time; nothing is switched on or off, or cleared, during it. */
+/* Held by a scan, by switching on and off, and by clearing leaks. */
 DEFINE_MUTEX(kmt_scan_mutex);
 
-/* Read by walkers of the pool; written while records move or chunks leave it. */
+/* Read-locked by walks over the pool; write-locked to move records or free chunks. */
 DECLARE_RWSEM(kmt_walk_sem);
 
 /*
- * While backtraces are replaced (module_syms.c), under this one for writing, no report
- * is made and nothing is printed.
+ * Write-locked while backtraces are replaced (module_syms.c), so that no report is made
+ * and no backtrace is printed meanwhile.
  */
 DECLARE_RWSEM(kmt_reports_sem);
 
@@ -37,7 +37,7 @@ struct kmt_tunables kmt_tunables = {
 
 struct kmt_last_scan kmt_last_scan;
 
-/* Interrupts and workers are there: work may be put off to them. */
+/* Set when interrupts and workers are up, so that hooks can queue work. */
 bool kmt_can_defer __ro_after_init;
 
 static int __init begin_deferring(void)
