@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Handles of backtraces and of names of tasks, wherever they are kept: in records, in
- * reports, in what is counted by site, and in the table of pages.
+ * Walks over all handles of backtraces and of names of tasks: in records, in reports, in
+ * the table of sites, and in the table of pages.
  *
- * All of them are looked at when names that nobody has are removed (comm.c), and when
- * code of modules goes, so that backtraces which lead through it are replaced
- * (module_syms.c).
+ * There are two reasons for such a walk: to remove names that no record has (comm.c), and
+ * to replace backtraces through code of a module that goes (module_syms.c).
  */
 #include <linux/hash.h>
 #include <linux/init.h>
@@ -22,8 +21,9 @@
 #include "core/step.h"
 
 /*
- * Calls @record for each cell, and then @copy for what was copied from a record. What
- * is copied afterwards is copied from the records as they are then.
+ * Calls @record for each cell, and then @copy for each copy of handles. The copies come
+ * second: a copy that is made after the call of @copy is made from a record for which
+ * @record was called.
  */
 static void walk_handles(void *arg,
 			 void (*record)(void *arg, struct kmt_object *o),
@@ -68,13 +68,13 @@ static void sweep_names(struct work_struct *work)
 
 #ifdef CONFIG_MODULES
 
-/* Backtraces that were replaced last, not to look at them again. */
+/* Size of the cache of backtraces that were checked last. */
 #define KMT_SEEN_BITS	6
 
 /* Held while backtraces are replaced. */
 static DEFINE_MUTEX(replace_mutex);
 
-/* A backtrace, and what it was replaced with. */
+/* A backtrace, and the one that replaces it. */
 struct replaced {
 	u32 stack;
 	u32 with;
@@ -84,7 +84,7 @@ static bool seems_modular(const struct kmt_object *o)
 {
 	/* replace_trace() reads both again under the lock of the tree. */
 	const u16 flags = data_race(o->flags);
-	/* The same. */
+	/* As above. */
 	const u32 stack = data_race(o->stack);
 
 	return (flags & KMT_LIVE) && kmt_seems_modular(stack);
@@ -98,17 +98,17 @@ static void set_stack(struct kmt_object *o, u32 stack, u32 with)
 	tree = kmt_lock_object(&kmt_core, o, &flags);
 	if (!tree)
 		return;
-	/* If it is another block by now, the same code has allocated it. */
+	/* Another block with this backtrace was allocated by the same code. */
 	if (o->stack == stack)
 		o->stack = with;
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
 /**
- * struct replacing - what is being replaced
+ * struct replacing - replacement of backtraces
  * @mod: module that goes
- * @init: only its __init text does
- * @seen: backtraces that were looked at last
+ * @init: only its __init text goes
+ * @seen: cache of backtraces that were checked last
  */
 struct replacing {
 	const struct module *mod;
@@ -152,7 +152,7 @@ static void replace_copy(void *arg, u32 *stack, u16 comm)
 		*stack = replace_stack(arg, *stack);
 }
 
-/* Before @mod goes, or its __init text. */
+/* Replaces backtraces through @mod, or its __init text, before that code goes. */
 static void replace_traces(const struct module *mod, bool init)
 {
 	struct replacing now = { .mod = mod, .init = init };
@@ -163,9 +163,9 @@ static void replace_traces(const struct module *mod, bool init)
 }
 
 /*
- * A module that fails to be initialised goes without having been live. Leaks
- * are shown after `off`, too, so it does not matter whether blocks are tracked
- * now.
+ * Called when a module is live, and so its __init text goes, or when a module goes. A
+ * module whose initialisation fails goes without having been live. Backtraces are
+ * replaced even while tracking is off, since leaks are shown then, too.
  */
 static int module_event(struct notifier_block *nb, unsigned long event,
 			void *data)
@@ -175,8 +175,8 @@ static int module_event(struct notifier_block *nb, unsigned long event,
 	if (event != MODULE_STATE_LIVE && event != MODULE_STATE_GOING)
 		return NOTIFY_DONE;
 	/*
-	 * A CPU that began to look up a step before the module was going has
-	 * kept it when this returns; none is kept after that.
+	 * When synchronize_rcu() returns, CPUs that began to look up a step
+	 * before the module was going have stored it, and no more are stored.
 	 */
 	if (KMT_STEPS && event == MODULE_STATE_GOING) {
 		synchronize_rcu();
@@ -190,11 +190,11 @@ static int module_event(struct notifier_block *nb, unsigned long event,
 
 static struct notifier_block module_nb = {
 	.notifier_call = module_event,
-	/* Last, when nobody allocates in the module's name any more. */
+	/* Last, when other notifiers, which may allocate for the module, have run. */
 	.priority = INT_MIN,
 };
 
-/* Before the initramfs is there, from which modules may be loaded. */
+/* Before the initramfs, from which modules may be loaded, is unpacked. */
 static int __init watch_modules(void)
 {
 	return register_module_notifier(&module_nb);

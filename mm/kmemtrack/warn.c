@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Warnings: blocks that were freed twice, overlap, or cannot be what the allocators say.
+ * Warnings about blocks that were freed twice, that overlap, or whose size is impossible.
  */
 #include <linux/init.h>
 #include <linux/irq_work.h>
@@ -16,10 +16,10 @@
 
 /**
  * struct kmt_side - a block that a warning is about
- * @hidden: its address, inverted: it is no reference; 0 if there is no block
+ * @hidden: its address, inverted, so that it is no reference; 0 if there is no block
  * @size: its bytes
- * @stack: who allocated it
- * @pid: the same
+ * @stack: handle of the backtrace of its allocation
+ * @pid: pid of the task that allocated it
  */
 struct kmt_side {
 	unsigned long hidden;
@@ -41,7 +41,7 @@ static noinline_for_stack void warn_frame(unsigned long pc)
 	pr_warn("kmemtrack:   %s\n", kmt_code_name(text, pc));
 }
 
-/* The log has traces of code that may be gone, and of any context. */
+/* Prints a backtrace with the names of code that may be gone. */
 static void warn_trace(u32 stack)
 {
 	unsigned long *entries;
@@ -52,15 +52,15 @@ static void warn_trace(u32 stack)
 }
 
 /**
- * struct kmt_warning - what is to be printed by print_warnings()
+ * struct kmt_warning - a warning, to be printed by print_warnings()
  * @state: enum kmt_slot_state
  * @ev: what happened
- * @old: the block that was there
- * @new: the one that came
- * @comm: who was at it, if no new block tells
- * @pid: the same
- * @nr: the same: entries in its backtrace
- * @entries: the backtrace
+ * @old: the block it happened to
+ * @new: the block that caused it
+ * @comm: name of the task that caused it
+ * @pid: pid of that task
+ * @nr: number of @entries, 0 if there is a new block, which has a backtrace itself
+ * @entries: backtrace of the hook
  */
 struct kmt_warning {
 	atomic_t state;
@@ -74,9 +74,8 @@ struct kmt_warning {
 };
 
 /*
- * Slots for warnings that are to be printed, and how many there are in a minute
- * at most. A warning that finds no slot is not printed, but counts for that,
- * too.
+ * Number of slots for warnings, and the limit of warnings per minute. A warning that
+ * finds no slot is not printed, but counts for the limit.
  */
 #define KMT_WARNINGS	3
 
@@ -93,7 +92,7 @@ static void note_side(struct kmt_side *side, const struct kmt_object *o)
 	side->pid = o->pid;
 }
 
-/* Nobody has asked for it: so no addresses are shown. */
+/* %p: the user did not ask for this output, so it shows no addresses. */
 static void print_side(const char *what, const struct kmt_side *side)
 {
 	if (!side->hidden)
@@ -175,7 +174,7 @@ void kmt_warn(struct kmt_core *core, enum kmt_event ev,
 		irq_work_queue(&warn_irq_work);
 }
 
-/* What came before workers were there. */
+/* Prints warnings from before workers were up. */
 static int __init log_early(void)
 {
 	schedule_work(&warn_work);
