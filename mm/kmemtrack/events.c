@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tracepoints, for those who watch many machines.
+ * Tracepoints.
  */
 #include <linux/kallsyms.h>
 #include <linux/stackdepot.h>
@@ -39,13 +39,13 @@ static void trace_leaks(void)
 
 	static_assert(sizeof(*frames) <= PAGE_SIZE);
 	for (; frames && (o = kmt_next_leak(&cursor, KMT_NEW)); cursor.pos++) {
-		/* A module goes when the names of its code have been kept. */
+		/* kmt_reports_sem delays the unload of modules whose code is named. */
 		down_read(&kmt_reports_sem);
 		if (kmt_take_leak(o, KMT_NEW, &leak))
 			trace_leak(&leak, frames);
 		up_read(&kmt_reports_sem);
 	}
-	/* It lies on a stack, which a later scan may read. */
+	/* A later scan may read this stack, so wipe the addresses. */
 	memzero_explicit(&leak, sizeof(leak));
 	kmt_own_free(frames, 0);
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How a scan lets others run, and how far it has come, for those who read stats.
+ * How a scan lets others run, and its progress for stats.
  *
- * Work is counted in turns: each time that a marker lets others run it has done
- * about KMT_BUDGET words of work, or waited for other markers. How many turns a phase
- * will take is known from the last scan, in proportion to the memory in use; before
- * there was one, it is guessed from that memory alone.
+ * Work is counted in turns: each time a marker lets others run it has done about
+ * KMT_BUDGET words of work, or waited for other markers. The number of turns that a phase
+ * will take is estimated from the last scan, in proportion to the memory in use; for the
+ * first scan, from the memory in use alone.
  */
 #include <linux/delay.h>
 #include <linux/freezer.h>
@@ -19,20 +19,20 @@
 
 #include "scan.h"
 
-/* Words that it takes to pass over a record, beside its contents. */
+/* Cost of walking over a record, beside its contents, in words that are read. */
 #define KMT_CELL_WORDS		4
 
 /* Turns of a phase are kept as parts of the turns that all memory would take. */
 #define KMT_PART_SHIFT		10
 
-/* The pace of a scan is known once this part of the turns expected is over. */
+/* The pace of a scan is known after this part of the expected turns of its mark. */
 #define KMT_PACE_SHIFT		4
 
-/* What is told of a phase is one word, so that a reader sees parts of no two. */
+/* Progress is published as one word, so that a reader never sees a mix of two. */
 #define KMT_PERCENT_SHIFT	32
 #define KMT_PHASE_SHIFT		40
 
-/* Before there was a scan to learn from. */
+/* Parts before there was a scan to learn from. */
 static const unsigned int first_parts[KMT_NR_PHASES] = {
 	[KMT_PHASE_MARK]	= 1 << KMT_PART_SHIFT,
 	[KMT_PHASE_SEARCH]	= 1 << KMT_PART_SHIFT,
@@ -43,23 +43,23 @@ static const unsigned int first_parts[KMT_NR_PHASES] = {
 };
 
 /**
- * struct kmt_course - the scan under way, and what was learned from the last one
+ * struct kmt_course - progress of the scan under way, and figures of the last one
  * @m: its marker
- * @phase: what it does
- * @all: turns that all memory in use would take
+ * @phase: its present phase
+ * @all: turns that reading all memory in use would take
  * @expected: turns expected of this phase
- * @later: turns expected of those after it
- * @before: turns that phases before this one took
- * @turns: turns of this phase, of all its markers
+ * @later: turns expected of later phases
+ * @before: turns that earlier phases took
+ * @turns: turns of this phase so far, of all markers
  * @taken: turns of each phase so far
  * @slept: nanoseconds of sleep, in which no work was done
  * @pace: nanoseconds that a turn took in the last scan, 0 if there was none
- * @parts: what each phase took in the last scan
+ * @parts: turns of each phase in the last scan, as parts of @all
  * @learned: @parts are known
- * @least: fewest milliseconds that were told to be left in this phase
- * @naps: milliseconds of sleep that are expected, with what is left of this one
+ * @least: fewest milliseconds left that were published in this phase
+ * @naps: milliseconds of sleep that are still expected
  *
- * All but @turns belongs to the task that scans, kmt_scan_mutex held.
+ * Only the task that scans uses fields other than @turns, with kmt_scan_mutex held.
  */
 struct kmt_course {
 	const struct kmt_marker *m;
@@ -119,8 +119,8 @@ static u64 pace_now(void)
 }
 
 /*
- * Milliseconds that are left if this phase takes so many turns more; no more than
- * was told in it before; 0 while nothing is known.
+ * Milliseconds left if this phase takes @turns more turns, but not more than was
+ * published in this phase before; 0 while the pace is not known.
  */
 static u32 left_ms(unsigned long turns)
 {
@@ -133,7 +133,7 @@ static u32 left_ms(unsigned long turns)
 	return course.least;
 }
 
-/* This scan confirms by waiting, the last one may not have. */
+/* This scan confirms by waiting; sets estimates for that if the last one did not. */
 static void expect_waiting(void)
 {
 	if (course.parts[KMT_PHASE_CONFIRM])
@@ -192,7 +192,7 @@ static void end_phase(void)
 
 /**
  * kmt_progress_phase - the scan enters a phase
- * @phase: later than the one it was in; or that one
+ * @phase: the present phase, or a later one
  *
  * Context: kmt_scan_mutex held.
  */
@@ -207,7 +207,7 @@ void kmt_progress_phase(enum kmt_phase phase)
 	course.phase = phase;
 	if (phase == KMT_PHASE_WAIT)
 		expect_waiting();
-	/* The last scan may have had no such phase. */
+	/* If the last scan did not have this phase, use the first estimate. */
 	course.expected = turns_of(phase) ?:
 			  (u64)course.all * first_parts[phase] >> KMT_PART_SHIFT;
 	course.later = 0;
@@ -220,7 +220,7 @@ void kmt_progress_phase(enum kmt_phase phase)
 
 /**
  * kmt_progress_turn - a marker lets others run
- * @m: marker; of a scan, or of something else under kmt_scan_mutex
+ * @m: marker, of a scan or of other work under kmt_scan_mutex
  *
  * Context: any task; any marker of the scan, at the same time as others.
  */
@@ -229,7 +229,7 @@ void kmt_progress_turn(const struct kmt_marker *m)
 	unsigned long turns = atomic_long_inc_return(&course.turns), left = 0;
 	unsigned int percent = 99;
 
-	/* Only the task that scans tells how far they all are. */
+	/* Only the task that scans publishes the progress of all markers. */
 	if (m != READ_ONCE(course.m))
 		return;
 	if (turns < course.expected) {
@@ -241,11 +241,11 @@ void kmt_progress_turn(const struct kmt_marker *m)
 }
 
 /**
- * kmt_scan_cancelled - is the current task to give up its scan?
+ * kmt_scan_cancelled - must the current task give up its scan?
  *
- * A signal that has a handler does not end a scan: most programs that ask for
- * one take any error for a failure. A task that is being killed gives up, and
- * one that the freezer waits for, which sends a user task a signal, too.
+ * A signal with a handler does not end a scan, since most programs that request one treat
+ * any error as a failure. A task gives up if it is being killed, or if the freezer waits
+ * for it; the freezer sends a user task a signal, too.
  *
  * Context: any task.
  */
@@ -295,7 +295,7 @@ void kmt_progress_sleep(u64 slept, unsigned int left, unsigned int all)
 	tell(min_t(u64, 99, div_u64(100ULL * (all - min(left, all)), all)), left_ms(0));
 }
 
-/* What this scan took is expected of the next one. */
+/* Keeps the figures of this scan as estimates for the next one. */
 static void learn(void)
 {
 	u64 ns = ktime_get_ns() - atomic64_read(&begun) - course.slept;
@@ -310,7 +310,7 @@ static void learn(void)
 
 /**
  * kmt_progress_end - the scan is over
- * @made: it came to its end
+ * @made: it was completed
  *
  * Context: kmt_scan_mutex held.
  */
@@ -326,8 +326,8 @@ void kmt_progress_end(bool made)
 }
 
 /**
- * kmt_progress - how far has the scan come?
- * @p: set; all 0 if none is under way
+ * kmt_progress - get the progress of the scan under way
+ * @p: filled in; all 0 if there is none
  *
  * Context: any; no lock is taken.
  */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A scan: mark, confirm what looks lost by a snapshot or by waiting, judge.
+ * A scan: mark, confirm suspects by a snapshot or by waiting, judge.
  */
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
@@ -11,22 +11,22 @@
 #include "policy.h"
 #include "scan.h"
 
-/* Marks that have to agree on a suspect after the one that named it. */
+/* With confirm=wait: further marks that must not reach a suspect. */
 #define KMT_CONFIRM_MARKS	2
 
-/* Snapshots that are begun, at most, until one comes to its end. */
+/* Limit of attempts to take a snapshot. */
 #define KMT_SNAPSHOTS		3
 
-/* Searches, at most, as long as they acquit suspects. */
+/* Limit of searches, while they acquit suspects. */
 #define KMT_SEARCHES		6
 
-/* Without a snapshot: as many searches that acquit nobody end the searching. */
+/* Without a snapshot: how many searches that acquit no suspect are repeated. */
 #define KMT_FRUITLESS		2
 
-/* Least time between two marks, in which a reference on the move arrives. */
+/* Minimum time between two marks, in which a moving reference arrives. */
 #define KMT_SETTLE_MS	20
 
-/* Before all CPUs are asked to stop again, after one of them did not. */
+/* Time between two attempts to stop all CPUs, after one of them did not stop. */
 #define KMT_AGAIN_MS	50
 
 static void mark(struct kmt_scan *scan)
@@ -38,8 +38,9 @@ static void mark(struct kmt_scan *scan)
 	get_online_mems();
 	kmt_roots_fill(&scan->m, &scan->roots);
 	/*
-	 * Before others come to help: their stacks are no roots. But nearly all
-	 * that there is follows from one stack or another: that is for them.
+	 * Read the stacks before helpers start, since stacks of helpers are no
+	 * roots. But nearly all blocks can be reached from one stack or another:
+	 * leave the references on the mark stack, to follow them with help.
 	 */
 	scan->m.later = true;
 	kmt_mark_stacks(&scan->m, &scan->roots);
@@ -61,7 +62,7 @@ static int end_mark(struct kmt_scan *scan, u64 since)
 	return scan->m.stopped ? -EINTR : 0;
 }
 
-/* Looks for references to suspects in roots; the marker has a filter. */
+/* Searches the roots for references to suspects; the marker has a filter. */
 static void read_roots(struct kmt_scan *scan)
 {
 	get_online_mems();
@@ -71,7 +72,7 @@ static void read_roots(struct kmt_scan *scan)
 	put_online_mems();
 }
 
-/* Searches at every address what was not searched so yet, then judges. */
+/* Searches for unaligned references where that was not done yet, then judges. */
 static void judge(struct kmt_scan *scan)
 {
 	unsigned long before = scan->out.verdict.suspects;
@@ -89,7 +90,7 @@ static void judge(struct kmt_scan *scan)
 	kmt_judge(&scan->m, &scan->out.verdict);
 }
 
-/* Looks for references to the suspects, beside everything else. */
+/* Searches all memory for references to suspects, beside everything else. */
 static void search_once(struct kmt_scan *scan)
 {
 	kmt_marker_seek(&scan->m, KMT_LOOK_ALIGNED, &scan->filter);
@@ -105,7 +106,7 @@ static int nap(unsigned int ms)
 	u64 since = ktime_get_ns(), now;
 
 	while (left > 0 && !kmt_scan_cancelled()) {
-		/* The freezer does not end this sleep: it is a short one. */
+		/* The freezer does not wake this task, so sleep in short parts. */
 		long part = min(left, HZ / 10L);
 
 		left -= part - schedule_timeout_killable(part);
@@ -117,9 +118,9 @@ static int nap(unsigned int ms)
 }
 
 /*
- * Acquits suspects whose references were on the move, and are found now. As long
- * as that succeeds, and @more times after that, it is tried again. Afterwards
- * references are counted as the last search has found them.
+ * Acquits suspects whose references moved during the mark. Repeats the search while it
+ * acquits suspects, and @more times after that. Afterwards reference counts are those of
+ * the last search.
  */
 static int search(struct kmt_scan *scan, int more)
 {
@@ -141,14 +142,14 @@ static int search(struct kmt_scan *scan, int more)
 			/* The sleep is not counted as work. */
 			scan->out.busy_ns -= ktime_get_ns() - since;
 		}
-		/* References are counted anew, so that none counts twice. */
+		/* Reset reference counts, so that no reference counts twice. */
 		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
 	}
 	scan->out.searched += first - min(first, scan->out.verdict.suspects);
 	return ret;
 }
 
-/* A mark after the first one; the last one decides. */
+/* A further mark, which confirms suspects; the last one judges. */
 static int confirm(struct kmt_scan *scan, bool last)
 {
 	u64 since = ktime_get_ns();
@@ -158,7 +159,7 @@ static int confirm(struct kmt_scan *scan, bool last)
 	kmt_revive(&scan->m, jiffies,
 		   last ? msecs_to_jiffies(kmt_tunables.min_age) : 0);
 	if (last) {
-		/* References that are not aligned no mark has seen yet. */
+		/* Marks do not see unaligned references, so search for them. */
 		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
 		ret = search(scan, KMT_FRUITLESS);
 		if (!ret)
@@ -170,8 +171,8 @@ static int confirm(struct kmt_scan *scan, bool last)
 }
 
 /*
- * Confirmation `wait`: a suspect is a leak if further marks find it without
- * references too, its contents unchanged, and it is old enough then.
+ * confirm=wait: a suspect is a leak if further marks do not reach it either, its contents
+ * have not changed, and it is old enough by then.
  */
 static int confirm_wait(struct kmt_scan *scan)
 {
@@ -199,10 +200,10 @@ static int confirm_wait(struct kmt_scan *scan)
 }
 
 /*
- * A snapshot that takes far longer than it should was disturbed, by the host
- * of a guest, say, and a CPU that did not stop may be free some time later:
- * another one may be luckier. What the first one found to be referenced is no
- * suspect any more.
+ * Takes a snapshot, and repeats it if it was given up though it was expected to be short
+ * (it was disturbed, for example by a host that preempted virtual CPUs), or if a CPU did
+ * not stop, which may stop later. Suspects to which a failed snapshot found references
+ * are acquitted.
  */
 static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 					unsigned long words)
@@ -231,9 +232,8 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
  * kmt_find_leaks - mark, confirm and judge
  * @scan: scan, prepared
  *
- * What nothing refers to at one moment, in which nothing else runs, is a leak,
- * however young. Where there may be no such moment suspects are confirmed by
- * waiting.
+ * A suspect without references in a snapshot is a leak, however young it is. If no
+ * snapshot can be taken, suspects are confirmed by waiting.
  *
  * Context: kmt_scan_mutex held, may sleep.
  * Return: 0; -EINTR if it was given up: see kmt_scan_cancelled().
@@ -255,7 +255,7 @@ int kmt_find_leaks(struct kmt_scan *scan)
 	scan->out.suspects = scan->out.verdict.suspects;
 	if (scan->out.suspects)
 		kmt_progress_phase(KMT_PHASE_SEARCH);
-	/* Does not sleep, so cannot fail; m.stopped is looked at later. */
+	/* With 0 this does not sleep, so it cannot fail; m.stopped is checked later. */
 	search(scan, 0);
 	if (scan->out.verdict.suspects && kmt_pages_hold(&scan->m, &scan->roots)) {
 		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
@@ -268,12 +268,12 @@ int kmt_find_leaks(struct kmt_scan *scan)
 	else if (scan->out.verdict.suspects && !scan->m.stopped)
 		scan->out.how = take_snapshot(scan, words);
 	if (scan->out.how == KMT_BY_SNAPSHOT || !scan->out.verdict.suspects) {
-		/* Mostly there is nothing to be judged. */
+		/* Mostly there are no suspects or leaks to judge. */
 		if (scan->out.verdict.accused)
 			judge(scan);
 		return end_mark(scan, since);
 	}
-	/* The same mark is the first one of those that wait. */
+	/* This mark is the first of those with confirm=wait. */
 	kmt_suspect(&scan->m, &scan->out.verdict);
 	ret = end_mark(scan, since);
 	return ret ? ret : confirm_wait(scan);

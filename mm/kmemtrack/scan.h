@@ -4,15 +4,15 @@
 
 #include "glue.h"
 
-/* Words that can be read in the time it takes to pass over a page. */
+/* Cost of walking over a struct page, in words that are read. */
 #define KMT_PAGE_WORDS		6
 
 /**
  * struct kmt_scan - a scan under way
  * @m: its marker; the mark stack follows
- * @roots: where marks begin
- * @filter: which words may refer to a suspect
- * @out: what it came to so far
+ * @roots: roots of its marks
+ * @filter: tells which words may refer to a suspect
+ * @out: its result so far
  */
 struct kmt_scan {
 	struct kmt_marker m;
@@ -22,17 +22,16 @@ struct kmt_scan {
 };
 
 /**
- * enum kmt_phase - what a scan does; each one comes after those before it
+ * enum kmt_phase - phases of a scan, in order
  * @KMT_PHASE_NONE: there is no scan
  * @KMT_PHASE_MARK: the first mark
- * @KMT_PHASE_SEARCH: looks for references to suspects
- * @KMT_PHASE_STOP: prepares a snapshot, and takes it
- * @KMT_PHASE_WAIT: sleeps, if suspects are confirmed by waiting
- * @KMT_PHASE_CONFIRM: marks again
- * @KMT_PHASE_WAIT_2: sleeps
- * @KMT_PHASE_CONFIRM_2: marks for the last time, and searches
- * @KMT_PHASE_JUDGE: looks for references that are not aligned, sorts leaks and
- *	counts them
+ * @KMT_PHASE_SEARCH: search for references to suspects
+ * @KMT_PHASE_STOP: preparation of a snapshot, and the snapshot
+ * @KMT_PHASE_WAIT: sleep, if suspects are confirmed by waiting
+ * @KMT_PHASE_CONFIRM: second mark
+ * @KMT_PHASE_WAIT_2: sleep
+ * @KMT_PHASE_CONFIRM_2: last mark, and search
+ * @KMT_PHASE_JUDGE: search for unaligned references, classification of leaks
  */
 enum kmt_phase {
 	KMT_PHASE_NONE,
@@ -49,10 +48,10 @@ enum kmt_phase {
 
 /**
  * struct kmt_progress - how far a scan has come
- * @phase: what it does
- * @percent: of that phase, 99 at most
- * @ms: milliseconds since it began
- * @left_ms: until it ends, at a guess; 0 if not known
+ * @phase: the present phase
+ * @percent: progress of that phase, at most 99
+ * @ms: milliseconds since the scan began
+ * @left_ms: estimated milliseconds until it ends; 0 if not known
  */
 struct kmt_progress {
 	enum kmt_phase phase;

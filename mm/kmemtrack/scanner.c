@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * When there is a scan: on request and regularly; and what follows from its verdict.
+ * Scans on request and regular scans, and the actions on their results.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
@@ -21,18 +21,18 @@
 #include "report.h"
 #include "scan.h"
 
-/* Memory of a scan: the marker and as much mark stack as fits behind it. */
+/* Memory of a scan: struct kmt_scan, and the mark stack in the rest. */
 #define KMT_SCAN_ORDER	get_order(SZ_256K)
 
 #define KMT_SEEN_ORDER	get_order(sizeof(long) << KMT_SEEN_SHIFT)
 
-/* Bytes of the filter, for pages. */
+/* Size of kmt_filter.pages. */
 #define KMT_FILTER_ORDER	get_order(KMT_FILTER_PAGES)
 
 /* Seconds from boot to the first regular scan. */
 #define FIRST_SCAN	60L
 
-/* Allocates 2^@order pages, or as many as there are; @order is set to that. */
+/* Allocates 2^*@order pages, or fewer if memory is short, and sets *@order. */
 static void *alloc_most(gfp_t gfp, unsigned int *order)
 {
 	void *mem;
@@ -56,13 +56,13 @@ static struct kmt_scan *alloc_scan(unsigned int *order)
 	stack = PTR_ALIGN((struct kmt_mark_entry *)(scan + 1), sizeof(*stack));
 	max = ((unsigned long)scan + (PAGE_SIZE << *order) -
 	       (unsigned long)stack) / sizeof(*stack);
-	/* Without it each reference is looked up. */
+	/* Without seen_cache each reference is looked up. */
 	seen_cache = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_SEEN_ORDER);
 	kmt_marker_init(&scan->m, &kmt_core, stack, max, seen_cache);
 	return scan;
 }
 
-/* Without them more words are looked up, which takes longer. */
+/* Without memory for a part of the filter more words pass, so a search takes longer. */
 static void alloc_filter(struct kmt_filter *f)
 {
 	const gfp_t gfp = GFP_KERNEL | __GFP_NORETRY;
@@ -81,7 +81,7 @@ static void free_filter(struct kmt_filter *f)
 	kmt_own_free(f->bits, get_order((f->mask + 1) / BITS_PER_BYTE));
 }
 
-/* What was found is in the log, and so in what a crash leaves behind. */
+/* Logs new leaks, and panics if there are enough; a crash dump has the log then. */
 static void log_leaks(const struct kmt_verdict *found)
 {
 	unsigned int limit = READ_ONCE(kmt_tunables.panic_on_leak);
@@ -94,7 +94,7 @@ static void log_leaks(const struct kmt_verdict *found)
 		pr_info("%lu new leaks are suppressed\n", suppressed);
 	if (shown && (kmt_tunables.verbose || fatal)) {
 		kmt_log_new();
-		/* Last, where a log that is cut off at its beginning has them. */
+		/* Sites last, so that a log whose beginning is cut off has them. */
 		kmt_log_sites();
 	}
 	if (fatal)
@@ -110,7 +110,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 		kmt_classify(&scan->m, scan->out.verdict.leaks, jiffies);
 		kmt_report_refresh();
 	} else {
-		/* Nothing to count: readers need not find a report. */
+		/* Without leaks readers need no report. */
 		kmt_keep_ranks(&kmt_core, NULL, 0);
 		kmt_report_drop();
 	}
@@ -160,14 +160,14 @@ static int scan_locked(unsigned long frame)
 }
 
 /**
- * kmt_restart_frozen - what a system call returns that a scan belongs to
- * @ret: what it would return
+ * kmt_restart_frozen - return value of a system call that made a scan
+ * @ret: return value of the scan
  *
- * The signal that the freezer sends stays pending until the task is thawed.
+ * The fake signal that the freezer sends stays pending until the task is thawed.
  *
  * Context: the task of the system call.
- * Return: -ERESTARTNOINTR for an -EINTR that the freezer brought about: the call
- * starts again when the task is thawed; else @ret.
+ * Return: -ERESTARTNOINTR for an -EINTR that the freezer caused: the call starts again
+ * when the task is thawed; else @ret.
  */
 int kmt_restart_frozen(int ret)
 {
@@ -178,13 +178,13 @@ int kmt_restart_frozen(int ret)
 /**
  * kmt_scan - find leaks
  *
- * Returns when the answer is there; a second one waits for its turn.
+ * Returns when the scan is complete. A second call waits until the first is complete.
  *
- * Context: may sleep for the time of some marks, and for kmt_tunables.min_age
- * if that is what confirms suspects.
- * Return: 0; -EINTR if the task is killed, or is a kernel thread that is frozen
- * or stopped; -ERESTARTNOINTR if it is a user task that is frozen: the system
- * call starts again when it is thawed; -EPERM while nothing is tracked; -ENOMEM.
+ * Context: may sleep for the time of some marks, and for kmt_tunables.min_age if
+ * suspects are confirmed by waiting.
+ * Return: 0; -EINTR if the task is killed, or is a kernel thread that is frozen or
+ * stopped; -ERESTARTNOINTR if it is a user task that is frozen: the system call starts
+ * again when it is thawed; -EPERM while tracking is off; -ENOMEM.
  */
 noinline int kmt_scan(void)
 {
@@ -200,10 +200,10 @@ noinline int kmt_scan(void)
 
 static struct task_struct *scan_thread;
 
-/* The last period that was not 0: "scan=on" goes back to it. */
+/* The last period that was not 0, which "scan=on" uses. */
 static unsigned int usual_period = CONFIG_KMEMTRACK_SCAN_PERIOD ?: 600;
 
-/* The period was set: it begins anew. */
+/* The period was set: the scan thread restarts its wait. */
 static bool period_set;
 
 static long period_left(void)
@@ -213,7 +213,7 @@ static long period_left(void)
 	return period ? period * HZ : MAX_SCHEDULE_TIMEOUT;
 }
 
-/* @left: jiffies until the next scan; returns how many there are to go. */
+/* Waits up to @left jiffies, the time to the next scan; returns how many are left. */
 static long wait_for_scan(long left)
 {
 	set_current_state(TASK_INTERRUPTIBLE);
@@ -249,11 +249,11 @@ static int scan_loop(void *unused)
 }
 
 /**
- * kmt_scan_every - scan regularly
- * @seconds: the time from now to the next scan, and between scans; 0 not to scan
+ * kmt_scan_every - set the period of regular scans
+ * @seconds: time from now to the next scan, and between scans; 0: no regular scans
  *
- * Before the scan thread is there, this decides only whether it scans after
- * FIRST_SCAN seconds.
+ * Before the scan thread is created, this decides only whether it scans after FIRST_SCAN
+ * seconds.
  *
  * Context: any task.
  */
@@ -269,9 +269,9 @@ void kmt_scan_every(unsigned int seconds)
 }
 
 /**
- * kmt_scan_regularly - scan regularly, with the period that there was last
+ * kmt_scan_regularly - scan regularly, with the period that was set last
  *
- * Does nothing if that is so already.
+ * Does nothing if regular scans are on already.
  *
  * Context: any task.
  */
@@ -284,7 +284,7 @@ void kmt_scan_regularly(void)
 static void limit_ages(struct work_struct *work);
 static DECLARE_DEFERRABLE_WORK(age_work, limit_ages);
 
-/* In some days of jiffies, and again. */
+/* Queues limit_ages() in KMT_AGE_MAX / 2 jiffies, which are some days. */
 static void limit_ages_later(void)
 {
 	queue_delayed_work(kmt_unbound_wq, &age_work, KMT_AGE_MAX / 2);
