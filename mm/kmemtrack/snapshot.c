@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A look at all memory at one moment.
+ * Snapshot: reading all memory at one moment.
  *
- * All CPUs are stopped; every task is switched out, so that its registers are
- * on its stack or in its task_struct, but the stoppers, which hold nothing.
- * The CPUs share the work: first they note which pages are free, then they read
- * roots and reached blocks for references to the suspects.
+ * All CPUs are stopped. Every task except the stopper threads, which hold no references,
+ * is switched out, so its registers are on its stack or in its task_struct. The CPUs
+ * share the work: first they note which pages are free, then they read roots and reached
+ * blocks for references to suspects.
  *
- * A CPU may be long in coming: where a task does not let others run, or with
- * interrupts off. Those that have come do not wait for it: if they are not all
- * there within a part of max_pause they go on, and the scan tries again later.
- * That is why it is not stop_machine() that stops them, which waits for ever.
+ * A CPU may take long to stop, if a task does not let others run, or with interrupts off.
+ * The other CPUs wait for it for a quarter of max_pause. Then they continue their work,
+ * and the scan tries again later. stop_machine() is not used, since it waits without a
+ * limit.
  *
- * Nothing in here sleeps, allocates, prints, or waits for a lock that a stopped
- * task may hold. It ends in time, with a result or without.
+ * While all CPUs are stopped, no code in here sleeps, allocates, prints, or waits for a
+ * lock that a stopped task may hold. The snapshot ends in time, with a result or without.
  */
 #include <linux/completion.h>
 #include <linux/cpu.h>
@@ -31,22 +31,22 @@
 #include "../slab.h"
 #include "scan.h"
 
-/* A marker and its mark stack, for each CPU. */
+/* Memory for a marker and its mark stack, one per CPU. */
 #define KMT_HELPER_ORDER	get_order(SZ_16K)
 
 /* See expect(). */
 #define KMT_BLOCK_WORDS		40
 #define KMT_STACK_WORDS		64
 
-/* The part of max_pause in which all CPUs have to come: a quarter. */
+/* The part of max_pause in which all CPUs must have stopped: a quarter. */
 #define KMT_GATHER_SHIFT	2
 
 /**
- * enum kmt_stop_state - how far a stop has come
- * @KMT_STOP_GATHER: CPUs are coming; interrupts are on
- * @KMT_STOP_CLOSE: all are there, and switch interrupts off
- * @KMT_STOP_LOOK: nothing else runs
- * @KMT_STOP_OVER: a CPU was too late: all go on
+ * enum kmt_stop_state - state of a stop
+ * @KMT_STOP_GATHER: CPUs enter their stopper threads; interrupts are on
+ * @KMT_STOP_CLOSE: all CPUs have entered, and switch interrupts off
+ * @KMT_STOP_LOOK: all CPUs are stopped, and read memory
+ * @KMT_STOP_OVER: a CPU was too late: all CPUs leave
  */
 enum kmt_stop_state {
 	KMT_STOP_GATHER,
@@ -92,7 +92,7 @@ struct kmt_stop {
 	bool done;
 };
 
-/* Under kmt_scan_mutex; a CPU that is late refers to it after its scan. */
+/* Protected by kmt_scan_mutex; a CPU that is late may use it after the scan. */
 static struct kmt_stop the_stop;
 
 /* A marker for each CPU that is online, during a snapshot. */
@@ -103,7 +103,7 @@ static u64 max_pause(void)
 	return READ_ONCE(kmt_tunables.max_pause) * (u64)NSEC_PER_USEC;
 }
 
-/* The last CPU, all others are through: what is left over, and the result. */
+/* Called on the last CPU, when all others have finished: the rest, and the result. */
 static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 {
 	struct kmt_scan *scan = stop->scan;
@@ -126,18 +126,19 @@ static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 }
 
 /*
- * Until the deadline: another CPU may be a virtual one that does not run. Then this
- * marker is stopped, and with it the snapshot; this CPU goes on at once.
+ * Waits for the other CPUs, at most until the deadline, since the host may have preempted
+ * another virtual CPU. At the deadline this marker is stopped, and so the snapshot is
+ * given up.
  */
 static void await_others(struct kmt_marker *m, atomic_t *busy)
 {
 	atomic_dec(busy);
-	/* Pairs with that of the others: their part is to be seen. */
+	/* Pairs with atomic_dec() of the others: makes their results visible. */
 	while (atomic_read_acquire(busy) && !kmt_mark_cond_resched(m))
 		cpu_relax();
 }
 
-/* On each CPU, at the same time, interrupts off. */
+/* Called on each CPU, at the same time, with interrupts off. */
 static void look_at_share(struct kmt_stop *stop)
 {
 	struct kmt_roots *roots = &stop->scan->roots;
@@ -152,7 +153,7 @@ static void look_at_share(struct kmt_stop *stop)
 	kmt_mark_stacks(m, roots);
 	kmt_mark_memory(m, roots);
 	kmt_recheck(m);
-	/* Orders what the others found before finish(). */
+	/* Makes the results of the other CPUs visible to finish(). */
 	if (atomic_dec_and_test(&stop->looking))
 		finish(stop, m);
 }
@@ -182,11 +183,11 @@ static int find_busy(const struct kmt_stop *stop)
 	for_each_online_cpu(cpu)
 		if (!cpumask_test_cpu(cpu, &stop->came))
 			return cpu;
-	/* All have come; one did not switch interrupts off, or was too late. */
+	/* All CPUs entered; one was late with switching interrupts off. */
 	return smp_processor_id();
 }
 
-/* Waits until the stop is not in @state any more; that may be its end. */
+/* Waits until the stop leaves @state; ends the stop if that takes too long. */
 static void wait_in(struct kmt_stop *stop, enum kmt_stop_state state)
 {
 	while (atomic_read_acquire(&stop->state) == state) {
@@ -201,7 +202,7 @@ static void wait_in(struct kmt_stop *stop, enum kmt_stop_state state)
 	}
 }
 
-/* Waits for the others; returns with interrupts off if all have come. */
+/* Waits for the other CPUs; returns true, with interrupts off, if all have entered. */
 static bool gather(struct kmt_stop *stop)
 {
 	cpumask_set_cpu(smp_processor_id(), &stop->came);
@@ -228,7 +229,7 @@ static int stop_cpu(void *arg)
 	bool looked = false;
 
 	atomic64_cmpxchg(&stop->since, 0, ktime_get_mono_fast_ns());
-	/* One that is late stops nobody. */
+	/* If this CPU is late, the stop is over already. */
 	if (atomic_read(&stop->state) == KMT_STOP_GATHER) {
 		looked = gather(stop);
 		if (looked) {
@@ -237,21 +238,21 @@ static int stop_cpu(void *arg)
 		}
 		note_end(stop);
 	}
-	/* If it was given up that was completed then, and @stop may be reused. */
+	/* A stop that was given up is completed already, and @stop may be reused. */
 	if (atomic_dec_and_test(&stop->inside) && looked)
 		complete(&stop->over);
 	return 0;
 }
 
 /*
- * Has all CPUs stop, and waits until it is over. A CPU that is late finds some
- * time that it is: the scan does not wait for it.
+ * Stops all CPUs, and waits until the snapshot is over. The scan does not wait for a CPU
+ * that is late.
  */
 static void begin_stop(struct kmt_stop *stop)
 {
 	int cpu;
 
-	/* Preemption off: this CPU must not stop before all others are told to. */
+	/* Preemption off: queue the works of all CPUs before this CPU stops. */
 	preempt_disable();
 	for_each_online_cpu(cpu)
 		stop_one_cpu_nowait(cpu, stop_cpu, stop,
@@ -274,10 +275,10 @@ static void begin_stop(struct kmt_stop *stop)
 }
 #endif
 
-/* Nanoseconds that it takes to sum up so many words now, at a guess from few. */
+/* Estimates, from a sample, how many nanoseconds it takes to sum up @words words. */
 static u64 time_to_sum(unsigned long words)
 {
-	/* Each is read for the first time, as most of memory will be. */
+	/* Read other words in each round, since most memory will not be in caches. */
 	const unsigned int nr = SZ_16K / sizeof(long), rounds = 8;
 	const unsigned long *from = (unsigned long *)_stext;
 	u64 sum = 0, worst = 0;
@@ -294,17 +295,17 @@ static u64 time_to_sum(unsigned long words)
 		worst = max(worst, t);
 		sum += t;
 	}
-	/* The worst one was interrupted, most likely. */
+	/* Leave out the longest round, which was most likely interrupted. */
 	return mul_u64_u64_div_u64(sum - worst, words, nr * (rounds - 1));
 }
 
 /*
- * Estimates how long all CPUs will stand still, in nanoseconds, in units of the
- * time to sum up one word. A record costs KMT_BLOCK_WORDS beside its contents,
- * a page KMT_PAGE_WORDS, and a task KMT_STACK_WORDS on each CPU, since each CPU
- * walks over all tasks. @words is what the mark read, which includes stacks and
- * per-CPU memory of all possible CPUs. A block that has changed takes several
- * times as long, but few have.
+ * Estimates how long all CPUs will be stopped, in nanoseconds. Costs are in units of the
+ * time to sum up a word. A record costs KMT_BLOCK_WORDS beside its contents, a page
+ * KMT_PAGE_WORDS, and a task KMT_STACK_WORDS on each CPU, since each CPU walks over all
+ * tasks. @words is the number of words that the mark read, including stacks and per-CPU
+ * memory of all possible CPUs. A block that has changed takes several times as long, but
+ * few blocks have.
  */
 static u64 expect(unsigned long words)
 {
@@ -410,20 +411,20 @@ static enum kmt_confirmed stop_and_look(struct kmt_scan *scan)
 }
 
 /**
- * kmt_snapshot - look for references to suspects while nothing else runs
- * @scan: after kmt_accuse()
- * @words: what its mark read
+ * kmt_snapshot - search for references to suspects while all CPUs are stopped
+ * @scan: scan, after kmt_accuse()
+ * @words: number of words that its mark read
  *
- * Context: may sleep; all CPUs are held, for kmt_tunables.max_pause at most.
- * Return: KMT_BY_SNAPSHOT if the counts of suspects are exact now, or why they
- * are not.
+ * Context: may sleep; all CPUs are stopped, for kmt_tunables.max_pause at most.
+ * Return: KMT_BY_SNAPSHOT if the reference counts of suspects are exact now; otherwise
+ * the reason why they are not.
  */
 enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 {
 	enum kmt_confirmed how = KMT_NO_MEMORY;
 
 	lockdep_assert_held(&kmt_scan_mutex);
-	/* A CPU did not come yet since it was asked to last. */
+	/* A CPU has not entered yet since the last snapshot. */
 	if (atomic_read_acquire(&the_stop.inside)) {
 		scan->out.busy_cpu = the_stop.busy;
 		return KMT_CPU_BUSY;
