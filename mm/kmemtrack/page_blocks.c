@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pages that the kernel takes for itself from the page allocator: pages=track.
+ * Pages that the kernel allocates for itself from the page allocator: pages=track.
  *
  * A table has an entry of 16 bytes for each page of memory. The hook of the page
- * allocator notes in the entry of the first page how many there are and who
- * allocated them; the hook of the free clears it. What the pages are used for is not
- * known then: slabs, stacks, page tables, vmalloc() and others take their pages from
- * there, too. Each scan sorts them before it marks. Those that another detector, or
- * the kernel, knows by what they are used for are passed over until they are freed.
+ * allocator notes in the entry of the first page how many pages there are and what
+ * allocated them; the hook of the free clears the entry. The hook does not know the use
+ * of the pages: slabs, stacks, page tables, vmalloc() and others allocate their pages
+ * there, too. Each scan sorts the blocks before it marks, and skips those whose use is
+ * known from their struct pages.
  *
- * For each block of pages that remains the scan makes a record in the core, at the
- * address of the block in the linear map. The owner of the pages may refer to them by
- * their struct page instead. So the scan makes a record of the block's struct pages,
- * too, which needs no reference and passes all references to it on to the block, as
- * vm_struct does for a block of vmalloc(). The list that the first struct page is on is
- * read together with the block. For the core these are records like all others.
+ * For each of the other blocks the scan makes a record in the core, at the address of
+ * the block in the linear map. The owner of the pages may refer to their struct page
+ * instead. So the scan also makes a record of the block's struct pages, which needs no
+ * reference and passes on all references to the block, as a vm_struct does for its
+ * vmalloc block. The list links of the first struct page are read together with the
+ * block. The core treats these records like all others.
  *
- * There are holders that no mark can see: a page table, a device, or a driver that
- * keeps a page frame number. So before pages are called a leak all memory is searched
- * for numbers, see kmt_pages_hold().
+ * Some references to pages are not visible to a mark: those of a page table or a device,
+ * or a page frame number that a driver keeps. So before a block of pages becomes a leak,
+ * all memory is searched for such numbers, see kmt_pages_hold().
  *
- * Locking: an entry is changed with atomic operations on its state. The hooks use the
- * table under RCU. All else is under kmt_scan_mutex, which keeps the table, or
- * under kmt_reports_sem.
+ * Locking: the state of an entry is changed with atomic operations. The hooks use the
+ * table under RCU. All other code holds kmt_scan_mutex, which keeps the table, or
+ * kmt_reports_sem.
  */
 #include <linux/kallsyms.h>
 #include <linux/kasan.h>
@@ -42,17 +42,17 @@
 #include "policy.h"
 #include "report.h"
 
-/* Under kmt_scan_mutex. */
+/* Written under kmt_scan_mutex. */
 static struct kmt_pages_usage usage;
 
 /*
- * Functions that take pages of which it cannot be decided whether they are lost. Their
- * addresses are in the backtraces of these pages; 0 for one that the kernel lacks.
+ * Functions that allocate pages for which it is undecidable whether they are lost. Their
+ * addresses are in the backtraces of these pages; 0 for a function that the kernel lacks.
  */
 static const unsigned long undecidable_code[] = {
-	/* The pages are given out one by one, and used as one block. */
+	/* The pages are allocated one by one, and used as one block. */
 	KMT_ALLOC_CONTIG,
-	/* Nothing but page tables refer to the pages. */
+	/* Only page tables refer to the pages. */
 #ifdef CONFIG_KASAN_VMALLOC
 	(unsigned long)kasan_populate_vmalloc,
 #endif
@@ -60,8 +60,8 @@ static const unsigned long undecidable_code[] = {
 	(unsigned long)__add_pages,
 #endif
 	/*
-	 * Page tables. Many of their struct pages do not say so, and the table that
-	 * refers to one may be one of early boot, which no mark or search reads.
+	 * Page tables. Many of their struct pages are not marked as such, and the
+	 * table that refers to one may be of early boot, which no mark or search reads.
 	 */
 #ifdef CONFIG_MMU
 	(unsigned long)__pte_alloc_kernel,
@@ -77,13 +77,13 @@ static const unsigned long undecidable_code[] = {
 #endif
 };
 
-/* Where that code is. Set under kmt_scan_mutex. */
+/* The range of addresses of each of them; set under kmt_scan_mutex. */
 static struct kmt_range undecidable[ARRAY_SIZE(undecidable_code)];
 
-/* It is not known where that code is: of no pages anything can be told. */
+/* Set if one of these ranges is not known: then all pages are undecidable. */
 static bool code_unknown;
 
-/* The table, for those who hold kmt_scan_mutex or kmt_reports_sem. */
+/* The table; the caller holds kmt_scan_mutex or kmt_reports_sem. */
 static struct table *table_locked(void)
 {
 	return rcu_dereference_protected(kmt_page_table,
@@ -113,8 +113,8 @@ static struct entry *next_entry(const struct table *t, unsigned long *pfn)
 	for (pfn = (t)->lo; (e = next_entry(t, &pfn)); pfn++)
 
 /*
- * Whether it can be seen from outside what a page in use is used for, or that it
- * must not be read. The same page may be used for something else later.
+ * Whether the use of a page is known from its struct page or from the map of owned pages,
+ * or the page must not be read. The use of the page may change later.
  */
 static bool is_other(struct page *page, unsigned long pfn,
 		     const struct kmt_page_map *map)
@@ -138,7 +138,7 @@ static bool in_undecidable(u32 stack)
 
 	for (i = 0; i < nr; i++)
 		for (n = 0; n < ARRAY_SIZE(undecidable); n++)
-			/* It is where a call returns to. */
+			/* A return address may be right after the function's end. */
 			if (kmt_in(&undecidable[n], pc[i] - 1))
 				return true;
 	return false;
@@ -154,28 +154,28 @@ static bool is_typed(struct page *page, unsigned long nr)
 	return false;
 }
 
-/* Whether it can be told if anything refers to a block. */
+/* Whether a mark and a search can decide if anything refers to a block. */
 static bool is_decidable(const struct table *t, unsigned long pfn,
 			 unsigned long end, u32 state, u32 stack)
 {
 	struct page *page = pfn_to_page(pfn);
 
-	/* Pages of high memory have no address; one has no record to be found by. */
+	/* Pages of high memory have no address, so no record. */
 	if (PageHighMem(page) || (state & SPLIT_REST))
 		return false;
 	/*
-	 * CMA gives out several blocks as one, and its user refers to the first one
-	 * only. Pages of KFENCE belong to its pool.
+	 * CMA hands out several blocks as one, and its user refers only to the first
+	 * one. Pages of KFENCE belong to its pool.
 	 */
 	if (is_migrate_cma_page(page) || is_kfence_address(page_address(page)))
 		return false;
-	/* Without a backtrace these pages may have been taken by such a function. */
+	/* Without a backtrace the pages may be from an undecidable function. */
 	if (!stack || code_unknown || in_undecidable(stack))
 		return false;
 	return !is_typed(page, end - pfn);
 }
 
-/* Makes records of a block, which is held meanwhile. */
+/* Makes the records of a block; the caller holds a reference to its first page. */
 static bool add_records(const struct entry *e, unsigned long pfn,
 			unsigned long nr, u32 state)
 {
@@ -199,7 +199,7 @@ static bool add_records(const struct entry *e, unsigned long pfn,
 		kmt_free(core, KMT_VIRT, addr);
 		return false;
 	}
-	/* Each of those that were split may be on a list. */
+	/* Each page of a block that was split may be on a list. */
 	lists = at + offsetof(struct page, lru);
 	bytes = sizeof(struct list_head);
 	if (state & SPLIT)
@@ -213,9 +213,8 @@ static bool add_records(const struct entry *e, unsigned long pfn,
 }
 
 /*
- * Makes a block of the core of pages that have no record yet. They are held, so
- * that they are not freed, and do not become anything else, before it is known that
- * there is a record.
+ * Makes the records of a block without any. A reference to its first page keeps it from
+ * being freed, and from getting another use, until its entry says that it has records.
  */
 static bool promote(const struct table *t, struct entry *e, unsigned long pfn,
 		    unsigned long end, u32 state)
@@ -228,7 +227,7 @@ static bool promote(const struct table *t, struct entry *e, unsigned long pfn,
 	if (READ_ONCE(e->state) == state &&
 	    add_records(e, pfn, end - pfn, state)) {
 		done = cmpxchg(&e->state, state, state | RECORD) == state;
-		/* Split, or one of those that were split freed, meanwhile. */
+		/* If the block was split meanwhile, or a page of it freed, undo it. */
 		if (!done)
 			kmt_drop_page_records(pfn);
 		else if (end_of(t, pfn, state) != end)
@@ -238,7 +237,7 @@ static bool promote(const struct table *t, struct entry *e, unsigned long pfn,
 	return done;
 }
 
-/* The number may be gone: it is looked for again. */
+/* Makes a held block no root any more; the next search looks for numbers again. */
 static void let_go(struct entry *e, unsigned long pfn, u32 state)
 {
 	struct kmt_object o;
@@ -249,7 +248,7 @@ static void let_go(struct entry *e, unsigned long pfn, u32 state)
 		kmt_set_min(&kmt_core, KMT_VIRT, o.addr, 1);
 }
 
-/* Sets or clears OTHER; the state as it is now. */
+/* Sets or clears OTHER; returns the new state, or 0 if the entry has changed. */
 static u32 set_other(struct entry *e, u32 state, bool other)
 {
 	const u32 new = (state & ~OTHER) | SORTED | (other ? OTHER : 0);
@@ -258,7 +257,7 @@ static u32 set_other(struct entry *e, u32 state, bool other)
 	return was == state ? new : 0;
 }
 
-/* As kmt_limit_ages() does for records. */
+/* Limits the age of an entry, as kmt_limit_ages() does for records. */
 static void limit_age(struct entry *e)
 {
 	const u32 now = jiffies, born = READ_ONCE(e->born);
@@ -267,7 +266,7 @@ static void limit_age(struct entry *e)
 		cmpxchg(&e->born, born, now - KMT_AGE_MAX);
 }
 
-/* Whether the page before it in a row of pages that were split is still there. */
+/* Whether the page before is of the same block that was split, and was not freed. */
 static bool has_before(const struct table *t, unsigned long pfn, u32 state)
 {
 	const struct entry *e = entry_of(t, pfn - 1);
@@ -281,7 +280,7 @@ static void sort_entry(const struct table *t, struct entry *e,
 		       unsigned long pfn, const struct kmt_page_map *map,
 		       bool add)
 {
-	/* Pairs with kmt_pages_note(): the rest of the entry belongs to it. */
+	/* Pairs with kmt_pages_note(): the other fields were stored before. */
 	u32 state = smp_load_acquire(&e->state);
 	unsigned long end = end_of(t, pfn, state);
 	struct page *page = pfn_to_online_page(pfn);
@@ -310,7 +309,7 @@ static void sort_entry(const struct table *t, struct entry *e,
 	usage.records += !!(state & RECORD);
 }
 
-/* Sorts all pages; the map of those that somebody owns is filled. */
+/* Sorts all pages; the map of owned pages is filled. */
 static void sort_all(const struct kmt_page_map *map, bool add)
 {
 	const struct table *t = table_locked();
@@ -328,11 +327,10 @@ static void sort_all(const struct kmt_page_map *map, bool add)
 }
 
 /**
- * kmt_pages_sort - find out what tracked pages are used for
+ * kmt_pages_sort - determine the use of all tracked pages
  * @m: marker, which does not mark yet
- * @roots: its map of pages is allocated; without memory for that pages stay what
- *	they were
- * @add: make blocks of those that are used for nothing that is known
+ * @roots: roots, with a map of owned pages; without memory for the map nothing changes
+ * @add: make records of blocks without a known use
  *
  * Context: kmt_scan_mutex held, may sleep; before a mark.
  */
@@ -349,7 +347,7 @@ void kmt_pages_sort(struct kmt_marker *m, struct kmt_roots *roots, bool add)
 }
 
 /**
- * kmt_pages_refresh - the same outside of a scan, without making blocks
+ * kmt_pages_refresh - as kmt_pages_sort(), outside of a scan, without making records
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
@@ -402,7 +400,7 @@ void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
 
 /**
  * kmt_pages_count - call a function for each block of pages, as sorted last
- * @fn: called with the backtrace, the bytes and the birth of each
+ * @fn: called with the backtrace, the bytes and the time of allocation of each
  * @arg: for @fn
  *
  * Context: kmt_scan_mutex held, may sleep.
@@ -435,8 +433,8 @@ bool kmt_pages_count(void (*fn)(void *arg, u32 stack, unsigned long bytes,
 }
 
 /**
- * kmt_pages_usage - how much there is
- * @now: filled in; as the last scan has found it
+ * kmt_pages_usage - get figures on tracked pages
+ * @now: filled in, as of the last scan
  *
  * Context: any; the numbers may be of different times.
  */
@@ -447,17 +445,17 @@ void kmt_pages_usage(struct kmt_pages_usage *now)
 }
 
 /*
- * Numbers that may refer to pages.
+ * Search for numbers that may refer to pages.
  */
 
 /**
  * struct holding - a search for numbers
  * @m: marker, which reads memory
- * @base: start of the block that is being read; 0 if it is none
+ * @base: start of the block that is being read; 0 if no block is
  * @t: table
- * @bits: a bit for each page of a block that is looked for
- * @lo: number of the page that has the first bit
- * @hi: one past the last
+ * @bits: a bit for each page; set if the page is searched for
+ * @lo: number of the page with the first bit
+ * @hi: one past the page with the last bit
  */
 struct holding {
 	struct kmt_marker m;
@@ -468,7 +466,7 @@ struct holding {
 	unsigned long hi;
 };
 
-/* The first page of the block that has page @pfn, which has a record. */
+/* The first page of the block, with records, that contains page @pfn. */
 static unsigned long first_of(const struct table *t, unsigned long pfn)
 {
 	unsigned int order;
@@ -484,7 +482,7 @@ static unsigned long first_of(const struct table *t, unsigned long pfn)
 	return pfn;
 }
 
-/* Whether @at is in the block itself. */
+/* Whether @at is in the block itself, or the block has no records any more. */
 static bool is_within(const struct table *t, unsigned long first,
 		      unsigned long at)
 {
@@ -496,7 +494,7 @@ static bool is_within(const struct table *t, unsigned long first,
 	return at - addr < (end_of(t, first, state) - first) * PAGE_SIZE;
 }
 
-/* Page @pfn is looked for, and there is something at @at that may refer to it. */
+/* Holds the block of page @pfn, which the word at @at may refer to. */
 static void hold(struct holding *h, unsigned long pfn, unsigned long at)
 {
 	const unsigned long first = first_of(h->t, pfn);
@@ -519,8 +517,8 @@ static bool is_sought(const struct holding *h, unsigned long pfn)
 }
 
 /*
- * An address right behind pages. What begins there may be meant as well: if that is
- * a block that is known, it is.
+ * Handles an address right after the end of pages. If a tracked block begins there, the
+ * word is taken for a reference to that block.
  */
 static void try_end(struct holding *h, unsigned long word, unsigned long at)
 {
@@ -538,8 +536,8 @@ static void try_end(struct holding *h, unsigned long word, unsigned long at)
 }
 
 /*
- * Heads of hash chains that end with their own number have an odd number each while
- * the chain is empty: hlist_nulls.
+ * Whether a word is the head of an empty hash chain of type hlist_nulls, which holds the
+ * number of the chain, shifted, and 1.
  */
 static bool is_nulls(const struct holding *h, unsigned long word,
 		     unsigned long at)
@@ -553,7 +551,7 @@ static void try_word(struct holding *h, unsigned long raw, unsigned long at)
 	const unsigned long word = kmt_untag(raw);
 	unsigned long pfn;
 
-	/* What is in the pages is a reference, which marks follow. */
+	/* An address in the pages is a reference, which marks follow. */
 	if (kmt_in(&kmt_core.linear, word)) {
 		try_end(h, word, at);
 		return;
@@ -565,7 +563,7 @@ static void try_word(struct holding *h, unsigned long raw, unsigned long at)
 	pfn = PHYS_PFN(raw);
 	if (is_sought(h, pfn))
 		hold(h, pfn, at);
-	/* An entry of a page table; other addresses of the kernel look like that. */
+	/* A page table entry; kernel addresses may look like one, so exclude them. */
 	if (sizeof(pte_t) != sizeof(raw) ||
 	    (BITS_PER_LONG == 64 && raw >> (BITS_PER_LONG - 8) == 0xff))
 		return;
@@ -584,7 +582,7 @@ static void try_words(struct kmt_marker *m, const unsigned long *words,
 			try_word(h, *words, at);
 }
 
-/* Looks for the pages of a suspect; false if it is none. */
+/* Sets the bits of the pages of a block if it is a suspect; else returns false. */
 static bool seek(struct holding *h, unsigned long pfn, u32 state)
 {
 	const unsigned long end = end_of(h->t, pfn, state);
@@ -615,7 +613,7 @@ static bool seek_suspects(struct holding *h)
 	return any;
 }
 
-/* Page tables, which no mark reads. */
+/* Reads page tables, which marks do not read. */
 static void read_tables(struct holding *h)
 {
 	unsigned long pfn = h->lo;
@@ -643,7 +641,7 @@ static void try_piece(struct kmt_reader *r, unsigned int nr)
 	try_words(r->m, r->m->buf, nr, r->at);
 }
 
-/* All blocks, suspects, too: a page table may have but one way that leads to it. */
+/* Reads all blocks, even suspects: a page table may be reachable from them only. */
 static void read_objects(struct holding *h)
 {
 	struct kmt_reader r = { .words = try_piece, .m = &h->m };
@@ -682,18 +680,18 @@ static size_t bitmap_bytes(const struct holding *h)
 }
 
 /**
- * kmt_pages_hold - are there numbers that may refer to suspected pages?
- * @m: marker of the scan; stopped if the scan is to be given up
+ * kmt_pages_hold - search for numbers that may refer to pages that are suspects
+ * @m: marker of the scan; stopped if the scan must be given up
  * @roots: its roots, as they were filled last
  *
- * All that marks read, all blocks and all page tables are searched for the page frame
- * numbers and the physical addresses of pages that are suspects, and for addresses
- * right behind them. Blocks that have such a number are roots for the rest of the
- * scan. What was reported by an earlier scan stays that.
+ * Searches all memory that marks read, all blocks and all page tables for page frame
+ * numbers and physical addresses of such pages, and for addresses right after their end.
+ * A block for which it finds one is a root for the rest of the scan. Leaks that an
+ * earlier scan reported are not searched for.
  *
  * Context: kmt_scan_mutex held, may sleep; takes as long as a mark if there are such
  *	suspects.
- * Return: whether there are any such roots: then suspects are to be looked for again.
+ * Return: whether it made any roots: then suspects must be determined again.
  */
 bool kmt_pages_hold(struct kmt_marker *m, const struct kmt_roots *roots)
 {
@@ -706,7 +704,7 @@ bool kmt_pages_hold(struct kmt_marker *m, const struct kmt_roots *roots)
 	if (!kmt_pages_tracked())
 		return false;
 	h = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO, order);
-	/* It cannot be decided whether there is a leak. */
+	/* Without memory for the search no leak can be confirmed: give up the scan. */
 	if (!h) {
 		m->stopped = true;
 		return false;
@@ -730,7 +728,7 @@ bool kmt_pages_hold(struct kmt_marker *m, const struct kmt_roots *roots)
 }
 
 /*
- * On and off.
+ * Switching on and off.
  */
 
 static bool has_memory(unsigned long pfn)
@@ -808,9 +806,9 @@ static void find_undecidable(void)
 }
 
 /**
- * kmt_pages_on - track pages that are given out from now on
+ * kmt_pages_on - track pages that are allocated from now on
  *
- * Context: kmt_scan_mutex held, may sleep; blocks are tracked.
+ * Context: kmt_scan_mutex held, may sleep; tracking is on.
  * Return: 0, or -ENOMEM.
  */
 int kmt_pages_on(void)
@@ -827,9 +825,9 @@ int kmt_pages_on(void)
 	if (!t)
 		return -ENOMEM;
 	/*
-	 * The hooks are switched on one by one. Pages whose allocation is told of
-	 * already could be freed where that is not: so nothing is noted before each
-	 * CPU executes both of them.
+	 * The hooks are switched on one by one. Pages whose allocation calls a hook
+	 * already could be freed where the hook is not called yet. So no pages are
+	 * noted before each CPU executes both hooks.
 	 */
 	static_branch_enable(&kmemtrack_pages_key);
 	synchronize_rcu();
@@ -838,7 +836,7 @@ int kmt_pages_on(void)
 }
 
 /**
- * kmt_pages_off - track pages no more, and forget them
+ * kmt_pages_off - stop tracking pages, and forget them
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
@@ -851,7 +849,7 @@ void kmt_pages_off(void)
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (!t)
 		return;
-	/* Neither are backtraces replaced in it any more. */
+	/* Under kmt_reports_sem, since backtraces in the table may be being replaced. */
 	down_read(&kmt_reports_sem);
 	RCU_INIT_POINTER(kmt_page_table, NULL);
 	up_read(&kmt_reports_sem);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The table of pages that are tracked, for pages.c and page_blocks.c.
+ * The table of tracked pages, for pages.c and page_blocks.c.
  */
 #ifndef _KMT_PAGE_ENTRY_H
 #define _KMT_PAGE_ENTRY_H
@@ -10,26 +10,26 @@
 
 #include "pages.h"
 
-/* Pages whose entries are allocated as one. */
+/* Pages whose entries are one part of the table. */
 #define PART_SHIFT	13
 #define PART_PAGES	BIT(PART_SHIFT)
 #define PART_BYTES	(PART_PAGES * sizeof(struct entry))
 
-/* Parts of an entry's state, beside the handle of the task's name above them. */
-#define ORDER		0x001fU	/* pages as a power of two, and one; 0: no entry */
+/* Fields of an entry's state; the handle of the task's name is in the bits above. */
+#define ORDER		0x001fU	/* order of the block, plus one; 0: no entry */
 #define RECORD		0x0020U	/* the core has records of the block */
 #define HELD		0x0040U	/* a number may refer to it: a root in this scan */
-#define SORTED		0x0080U	/* it was looked at what the pages are used for */
-#define OTHER		0x0100U	/* somebody else knows what they are used for */
-#define SPLIT		0x0200U	/* first page of some that were split */
-#define SPLIT_REST	0x0400U	/* a further one; ORDER is that of the first */
+#define SORTED		0x0080U	/* a scan has checked the use of the pages */
+#define OTHER		0x0100U	/* the use is known from their struct pages */
+#define SPLIT		0x0200U	/* first page of a block that was split */
+#define SPLIT_REST	0x0400U	/* other page of one; ORDER is that of the first */
 #define COMM_SHIFT	16
 
 /**
- * struct entry - who allocated pages
- * @state: see above; 0 if the page is not the first one of a tracked block
+ * struct entry - allocation of a block of pages
+ * @state: see above; 0 if no tracked block begins with this page
  * @stack: handle of the backtrace
- * @pid: of the task
+ * @pid: pid of the task
  * @born: low 32 bits of jiffies
  */
 struct entry {
@@ -42,8 +42,8 @@ struct entry {
 /**
  * struct table - the entries of all pages
  * @lo: number of the first page, a multiple of PART_PAGES
- * @nr: how many parts
- * @part: entries; NULL where there was no memory when the table was made
+ * @nr: number of parts
+ * @part: entries; NULL if the machine had no memory there when the table was made
  */
 struct table {
 	unsigned long lo;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who allocated which pages: the table of pages=track, see page_blocks.c.
+ * The table of tracked pages (pages=track), and the hooks' access to it; see
+ * page_blocks.c.
  */
 #include <linux/kmemtrack.h>
 #include <linux/mm.h>
@@ -20,13 +21,13 @@ static struct entry *find_entry(unsigned long pfn, const struct table **t)
 }
 
 /**
- * kmt_split_end - up to where are pages that were split beside each other?
+ * kmt_split_end - find the end of a run of pages that were split and not freed since
  * @t: table
  * @pfn: number of the first page
- * @state: of its entry
+ * @state: state of its entry
  *
  * Context: any.
- * Return: number of the page behind them.
+ * Return: number of the page after the run.
  */
 unsigned long kmt_split_end(const struct table *t, unsigned long pfn, u32 state)
 {
@@ -47,8 +48,9 @@ unsigned long kmt_split_end(const struct table *t, unsigned long pfn, u32 state)
  * kmt_drop_page_records - drop the records of a block
  * @pfn: number of its first page
  *
- * It is about to be freed, or is none any more. If its owner has announced it as a
- * block of its own, that record has taken the place of ours.
+ * The block is about to be freed, or is no block any more. If its owner has reported the
+ * memory as a block, such as by kmemleak_alloc(), that record replaced ours, and is
+ * dropped.
  *
  * Context: any but NMI.
  */
@@ -65,13 +67,13 @@ void kmt_drop_page_records(unsigned long pfn)
 }
 
 /**
- * kmt_demote_pages - take the records of a block away
+ * kmt_demote_pages - drop the records of a block, and note it in the entry
  * @e: entry of its first page
- * @pfn: number of that
- * @state: of the entry
+ * @pfn: number of its first page
+ * @state: state of the entry
  *
  * Context: any but NMI.
- * Return: false if others did, or there were none.
+ * Return: false if another CPU did so, or there were no records.
  */
 bool kmt_demote_pages(struct entry *e, unsigned long pfn, u32 state)
 {
@@ -88,7 +90,7 @@ bool kmt_demote_pages(struct entry *e, unsigned long pfn, u32 state)
 	return false;
 }
 
-/* One of some pages that were split is freed: the others are no block any more. */
+/* A page of a block that was split is freed, so the rest is no block any more. */
 static void demote_split(const struct table *t, unsigned long pfn, u32 state)
 {
 	const unsigned long first = ALIGN_DOWN(pfn, BIT(order_of(state)));
@@ -100,10 +102,10 @@ static void demote_split(const struct table *t, unsigned long pfn, u32 state)
 }
 
 /**
- * kmt_pages_note - pages are given out
+ * kmt_pages_note - note that pages were allocated
  * @page: the first of them
  * @order: how many, as a power of two
- * @origin: who gets them
+ * @origin: where and when they were allocated
  *
  * Context: any but NMI.
  */
@@ -127,7 +129,7 @@ void kmt_pages_note(const struct page *page, unsigned int order,
 }
 
 /**
- * kmt_pages_forget - pages are about to be freed
+ * kmt_pages_forget - note that pages are about to be freed
  * @page: the first of them
  *
  * Context: any but NMI.
@@ -192,11 +194,11 @@ void kmemtrack_split_page(struct page *page, unsigned long nr)
 }
 
 /**
- * __kmt_pages_order - of what order is a block of pages with a record?
+ * __kmt_pages_order - get the order of a block of pages that has a record
  * @addr: address of its first byte, in the linear map
  *
  * Context: any but NMI.
- * Return: its order; -1 if it is none; KMT_PAGES_SPLIT if it was split.
+ * Return: its order; -1 if no such block begins there; KMT_PAGES_SPLIT if it was split.
  */
 int __kmt_pages_order(unsigned long addr)
 {
@@ -217,8 +219,8 @@ int __kmt_pages_order(unsigned long addr)
 }
 
 /**
- * __kmt_pages_has_list - is the list that a page is on read with its contents?
- * @page: page in use, and no tail of a compound page
+ * __kmt_pages_has_list - are a page's list links read together with its contents?
+ * @page: page in use, not a tail page of a compound page
  *
  * Context: any but NMI.
  */
@@ -246,8 +248,8 @@ bool __kmt_pages_has_list(const struct page *page)
 }
 
 /**
- * kmt_pages_name - what is said of a block of pages instead of a slab cache
- * @name: set to that
+ * kmt_pages_name - the name that is shown for a block of pages in place of a cache
+ * @name: set to the name
  * @size: room in @name
  * @order: from kmt_pages_order()
  */
