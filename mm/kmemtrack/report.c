@@ -2,14 +2,13 @@
 /*
  * Reports: leaks counted by site, and a walk over the leaks themselves.
  *
- * The leaks themselves are read where they are, one after the other
- * (kmt_next_leak()), and never copied as a whole but by `off`. The grouped
- * report is counted at the end of each scan, and takes memory in proportion to
- * its records. Readers share it until the next scan: a leak can only go
- * meanwhile, which is seen when a reader opens the report, and then it is counted
- * anew. Readers that have it open go on with what it was.
+ * Leaks are read one after the other in their cells (kmt_next_leak()); only `off` copies
+ * all of them. The report, grouped by site, is made at the end of each scan, and takes
+ * memory in proportion to its records. Readers share it until the next scan. Until then
+ * leaks can only disappear. If a reader opens the report and leaks have disappeared, it
+ * is made again; readers that have it open keep the old one.
  *
- * No memory is asked for so hard that others are killed for it.
+ * Allocations in here do not invoke the OOM killer.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
@@ -27,32 +26,32 @@
 #include "pages.h"
 #include "report.h"
 
-/* Groups that there is room for at first. */
+/* Initial room for groups. */
 #define KMT_GROUPS_MIN	64
 
-/* Leaks that the report leaves out, as it was counted last. */
+/* Number of leaks that the last report held back. */
 unsigned long kmt_leaks_suppressed;
 
-/* Positions in a chunk. */
+/* Bits of a position that select the cell in a chunk. */
 #define KMT_POS_SHIFT	31
 
 /*
- * The report that readers get; NULL if it is to be counted first; while nothing
- * is tracked it is what was reported last, and an error pointer if there was no
- * memory for it. Under kmt_scan_mutex.
+ * The report that readers get; NULL if it must be made first. While tracking is off it is
+ * the last report, or an error pointer if there was no memory for it. Protected by
+ * kmt_scan_mutex.
  */
 static struct kmt_report *current_report;
 
 /*
- * While nothing is tracked: the leaks, by position, which grows. Under
- * kmt_scan_mutex, and kmt_reports_sem for their backtraces.
+ * While tracking is off: copies of the leaks, sorted by position. Protected by
+ * kmt_scan_mutex, their backtraces also by kmt_reports_sem.
  */
 static struct kmt_leak *kept;
 static unsigned long nr_kept;
 static size_t kept_bytes;
 static int kept_error;
 
-/* All reports that somebody has. */
+/* All reports in use. */
 static LIST_HEAD(reports);
 static DEFINE_MUTEX(reports_mutex);
 
@@ -68,7 +67,7 @@ static void each_of_group(struct kmt_group *g,
 }
 
 /**
- * kmt_reports_for_each - call a function for what reports keep
+ * kmt_reports_for_each - call a function for all backtraces and names in reports
  * @fn: called with the backtrace of a leak, which it may change, or NULL, and
  *	with the name of a task
  * @arg: for @fn
@@ -104,7 +103,7 @@ static loff_t first_pos(const struct kmt_chunk *chunk)
 
 static bool seems_wanted(const struct kmt_object *o, u16 wanted)
 {
-	/* kmt_take_leak() looks again, locked. */
+	/* kmt_take_leak() checks again under the lock. */
 	const u16 flags = data_race(o->flags);
 
 	return (flags & KMT_LIVE) && (flags & wanted);
@@ -128,8 +127,9 @@ static struct kmt_object *find_in(struct kmt_chunk *chunk, loff_t *pos,
 
 /**
  * kmt_next_leak - find the next leak
- * @c: cursor; moved to its position, from which kmt_cursor.pos is to be moved on
- * @wanted: KMT_LEAK for all, KMT_NEW for what the last scan found
+ * @c: cursor; set to the position of the leak. The caller increments kmt_cursor.pos
+ *	before the next call
+ * @wanted: KMT_LEAK for all, KMT_NEW for those that are new in the last scan
  *
  * Context: kmt_scan_mutex held, may sleep.
  * Return: a cell for kmt_take_leak(); NULL at the end, or if the task is killed.
@@ -151,7 +151,7 @@ struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted)
 		}
 		cond_resched();
 	}
-	/* The chunk that it was in may have left the pool. */
+	/* c->chunk may have left the pool. */
 	c->chunk = NULL;
 	return NULL;
 }
@@ -168,17 +168,17 @@ static void copy_contents(struct kmt_leak *leak)
 }
 
 /**
- * kmt_cache_at - what memory is from
- * @name: set to the name of the slab cache, or to what it is instead; room for
+ * kmt_cache_at - get the name of the slab cache, or other source, of memory
+ * @name: set to the name of the slab cache, or the name shown in its place; room for
  *	KMT_CACHE_NAME bytes
  * @addr: address
  *
- * Where there is a live record the block was not freed, and its cache is there. If
- * its free was not told of, or there is no record, nothing of that is sure. @name is
- * left as it is, or made "?", if it cannot be read.
+ * The cache of a block with a live record exists. But if a hook missed the free, or if
+ * there is no record, the cache may be gone. If the name cannot be read, @name is not
+ * changed, or is "?".
  *
  * Context: any.
- * Return: whether something is known.
+ * Return: whether @name was set.
  */
 bool kmt_cache_at(char *name, unsigned long addr)
 {
@@ -221,7 +221,7 @@ void kmt_name_source(char *name, enum kmt_space space, unsigned long addr)
 		kmt_cache_at(name, addr);
 }
 
-/* With the name of its cache, or what it is instead, if @cache is not NULL. */
+/* As kmt_take_leak(); sets @cache, if it is not NULL, to the name of the cache. */
 static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
 		      struct kmt_leak *leak, char *cache)
 {
@@ -251,7 +251,7 @@ static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
 	return found;
 }
 
-/* Which suppression holds back the leak in @head; others hang on that. */
+/* The suppression that holds back the direct leak in @head. */
 static noinline int head_suppressed_by(struct kmt_object *head)
 {
 	char cache[KMT_CACHE_NAME];
@@ -260,14 +260,14 @@ static noinline int head_suppressed_by(struct kmt_object *head)
 
 	if (take_leak(head, KMT_LEAK, false, &leak, cache))
 		by = kmt_suppressed_by(leak.stack, leak.comm, cache);
-	/* It lies on a stack, which a later scan may read. */
+	/* A later scan may read this stack, so wipe the addresses. */
 	memzero_explicit(&leak, sizeof(leak));
 	return by;
 }
 
 /*
- * Which suppression holds back the leak in @o: one of its own, or that of the leak
- * which it hangs on. It goes away with that.
+ * The suppression that holds back the leak in @o: one that matches the leak itself, or
+ * the one of the direct leak that it hangs on, with which it would be fixed.
  */
 static int suppressed_by(const struct kmt_object *o, const struct kmt_leak *leak,
 			 const char *cache, const struct kmt_rank **hint)
@@ -281,13 +281,13 @@ static int suppressed_by(const struct kmt_object *o, const struct kmt_leak *leak
 }
 
 /**
- * kmt_take_leak - copy what is shown of a leak
+ * kmt_take_leak - copy the fields of a leak that are shown
  * @o: its cell
  * @wanted: as for kmt_next_leak()
- * @leak: filled in, but for its position
+ * @leak: filled in, except for its position
  *
- * Context: no lock of the core held. A caller that prints the copy holds
- * kmt_reports_sem for reading until then: it keeps the names of the backtrace.
+ * Context: no lock of the core held. A caller that prints the copy holds kmt_reports_sem
+ * for reading until then, which keeps the names in the backtrace.
  * Return: false if it is no leak any more, or is suppressed.
  */
 bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak)
@@ -302,7 +302,7 @@ bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak)
 	       suppressed_by(o, leak, cache, &hint) == KMT_NOT_SUPPRESSED;
 }
 
-/* The site of @head; false if it is no leak any more. */
+/* Gets the site of @head; returns false if it is no leak any more. */
 static bool site_of_head(struct kmt_object *head, struct kmt_site *site)
 {
 	struct kmt_tree *tree;
@@ -320,16 +320,16 @@ static bool site_of_head(struct kmt_object *head, struct kmt_site *site)
 }
 
 /**
- * struct counting - leaks that are being counted
- * @groups: those that have a key in common
- * @nr: how many groups
- * @max: room for how many; a power of two
- * @first: by the hash of its key, the number of a group, from 1; 0 for none
- * @seed: of the hash
- * @sum: of all leaks that are shown
- * @suppressed: the same of those that are not
- * @held: the same, of each suppression
- * @rank: of the last indirect leak
+ * struct counting - state while leaks are counted
+ * @groups: groups of leaks with the same key
+ * @nr: number of groups
+ * @max: room for groups, a power of two
+ * @first: hash table: number of the first group of each hash value, from 1; 0 for none
+ * @seed: seed of the hash
+ * @sum: all leaks that are shown
+ * @suppressed: all leaks that are held back
+ * @held: how many leaks each suppression holds back
+ * @rank: rank of the last indirect leak
  */
 struct counting {
 	struct kmt_group *groups;
@@ -388,7 +388,7 @@ static bool grow(struct counting *c)
 	return true;
 }
 
-/* The group with @key; NULL if there is no memory for it. */
+/* Finds or adds the group with @key; NULL if there is no memory for it. */
 static struct kmt_group *group_of(struct counting *c, const struct kmt_key *key)
 {
 	struct kmt_group *g;
@@ -421,7 +421,7 @@ static bool is_older(const struct kmt_leak *a, const struct kmt_leak *b)
 	return a->addr < b->addr;
 }
 
-/* Adds the leaks of @more, which has no tasks yet. */
+/* Adds the leaks of @more to @g, except the names of tasks. */
 static void add_leaks(struct kmt_group *g, const struct kmt_group *more)
 {
 	const bool first = !g->sum.nr;
@@ -438,7 +438,7 @@ static void add_leaks(struct kmt_group *g, const struct kmt_group *more)
 	add_sum(&g->sum, &more->sum);
 }
 
-/* A group of its own for the leak that is @one's oldest; its key and its sum. */
+/* Fills in @one, a group that consists of the leak @one->oldest only. */
 static void describe_leak(struct counting *c, struct kmt_group *one)
 {
 	const struct kmt_leak *leak = &one->oldest;
@@ -457,7 +457,7 @@ static void describe_leak(struct counting *c, struct kmt_group *one)
 	one->most = leak->size;
 }
 
-/* Counts the leak that is @one's oldest apart, if it is not to be shown. */
+/* If a suppression holds back the leak @one->oldest, counts it; else returns false. */
 static bool count_suppressed(struct counting *c, const struct kmt_group *one)
 {
 	int by;
@@ -494,7 +494,7 @@ static int count_leaks(struct counting *c, u16 wanted)
 		add_leaks(g, &one);
 		add_sum(&c->sum, &one.sum);
 	}
-	/* It lies on a stack, which a later scan may read. */
+	/* A later scan may read this stack, so wipe the addresses. */
 	memzero_explicit(&one.oldest, sizeof(one.oldest));
 	if (one.o)
 		return -ENOMEM;
@@ -519,7 +519,7 @@ static bool has_own_head(const struct kmt_group *g)
 	return !memcmp(&g->key.head, &g->key.site, sizeof(g->key.site));
 }
 
-/* @nr leaks of tasks of one name, which is put where it belongs. */
+/* Adds @nr leaks of tasks with one name; keeps g->tasks sorted. */
 static void add_task(struct kmt_group *g, u16 comm, unsigned long nr)
 {
 	unsigned int i = min_t(unsigned int, g->names, KMT_TASKS);
@@ -532,7 +532,7 @@ static void add_task(struct kmt_group *g, u16 comm, unsigned long nr)
 	g->tasks[i] = (struct kmt_task_sum){ .nr = nr, .comm = comm };
 }
 
-/* Makes one group of those that differ in the names of their tasks only. */
+/* Merges groups that differ only in the names of tasks; they are sorted by key. */
 static void merge_tasks(struct counting *c)
 {
 	struct kmt_group *g = NULL, *from = c->groups;
@@ -553,7 +553,7 @@ static void merge_tasks(struct counting *c)
 	c->nr = nr;
 }
 
-/* @nr records from @g on hang on the same site. */
+/* Sets @all and @leader of @nr records from @g on, which hang on the same site. */
 static void sum_groups(struct kmt_group *g, unsigned long nr)
 {
 	unsigned long i, leader = 0;
@@ -581,7 +581,7 @@ static void sum_heads(struct counting *c)
 	}
 }
 
-/* More bytes come first; behind a site comes what hangs on it. */
+/* Sites with more bytes first; each site is followed by the records that hang on it. */
 static int compare_groups(const void *a, const void *b)
 {
 	const struct kmt_group *ga = a, *gb = b;
@@ -599,7 +599,7 @@ static int compare_groups(const void *a, const void *b)
 	return memcmp(&ga->key, &gb->key, sizeof(ga->key));
 }
 
-/* Copies the contents of the oldest leak of each record, unless it is gone. */
+/* Copies the contents of the oldest leak of each record if it still exists. */
 static void copy_oldest(struct counting *c, u16 wanted)
 {
 	char cache[KMT_CACHE_NAME];
@@ -638,8 +638,8 @@ static void fill_report(struct kmt_report *report, struct counting *c)
 }
 
 /**
- * kmt_report_open - group what is reported
- * @wanted: KMT_LEAK for all, KMT_NEW for what the last scan found
+ * kmt_report_open - make a report: group leaks by site
+ * @wanted: KMT_LEAK for all, KMT_NEW for those that are new in the last scan
  *
  * Context: kmt_scan_mutex held, may sleep.
  * Return: a report for kmt_report_close(), or an error pointer: -ENOMEM, -EINTR.
@@ -675,14 +675,14 @@ struct kmt_report *kmt_report_open(u16 wanted)
 }
 
 /**
- * kmt_new_shown - how many new leaks of the last scan are not suppressed
- * @fresh: how many it has found that were not known before
- * @suppressed: set to how many are
+ * kmt_new_shown - count the new leaks of the last scan that are not suppressed
+ * @fresh: number of all new leaks
+ * @suppressed: set to the number of those that are suppressed
  *
- * With suppressions, what was freed since is not counted.
+ * If there are suppressions, leaks that were freed since the scan are not counted.
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: their number; @fresh if there is no memory to find out.
+ * Return: their number; @fresh if there is no memory to count them.
  */
 unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed)
 {
@@ -701,9 +701,9 @@ unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed)
 }
 
 /**
- * kmt_report_close - free a report when nobody else reads it
- * @report: from kmt_report_open() or kmt_report_current(); NULL or an error
- *	pointer is nothing to free
+ * kmt_report_close - drop a reference to a report, and free it if it was the last one
+ * @report: from kmt_report_open() or kmt_report_current(); NULL and error pointers are
+ *	ignored
  */
 void kmt_report_close(struct kmt_report *report)
 {
@@ -716,14 +716,14 @@ void kmt_report_close(struct kmt_report *report)
 	kfree(report);
 }
 
-/* Whether there are as many leaks as @report has, of as many bytes. */
+/* Whether there are still as many leaks, with as many bytes, as @report has. */
 static bool is_complete(const struct kmt_report *report)
 {
 	struct kmt_cursor c = {};
 	struct kmt_sum sum = {};
 	struct kmt_object *o;
 
-	/* kmt_limit_ages() may have moved births in the pool. */
+	/* kmt_limit_ages() may have changed times of allocation since. */
 	if (jiffies - report->made > KMT_AGE_MAX / 2)
 		return false;
 	for (; (o = kmt_next_leak(&c, KMT_LEAK)); c.pos++) {
@@ -736,7 +736,7 @@ static bool is_complete(const struct kmt_report *report)
 }
 
 /**
- * kmt_report_refresh - count what a scan has found, for those who will read it
+ * kmt_report_refresh - make the report for readers, after a scan or a change
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
@@ -749,7 +749,7 @@ void kmt_report_refresh(void)
 }
 
 /**
- * kmt_report_current - what a reader sees
+ * kmt_report_current - get the report for a reader
  *
  * Context: kmt_scan_mutex held, may sleep.
  * Return: a report for kmt_report_close(), or an error pointer.
@@ -821,11 +821,11 @@ static void keep_oldest(const struct kmt_report *report)
 }
 
 /**
- * kmt_report_keep - keep the present report for readers
+ * kmt_report_keep - keep the present report, and copies of the leaks, for readers
  *
- * Before tracking is switched off, which forgets all blocks. Without memory for
- * each leak, one of each record is kept; without memory for these, readers are
- * told so.
+ * Called before tracking is switched off, which forgets all blocks. Without memory for a
+ * copy of each leak, this keeps one leak of each record; without memory for these,
+ * readers get an error.
  *
  * Context: kmt_scan_mutex held, may sleep.
  * Return: 0; -EINTR if the task is killed.
@@ -859,12 +859,12 @@ int kmt_report_keep(void)
 }
 
 /**
- * kmt_kept_leak - a leak that was kept when tracking was switched off
+ * kmt_kept_leak - find a leak that was kept when tracking was switched off
  * @pos: position
  *
  * Context: kmt_scan_mutex held.
- * Return: the first one at @pos or behind it; NULL if there is none; an error
- * pointer if there was no memory to keep them.
+ * Return: the first leak at or after @pos; NULL if there is none; an error pointer if
+ * there was no memory to keep them.
  */
 const struct kmt_leak *kmt_kept_leak(loff_t pos)
 {
@@ -885,7 +885,7 @@ const struct kmt_leak *kmt_kept_leak(loff_t pos)
 }
 
 /**
- * kmt_report_drop - show no report any more that was made before
+ * kmt_report_drop - drop the present report and all kept leaks
  *
  * Context: kmt_scan_mutex held, may sleep.
  */

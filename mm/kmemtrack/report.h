@@ -7,21 +7,21 @@
 #include "core/sites.h"
 #include "glue.h"
 
-/* Bytes of a leak that are shown. */
+/* Largest number of bytes shown of a leak. */
 #define KMT_DUMP_MAX	32
 
 /**
- * struct kmt_leak - a copy of what is shown of a reported block
+ * struct kmt_leak - copy of the fields of a leak that are shown
  * @pos: position of its cell, see struct kmt_cursor
  * @addr: first byte
  * @size: bytes
  * @stack: handle of the allocation's backtrace
- * @pid: of the allocating task
+ * @pid: pid of the allocating task
  * @born: low 32 bits of jiffies
  * @comm: handle of the allocating task's name
  * @flags: KMT_*
- * @dumped: bytes in @dump
- * @dump: the beginning of its contents; of a per-CPU block, on kmt_dump_cpu()
+ * @dumped: number of bytes in @dump
+ * @dump: the beginning of its contents; for a per-CPU block, of kmt_dump_cpu()
  */
 struct kmt_leak {
 	loff_t pos;
@@ -47,12 +47,12 @@ static inline int kmt_dump_cpu(void)
 }
 
 /**
- * struct kmt_cursor - where a walk over the leaks is
- * @pos: position of the cell that is next. Positions grow in the order of the
- *	walk and never belong to another cell, whatever memory the pool gets or
- *	gives back, so that a walk can go on at any later time
- * @chunk: chunk of that cell, if no chunk left the pool since; NULL for the first
- *	and at the end
+ * struct kmt_cursor - position of a walk over the leaks
+ * @pos: position of the next cell. Positions grow in the order of the walk, and never
+ *	belong to another cell, even if chunks are added to or leave the pool, so that a
+ *	walk can continue at any later time
+ * @chunk: chunk of that cell, valid if no chunk has left the pool since; NULL at the
+ *	beginning and at the end
  * @given_back: kmt_pages_given_back at that time
  */
 struct kmt_cursor {
@@ -62,11 +62,11 @@ struct kmt_cursor {
 };
 
 /**
- * struct kmt_key - what leaks have in common that are counted together; no gaps
- * @head: site of the direct leak that they hang on; their own if they are
- *	direct, or if that is not known
- * @site: their own
- * @comm: while they are counted: handle of their tasks' name
+ * struct kmt_key - what the leaks of a group have in common; has no padding
+ * @head: site of the direct leak that they hang on; equal to @site if they are direct, or
+ *	if it is not known
+ * @site: their own site
+ * @comm: while leaks are counted: handle of their tasks' name
  */
 struct kmt_key {
 	struct kmt_site head;
@@ -75,7 +75,7 @@ struct kmt_key {
 };
 
 /**
- * struct kmt_sum - some leaks
+ * struct kmt_sum - number and size of some leaks
  * @nr: how many
  * @bytes: their bytes
  * @indirect: how many of them are indirect
@@ -86,7 +86,7 @@ struct kmt_sum {
 	unsigned long indirect;
 };
 
-/* Names of tasks that are shown of a record. */
+/* Largest number of names of tasks shown in a record. */
 #define KMT_TASKS	4
 
 /**
@@ -100,20 +100,21 @@ struct kmt_task_sum {
 };
 
 /**
- * struct kmt_group - a record: leaks of one site that hang on leaks of one site
- * @key: these sites
- * @next: while leaks are counted: number of the next group of the same hash
- * @newest: birth of the youngest of them
- * @least: size of the smallest of them
- * @most: size of the largest of them
+ * struct kmt_group - a record of a report: leaks of one site that hang on leaks of one
+ *		      other site
+ * @key: the two sites
+ * @next: while leaks are counted: number of the next group with the same hash
+ * @newest: when the youngest leak was allocated
+ * @least: size of the smallest leak
+ * @most: size of the largest leak
  * @o: while leaks are counted: the cell of @oldest
- * @oldest: the oldest of them
- * @sum: of them
- * @all: of all records whose leaks hang on that site
- * @leader: it is the first of these records
- * @names: how many names of tasks there are
- * @tasks: the names that most of them are from
- * @cache: name of the slab cache that the oldest is from, or what it is instead
+ * @oldest: the oldest leak
+ * @sum: number and size of the leaks
+ * @all: sum of all records whose leaks hang on the same site
+ * @leader: this is the first one of these records
+ * @names: number of different names of tasks
+ * @tasks: the names with most leaks
+ * @cache: name of the slab cache of the oldest leak, or the name shown in its place
  */
 struct kmt_group {
 	struct kmt_key key;
@@ -131,21 +132,22 @@ struct kmt_group {
 	char cache[KMT_CACHE_NAME];
 };
 
-/* Suppressions at a time. */
+/* Largest number of suppressions. */
 #define KMT_SUPPRESSIONS	32
 
 #define KMT_NOT_SUPPRESSED	(-1)
 
 /**
  * struct kmt_report - the records of all reported blocks, as they were at one time
- * @users: who may still read it
- * @list: in the list of reports
- * @made: jiffies
- * @sum: of all leaks that are shown
- * @suppressed: of all leaks that are not
- * @held: of these, how many each suppression holds back
- * @sites: how many records
- * @groups: the records: what loses most bytes first, and then what hangs on it
+ * @users: reference count
+ * @list: link in the list of reports
+ * @made: when it was made, in jiffies
+ * @sum: all leaks that are shown
+ * @suppressed: all leaks that are held back
+ * @held: how many leaks each suppression holds back
+ * @sites: number of records
+ * @groups: the records, sorted: sites that lose most bytes first, each followed by the
+ *	records that hang on it
  * @bytes: size of @groups
  */
 struct kmt_report {
@@ -172,7 +174,7 @@ bool kmt_cache_at(char *name, unsigned long addr);
 void kmt_name_source(char *name, enum kmt_space space, unsigned long addr);
 unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed);
 
-/* Room for the name of a cache, each byte of it as an octal number. */
+/* Room for the escaped name of a cache: each byte may become an octal number. */
 #define KMT_CACHE_TEXT	(4 * KMT_CACHE_NAME + 1)
 
 /* print.c */
