@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who refers to a block? The commands refs= and dump=, and kmemtrack_info/refs.
+ * What refers to a block? The commands refs= and dump=, and kmemtrack_info/refs.
  *
- * All that a mark reads as a root, and all blocks, are searched for words that
- * point into the block, beside everything else. For another level this is done
- * again, for the blocks that had these words, all at a time. A reference that moves
- * meanwhile may be missed, or found twice: the answer is for people, and decides
- * nothing.
+ * A search reads all roots and all blocks, beside everything else, for words that point
+ * into the block. For each further level it searches again, for references to all blocks
+ * that had such words. A reference that moves meanwhile may be missed, or found twice:
+ * the answer is for people, and no decision depends on it.
  *
- * A search takes as long as a mark that finds all blocks. Its memory is struct
- * kmt_search and the text of the answer, whatever there is to be found.
+ * A search takes as long as a mark that reaches all blocks. It uses memory for struct
+ * kmt_search and for the text of the answer, however many references it finds.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
@@ -36,28 +35,28 @@
 
 #define KMT_REFS_FORMAT	1
 
-/* References of a level, and hints of a kind, that are shown one by one. */
+/* Limits of the references of a level, and of the hints of a kind, that are shown. */
 #define KMT_REFS	32
 #define KMT_HINTS	8
 
-/* Blocks of a level whose holders are looked for on the next one. */
+/* Limit of the blocks of a level whose holders are searched for on the next one. */
 #define KMT_TARGETS	16
 
-/* The answer, and the end of one that did not fit. */
+/* Size of the answer, and its last line if it did not fit. */
 #define KMT_REFS_TEXT	SZ_32K
 #define KMT_REFS_CUT	"left out: what followed\n"
 
-/* Frames of a task that are told apart. */
+/* Limit of the frames of a task that are recognised. */
 #define KMT_FRAMES	32
 
-/* The lowest bits of a word of a scatterlist are no part of the struct page. */
+/* Low bits of scatterlist.page_link that are no part of the struct page's address. */
 #define KMT_PAGE_LINK	3UL
 
 /**
- * struct kmt_place - where a word is
+ * struct kmt_place - place of a word that refers to a block
  * @at: its address; 0 if it is in a struct page or a list of callbacks
- * @to: the block that it refers to
- * @o: the block that it lies in; of size 0 if that is none
+ * @to: address of the block that it refers to
+ * @o: the block that contains it; of size 0 if it is in a root
  */
 struct kmt_place {
 	unsigned long at;
@@ -65,7 +64,7 @@ struct kmt_place {
 	struct kmt_object o;
 };
 
-/* What may be left of a block that nothing refers to. */
+/* Words that are no references, but may hint at the owner of a block. */
 enum kmt_hint {
 	KMT_HINT_PHYS,
 	KMT_HINT_PAGE,
@@ -76,22 +75,22 @@ enum kmt_hint {
 /**
  * struct kmt_search - a search for references
  * @m: marker, which reads memory
- * @own: the stack of the task that searches, which has the addresses
- * @o: the block that is being read; of size 0 if it is none
- * @hull: of all targets
- * @targets: blocks to which references are looked for
- * @nr_targets: how many
- * @nr: references found
- * @place: where the first ones are
- * @left_out: holders whose own holders are not looked for: there are too many
- * @known: blocks that were targets
- * @nr_known: how many
- * @hints: hints are looked for, too
- * @phys: the physical address of the block; 0 if it has none
- * @page: its struct page, and that of the compound page; NULL if it has none
+ * @own: stack of the task that searches, which holds the addresses and is skipped
+ * @o: the block that is being read; of size 0 while roots are read
+ * @hull: hull of all targets
+ * @targets: blocks to which references are searched
+ * @nr_targets: number of targets
+ * @nr: number of references found
+ * @place: places of the first ones
+ * @left_out: number of holders whose own holders are not searched, for lack of room
+ * @known: addresses of all blocks that were targets
+ * @nr_known: number of @known
+ * @hints: hints are searched, too
+ * @phys: physical address of the block; 0 if it has none
+ * @page: address of its struct page, and of that of its compound page; 0 if it has none
  * @end: one past its last byte
- * @nr_hints: hints of each kind found
- * @hint: where the first ones are
+ * @nr_hints: number of hints of each kind found
+ * @hint: places of the first ones
  */
 struct kmt_search {
 	struct kmt_marker m;
@@ -113,13 +112,13 @@ struct kmt_search {
 	struct kmt_place hint[KMT_NR_HINTS][KMT_HINTS];
 };
 
-/* What words that refer to a block begin with. */
+/* The address of a block's first byte, as references to the block have it. */
 static unsigned long start_of(const struct kmt_object *o)
 {
 	return kmt_space(o) == KMT_PHYS ? kmt_env_phys(o->addr) : o->addr;
 }
 
-/* What a block has of itself is of no interest. */
+/* Whether the block that is being read is @target: references to itself are skipped. */
 static bool is_in(const struct kmt_search *s, const struct kmt_range *target)
 {
 	return s->o.size && start_of(&s->o) == target->lo;
@@ -265,7 +264,7 @@ static void name_cache(char *name, const struct kmt_object *o)
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
-/* Areas of vmalloc space are in a tree, and lead from one block to all others. */
+/* vmap_areas are skipped: they are in a tree, which leads to all vmalloc blocks. */
 static bool is_vmap_area(const struct kmt_object *o)
 {
 	char cache[KMT_CACHE_NAME];
@@ -274,15 +273,15 @@ static bool is_vmap_area(const struct kmt_object *o)
 	return !strcmp(cache, "vmap_area");
 }
 
-/* Whether what was found is in use whether or not anything refers to it. */
+/* Whether a reference is in a root or in a block that needs no references. */
 static bool is_root(const struct kmt_place *p)
 {
 	return !p->o.size || !kmt_judged(&p->o);
 }
 
 /*
- * The blocks that had references are what to look for next; false if there are
- * none, or if there is a root among what had them.
+ * Makes the blocks that had references the next targets; returns false if there are none,
+ * or if a reference is in a root.
  */
 static bool next_level(struct kmt_search *s)
 {
@@ -308,7 +307,7 @@ static bool next_level(struct kmt_search *s)
 	return s->nr_targets;
 }
 
-/* Finds out what to look for; the block is live. */
+/* Determines the words that are hints at the block @o, which is live. */
 static void look_for_hints(struct kmt_search *s, const struct kmt_object *o)
 {
 	struct kmt_tree *tree;
@@ -320,7 +319,7 @@ static void look_for_hints(struct kmt_search *s, const struct kmt_object *o)
 	s->end = start_of(o) + o->size;
 	if (kmt_space(o) != KMT_VIRT)
 		return;
-	/* It has a mapping as long as it is tracked. */
+	/* The block is mapped as long as it is tracked. */
 	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &tree, &flags);
 	if (!now)
 		return;
@@ -333,15 +332,15 @@ static void look_for_hints(struct kmt_search *s, const struct kmt_object *o)
 		return;
 	s->page[0] = kmt_untag((unsigned long)page);
 	s->page[1] = kmt_untag((unsigned long)compound_head(page));
-	/* An address of more bits than a word is not looked for. */
+	/* A physical address that does not fit in a word is not searched for. */
 	if (page_to_phys(page) + offset_in_page(o->addr) <= ULONG_MAX)
 		s->phys = page_to_phys(page) + offset_in_page(o->addr);
 }
 
 /**
- * struct kmt_text - the answer
+ * struct kmt_text - text of an answer
  * @buf: its lines
- * @log: they are for the log, which may not have addresses
+ * @log: it is for the log, where addresses may be hidden
  */
 struct kmt_text {
 	struct seq_buf buf;
@@ -360,7 +359,7 @@ static void put_addr(struct kmt_text *t, unsigned long addr)
 	seq_buf_puts(&t->buf, name.text);
 }
 
-/* What a slab cache is called may come from outside of the kernel. */
+/* The name of a slab cache may come from outside of the kernel, so escape it. */
 static noinline_for_stack void put_cache(struct kmt_text *t, const char *cache)
 {
 	char text[KMT_CACHE_TEXT];
@@ -368,7 +367,7 @@ static noinline_for_stack void put_cache(struct kmt_text *t, const char *cache)
 	seq_buf_printf(&t->buf, ", %s", kmt_cache_text(text, cache));
 }
 
-/* A variable and the offset in it. */
+/* Appends the name of a variable and the offset in it, or the address. */
 static noinline_for_stack void put_variable(struct kmt_text *t,
 					    unsigned long at)
 {
@@ -389,8 +388,8 @@ static noinline_for_stack void put_code(struct kmt_text *t, unsigned long pc)
 }
 
 /*
- * The function in whose frame @at is, by the return addresses between it and the
- * stack pointer; 0 if that cannot be told.
+ * Finds the function in whose frame @at is, by the return addresses between @at and the
+ * stack pointer; returns 0 if it is not known.
  */
 static noinline_for_stack unsigned long frame_of(struct task_struct *task,
 						 unsigned long at)
@@ -401,7 +400,7 @@ static noinline_for_stack unsigned long frame_of(struct task_struct *task,
 	if (task == current || task_curr(task))
 		return 0;
 	pos = ALIGN(kmt_saved_sp(task), sizeof(long));
-	/* It may have been on a CPU since. */
+	/* The task may have run since @at was found. */
 	if (!pos || at - pos >= THREAD_SIZE)
 		return 0;
 	nr = stack_trace_save_tsk(task, entries, KMT_FRAMES, 0);
@@ -409,7 +408,7 @@ static noinline_for_stack unsigned long frame_of(struct task_struct *task,
 		if (!kmt_env_read(&word, pos, sizeof(word)))
 			return 0;
 		word = kmt_env_strip(word);
-		/* Where the task sleeps is no return address everywhere. */
+		/* On some architectures entries[0] is no word on the stack. */
 		if (!i && word != entries[0] && nr > 1 && word == entries[1])
 			pc = entries[i++];
 		if (word != entries[i])
@@ -417,7 +416,7 @@ static noinline_for_stack unsigned long frame_of(struct task_struct *task,
 		below = pc;
 		pc = entries[i++];
 	}
-	/* What the frame of a function returns to is above it, or below. */
+	/* A function's return address is above its local variables, or below. */
 	return KMT_FRAME_RETURN_FIRST ? below : pc;
 }
 
@@ -436,7 +435,7 @@ static void put_task(struct kmt_text *t, struct task_struct *task,
 	seq_buf_printf(&t->buf, ", 0x%lx below its top", top - at);
 }
 
-/* Names the task whose stack @at lies in; false if it is none. */
+/* Appends the task whose stack contains @at; false if there is none. */
 static bool put_stack(struct kmt_text *t, unsigned long at)
 {
 	struct task_struct *task;
@@ -457,7 +456,7 @@ static bool put_stack(struct kmt_text *t, unsigned long at)
 	return found;
 }
 
-/* Names a variable of the per-CPU section; false if it is none. */
+/* Appends the per-CPU variable that contains @at; false if there is none. */
 static bool put_percpu_variable(struct kmt_text *t, unsigned long at)
 {
 #ifdef CONFIG_SMP
@@ -486,7 +485,7 @@ static void put_page_at(struct kmt_text *t, unsigned long at)
 	seq_buf_puts(&t->buf, "page ");
 	put_addr(t, at & PAGE_MASK);
 	seq_buf_printf(&t->buf, ", +0x%lx", offset_in_page(at));
-	/* A page of high memory has another address now, or none. */
+	/* A page of high memory may have another address by now, or none. */
 	if (!virt_addr_valid((void *)at))
 		return;
 	page = virt_to_page((void *)at);
@@ -506,7 +505,7 @@ static void put_site(struct kmt_text *t, u32 stack)
 	put_code(t, pc);
 }
 
-/* The offset in a block, and of a per-CPU block the CPU. */
+/* Appends the offset in the block, and for a per-CPU block the CPU. */
 static void put_offset(struct kmt_text *t, const struct kmt_place *p)
 {
 	unsigned long base = start_of(&p->o);
@@ -559,7 +558,7 @@ static void put_object(struct kmt_text *t, const struct kmt_place *p)
 	put_site(t, p->o.stack);
 }
 
-/* Writes what kind of place it is, in the first word, and where. */
+/* Appends the kind of place, as the first word, and the place. */
 static void put_place(struct kmt_text *t, const struct kmt_place *p)
 {
 	if (!p->at) {
@@ -627,7 +626,9 @@ static void put_hints(struct kmt_text *t, const struct kmt_search *s)
 	}
 }
 
-/* A block in use has such words in many places, so they say nothing of it. */
+/* Hints are shown for leaks, and for blocks without references only: for other blocks
+ * in use such words are common and tell nothing.
+ */
 static bool wants_hints(const struct kmt_search *s,
 			const struct kmt_object *target)
 {
@@ -659,8 +660,8 @@ static void put_head(struct kmt_text *t, const struct kmt_object *target,
 }
 
 /*
- * Writes what refers to @target, and what refers to that, up to @levels levels, or
- * to the first one with a root.
+ * Appends the references to @target, then those to the blocks that hold them, and so on,
+ * up to @levels levels or to the first level with a reference in a root.
  */
 static int find_refs(struct kmt_search *s, struct kmt_text *t,
 		     const struct kmt_object *target, unsigned int levels)
@@ -722,7 +723,7 @@ static char *begin_text(struct kmt_text *t, bool log)
 	return text;
 }
 
-/* Returns how long the text is; it ends with a line, and a byte of 0. */
+/* Terminates the text after its last complete line; returns its length. */
 static size_t end_text(struct kmt_text *t, char *text)
 {
 	size_t len = seq_buf_used(&t->buf);
@@ -735,12 +736,12 @@ static size_t end_text(struct kmt_text *t, char *text)
 	return len + sizeof(KMT_REFS_CUT) - 1;
 }
 
-/* The answer to the last command; freed by the next one. Under refs_mutex. */
+/* Protects the answer to the last command, which the next one frees. */
 static DEFINE_MUTEX(refs_mutex);
 static char *answer;
 static size_t answer_len;
 
-/* Memblock's blocks are known by physical addresses. */
+/* Finds the block that contains @addr; memblock's are known by physical address. */
 static bool find_block(unsigned long addr, struct kmt_object *o)
 {
 	return kmt_lookup(&kmt_core, KMT_VIRT, addr, o) ||
@@ -750,16 +751,15 @@ static bool find_block(unsigned long addr, struct kmt_object *o)
 }
 
 /**
- * kmt_find_refs - find out who refers to a block
+ * kmt_find_refs - find what refers to a block
  * @addr: an address in the block, with or without KASAN's tag
- * @levels: how far to go on from who refers to it to who refers to that
+ * @levels: how many levels of references to follow back
  *
- * The answer is in kmemtrack_info/refs. References that are not aligned are left
- * out.
+ * The answer is shown in kmemtrack_info/refs. Unaligned references are left out.
  *
  * Context: kmt_scan_mutex held, may sleep; takes as long as a mark for each level.
- * Return: 0; -EINVAL if there is no such block, -ENOMEM or, if the task is killed or
- * frozen, -EINTR: then the last answer stays.
+ * Return: 0; -EINVAL if there is no such block; -ENOMEM; -EINTR if the task is killed or
+ * frozen. On an error the last answer stays.
  */
 int kmt_find_refs(unsigned long addr, unsigned int levels)
 {
@@ -773,7 +773,7 @@ int kmt_find_refs(unsigned long addr, unsigned int levels)
 	text = begin_text(&t, false);
 	if (!text)
 		return -ENOMEM;
-	/* Backtraces and names stay. */
+	/* Keeps backtraces and names. */
 	down_read(&kmt_reports_sem);
 	ret = find(&t, &o, levels);
 	up_read(&kmt_reports_sem);
@@ -825,7 +825,7 @@ static void log_places(const struct kmt_object *target)
 	kmt_own_vfree(text, KMT_REFS_TEXT);
 }
 
-/* Writes the flags of @o into @text, each in words. */
+/* Describes the flags of @o in words. */
 static void describe(const struct kmt_object *o, char *text, size_t size)
 {
 	static const struct {
@@ -871,7 +871,7 @@ static void log_references(const struct kmt_object *o)
  * kmt_log_address - log what is known of an address
  * @addr: an address in a block, with or without KASAN's tag
  *
- * References to it that are not aligned are left out.
+ * Unaligned references to the block are left out.
  *
  * Context: kmt_scan_mutex held, may sleep; takes as long as a mark.
  * Return: 0; -EINVAL if it lies in no tracked block.
@@ -884,7 +884,7 @@ int kmt_log_address(unsigned long addr)
 	char text[160];
 
 	addr = kmt_untag(addr);
-	/* The name of the task stays. */
+	/* Keeps the name of the task. */
 	down_read(&kmt_reports_sem);
 	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) &&
 	    !kmt_lookup(&kmt_core, KMT_PERCPU, addr, &o) &&
