@@ -19,8 +19,8 @@
 #include "scan.h"
 
 /*
- * Several commands fit in one write, one on a line, in its first bytes. Any
- * number of blanks and NUL bytes may follow.
+ * A write may have up to KMT_COMMANDS commands, one per line, in its first KMT_WRITE_MAX
+ * bytes. Any number of blanks and NUL bytes may follow.
  */
 #define KMT_WRITE_MAX	1024
 #define KMT_COMMANDS	16
@@ -51,13 +51,13 @@ static int check_padding(const char __user *buf, size_t len)
 /**
  * kmt_file_write - execute commands
  * @file: open file
- * @buf: commands, one a line
- * @len: how long
- * @ppos: set to 0: a read after a write gives the report from its beginning
+ * @buf: commands, one per line
+ * @len: length of @buf
+ * @ppos: set to 0, so that a read after a write begins with the first record
  *
- * All lines are checked before the first one is executed.
+ * All lines are checked before the first command is executed.
  *
- * Return: @len, or what was wrong.
+ * Return: @len, or an error of the parser or of a command.
  */
 ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		       loff_t *ppos)
@@ -71,8 +71,8 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 	if (IS_ERR(text))
 		return PTR_ERR(text);
 	/*
-	 * Names in commands point into it. A scan that one of them makes runs in
-	 * this task and does not read its frames, which alone refer to the text.
+	 * Only frames of this task refer to the text, and a scan that one of the
+	 * commands makes does not read them.
 	 */
 	if (head)
 		kmemleak_ignore(text);
@@ -91,11 +91,11 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 }
 
 /*
- * Position 0 is the head, position n + 1 record n. A report that is being read
- * stays as it is; a read from the start gets the present one.
+ * Position 0 is the head, position n + 1 is record n. A reader keeps its report until it
+ * reads from the start again.
  *
- * Until site_stop() there is no scan: a task that counts or prints leaks has their
- * addresses in registers and on the stack, where a scan would find them.
+ * kmt_scan_mutex is held until site_stop(): a task that counts or prints leaks has their
+ * addresses in registers and on its stack, where a scan would find them.
  */
 static void *site_start(struct seq_file *seq, loff_t *pos)
 {
@@ -170,7 +170,7 @@ static const struct file_operations report_fops = {
 	.release	= report_release,
 };
 
-/* May sleep for the time that counting all leaks takes. */
+/* May sleep for as long as it takes to count all leaks. */
 static int kmt_suppressions_show(struct seq_file *seq, void *v)
 {
 	struct kmt_report *report;
@@ -186,8 +186,8 @@ static int kmt_suppressions_show(struct seq_file *seq, void *v)
 }
 
 /*
- * kmemtrack_info/stats: lines of a name and a value. Names stay, new ones may
- * be added.
+ * kmemtrack_info/stats: each line has a name and a value. Names do not change; new ones
+ * may be added.
  */
 
 static const char * const event_names[KMT_NR_EVENTS] = {
@@ -255,7 +255,7 @@ static void show_running(struct seq_file *seq)
 
 static void show_last_scan(struct seq_file *seq)
 {
-	/* Without kmt_scan_mutex: a reader must not wait for a running scan. */
+	/* No kmt_scan_mutex: a reader must not wait for a running scan. */
 	struct kmt_last_scan last = data_race(kmt_last_scan);
 
 	show(seq, "scans", last.nr);
@@ -326,7 +326,7 @@ static void show_events(struct seq_file *seq)
 	show(seq, "lost_names", atomic_long_read(&kmt_lost_names));
 }
 
-/* The order of the manual, by subject. */
+/* Prints the names in the order of the manual. */
 static int kmt_stats_show(struct seq_file *seq, void *v)
 {
 	show(seq, "version", 1);
@@ -351,7 +351,7 @@ static int __init make_files(void)
 {
 	struct dentry *dir;
 
-	/* Never removed, so they need no protection against that. */
+	/* "unsafe": the file is never removed, so it needs no protection. */
 	debugfs_create_file_unsafe("kmemtrack", 0600, NULL, NULL, &report_fops);
 	dir = debugfs_create_dir("kmemtrack_info", NULL);
 	debugfs_create_file("stats", 0400, dir, NULL, &kmt_stats_fops);

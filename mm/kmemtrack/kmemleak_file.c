@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /sys/kernel/debug/kmemleak, as the programs that use it expect it: one
- * record per leak, nothing when there is none.
+ * /sys/kernel/debug/kmemleak, as programs expect it: one record per leak, and empty
+ * without leaks.
  */
 #include <linux/debugfs.h>
 #include <linux/fs.h>
@@ -13,11 +13,11 @@
 #include "report.h"
 
 /**
- * struct reader - an open file, in memory that is no root
- * @cursor: where it is
+ * struct reader - state of an open file, in memory that is no root
+ * @cursor: its position
  * @o: cell of the leak that is printed next
- * @kept: that leak, while nothing is tracked
- * @leak: copy of it
+ * @kept: while tracking is off: that leak
+ * @leak: copy of the leak
  */
 struct reader {
 	struct kmt_cursor cursor;
@@ -27,9 +27,9 @@ struct reader {
 };
 
 /*
- * Leaks are printed as they are met in the pool, one at a time. A reader that
- * takes its time sees each leak once that is there from its first read to its
- * last, whatever scans, frees and commands come between its reads.
+ * Leaks are printed one at a time, in the order of the pool. A reader sees each leak that
+ * exists from its first read to its last exactly once, whatever scans, frees and commands
+ * happen between its reads.
  */
 static void *find_record(struct reader *r, loff_t *pos)
 {
@@ -42,7 +42,7 @@ static void *find_record(struct reader *r, loff_t *pos)
 	return r->kept || r->o ? r : NULL;
 }
 
-/* There is no scan until record_stop(), for the reason told at site_start(). */
+/* Holds kmt_scan_mutex until record_stop(), for the reason given at site_start(). */
 static void *record_start(struct seq_file *seq, loff_t *pos)
 {
 	struct reader *r = seq->private;
@@ -58,7 +58,7 @@ static void *record_start(struct seq_file *seq, loff_t *pos)
 	return v;
 }
 
-/* Finds no error: record_start() would have. */
+/* Errors of find_record() are found by record_start() already. */
 static void *record_next(struct seq_file *seq, void *v, loff_t *pos)
 {
 	++*pos;
@@ -76,7 +76,7 @@ static int record_show(struct seq_file *seq, void *v)
 	struct reader *r = v;
 	int ret = 0;
 
-	/* A backtrace is printed while the names in it are known. */
+	/* Keeps the names in the backtrace while it is printed. */
 	down_read(&kmt_reports_sem);
 	if (r->kept)
 		kmt_print_record(seq, r->kept);
@@ -135,7 +135,7 @@ static int __init make_file(void)
 }
 late_initcall(make_file);
 
-/* Programs look for it in /sys/module/kmemleak/parameters/. */
+/* Programs look for the parameter in /sys/module/kmemleak/parameters/. */
 #undef MODULE_PARAM_PREFIX
 #define MODULE_PARAM_PREFIX "kmemleak."
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How a leak looks: grouped by site, one by one as kmemleak shows it, and in
- * the log. Formats are versioned; see Documentation/dev-tools/kmemtrack.rst.
+ * Formats of leaks: grouped by site, one by one as kmemleak does, and in the log. The
+ * formats are versioned; see Documentation/dev-tools/kmemtrack.rst.
  */
 #include <linux/crc32.h>
 #include <linux/kallsyms.h>
@@ -33,7 +33,7 @@ static noinline_for_stack void print_frame(struct seq_file *seq,
 /**
  * kmt_print_trace - print a backtrace
  * @seq: where to, NULL for the log
- * @indent: before each line; for the log with the prefix
+ * @indent: printed before each line; for the log it includes the prefix
  * @stack: its handle
  */
 void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack)
@@ -57,7 +57,7 @@ static unsigned long ms_since(u32 born)
 	return jiffies_to_msecs((u32)jiffies - born);
 }
 
-/* How the last scan came to its verdict. */
+/* Prints how the last scan confirmed suspects. */
 static void print_confirmed(struct seq_file *seq, const struct kmt_outcome *out)
 {
 	/* In tenths of a millisecond. */
@@ -114,11 +114,11 @@ static void print_last_scan(struct seq_file *seq,
  */
 void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 {
-	/* Without kmt_scan_mutex: a reader of a report must not wait for a scan. */
+	/* No kmt_scan_mutex: a reader of a report must not wait for a scan. */
 	const struct kmt_last_scan last = data_race(kmt_last_scan);
 
 	seq_printf(seq, "kmemtrack %d: ", KMT_FORMAT);
-	/* "0 leaks" is the result of a scan. */
+	/* Print "0 leaks" only as the result of a scan. */
 	if (last.made || report->sum.nr || report->suppressed.nr)
 		seq_printf(seq, "%lu leaks, %lu bytes, %lu sites",
 			   report->sum.nr, report->sum.bytes, report->sites);
@@ -171,10 +171,10 @@ void kmt_print_seconds(struct seq_file *seq, u64 ms)
 }
 
 /**
- * kmt_cache_text - how a file shows where blocks are from
+ * kmt_cache_text - escape the name of a slab cache for output
  * @text: room for it: KMT_CACHE_TEXT bytes
- * @cache: name of a slab cache, which may have any characters, or "vmalloc" and
- *	the like
+ * @cache: name of a slab cache, which may have any characters, or the name shown in its
+ *	place, such as "vmalloc"
  *
  * Return: @text
  */
@@ -184,7 +184,7 @@ const char *kmt_cache_text(char *text, const char *cache)
 }
 
 /**
- * kmt_print_cache - print where blocks are from
+ * kmt_print_cache - print the name of a slab cache, escaped
  * @seq: where to
  * @cache: as for kmt_cache_text()
  */
@@ -232,11 +232,11 @@ void kmt_print_group(struct seq_file *seq, const struct kmt_group *g)
 }
 
 /**
- * kmt_log_name - how the log names a block
+ * kmt_log_name - format the address of a block for the log
  * @name: filled in
  * @addr: its address
  *
- * That is not its address where kptr_restrict keeps addresses from users.
+ * With kptr_restrict this is a hash of the address.
  */
 void kmt_log_name(struct kmt_log_name *name, unsigned long addr)
 {
@@ -246,7 +246,7 @@ void kmt_log_name(struct kmt_log_name *name, unsigned long addr)
 		snprintf(name->text, sizeof(name->text), "0x%08lx", addr);
 }
 
-/* A checksum of the backtrace, by which programs tell kinds of leaks apart. */
+/* Checksum of a backtrace, by which programs distinguish kinds of leaks. */
 static u32 trace_crc(u32 stack)
 {
 	unsigned long *entries;
@@ -255,7 +255,7 @@ static u32 trace_crc(u32 stack)
 	return crc32(0, entries, nr * sizeof(*entries));
 }
 
-/* In the log, records bear the name that programs look for. */
+/* Records in the log have the prefix that programs look for. */
 #undef pr_fmt
 #ifdef CONFIG_KMEMTRACK_KMEMLEAK_COMPAT
 #define pr_fmt(fmt) "kmemleak: " fmt
@@ -305,7 +305,8 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
  * @fresh: leaks that were not known before
  * @leaks: all that are reported
  *
- * Where there is kmemleak's file it is the line that programs wait for.
+ * With CONFIG_KMEMTRACK_KMEMLEAK_COMPAT this is the line of kmemleak, for which programs
+ * wait.
  */
 void kmt_log_found(unsigned long fresh, unsigned long leaks)
 {
@@ -358,7 +359,7 @@ static void log_record(const struct kmt_group *g, unsigned long nr, unsigned lon
 }
 
 /**
- * kmt_log_new - log what the last scan found, a record per site
+ * kmt_log_new - log the new leaks of the last scan, one record per site
  *
  * There are KMT_LOG_SITES records at most, and a line for all other sites.
  *
@@ -379,11 +380,11 @@ void kmt_log_new(void)
 	kmt_report_close(report);
 }
 
-/* No program waits for the lines of a dump: they bear our own name. */
+/* No program looks for the lines that follow, so they have our own prefix. */
 #undef pr_fmt
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
-/* Whether a function does nothing but allocate for its caller. */
+/* Whether a function only allocates memory for its caller, by its name. */
 static noinline_for_stack bool is_allocator(unsigned long pc)
 {
 	static const char * const names[] = {
@@ -407,11 +408,11 @@ static noinline_for_stack bool is_allocator(unsigned long pc)
 }
 
 /**
- * kmt_allocated_by - which function allocated a block?
+ * kmt_allocated_by - find the function that allocated a block
  * @stack: handle of the allocation's backtrace
  *
  * Context: any but NMI.
- * Return: the address in its first frame that is of no allocator, or that of the
+ * Return: the address in the first frame that is not of an allocator, or else in the
  * last frame; 0 if there is no backtrace.
  */
 unsigned long kmt_allocated_by(u32 stack)
@@ -426,7 +427,7 @@ unsigned long kmt_allocated_by(u32 stack)
 	return entries[i];
 }
 
-/* The function that allocated, without an address that has no name. */
+/* Logs a site by its function; an address without a name is not shown. */
 static noinline_for_stack void log_site(const struct kmt_group *g,
 					unsigned long nr, unsigned long sites,
 					const char *cache, const char *task)
@@ -455,11 +456,11 @@ static void log_leader(const struct kmt_group *g, unsigned long nr,
 }
 
 /**
- * kmt_log_sites - log what is reported, a line for each site
+ * kmt_log_sites - log all leaks, a line for each site
  *
- * For the log that survives the machine. There is a line for each site with direct
- * leaks, which counts what hangs on these, and one more for all other sites if
- * there are more than KMT_LOG_SITES.
+ * For logs that outlive the machine. There is a line for each site with direct leaks,
+ * which includes the leaks that hang on these. If there are more than KMT_LOG_SITES, one
+ * line sums up the other sites.
  *
  * Context: kmt_scan_mutex held, may sleep.
  * Return: 0, or an error: -ENOMEM, -EINTR.
