@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the commands do.
+ * Commands and parameters, and their effects.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
@@ -56,14 +56,14 @@ static int clear(void)
 	kmt_marker_init(m, &kmt_core, &stack, 1, NULL);
 	nr = kmt_clear(m, jiffies);
 	kmt_own_free(m, 0);
-	/* A block that is allocated after this command is younger than this. */
+	/* Blocks allocated after this command must be younger than @now of kmt_clear(). */
 	if (nr)
 		schedule_timeout_uninterruptible(1);
 	kmt_report_drop();
 	return 0;
 }
 
-/* Whether a command makes sense only while blocks are tracked. */
+/* Whether a command is allowed only while tracking is on. */
 static bool needs_tracking(enum kmt_verb verb)
 {
 	switch (verb) {
@@ -77,7 +77,7 @@ static bool needs_tracking(enum kmt_verb verb)
 	}
 }
 
-/* Pages that are no roots cannot be told from those that are lost. */
+/* Sets what to do with pages: enum kmt_pages. */
 static int set_pages(const struct kmt_command *cmd)
 {
 	if (!kmt_tracking())
@@ -102,7 +102,7 @@ static int suppress(const struct kmt_command *cmd)
 		return -EPERM;
 	ret = cmd->verb == KMT_CMD_SUPPRESS ? kmt_suppress(cmd) :
 					      kmt_unsuppress(cmd);
-	/* Those who read the report, or statistics, are to see it. */
+	/* Make the change visible in the report and in stats. */
 	if (!ret)
 		kmt_report_refresh();
 	return ret;
@@ -163,7 +163,7 @@ static int execute_locked(const struct kmt_command *cmd)
 	}
 }
 
-/* Logs who switched, so that a reader of an empty report can find out why. */
+/* Logs which task switched, so that the reason of an empty report can be found. */
 static void log_switch(bool was)
 {
 	struct kmt_log_task task;
@@ -176,13 +176,13 @@ static void log_switch(bool was)
 }
 
 /**
- * kmt_execute - do what a command says
+ * kmt_execute - execute a command
  * @cmd: command
  *
  * Context: may sleep.
- * Return: 0; -EPERM for what cannot be done while off; -EINTR if the task is
- * killed; -ERESTARTNOINTR if it is frozen during a scan; -EINVAL for an unknown
- * address, or what is not suppressed; -ENOSPC for too many suppressions; -ENOMEM.
+ * Return: 0; -EPERM if the command is not allowed while tracking is off; -EINTR if the
+ * task is killed; -ERESTARTNOINTR if it is frozen during a scan; -EINVAL for an unknown
+ * address or suppression; -ENOSPC for too many suppressions; -ENOMEM.
  */
 int kmt_execute(const struct kmt_command *cmd)
 {
@@ -207,14 +207,14 @@ int kmt_execute(const struct kmt_command *cmd)
 }
 
 /*
- * Parameters, at boot and in /sys/module/. Each one takes what the command of
- * its key takes: command.c knows names, ranges and errors.
+ * Parameters, at boot and in /sys/module/. Each one takes the values of the command with
+ * the same key: command.c has names, ranges and errors.
  */
 
 #define PREFIX		"kmemtrack."
 #define EARLY_POOL	PREFIX "early_pool"
 
-/* How many bytes of a refused value are logged. */
+/* Limit of the bytes of a refused value that are logged. */
 #define SHOWN_MAX	32
 
 /**
@@ -229,7 +229,7 @@ struct kmt_param {
 	bool flag;
 };
 
-/* Writes all values that may follow a key to @text. */
+/* Lists all valid values for a key in @text. */
 static void list_values(const char *key, char *text, size_t size)
 {
 	const struct kmt_command_number *number;
@@ -247,7 +247,7 @@ static void list_values(const char *key, char *text, size_t size)
 					 len ? ", " : "", number->max);
 }
 
-/* @name: as it is written on the command line; @val: what it is not set to */
+/* Logs that @val is refused as the value of @name, and the valid values. */
 static void complain(const char *name, const char *val, const char *key)
 {
 	char values[64];
@@ -268,7 +268,7 @@ static int parse_value(const char *key, const char *val,
 	return kmt_parse_parameter(text, len, cmd);
 }
 
-/* Switches take the words that those of the kernel take, not only "on" and "off". */
+/* Translates other words for switches, as the kernel accepts them, to "on" or "off". */
 static const char *switch_word(const char *val)
 {
 	static const char * const words[] = {
@@ -311,7 +311,7 @@ static int get_param(char *buffer, const struct kernel_param *kp)
 
 	if (!p->flag)
 		return sysfs_emit(buffer, "%u\n", READ_ONCE(*p->value));
-	/* As parameters of type bool are shown. */
+	/* The format of parameters of type bool. */
 	return sysfs_emit(buffer, "%c\n", READ_ONCE(*p->value) ? 'Y' : 'N');
 }
 
@@ -348,9 +348,9 @@ NUMBER_PARAM(max_pause, "max_pause=", max_pause, 0644);
 NUMBER_PARAM(scan_period, "scan=", scan_period, 0644);
 
 /*
- * Parses the value of a parameter of early boot: @name as it is written on the command
- * line, @key as command.c calls it, "" for on and off. Logs what is wrong, and what
- * would be right.
+ * Parses the value of a parameter of early boot. @name is its name on the command line,
+ * @key its key in command.c, "" for on and off. Logs a value that is refused, and the
+ * valid values.
  */
 static int __init parse_boot(const char *name, const char *key, const char *val,
 			     struct kmt_command *cmd)
@@ -432,7 +432,7 @@ static void __init list_params(char *text, size_t size)
 					 kp->name + strlen(PREFIX));
 }
 
-/* The kernel itself says nothing of a name with a dot that nobody knows. */
+/* Warns about unknown parameters with our prefix, which the kernel ignores silently. */
 static int __init check_names(void)
 {
 	char *line, *args, *name, *val, names[256];
@@ -443,7 +443,7 @@ static int __init check_names(void)
 	args = skip_spaces(line);
 	while (*args) {
 		args = next_arg(args, &name, &val);
-		/* What follows is for the first process. */
+		/* The rest is for the init process. */
 		if (!val && !strcmp(name, "--"))
 			break;
 		if (!is_ours(name) || is_known(name))

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * From the first allocation to a working tracker; on and off.
+ * From the first allocation to a working tracker; switching on and off.
  *
- * Until the page allocator is up, records live in an array that is freed with
- * the rest of the kernel's init memory: kmemleak_init() moves them out. Where
- * it is too small, memblock helps.
+ * Until the page allocator is up, records are in an array in the kernel's init memory, or
+ * in memory of memblock if the array is too small. kmemleak_init() moves records out of
+ * the array before it is freed.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
@@ -26,14 +26,14 @@
 #include "compat.h"
 #include "glue.h"
 
-/* One shard for each region, up to 1 TiB. */
+/* Limits of the number of shards: one per region, up to 1 TiB. */
 #define KMT_SHARDS_MIN	1024U
 #define KMT_SHARDS_MAX	BIT(40 - KMT_REGION_SHIFT)
 
-/* Ranges of memory that are told apart when the table is laid out. */
+/* Limit of the ranges of memory from which kmt_core.fold is computed. */
 #define KMT_FOLD_RANGES	128
 
-/* Cells kept in reserve for allocations that cannot wait. */
+/* Reserve of cells for allocations that cannot wait. */
 #define KMT_RESERVE	512
 
 DEFINE_STATIC_KEY_TRUE(kmemtrack_key);
@@ -72,7 +72,7 @@ static const struct kmt_ops kernel_ops = {
 	.hung		= kmt_keep_ranks,
 };
 
-/* The first hook that is called at all; one CPU, no task, no command line. */
+/* Called by the first hook; one CPU, no task, no command line yet. */
 static void __init start_early(void)
 {
 	kmt_core_init(&kmt_core, &kernel_ops, &first_shard, 1,
@@ -84,18 +84,18 @@ static void __init start_early(void)
 }
 
 /**
- * kmt_start_early - a hook was called while not simply tracking
+ * kmt_start_early - a hook was called while kmt_mode is not KMT_ON
  *
- * Return: whether it is to go on.
+ * Return: whether the hook may continue.
  */
 bool __ref kmt_start_early(void)
 {
 	switch (READ_ONCE(kmt_mode)) {
 	case KMT_UNINIT:
-		/* The only cache there is yet is that of CPU 0. */
+		/* Only CPU 0 has a cell cache yet. */
 		if (smp_processor_id())
 			return false;
-		/* Only in early boot: kmemleak_init() leaves another state. */
+		/* This is early boot: kmemleak_init() sets another mode. */
 		start_early();
 		return true;
 	case KMT_OFF:
@@ -132,12 +132,12 @@ static u8 __init fold_of_memory(void)
 }
 
 /**
- * kmemtrack_alloc_early - memory for the table of shards
+ * kmemtrack_alloc_early - allocate the table of shards from memblock
  *
- * There is one for each region of memory. That is more at a time than the page
- * allocator has on large machines, and vmalloc comes up later.
+ * The table has a shard for each region of memory. On large machines it is larger than
+ * the largest block of the page allocator, and vmalloc comes up later.
  *
- * Context: early boot; all memory is memblock's for the last time.
+ * Context: early boot, right before memblock hands its memory to the page allocator.
  */
 void __init kmemtrack_alloc_early(void)
 {
@@ -162,7 +162,7 @@ void __init kmemtrack_alloc_early(void)
 		static_branch_enable(&kmt_folded_key);
 }
 
-/* The same when tracking is switched on after boot. */
+/* Allocates the table of shards when tracking is switched on after boot. */
 static struct kmt_tree *alloc_shards(void)
 {
 	struct kmt_tree *shards;
@@ -201,7 +201,7 @@ static int alloc_tables(struct kmt_tree *shards)
 	kmt_linear_map(&linear.lo, &linear.hi);
 	kmt_index_resize(&kmt_core, &linear, shards, nr_shards);
 	kmt_comm_init();
-	/* Without memory for it there are no backtraces. */
+	/* If this fails for lack of memory, there are no backtraces. */
 	stack_depot_init();
 	return 0;
 }
@@ -221,7 +221,7 @@ static void drop_section(const char *start, const char *end)
 		      GFP_KERNEL);
 }
 
-/* Takes [@start, @end) out of the data section or .bss if that is where it is. */
+/* Removes [@start, @end) from the roots if it is in the data section or .bss. */
 static void drop_root(const char *start, const char *end)
 {
 	if (start < end &&
@@ -238,21 +238,21 @@ static void add_roots(void)
 		return;
 	add_root(_sdata, _edata);
 	add_root(__bss_start, __bss_stop);
-	/* In some architectures it is part of the data section. */
+	/* On some architectures ro_after_init is part of the data section. */
 	if (!memory_contains(_sdata, _edata, __start_ro_after_init, 1))
 		add_root(__start_ro_after_init, __end_ro_after_init);
 	/*
-	 * In some it has read-only data, too, which is text and numbers; but
-	 * for what is written by initcalls.
+	 * On some the data section includes read-only data, too. That has no
+	 * references, except for ro_after_init, which initcalls write.
 	 */
 	drop_root(__start_rodata, __start_ro_after_init);
 	drop_root(__end_ro_after_init, __end_rodata);
 	/*
-	 * Initdata is no root anywhere. Where it lies in the data section and its
-	 * memory is not freed, pointers stay in it for ever to what boot had.
+	 * Initdata is no root. If it is in the data section and its memory is not
+	 * freed, it keeps stale pointers to memory that was used during boot.
 	 */
 	drop_root(__init_begin, __init_end);
-	/* The stack of interrupts, where that is in the image. */
+	/* The stack of interrupts is in the image on some architectures. */
 	if (kmt_irq_stack(0, &lo, &hi))
 		drop_root((const char *)lo, (const char *)hi);
 	/* The stack of the boot CPU's idle task. */
@@ -264,11 +264,11 @@ static void add_roots(void)
 	 */
 	drop_root((const char *)&mod_tree.addr_min, (const char *)(&mod_tree + 1));
 #endif
-	/* The core knows addresses of blocks; that is no reference. */
+	/* Addresses of blocks in the core itself are no references. */
 	drop_section((const char *)&kmt_core, (const char *)(&kmt_core + 1));
 }
 
-/* Whether a page is still memblock's. */
+/* Whether a page still belongs to memblock. */
 static bool is_reserved(unsigned long phys)
 {
 	struct page *page = pfn_to_online_page(PHYS_PFN(phys));
@@ -281,7 +281,7 @@ static void drop_phys(phys_addr_t start, phys_addr_t size)
 	kmt_free_part(&kmt_core, KMT_PHYS, start, size, GFP_KERNEL);
 }
 
-/* Drops the pages of a block of memblock that the page allocator has got. */
+/* Drops the pages of a block of memblock that went to the page allocator. */
 static void drop_freed(unsigned long pos, unsigned long end)
 {
 	unsigned long next;
@@ -298,9 +298,8 @@ static void drop_freed(unsigned long pos, unsigned long end)
 }
 
 /*
- * Drops sections and blocks of memblock that went while nothing was tracked: their
- * records are kept then, but hooks do not hear that they are freed, or given to a
- * hypervisor.
+ * Drops sections and blocks of memblock that were freed, or handed to a hypervisor, while
+ * tracking was off. Their records are kept then, but the hooks are not called.
  */
 static void drop_gone(void)
 {
@@ -315,7 +314,7 @@ static void drop_gone(void)
 	kmt_hyp_memory(drop_section, drop_phys);
 }
 
-/* Sections and memblock stay: nothing else would tell of them again. */
+/* Forgets all blocks, except sections and memblock's, which are reported only once. */
 static void forget(void)
 {
 	kmt_drop_space(&kmt_core, KMT_VIRT);
@@ -323,7 +322,7 @@ static void forget(void)
 }
 
 /**
- * kmemleak_init - from early boot to normal operation
+ * kmemleak_init - switch from early boot to normal operation
  *
  * Context: early boot; page allocator and slab are up, one CPU, interrupts
  * off.
@@ -356,7 +355,7 @@ void __init kmemleak_init(void)
 	}
 }
 
-/* The first allocations may be ones that cannot wait. */
+/* Fills the reserve of cells, since the first allocations may be unable to wait. */
 static void fill_reserve(void)
 {
 	struct kmt_pool *pool = &kmt_core.pool;
@@ -364,14 +363,14 @@ static void fill_reserve(void)
 	while (READ_ONCE(pool->nr_free) < 2 * pool->low)
 		if (!kmt_pool_grow(&kmt_core, GFP_KERNEL))
 			break;
-	/* An empty pool while nothing was tracked does not count. */
+	/* The pool may have been empty while tracking was off; do not count that. */
 	WRITE_ONCE(pool->least, ULONG_MAX);
 }
 
 /**
- * kmt_switch_on - track what is allocated from now on
+ * kmt_switch_on - track blocks that are allocated from now on
  *
- * What lives already is not tracked: it is taken for roots.
+ * Blocks that exist already are not tracked, and are roots.
  *
  * Context: kmt_scan_mutex held, may sleep.
  * Return: 0, or -ENOMEM.
@@ -388,14 +387,14 @@ int kmt_switch_on(void)
 		return -ENOMEM;
 	fill_reserve();
 	/*
-	 * Hooks are switched on one by one: a block whose allocation is told
-	 * already could be freed where that is not told yet. So nothing is
-	 * tracked before each CPU executes all of them.
+	 * Hooks are switched on one by one: a block whose allocation calls a hook
+	 * already could be freed where the hook is not called yet. So no block
+	 * is tracked before each CPU executes all hooks.
 	 */
 	static_branch_enable(&kmemtrack_key);
 	synchronize_rcu();
 	WRITE_ONCE(kmt_mode, KMT_ON);
-	/* From here on hooks hear of each free. */
+	/* From here on hooks are called for each free. */
 	smp_store_release(&kmt_core.shut, false);
 	kmt_traces_on();
 	add_roots();
@@ -404,7 +403,7 @@ int kmt_switch_on(void)
 }
 
 /**
- * kmt_switch_off - stop tracking, forget all blocks and free what they took
+ * kmt_switch_off - stop tracking, forget all blocks, and free their records
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
@@ -418,10 +417,9 @@ void kmt_switch_off(void)
 	smp_store_release(&kmt_mode, KMT_OFF);
 	static_branch_disable(&kmemtrack_key);
 	/*
-	 * Hooks may be under way, preempted or asleep in the page allocator,
-	 * for as long as they like: what they are told of after this they do
-	 * not record. What is on sight, however, is recorded as long as there
-	 * is a table of traces.
+	 * Hooks that were called before may still run for any time, preempted or
+	 * asleep in the page allocator. When this returns, they make no more
+	 * records, except on the fast path, which ends with the tables of traces.
 	 */
 	synchronize_rcu();
 	kmt_traces_off();
