@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * kmemtrack_info/sites and growth: live blocks by allocation site, now and at the
- * ends of the last scans. What leaks while something still refers to it, such as
- * a list that only grows, is seen there.
+ * kmemtrack_info/sites and growth: live blocks by allocation site, now and at the ends of
+ * the last scans. They show leaks to which something still refers, such as a list that
+ * only grows.
  *
- * Nothing is counted when blocks are allocated or freed. A walk over the pool at
- * the end of a scan counts what is live. That is done for each scan of the scan
- * thread, for which nobody waits, and, once one of the files was opened, for all
- * others, until tracking is switched off. Opening a file counts if the last
- * scan was not counted.
+ * Allocations and frees do not count anything. A walk over the pool at the end of a scan
+ * counts the live blocks: for each scan of the scan thread, and, once one of the files
+ * was read, for all other scans until tracking is switched off. A read of a file counts
+ * if that was not done at the last scan.
  *
- * Table and walk are under kmt_scan_mutex. The walk reads records without their
- * locks: one that changes meanwhile may be counted with the site or the size of
- * the block before or after it. Only for a site that is not known yet the record
- * is locked, so that no backtrace is ever kept that no block had.
+ * kmt_scan_mutex protects the table and the walk. The walk reads records without their
+ * locks: a record that changes meanwhile may be counted with the site or the size of the
+ * block before or after. Only for a site that is not in the table yet the record is
+ * locked, so that the table never has a backtrace that no block had.
  */
 #include <linux/crc32.h>
 #include <linux/fs.h>
@@ -33,7 +32,7 @@
 #include "report.h"
 #include "scan.h"
 
-/* A site is shown in `growth` if it rose in so many scans, or all if they are two. */
+/* `growth` shows sites that rose in the last 3 scans, or in both if there are only 2. */
 #define KMT_GROWTH_SCANS	3
 #define KMT_GROWTH_LEAST	2
 
@@ -44,31 +43,31 @@ static void *alloc_pages_for_sites(unsigned int order)
 	return kmt_own_alloc(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY, order);
 }
 
-/* Under kmt_scan_mutex; backtraces also under kmt_reports_sem. */
+/* Protected by kmt_scan_mutex, its backtraces also by kmt_reports_sem. */
 static struct kmt_sites sites = {
 	.alloc = alloc_pages_for_sites,
 	.free = kmt_own_free,
 };
 
-/* Somebody looked: all scans are counted. Under kmt_scan_mutex. */
+/* Set once a file was read: then all scans count. Protected by kmt_scan_mutex. */
 static bool wanted;
 
-/* The scan after which was counted last, if there are kept scans; the same. */
+/* The last scan after which blocks were counted. Protected by kmt_scan_mutex. */
 static unsigned long counted_scan;
 
 /**
  * struct view - sites as a reader of a file sees them
- * @list: in the list of views
+ * @list: link in the list of views
  * @growth: the file is `growth`
- * @off: nothing is counted
+ * @off: counting is off
  * @scan: number of the scan, 0 if there was none
  * @now: milliseconds of uptime when the view was made
  * @scans: kept scans
  * @sum: all blocks
- * @other: blocks of sites that had no place
- * @least: of `growth`: in so many scans each site rose
- * @rate: of all entries, in bytes an hour
- * @nr: how many entries
+ * @other: blocks of sites without a place
+ * @least: for `growth`: number of scans in which each shown site rose
+ * @rate: sum of the rates of all entries, in bytes per hour
+ * @nr: number of entries
  * @bytes: size of @entry
  * @entry: sites, sorted
  */
@@ -90,9 +89,9 @@ struct view {
 
 /**
  * struct entry - a site in a view
- * @site: copy of it
- * @rose: in how many scans
- * @rate: bytes an hour in that time
+ * @site: copy of the site
+ * @rose: number of scans in which it rose
+ * @rate: bytes per hour in that time
  */
 struct entry {
 	struct kmt_site_count site;
@@ -143,11 +142,11 @@ void kmt_sites_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
 }
 
 /**
- * struct block - what a count wants to know of a block
- * @site: where it is from
+ * struct block - fields of a record for a count
+ * @site: its site
  * @size: bytes
  * @born: low 32 bits of jiffies
- * @cache: name of its slab cache, or what it is instead
+ * @cache: name of its slab cache, or the name shown in its place
  */
 struct block {
 	struct kmt_site site;
@@ -156,7 +155,7 @@ struct block {
 	char cache[KMT_CACHE_NAME];
 };
 
-/* Reads a record under its lock; false if it is that of no block any more. */
+/* Reads a record under its lock; returns false if it is not that of a block. */
 static noinline bool read_block(struct kmt_object *o, struct block *b)
 {
 	struct kmt_tree *tree;
@@ -177,15 +176,15 @@ static bool is_in(unsigned long pc, unsigned long start)
 {
 	unsigned long size, offset;
 
-	/* pc is where a call returns to. */
+	/* A return address may be right after the function's end. */
 	return pc > start && kallsyms_lookup_size_offset(start, &size, &offset) &&
 	       pc - start <= size;
 }
 
 /*
- * Whether a backtrace is that of a buffer of ours. Such buffers come and go with
- * each scan, but the vmalloc allocator keeps what describes them for many scans.
- * Without KALLSYMS, which knows where functions end, this is not known.
+ * Whether a backtrace is that of a buffer of the tracker. Such buffers are allocated and
+ * freed in each scan, but the vmalloc allocator keeps their descriptors for many scans.
+ * Without KALLSYMS, which has the ends of functions, this is not known.
  */
 static bool is_own(u32 stack)
 {
@@ -216,7 +215,7 @@ static struct kmt_site_count *get_site(const struct kmt_site *key,
 	return s;
 }
 
-/* Counts the block in @o, whose site is not known, or was not when it was read. */
+/* Counts the block in @o, whose site was not found in the table, under its lock. */
 static noinline_for_stack struct kmt_site_count *meet(struct kmt_object *o)
 {
 	struct kmt_site_count *s;
@@ -231,32 +230,32 @@ static noinline_for_stack struct kmt_site_count *meet(struct kmt_object *o)
 
 static bool is_of_pages(const struct kmt_object *o)
 {
-	/* See the head of this file. */
+	/* Without the lock, as the head of this file explains. */
 	return kmt_is_struct_record(o) || kmt_pages_order(data_race(o->addr)) >= 0;
 }
 
-/* Blocks beside each other are mostly of the same site as the one before, @s. */
+/* Counts @o. @s is the site of the cell before, which is mostly the same. */
 static struct kmt_site_count *count_block(struct kmt_object *o,
 					  struct kmt_site_count *s)
 {
-	/* See the head of this file. */
+	/* Without the lock, as the head of this file explains. */
 	const u16 flags = data_race(o->flags);
-	/* The same. */
+	/* As above. */
 	const unsigned long size = data_race(o->size);
 	struct kmt_site key;
 
 	if (!(flags & KMT_LIVE) || (flags & KMT_SPACE_MASK) == KMT_ROOT)
 		return s;
-	/* Blocks of pages are counted by themselves, with those without a record. */
+	/* count_pages() counts blocks of pages, with or without a record. */
 	if (kmt_pages_tracked() && is_of_pages(o))
 		return s;
-	/* The same. */
+	/* As above. */
 	key = kmt_site_of(data_race(o->stack), flags & KMT_SPACE_MASK, size);
 	if (!s || !kmt_same_site(&s->key, &key))
 		s = kmt_sites_find(&sites, &key);
 	if (!s)
 		return meet(o);
-	/* The same. */
+	/* As above. */
 	kmt_sites_count(&sites, s, size, data_race(o->born));
 	return s;
 }
@@ -287,7 +286,7 @@ static void count_pages(void *unused, u32 stack, unsigned long bytes, u32 born)
 	kmt_sites_count(&sites, get_site(&key, KMT_PAGES_NAME), bytes, born);
 }
 
-/* Counts for the last scan. Returns 0, or -EINTR if the task is killed. */
+/* Counts the live blocks for the last scan. Returns 0; -EINTR if the task is killed. */
 static int count(void)
 {
 	bool done;
@@ -296,7 +295,7 @@ static int count(void)
 	if (!sites.seed)
 		sites.seed = get_random_u32() | 1;
 	sites.max = READ_ONCE(kmt_tunables.sites);
-	/* While backtraces are replaced nothing is counted by them. */
+	/* Backtraces must not be replaced during the count. */
 	down_read(&kmt_reports_sem);
 	kmt_sites_begin(&sites);
 	done = count_blocks() && kmt_pages_count(count_pages, NULL);
@@ -327,7 +326,7 @@ void kmt_sites_scanned(void)
 /**
  * kmt_sites_off - forget all sites
  *
- * Open readers go on with what they have.
+ * Readers of open files keep their views.
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
@@ -341,7 +340,7 @@ void kmt_sites_off(void)
 }
 
 /**
- * kmt_sites_usage - how much there is
+ * kmt_sites_usage - get the size of the table of sites
  * @nr: set to the number of sites in the table
  * @bytes: set to the memory that they take
  *
@@ -364,9 +363,9 @@ static noinline_for_stack u32 add_frame(u32 crc, unsigned long pc)
 }
 
 /*
- * A number of the names in the backtrace, and of what tells sites with the same
- * backtrace apart: the same after each boot of a kernel, wherever it and its modules
- * lie.
+ * Computes the number of a site from the names in its backtrace, its space and its size.
+ * The number is the same after each boot of a kernel, at whatever addresses the kernel
+ * and its modules are loaded.
  */
 static u32 id_of(const struct kmt_site *key)
 {
@@ -385,7 +384,7 @@ static void set_rise(struct entry *e)
 	u64 bytes, ms;
 
 	e->rose = kmt_site_rise(&sites.scans, &e->site, &bytes, &ms);
-	/* More than 5 TB are not told from that. */
+	/* Limits the bytes to 5 TB, so that the product does not overflow. */
 	bytes = min(bytes, U64_MAX / KMT_MS_AN_HOUR);
 	/* Two scans may end in the same millisecond. */
 	e->rate = div64_u64(bytes * KMT_MS_AN_HOUR, max(ms, 1ULL));
@@ -461,7 +460,7 @@ static int copy_sites(struct view *view)
 	return 0;
 }
 
-/* In how many scans a site is to have risen: 0 if there are too few scans. */
+/* In how many scans a site must have risen; 0 if there are too few scans. */
 static unsigned int least_rises(const struct kmt_site_scans *scans)
 {
 	const unsigned int rises = scans->nr ? scans->nr - 1 : 0;
@@ -512,7 +511,7 @@ static void empty(struct view *view)
 	view->rate = 0;
 }
 
-/* Position 0 is the head; then come the sites, and what had no place. */
+/* Position 0 is the head; then the sites, and last the blocks without a place. */
 static bool is_inside(const struct view *view, loff_t pos)
 {
 	if (!pos)
@@ -523,8 +522,8 @@ static bool is_inside(const struct view *view, loff_t pos)
 }
 
 /*
- * A view is filled when its first byte is read. Later reads print from the same view,
- * also when other scans have ended since.
+ * Fills the view when position 0 is read. Later reads print from the same view, even if
+ * more scans have ended since.
  */
 static void *view_start(struct seq_file *seq, loff_t *pos)
 {
@@ -611,7 +610,7 @@ static void print_site(struct seq_file *seq, const struct view *view,
 		   e->rose, e->rate);
 	kmt_print_seconds(seq, view->now - min(view->now, s->first));
 	seq_puts(seq, " s ago\n  backtrace:\n");
-	/* Backtraces are replaced when code goes. */
+	/* Backtraces are replaced when code of modules goes. */
 	down_read(&kmt_reports_sem);
 	kmt_print_trace(seq, "    ", READ_ONCE(s->key.stack));
 	up_read(&kmt_reports_sem);
