@@ -10,10 +10,10 @@
 #include "test_kmemtrack_compat.h"
 
 /**
- * enum tk_state - what is true of an object, and so what a report must say
+ * enum tk_state - true state of an object, which a report must match
  * @TK_LEAKED: nothing refers to it: a scan reports it
  * @TK_HELD: something refers to it until its kind is dropped
- * @TK_NEVER: not to be reported even though nothing may refer to it
+ * @TK_NEVER: must not be reported, even if nothing refers to it
  */
 enum tk_state {
 	TK_LEAKED,
@@ -29,13 +29,13 @@ enum tk_state {
  * @TK_CACHE: kmem_cache_free() to the plain cache
  * @TK_CTOR: kmem_cache_free() to the cache with a constructor
  * @TK_TYPESAFE: kmem_cache_free() to the cache that is type-safe under RCU
- * @TK_NOTRACE: kmem_cache_free() to the cache that is not to be tracked
+ * @TK_NOTRACE: kmem_cache_free() to the cache with SLAB_NOLEAKTRACE
  * @TK_MEMPOOL: mempool_destroy()
- * @TK_PART: what kmemleak_free_part() left of another object
- * @TK_PAGE: a page that was announced with kmemleak_alloc()
- * @TK_PAGES: pages that nobody was told of
+ * @TK_PART: kmemleak_free(): the part of another object that kmemleak_free_part() left
+ * @TK_PAGE: kmemleak_free() and free_page(): a page that was reported by kmemleak_alloc()
+ * @TK_PAGES: free_pages(), without a call of a hook
  * @TK_SKB: kfree_skb()
- * @TK_EXACT: the same, of alloc_pages_exact()
+ * @TK_EXACT: free_pages_exact(), without a call of a hook
  * @TK_OTHER: freed with another object
  */
 enum tk_how {
@@ -58,25 +58,25 @@ enum tk_how {
 #define TK_NR_CACHES	(TK_NOTRACE - TK_CACHE + 1)
 
 /* Flags of a kind. */
-#define TK_CALLER	1	/* made by the process that asks, not a thread */
+#define TK_CALLER	1	/* made by the process that writes, not by a thread */
 #define TK_VOLATILE	2	/* its objects are freed when it is dropped */
 #define TK_MODULE	4	/* not freed when the module is removed */
-#define TK_GROWS	8	/* what is held can become more */
+#define TK_GROWS	8	/* more objects can be held later */
 #define TK_TRACKED	16	/* only for a detector that tracks pages */
 
 /**
  * struct tk_kind - a way to leak memory, or to hold it
- * @name: in commands and in the truth
- * @make: makes that many objects and notes each; may be called from a thread
- *	that exits right after
- * @lose: for what holds: loses the references, if there are any
- * @size: of an object, where @make can do with several
- * @count: objects that are made unless the command says how many
+ * @name: its name in commands and in the list of states
+ * @make: makes @n objects and notes each; may be called from a thread that exits right
+ *	after
+ * @lose: of a kind that holds: loses the references, if there are any
+ * @size: size of an object, if @make supports several
+ * @count: number of objects if the command gives none
  * @where: for @make and @lose
  * @flags: TK_CALLER, TK_VOLATILE, TK_MODULE, TK_GROWS, TK_TRACKED
- * @end: takes back what @make did beside making objects, if it was called
+ * @end: undoes all that @make did except making objects, if @make was called
  *
- * A kind with @lose holds, one without leaks.
+ * A kind with @lose holds objects, one without leaks them.
  */
 struct tk_kind {
 	const char *name;
@@ -89,7 +89,7 @@ struct tk_kind {
 	void (*end)(const struct tk_kind *k);
 };
 
-/* An object that can be in any container. */
+/* An object for any container. */
 struct tk_node {
 	unsigned long head[4];
 	union {
@@ -117,10 +117,10 @@ extern const struct tk_kind tk_kfence_kinds[];
 extern const struct tk_kind tk_page_kinds[];
 
 /**
- * enum tk_which - some of the objects
+ * enum tk_which - selects objects
  * @TK_ALL: all
- * @TK_ALL_HELD: that are not to be reported
- * @TK_OF_CACHES: that must not outlive the module
+ * @TK_ALL_HELD: those that must not be reported
+ * @TK_OF_CACHES: those that must not outlive the module
  */
 enum tk_which {
 	TK_ALL,
@@ -131,7 +131,7 @@ enum tk_which {
 extern struct mutex tk_mutex;
 extern const struct seq_operations tk_truth_ops;
 
-/* truth: under tk_mutex, but for what is called by the kinds */
+/* truth: under tk_mutex, except for functions that kinds call */
 void tk_next_batch(void);
 void tk_note(const struct tk_kind *k, const void *p, size_t size,
 	     enum tk_how how, enum tk_state state);
@@ -145,11 +145,11 @@ void tk_lost(const struct tk_kind *k);
 /* main */
 struct kmem_cache *tk_cache(enum tk_how how);
 
-/* unwound: what the kernel's unwinder says */
+/* unwound: backtraces of the kernel's unwinder */
 void tk_unwind(void);
 struct dentry *tk_unwound_file(void);
 
-/* stall: how long CPUs are kept from running tasks */
+/* stall: for how long CPUs are kept from running tasks */
 struct dentry *tk_stall_file(void);
 void tk_stall_exit(void);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the tests of kmemtrack use and older kernels do not have. What the
- * detector itself uses is in mm/kmemtrack/compat.h.
+ * Definitions for the tests of kmemtrack that older kernels lack. Those for the detector
+ * itself are in mm/kmemtrack/compat.h.
  */
 #ifndef _TEST_KMEMTRACK_COMPAT_H
 #define _TEST_KMEMTRACK_COMPAT_H
@@ -14,24 +14,24 @@
 #define KUNIT_CASE_SLOW(test)	KUNIT_CASE(test)
 #endif
 
-/* With PREEMPT_RT no hard interrupt may allocate; a thread runs such work then. */
+/* With PREEMPT_RT a hard interrupt must not allocate, so a thread runs such work. */
 #ifdef CONFIG_PREEMPT_RT
 #define ALLOCATING_IRQ_WORK_INIT(func)	IRQ_WORK_INIT(func)
 #else
 #define ALLOCATING_IRQ_WORK_INIT(func)	IRQ_WORK_INIT_HARD(func)
 #endif
 
-/* Pages of the stack depot, as order. */
+/* Order of the stack depot's pools. */
 #ifndef DEPOT_POOL_ORDER
 #define DEPOT_POOL_ORDER	2
 #endif
 
-/* Newer kernels have one way only. */
+/* Newer kernels have a single function for lists and arrays. */
 #ifdef alloc_pages_bulk
 #define alloc_pages_bulk_array	alloc_pages_bulk
 #endif
 
-/* Kernels that have this macro have the new names of timers, too. */
+/* Kernels with timer_container_of() have the new names of timer functions, too. */
 #ifndef timer_container_of
 #define timer_delete_sync	del_timer_sync
 #define hrtimer_setup(timer, fn, clock, mode)				\

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: what is held by the kernel's containers; some of them in
- * motion.
+ * Leak injector: objects in the kernel's containers, some of which change all the
+ * time.
  */
 #include <linux/delay.h>
 #include <linux/idr.h>
@@ -55,7 +55,7 @@ enum {
 
 static int add(int where, struct tk_node *node)
 {
-	/* Spread, so that the trees get deep. */
+	/* Spread the keys, so that the trees get deep. */
 	node->key = node->key * 37 + 1;
 	switch (where) {
 	case IN_LIST:
@@ -167,7 +167,7 @@ static int hold_cached(const struct tk_kind *k, unsigned int n)
 
 		if (!node)
 			return -ENOMEM;
-		/* What is held must not hold what was there before. */
+		/* The object must not keep stale pointers from an earlier use. */
 		memset(node, 0, sizeof(*node));
 		tk_note(k, node, sizeof(*node), k->where, TK_HELD);
 		list_add(&node->list, &cached);
@@ -200,7 +200,7 @@ static int hold_mempool(const struct tk_kind *k, unsigned int n)
 	tk_note(k, pool, sizeof(*pool), TK_MEMPOOL, TK_HELD);
 	tk_note(k, pool->elements, n * sizeof(void *), TK_OTHER, TK_HELD);
 	for (i = 0; i < n; i++) {
-		/* With KASAN nobody may touch what is in a pool. */
+		/* With KASAN elements in the pool must not be accessed. */
 		if (!IS_ENABLED(CONFIG_KASAN))
 			memset(pool->elements[i], 0, 64);
 		tk_note(k, pool->elements[i], 64, TK_OTHER, TK_HELD);
@@ -214,8 +214,8 @@ static void lose_mempool(const struct tk_kind *k)
 }
 
 /*
- * Containers in motion: at any moment there is a reference to each object,
- * but not in the same place for long.
+ * Containers that change all the time: at any moment there is a reference to each
+ * object, but not in the same place for long.
  */
 #define SEATS		61
 
@@ -236,7 +236,7 @@ static void step_lists(unsigned long round)
 	spin_unlock(&churn_lock);
 }
 
-/* Into the free seat behind, then out of the old one: never out of both. */
+/* Stores the pointer in the free seat before it clears the old seat. */
 static void step_seats(unsigned long round)
 {
 	unsigned int from = round % SEATS, to = (from + SEATS - 1) % SEATS;
@@ -244,20 +244,20 @@ static void step_seats(unsigned long round)
 	if (READ_ONCE(seats[to]))
 		return;
 	WRITE_ONCE(seats[to], READ_ONCE(seats[from]));
-	/* For whoever looks on, too: at no moment is there no reference. */
+	/* Another CPU must see the pointer in at least one seat at any moment. */
 	smp_wmb();
 	WRITE_ONCE(seats[from], NULL);
 }
 
 static DEFINE_MTREE(moving_maple);
 
-/* To an index far away, and so from one node to another; at times in both. */
+/* Moves a pointer to a distant index, so to another node; for a moment it is in both. */
 static void step_maple(unsigned long round)
 {
 	unsigned long index = 0, to;
 	void *p = mt_find(&moving_maple, &index, ULONG_MAX);
 
-	/* mt_find() leaves the index behind what it found. */
+	/* mt_find() sets the index to the one after the entry that it found. */
 	if (!p)
 		return;
 	to = index + 1000;
@@ -275,8 +275,8 @@ static void step_xarray(unsigned long round)
 }
 
 /*
- * Two areas whose seats are passed from by several threads: what is passed is
- * in a register, or on the stack, of one of them meanwhile.
+ * Several threads move pointers between two areas. Meanwhile a pointer is only in a
+ * register, or on the stack, of one of the threads.
  */
 static unsigned long *areas[2];
 
@@ -291,7 +291,7 @@ static void step_pages(unsigned long round)
 		seat = (seat + 1) % SEATS;
 }
 
-/* Mailboxes: what is not in one is on the stack of who took it out. */
+/* Mailboxes: a pointer is in one of them, or on the stack of the thread that took it. */
 static void *mail[SEATS];
 
 static noinline void step_stack(unsigned long round)
@@ -311,7 +311,7 @@ static noinline void step_stack(unsigned long round)
 	barrier_data(place);
 }
 
-/* Places that are not aligned, each followed by one that is. */
+/* Unaligned places, each followed by an aligned one. */
 static struct {
 	char pad[3];
 	void *odd;
@@ -351,7 +351,7 @@ enum {
 	CHURN_PACKED,
 };
 
-/* While somebody scans half of the time is for these, and not nearly all. */
+/* Nice value of the threads, so that they do not take nearly all time from a scan. */
 #define CHURN_NICE	10
 
 static int churn_thread(void *data)
@@ -375,7 +375,7 @@ static int churn_thread(void *data)
 		if (!(round & 1023))
 			usleep_range(20, 40);
 		else if (!(round & 15))
-			/* A lock may take a turn of the host to be handed on. */
+			/* Handing on a lock may take a time slice of the host. */
 			cond_resched();
 	}
 	tk_wipe();
@@ -408,7 +408,7 @@ static int seat_down(int where, unsigned int i, struct tk_node *node)
 	return -EINVAL;
 }
 
-/* A page, and one that is not the first of its allocation. */
+/* One area is a single page, the other the second page of an allocation. */
 static bool get_areas(void)
 {
 	areas[0] = (void *)get_zeroed_page(GFP_KERNEL);
@@ -448,7 +448,7 @@ static int hold_in_motion(const struct tk_kind *k, unsigned int n)
 		if (ret)
 			return ret;
 	}
-	/* One thread at a time can do the steps of the first few kinds. */
+	/* Steps of kinds before CHURN_PAGES are for one thread only. */
 	threads = k->where < CHURN_PAGES ? 1 : 2;
 	while (threads-- && !ret)
 		ret = tk_thread_start(k, churn_thread);

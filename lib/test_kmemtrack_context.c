@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: what is lost at once, by the context that allocates, and by
- * where a trace of its address is left.
+ * Leak injector: objects that are lost at once, by the context that allocates them, and
+ * by the place where a stale copy of their address stays.
  */
 #include <linux/completion.h>
 #include <linux/cpu.h>
@@ -21,7 +21,7 @@
 
 #include "test_kmemtrack.h"
 
-/* What a callback is to do; callbacks run one at a time. */
+/* The job of a callback; callbacks run one at a time. */
 static const struct tk_kind *job_kind;
 static unsigned int job_count;
 static int job_ret;
@@ -40,14 +40,14 @@ static noinline int leak_atomic_objects(const struct tk_kind *k,
 	return 0;
 }
 
-/* As the handlers of devices, which may allocate, if it is an interrupt. */
+/* Tells lockdep that this interrupt is like a device's, whose handler may allocate. */
 static void enter_handler(void)
 {
 	if (in_hardirq())
 		lockdep_hardirq_threaded();
 }
 
-/* An interrupt's stack outlives it: leave nothing there. */
+/* The stack of interrupts outlives the interrupt: wipe it. */
 static void run_job(void)
 {
 	enter_handler();
@@ -105,7 +105,7 @@ static int __maybe_unused leak_ipi(const struct tk_kind *k, unsigned int n)
 	int cpu;
 
 	set_job(k, n);
-	/* Where there is one CPU only this is a call with interrupts off. */
+	/* With a single CPU this is a call with interrupts off. */
 	cpus_read_lock();
 	cpu = cpumask_any_but(cpu_online_mask, raw_smp_processor_id());
 	if (cpu >= nr_cpu_ids)
@@ -153,7 +153,7 @@ static int exiting_thread(void *unused)
 	return 0;
 }
 
-/* A thread that loses its private memory by exiting. */
+/* A thread that exits and so loses its private memory. */
 static int leak_thread(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -184,9 +184,9 @@ static noinline int leak_caller(const struct tk_kind *k, unsigned int n)
 }
 
 /*
- * Leaves @p in dead frames, all over them, of more bytes than tk_wipe() wipes:
- * what later calls get to is wiped then, but not what is beyond. User-mode Linux
- * has a signal frame of the host on the same stack of 16 KiB.
+ * Fills dead frames with @p, over more bytes than tk_wipe() wipes. So copies in the
+ * range of later calls are wiped, and copies beyond it stay. User-mode Linux has a
+ * signal frame of the host on the same stack of 16 KiB.
  */
 #define LITTER_DEPTH	(IS_ENABLED(CONFIG_UML) ? 10 : 18)
 
@@ -217,8 +217,8 @@ static noinline void litter_stack(const struct tk_kind *k)
 }
 
 /*
- * The frames in which the thread sleeps later have words that are not written,
- * with KASAN above all: they are to be where nothing was littered.
+ * The frames in which the thread sleeps later have words that are never written, most of
+ * all with KASAN. The padding places them where no copies were left.
  */
 static noinline void litter_below(const struct tk_kind *k)
 {
@@ -239,7 +239,7 @@ static int littering_thread(void *data)
 	return 0;
 }
 
-/* Traces below the stack pointers of tasks that sleep. */
+/* Stale copies below the stack pointers of tasks that sleep. */
 static int leak_dead_frame(const struct tk_kind *k, unsigned int n)
 {
 	int ret = 0;
@@ -262,7 +262,7 @@ static void on_littering_irq_work(struct irq_work *unused)
 static struct irq_work littering_irq_work =
 	ALLOCATING_IRQ_WORK_INIT(on_littering_irq_work);
 
-/* The same on the stack of interrupts. */
+/* Stale copies on the stack of interrupts. */
 static int leak_irq_stack(const struct tk_kind *k, unsigned int n)
 {
 	set_job(k, 1);
@@ -281,7 +281,7 @@ static noinline void fill_with(void **q, size_t size, void *p)
 	barrier_data(q);
 }
 
-/* Traces in memory that was freed. */
+/* Stale copies in freed memory. */
 static int leak_freed_block(const struct tk_kind *k, unsigned int n)
 {
 	static void *q[64];
@@ -316,7 +316,7 @@ static int leak_freed_vmalloc(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* In per-CPU memory that was freed; what is beside it is in use. */
+/* Stale copies in freed per-CPU memory, next to memory in use. */
 static int leak_freed_percpu(const struct tk_kind *k, unsigned int n)
 {
 	void __percpu *q[16];
@@ -338,7 +338,7 @@ static int leak_freed_percpu(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* Pages in use whose neighbours are free, and what is lost with each. */
+/* Pages in use whose neighbours are free and hold stale copies. */
 static struct page *partners[16];
 
 static void free_partners(const struct tk_kind *k)
@@ -368,7 +368,7 @@ static int leak_freed_page(const struct tk_kind *k, unsigned int n)
 			return -ENOMEM;
 		split_page(partners[i], 1);
 	}
-	/* All at the same time: the CPU keeps them, and gives out few. */
+	/* Free all at once, so that most stay on the CPU's list and are not reused. */
 	for (i = 0; i < ARRAY_SIZE(partners); i++) {
 		fill_with(page_address(partners[i] + 1), PAGE_SIZE, p[i % n]);
 		__free_page(partners[i] + 1);
@@ -384,8 +384,8 @@ static int idle_thread(void *unused)
 }
 
 /*
- * Allocated right after a thread was made: what described it was freed just
- * now, and is of that size.
+ * Allocates right after a thread was created: the descriptor of the new thread has just
+ * been freed, and has the same size.
  */
 static int leak_after_thread(const struct tk_kind *k, unsigned int n)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: what is held by something that will call back.
+ * Leak injector: objects held by timers, work items and RCU callbacks.
  */
 #include <linux/completion.h>
 #include <linux/cpumask.h>
@@ -16,7 +16,7 @@
 
 #include "test_kmemtrack.h"
 
-/* Later than any test takes. */
+/* Longer than any test takes. */
 #define LATER_S		7200
 
 struct deferred {
@@ -114,13 +114,13 @@ static void lose_delayed_work(const struct tk_kind *k)
 			cancel_delayed_work_sync(&d->dwork);
 }
 
-/* Work items wait behind one that is stuck. */
+/* A queue in which work items wait behind one that does not end. */
 static struct workqueue_struct *queue;
 static DECLARE_COMPLETION(unstick);
 
 static void on_stuck_work(struct work_struct *unused)
 {
-	/* Interruptible, so that nobody takes it for hung. */
+	/* Interruptible, so that the detector of hung tasks ignores it. */
 	while (wait_for_completion_interruptible(&unstick))
 		;
 }
@@ -128,8 +128,8 @@ static void on_stuck_work(struct work_struct *unused)
 static DECLARE_WORK(stuck_work, on_stuck_work);
 
 /*
- * What a worker did last may stay in its frame for as long as it is idle: that is
- * to be no object.
+ * The address of the last work item may stay in a frame of the idle worker. So the last
+ * item must not be one of the objects.
  */
 static DECLARE_WORK(last_work, on_work);
 
@@ -162,8 +162,8 @@ static void lose_work(const struct tk_kind *k)
 }
 
 /*
- * RCU callbacks that make themselves pending again: the objects are always
- * on one of the lists of callbacks, but not on the same for long.
+ * RCU callbacks that queue themselves again: the objects are always on one of RCU's
+ * lists of callbacks, but never on the same list for long.
  */
 static bool again;
 
@@ -189,12 +189,12 @@ static int hold_rcu(const struct tk_kind *k, unsigned int n)
 static void lose_rcu(const struct tk_kind *k)
 {
 	WRITE_ONCE(again, false);
-	/* A callback may have seen it just before. */
+	/* A callback may have read it before the store, and queued itself again. */
 	rcu_barrier();
 	rcu_barrier();
 }
 
-/* The same behind slabs that wait for the end of a grace period. */
+/* As above, queued behind slabs that wait for the end of a grace period. */
 static bool among_slabs;
 
 static void on_rcu_among_slabs(struct rcu_head *head)
@@ -229,7 +229,7 @@ static noinline void queue_objects(const struct tk_kind *k)
 	}
 }
 
-/* Each CPU has its list. */
+/* Stays on one CPU, since each CPU has a list of its own. */
 static int among_slabs_thread(void *data)
 {
 	set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id()));
@@ -258,7 +258,7 @@ static void lose_among_slabs(const struct tk_kind *k)
 	rcu_barrier();
 }
 
-/* Grace periods that do not end: there is a reader. */
+/* Grace periods that do not end, since there is a reader. */
 DEFINE_STATIC_SRCU(plain_srcu);
 DEFINE_STATIC_SRCU(waited_srcu);
 
@@ -275,7 +275,7 @@ static int srcu_reader(void *data)
 	return 0;
 }
 
-/* Is first in the list, with what is on its stack. */
+/* Waits for a grace period: the list begins with a structure on its stack. */
 static int srcu_waiter(void *data)
 {
 	const struct tk_kind *k = data;
@@ -309,7 +309,7 @@ static int hold_srcu(const struct tk_kind *k, unsigned int n)
 	return ret ? ret : queue_behind(k, n);
 }
 
-/* The waiter sleeps long before the objects are born. */
+/* The waiter sleeps long before the objects are allocated. */
 static int hold_behind_waiter(const struct tk_kind *k, unsigned int n)
 {
 	int ret = tk_thread_start(k, srcu_reader);
@@ -324,12 +324,12 @@ static int hold_behind_waiter(const struct tk_kind *k, unsigned int n)
 
 static void lose_srcu(const struct tk_kind *k)
 {
-	/* In the order in which they were started. */
+	/* This stops the threads in the order in which they were started. */
 	tk_threads_stop(k);
 	srcu_barrier(srcus[k->where]);
 }
 
-/* Freed already as far as their owner knows. */
+/* The owner has freed them by kfree_rcu(). */
 static int hold_kfree_rcu(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {

@@ -40,7 +40,7 @@ static unsigned long *sampled(void)
 	return NULL;
 }
 
-/* Object @nr, lost or in the table, leads to a block, an ordinary one mostly. */
+/* Makes object @nr, lost or in the table, which refers to a mostly ordinary block. */
 static int make_one(const struct tk_kind *k, unsigned int nr)
 {
 	unsigned long *p = sampled();
@@ -96,15 +96,15 @@ static int hold_in_objects(const struct tk_kind *k, unsigned int n)
 }
 
 /*
- * Two commands: the first one makes the objects, while nothing is tracked, the
- * second one what they lead to.
+ * Takes two commands: the first one allocates the objects, while tracking is off, the
+ * second one the blocks to which they refer.
  */
 static int hold_in_untracked(const struct tk_kind *k, unsigned int n)
 {
 	return objects[k->where] ? fill_objects(k) : make_objects(k, n);
 }
 
-/* What the objects lead to is lost; they are not noted. */
+/* Loses the blocks to which the objects refer; the objects are not noted. */
 static void lose_objects(const struct tk_kind *k)
 {
 	unsigned int i;

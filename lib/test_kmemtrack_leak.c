@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: what is lost at once, by allocator and by shape.
+ * Leak injector: objects that are lost at once, by allocator and by shape.
  */
 #include <linux/io.h>
 #include <linux/kmemleak.h>
@@ -12,8 +12,8 @@
 #include "test_kmemtrack.h"
 
 /*
- * The block may still hold addresses of other blocks from an earlier use. It is
- * cleared, so that no lost block leads to another one.
+ * Clears the block, which may still hold addresses of other blocks from an earlier use,
+ * so that no lost block refers to another one.
  */
 static int note_or_fail(const struct tk_kind *k, void *p, size_t size,
 			enum tk_how how)
@@ -64,7 +64,7 @@ static int leak_bulk(const struct tk_kind *k, unsigned int n)
 
 	for (; n; n -= nr) {
 		nr = min_t(unsigned int, n, ARRAY_SIZE(p));
-		/* All or none. */
+		/* This allocates all of them or none. */
 		if (!kmem_cache_alloc_bulk(tk_cache(TK_CACHE), GFP_KERNEL, nr, p))
 			return -ENOMEM;
 		for (i = 0; i < nr; i++)
@@ -146,7 +146,7 @@ static int leak_percpu(const struct tk_kind *k, unsigned int n)
 	return ret;
 }
 
-/* Per-CPU memory that only leads to more. */
+/* Lost per-CPU memory that holds a pointer to other per-CPU memory. */
 static int leak_percpu_pointer(const struct tk_kind *k, unsigned int n)
 {
 	void __percpu *area = __alloc_percpu(sizeof(long), sizeof(long));
@@ -176,7 +176,7 @@ static int leak_vmalloc_array(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* The first leads to the others, from pages of its own. */
+/* The first block refers to the others, from different pages. */
 static int leak_vmalloc_chain(const struct tk_kind *k, unsigned int n)
 {
 	struct tk_node *first = vzalloc(k->size), *next;
@@ -194,7 +194,7 @@ static int leak_vmalloc_chain(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* A ring of objects whose head forgets them. */
+/* A list whose head is reset, so that its members are lost as a ring. */
 static int leak_list(const struct tk_kind *k, unsigned int n)
 {
 	static LIST_HEAD(head);
@@ -246,7 +246,7 @@ static int leak_rbtree(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* Objects each of which leads to the next; @where: the last to the first. */
+/* A chain of objects; if k->where is set, the last one refers to the first. */
 static int leak_chain(const struct tk_kind *k, unsigned int n)
 {
 	struct tk_node *first = NULL, *last = NULL, *node;
@@ -266,7 +266,7 @@ static int leak_chain(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* Leads to the middle and the last byte of what is lost with it. */
+/* A lost block that refers to the middle and to the last byte of other lost blocks. */
 static int leak_interior(const struct tk_kind *k, unsigned int n)
 {
 	char **holder = tk_make(k, 2 * sizeof(*holder), TK_LEAKED);
@@ -302,7 +302,7 @@ static int leak_erased(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* The report is to name this function. */
+/* The report must name this function. */
 static noinline void tk_handed_over(const void *p)
 {
 	kmemleak_update_trace(p);
@@ -321,7 +321,7 @@ static int leak_updated(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* What is left of an object whose middle was taken out. */
+/* The parts of an object that are left after its middle was freed. */
 static int leak_part(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -336,7 +336,7 @@ static int leak_part(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* From an allocator that tells of its allocations itself. */
+/* From an allocator that calls kmemleak_alloc() itself. */
 static int leak_page(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -351,8 +351,8 @@ static int leak_page(const struct tk_kind *k, unsigned int n)
 }
 
 /*
- * What may be left where a block is lost: its physical address, its struct page with
- * a bit of a scatterlist, and the address behind it, where no other block begins.
+ * Words that may hint at a lost block: its physical address, its struct page with a bit
+ * of a scatterlist, and the address right after its end, where no other block begins.
  */
 struct hint {
 	unsigned long phys;
@@ -387,7 +387,7 @@ static void end_hinted(const struct tk_kind *k)
 	barrier_data(hints);
 }
 
-/* Leads to blocks that were freed: what is allocated next may be in their place. */
+/* Refers to freed blocks, in whose place the next block may be allocated. */
 static int leak_dangling(const struct tk_kind *k, unsigned int n)
 {
 	void **pointers = kcalloc(n, sizeof(*pointers), GFP_KERNEL);

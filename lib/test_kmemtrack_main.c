@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: leaks memory, or holds it in places that are hard to find,
- * on request, and tells what is true of each object:
+ * Leak injector: leaks memory, or holds it in places that are hard to find, on request,
+ * and shows the true state of each object:
  *
  *	# echo leak kmalloc-64 3 > /sys/kernel/debug/test_kmemtrack
  *	# cat /sys/kernel/debug/test_kmemtrack
  *	leaked 0xffff000003a1c000 64 kmalloc-64 1
  *	...
  *
- * which is a state, an address, the size that was asked for, a kind, and the
+ * The columns are a state, an address, the size that was requested, a kind, and the
  * number of the command that made the object.
  *
- * Commands, one a write:
+ * Commands, one per write:
  *
  *	leak <kind> [count]	lose objects
  *	hold <kind> [count]	make objects that something refers to
- *	drop <kind>		lose the references to what is held
- *	free			free what is held
- *	reap			free everything, the leaks too
- *	reclaim <address>	kfree() what an instance that was unloaded left
+ *	drop <kind>		lose the references to held objects
+ *	free			free held objects
+ *	reap			free all objects, including leaks
+ *	reclaim <address>	kfree() an object that an unloaded instance left
  *
- * test_kmemtrack_kinds beside it has a line "leak <kind>" or "hold <kind>" for each
- * kind, after "tracked" if it is for a detector that tracks pages.
- * test_kmemtrack_unwound has the backtrace of the last "caller",
- * test_kmemtrack_stall tells how long CPUs did not run tasks.
+ * The file test_kmemtrack_kinds has a line "leak <kind>" or "hold <kind>" for each kind,
+ * preceded by "tracked" if the kind needs a detector that tracks pages.
+ * test_kmemtrack_unwound has the backtrace of the last "caller", test_kmemtrack_stall the
+ * longest times for which CPUs did not run tasks.
  */
 #include <linux/completion.h>
 #include <linux/debugfs.h>
@@ -38,12 +38,12 @@
 
 #include "test_kmemtrack.h"
 
-/* Not used: a text of the kernel's that it knows by a pointer into its block. */
+/* Unused parameter: the kernel refers to its text by a pointer into a block. */
 static char *label;
 module_param(label, charp, 0600);
 MODULE_PARM_DESC(label, "any text");
 
-/* One command or reader of the truth at a time. */
+/* Held by a command, and by a reader of the states. */
 DEFINE_MUTEX(tk_mutex);
 static struct kmem_cache *caches[TK_NR_CACHES];
 static struct dentry *files[4];
@@ -109,7 +109,7 @@ static void free_held(bool unload)
 	}
 }
 
-/* Threads that leaks left behind, and what else they are not to outlive. */
+/* Ends threads, and other things, that kinds left behind and that must not outlive us. */
 static void end_all(void)
 {
 	const struct tk_kind *k;
@@ -121,10 +121,10 @@ static void end_all(void)
 }
 
 /*
- * A kernel thread keeps the address of what described it, a long since freed
- * block of 64 bytes, on its stack as long as it lives, and the block is the
- * first to be allocated again. Such blocks would seem to be referenced: take
- * them out of circulation. They are held, and freed with the module.
+ * A kernel thread keeps the address of its descriptor, a freed block of 64 bytes, on its
+ * stack for as long as it lives, and that block is the first to be allocated again. Such
+ * a block would seem to be referenced. So such blocks are allocated and held here until
+ * the module is unloaded.
  */
 #define FILL		32
 
@@ -217,7 +217,7 @@ static int run_thread(int (*fn)(void *), void *data, const char *name,
 		return PTR_ERR(task);
 	get_task_struct(task);
 	wake_up_process(task);
-	/* A thread that is to stop before it starts never does. */
+	/* A thread that is stopped before it runs would never run. */
 	if (done)
 		wait_for_completion(done);
 	kthread_stop(task);
@@ -231,12 +231,11 @@ static int idle_thread(void *unused)
 }
 
 /*
- * Runs @job in a thread of its own, which is gone when this returns.
+ * Runs @job in a thread of its own, which has exited when this returns.
  *
- * Whoever makes a thread, and kthreadd in the first place, may keep the
- * address of what described it in a register or on the stack, though that
- * memory was freed and was given to @job since: so another thread is made
- * after it.
+ * The task that creates a thread, and kthreadd above all, may keep the address of the
+ * thread's descriptor in a register or on its stack. That memory was freed, and may have
+ * been allocated by @job since. So another thread is created afterwards.
  */
 static int run(struct job *job)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: what the annotations of <linux/kmemleak.h> say. Most kinds
- * come with a control: an object that only lacks the annotation, and leaks.
+ * Leak injector: annotations of <linux/kmemleak.h>. Most kinds have a control: an object
+ * that differs only in that it lacks the annotation, and leaks.
  */
 #include <linux/io.h>
 #include <linux/kmemleak.h>
@@ -16,7 +16,7 @@ static unsigned long *holders[4];
 
 enum { SCAN_AREA, NO_SCAN, PHYS };
 
-/* Nothing refers to them; they are not reported, and what they hold lives. */
+/* Nothing refers to them; neither they nor the blocks that they hold are reported. */
 static int hold_not_leak(const struct tk_kind *k, unsigned int n)
 {
 	void **p = tk_make(k, WORDS * sizeof(*p), TK_NEVER);
@@ -37,7 +37,7 @@ static void lose_not_leak(const struct tk_kind *k)
 		p[3] = NULL;
 }
 
-/* Nothing refers to them; they are not reported, and what they hold leaks. */
+/* Nothing refers to them; they are not reported, but the blocks that they hold are. */
 static int hold_ignored(const struct tk_kind *k, unsigned int n)
 {
 	void **p = tk_make(k, WORDS * sizeof(*p), TK_NEVER);
@@ -54,7 +54,7 @@ static void lose_nothing(const struct tk_kind *k)
 {
 }
 
-/* Nothing refers to it; it is reported, but not by the next scan. */
+/* Nothing refers to it; later scans report it, but not the next one. */
 static int hold_transient(const struct tk_kind *k, unsigned int n)
 {
 	void *p = tk_make(k, 112, TK_HELD);
@@ -103,7 +103,7 @@ static void lose_holder(const struct tk_kind *k)
 	WRITE_ONCE(holders[k->where], NULL);
 }
 
-/* From a cache whose objects are no affair of a leak detector. */
+/* From a cache with SLAB_NOLEAKTRACE. */
 static int hold_notrace(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -116,7 +116,7 @@ static int hold_notrace(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* Straight from the page allocator: no detector of lost blocks knows of them. */
+/* From the page allocator, which does not call the hooks for blocks. */
 static int hold_pages(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -130,7 +130,7 @@ static int hold_pages(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* A page announced by its physical address is a root. */
+/* A page that is reported by its physical address is a root. */
 static int hold_phys(const struct tk_kind *k, unsigned int n)
 {
 	unsigned long *p = (void *)get_zeroed_page(GFP_KERNEL);
@@ -156,8 +156,8 @@ static void lose_phys(const struct tk_kind *k)
 }
 
 /*
- * Per-CPU memory of which only the beginning is tracked; the pointer is behind
- * it. That is a root for a tracker that knows it was off for a time.
+ * Per-CPU memory of which only the beginning is tracked; the pointer is in the rest. For
+ * a tracker that was off for a time, the rest is a root.
  */
 #define AREA_SIZE	(32 << 10)
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: pages of the page allocator, lost or held in all the ways in which
- * the kernel keeps pages. The detector knows of them while pages are tracked.
+ * Leak injector: pages of the page allocator, lost or held in all the ways in which the
+ * kernel keeps pages. The detector tracks them with pages=track.
  */
 #include <linux/gfp.h>
 #include <linux/io.h>
@@ -31,11 +31,11 @@ enum {
 #define EXACT_SIZE	(5 * PAGE_SIZE)
 
 /**
- * struct held - what is held in one way
- * @word: an address, a number, or what else leads to each block
- * @list: of the pages
- * @sg: table of them
- * @nr: how many
+ * struct held - blocks of pages that are held in one way
+ * @word: for each block, an address, a number, or another word that refers to it
+ * @list: list of the pages
+ * @sg: scatterlist of the pages
+ * @nr: number of blocks
  */
 struct held {
 	unsigned long word[NR_HELD];
@@ -126,7 +126,7 @@ static int leak_bulk(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* On a list of each other, whose head is gone. */
+/* Pages on a list whose head is lost. */
 static int leak_list(const struct tk_kind *k, unsigned int n)
 {
 	struct list_head list;
@@ -141,13 +141,13 @@ static int leak_list(const struct tk_kind *k, unsigned int n)
 		ret = lose_block(k, page ? page_address(page) : NULL, PAGE_SIZE,
 				 TK_PAGES);
 	}
-	/* The first one and the last one lead to each other. */
+	/* Now the first page and the last one refer to each other. */
 	list_del_init(&list);
 	barrier_data(&list);
 	return ret;
 }
 
-/* A slab object that only a page refers to: it is lost together with that page. */
+/* A slab object to which only a page refers: it is lost together with that page. */
 static int leak_owner(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -257,7 +257,7 @@ static struct held *new_held(int how)
 	return h;
 }
 
-/* Each block of pages holds another block, of a slab. */
+/* Each block of pages holds a slab object. */
 static int hold_pages(const struct tk_kind *k, unsigned int n)
 {
 	struct held *h = new_held(k->where);

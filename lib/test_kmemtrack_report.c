@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: the shapes of blocks in reports that users of a leak detector
- * sent to mailing lists and bug trackers, where they are not among the others:
- * what is lost, and what was reported although it was in use.
+ * Leak injector: shapes of blocks in reports of leak detectors that users sent to mailing
+ * lists and bug trackers, as far as other files do not have them: leaks, and blocks that
+ * were reported although they were in use.
  */
 #include <linux/cdev.h>
 #include <linux/completion.h>
@@ -30,7 +30,7 @@
 
 #include "test_kmemtrack.h"
 
-/* A job of a driver: its only references are those of its own list heads. */
+/* A job of a driver: the only references to it are in its own list heads. */
 struct report_job {
 	u64 seq;
 	struct list_head list;
@@ -55,7 +55,7 @@ static noinline int leak_job(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* A job that was done, by a worker, and that nobody freed. */
+/* A job that a worker has done, and that was not freed. */
 static noinline int leak_done_work(const struct tk_kind *k, unsigned int n)
 {
 	static DECLARE_WORK(last_work, report_on_work);
@@ -67,7 +67,7 @@ static noinline int leak_done_work(const struct tk_kind *k, unsigned int n)
 		queue_work(system_wq, &job->work);
 		flush_work(&job->work);
 	}
-	/* A worker may have the address of its last work in its frame. */
+	/* A worker may keep the address of its last work item in a frame. */
 	queue_work(system_wq, &last_work);
 	flush_work(&last_work);
 	return ret;
@@ -110,7 +110,7 @@ static noinline int leak_fired_timer(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* Five blocks are allocated, the sixth is not to be had, and four are freed. */
+/* Allocates five blocks, fails to allocate the sixth, and frees only four. */
 static noinline int leak_error_path(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -132,7 +132,7 @@ static noinline int leak_error_path(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* Taken out of a list, to which it still leads, and not freed. */
+/* An object that was removed from a list, to which it still refers, and not freed. */
 static noinline int leak_deleted(const struct tk_kind *k, unsigned int n)
 {
 	static LIST_HEAD(live);
@@ -148,7 +148,7 @@ static noinline int leak_deleted(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* The owner of a list is freed, and what was in it is not. */
+/* The owner of a list is freed, but not the members of the list. */
 static noinline int leak_members(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -170,7 +170,7 @@ static noinline int leak_members(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* Known to a word that is not its address: XORed, swapped, in two halves. */
+/* Objects whose address is stored in another form: XORed, byte-swapped, in parts. */
 static struct {
 	unsigned long mixed;
 	unsigned long swapped;
@@ -196,7 +196,7 @@ static noinline int leak_encoded(const struct tk_kind *k, unsigned int n)
 					     swab64(p) : swab32(p);
 			break;
 		case 2:
-			/* A word of 16 bits, and one that is something else. */
+			/* 16 bits of the address, then 16 unrelated bits. */
 			for (j = 0; j < sizeof(p) / sizeof(u16); j++)
 				encoded[0].halves[2 * j] = p >> (16 * j);
 			break;
@@ -212,7 +212,7 @@ static void end_encoded(const struct tk_kind *k)
 	barrier_data(encoded);
 }
 
-/* Known to a device alone: its descriptors hold physical addresses and flags. */
+/* Only descriptors of a device refer to the objects, by physical address and flags. */
 static unsigned long *descriptors;
 
 static noinline int leak_described(const struct tk_kind *k, unsigned int n)
@@ -244,7 +244,7 @@ static void report_release(struct kobject *unused)
 
 static const struct kobj_type report_ktype = { .release = report_release };
 
-/* The name of a device that is gone. */
+/* The name of a device that was freed. */
 static noinline int leak_name(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -260,7 +260,7 @@ static noinline int leak_name(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* An object of which one reference too many was taken, and its name. */
+/* A kobject with one reference too many, and its name. */
 static noinline int leak_kobject(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -276,7 +276,7 @@ static noinline int leak_kobject(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* A character device that was allocated although it is in another structure. */
+/* A character device that is allocated although its owner embeds one. */
 static noinline int leak_cdev(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -304,7 +304,7 @@ struct report_security {
 	unsigned long flags[2];
 };
 
-/* A socket and what a security module keeps of it, which leads back to it. */
+/* A socket, and the data of a security module, which refer to each other. */
 static noinline int leak_owner(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -321,7 +321,7 @@ static noinline int leak_owner(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* Statistics of each CPU, with what they belong to. */
+/* Per-CPU statistics, with the structure that they belong to. */
 static noinline int leak_stats(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -373,8 +373,8 @@ struct report_aux {
 };
 
 /*
- * A filter of the network: the program is of vmalloc() and in a ring with what
- * describes it, and has a copy of what the user gave.
+ * A network filter: a program in a vmalloc block, which forms a ring with its descriptor,
+ * and a copy of the user's program.
  */
 static noinline int leak_program(const struct tk_kind *k, unsigned int n)
 {
@@ -399,8 +399,8 @@ static noinline int leak_program(const struct tk_kind *k, unsigned int n)
 }
 
 /*
- * A ring of blocks of three allocators. What the owner has is larger than it, and
- * younger, by more than the tick that a date of a block can tell.
+ * A ring of blocks of three allocators. The blocks that the owner refers to are larger
+ * than the owner, and younger by more than a tick of jiffies.
  */
 static noinline int leak_mixed_ring(const struct tk_kind *k, unsigned int n)
 {
@@ -426,7 +426,7 @@ static noinline int leak_mixed_ring(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* A request and its text, by an interrupt that is not the current task's. */
+/* A request and its text, allocated by an interrupt. */
 struct report_request {
 	char *text;
 };
@@ -492,7 +492,7 @@ static noinline int leak_skb(const struct tk_kind *k, unsigned int n)
 }
 #endif
 
-/* Called back by RCU, and forgotten then. */
+/* An object that is lost when its RCU callback has run. */
 struct report_rcu {
 	unsigned long pad[7];
 	struct rcu_head rcu;
@@ -519,7 +519,7 @@ static noinline int leak_after_rcu(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* Pointers with marks in their lowest bits. */
+/* Pointers with flags in their lowest bits. */
 static unsigned long tagged[32];
 
 static int hold_tagged(const struct tk_kind *k, unsigned int n)
@@ -542,7 +542,7 @@ static void lose_tagged(const struct tk_kind *k)
 	barrier_data(tagged);
 }
 
-/* What belongs to a block that one global pointer leads to. */
+/* Data of a block to which a global pointer refers. */
 enum { HELD_REF, HELD_IDA, HELD_SG, HELD_VMALLOC, HELD_PERCPU, NR_HELD };
 
 static void *held[NR_HELD][4];
@@ -558,7 +558,7 @@ struct report_ref {
 	struct percpu_ref ref;
 };
 
-/* The counter of each CPU: a per-CPU pointer with marks in its lowest bits. */
+/* percpu_ref: a per-CPU pointer with flags in its lowest bits. */
 static int hold_ref(const struct tk_kind *k, unsigned int n)
 {
 	static const unsigned int modes[] = {
@@ -589,7 +589,7 @@ struct report_ida {
 	struct ida ida;
 };
 
-/* Numbers that were given out are in bitmaps, of which some are words. */
+/* IDA: allocated numbers are in bitmaps, some of which are single words. */
 static int hold_ida(const struct tk_kind *k, unsigned int n)
 {
 	unsigned int i, nr;
@@ -605,7 +605,7 @@ static int hold_ida(const struct tk_kind *k, unsigned int n)
 			if (ida_alloc(&r->ida, GFP_KERNEL) < 0)
 				return -ENOMEM;
 	}
-	/* Nodes that each CPU keeps. */
+	/* Frees nodes that the CPU keeps. */
 	idr_preload(GFP_KERNEL);
 	idr_preload_end();
 	return 0;
@@ -616,7 +616,7 @@ struct report_sg {
 	struct sg_table table;
 };
 
-/* Chained: the last entry of each part leads to the next, with a mark. */
+/* A chained scatterlist: the last entry of each part refers to the next, with a flag. */
 static int hold_sg(const struct tk_kind *k, unsigned int n)
 {
 	unsigned int i;
@@ -633,7 +633,7 @@ static int hold_sg(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* Only a place in it, on another page, is known. */
+/* The only reference points into the block, to another page than its first. */
 static int hold_vmalloc_inside(const struct tk_kind *k, unsigned int n)
 {
 	unsigned int i;
@@ -649,7 +649,7 @@ static int hold_vmalloc_inside(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* A member of a structure that each CPU has. */
+/* The only reference is to a member of a per-CPU structure. */
 static int hold_percpu_inside(const struct tk_kind *k, unsigned int n)
 {
 	unsigned int i;
@@ -681,7 +681,7 @@ static void lose_held(const struct tk_kind *k)
 	rcu_barrier();
 }
 
-/* Its owner has freed it; RCU keeps its address in a page of such. */
+/* Freed by kvfree_rcu(): RCU keeps the address in a page of such addresses. */
 static int hold_kvfree_rcu(const struct tk_kind *k, unsigned int n)
 {
 	while (n--) {
@@ -699,7 +699,7 @@ static void lose_kvfree_rcu(const struct tk_kind *k)
 {
 }
 
-/* In a hash table whose buckets have a lock in a bit, and no null pointers. */
+/* In an rhashtable, whose buckets have a lock bit and special end markers. */
 struct report_entry {
 	unsigned long pad[3];
 	struct rhash_head node;
@@ -741,7 +741,7 @@ static void lose_hashed(const struct tk_kind *k)
 	rcu_barrier();
 }
 
-/* In an XArray, with tags of its user in the lowest bits. */
+/* In an XArray, with tags in the lowest bits of the pointers. */
 static DEFINE_XARRAY(xarray);
 
 static int hold_xa_tagged(const struct tk_kind *k, unsigned int n)
@@ -766,7 +766,7 @@ static void lose_xa_tagged(const struct tk_kind *k)
 	rcu_barrier();
 }
 
-/* In two lists, of which one has forgotten it. */
+/* A member of two lists, one of which was reset. */
 struct report_member {
 	struct list_head first;
 	unsigned long pad[3];
@@ -795,7 +795,7 @@ static void lose_in_two(const struct tk_kind *k)
 	INIT_LIST_HEAD(&second);
 }
 
-/* In a list whose head is on the stack of a thread that sleeps. */
+/* In a list whose head is on the stack of a sleeping thread. */
 static noinline void sleep_with_list(const struct tk_kind *k)
 {
 	LIST_HEAD(head);
@@ -826,7 +826,7 @@ static int hold_stack_list(const struct tk_kind *k, unsigned int n)
 	return tk_thread_start(k, list_thread);
 }
 
-/* The argument of a thread that was not woken yet. */
+/* The argument of a thread that has not been woken yet. */
 static struct task_struct *unborn[4];
 
 static int unborn_thread(void *unused)

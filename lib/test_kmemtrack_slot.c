@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: what is held by a single pointer, by where that pointer is;
- * on stacks and in registers too.
+ * Leak injector: objects held by a single pointer, by the place of that pointer, which
+ * may be on a stack or in a register.
  */
 #include <linux/cache.h>
 #include <linux/completion.h>
@@ -19,7 +19,7 @@
 
 #include "test_kmemtrack.h"
 
-/* Where the pointer is; the names of the kinds say what that means. */
+/* The place of the pointer; the names of the kinds explain it. */
 enum {
 	AT_GLOBAL,
 	AT_INTERIOR,
@@ -48,15 +48,15 @@ static DEFINE_PER_CPU(unsigned long, static_percpu);
 static unsigned long __percpu *percpu;
 static unsigned long *memory[NR_AT];
 static struct page *private_page;
-/* Of high memory, if there is any. */
+/* A page of high memory, if there is any. */
 static struct page *high_page;
 
-/* Where replies go to: on the stack of a thread that sleeps. */
+/* Buffer for replies, on the stack of a thread that sleeps. */
 static unsigned long *replies;
-/* Known to data that is written by the init function only. */
+/* Only the init function can write this pointer. */
 static unsigned long *ro_table __ro_after_init;
 
-/* Places that are not aligned. */
+/* Distance between unaligned places. */
 #define PACKED_STEP	(2 * sizeof(long))
 
 static char packed_root[(MAX_SLOTS + 1) * PACKED_STEP];
@@ -71,7 +71,7 @@ static struct packed *packed(void *base, unsigned int nr)
 	return base + nr * PACKED_STEP + 1 + nr % (sizeof(long) - 1);
 }
 
-/* Several pages; the slots are in all of them but the first. */
+/* Several pages; slots are in all of them except the first. */
 #define NR_PAGES	4
 #define PAGES_ORDER	get_order(NR_PAGES * PAGE_SIZE)
 #define EXACT_SIZE	((NR_PAGES - 1) * PAGE_SIZE)
@@ -103,7 +103,7 @@ static int requesting_thread(void *unused)
 	return 0;
 }
 
-/* A request was made long before anybody replies. */
+/* The request is made long before the reply. */
 static bool make_request(const struct tk_kind *k)
 {
 	if (tk_thread_start(k, requesting_thread))
@@ -165,7 +165,7 @@ static bool prepare(const struct tk_kind *k, int where)
 	}
 }
 
-/* Mapped for this moment only. */
+/* Maps the page for this store only. */
 static void put_high(unsigned int nr, unsigned long value)
 {
 	unsigned long *at = kmap_local_page(high_page);
@@ -174,7 +174,7 @@ static void put_high(unsigned int nr, unsigned long value)
 	kunmap_local(at);
 }
 
-/* Puts @value in the place, or 0 in all of it. */
+/* Stores @value in slot @nr of a place. */
 static void put(int where, unsigned int nr, unsigned long value)
 {
 	switch (where) {
@@ -184,7 +184,7 @@ static void put(int where, unsigned int nr, unsigned long value)
 		WRITE_ONCE(slots[where][nr], value);
 		break;
 	case AT_STATIC_PERCPU:
-		/* On one CPU it is a variable that nobody reads. */
+		/* Without SMP this is a variable that no code reads. */
 		WRITE_ONCE(per_cpu(static_percpu, nr), value);
 		break;
 	case AT_PERCPU:
@@ -328,7 +328,7 @@ static void lose_percpu_area(const struct tk_kind *k)
 	WRITE_ONCE(percpu_area, NULL);
 }
 
-/* Each leads to the next from a place that is not aligned. */
+/* Each object refers to the next one from an unaligned place. */
 static int hold_packed_chain(const struct tk_kind *k, unsigned int n)
 {
 	void *holder = packed_chain;
@@ -351,7 +351,7 @@ static void lose_packed_chain(const struct tk_kind *k)
 	barrier_data(packed_chain);
 }
 
-/* One object that is referred to from many places. */
+/* An object with references in many places. */
 static void *popular[40];
 
 static int hold_popular(const struct tk_kind *k, unsigned int n)
@@ -372,7 +372,7 @@ static void lose_popular(const struct tk_kind *k)
 	barrier_data(popular);
 }
 
-/* What vmalloc() and krealloc() gave, and a block that was moved. */
+/* Blocks of vmalloc() and krealloc(), and a block that was moved. */
 static void *blocks[4];
 
 enum { BLOCK_VMALLOC, BLOCK_KREALLOC, BLOCK_IN_PLACE, BLOCK_LARGE };
@@ -384,7 +384,7 @@ static int hold_block(const struct tk_kind *k, unsigned int n)
 	if (k->where == BLOCK_VMALLOC) {
 		p = vzalloc(k->size);
 	} else {
-		/* In place: from 80 to 96 bytes of a 96 or 128 byte block. */
+		/* In place: grows from 80 to 96 bytes in a block of 96 or 128. */
 		p = kzalloc(k->where == BLOCK_IN_PLACE ? 80 : 32, GFP_KERNEL);
 		q = p ? krealloc(p, k->size, GFP_KERNEL | __GFP_ZERO) : NULL;
 		if (p && !q)
@@ -399,13 +399,13 @@ static int hold_block(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-/* Larger than any object of a slab, and what krealloc() can make of it in place. */
+/* Larger than any slab object; the size to which krealloc() can grow it in place. */
 #define LARGE_FROM	(2 * PAGE_SIZE + PAGE_SIZE / 4)
 #define LARGE_TO	(4 * PAGE_SIZE)
 
 /*
- * What a large block grew by is part of it: the only reference to the block is
- * one to its last word, and that word holds another block.
+ * The part by which a large block grew belongs to it: the only reference to the block is
+ * to its last word, and that word refers to another block.
  */
 static int hold_grown(const struct tk_kind *k, unsigned int n)
 {
@@ -428,7 +428,7 @@ static void lose_block(const struct tk_kind *k)
 	WRITE_ONCE(blocks[k->where], NULL);
 }
 
-/* Known to the kernel's list of those to be told of a reboot, of which it is first. */
+/* A reboot notifier, first in the kernel's list of these. */
 static int note_nothing(struct notifier_block *nb, unsigned long action,
 			void *data)
 {
@@ -462,9 +462,9 @@ static struct {
 static DECLARE_COMPLETION(thread_ready);
 
 /**
- * tk_thread_start - start a thread and wait until it says it is ready
+ * tk_thread_start - start a thread and wait until it is ready
  * @k: its argument
- * @fn: what it does, until it is to stop; calls tk_thread_ready()
+ * @fn: its function, which calls tk_thread_ready(), and runs until it must stop
  *
  * Return: 0 or an error.
  */
@@ -488,7 +488,7 @@ int tk_thread_start(const struct tk_kind *k, int (*fn)(void *))
 	return 0;
 }
 
-/* The calling thread holds what it is to hold. */
+/* Called by a thread when it holds its object. */
 void tk_thread_ready(void)
 {
 	complete(&thread_ready);
@@ -508,7 +508,7 @@ void tk_threads_stop(const struct tk_kind *k)
 	}
 }
 
-/* Sleeps until the calling thread is to stop. */
+/* Sleeps until the calling thread must stop. */
 noinline void tk_thread_sleep(void)
 {
 	set_current_state(TASK_INTERRUPTIBLE);
@@ -538,7 +538,7 @@ static int stack_thread(void *data)
 	return 0;
 }
 
-/* Live across calls and never stored by this function itself. */
+/* Keeps a pointer live across calls, without storing it in memory itself. */
 static noinline void hold_in_register(const struct tk_kind *k)
 {
 	unsigned long p = (unsigned long)tk_make(k, k->size, TK_HELD);
@@ -546,7 +546,7 @@ static noinline void hold_in_register(const struct tk_kind *k)
 	OPTIMIZER_HIDE_VAR(p);
 	tk_thread_ready();
 	tk_thread_sleep();
-	/* It is used after that, too. */
+	/* A use after the sleep, so that the pointer stays live. */
 	barrier_data((void *)p);
 }
 
@@ -562,7 +562,7 @@ struct waited {
 	wait_queue_head_t queue;
 };
 
-/* The object is known to the entry with which a thread waits on it. */
+/* The entry in a wait queue, on a thread's stack, refers to the object. */
 static noinline void wait_on_object(const struct tk_kind *k)
 {
 	struct waited *w = tk_make(k, sizeof(*w), TK_HELD);

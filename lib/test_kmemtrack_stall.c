@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: how long a detector keeps CPUs from running tasks, seen from
- * outside: /sys/kernel/debug/test_kmemtrack_stall.
+ * Leak injector: measures for how long a detector keeps CPUs from running tasks:
+ * /sys/kernel/debug/test_kmemtrack_stall.
  *
- * Commands, one a write:
+ * Commands, one per write:
  *
  *	watch			begin, in a thread of the highest priority on
  *				each CPU that sleeps for 200 us at a time
  *	end			end
- *	hog <cpu> <ms>		have a kernel thread keep a CPU for that long,
- *				without letting anybody else run
+ *	hog <cpu> <ms>		have a kernel thread occupy a CPU for that long,
+ *				without letting other tasks run
  *
  * The file has a line "<cpu> <us>" for each CPU that was watched: the longest
  * time from one run of its thread to the next.
@@ -80,7 +80,7 @@ static const struct file_operations stall_fops = {
 };
 
 /**
- * tk_stall_file - make the file that it is done with
+ * tk_stall_file - create the file
  *
  * Return: the file.
  */
@@ -91,9 +91,9 @@ struct dentry *tk_stall_file(void)
 }
 
 /**
- * tk_stall_exit - end what was begun
+ * tk_stall_exit - stop all threads
  *
- * Context: the file is gone.
+ * Context: the file was removed.
  */
 void tk_stall_exit(void)
 {

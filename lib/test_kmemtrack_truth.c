@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: what is true of each object.
+ * Leak injector: the true state of each object.
  *
- * The truth must not keep alive what it speaks of. Addresses are kept in
- * halves, each XORed with a key, and are put together only by threads that
- * wipe their stack and exit; who reads the truth handles halves only.
+ * The table of states must not hold references to the objects. Addresses are kept in
+ * halves, each XORed with a key. Only threads that wipe their stack and exit put halves
+ * together; readers of the file handle halves only.
  */
 #include <linux/kmemleak.h>
 #include <linux/mempool.h>
@@ -24,11 +24,11 @@
 #define KEY		0x5a3c96e7U
 
 /**
- * struct truth - what is true of an object
+ * struct truth - state of an object
  * @kind: NULL in a free entry
  * @lo: low half of the address, XORed with KEY
  * @hi: high half of the address, XORed with KEY
- * @size: that was asked for
+ * @size: size that was requested
  * @how: enum tk_how
  * @state: enum tk_state
  * @batch: number of the command that made it
@@ -48,19 +48,19 @@ static unsigned int next_truth;		/* under truth_lock */
 static u16 batch;
 static DEFINE_RAW_SPINLOCK(truth_lock);
 
-/* A new command begins: the objects that it makes are noted as one batch. */
+/* Called when a command begins: objects of one command have the same batch. */
 void tk_next_batch(void)
 {
 	batch++;
 }
 
 /**
- * tk_note - note what is true of a new object
+ * tk_note - note the state of a new object
  * @k: its kind
  * @p: its address
- * @size: that was asked for
+ * @size: size that was requested
  * @how: how to free it
- * @state: what is true
+ * @state: its state
  *
  * Context: any but NMI.
  */
@@ -72,7 +72,7 @@ noinline void tk_note(const struct tk_kind *k, const void *p, size_t size,
 	struct truth *t;
 
 	raw_spin_lock_irqsave(&truth_lock, flags);
-	/* The entry behind the last one is free, if few were freed before. */
+	/* Start after the entry that was used last, which is most likely free. */
 	do {
 		t = &truths[next_truth];
 		next_truth = (next_truth + 1) % TK_MAX;
@@ -97,11 +97,10 @@ static void *address(const struct truth *t)
 /**
  * tk_object - find an object
  * @k: its kind
- * @state: what is true of it
- * @nr: which of those
+ * @state: its state
+ * @nr: its number among objects of that kind and state
  *
- * Context: a thread that wipes its stack and exits, like all that deals with
- * addresses.
+ * Context: a thread that wipes its stack and exits, as all code that handles addresses.
  * Return: the object, or NULL.
  */
 void *tk_object(const struct tk_kind *k, enum tk_state state, unsigned int nr)
@@ -114,7 +113,7 @@ void *tk_object(const struct tk_kind *k, enum tk_state state, unsigned int nr)
 	return NULL;
 }
 
-/* A zeroed object from kmalloc(), noted. */
+/* Allocates a zeroed object with kmalloc(), and notes it. */
 noinline void *tk_make(const struct tk_kind *k, size_t size,
 		       enum tk_state state)
 {
@@ -125,7 +124,7 @@ noinline void *tk_make(const struct tk_kind *k, size_t size,
 	return p;
 }
 
-/* Overwrites what functions that have returned left on the stack. */
+/* Overwrites dead frames below on the stack. */
 static noinline void wipe(unsigned int depth)
 {
 	unsigned long junk[896 / sizeof(long)];
@@ -205,8 +204,8 @@ static bool wanted(const struct truth *t, const struct tk_kind *k,
 
 /**
  * tk_any - are there such objects?
- * @k: of this kind, or NULL
- * @which: what else they are
+ * @k: kind of the objects, or NULL for any
+ * @which: further condition
  *
  * Return: whether there are.
  */
@@ -222,11 +221,11 @@ bool tk_any(const struct tk_kind *k, enum tk_which which)
 
 /**
  * tk_free - free objects
- * @k: of this kind, or NULL
- * @which: what else they are
+ * @k: kind of the objects, or NULL for any
+ * @which: further condition
  *
- * What free_object() may free as part of another goes first, because the
- * allocator's own free of the whole knows nothing of it.
+ * Parts of other objects are freed first, since the hook in the allocator's free of the
+ * whole object does not report the parts as freed.
  */
 void tk_free(const struct tk_kind *k, enum tk_which which)
 {
@@ -244,7 +243,7 @@ void tk_free(const struct tk_kind *k, enum tk_which which)
 		}
 }
 
-/* What kind @k held is lost from now on, or gone. */
+/* Marks the held objects of kind @k as lost, or freed. */
 void tk_lost(const struct tk_kind *k)
 {
 	struct truth *t;
@@ -292,11 +291,11 @@ static int truth_show(struct seq_file *seq, void *v)
 	const struct truth *t = v;
 	u32 hi = READ_ONCE(t->hi) ^ KEY;
 
-	/* An address without KASAN's tag, as reports have it. */
+	/* Remove KASAN's tag, since reports do not have it. */
 	if (IS_ENABLED(CONFIG_KASAN_SW_TAGS) || IS_ENABLED(CONFIG_KASAN_HW_TAGS))
 		hi = sign_extend32(hi, HALF - 9);
 	seq_printf(seq, "%s 0x", states[t->state]);
-	/* The same digits as "0x%08lx" of the whole. */
+	/* Print the digits that "0x%08lx" would print for the whole address. */
 	if (HALF == 16)
 		seq_printf(seq, "%04x", hi);
 	else if (hi)

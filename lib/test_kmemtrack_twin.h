@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Two modules with the same code at the same offsets, in functions of different
- * names. Each leaks TWIN_BLOCKS blocks from __init text, as many from __init text
- * that runs when the module is live, and as many from other text each time that its
- * parameter "leak" is written.
+ * names. Each leaks TWIN_BLOCKS blocks from __init text, as many from __init text that
+ * runs when the module is live, and as many from other text each time its parameter
+ * "leak" is written.
  *
- * TWIN is the prefix of their functions. module_init() and module_exit() take no
- * macros: who includes this calls them.
+ * TWIN is the prefix of their functions. module_init() and module_exit() do not expand
+ * macros, so the file that includes this calls them.
  */
 #include <linux/async.h>
 #include <linux/delay.h>
@@ -22,7 +22,7 @@
 #define TWIN_SIZE		192
 #define TWIN_BLOCKS		8
 
-/* Returns whether there was memory; that is not a pointer to it. */
+/* Returns whether the allocation succeeded; a bool is no reference to the block. */
 static noinline bool TWIN_NAME(leak)(void)
 {
 	return kzalloc(TWIN_SIZE, GFP_KERNEL);
@@ -33,14 +33,14 @@ static noinline bool __init TWIN_NAME(leak_init)(void)
 	return kzalloc(TWIN_SIZE, GFP_KERNEL);
 }
 
-/* Runs beside what follows module_init(), which waits for it in the end. */
+/* Runs in parallel with the rest of loading the module, which waits for it at the end. */
 static void __init TWIN_NAME(late)(void *unused, async_cookie_t cookie)
 {
 	unsigned int i;
 
 	while (READ_ONCE(THIS_MODULE->state) == MODULE_STATE_COMING)
 		usleep_range(1000, 2000);
-	/* Until those who want to know that it is live have been told. */
+	/* Wait until the notifiers for the live module have run. */
 	msleep(20);
 	for (i = 0; i < TWIN_BLOCKS; i++)
 		if (!TWIN_NAME(leak_init)())
@@ -63,7 +63,7 @@ static const struct kernel_param_ops TWIN_NAME(ops) = {
 
 module_param_cb(leak, &TWIN_NAME(ops), NULL, 0200);
 
-/* vm_unmap_aliases() lets the next module have the place of the last one. */
+/* vm_unmap_aliases() lets the next module be loaded in the place of the last one. */
 static int __init TWIN_NAME(begin)(void)
 {
 	unsigned int i;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Leak injector: the backtrace of a leak by the process that asks for it, as
- * the kernel's unwinder sees it: /sys/kernel/debug/test_kmemtrack_unwound.
+ * Leak injector: the unwinder's backtrace of a leak in the process that requested it:
+ * /sys/kernel/debug/test_kmemtrack_unwound.
  */
 #include <linux/debugfs.h>
 #include <linux/mutex.h>
@@ -36,7 +36,7 @@ static int unwound_show(struct seq_file *seq, void *v)
 DEFINE_SHOW_ATTRIBUTE(unwound);
 
 /**
- * tk_unwound_file - make the file that shows it
+ * tk_unwound_file - create the file
  *
  * Context: may sleep.
  * Return: the file.

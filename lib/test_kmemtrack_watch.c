@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How long CPUs are kept from running tasks: see test_kmemtrack_watch.h.
+ * Measures for how long CPUs are kept from running tasks: see test_kmemtrack_watch.h.
  */
 #include <linux/cpu.h>
 #include <linux/err.h>
@@ -56,11 +56,11 @@ void tk_watch_end(void)
 
 /**
  * tk_watch_begin - have a thread of the highest priority run on each CPU
- * @cpus: CPUs; those that are not online have none
+ * @cpus: CPUs; offline ones are ignored
  * @period_ns: how long each sleeps from one run to the next
  *
  * Context: may sleep.
- * Return: 0 or an error, and no thread then.
+ * Return: 0; or an error, and then no thread runs.
  */
 int tk_watch_begin(const struct cpumask *cpus, unsigned int period_ns)
 {
@@ -94,8 +94,8 @@ int tk_watch_begin(const struct cpumask *cpus, unsigned int period_ns)
  * tk_watch_longest - the longest time from one run of a thread to the next
  * @cpu: the thread's CPU
  *
- * Return: nanoseconds since tk_watch_begin(), the sleep among them; 0 if there was
- * no thread.
+ * Return: that time, in nanoseconds, since tk_watch_begin(), including the sleep; 0 if
+ * there was no thread.
  */
 u64 tk_watch_longest(int cpu)
 {
@@ -128,9 +128,9 @@ void tk_hog_end(void)
 }
 
 /**
- * tk_hog_begin - have a kernel thread keep a CPU, without letting anybody run
+ * tk_hog_begin - have a kernel thread occupy a CPU, without letting other tasks run
  * @cpu: CPU
- * @ms: for how long, 10,000 at most
+ * @ms: for how long, in milliseconds, at most 10,000
  *
  * Context: may sleep.
  * Return: 0 or an error.

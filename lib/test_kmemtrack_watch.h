@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * For how long tasks do not run, seen by threads of their own; and a thread that
- * keeps others from running. For the leak injector and for the bench module, which
- * also builds against kernels without any detector.
+ * Threads that measure for how long tasks do not run, and a thread that keeps other tasks
+ * from running. For the leak injector and for the bench module, which also builds for
+ * kernels without any detector.
  *
- * Callers see to it that one of these functions is called at a time.
+ * The caller serialises calls of these functions.
  */
 #ifndef TEST_KMEMTRACK_WATCH_H
 #define TEST_KMEMTRACK_WATCH_H
