@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * doctor: whether the detector can do its work here, what it does not see, and what
- * to set.
+ * doctor: checks whether the detector is set up well, what it cannot see, and which
+ * settings to change.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -17,7 +17,7 @@ enum mark { GOOD, NOTE, BAD };
 static unsigned int bad;
 static const char *stats, *config, *cmdline;
 
-/* Text is broken between words to fit the terminal. */
+/* Prints a line with a mark, broken between words to fit the terminal. */
 static void say(enum mark mark, const char *fmt, ...) __printf(2, 3);
 
 static void say(enum mark mark, const char *fmt, ...)
@@ -55,7 +55,7 @@ static uint64_t stat_of(const char *name)
 	return stats && stat_value(stats, name, &v) ? v : 0;
 }
 
-/* What .config says of a symbol: its value, "n", or NULL if nothing is known */
+/* The value of a symbol in .config: "n" if it is not set, NULL if it is not known */
 static const char *config_of(const char *symbol)
 {
 	static char text[128];
@@ -83,7 +83,7 @@ static bool configured(const char *symbol)
 	return v && *v != 'n';
 }
 
-/* Whether a word stands on the command line */
+/* Whether the kernel's command line has a word */
 static bool booted_with(const char *word)
 {
 	size_t len = strlen(word);
@@ -349,7 +349,7 @@ static void check_files(void)
 	free(text);
 }
 
-/* What no setting changes */
+/* Explains limits that no setting changes */
 static void explain_scope(void)
 {
 	int error;

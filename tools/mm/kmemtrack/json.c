@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the commands print for programs: JSON (report.schema.json), KTAP, and the
- * format of kmemleak.
+ * Output for programs: JSON (report.schema.json), KTAP, and the format of kmemleak.
  */
 #include <string.h>
 
@@ -9,7 +8,7 @@
 
 #define JSON_VERSION	1
 
-/* All text is printable ASCII, see parse.c; a tab is a blank of a kind. */
+/* All text is printable ASCII, see parse.c; a tab counts as a blank. */
 void json_text(FILE *f, const char *s)
 {
 	fputc('"', f);
@@ -266,9 +265,9 @@ void json_diff(FILE *f, const struct delta *d, size_t nr)
 	fputs(nr ? "\n  ]\n}\n" : "]\n}\n", f);
 }
 
-/* --- KTAP: a site is a test that failed --- */
+/* --- KTAP: each site is a failed test --- */
 
-/* A '#' would begin a directive. */
+/* Escapes '#', which would begin a directive. */
 static void ktap_name(FILE *f, const char *s)
 {
 	for (; *s; s++)
@@ -313,9 +312,9 @@ void print_ktap(FILE *f, const struct info *r)
 /* --- kmemleak --- */
 
 /*
- * One record a site, of its oldest block. The report has no jiffies but ages, and
- * the checksum is one of the frames' names: equal for equal backtraces, and another
- * one than the kernel's.
+ * Prints one record per site, for its oldest block. The report has ages instead of
+ * jiffies. The checksum is of the names in the frames: it is equal for equal backtraces,
+ * but differs from the kernel's.
  */
 void print_kmemleak(FILE *f, const struct info *r)
 {

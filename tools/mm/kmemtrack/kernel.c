@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Where the files are: in debugfs of the running kernel, or in a directory to
- * which they were saved.
+ * Access to the files: in debugfs of the running kernel, or in a directory to which they
+ * were saved.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -69,7 +69,7 @@ static char *read_config(void)
 	return text;
 }
 
-/* The lines of the kernel's log that are ours */
+/* Returns the detector's lines of the kernel's log */
 static char *read_log(void)
 {
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -121,7 +121,7 @@ char *read_machine(const char *name)
 	return (char *)name;
 }
 
-/* Why a file is not to be had */
+/* Explains why a file cannot be read */
 static void explain(const char *name, int error)
 {
 	int unused;

@@ -27,7 +27,7 @@
 #include <stdio.h>
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-/* As the kernel calls it */
+/* The kernel's name for it */
 #define __printf(f, a)	__attribute__((__format__(__printf__, f, a)))
 
 /* Exit statuses */
@@ -35,7 +35,7 @@
 #define ST_LEAKS	1
 #define ST_ERROR	2
 
-/* Bounds of what is read; the kernel prints less of each. */
+/* Limits of the input; the kernel prints less of each. */
 #define MAX_FILE	(256u << 20)
 #define MAX_FRAMES	64
 #define MAX_HISTORY	16
@@ -57,7 +57,7 @@ void buf_add(struct buf *b, const char *text, size_t len);
 void buf_printf(struct buf *b, const char *fmt, ...) __printf(2, 3);
 void buf_free(struct buf *b);
 
-/* Called by die(), if set: gives the terminal back. */
+/* Called by die(), if set: restores the terminal. */
 extern void (*before_exit)(void);
 
 _Noreturn void die(const char *fmt, ...) __printf(1, 2);
@@ -83,7 +83,7 @@ void set_colours(enum colour_mode mode);
 const char *col(enum colour c);
 int term_width(void);
 int term_height(void);
-/* Writes at most @width columns of @text, marks what is left out. */
+/* Writes at most @width columns of @text, and marks a cut. */
 void put_cut(FILE *f, const char *text, int width);
 
 /* --- parse.c --- */
@@ -124,7 +124,7 @@ struct site {
 	unsigned int nr_frames, nr_tasks, nr_history, nr_dump;
 	bool leak;
 	bool leads;		/* the all_ fields are set */
-	bool has_id;		/* as the kernel says; else it is a hash */
+	bool has_id;		/* @id is the kernel's; else it is a hash */
 	bool has_ages, has_comm, has_rate;
 };
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Lines of code: the symbols of vmlinux and of modules give the addresses of
- * frames, and an addr2line that knows the architecture gives their lines.
+ * Lines of code: the symbols of vmlinux and of modules give the addresses of frames, and
+ * addr2line for the architecture gives their lines.
  *
- * A frame is the address that a call returns to, which may belong to the next
- * line. The byte before it is part of the call.
+ * A frame is a return address, which may belong to the next line. So the byte before it
+ * is looked up, which is part of the call.
  */
 #include <dirent.h>
 #include <elf.h>
@@ -43,7 +43,7 @@ struct binary {
 	size_t nr_symbols;
 };
 
-/* One question for addr2line */
+/* One address for addr2line */
 struct question {
 	struct frame *frame;
 	struct binary *binary;
@@ -109,7 +109,7 @@ static int by_name(const void *x, const void *y)
 	return strcmp(a->name, b->name) ?: by_address(x, y);
 }
 
-/* Not marks that the assembler of ARM makes, nor local labels */
+/* Excludes mapping symbols of the ARM assembler, and local labels */
 static bool wanted(const char *name, unsigned int type)
 {
 	return *name && *name != '$' && strncmp(name, ".L", 2) &&
@@ -139,14 +139,14 @@ static void add_symbols(struct binary *b, unsigned int table)
 		if (s->section >= b->nr_sections || !b->sections[s->section].code ||
 		    !wanted(s->name, FIELD(b, sym, Sym, st_info) & 0xf))
 			continue;
-		/* The mark of a Thumb function */
+		/* Bit 0 marks a Thumb function */
 		if (b->machine == EM_ARM)
 			s->address &= ~(uint64_t)1;
 		b->nr_symbols++;
 	}
 }
 
-/* A size reaches up to the next symbol, as in the kernel's table. */
+/* Sets sizes up to the next symbol, as the kernel's table has them. */
 static void set_sizes(struct binary *b)
 {
 	struct symbol *s = b->symbols;
@@ -197,7 +197,7 @@ static void read_elf(struct binary *b)
 
 /* --- files of modules --- */
 
-/* A module's name has '_' where its file may have '-'. */
+/* A module's name has '_' where the name of its file may have '-'. */
 static bool is_file_of(const char *file, const char *module)
 {
 	for (; *module; module++, file++)
@@ -268,7 +268,7 @@ static struct binary *binary_of(const char *module)
 	return b;
 }
 
-/* Of several functions of one name the one of that size, or none */
+/* Finds a function by name; of several, the one with the size in the frame, or none */
 static const struct symbol *find_symbol(const struct binary *b, const struct frame *f)
 {
 	const struct symbol *of_size = NULL, *first = NULL, *s;
@@ -352,7 +352,7 @@ static bool try_tool(struct buf *b, const char *prefix, const char *name)
 	return in_path(b->text);
 }
 
-/* A name to be freed: CROSS_COMPILE's, that of the architecture, or LLVM's */
+/* Chooses addr2line: with CROSS_COMPILE, of the architecture, or LLVM's; to be freed */
 static char *choose_tool(const struct binary *b)
 {
 	const char *cross = getenv("CROSS_COMPILE"), *name = "this architecture";
@@ -390,7 +390,7 @@ static char *choose_tool(const struct binary *b)
 	    name, b->path);
 }
 
-/* The source tree as it was called where the kernel was built */
+/* The path of the source tree where the kernel was built */
 static char *built_from(const char *build)
 {
 	char target[PATH_MAX];
@@ -430,7 +430,7 @@ static const char *shorten(const char *place)
 	return place;
 }
 
-/* The places of one frame stand one on a line, the innermost first. */
+/* The answer has the places of one frame, one per line, the innermost first. */
 static void take_answers(struct info *info, const struct question *q, size_t nr, char *text)
 {
 	char *line, *rest = text;
@@ -475,7 +475,7 @@ static void ask(struct info *info, const struct question *q, size_t nr)
 	argv[n++] = tool;
 	argv[n++] = "-a";
 	argv[n++] = "-i";
-	/* LLVM's looks at all sections and has no such option. */
+	/* LLVM's searches all sections and has no such option. */
 	if (b->relocatable && !strstr(tool, "llvm")) {
 		argv[n++] = "-j";
 		argv[n++] = (char *)b->sections[q->section].name;

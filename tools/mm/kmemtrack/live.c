@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Commands to the running kernel. Saved files take none, whoever owns them: a file
- * of debugfs is told from others by its file system.
+ * Commands to the running kernel. Saved files are never written to: files of debugfs are
+ * recognised by their file system.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@ bool is_live(void)
 {
 	struct statfs fs;
 
-	/* There the files would be if debugfs were mounted. */
+	/* DEBUGFS is live even if debugfs is not mounted. */
 	return !strcmp(get_root(), DEBUGFS) ||
 	       (!statfs(get_root(), &fs) && (uint32_t)fs.f_type == DEBUGFS_MAGIC);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Commands and their options. One table says which command takes which option; the
- * help is made from it, and tests compare the manual page and the completion.
+ * Commands and their options. One table has the options of each command. The help is
+ * made from it, and tests compare the manual page and the completion with it.
  */
 #include <errno.h>
 #include <signal.h>
@@ -229,7 +229,7 @@ static void command_help(const struct command *c)
 
 /* --- options --- */
 
-/* @letter 0: the name is @name, of @len */
+/* Finds an option by @letter, or if that is 0 by @name, of @len */
 static const struct option_info *find_option(const struct command *c, const char *name,
 					     size_t len, char letter)
 {
@@ -257,7 +257,7 @@ static void help(const struct command *c)
 	exit(ST_OK);
 }
 
-/* Handles argv[i]; returns how many words it was. */
+/* Handles the option in argv[i]; returns how many words it consists of. */
 static int take_option(const struct command *c, int argc, char **argv, int i)
 {
 	const char *word = argv[i], *value = NULL;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The formats of the files: versions are checked, lines and words that are not
- * known are passed over, and a line that is known and does not make sense is
- * reported and counted as damage. Text that is not printable ASCII, which no
- * kernel prints, is made octal numbers at once, as the kernel does with names:
- * nothing behind this file has to care of control characters.
+ * Parser of the files. It checks versions, skips unknown lines and words, and reports and
+ * counts known lines that do not make sense as damage. Characters that are not printable
+ * ASCII, which no kernel prints, become octal numbers at once, as in names that the
+ * kernel prints. So the rest of the program never sees control characters.
  */
 #include <ctype.h>
 #include <stdlib.h>
@@ -12,7 +11,7 @@
 
 #include "kmemtrack.h"
 
-/* --- memory of one file, given back together --- */
+/* --- memory of one file, freed together --- */
 
 #define ARENA_PIECE	65536
 
@@ -203,7 +202,7 @@ static bool eat_seconds(const char **p, double *value)
 	return true;
 }
 
-/* Up to a separator, or to the end of the line if @end is empty */
+/* A word up to a separator, or to the end of the line if @end is empty */
 static bool eat_word(struct reader *r, const char **p, const char *end, const char **word)
 {
 	const char *stop = *end ? strstr(*p, end) : *p + strlen(*p);
@@ -224,7 +223,7 @@ static bool eat_quoted(struct reader *r, const char **p, const char **word)
 
 static struct frame *add_frame(struct site *s)
 {
-	/* Sixteen is what a kernel keeps unless told otherwise. */
+	/* A kernel keeps 16 frames by default. */
 	if (s->nr_frames % 16 == 0)
 		s->frames = xrealloc(s->frames, s->nr_frames + 16, sizeof(*s->frames));
 	memset(&s->frames[s->nr_frames], 0, sizeof(*s->frames));
@@ -239,7 +238,7 @@ static void parse_frame(struct reader *r, struct site *s, const char *text)
 
 	if (s->nr_frames == MAX_FRAMES)
 		return;
-	/* kmemleak of older kernels has an address first. */
+	/* kmemleak of older kernels prints an address first. */
 	p = strstr(text, ">] ");
 	if (p && !strncmp(text, "[<", 2))
 		text = p + 3;
@@ -255,7 +254,7 @@ static void parse_frame(struct reader *r, struct site *s, const char *text)
 		f->module = keep_text(r->info, end, strcspn(end, " ]"));
 }
 
-/* Lines with an indentation of four, of what stands with two */
+/* Frames: lines indented by four, which belong to a line indented by two */
 static void parse_frames(struct reader *r, struct site *s)
 {
 	const char *line;
@@ -362,7 +361,7 @@ static bool parse_rose(struct site *s, const char *p)
 	return true;
 }
 
-/* What stands below the first line of a record, up to what does not */
+/* Parses the lines of a record after its first line */
 static void parse_details(struct reader *r, struct site *s)
 {
 	const char *line, *p;
@@ -607,14 +606,14 @@ static void parse_refs(struct reader *r)
 			damaged(r, line);
 }
 
-/* A number and kB; @text is behind it then */
+/* A number and "kB"; moves @text behind it */
 static bool eat_kb(const char **text, bool sign, int64_t *kb)
 {
 	const char *p = *text + strspn(*text, " \t");
 
 	if (sign && *p != '+' && *p != '-' && *p != '0')
 		return false;
-	/* Bytes must fit, too. */
+	/* The number of bytes must fit, too. */
 	if (!eat_s64(&p, kb) || !eat(&p, " kB") || *kb > INT64_MAX / 1024 ||
 	    *kb < INT64_MIN / 1024)
 		return false;
@@ -667,7 +666,7 @@ static void parse_memory(struct reader *r)
 	const char *line;
 
 	while ((line = next_line(r)))
-		/* What is indented is part of the line above it. */
+		/* An indented line is a part of the line above it. */
 		if (isalpha((unsigned char)*line))
 			add_row(r, line);
 		else
@@ -706,7 +705,7 @@ static bool parse_owner(struct reader *r, struct site *s, const char *p)
 	return true;
 }
 
-/* What the log, and this program, has in place of more records of one site */
+/* "... and N more object(s)", which the log and this program print for a site */
 static bool take_more(struct site *s)
 {
 	const char *p = s->nr_frames ? s->frames[s->nr_frames - 1].text : "";
@@ -785,7 +784,7 @@ static int more_bytes_first(const void *x, const void *y)
 	return a->object < b->object ? -1 : a->object > b->object;
 }
 
-/* The records of one backtrace, which are in the order of age, become one. */
+/* Merges records with the same backtrace, which are in the order of age. */
 static void group(struct info *info)
 {
 	struct keyed_site *k = xrealloc(NULL, info->nr_sites, sizeof(*k));
@@ -874,7 +873,7 @@ static bool parse_head(struct reader *r, const char *line)
 	}
 }
 
-/* The head says how much there is to come; a file that was cut has less. */
+/* Compares the numbers in the head with the file, which may have been cut off. */
 static void check_whole(struct reader *r)
 {
 	struct info *info = r->info;
@@ -946,7 +945,7 @@ struct info *parse(const char *source, const char *text)
 		parse_memory(&r);
 		break;
 	default:
-		/* Nothing is left of kmemleak's. */
+		/* This parses all of a kmemleak file. */
 		parse_records(&r);
 		break;
 	}
@@ -975,8 +974,8 @@ bool stat_value(const char *stats, const char *name, uint64_t *value)
 /* --- names of sites --- */
 
 /*
- * Functions that only allocate for their caller. The kernel puts the allocator's
- * own function first; helpers that copy or grow something for others come next.
+ * Whether a function only allocates for its caller, by its name. A backtrace begins with
+ * the allocator's own function; helpers that copy or grow memory for others may follow.
  */
 bool is_allocator(const char *function)
 {
@@ -1013,7 +1012,7 @@ void site_name(const struct site *s, char *text, size_t size)
 {
 	unsigned int i = first_caller(s), len = 0;
 
-	/* Nothing but allocators: the outermost one says most. */
+	/* If all frames are of allocators, the outermost one tells most. */
 	if (i == s->nr_frames && i)
 		i--;
 	text[0] = '\0';
@@ -1028,7 +1027,7 @@ void site_name(const struct site *s, char *text, size_t size)
 	}
 }
 
-/* What is the same of one site in several files; without a backtrace the size is. */
+/* A key that is equal for one site in several files; has the size if no backtrace. */
 char *site_key(const struct site *s, bool offsets)
 {
 	struct buf b = {};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * export: the state in Prometheus' text format, for the textfile collector of
- * node_exporter. One value of a metric for each site, of those with most bytes: the
- * number of time series is bounded.
+ * export: prints the state in the text format of Prometheus, for the textfile collector
+ * of node_exporter. A metric has one value per site, only for the sites with most bytes,
+ * so the number of time series is bounded.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +34,8 @@ static void label(FILE *f, const char *name, const char *text)
 }
 
 /*
- * An identifier that is there twice would make the collector refuse the file. Ours
- * are hashes, of which two may be equal.
+ * The collector refuses a file with two equal identifiers. Ours are hashes, which may be
+ * equal by chance.
  */
 static void make_unique(struct site **list, size_t nr)
 {
@@ -194,7 +194,7 @@ static void export_stats(FILE *f, const char *stats)
 				(unsigned long long)v);
 }
 
-/* Of a file that this kernel may not have */
+/* Exports the metrics of a file that this kernel may lack */
 static bool export_optional(FILE *f, enum kind kind, void (*print)(FILE *f, const struct info *i))
 {
 	int error;

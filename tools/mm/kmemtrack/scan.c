@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * scan, with a line that shows how far it is, and watch: a command between two
- * scans.
+ * scan, with a line that shows its progress, and watch: a command between two scans.
  *
- * The command "scan" returns when the answer is there. A child writes it; the
- * kernel ends the scan if the child is killed, which ^C does.
+ * A write of "scan" returns when the scan is complete. A child process writes it. ^C
+ * kills the child, and then the kernel ends the scan.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,16 +19,16 @@
 #define TICK_MS		100
 #define BAR		24
 
-/* What stats said when this was asked for last; false: nothing */
+/* The values of stats when they were read last; @known is false if there are none */
 struct progress {
 	bool known;
 	uint64_t scans, last_ms;
 	double start;
-	bool live;		/* the kernel says how far the scan is */
+	bool live;		/* the kernel shows the scan's progress */
 	uint64_t phase, percent, ms, left_ms;
 };
 
-/* What the numbers in running_phase mean; a later kernel may have more. */
+/* Names of the numbers in running_phase; a later kernel may have more. */
 static const char * const phases[] = {
 	NULL, "mark", "search", "stop", "wait", "confirm", "wait", "confirm", "judge",
 };
@@ -44,7 +43,7 @@ static bool read_progress(struct progress *p)
 		free(stats);
 		return false;
 	}
-	/* One came to an end and ours did not: ours begins now. */
+	/* Another scan has ended, so ours begins now. */
 	if (p->known && scans != p->scans)
 		p->start = now();
 	p->known = true;
@@ -70,7 +69,7 @@ static void show_bar(unsigned int percent)
 	fprintf(stderr, "[%s] ", bar);
 }
 
-/* As the kernel says. Of the whole scan it is the time that is told. */
+/* Shows the kernel's figures: percent of the phase, and the time left of the scan. */
 static void show_live(const struct progress *p)
 {
 	double took = p->ms / 1000.0, left = p->left_ms / 1000.0;
@@ -91,8 +90,8 @@ static void show_live(const struct progress *p)
 }
 
 /*
- * An older kernel says how long the last scan took, not where this one is: percent
- * and the time left are estimates, and are left out when the last scan was shorter.
+ * Shows estimates for an older kernel, which tells only how long the last scan took. They
+ * are left out when this scan takes longer than the last one.
  */
 static void show_guess(const struct progress *p)
 {
@@ -131,7 +130,7 @@ static void explain_scan(int error)
 		die("scan: tracking is off; echo on > /sys/kernel/debug/kmemtrack");
 	if (error == EACCES)
 		die("scan: %s; run this as root", strerror(error));
-	/* Says more than the number does. */
+	/* load_kernel() explains a missing file better than the error number. */
 	if (error == ENOENT)
 		free_info(load_kernel(IS_REPORT));
 	die("scan: %s", strerror(error));
@@ -201,7 +200,7 @@ int cmd_scan(int argc, char **argv)
 
 /* --- watch --- */
 
-/* Returns the exit status, as a shell does */
+/* Returns the exit status as a shell would */
 static int run_command(char **argv)
 {
 	struct sigaction ignore = { .sa_handler = SIG_IGN }, intr, quit;
@@ -212,7 +211,7 @@ static int run_command(char **argv)
 		die("pipe: %s", strerror(errno));
 	fcntl(ends[1], F_SETFD, FD_CLOEXEC);
 	fflush(stdout);
-	/* ^C is for the command; what it leaked until then is of interest. */
+	/* ^C ends only the command: leaks until then are still shown. */
 	sigaction(SIGINT, &ignore, &intr);
 	sigaction(SIGQUIT, &ignore, &quit);
 	pid = fork();
@@ -242,9 +241,9 @@ static int run_command(char **argv)
 }
 
 /*
- * Of the second report, the sites that have more leaks than before, with that
- * number, if the youngest block is younger than the command. What is older was
- * lost before and found only now; it is counted in *@older.
+ * Reduces the second report to the sites that have more leaks than before, with the
+ * number of additional leaks, if their youngest block is younger than the command. Older
+ * blocks were lost before, but found only now; *@older counts them.
  */
 static void leave_new(struct info *before, struct info *after, double age, uint64_t *older)
 {
@@ -329,7 +328,7 @@ int cmd_watch(int argc, char **argv)
 	after = load_kernel(IS_REPORT);
 	if (before->damage || after->damage)
 		die("watch: the report is damaged");
-	/* Blocks are dated by the kernel's ticks, 10 ms apart at the most. */
+	/* Blocks have times in ticks of the kernel, which are at most 10 ms. */
 	leave_new(before, after, now() - start + 0.02, &older);
 	find_lines(after);
 	f = open_output(opt.output);

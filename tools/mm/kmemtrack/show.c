@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the commands print for people.
+ * Output of the commands as text.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ static int fewer_bytes(const void *x, const void *y)
 
 	if (a->bytes != b->bytes)
 		return a->bytes < b->bytes ? 1 : -1;
-	/* As in the file */
+	/* Keep the order of the file */
 	return a < b ? -1 : a > b;
 }
 
@@ -117,7 +117,7 @@ static void show_tasks(FILE *f, const struct site *s)
 
 	if (s->has_comm)
 		fprintf(f, "    %sby \"%s\", pid %ld\n", s->objects > 1 ? "the oldest " : "", s->comm, s->pid);
-	/* One name, the same, says nothing new. */
+	/* A single name that was printed before adds nothing. */
 	if (!s->nr_tasks || (s->nr_tasks == 1 && s->has_comm &&
 			     !strcmp(s->tasks[0].comm, s->comm)))
 		return;
@@ -177,7 +177,7 @@ static void show_report(FILE *f, const struct info *r)
 		fprintf(f, "\n... and %zu more\n", r->nr_sites - most);
 }
 
-/* kmemleak's own file has each block; a report that was saved, one of each site. */
+/* Copies kmemleak's file, which has each block; a saved report has one per site. */
 static bool copy_kmemleak(FILE *f)
 {
 	int error;
@@ -216,7 +216,7 @@ int cmd_report(int argc, char **argv)
 		print_kmemleak(f, r);
 	close_output(f);
 	status = r->kind != IS_REPORT ? ST_OK : r->leaks ? ST_LEAKS : ST_OK;
-	/* A test that was not made has not passed. */
+	/* Without a scan no test has passed. */
 	if (opt.ktap && !r->scanned)
 		status = ST_ERROR;
 	status = status_of(r, status);
@@ -276,7 +276,7 @@ out:
 
 /* --- growth --- */
 
-/* A bar for each scan; where the terminal has no such letters, a digit */
+/* A bar for each scan, or a digit if the terminal does not support UTF-8 */
 void spark(char *text, size_t size, const struct site *s)
 {
 	static const char * const bars[] = { "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
@@ -421,7 +421,7 @@ int cmd_refs(int argc, char **argv)
 		struct buf b = {};
 		char *text = read_kernel("kmemtrack_info/refs", &error);
 
-		/* A kernel that has no such file does not know the command either. */
+		/* A kernel without this file does not know the command either. */
 		if (!text)
 			free_info(load_kernel(IS_REFS));
 		free(text);
@@ -481,7 +481,7 @@ static struct keyed *keys_of(const struct info *info)
 	return k;
 }
 
-/* The first of that key which was not met before: one key may be several sites'. */
+/* The first unused entry with this key, since several sites may have the same key. */
 static struct keyed *find_key(struct keyed *k, size_t nr, const char *key)
 {
 	size_t low = 0, high = nr, mid;

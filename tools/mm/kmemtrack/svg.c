@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pictures: a flame graph of leaks or of live memory, and a plot of the bytes of
- * sites over time. An SVG file has all it needs in it.
+ * Pictures: a flame graph of leaks or of live memory, and a plot of the bytes of sites
+ * over time. The SVG files are self-contained.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,9 +33,9 @@ static void xml_text(FILE *f, const char *s, int most)
 #define FLAME_ROW	17
 #define FLAME_TOP	64
 #define FLAME_SIDE	10
-#define FLAME_LEAST	0.3	/* pixels; what is narrower is left out */
+#define FLAME_LEAST	0.3	/* pixels; narrower boxes are left out */
 
-/* The frame of @s at that depth, 0 the outermost; NULL above the innermost */
+/* The frame of @s at a depth, 0 is the outermost; NULL above the innermost */
 static const struct frame *frame_at(const struct site *s, unsigned int depth)
 {
 	return depth < s->nr_frames ? &s->frames[s->nr_frames - 1 - depth] : NULL;
@@ -137,9 +137,9 @@ static void sum_up(const struct flame *fl, size_t from, size_t to, double *value
 }
 
 /*
- * The sites from @from to @to have the same frames up to @depth. Draws those at
- * @depth, from the left, and what is on top of them; if there is no file, only
- * finds out how deep it is. The depth is bounded by MAX_FRAMES.
+ * Draws the boxes at @depth, from the left, and those on top of them, for sites @from to
+ * @to, which have the same frames below @depth. Without a file, only determines the depth
+ * of the graph, which is at most MAX_FRAMES.
  */
 static void draw_level(struct flame *fl, size_t from, size_t to, unsigned int depth, double at)
 {
@@ -159,7 +159,7 @@ static void draw_level(struct flame *fl, size_t from, size_t to, unsigned int de
 				break;
 		}
 		sum_up(fl, from, next, &value, &objects, &bytes);
-		/* A path that ends here has no box above its own. */
+		/* No box above the innermost frame of a path. */
 		if ((fr || !depth) && value * fl->scale >= FLAME_LEAST) {
 			if (fl->depth < depth + 1)
 				fl->depth = depth + 1;
@@ -321,7 +321,7 @@ static const char * const line_colours[PLOT_LINES] = {
 	"#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#7f7f7f",
 };
 
-/* Between two lines of the grid: a power of two, or a usual time in seconds */
+/* Distance of lines of the grid: a power of two, or a round time in seconds */
 static double bytes_step(double least)
 {
 	double step = 1;
@@ -387,7 +387,7 @@ static void draw_axes(FILE *f, const struct axes *a)
 		PLOT_TOP, PLOT_TOP + PLOT_HEIGHT, PLOT_WIDTH - PLOT_RIGHT);
 }
 
-/* A history that is shorter than the others ends where they do. */
+/* A shorter history ends at the same scan as the others. */
 static void draw_line(FILE *f, const struct info *info, const struct axes *a,
 		      const struct site *s, const char *colour, double y)
 {
@@ -448,7 +448,7 @@ static void draw_plot(FILE *f, const struct info *info, struct site **list, size
 	fputs("</svg>\n", f);
 }
 
-/* Growth of the bytes over what is known of the past */
+/* Growth of the bytes over the known history */
 static int64_t gain(const struct site *s)
 {
 	return s->nr_history ? s->history[s->nr_history - 1] - s->history[0] : 0;

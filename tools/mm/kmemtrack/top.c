@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * top: the sites that have most memory, read again every few seconds.
+ * top: shows the sites with most memory, and reads them again every few seconds.
  */
 #include <errno.h>
 #include <poll.h>
@@ -36,7 +36,7 @@ struct row {
 	const char *name;
 };
 
-/* What is on the screen */
+/* State of the screen */
 struct view {
 	enum key sort;
 	struct info *info;
@@ -339,7 +339,7 @@ static void read_keys(struct view *v)
 			move(v, page);
 		else if (!p[1])
 			v->open = false;
-		/* The rest of a sequence, up to its letter */
+		/* Skip the rest of an escape sequence, up to its letter */
 		while (i + 1 < n && strchr("[O0123456789;~", text[i + 1]))
 			i++;
 		if (i + 1 < n && *p == '\033' && text[i] != '~' && i > p - text)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory, text, terminal, and files that are written whole or not at all.
+ * Memory, text, terminal, and files that are replaced atomically.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -124,8 +124,8 @@ void buf_free(struct buf *b)
 /* --- files --- */
 
 /*
- * The file appears under its name when it is complete: a program that reads it
- * meanwhile, such as node_exporter, sees the former one.
+ * The output file gets its name when it is complete, so a program that reads it
+ * meanwhile, such as node_exporter, sees the old one.
  */
 static enum colour_mode colours;
 static bool coloured;
@@ -140,9 +140,9 @@ FILE *open_output(const char *path)
 
 	if (!path || !strcmp(path, "-"))
 		return stdout;
-	/* It is of the terminal that colours were decided on. */
+	/* Colours were decided for the terminal: not for a file, unless always. */
 	coloured = colours == COLOUR_ALWAYS;
-	/* A device or a pipe is no file that could be replaced. */
+	/* A device or a pipe is written to directly, not replaced. */
 	if (!stat(path, &st) && !S_ISREG(st.st_mode)) {
 		f = fopen(path, "w");
 		if (!f)
@@ -173,7 +173,7 @@ void close_output(FILE *f)
 			die("standard output: %s", strerror(errno));
 		return;
 	}
-	/* A file that is renamed before it is on the disk may be empty after a crash. */
+	/* If renamed before it is on disk, the file may be empty after a crash. */
 	if (!bad && output_temp && fsync(fileno(f)) && errno != EINVAL && errno != EROFS)
 		bad = true;
 	if (fclose(f) || bad)
@@ -200,7 +200,7 @@ static char *read_fd(int fd, int *error)
 			continue;
 		if (n <= 0)
 			break;
-		/* Text ends at a NUL byte; here one is a byte as any other. */
+		/* Replace NUL bytes, which would end the text. */
 		for (ssize_t i = 0; i < n; i++)
 			if (!part[i])
 				part[i] = '\1';
@@ -217,7 +217,7 @@ static char *read_fd(int fd, int *error)
 	return b.text;
 }
 
-/* Files of debugfs have no size: all that can be read is read. */
+/* Reads to the end of the file, since files of debugfs have no size. */
 char *read_file(const char *path, int *error)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -232,7 +232,7 @@ char *read_file(const char *path, int *error)
 	return text;
 }
 
-/* What a program prints that reads @in (closed here); NULL if it cannot be run. */
+/* Output of a program whose input is @in, which this closes; NULL if it cannot run. */
 char *run_filter(char *const argv[], int in, int *status)
 {
 	int out[2], error;
@@ -267,7 +267,7 @@ char *run_filter(char *const argv[], int in, int *status)
 	return text;
 }
 
-/* --- numbers for people; each has room for a few in one line --- */
+/* --- numbers as text; each function has buffers for a few in one line --- */
 
 static char *room(void)
 {
@@ -389,7 +389,7 @@ static int term_size(bool height)
 		n = height ? ws.ws_row : ws.ws_col;
 	if (!n && env)
 		n = strtol(env, NULL, 10);
-	/* A serial line does not know its size. */
+	/* A serial line has no size. */
 	if (n <= 0)
 		n = height ? 24 : 80;
 	return n < least ? least : n > 1000 ? 1000 : n;
