@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the core's index and marker cost on a machine with caches, beside the
+ * Benchmark of the core's index and marker on a machine with caches, compared with the
  * same operations on one tree with one lock. Blocks are like those of
- * bench/bench_pair.c: on a list, with a reference to an older one.
+ * bench/bench_pair.c: on a list, each with a reference to an older one.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -54,7 +54,7 @@ static char *pool;
 static struct kmt_core core;
 static struct kmt_cell_cache caches[HOST_CPUS];
 
-/* The same operations of both. */
+/* The operations, for both implementations. */
 struct engine {
 	const char *name;
 	void (*insert)(unsigned long addr);
@@ -190,7 +190,7 @@ static unsigned long core_mark(void)
 	return m.stats.words;
 }
 
-/* What a second thread needs to share a mark. */
+/* State of a second thread that shares a mark. */
 static struct {
 	struct kmt_marker m;
 	struct kmt_team team;
@@ -275,7 +275,7 @@ struct worker {
 	double ns;
 };
 
-/* Frees a block and allocates it again, blocks of its own in random order. */
+/* Frees and allocates again the blocks of this thread, in random order. */
 static void *churn(void *arg)
 {
 	struct worker *w = arg;
@@ -392,7 +392,7 @@ static void set_up(void)
 		plain.free = &plain.cells[i];
 	}
 
-	/* Not to count the faults of its first use. */
+	/* Touch the memory, so that page faults are not measured. */
 	pool = map(2 * nr_blocks * sizeof(struct kmt_object) + 64 * CHUNK);
 	memset(pool, 0, 2 * nr_blocks * sizeof(struct kmt_object) + 64 * CHUNK);
 	memset(&core, 0, sizeof(core));
@@ -455,8 +455,8 @@ static void compare(void)
 }
 
 /*
- * Memory of 1 TiB in two banks, 4 TiB apart: small blocks all over it, and blocks
- * of 128 KiB. Nobody reads what is in a block.
+ * Memory of 1 TiB in two banks, 4 TiB apart, with small blocks all over it, and blocks of
+ * 128 KiB. The contents of blocks are not read.
  */
 #define SPARSE_BANK	(1UL << 39)
 #define SPARSE_APART	(1UL << 42)
@@ -469,7 +469,7 @@ static const struct kmt_range banks[] = {
 	{ SPARSE_LO + SPARSE_APART, SPARSE_LO + SPARSE_APART + SPARSE_BANK },
 };
 
-/* Of a bank the last MiB is left out. */
+/* The last MiB of each bank is left out. */
 static unsigned long sparse_addr(u64 *seed, unsigned long align)
 {
 	unsigned long at = next_random(seed) % (SPARSE_BANK - (1UL << 20));
@@ -477,7 +477,7 @@ static unsigned long sparse_addr(u64 *seed, unsigned long align)
 	return ALIGN_DOWN(banks[next_random(seed) % 2].lo + at, align);
 }
 
-/* The core with @nr_shards; prints what a free with an allocation takes. */
+/* Runs the core with @nr_shards; prints the time of a free and an allocation. */
 static void sparse(unsigned long nr_shards, bool folded)
 {
 	const struct kmt_range linear = { banks[0].lo, banks[1].hi };

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* Memory of zeroes, of which nothing is there before it is touched. */
+/* Zeroed memory whose pages are allocated when they are touched. */
 static inline void *map(size_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How long the pool keeps others waiting, and what it gives back, with many blocks:
- * the most basic blocks that were run with a lock held. Times are those of a
- * machine with other work.
+ * Measures, with many blocks, for how long the pool makes others wait, as the largest
+ * number of basic blocks that it runs with a lock held, and how much memory it gives
+ * back. Times are not exact, since the machine may have other work.
  */
 #include <stdio.h>
 #include <time.h>
@@ -53,7 +53,7 @@ static void set_up(unsigned long nr)
 
 	memset(&core, 0, sizeof(core));
 	memset(caches, 0, sizeof(caches));
-	/* Not to count the faults of its first use. */
+	/* Touch the memory, so that page faults are not measured. */
 	pool = map(2 * nr * sizeof(struct kmt_object) + 64 * CHUNK);
 	memset(pool, 0, 2 * nr * sizeof(struct kmt_object) + 64 * CHUNK);
 	kmt_core_init(&core, &ops, trees, 1, caches, HOST_CPUS);
@@ -85,7 +85,7 @@ static void row(const char *what, unsigned long nr, u64 since)
 	host_held_max = 0;
 }
 
-/* All is given back that can be; returns how many pages. */
+/* Gives back as much as possible; returns the number of pages. */
 static unsigned long give_back(unsigned long keep)
 {
 	unsigned long nr = 0, left = core.pool.nr_chunks;
@@ -103,7 +103,7 @@ static unsigned long give_back(unsigned long keep)
 	return nr;
 }
 
-/* Nine of ten blocks go, in no order; what is left is all over the pool. */
+/* Frees nine of ten blocks in random order, so the rest is all over the pool. */
 static void peak(unsigned long nr)
 {
 	unsigned long i, before, pages;
@@ -137,7 +137,7 @@ static void peak(unsigned long nr)
 	assert(!core.pool.nr_chunks);
 }
 
-/* A block over the records of @nr that were freed. */
+/* Inserts a block over the vacant records of @nr blocks. */
 static void cover(unsigned long nr)
 {
 	unsigned long i;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What grows with blocks, addresses and CPUs: the cost of each step of the core.
+ * Measures how the cost of each step of the core grows with blocks, addresses and CPUs.
  *
  *	bench_scale [most blocks]	nanoseconds, from 10^5 blocks on
- *	bench_steps [most blocks]	basic blocks of the core, whatever the caches
- *					do, and the longest time a lock was held
+ *	bench_steps [most blocks]	basic blocks of the core, which do not depend on
+ *					caches, and the longest time a lock was held
  *	bench_steps check		small; fails if a step costs far more with
  *					more blocks, or with more CPUs
  *
- * Blocks of 64 bytes lie side by side (dense), or in regions of 64 KiB all over
- * 1 TiB (sparse). Two threads take the parts of all CPUs, one after the other.
+ * Blocks of 64 bytes are adjacent (dense), or in regions of 64 KiB all over 1 TiB
+ * (sparse). Two threads act as all CPUs, one after the other.
  */
 #include <math.h>
 #include <pthread.h>
@@ -26,7 +26,7 @@
 #define BATCH		256UL
 #define CHUNK		(4 * PAGE_SIZE)
 #define STACK		(1U << 14)
-#define LOSE		1000UL		/* one of so many is lost */
+#define LOSE		1000UL		/* one of this many is lost */
 
 __thread int host_cpu;
 
@@ -49,7 +49,7 @@ static u64 cost(void)
 #else
 #define STEPS false
 
-/* CPU time: others may use the machine. */
+/* CPU time, since the machine may have other work. */
 static u64 cost(void)
 {
 	struct timespec t;
@@ -75,7 +75,7 @@ static const char * const whats[NR_WHAT] = {
 	"one lock, steps", "one lock, ns",
 };
 
-/* The longest time that this thread held a lock since it was asked last. */
+/* Notes the longest time that this thread held a lock since the last call. */
 static void note_held(double *r)
 {
 #ifdef HOST_HOLDS
@@ -87,7 +87,7 @@ static void note_held(double *r)
 #endif
 }
 
-/* How much dearer ten times as many blocks, or more CPUs, may make it: far less. */
+/* Limit of the growth of costs with ten times as many blocks, or with more CPUs. */
 #define MOST	4
 
 static struct {
@@ -151,7 +151,7 @@ struct worker {
 	double r[NR_WHAT];
 };
 
-/* Takes the part of another CPU once in a while. */
+/* Becomes another CPU from time to time. */
 static void switch_cpu(const struct worker *w, unsigned long i)
 {
 	if (i % TURN < BATCH)
@@ -207,7 +207,7 @@ static void live(double *r)
 	}
 }
 
-/* Each block refers to the one before and to the next one but the lost ones. */
+/* Each block refers to the one before and the one after it, except lost blocks. */
 static void link_in_order(void)
 {
 	unsigned long i;
@@ -228,7 +228,7 @@ static void begin_mark(void)
 	kmt_mark_begin(&m);
 }
 
-/* A list in no order through some of all blocks, as many between any two. */
+/* Marks a list, in random order, through every apart-th block. */
 static void mark_random(double *r)
 {
 	unsigned long nr = min(b.nr, 1000000UL), apart = b.nr / nr, i, to = 0;
@@ -238,7 +238,7 @@ static void mark_random(double *r)
 	for (i = 0; i < nr; i++) {
 		unsigned long *word = (unsigned long *)at(to * apart);
 
-		/* Goes through all of them: nr is a power of ten. */
+		/* This visits all of them, since nr is a power of ten. */
 		to = (to * 7654321 + 1234567) % nr;
 		word[0] = at(to * apart);
 		word[1] = 0;
@@ -305,7 +305,7 @@ static void measure(unsigned long nr, double *r)
 		(nr / KMT_PAGE_CELLS + 64) * PAGE_SIZE;
 	mem = map(bytes);
 	blocks = map(b.bytes + REGION);
-	/* As in the linear map of a kernel; a page of 4 KiB where few are in use. */
+	/* Large pages as in a linear map, but pages of 4 KiB if few are in use. */
 	madvise(mem, bytes, MADV_HUGEPAGE);
 	madvise(blocks, b.bytes, b.sparse ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 	trees = (struct kmt_tree *)mem;
@@ -317,7 +317,7 @@ static void measure(unsigned long nr, double *r)
 	kmt_index_resize(&core, &linear, trees + 1, b.shards);
 	for (i = 0; i < b.cpus; i++)
 		caches[i].recent_cells = recent_cells + i * KMT_RECENT_CELLS;
-	/* Not to count the faults of their first use. */
+	/* Touch the memory, so that page faults are not measured. */
 	memset(recent_cells, 0, b.pool - (char *)recent_cells + nr * SIZE);
 	link_in_order();
 
@@ -329,7 +329,7 @@ static void measure(unsigned long nr, double *r)
 	munmap(mem, bytes);
 }
 
-/* How the cost of one grows from the last size but one, a tenth of it, to @last. */
+/* How the cost grows from last[-1], a tenth of the size, to last[0]. */
 static const char *growth(const double *last)
 {
 	double power = log10(last[0] / last[-1]);
@@ -337,7 +337,7 @@ static const char *growth(const double *last)
 	return power < 0.02 ? "constant" : power < 0.1 ? "log n" : "FASTER";
 }
 
-/* With ten times as many blocks, and with more CPUs than at first. */
+/* Compares the costs with ten times as many blocks, and with more CPUs. */
 static int compare(unsigned long first, unsigned long most)
 {
 	static double few[2][NR_WHAT];

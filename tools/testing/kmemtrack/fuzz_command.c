@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Any text to the command parser, and any text behind each of its commands. A
- * second, slower parser says what is right; it has the commands from the table
- * of the first one, whose entries test_command.c checks one by one.
+ * Fuzzer of the command parser: any text, and any text behind each command. A second,
+ * slower parser gives the expected result. It takes the commands from the table of the
+ * first one, whose entries test_command.c checks one by one.
  */
 #include "sim.h"
 #include "command.h"
@@ -53,7 +53,7 @@ static bool blank(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* Cuts off a comma and what is behind it. */
+/* Cuts off a comma and the text behind it. */
 static bool expect_levels(const char *s, size_t *len, unsigned int max,
 			  unsigned int *levels)
 {
@@ -71,7 +71,7 @@ static bool expect_levels(const char *s, size_t *len, unsigned int max,
 	return true;
 }
 
-/* What is of some name: a word, a colon, and printable characters. */
+/* Parses a name: a word, a colon, and printable characters. */
 static bool name_in(const char *s, size_t len, struct kmt_command *cmd)
 {
 	static const char * const words[] = {
@@ -141,7 +141,7 @@ static bool expect(const char *s, size_t len, struct kmt_command *cmd)
 
 #define ROOM	3
 
-/* The same of all lines of a text. */
+/* Parses all lines of a text. */
 static int expect_lines(const char *s, size_t len, struct kmt_command *right)
 {
 	size_t at, from = 0;
@@ -197,7 +197,7 @@ static void check(const char *text, size_t len)
 	}
 }
 
-/* The input behind the text of a command, in a buffer of just that size. */
+/* Appends the input to a command, in a buffer of exactly that size. */
 static void check_behind(const char *command, const u8 *data, size_t size)
 {
 	size_t len = strlen(command);
@@ -210,7 +210,7 @@ static void check_behind(const char *command, const u8 *data, size_t size)
 	free(text);
 }
 
-/* A number near the largest one; the input says which, and how it is written. */
+/* Tries a number near the limit; the input selects it and its format. */
 static void check_limit(const struct kmt_command_number *number, u8 which,
 			u8 form)
 {

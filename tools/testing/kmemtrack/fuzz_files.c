@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fuzz_files <seed> <seconds>: the detector's files, in a guest. Runs as root on
- * a kernel that checks itself; the console tells of what it found.
+ * fuzz_files <seed> <seconds>: fuzzer of the detector's files, in a guest. It runs as
+ * root on a kernel with debug options, whose console has the errors.
  *
- * Rounds follow one another. A round has a seed of its own, and one worker or
- * several, each of which opens files, reads, seeks and writes at random: commands
- * of the tracker, commands that were damaged, and noise, to the files of debugfs
- * and to the parameters of the module. While there is one worker, a write that
- * fails is to change nothing. fuzz_command.c has what is right for the parser.
+ * It runs in rounds. A round has a seed of its own, and one or more workers. Each worker
+ * opens files, reads, seeks and writes at random: commands of the tracker, damaged
+ * commands, and noise, to the files of debugfs and to the parameters of the module. With
+ * a single worker, a write that fails must change nothing. fuzz_command.c checks the
+ * parser.
  *
- * A round can be repeated: fuzz_files <its seed> 0. What its workers do is the
- * same then; what the kernel makes of it is, if there was one of them.
+ * To repeat a round, run fuzz_files <its seed> 0. Its workers then do the same; with a
+ * single worker the kernel does the same, too.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -40,9 +40,9 @@
 #define MAX_FDS		8
 #define MAX_TEXT	5000
 #define STEPS		400
-/* Seconds after which a worker is killed, whatever it is at. */
+/* Seconds after which a worker is killed. */
 #define PATIENCE	10
-/* Seconds in which a killed one has to be gone. */
+/* Seconds in which a killed worker must exit. */
 #define GONE		120
 
 static char files[MAX_FILES][128];
@@ -51,7 +51,7 @@ static uint64_t state;
 static bool alone;
 static unsigned int step;
 
-/* Of all workers; they share it. */
+/* Counters of all workers, in shared memory. */
 static struct {
 	unsigned long taken;
 	unsigned long refused;
@@ -127,7 +127,7 @@ static const char * const words[] = {
 	"unsuppress=function:a*", "unsuppress=all",
 };
 
-/* To parameters: a number more often than not. */
+/* Values for parameters, which are numbers more often than not. */
 static const char * const values[] = {
 	"on", "off", "Y", "N", "1", "0", "snapshot", "wait",
 };
@@ -137,7 +137,7 @@ static const char * const numbers[] = {
 	"", "", "early_pool=",
 };
 
-/* A number as somebody may write it, at or beside a limit of some kind. */
+/* Formats a number, in one of several ways, at or near some limit. */
 static size_t make_number(char *text, size_t room)
 {
 	static const uint64_t limits[] = {
@@ -158,7 +158,7 @@ static size_t make_number(char *text, size_t room)
 
 static const char special[] = { ' ', '\n', '\t', '=', '+', ',', '%', 0 };
 
-/* Bytes that are changed, put in, left out or repeated. */
+/* Changes, inserts, deletes or repeats bytes. */
 static size_t damage(char *text, size_t len)
 {
 	unsigned int n = below(4);
@@ -189,7 +189,7 @@ static size_t damage(char *text, size_t len)
 	return len;
 }
 
-/* Returns how many bytes of @text are to be written; @param: to a parameter. */
+/* Makes the text for a write, to a parameter if @param; returns its length. */
 static size_t make_text(char *text, bool param)
 {
 	size_t len = 0;
@@ -220,8 +220,8 @@ static size_t make_text(char *text, bool param)
 }
 
 /*
- * What it is asked for would be the end of the run: to panic, or to wait for half
- * an hour in the regular scan, which nobody can kill.
+ * Whether a write would end the run: it makes the kernel panic, or makes the regular
+ * scan, which cannot be killed, wait for half an hour.
  */
 static bool is_fatal(const char *path, const char *text)
 {
@@ -267,7 +267,7 @@ static void write_to(int fd, const char *path)
 		return;
 	if (alone)
 		read_params(before, sizeof(before));
-	/* Memory that is not there, or only in part. */
+	/* A buffer that is unmapped, or partly so. */
 	if (!below(16)) {
 		ret = write(fd, below(2) ? (void *)8 :
 			    text + sizeof(text) - len, len + 4096 * 64);
@@ -311,7 +311,7 @@ static void read_from(int fd)
 		len = v[0].iov_len + 1000;
 		break;
 	case 2:
-		/* Memory that is not there */
+		/* A buffer that is unmapped */
 		ret = read(fd, (void *)8, len);
 		break;
 	default:
@@ -389,7 +389,7 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
-/* Whether the worker ended, was killed, and is gone; @killed counts those. */
+/* Waits for a worker, and kills it at @end; @killed counts those. False if it hangs. */
 static bool wait_for(pid_t pid, double end, unsigned long *killed)
 {
 	bool sent = false;
@@ -422,7 +422,7 @@ static bool put(const char *file, const char *text)
 	return ok;
 }
 
-/* However it was left, it does what it is told. */
+/* Checks that the detector still works, in whatever state the workers left it. */
 static bool recovers(void)
 {
 	static const char * const usual[] = {
@@ -439,7 +439,7 @@ static bool recovers(void)
 	return true;
 }
 
-/* So that there is a report; the injector frees what it lost before. */
+/* Makes leaks for a report, after the injector has freed earlier ones. */
 static bool lose(void)
 {
 	return put(DEBUG "test_kmemtrack", "reap") &&
@@ -497,6 +497,6 @@ int main(int argc, char **argv)
 	printf("# %lu rounds, %lu writes taken, %lu refused, %lu bytes read, %lu workers killed\n",
 	       rounds, counts->taken, counts->refused, counts->bytes_read,
 	       killed);
-	/* Who refuses all, or nothing, was not tried. */
+	/* Without both accepted and refused writes the test means nothing. */
 	return !ok || !counts->taken || !counts->refused || !counts->bytes_read;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Operations as the fuzzer has them, with the oracle beside. */
+/* Fuzzer of operations on a tracker, compared with the oracle. */
 #include "fuzz.h"
 #include "steps.h"
 
