@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Every invariant that object.h and core.h state, checked the slow way. */
+/* Checks of all invariants that object.h and core.h state. */
 #include "fastpath.h"
 #include "sim.h"
 
@@ -34,7 +34,7 @@ static void check_flags(const struct kmt_object *o)
 		REQUIRE(!(o->flags & (KMT_AREAS | KMT_ALIAS)));
 }
 
-/* Whether an auxiliary cell of this kind hangs on @o. */
+/* Whether @o has an auxiliary cell of this kind. */
 static bool has_aux(struct sim *s, const struct kmt_object *o, u16 kind)
 {
 	struct kmt_tree *tree = kmt_aux_tree(&s->core, o->addr);
@@ -155,7 +155,7 @@ static bool is_listed(const struct kmt_chunk *chunk,
 	return false;
 }
 
-/* Returns how many free cells it has. */
+/* Checks a chunk; returns its number of free cells. */
 static unsigned long check_chunk(struct sim *s, struct kmt_chunk *chunk)
 {
 	struct kmt_object *o;
@@ -222,7 +222,7 @@ static int by_place(const void *a, const void *b)
 	return x->addr < y->addr ? -1 : x->addr > y->addr;
 }
 
-/* All trees together: live objects of one space never overlap. */
+/* Checks that live objects of one space do not overlap, across all trees. */
 static void check_overlap(struct census *c)
 {
 	unsigned long i;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The oracle's blocks, and whether the tracker has the same. */
+/* The oracle's blocks, and their comparison with the tracker's. */
 #include "oracle.h"
 
 struct block *oracle_each(struct model *m, struct block *b)
@@ -90,7 +90,7 @@ unsigned int block_ranges(const struct block *b, struct kmt_range *ranges)
 	return nr;
 }
 
-/* As far as whole words of it go; what is poisoned are eight bytes at a time. */
+/* Marks whole words of a block readable; poison covers units of eight bytes. */
 void block_own(const struct block *b, bool owned)
 {
 	unsigned long lo = ALIGN(b->addr, owned ? W : 8);
@@ -138,14 +138,14 @@ static void sum_word(void *arg, unsigned long word)
 {
 	u64 *sum = arg;
 
-	/* Another one than kmt_sum(). */
+	/* A different sum from kmt_sum(). */
 	*sum = (*sum ^ word) * 0x100000001b3ULL;
 	*sum ^= *sum >> 32;
 }
 
 u32 block_sum(const struct block *b)
 {
-	/* So that words count that are 0. */
+	/* Not 0, so that leading words of 0 change the sum. */
 	u64 sum = 1;
 
 	oracle_words(b, sum_word, &sum);
@@ -187,6 +187,6 @@ void oracle_compare(struct model *m)
 	for (i = 0; i <= KMT_EV_NOTE_UNKNOWN; i++)
 		AGREE(i == KMT_EV_FREE_TWICE ||
 		      sim_events(m->s, i) == m->events[i]);
-	/* Of these, only those whose record was not used for a cell since. */
+	/* Only frees of blocks whose vacant record still exists are counted twice. */
 	AGREE(sim_events(m->s, KMT_EV_FREE_TWICE) <= unknown);
 }

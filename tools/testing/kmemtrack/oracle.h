@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The naive oracle: a list of blocks, searched from end to end for each word.
- * It knows what the tracker was told, and never takes over what the tracker
- * answers.
+ * The naive oracle: a list of blocks, all of which are compared with each word. It knows
+ * the calls that the tracker got, and never uses the tracker's answers.
  *
- * Some answers depend on the order in which the tracker reads memory and visits
- * its cells, which the oracle does not know. Then it works out two fates of
- * each block: one in which only those references count that count in any order,
- * and one in which all count that count in some order. More references never
- * make less reached, so the tracker's answer lies between the two. Where both
- * fates are the same the tracker has to agree. Where they differ the verdict is
- * not decided: it is counted, it has to be one of the two, and the block is
- * freed after the scan, so that the next scan starts from what is known.
+ * Some answers depend on the order in which the tracker reads memory and visits its
+ * cells, which the oracle does not know. So it computes two fates of each block: in the
+ * first only references count that count in any order, in the second all references that
+ * count in some order. More references never make fewer blocks reached, so the tracker's
+ * answer is between the two. If both fates are the same, the tracker must agree. If they
+ * differ, the verdict is undecided: it is counted, it must be one of the two, and the
+ * block is freed after the scan, so that the next scan starts from a known state.
  */
 #ifndef ORACLE_H
 #define ORACLE_H
@@ -22,14 +20,14 @@
 #define MAX_AREAS	4
 #define ROOT_WORDS	64
 
-/* Which references a fate is made of. */
+/* Which references count for a fate. */
 enum bound {
 	FEWEST,			/* those that count in any order */
 	MOST,			/* those that count in some order */
 	NR_BOUNDS,
 };
 
-/* What the scans say of a block, and what the current mark found. */
+/* Result of the scans for a block, and of the current mark. */
 struct fate {
 	bool suspect;
 	bool leak;
@@ -41,9 +39,9 @@ struct fate {
 
 struct block {
 	bool used;
-	bool lost;		/* no cell for it: a root, reported never */
-	bool evicted;		/* the tracker said that it made way */
-	bool open;		/* the verdict of this scan is not decided */
+	bool lost;		/* no cell for it: a root, never reported */
+	bool evicted;		/* the tracker reported that it dropped it as stale */
+	bool open;		/* the verdict of this scan is undecided */
 	enum kmt_space space;
 	unsigned long addr;
 	unsigned long size;
@@ -57,9 +55,9 @@ struct block {
 	bool aliased;
 	unsigned long alias;
 	u32 crc;
-	/* block_sum() when `clear` dismissed it. */
+	/* block_sum() when it was cleared. */
 	u32 cleared;
-	/* Outside of scans both are the same, but for the counts. */
+	/* Outside of scans both are equal, except for the counts. */
 	struct fate fate[NR_BOUNDS];
 };
 
@@ -68,40 +66,40 @@ struct model {
 	struct block b[MAX_BLOCKS];
 	struct block *todo[MAX_BLOCKS];
 	unsigned int nr_todo;
-	/* The fate that is worked out. */
+	/* The fate that is being computed. */
 	enum bound bound;
-	/* Only references to suspects count, and those at odd addresses, too. */
+	/* Only references to suspects count; unaligned ones count, too. */
 	bool sift;
 	bool bytes;
-	/* Only references to what is not younger than that count. */
+	/* Only references to blocks that are not younger than this count. */
 	bool dated;
 	u32 date;
 	/* Blocks were summed up: they are searched at all addresses at once. */
 	bool sums;
 	/* A search beside everything else. */
 	bool search;
-	/* A mark is under way: what is born counts as reached. */
+	/* A mark is under way: new blocks count as reached. */
 	bool marking;
-	/* Hull of all blocks of KMT_VIRT so far; when the last mark began. */
+	/* Hull of all blocks of KMT_VIRT so far; and at the beginning of the mark. */
 	struct kmt_range ever;
 	struct kmt_range hull;
-	/* What happens at each phase of a snapshot. */
+	/* Called at each phase of a snapshot. */
 	void (*during)(void *arg, enum sim_phase phase);
 	void *arg;
-	/* What the counters of the tracker must be. */
+	/* Expected counters of the tracker. */
 	long events[KMT_NR_EVENTS];
 	unsigned long scans;
 	unsigned long leaks;
 	unsigned long indirect;
-	/* When that was told last. */
+	/* When leaks were classified last. */
 	u32 classified;
-	/* Verdicts on what may be a leak, and those that are not decided. */
+	/* Verdicts on blocks that may be leaks; how many are undecided. */
 	unsigned long verdicts;
 	unsigned long open;
-	/* Reference counts that were compared, and those with a range only. */
+	/* Reference counts that were compared; how many have a range only. */
 	unsigned long counts;
 	unsigned long open_counts;
-	/* Requests for a cell, and those that may fail or not. */
+	/* Requests for a cell; how many are undecided. */
 	unsigned long cells;
 	unsigned long open_cells;
 	/* Of the last snapshot, and of all of them. */
@@ -114,7 +112,7 @@ struct model {
 	unsigned long unaligned;
 };
 
-/* Ranges that a block is read in, at most. */
+/* Limit of the ranges of a block. */
 #define MAX_RANGES	HOST_CPUS
 
 /* Fails the test, or the fuzzer's run. */
@@ -129,24 +127,24 @@ struct model {
 void oracle_fail(const char *file, int line, const char *what);
 
 bool block_judged(const struct block *b);
-/* As far as the references go that @bound has counted until now. */
+/* Whether a block is reached by the references of @bound so far. */
 bool block_reached(const struct block *b, enum bound bound);
-/* Whether what is in it can be references. */
+/* Whether the block can hold references. */
 bool block_read(const struct block *b);
-/* It is neither suspect nor reported, whatever was said of it. */
+/* Makes a block neither suspect nor reported. */
 void block_pardon(struct block *b);
 void fate_acquit(struct fate *f);
 /* Checksum of the block's words; leading words of zero do not change it. */
 u32 block_sum(const struct block *b);
 unsigned int block_ranges(const struct block *b, struct kmt_range *ranges);
-/* Its memory may be read, or not any more. */
+/* Allows or forbids reads of its memory. */
 void block_own(const struct block *b, bool owned);
 void block_forget(struct block *b);
 
 struct block *oracle_each(struct model *m, struct block *b);
 struct block *oracle_find(struct model *m, enum kmt_space space,
 			  unsigned long addr);
-/* What the tracker has of it; there has to be something. */
+/* The tracker's record of a block, which must exist. */
 struct kmt_object oracle_look(struct model *m, const struct block *b);
 /* Calls @fn for each word that can be read in @b. */
 void oracle_words(const struct block *b,
@@ -157,9 +155,9 @@ void oracle_compare(struct model *m);
 /* oracle_mark.c: marking from the roots, in the order of the list */
 void oracle_mark(struct model *m);
 void oracle_reach(struct model *m, struct block *b);
-/* For references to suspects only, in all but these. */
+/* Reads all reached blocks except suspects, for references to suspects. */
 void oracle_read_others(struct model *m);
-/* Reads what was reached by that. */
+/* Reads the suspects that this reached. */
 void oracle_follow(struct model *m);
 void oracle_compare_mark(struct model *m);
 void oracle_more_roots(struct sim *s, struct kmt_marker *m);
@@ -167,15 +165,15 @@ void oracle_more_roots(struct sim *s, struct kmt_marker *m);
 /* oracle_scan.c: two marks and judgement; @between is called in between */
 void oracle_scan(struct model *m, u32 min_age, void (*between)(void *arg),
 		 void *arg);
-/* The same verdicts for both ways to scan, from what the fates were found. */
+/* Compares the verdicts with the fates, for both kinds of scans. */
 void oracle_judge(struct model *m);
-/* After a scan: frees the blocks whose verdict was not decided. */
+/* After a scan: frees the blocks whose verdict is undecided. */
 void oracle_drop_open(struct model *m);
 
 /* oracle_classify.c: which leaks lead to which */
 void oracle_classify(struct model *m);
 
-/* oracle_snapshot.c: one mark and a look while nothing else runs */
+/* oracle_snapshot.c: one mark and a snapshot */
 void oracle_snapshot(struct model *m,
 		     void (*during)(void *arg, enum sim_phase phase),
 		     void *arg);

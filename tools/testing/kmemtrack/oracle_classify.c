@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Classification: what leads to what, by brute force. */
+/* Classification by brute force: which leaks lead to which. */
 #include "oracle.h"
 
 struct edges {
@@ -10,8 +10,8 @@ struct edges {
 };
 
 /*
- * Classification starts from the leaks that were reported. If that was not
- * decided for a block, the tracker's flag says whether it took part.
+ * Classification handles the reported leaks. If the oracle could not decide whether a
+ * block is one, the tracker's flag decides.
  */
 static bool is_leak(struct model *m, const struct block *b)
 {
@@ -24,7 +24,7 @@ static void add_edge(struct edges *e, enum kmt_space space, unsigned long word)
 {
 	struct block *b = oracle_find(e->m, space, word);
 
-	/* The address was there before the block. */
+	/* The word is older than the block, so it is no reference to it. */
 	if (b && e->known && (s32)(b->born - e->m->classified) > 0)
 		return;
 	if (b && is_leak(e->m, b))
@@ -49,7 +49,7 @@ static void close_edges(struct edges *e)
 				e->to[i][j] |= e->to[k][j];
 }
 
-/* Whether @a was there before @b; of the same age, whether it is larger. */
+/* Whether @a is older than @b, or of the same age and larger. */
 static bool goes_before(struct model *m, const struct block *a,
 			const struct block *b)
 {
@@ -59,8 +59,8 @@ static bool goes_before(struct model *m, const struct block *a,
 }
 
 /*
- * Of blocks that nothing but each other leads to exactly one is direct: the
- * first one.
+ * Of leaks that lead to each other, and to which no other leak leads, exactly one is
+ * direct: the first one.
  */
 static void check_source(struct model *m, struct edges *e, unsigned int i)
 {

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Marking as the oracle does it: each word is compared with all blocks. */
+/* The oracle's mark: compares each word with all blocks. */
 #include "oracle.h"
 
 static const struct kmt_range roots = { ROOT(0), ROOT(ROOT_WORDS) };
 
-/* The word at @shift bits behind @at; both words can be read. */
+/* The word that begins @shift bits after @at; both words can be read. */
 static unsigned long word_across(unsigned long at, unsigned int shift)
 {
 	return sim_get(at) >> shift | sim_get(at + W) << (8 * W - shift);
 }
 
 /*
- * Words at odd addresses refer to a multiple of four, and to nothing that looks
- * like half a word. Of 32 bits they refer to what begins there, but not to pages.
+ * Whether an unaligned word may be a reference: it must be a multiple of four, and not
+ * look like half a word. With 32 bits it must be the address of a block's first byte, and
+ * not a multiple of the page size.
  */
 static bool is_odd_word(struct model *m, unsigned long word)
 {
@@ -84,8 +85,8 @@ static bool refer(struct model *m, enum kmt_space space, unsigned long *word,
 	if (m->dated && !passed_on && (s32)(b->born - m->date) > 0)
 		return false;
 	/*
-	 * References to a reported block are not looked for then. They are found
-	 * only if a suspect lies where the filter cannot tell the two apart.
+	 * References to a reported block are not searched for then. They are found
+	 * only if the filter cannot distinguish it from a suspect.
 	 */
 	if (m->bytes && f->leak && m->bound == FEWEST)
 		return false;
@@ -105,7 +106,7 @@ static void mark_odd(void *arg, unsigned long word)
 	struct model *m = arg;
 	int hops = 0;
 
-	/* The mark took its hull at the start: it ignores blocks born outside of it. */
+	/* The mark's hull is from its beginning: it ignores later blocks outside. */
 	if (word - SIM_IMAGE < SIM_IMAGE_LEN || !kmt_in(&m->hull, word))
 		return;
 	while (hops < 4 && refer(m, KMT_VIRT, &word, hops > 0))
@@ -123,15 +124,15 @@ static void mark_word(void *arg, unsigned long word)
 	mark_odd(arg, word);
 }
 
-/* Whether @b is searched at all addresses while nothing else runs. */
+/* Whether @b is searched at all addresses in the snapshot. */
 static bool is_summed(const struct block *b)
 {
 	return !b->lost && b->space != KMT_ROOT && b->space != KMT_PHYS;
 }
 
 /*
- * Whether no word of @b was looked at before this pass. That is so for
- * suspects; if it is not decided that @b is one, it counts for MOST only.
+ * Whether no word of @b was searched before this pass, which is so for suspects. If it is
+ * not decided whether @b is a suspect, this holds for MOST only.
  */
 static bool is_fresh(const struct model *m, const struct block *b)
 {
@@ -141,7 +142,7 @@ static bool is_fresh(const struct model *m, const struct block *b)
 	return m->bound == FEWEST ? always : ever;
 }
 
-/* Whether @b is read at addresses that are no multiple of a word. */
+/* Whether @b is searched for unaligned references. */
 static bool reads_bytes(const struct model *m, const struct block *b,
 			bool fresh)
 {
@@ -154,11 +155,11 @@ static void read_block(struct model *m, const struct block *b)
 {
 	bool fresh = is_fresh(m, b);
 
-	/* What has not changed since cannot refer to what was born since. */
+	/* A cleared block that has not changed cannot refer to younger blocks. */
 	m->dated = !b->lost && b->min == KMT_MIN_CLEARED &&
 		   b->cleared == block_sum(b);
 	m->date = b->born;
-	/* The pass for odd addresses looks at words of fresh blocks only. */
+	/* The pass for unaligned references reads aligned words of fresh blocks only. */
 	if (!m->bytes || fresh)
 		oracle_words(b, mark_word, m);
 	if (reads_bytes(m, b, fresh))
@@ -208,14 +209,14 @@ void oracle_mark(struct model *m)
 		if (!b->lost && !block_judged(b))
 			oracle_reach(m, b);
 	oracle_follow(m);
-	/* The sum of references to each block is the same in any order. */
+	/* The number of references to each block does not depend on the order. */
 	while ((b = oracle_each(m, b))) {
 		b->fate[MOST].count = b->fate[FEWEST].count;
 		b->fate[MOST].reached = b->fate[FEWEST].reached;
 	}
 }
 
-/* Each word counts as often as it may be met; how often that is, is open. */
+/* A word across two ranges may be met any number of times, which is undecided. */
 static void mark_seam(void *arg, unsigned long word)
 {
 	unsigned int i;
@@ -225,8 +226,8 @@ static void mark_seam(void *arg, unsigned long word)
 }
 
 /*
- * A reference that lies across two ranges counts if the tracker reads one right
- * after the other.
+ * A reference across two adjacent ranges counts if the tracker reads one right after the
+ * other.
  */
 static void read_seam(struct model *m, const struct kmt_range *a,
 		      const struct kmt_range *b)
@@ -269,7 +270,7 @@ void oracle_read_others(struct model *m)
 	m->sift = false;
 }
 
-/* The tracker's turn: lost blocks are roots, as their owner would have it. */
+/* The tracker's side: lost blocks are roots, as its owner would make them. */
 
 void oracle_more_roots(struct sim *s, struct kmt_marker *m)
 {
@@ -287,8 +288,8 @@ void oracle_more_roots(struct sim *s, struct kmt_marker *m)
 }
 
 /*
- * Once a block has enough references the tracker need not count more, unless
- * these count for another block. It may pass over those to a root altogether.
+ * Once a block has enough references the tracker need not count more, unless they count
+ * for another block. It need not count references to a root at all.
  */
 static unsigned int least_count(const struct block *b)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A scan of two marks, and what both ways to scan have in common: verdicts. */
+/* A scan of two marks, and the verdicts of both kinds of scans. */
 #include "oracle.h"
 
 static void begin_mark(struct model *m)
@@ -9,7 +9,7 @@ static void begin_mark(struct model *m)
 	oracle_compare_mark(m);
 }
 
-/* After a mark of its own, which reaches the same whatever the order. */
+/* Called after a mark, whose result does not depend on the order. */
 static void suspect(struct fate *f)
 {
 	if (f->reached) {
@@ -37,7 +37,7 @@ static void suspect_all(struct model *m)
 		if (!f->suspect)
 			continue;
 		b->crc = block_sum(b);
-		/* Nobody has to wait for what is a leak already. */
+		/* A scan does not wait for blocks that are leaks already. */
 		if (f->leak)
 			continue;
 		v.youngest = max(v.youngest, b->born);
@@ -55,8 +55,8 @@ static bool is_doubtful(struct model *m, const struct block *b, u32 min_age)
 }
 
 /*
- * A holder that is revived passes on all references from then on. Those that
- * were found before it was its turn may be needed by the holder itself.
+ * A holder that is revived passes on all references from then on. References that were
+ * found before may be needed by the holder itself.
  */
 static void revive(struct model *m, u32 min_age)
 {
@@ -103,7 +103,7 @@ static void check_verdict(struct model *m, struct block *b,
 {
 	const struct fate *few = &b->fate[FEWEST], *most = &b->fate[MOST];
 
-	/* The bounds must not cross. */
+	/* FEWEST must not reach more than MOST. */
 	AGREE(few->reached <= most->reached);
 	b->open = !same_verdict(few, most);
 	AGREE(fits(o, few) || (b->open && fits(o, most)));
@@ -126,7 +126,7 @@ void oracle_judge(struct model *m)
 		convict(&b->fate[FEWEST]);
 		convict(&b->fate[MOST]);
 		check_verdict(m, b, &o);
-		/* The sums have to be those of the single verdicts, anyhow. */
+		/* The totals must match the single verdicts in any case. */
 		leaks += !!(o.flags & KMT_LEAK);
 		bytes += o.flags & KMT_LEAK ? b->size : 0;
 		fresh += !!(o.flags & KMT_NEW);

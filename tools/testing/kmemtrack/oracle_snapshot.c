@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a snapshot has to find: the suspects are what the mark left without
- * references, and what is not referred to from anything else by the time
- * nothing runs is a leak.
+ * Expected result of a snapshot: suspects are the blocks that the mark did not reach, and
+ * a suspect to which no other block or root refers in the snapshot is a leak.
  */
 #include "oracle.h"
 
-/* References in excess count for a suspect: they have to be counted anew. */
+/* Holders whose excess references count for a suspect are counted again, from zero. */
 static void accuse_holders(struct model *m)
 {
 	struct block *b = NULL, *target;
@@ -19,7 +18,7 @@ static void accuse_holders(struct model *m)
 		target = oracle_find(m, KMT_VIRT, b->alias);
 		if (!target || !target->fate[m->bound].suspect)
 			continue;
-		/* A root, or one that was born or spared, passes on all. */
+		/* A root, or a block that was spared or just allocated, passes on all. */
 		if (!block_judged(b) || f->count == KMT_COUNT_MAX)
 			continue;
 		f->suspect = true;
@@ -41,7 +40,7 @@ static unsigned long accuse(struct model *m)
 		if (block_reached(b, m->bound)) {
 			fate_acquit(f);
 		} else if (f->transient) {
-			/* Spared, and what it refers to with it. */
+			/* Spared, together with the blocks that it refers to. */
 			fate_acquit(f);
 			f->count = KMT_COUNT_MAX;
 		} else {
@@ -73,7 +72,7 @@ static unsigned long sort_out(struct model *m)
 	return nr;
 }
 
-/* At least so many are left without enough references. */
+/* The minimum number of suspects that are left. */
 static unsigned long count_left(struct model *m)
 {
 	struct block *b = NULL;
@@ -88,7 +87,7 @@ static unsigned long count_left(struct model *m)
 	return nr;
 }
 
-/* That pass is made if there is a suspect left: in one fate, or in both. */
+/* This pass runs if a suspect is left, in one fate or in both. */
 static void read_bytes(struct model *m)
 {
 	const unsigned long least = m->left[MOST], most = m->left[FEWEST];
@@ -101,7 +100,7 @@ static void read_bytes(struct model *m)
 	m->unaligned += count_left(m) < least;
 }
 
-/* Which blocks are suspects, and how many references to them were found. */
+/* Compares which blocks are suspects, and how many references were found. */
 static void compare_suspects(struct model *m)
 {
 	struct block *b = NULL;
@@ -179,7 +178,7 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 	}
 }
 
-/* Whether there are enough references is known when all have been counted. */
+/* Decides, after all references were counted, which blocks have enough. */
 static void count_up(struct model *m)
 {
 	struct block *b = NULL;

@@ -54,7 +54,7 @@ void *sim_host(unsigned long addr)
 	return seg->mem + (addr - seg->start);
 }
 
-/* Pages that differ from what init_segments() leaves. */
+/* Notes pages that differ from their state after init_segments(). */
 static void soil(unsigned long addr, size_t len)
 {
 	struct segment *seg = segment_of(addr);
@@ -102,7 +102,7 @@ void sim_put(unsigned long addr, unsigned long word)
 	WRITE_ONCE(*(unsigned long *)sim_host(addr), word);
 }
 
-/* What the core takes from its environment. */
+/* The environment of the core (env.h). */
 
 bool kmt_env_read(void *dst, unsigned long src, size_t len)
 {
@@ -161,7 +161,7 @@ static void *sim_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 	*bytes = kmt_chunk_bytes(s->chunk_cells);
 	if (posix_memalign(&mem, PAGE_SIZE, *bytes))
 		assert(false);
-	/* The pool must not count on cleared memory. */
+	/* The pool must not rely on zeroed memory. */
 	memset(mem, 0xa5, *bytes);
 	nr = __atomic_fetch_add(&s->nr_chunks, 1, __ATOMIC_RELAXED);
 	assert(nr < ARRAY_SIZE(s->chunks));
@@ -359,7 +359,7 @@ void sim_delete(struct sim *s)
 	free(s->stack);
 	free(s);
 	the_sim = NULL;
-	/* Each test says how many blocks it inserts over others. */
+	/* Each test sets how many blocks it inserts over others. */
 	assert_int_equal(overlaps, expected);
 }
 

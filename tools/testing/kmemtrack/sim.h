@@ -2,10 +2,10 @@
 /*
  * A simulated machine with a tracker in it.
  *
- * Tests see kernel addresses, in the segments below; what is behind them are
- * ordinary buffers. Under AddressSanitizer the memory of a segment is poisoned
- * until sim_own() and after sim_disown(), so that a marker that reads what is
- * freed is caught. Pages can be taken away, reads of them fail.
+ * Tests use kernel addresses in the segments below, whose memory are ordinary buffers.
+ * With AddressSanitizer the memory of a segment is poisoned until sim_own() and after
+ * sim_disown(), so that it detects a marker that reads freed memory. Pages can be
+ * unmapped; reads of them fail.
  */
 #ifndef SIM_H
 #define SIM_H
@@ -22,9 +22,8 @@
 /* Bytes of a word. */
 #define W		sizeof(long)
 /*
- * How far behind its start a block may be referred to by a word that is not
- * aligned: of 32 bits, such words count if a block begins there and no page
- * does; see KMT_ODD_MIN.
+ * An offset in a block to which an unaligned word may refer: with 32 bits only 0, and the
+ * block must not begin at a page; see KMT_ODD_MIN.
  */
 #define SIM_ODD(n)	(W == 8 ? (n) : 0)
 
@@ -46,8 +45,8 @@
 #define SIM_VMALLOC_LEN	(1ul << 20)
 #define SIM_IMAGE_LEN	(1ul << 16)
 /*
- * Per-CPU pointers: of the first chunk they are small numbers, as on x86-64.
- * Copies of the CPUs: in a row, whichever chunk it is.
+ * Per-CPU pointers: those of the first chunk are small numbers, as on x86-64. The copies
+ * of all CPUs are adjacent, for each chunk.
  */
 #define SIM_PERCPU	0x00020000ul
 #define SIM_PERCPU_LEN	(1ul << 16)
@@ -57,22 +56,22 @@
 #define SIM_SHARDS	16
 #define SIM_EVENTS	64
 
-/* A scan that decides while nothing else runs: at most so many markers. */
+/* Limit of the markers of a snapshot. */
 #define SIM_MARKERS	4
-/* A mark: at most so many that help. */
+/* Limit of the helpers of a mark. */
 #define SIM_HELPERS	3
-/* Bits of its filter. */
+/* Bits of the filter. */
 #define SIM_BITS	256
 
-/* References that are put in their places during it. */
+/* Limit of the references that are written late, see sim_put_late(). */
 #define SIM_LATE	16
 
-/* When something may happen during such a scan. */
+/* Phases of such a scan, at which tests can intervene. */
 enum sim_phase {
-	SIM_MARKED,	/* the concurrent mark is through */
-	SIM_ACCUSED,	/* the suspects are named, and what is to be summed is */
-	SIM_STOPPED,	/* everything runs again */
-	SIM_SORTED,	/* references that are not aligned were looked for */
+	SIM_MARKED,	/* the concurrent mark is complete */
+	SIM_ACCUSED,	/* suspects are determined, and blocks are summed up */
+	SIM_STOPPED,	/* all CPUs run again */
+	SIM_SORTED,	/* unaligned references were searched for */
 	SIM_SEARCHED,	/* before SIM_ACCUSED, if there was a search */
 };
 
@@ -86,10 +85,10 @@ struct sim {
 	struct kmt_mark_entry *stack;
 	unsigned long seen_cache[1 << KMT_SEEN_SHIFT];
 
-	/* Pool memory: cells in a chunk, chunks that may still be had. */
+	/* Pool memory: cells in a chunk, chunks that can still be allocated. */
 	unsigned int chunk_cells;
 	unsigned int chunks_left;
-	/* What is had from now on is never given back. */
+	/* Chunks that are allocated from now on are never given back. */
 	bool chunks_stay;
 	void *chunks[1024];
 	unsigned int nr_chunks;
@@ -105,7 +104,7 @@ struct sim {
 	void (*on_warn)(struct sim *s, enum kmt_event ev,
 			const struct kmt_object *old,
 			const struct kmt_object *new);
-	/* Blocks that a test inserts others over; sim_delete() compares it. */
+	/* How many blocks a test inserts others over; sim_delete() checks it. */
 	unsigned long overlaps;
 
 	/* Called when the pool asks for memory. */
@@ -114,28 +113,28 @@ struct sim {
 	void (*on_read)(struct sim *s, unsigned long src, size_t len);
 	bool (*on_relax)(struct sim *s);
 	void *priv;
-	/* Relax as often as possible. */
+	/* Call relax() as often as possible. */
 	bool fine;
-	/* Roots are read first, and what they lead to is followed then. */
+	/* All roots are read before their references are followed. */
 	bool later;
 
-	/* What a test has to say of the time. */
+	/* The time, in jiffies, which tests set. */
 	u32 now;
-	/* Tables of the tracker: none are given; how many it has. */
+	/* Tables of the tracker: refuse to allocate them; how many it has. */
 	bool no_tables;
 	int tables;
-	/* The first of the indirect leaks, with what each hangs on; how many. */
+	/* The first indirect leaks, with the leaks that they hang on; how many. */
 	struct kmt_rank hung[64];
 	unsigned long nr_hung;
 
-	/* Roots beside the usual ones; asks kmt_my_turn() for each unit. */
+	/* Reads additional roots; calls kmt_my_turn() for each unit. */
 	void (*more_roots)(struct sim *s, struct kmt_marker *m);
 
 	/* How many markers help with a mark, on threads of their own. */
 	unsigned int helpers;
 	unsigned long helped;
 
-	/* Snapshots: how they are taken, what happens, what was found. */
+	/* Snapshots: settings, callbacks, results. */
 	struct kmt_filter filter;
 	unsigned long filter_bits[SIM_BITS / (8 * sizeof(long))];
 	u8 filter_pages[KMT_FILTER_PAGES];
@@ -144,7 +143,7 @@ struct sim {
 	unsigned int still_stack;
 	bool parallel;
 	void (*on_phase)(struct sim *s, enum sim_phase phase);
-	/* What is put in its place then, and what else happens, once. */
+	/* Words that are written in this phase, and a callback, once. */
 	enum sim_phase late_phase;
 	unsigned long late[SIM_LATE][2];
 	unsigned int nr_late;
@@ -157,18 +156,18 @@ struct sim {
 
 extern struct sim *the_sim;
 
-/* The number in the variable @name of the environment; @otherwise if there is none. */
+/* The number in the environment variable @name; @otherwise if it is not set. */
 unsigned long sim_env(const char *name, unsigned long otherwise);
 
-/* @cells is the size of a chunk, @chunks how many there are. */
+/* Creates a machine with @chunks chunks of @cells cells, and a mark stack of @stack. */
 struct sim *sim_new(unsigned int cells, unsigned int chunks,
 		    unsigned int stack);
 void sim_delete(struct sim *s);
 
-/* CPUs remember cells, as they do from the beginning, or do not. */
+/* Sets whether CPUs remember cells, as they do at first. */
 void sim_remember(struct sim *s, bool remember);
 
-/* cmocka's setup and teardown: 63 cells a chunk, plenty of chunks. */
+/* cmocka's setup and teardown: 63 cells per chunk, plenty of chunks. */
 int sim_setup(void **state);
 int sim_teardown(void **state);
 
@@ -181,7 +180,7 @@ bool sim_mapped(unsigned long addr);
 unsigned long sim_get(unsigned long addr);
 void sim_put(unsigned long addr, unsigned long word);
 
-/* Hooks as an allocator calls them; all succeed or fail the test. */
+/* Calls of hooks, as by an allocator; a failure fails the test. */
 void sim_alloc(struct sim *s, unsigned long addr, unsigned long size);
 void sim_alloc_min(struct sim *s, unsigned long addr, unsigned long size,
 		   u8 min);
@@ -200,10 +199,10 @@ bool sim_white(struct sim *s, unsigned long addr);
 bool sim_leak(struct sim *s, unsigned long addr);
 bool sim_indirect(struct sim *s, unsigned long addr);
 
-/* sim_team.c: what follows from the roots, with or without help */
+/* sim_team.c: marking from the roots, with or without helpers */
 void sim_mark_roots(struct sim *s, unsigned long lo, unsigned long hi);
 
-/* sim_snapshot.c: one mark, and a look at the suspects while nothing runs */
+/* sim_snapshot.c: one mark and a snapshot */
 void sim_roots(struct sim *s, struct kmt_marker *m, unsigned long lo,
 	       unsigned long hi);
 bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi);
@@ -211,10 +210,10 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi);
 bool sim_snapshot(struct sim *s, unsigned long lo, unsigned long hi);
 void sim_put_late(struct sim *s, unsigned long addr, unsigned long word);
 
-/* check.c: every invariant of object.h and core.h; fails the test */
+/* check.c: checks all invariants of object.h and core.h; a violation fails the test */
 unsigned long check_core(struct sim *s);
 
-/* A random number generator that is the same everywhere. */
+/* A random number generator with the same results on all machines. */
 static inline u64 sim_random(u64 *state)
 {
 	u64 z = (*state += 0x9e3779b97f4a7c15ull);
@@ -226,7 +225,7 @@ static inline u64 sim_random(u64 *state)
 
 /* The root words of most tests: the image's. */
 #define ROOT(n)		(SIM_IMAGE + W * (n))
-/* Blocks of most tests: in the linear map, two to a region at least. */
+/* Blocks of most tests: in the linear map, at least two per region. */
 #define BLOCK(n)	(SIM_LINEAR + 0x1000ul * (n))
 
 #endif /* SIM_H */

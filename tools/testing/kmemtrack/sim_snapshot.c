@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A scan that decides while nothing else runs, as the owner of a tracker makes
- * it: the protocol of suspect.c, with any number of markers.
+ * A scan that is confirmed by a snapshot, as the owner of a tracker makes it: the
+ * protocol of suspect.c, with any number of markers.
  */
 #include <pthread.h>
 
 #include "sim.h"
 
-/* Bytes of the roots that are one unit of the work that markers share. */
+/* Bytes of roots in a unit of work that markers share. */
 #define UNIT	256ul
 
 /*
  * sim_roots - read the roots
  * @s: machine
- * @m: marker; one that shares the work reads what it gets
+ * @m: marker; if it shares the work, it reads its units only
  * @lo: first byte of the root words
  * @hi: one past the last
  */
@@ -29,7 +29,7 @@ void sim_roots(struct sim *s, struct kmt_marker *m, unsigned long lo,
 		s->more_roots(s, m);
 }
 
-/* One of the markers while nothing else runs. */
+/* A marker of the snapshot. */
 struct stopped {
 	struct sim *s;
 	struct kmt_marker *m;
@@ -74,12 +74,12 @@ static void run_markers(struct sim *s, unsigned long lo, unsigned long hi)
 }
 
 /*
- * sim_stop - look for references to the suspects while nothing else runs
+ * sim_stop - take a snapshot: search for references to the suspects
  * @s: machine, after kmt_accuse()
  * @lo: first byte of the root words
  * @hi: one past the last
  *
- * Return: whether all was read.
+ * Return: whether all memory was read.
  */
 bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi)
 {
@@ -109,8 +109,8 @@ bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi)
 /*
  * sim_put_late - write a word at &sim.late_phase of the next snapshot
  * @s: machine
- * @addr: where
- * @word: what; until then nobody holds it, as if it were on the move
+ * @addr: its address
+ * @word: the word; until then it is in no memory, like a moving reference
  */
 void sim_put_late(struct sim *s, unsigned long addr, unsigned long word)
 {
@@ -149,8 +149,8 @@ static void look_at_bytes(struct sim *s, unsigned long lo, unsigned long hi)
 }
 
 /*
- * Searches beside everything else; those that it acquits are suspects no more.
- * What is known already holds for another attempt, too.
+ * Searches beside everything else, which acquits suspects. The result is kept for another
+ * attempt of the same scan.
  */
 static void search(struct sim *s, unsigned long lo, unsigned long hi)
 {
@@ -168,7 +168,7 @@ static void search(struct sim *s, unsigned long lo, unsigned long hi)
 }
 
 /*
- * sim_confirm - decide what the suspects of a mark are
+ * sim_confirm - confirm the suspects of a mark
  * @s: machine, after sim_mark()
  * @lo: first byte of the root words
  * @hi: one past the last
@@ -187,7 +187,7 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
 		if (s->m.stopped)
 			return false;
 	}
-	/* Nothing stops if the search acquitted all of them. */
+	/* No snapshot if the search acquitted all suspects. */
 	if (s->v.suspects) {
 		phase(s, SIM_ACCUSED);
 		if (!sim_stop(s, lo, hi))
@@ -206,7 +206,7 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
 }
 
 /*
- * sim_snapshot - a whole scan: one mark, and one look while nothing else runs
+ * sim_snapshot - a whole scan: one mark and one snapshot
  * @s: machine
  * @lo: first byte of the root words
  * @hi: one past the last

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A mark with help, as the owner of a tracker gets it: the protocol of mark_parallel.h.
+ * A mark with helpers, as the owner of a tracker makes it: the protocol of
+ * mark_parallel.h.
  */
 #include <pthread.h>
 
 #include "sim.h"
 
-/* One that helps. */
+/* A helper. */
 struct helper {
 	struct sim *s;
 	struct kmt_team *team;

@@ -2,11 +2,11 @@
 #include "steps.h"
 
 #define REGION		(1ul << KMT_REGION_SHIFT)
-/* Blocks lie in so many regions of the linear map, physical ones behind. */
+/* Blocks are in this many regions of the linear map, physical ones behind them. */
 #define REGIONS		6
 #define PHYS_OFFSET	(16 * REGION)
 
-/* Sizes of mark stacks: many overflow. */
+/* Sizes of mark stacks, many of which overflow. */
 static const unsigned int stacks[] = { 1, 1, 1, 2, 3, 7, 30, 300 };
 
 u32 pick(struct source *src, u32 n)
@@ -45,10 +45,10 @@ struct block *pick_block(struct steps *t)
 	return &t->m.b[i];
 }
 
-/* Chunks that the tracker surely searches for the record of a freed block. */
+/* With at most this many chunks the tracker surely finds a vacant record. */
 #define FEW_CHUNKS	32
 
-/* Whether there is a cell for a new record, where this CPU may take it from. */
+/* Whether this CPU can get a cell for a new record. */
 enum answer may_get_cell(struct steps *t)
 {
 	struct sim *s = t->m.s;
@@ -84,7 +84,7 @@ static bool overlaps(const struct block *b, enum kmt_space space,
 	       b->addr < addr + size;
 }
 
-/* Where a new block is to be. */
+/* Chooses the place of a new block. */
 static void pick_place(struct steps *t, struct block *n)
 {
 	struct source *src = &t->src;
@@ -96,7 +96,7 @@ static void pick_place(struct steps *t, struct block *n)
 	if (kind < 7) {
 		n->addr += 8 * pick(src, 512);
 	} else if (kind < 9) {
-		/* Around the border of a region. */
+		/* Near the border of a region. */
 		n->addr += REGION - 8 * pick(src, 64);
 	} else if (kind < 10) {
 		n->size = REGION / 2 + 8 * pick(src, 3 * REGION / 8);
@@ -131,7 +131,7 @@ u8 pick_min(struct steps *t, enum kmt_space space)
 	return mins[pick(&t->src, ARRAY_SIZE(mins))];
 }
 
-/* The tracker says what makes way: once each block that is in the way. */
+/* The tracker must report each stale block that it drops exactly once. */
 static void note_eviction(struct sim *s, enum kmt_event ev,
 			  const struct kmt_object *old,
 			  const struct kmt_object *new)
@@ -145,7 +145,7 @@ static void note_eviction(struct sim *s, enum kmt_event ev,
 	b->evicted = true;
 }
 
-/* Tells the tracker of @place; returns whether there was a cell for it. */
+/* Inserts @place into the tracker; returns whether there was a cell for it. */
 static bool insert(struct steps *t, const struct block *place,
 		   unsigned int in_the_way)
 {
@@ -161,7 +161,7 @@ static bool insert(struct steps *t, const struct block *place,
 	return !ret;
 }
 
-/* What @place overlaps was freed without the tracker's being told. */
+/* Blocks that @place overlaps were freed without a call of a hook. */
 static void make_room(struct steps *t, const struct block *place)
 {
 	unsigned int i;
@@ -209,7 +209,7 @@ static void do_alloc(struct steps *t)
 			continue;
 		nr++;
 		old += !b->lost;
-		/* Mostly an allocator hands out only what is free. */
+		/* Mostly allocators hand out free memory only. */
 		if (pick(&t->src, 8))
 			return;
 	}
@@ -233,7 +233,7 @@ static void do_free(struct steps *t)
 	block_forget(b);
 }
 
-/* Frees at a random place: inside a block, or where none is. */
+/* Frees a random address: inside a block, or without a block. */
 static void do_bad_free(struct steps *t)
 {
 	struct block place = {}, *b;
@@ -247,8 +247,8 @@ static void do_bad_free(struct steps *t)
 }
 
 /*
- * Adds the part [@lo, @hi) that a partial free leaves of @old; @cell says whether
- * the tracker had a cell to record it.
+ * Adds the part [@lo, @hi) of @old that a partial free leaves; @cell tells whether the
+ * tracker had a cell for its record.
  */
 static void add_part(struct steps *t, const struct block *old,
 		     unsigned long lo, unsigned long hi, enum answer cell)
@@ -278,7 +278,7 @@ static void add_part(struct steps *t, const struct block *old,
 	block_pardon(n);
 }
 
-/* One part gets the cell of @old, the other one that of a note if it had any. */
+/* One part gets the cell of @old, the other that of one of its annotations, if any. */
 static void add_parts(struct steps *t, const struct block *old,
 		      unsigned long lo, unsigned long hi, enum answer cell)
 {
@@ -344,7 +344,7 @@ static void do_clear(struct steps *t)
 	AGREE(kmt_clear(&t->m.s->m, t->m.s->now) == nr);
 }
 
-/* What may happen at any time: memory comes, goes and changes. */
+/* Events that may happen at any time: blocks are allocated, freed and written to. */
 static void do_moving_step(struct steps *t)
 {
 	unsigned int what = pick(&t->src, 32);
@@ -405,7 +405,7 @@ static void between(void *arg)
 	t->m.s->now += pick(&t->src, 3) * 300;
 }
 
-/* Annotations do not move: those that come too late are another matter. */
+/* No annotations here: their effect depends on when they are made. */
 static void during(void *arg, enum sim_phase phase)
 {
 	struct steps *t = arg;

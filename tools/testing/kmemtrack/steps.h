@@ -5,7 +5,7 @@
 
 #include "oracle.h"
 
-/* Where choices come from: a fuzzer's bytes while they last, or a seed. */
+/* Source of choices: a fuzzer's bytes while there are any, or a seed. */
 struct source {
 	const u8 *data;
 	size_t left;
@@ -19,7 +19,7 @@ struct steps {
 	unsigned int nr;
 };
 
-/* What a step expects of the tracker; OPEN if the model cannot decide. */
+/* Expected answer of the tracker; OPEN if the model cannot decide. */
 enum answer {
 	NO,
 	YES,
@@ -32,7 +32,7 @@ u32 pick(struct source *src, u32 n);
 struct block *pick_block(struct steps *t);
 u8 pick_min(struct steps *t, enum kmt_space space);
 
-/* For a record; @got is what came of it. */
+/* Requests for a cell: the expected answer, and its comparison with @got. */
 enum answer may_get_cell(struct steps *t);
 void check_cell(struct steps *t, enum answer expected, bool got);
 

@@ -2,7 +2,7 @@
 /* Random annotations. */
 #include "steps.h"
 
-/* Whether aliases would hang on aliases: their order matters then. */
+/* Whether there would be a chain of aliases, for which the order matters. */
 static bool chained(struct steps *t, const struct block *holder,
 		    unsigned long target)
 {
@@ -42,7 +42,7 @@ void step_alias(struct steps *t)
 	}
 }
 
-/* What was noted before is not noted again. */
+/* Adds an area, unless it exists already. */
 static void block_add_area(struct block *b, unsigned long lo, unsigned long hi)
 {
 	unsigned int i;
@@ -68,7 +68,7 @@ void step_area(struct steps *t)
 	if (!pick(&t->src, 4))
 		size = SIZE_MAX;
 	done = kmt_add_area(&t->m.s->core, at, size, GFP_KERNEL);
-	/* Whether there is a cell comes first, whatever the area is. */
+	/* The tracker takes a cell before it checks the area. */
 	had_cell = sim_events(t->m.s, KMT_EV_LOST_NOTE) ==
 		   t->m.events[KMT_EV_LOST_NOTE];
 	check_cell(t, cell, had_cell);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Random contents: what is a reference, or nearly one. */
+/* Random contents: references, and words that are nearly references. */
 #include "steps.h"
 
 /* A word that is a reference, or nearly one. */
@@ -28,7 +28,7 @@ static unsigned long pick_word(struct steps *t)
 	}
 }
 
-/* With any tag, if this machine has tags, or without one. */
+/* As pick_word(), with any tag or none if this machine has tags. */
 static unsigned long pick_tagged(struct steps *t)
 {
 	unsigned long word = pick_word(t);
@@ -38,7 +38,7 @@ static unsigned long pick_tagged(struct steps *t)
 	return word;
 }
 
-/* One past the last byte that can be written in @b. */
+/* One past the last writable byte of @b. */
 static unsigned long memory_end(const struct block *b)
 {
 	unsigned long end = b->addr + b->size;
@@ -47,11 +47,11 @@ static unsigned long memory_end(const struct block *b)
 		return end;
 	if (b->space == KMT_PHYS)
 		return kmt_env_phys(end);
-	/* These lie in memory that is always there. */
+	/* These are in memory that is always mapped. */
 	return ~0ul;
 }
 
-/* Puts a word at @at or, now and then, at an odd address behind it. */
+/* Writes a word to @at or, sometimes, to an unaligned address after it. */
 static void put(struct steps *t, unsigned long at, unsigned long end)
 {
 	unsigned long word = pick_tagged(t), odd = pick(&t->src, 5 * W);
@@ -62,7 +62,7 @@ static void put(struct steps *t, unsigned long at, unsigned long end)
 		sim_put(at, word);
 		return;
 	}
-	/* Both words: the machine is to know of either. */
+	/* Write both words, so that the simulated machine notes both. */
 	sim_put(at, sim_get(at));
 	sim_put(at + W, sim_get(at + W));
 	memcpy((char *)sim_host(at) + odd, &word, sizeof(word));
