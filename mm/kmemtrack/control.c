@@ -56,7 +56,7 @@ static int clear(void)
 	kmt_marker_init(m, &kmt_core, &stack, 1, NULL);
 	nr = kmt_clear(m, jiffies);
 	kmt_own_free(m, 0);
-	/* Blocks allocated after this command must be younger than @now of kmt_clear(). */
+	/* Blocks allocated after this command must be younger than those cleared. */
 	if (nr)
 		schedule_timeout_uninterruptible(1);
 	kmt_report_drop();

@@ -25,7 +25,7 @@
 /* How much the pool grows at a time later, if memory is easy to get. */
 #define KMT_CHUNK_ORDER	get_order(SZ_16K)
 
-/* The early pool has at most two parts: KMT_EARLY_MIN cells, and the rest of early_pool=. */
+/* The early pool has up to two parts: KMT_EARLY_MIN cells, and the rest of early_pool=. */
 #define KMT_EARLY_PAGES							\
 	(DIV_ROUND_UP(KMT_EARLY_MIN, KMT_PAGE_CELLS) +			\
 	 DIV_ROUND_UP(CONFIG_KMEMTRACK_EARLY_POOL_SIZE > KMT_EARLY_MIN ? \

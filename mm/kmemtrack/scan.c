@@ -11,7 +11,7 @@
 #include "policy.h"
 #include "scan.h"
 
-/* With confirm=wait: further marks that must not reach a suspect. */
+/* If the scan waits: further marks that must not reach a suspect. */
 #define KMT_CONFIRM_MARKS	2
 
 /* Limit of attempts to take a snapshot. */

@@ -626,8 +626,9 @@ static void put_hints(struct kmt_text *t, const struct kmt_search *s)
 	}
 }
 
-/* Hints are shown for leaks, and for blocks without references only: for other blocks
- * in use such words are common and tell nothing.
+/*
+ * Hints are shown only for leaks and for blocks without references: for other blocks in
+ * use such words are common and tell nothing.
  */
 static bool wants_hints(const struct kmt_search *s,
 			const struct kmt_object *target)

@@ -358,7 +358,7 @@ static void pass_on(struct kmt_marker *m, enum kmt_outcome outcome,
 		outcome = refer_slowly(m, KMT_VIRT, word, true, &word);
 }
 
-/* Follows a word in the range of per-CPU blocks; it may be an address in KMT_VIRT, too. */
+/* Follows a word in the range of per-CPU blocks; it may be one in KMT_VIRT, too. */
 static noinline void follow_percpu(struct kmt_marker *m, unsigned long word)
 {
 	unsigned long next = word;

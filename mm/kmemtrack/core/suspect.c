@@ -32,7 +32,7 @@ void kmt_filter_reset(struct kmt_filter *f)
 		memset(f->pages, 0, KMT_FILTER_PAGES);
 }
 
-/* Multiplies, since addresses of linear map and vmalloc space differ in high bits only. */
+/* Addresses of linear map and vmalloc space differ in high bits only. */
 static unsigned long hash_place(const struct kmt_filter *f, unsigned long place)
 {
 	return (u64)place * 0x9e3779b97f4a7c15ULL >> 32 & f->mask;
