@@ -246,17 +246,3 @@ bool __kmt_pages_has_list(const struct page *page)
 	rcu_read_unlock();
 	return state & RECORD;
 }
-
-/**
- * kmt_pages_name - the name that is shown for a block of pages in place of a cache
- * @name: set to the name
- * @size: room in @name
- * @order: from kmt_pages_order()
- */
-void kmt_pages_name(char *name, size_t size, int order)
-{
-	if (order == KMT_PAGES_SPLIT)
-		snprintf(name, size, KMT_PAGES_NAME "-split");
-	else
-		snprintf(name, size, KMT_PAGES_NAME "-order-%d", order);
-}

@@ -52,7 +52,6 @@ bool kmt_pages_hold(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_pages_usage(struct kmt_pages_usage *now);
 int __kmt_pages_order(unsigned long addr);
 bool __kmt_pages_has_list(const struct page *page);
-void kmt_pages_name(char *name, size_t size, int order);
 
 /* Stops tracking pages that the tracker has allocated for itself. */
 static __always_inline void kmt_pages_disown(const struct page *page)

@@ -55,7 +55,6 @@ static const unsigned int first_parts[KMT_NR_PHASES] = {
  * @slept: nanoseconds of sleep, in which no work was done
  * @pace: nanoseconds that a turn took in the last scan, 0 if there was none
  * @parts: turns of each phase in the last scan, as parts of @all
- * @learned: @parts are known
  * @least: fewest milliseconds left that were published in this phase
  * @naps: milliseconds of sleep that are still expected
  *
@@ -73,7 +72,6 @@ struct kmt_course {
 	u64 slept;
 	u64 pace;
 	unsigned int parts[KMT_NR_PHASES];
-	bool learned;
 	u32 least;
 	u32 naps;
 };
@@ -152,7 +150,7 @@ static void expect_waiting(void)
 void kmt_progress_begin(const struct kmt_marker *m, bool waits)
 {
 	lockdep_assert_held(&kmt_scan_mutex);
-	if (!course.learned) {
+	if (!course.pace) {
 		memcpy(course.parts, first_parts, sizeof(first_parts));
 		course.parts[KMT_PHASE_CONFIRM] = 0;
 		course.parts[KMT_PHASE_CONFIRM_2] = 0;
@@ -305,7 +303,6 @@ static void learn(void)
 		course.parts[i] = div64_ul((u64)course.taken[i] << KMT_PART_SHIFT,
 					   course.all);
 	course.pace = max(div64_ul(ns, max(course.before, 1UL)), 1ULL);
-	course.learned = true;
 }
 
 /**

@@ -190,8 +190,12 @@ bool kmt_cache_at(char *name, unsigned long addr)
 		if (!virt_addr_valid((void *)addr))
 			return false;
 		order = kmt_pages_order(addr);
+		if (order == KMT_PAGES_SPLIT) {
+			strscpy(name, KMT_PAGES_NAME "-split", KMT_CACHE_NAME);
+			return true;
+		}
 		if (order >= 0) {
-			kmt_pages_name(name, KMT_CACHE_NAME, order);
+			snprintf(name, KMT_CACHE_NAME, KMT_PAGES_NAME "-order-%d", order);
 			return true;
 		}
 		from = "pages";
