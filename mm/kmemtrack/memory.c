@@ -5,6 +5,7 @@
  * The tracker's pages are full of addresses of tracked blocks. They are marked in
  * page_private(), so that they are never taken for roots.
  */
+#include <linux/types.h>
 #include <linux/fault-inject.h>
 #include <linux/gfp.h>
 #include <linux/init.h>
