@@ -174,16 +174,6 @@ unsigned long kmt_used_cells(void)
 	       kmt_pool_free_cells(&kmt_core) - kmt_vacant(&kmt_core);
 }
 
-/* Allocates several chunks at a time; each is freed by itself. */
-static void *alloc_chunks(gfp_t gfp)
-{
-	void *mem = kmt_own_alloc(gfp, KMT_CHUNK_ORDER);
-
-	if (mem)
-		kmt_own_split(mem, KMT_CHUNK_ORDER);
-	return mem;
-}
-
 /*
  * kmt_ops.chunk_stays: memory of memblock stays, and so does the array of early boot as
  * long as it is: that may be in the image, which has no struct pages of its own on all
@@ -213,12 +203,14 @@ void *__ref kmt_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 			return mem;
 	}
 	if (gfpflags_allow_blocking(nested))
-		mem = alloc_chunks(nested);
-	*bytes = PAGE_SIZE << KMT_CHUNK_ORDER;
+		mem = kmt_own_alloc(nested, KMT_CHUNK_ORDER);
 	if (!mem) {
-		mem = kmt_own_alloc(nested, 0);
 		*bytes = PAGE_SIZE;
+		return kmt_own_alloc(nested, 0);
 	}
+	/* Each is freed for itself. */
+	kmt_own_split(mem, KMT_CHUNK_ORDER);
+	*bytes = PAGE_SIZE << KMT_CHUNK_ORDER;
 	return mem;
 }
 
@@ -311,18 +303,21 @@ void kmt_forget_cells(void)
 		kmt_own_free(per_cpu(unused_recent_cells, cpu), KMT_RECENT_ORDER);
 }
 
+static void flush_cache(unsigned int cpu)
+{
+	struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
+
+	kmt_cell_give(&kmt_core, cache, cache->nr);
+}
+
 static void flush_here(void *unused)
 {
-	struct kmt_cell_cache *cache;
-
-	cache = &kmt_core.pool.caches[smp_processor_id()];
-	kmt_cell_give(&kmt_core, cache, cache->nr);
+	flush_cache(smp_processor_id());
 }
 
 /* Moves the cells in all caches to their chunks. Context: cpus_read_lock() held. */
 static void flush_caches(void)
 {
-	struct kmt_cell_cache *cache;
 	unsigned long flags;
 	unsigned int cpu;
 
@@ -330,9 +325,8 @@ static void flush_caches(void)
 	for_each_possible_cpu(cpu) {
 		if (cpu_online(cpu))
 			continue;
-		cache = &kmt_core.pool.caches[cpu];
 		local_irq_save(flags);
-		kmt_cell_give(&kmt_core, cache, cache->nr);
+		flush_cache(cpu);
 		local_irq_restore(flags);
 	}
 }
