@@ -247,11 +247,11 @@ const char *kmt_escape(char *text, size_t room, const char *name, size_t max,
 }
 
 /**
- * kmt_log_task - how a line shows the name of a task
- * @name: filled in
- * @comm: the name; a task can give itself any
+ * kmt_log_task - escape the name of a task for the log
+ * @name: room for the result
+ * @comm: the name, which a task can set to any bytes
  *
- * Return: what is to stand between quotes.
+ * Return: the text to print between quotes.
  */
 const char *kmt_log_task(struct kmt_log_task *name, const char *comm)
 {
@@ -307,7 +307,7 @@ void kmt_note_move(void)
 }
 
 /**
- * kmt_use_name - a name is in use, and is not to be removed
+ * kmt_use_name - keep a name that is in use from being removed
  * @handle: its handle
  *
  * Context: between kmt_begin_sweep() and kmt_end_sweep().
@@ -332,10 +332,10 @@ static unsigned long sweep_began;
 static unsigned long next_sweep;
 
 /**
- * kmt_begin_sweep - from now on each lookup of a name keeps the name
+ * kmt_begin_sweep - from now on, looking up a name marks it as used
  *
- * Records, and whatever has a copy of one, are looked at next, in this order: a copy
- * of a record that is gone by then is met there.
+ * The caller then visits the records, and after them all copies of records, so that it
+ * meets the copy of a record that is freed meanwhile.
  *
  * Context: a work item, may sleep.
  */
@@ -363,7 +363,7 @@ void kmt_begin_sweep(void)
 	synchronize_rcu();
 	while (atomic_read_acquire(&holders[before]))
 		msleep(20);
-	/* Those that tasks use without looking them up. */
+	/* Keep the names that CPUs remember: hooks use these without a lookup. */
 	for_each_possible_cpu(cpu)
 		/* Pairs with kmt_task_comm(): records with the one before. */
 		kmt_use_name(smp_load_acquire(per_cpu_ptr(&kmt_recent.comm, cpu)));

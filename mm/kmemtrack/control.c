@@ -108,7 +108,7 @@ static int suppress(const struct kmt_command *cmd)
 	return ret;
 }
 
-/* What commands, and the parameters of the same keys, set. */
+/* The variables that commands, and the parameters of the same keys, set. */
 static unsigned int *const settings[] = {
 	[KMT_CMD_STACK]		= &kmt_tunables.stacks,
 	[KMT_CMD_SNAPSHOT]	= &kmt_tunables.snapshot,
@@ -120,7 +120,7 @@ static unsigned int *const settings[] = {
 	[KMT_CMD_SITES]		= &kmt_tunables.sites,
 };
 
-/* Sets what a command or a parameter says; false if it is none that sets something. */
+/* Sets the variable of a command or a parameter; false if the command has none. */
 static bool set(const struct kmt_command *cmd)
 {
 	switch (cmd->verb) {

@@ -25,7 +25,7 @@
 #define KMT_WRITE_MAX	1024
 #define KMT_COMMANDS	16
 
-/* Whether there is only padding in @buf, which is copied piece by piece. */
+/* Checks that @buf has only padding; copies it piece by piece. */
 static int check_padding(const char __user *buf, size_t len)
 {
 	char *text = kmalloc(KMT_WRITE_MAX, GFP_KERNEL);

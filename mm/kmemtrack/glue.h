@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the files between the core and the kernel share.
+ * Declarations shared by the files between the core and the kernel.
  *
  * Locking order: kmt_scan_mutex -> kmt_walk_sem -> cpus_read_lock() ->
  * get_online_mems() -> slab_mutex -> pcpu_alloc_mutex -> the locks of core.h.
@@ -8,8 +8,8 @@
  * one and get_online_mems(); reports_mutex (report.c) comes after these. A
  * walker of the pool holds kmt_scan_mutex, or kmt_walk_sem for reading. The
  * hooks take only the locks of core.h, and run with interrupts on between them.
- * While all CPUs are stopped (snapshot.c) nobody holds a lock of core.h, and no
- * other lock is taken.
+ * While all CPUs are stopped (snapshot.c), no lock of core.h is held, and no other
+ * lock is taken.
  */
 #ifndef _KMT_GLUE_H
 #define _KMT_GLUE_H
@@ -86,18 +86,18 @@ enum kmt_confirmed {
 };
 
 /**
- * struct kmt_outcome - what a scan came to, and how
- * @marks: how many marks it needed
+ * struct kmt_outcome - result of a scan
+ * @marks: number of marks
  * @suspects: blocks that the first mark left unreferenced
- * @searches: searches for references to them that were made
- * @searched: suspects that these acquitted
+ * @searches: number of searches for references to them
+ * @searched: suspects that the searches acquitted
  * @stopped: suspects that a snapshot acquitted
- * @how: how they were confirmed
- * @busy_cpu: a CPU that did not stop in time, if that is why
- * @busy_ns: how long it marked and judged
- * @pause_ns: how long nothing else ran, at a stretch
- * @expected_ns: how long that was expected to be
- * @verdict: what it found
+ * @how: how leaks were confirmed
+ * @busy_cpu: the CPU that did not stop in time, if @how says so
+ * @busy_ns: time spent on marks and verdicts
+ * @pause_ns: how long all CPUs were stopped, at a stretch
+ * @expected_ns: expected @pause_ns
+ * @verdict: the leaks
  */
 struct kmt_outcome {
 	unsigned long marks;
@@ -114,11 +114,11 @@ struct kmt_outcome {
 };
 
 /**
- * struct kmt_last_scan - about the last scan that came to an end
- * @made: there was one since tracking was switched on
- * @nr: how many scans that were, since boot
- * @ms: how long it took, with the waiting
- * @words: words it read, in all marks
+ * struct kmt_last_scan - the last scan that completed
+ * @made: a scan has completed since tracking was switched on
+ * @nr: number of completed scans since boot
+ * @ms: how long the scan took, including waits
+ * @words: words that it read, in all marks
  * @objects: blocks in the pool at its end
  * @out: its outcome
  */
@@ -307,8 +307,8 @@ void kmt_note_lost(gfp_t gfp);
 /* pool_memory.c: memory for records */
 
 /*
- * Cells that are there even if nobody asks for any: before memory of memblock
- * can be used there must be some.
+ * Cells that the early pool has even with early_pool=0: some must exist before memory
+ * of memblock can be used.
  */
 #define KMT_EARLY_MIN	64
 

@@ -250,8 +250,8 @@ static unsigned long mapped_size(unsigned long addr)
 }
 
 /*
- * The size of the block at @addr, as its allocator knows it; 0 if none begins there. It
- * is about to be freed, so nobody else frees it.
+ * The size of the block at @addr according to its allocator; 0 if no block begins there.
+ * The caller is about to free the block, so it cannot be freed meanwhile.
  */
 static unsigned long allocated_size(unsigned long addr)
 {
@@ -273,8 +273,8 @@ static unsigned long allocated_size(unsigned long addr)
 }
 
 /*
- * A block without a record is freed: somebody may have taken it back to tell of parts of
- * it instead.
+ * Called when a block without a record is freed: its owner may have dropped the record
+ * and reported parts of the block instead.
  */
 static void free_parts(unsigned long addr)
 {
@@ -285,7 +285,7 @@ static void free_parts(unsigned long addr)
 		kmt_page_map_drop(addr, size);
 }
 
-/* A block in vmalloc space, while a scan has to know which pages are behind it. */
+/* Frees a block in vmalloc space while a scan uses the map of the pages behind blocks. */
 static noinline bool free_mapped(unsigned long addr)
 {
 	struct kmt_object o;
@@ -298,7 +298,7 @@ static noinline bool free_mapped(unsigned long addr)
 	return tracked;
 }
 
-/* Whatever it is. */
+/* Handles any pointer and any state of tracking. */
 static noinline void free_slowly(const void *ptr)
 {
 	unsigned long addr = untagged(ptr);

@@ -259,8 +259,8 @@ static void add_roots(void)
 	drop_section(init_task.stack, init_task.stack + THREAD_SIZE);
 #ifdef CONFIG_MODULES
 	/*
-	 * The bounds of all modules that there ever were. Another block may have that
-	 * memory by now.
+	 * The bounds of all modules that were ever loaded. Other blocks may be at these
+	 * addresses by now.
 	 */
 	drop_root((const char *)&mod_tree.addr_min, (const char *)(&mod_tree + 1));
 #endif

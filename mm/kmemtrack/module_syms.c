@@ -2,14 +2,13 @@
 /*
  * Names of code that is gone.
  *
- * An address in a backtrace says nothing once the module that it lay in is
- * unloaded, or, if it lay in __init text, once the module is initialised: the
- * place is used again. So when code goes, handles.c gives the blocks whose
- * backtraces lead through it other backtraces, in which a number stands for
- * each such address (GONE_PC). The number is that of a name: symbol, offset,
- * size and module. So an address in a backtrace is always that of code which is
- * still there, and two modules that were at the same place one after the other
- * have different backtraces.
+ * An address in a backtrace is meaningless once its module is unloaded or, if it was
+ * in __init text, once the module is initialised: the memory is used again. So when
+ * code is removed, handles.c replaces the backtraces of all blocks that lead through
+ * it. In the new backtraces each such address is replaced by a number (GONE_PC) that
+ * stands for a name: symbol, offset, size and module. So each address in a backtrace
+ * belongs to code that still exists, and two modules that were at the same address
+ * one after the other have different backtraces.
  *
  * Equal names have the same number. So a module that leaks each time it is loaded
  * takes no more memory, and its leaks have one site.

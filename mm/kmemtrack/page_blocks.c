@@ -92,8 +92,8 @@ static struct table *table_locked(void)
 }
 
 /*
- * The first entry that is in use of page *@pfn or one behind it; *@pfn is set to its
- * page. NULL if there is none.
+ * Returns the first entry in use from page *@pfn on, and sets *@pfn to its page; returns
+ * NULL if there is none.
  */
 static struct entry *next_entry(const struct table *t, unsigned long *pfn)
 {
@@ -391,7 +391,7 @@ void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
 		u32 with = stack;
 
 		fn(arg, &with, READ_ONCE(e->state) >> COMM_SHIFT);
-		/* If they are others by now, the same code took them. */
+		/* With an equal handle, even another block is from the same code. */
 		if (with != stack)
 			cmpxchg(&e->stack, stack, with);
 		cond_resched();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Pages of the page allocator that are tracked: see page_blocks.c. While they are not,
- * all of this is a static branch that is patched out.
+ * Tracking of blocks of the page allocator: see page_blocks.c. While it is off, a hook
+ * only passes a static branch that is patched out.
  */
 #ifndef _KMT_PAGES_H
 #define _KMT_PAGES_H
@@ -21,9 +21,9 @@
  * struct kmt_pages_usage - tracked pages, as the last scan found them
  * @bytes: size of the table
  * @blocks: blocks of pages without any other known use
- * @pages: pages in them
+ * @pages: pages in these blocks
  * @records: blocks with a record in the core: they may be leaks
- * @held: those with a record that were roots since a number may refer to them
+ * @held: blocks with a record that were roots because a number may refer to them
  */
 struct kmt_pages_usage {
 	size_t bytes;

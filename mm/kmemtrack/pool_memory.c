@@ -25,7 +25,7 @@
 /* How much the pool grows at a time later, if memory is easy to get. */
 #define KMT_CHUNK_ORDER	get_order(SZ_16K)
 
-/* The early pool has up to two parts: KMT_EARLY_MIN cells, and the rest of early_pool=. */
+/* The early pool has up to two parts: KMT_EARLY_MIN cells, the rest of early_pool=. */
 #define KMT_EARLY_PAGES							\
 	(DIV_ROUND_UP(KMT_EARLY_MIN, KMT_PAGE_CELLS) +			\
 	 DIV_ROUND_UP(CONFIG_KMEMTRACK_EARLY_POOL_SIZE > KMT_EARLY_MIN ? \
@@ -175,8 +175,8 @@ unsigned long kmt_used_cells(void)
 }
 
 /*
- * kmt_ops.chunk_stays: memory of memblock stays, and so does the array of early boot as
- * long as it is: that may be in the image, which has no struct pages of its own on all
+ * kmt_ops.chunk_stays: memory of memblock is never freed. Nor is the array of early boot
+ * while it is in use: it may be in the image, which does not have struct pages on all
  * machines.
  */
 bool kmt_chunk_stays(const void *mem)

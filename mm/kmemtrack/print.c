@@ -318,12 +318,12 @@ void kmt_log_found(unsigned long fresh, unsigned long leaks)
 			fresh, leaks);
 }
 
-/* Sites that are logged at a time; what the others have is logged in one line. */
+/* Number of sites that are logged one by one; one more line sums up the others. */
 #define KMT_LOG_SITES	16
 
 /*
- * Logs the first KMT_LOG_SITES sites of @report, or of those with direct leaks. Returns
- * how many are left; @rest is what they have.
+ * Logs the first KMT_LOG_SITES sites of @report, with @direct only sites with direct
+ * leaks. Returns the number of other sites, and sets @rest to the sum of their leaks.
  */
 static unsigned long log_first(const struct kmt_report *report, bool direct,
 			       void (*log)(const struct kmt_group *g, unsigned long nr,

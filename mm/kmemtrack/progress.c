@@ -266,7 +266,7 @@ bool kmt_relax(struct kmt_marker *m)
 	return !kmt_tracking() || kmt_scan_cancelled();
 }
 
-/* kmt_ops.wait: longer each time; at first there may soon be something to do. */
+/* kmt_ops.wait: short at first, since there may soon be work; then longer each time. */
 void kmt_wait(struct kmt_marker *m, unsigned int before)
 {
 	unsigned long us = 20UL << min(before, 6U);

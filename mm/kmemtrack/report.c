@@ -209,8 +209,8 @@ bool kmt_cache_at(char *name, unsigned long addr)
 }
 
 /**
- * kmt_name_source - what a block is from
- * @name: set to the name of its slab cache, or to what it is instead; room for
+ * kmt_name_source - name the slab cache or the allocator of a block
+ * @name: set to the name of its slab cache, or to that of its kind of memory; room for
  *	KMT_CACHE_NAME bytes
  * @space: its address space
  * @addr: its address
@@ -732,7 +732,7 @@ static bool is_complete(const struct kmt_report *report)
 		return false;
 	for (; (o = kmt_next_leak(&c, KMT_LEAK)); c.pos++) {
 		sum.nr++;
-		/* A leak that goes meanwhile may be counted or not. */
+		/* A leak that is freed meanwhile may be counted or not. */
 		sum.bytes += data_race(o->size);
 	}
 	return sum.nr == report->sum.nr + report->suppressed.nr &&

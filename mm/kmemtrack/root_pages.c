@@ -454,7 +454,7 @@ static void walk_slab(struct kmt_page_walk *w, struct page *page)
 	const struct slab *slab = (struct slab *)page;
 	unsigned long next = (unsigned long)READ_ONCE(slab->rcu_head.next);
 
-	/* RCU may be about to free it: then other callbacks are queued behind it. */
+	/* If RCU is about to free the slab, its rcu_head links to other callbacks. */
 	if (w->structs)
 		kmt_mark_words(w->m, &next, 1);
 	if (READ_ONCE(kmt_sweep_untracked))
@@ -943,11 +943,11 @@ void kmt_roots_init(struct kmt_roots *roots)
 }
 
 /**
- * kmt_roots_fill - note what is there now, and whose contents are no roots
+ * kmt_roots_fill - note which memory exists, and which of it is no root
  * @m: marker
- * @roots: after kmt_roots_init()
+ * @roots: roots, after kmt_roots_init()
  *
- * From then on stacks are known for stacks.
+ * After this, pages of stacks are known as such.
  *
  * Context: memory does not come or go; may sleep.
  */
@@ -960,7 +960,7 @@ void kmt_roots_fill(struct kmt_marker *m, struct kmt_roots *roots)
 }
 
 /**
- * kmt_roots_free - give back what the other two took
+ * kmt_roots_free - free the memory that kmt_roots_init() allocated
  * @roots: roots
  */
 void kmt_roots_free(struct kmt_roots *roots)
@@ -970,11 +970,11 @@ void kmt_roots_free(struct kmt_roots *roots)
 }
 
 /**
- * kmt_mark_memory - mark from all other roots that are no tracked blocks
- * @m: marker; several of them may share the work
- * @roots: which roots; the map is filled
+ * kmt_mark_memory - mark from per-CPU memory, KFENCE's pool and pages
+ * @m: marker; several markers may share the work
+ * @roots: roots, after kmt_roots_fill()
  *
- * Context: memory does not come or go; may sleep, unless nothing else runs.
+ * Context: memory does not come or go; may sleep, unless all CPUs are stopped.
  */
 void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots)
 {

@@ -237,8 +237,8 @@ static int scan_loop(void *unused)
 		if (left)
 			continue;
 		/*
-		 * What only memory of the boot refers to, which is no root, is not
-		 * lost yet.
+		 * Blocks that only init memory refers to are not lost yet, and init
+		 * memory is no root.
 		 */
 		if (system_state < SYSTEM_RUNNING)
 			left = HZ / 10;

@@ -57,22 +57,22 @@ enum kmt_stop_state {
 
 /**
  * struct kmt_stop - a snapshot being taken
- * @scan: the scan it is for
- * @free_turns: units of noting free pages that were taken
- * @turns: units of looking for references that were taken
+ * @scan: the scan
+ * @free_turns: units of noting free pages that CPUs have taken
+ * @turns: units of searching for references that CPUs have taken
  * @state: enum kmt_stop_state
- * @missing: CPUs that did not come yet
- * @open: CPUs that have interrupts on
- * @noting: CPUs that did not note their part yet
- * @looking: CPUs that did not look at their share yet
- * @inside: CPUs that may still refer to this; it is not used anew before
- *	there is none
- * @came: those that came
- * @over: completed when nobody looks at memory any more
- * @since: nanoseconds when the first CPU came
- * @until: when the last one went
- * @busy: one that did not come in time
- * @done: all of it was looked at
+ * @missing: number of CPUs that have not arrived yet
+ * @open: number of CPUs that have interrupts on
+ * @noting: number of CPUs that have not noted their free pages yet
+ * @looking: number of CPUs that have not finished their search yet
+ * @inside: number of CPUs that may still access this; it is not used again before
+ *	there are none
+ * @came: CPUs that have arrived
+ * @over: completed when no CPU reads memory any more
+ * @since: when the first CPU arrived, in nanoseconds
+ * @until: when the last CPU left, in nanoseconds
+ * @busy: a CPU that did not arrive in time
+ * @done: all memory was searched
  */
 struct kmt_stop {
 	struct kmt_scan *scan;
@@ -355,10 +355,9 @@ static bool alloc_helpers(struct kmt_scan *scan)
 }
 
 /*
- * Takes the locks that nobody may hold while all CPUs are stopped: a task could have
- * been stopped while it changed a list that is read. The
- * allocators, too, take pcpu_alloc_mutex with slab_mutex held, to create a
- * cache.
+ * Takes the locks of lists that are read while all CPUs are stopped: otherwise a task
+ * could be stopped while it changes one. The allocators take them in the same order:
+ * creating a slab cache takes pcpu_alloc_mutex with slab_mutex held.
  */
 static void prepare(struct kmt_scan *scan, bool slots)
 {

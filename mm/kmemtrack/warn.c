@@ -146,8 +146,8 @@ static void kick_warnings(struct irq_work *work)
 static DEFINE_IRQ_WORK(warn_irq_work, kick_warnings);
 
 /*
- * kmt_ops.warn: it is printed later, since the allocators' caller may hold locks under
- * which nothing is to be printed.
+ * kmt_ops.warn: the warning is printed later, since the caller of the allocator may hold
+ * locks under which printing is not safe.
  */
 void kmt_warn(struct kmt_core *core, enum kmt_event ev,
 	      const struct kmt_object *old, const struct kmt_object *new)

@@ -588,17 +588,17 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 }
 
 /**
- * kmt_free_within - memory without a record is freed: what is recorded inside it goes
+ * kmt_free_within - forget the blocks inside memory that is freed and has no record
  * @core: tracker
  * @addr: first byte that is freed (KMT_VIRT)
  * @size: its bytes, or 0; the range does not wrap
- * @gfp: whether one may sleep
+ * @gfp: says whether this may sleep
  *
- * Such a block is a part that somebody told of, and did not take back. Where @addr
- * itself lies in a block nothing is done.
+ * The owner reported such a block as part of its memory, and did not report its free.
+ * If @addr lies in a block, this does nothing.
  *
  * Context: any but NMI, no tracker lock held.
- * Return: how many blocks went.
+ * Return: number of blocks that were forgotten.
  */
 unsigned long kmt_free_within(struct kmt_core *core, unsigned long addr,
 			      unsigned long size, gfp_t gfp)

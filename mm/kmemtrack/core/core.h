@@ -163,7 +163,7 @@ enum kmt_event {
 	KMT_EV_FREE_UNKNOWN,	/* free of a block that is not tracked */
 	KMT_EV_FREE_TWICE,	/* ... but was tracked: also counted as above */
 	KMT_EV_FREE_INSIDE,	/* free of an address inside a block */
-	KMT_EV_FREE_AROUND,	/* block inside memory that was freed: it goes, too */
+	KMT_EV_FREE_AROUND,	/* the memory around a block was freed */
 	KMT_EV_BAD_SIZE,	/* a range that is empty or wraps around */
 	KMT_EV_BAD_AREA,	/* scan area outside its block */
 	KMT_EV_NOTE_UNKNOWN,	/* annotation of a block that is not tracked */

@@ -151,7 +151,7 @@ static __always_inline unsigned long kmt_shard_nr(const struct kmt_core *core,
 {
 	unsigned long region = addr >> KMT_REGION_SHIFT;
 
-	/* Compilers would read it elsewhere, too, and for nothing. */
+	/* READ_ONCE(): else compilers also read @fold where it is not needed. */
 	if (kmt_env_folded())
 		region ^= region >> READ_ONCE(core->fold);
 	return region & core->last_shard;

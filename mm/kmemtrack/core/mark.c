@@ -58,7 +58,7 @@ void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
  * @max: entries in @stack, at least 1
  * @seen_cache: room for its table of words already seen, cleared; or NULL
  *
- * For kmt_team_join(), beside everything else.
+ * For kmt_team_join(), with all CPUs running.
  */
 void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
 		     struct kmt_mark_entry *stack, u32 max, unsigned long *seen_cache)
@@ -117,7 +117,7 @@ static unsigned long least_of(const struct kmt_range *virt,
 	return lo ? 1UL << ilog2(lo) : 0;
 }
 
-/* Takes @hole out of @r; if there is something on both sides the smaller one, too. */
+/* Cuts @hole out of @r. If this leaves two parts, keeps the larger one only. */
 static void cut_out(struct kmt_range *r, const struct kmt_range *hole)
 {
 	if (hole->lo >= r->hi || hole->hi <= r->lo)

@@ -132,14 +132,14 @@ enum kmt_look {
 };
 
 /**
- * struct kmt_mark_stack - what was reached and is still to be read
- * @entries: references to be followed, from the start; from the end on objects
- *	to be read, which wait until no reference is left
- * @refs: how many references: half of @max, at the most
- * @blocks: how many objects; half of @max, beyond that a sweep of the pool finds
- *	them
- * @max: how many it can hold, of both
- * @overflow: some did not fit
+ * struct kmt_mark_stack - references to be followed and blocks to be read
+ * @entries: from the start, references to be followed; from the end, blocks to
+ *	be read, which wait until no reference is left
+ * @refs: number of references, at most half of @max
+ * @blocks: number of blocks, at most half of @max; a sweep of the pool finds those
+ *	that did not fit
+ * @max: size of @entries
+ * @overflow: some blocks did not fit
  */
 struct kmt_mark_stack {
 	struct kmt_mark_entry *entries;
@@ -185,31 +185,31 @@ struct kmt_mark_share {
 /**
  * struct kmt_marker - one mark under way
  * @core: tracker
- * @look: what is done with words; set by kmt_marker_follow(), kmt_marker_seek()
- * @filter: which references are looked for, NULL if @look is none for suspects
+ * @look: how words are handled; set by kmt_marker_follow(), kmt_marker_seek()
+ * @filter: lets references to suspects pass; NULL if @look does not need it
  * @on_words: for KMT_LOOK_HAND_OVER; @at is 0 where the address does not matter
- * @world_stopped: nothing else runs: memory is read in place
- * @later: what roots lead to stays on the mark stack until there is much of it
+ * @world_stopped: all CPUs are stopped, so memory is read in place
+ * @later: references in roots stay on the mark stack until a quarter of it is full
  * @searched: kmt_search() has looked for the suspects of this mark
  * @dated: references to blocks that are younger than @date do not count
  * @date: low 32 bits of jiffies
  * @stopped: the mark was given up; it proves nothing
  * @budget: words to go until kmt_ops.relax() is called
- * @deadline: time at which the owner gives it up, while @world_stopped
- * @stack: what is to be read
+ * @deadline: while @world_stopped, time at which the owner gives the mark up
+ * @stack: mark stack
  * @ranges: which words are references
  * @seen_cache: words that need no further look in this mark, 2^KMT_SEEN_SHIFT;
  *	NULL if nothing is remembered
- * @near: object that was found last; others that are found are often beside it
- * @share: its part of the work
+ * @near: object that was found last; the next one is often adjacent
+ * @share: the marker's share of the work
  * @sum: for KMT_LOOK_SUM: @value of the words so far, and @found if one of them
  *	may be a reference to a suspect
- * @mapped: while @world_stopped, number of the @page that is known to be there,
- *	and the @shift from its address to where it can be read
- * @seam: for what lies across two pieces: the last @word that was read, and the
- *	address of its @end
+ * @mapped: while @world_stopped, number of a @page that is known to be mapped, and
+ *	the @shift from its address to where it can be read
+ * @seam: for words across two pieces: the last @word that was read, and the address
+ *	of its @end
  * @stats: @words read, references found (@hits), and @objects read
- * @buf: the piece being looked at
+ * @buf: copy of the piece being handled
  */
 struct kmt_marker {
 	struct kmt_core *core;

@@ -13,9 +13,8 @@
  * @seen_cache: its table of words already seen
  * @self: first byte of the block that is read
  * @bytes: its size; 0 if it is none
- * @lo: addresses that may have blocks, as kmt_ref_ranges.shards; others have to be
- *	looked at
- * @span: bytes of them
+ * @lo: start of kmt_ref_ranges.shards; words outside need further checks
+ * @span: size of that range in bytes
  * @least: if @apart, words below this power of two are no references
  * @apart: false only if all per-CPU pointers lie in kmt_ref_ranges.virt, and its
  *	lowest address is negative as a signed number: then a word that is not
@@ -40,7 +39,7 @@ static __always_inline bool kmt_notes_apart(const struct kmt_marker *m)
 	return m->ranges.percpu_outside || (long)m->ranges.virt.lo >= 0;
 }
 
-/* @m is one of those that kmt_is_plain() is true of. */
+/* kmt_is_plain() is true for @m. */
 static __always_inline void kmt_notes_begin(struct kmt_notes *n,
 					    struct kmt_marker *m, bool apart)
 {
@@ -444,19 +443,18 @@ void kmt_mark_follow(struct kmt_marker *m)
 
 /**
  * struct kmt_drain - references that are followed
- * @n: what is done with the words of the blocks they lead to
- * @shared: others take part in the mark
+ * @n: how to note the words of their blocks
+ * @shared: other markers take part in the mark
  * @held: shard that is locked, or NULL
  * @flags: interrupt state from before
  * @near: block in @held that was found last, or NULL
- * @reached: state of a block, but for comm, when it was reached and read
- * @plain: what of that it has before
- * @limit: on top of the mark stack there is room for a block up to here
- * @left: words and references to go until @held is let go, and others get
- *	their turn
- * @given: what was @left after the last rest; 0 once the marker was told
+ * @reached: state, without comm, of a block that was reached and read
+ * @plain: bits of @reached that a block must have before
+ * @limit: while the top of the mark stack is not above this, a block fits
+ * @left: work to go, in words, until @held is unlocked and others get their turn
+ * @given: @left after the last rest; 0 after flush_stats()
  * @refs: references followed since then
- * @again: of those, how many led to a block that was reached before
+ * @again: how many of these led to a block that was reached before
  */
 struct kmt_drain {
 	struct kmt_notes n;
@@ -485,9 +483,9 @@ static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
 	c->near = NULL;
 	c->reached = kmt_pack_state(0, KMT_LIVE | KMT_VIRT | KMT_SCANNED,
 				    core->epoch, 1, 1);
-	/* No matter whether an earlier mark read it. */
+	/* KMT_SCANNED may be left from an earlier mark, so it is not compared. */
 	c->plain = kmt_pack_state(0, (u16)~KMT_SCANNED, 0, 0, 0xff);
-	/* Kept, and not made anew for each block. */
+	/* Let the compiler keep these, not compute them again for each block. */
 	OPTIMIZER_HIDE_VAR(c->reached);
 	OPTIMIZER_HIDE_VAR(c->plain);
 	c->limit = m->stack.entries + m->stack.max / 2 - KMT_STEP_WORDS;
@@ -509,7 +507,7 @@ static __always_inline void unlock_shard(struct kmt_drain *c)
 	c->near = NULL;
 }
 
-/* Lets go, and tells the marker. */
+/* Unlocks the shard and adds the counts to those of the marker. */
 static __always_inline void flush_stats(struct kmt_drain *c)
 {
 	struct kmt_marker *m = c->n.m;
@@ -534,9 +532,9 @@ static __always_inline void reload(struct kmt_drain *c)
 }
 
 /*
- * Locks the shard of @word; false if there is nothing in it. There is no more
- * @left for that: references that lead to another region each time, as those of
- * a tree do, are followed without end otherwise.
+ * Locks the shard of @word; false if it is empty. A new shard does not renew @left:
+ * otherwise references that lead to another region each time, such as those of a tree,
+ * would be followed without a rest.
  */
 static __always_inline bool lock_shard(struct kmt_drain *c, unsigned long word)
 {
@@ -610,7 +608,7 @@ static __always_inline struct kmt_object *find(struct kmt_drain *c,
 	return kmt_tree_find(c->held, word);
 }
 
-/* Notes what is in @o, which is reached now; false if it cannot be read. */
+/* Notes the words of @o, which was just reached; false if they cannot be read. */
 static __always_inline bool note_block(struct kmt_drain *c,
 				       const struct kmt_object *o)
 {
@@ -654,7 +652,7 @@ static __always_inline bool follow_fast(struct kmt_drain *c,
 {
 	struct kmt_object *o = c->near;
 
-	/* What is in the region of @near is in this shard, too. */
+	/* A word that points into the region of @near belongs to the same shard. */
 	if ((unlikely(!o) || unlikely((word ^ o->addr) >> KMT_REGION_SHIFT)) &&
 	    (word - c->n.lo >= c->n.span || !lock_shard(c, word)))
 		return false;
@@ -712,9 +710,9 @@ static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
 
 /**
  * kmt_mark_drain_fast - follow the references on the mark stack
- * @m: marker that kmt_is_plain() is true of
+ * @m: marker for which kmt_is_plain() is true
  *
- * All of them, or until the mark is given up.
+ * Follows all of them, unless the mark is given up.
  *
  * Context: no lock held.
  */

@@ -119,8 +119,8 @@ struct kmt_object *kmt_cell_refill(struct kmt_core *core,
 /**
  * kmt_cell_give - give cells of a CPU's cache back to their chunks
  * @core: tracker
- * @cache: this CPU's, or that of one which is not there
- * @nr: how many, no more than it has
+ * @cache: cache of this CPU, or of one that is offline
+ * @nr: number of cells, at most as many as @cache has
  *
  * Context: interrupts off, no tracker lock held.
  */
@@ -352,7 +352,7 @@ static bool move_object(struct kmt_core *core, struct kmt_object *from,
 	return true;
 }
 
-/* Moves what is in @chunk, closed, to others; false if there is no cell for the rest. */
+/* Moves the records of @chunk, which is closed, to others; false if cells run out. */
 static bool empty_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
 {
 	struct kmt_pool *pool = &core->pool;

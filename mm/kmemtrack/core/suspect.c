@@ -334,7 +334,7 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
  * has enough of them is read, too. No path leads to a suspect that is left, now or
  * later.
  *
- *	kmt_accuse();			beside everything else
+ *	kmt_accuse();			with all CPUs running
  *	kmt_mark_block() ...		roots
  *	kmt_search();
  *	(again from kmt_accuse() on while that acquits suspects)
@@ -343,21 +343,19 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
  *	kmt_mark_block() ...
  *	kmt_recheck();
  *	kmt_recheck_rest();		in the last marker
- *	kmt_sort_out();			beside everything else again
+ *	kmt_sort_out();			with all CPUs running again
  *	kmt_mark_block() ...		roots, for references that are not aligned
  *	kmt_recheck_bytes();
  *
- * All of it between kmt_mark_sweep() and kmt_mark_end(): blocks that are born
- * meanwhile count as reached, and are read.
+ * All these calls are between kmt_mark_sweep() and kmt_mark_end(): blocks that are
+ * allocated meanwhile count as reached, and are read.
  *
- * A suspect whose reference was on the move during the mark is acquitted by a
- * search beside everything else, which stops nobody. Only what a search did not
- * acquit is left to the recheck.
+ * A suspect whose reference moved during the mark is acquitted by a search, which
+ * stops no CPU. The recheck has to handle only suspects that no search acquitted.
  *
- * To look for references, and that at every address, takes longer than to see
- * whether a block has changed. So kmt_search() sums up blocks that have no
- * reference to a suspect; kmt_recheck() passes over those that have the same sum
- * still.
+ * Searching a block for references, at every address, takes longer than checking
+ * whether it has changed. So kmt_search() sums up blocks that have no reference to a
+ * suspect, and kmt_recheck() skips blocks whose sum is still the same.
  */
 
 /* Makes @o a suspect, with no references counted yet. */
@@ -623,14 +621,14 @@ static void search_block(struct kmt_marker *m, struct kmt_object *o)
 }
 
 /**
- * kmt_search - look for references to suspects in blocks
- * @m: marker that looks for suspects of kmt_accuse() at aligned addresses
- *	(KMT_LOOK_ALIGNED); roots were read with it before
+ * kmt_search - search blocks for references to suspects
+ * @m: marker that searches aligned addresses for references to the suspects of
+ *	kmt_accuse() (KMT_LOOK_ALIGNED), and has read the roots
  *
  * A suspect with enough references counts as reached, and is read. Blocks that
  * do not refer to a suspect are summed up.
  *
- * Context: no lock held; beside everything else.
+ * Context: no lock held; all CPUs run.
  */
 void kmt_search(struct kmt_marker *m)
 {
@@ -766,13 +764,13 @@ void kmt_recheck_rest(struct kmt_marker *m)
 }
 
 /**
- * kmt_recheck_bytes - look for references in sections that are not aligned
- * @m: marker that looks for suspects of kmt_sort_out() at all other addresses
- *	(KMT_LOOK_BYTES)
+ * kmt_recheck_bytes - search sections for unaligned references
+ * @m: marker that searches unaligned addresses for references to the suspects of
+ *	kmt_sort_out() (KMT_LOOK_BYTES)
  *
- * kmt_recheck() has looked at these addresses of all other blocks.
+ * kmt_recheck() has searched the unaligned addresses of all other blocks.
  *
- * Context: no lock held; beside everything else.
+ * Context: no lock held; all CPUs run.
  */
 void kmt_recheck_bytes(struct kmt_marker *m)
 {
