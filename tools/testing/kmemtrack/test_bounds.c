@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How much is done in one go, counted in basic blocks of the core: with a lock
- * held, with interrupts off. It must not depend on how many blocks there are.
+ * Limits of the work under one lock and with interrupts off, counted in basic
+ * blocks of the core. The work must not depend on the number of blocks.
  */
 #include "fastpath.h"
 #include "sim.h"
@@ -10,7 +10,7 @@
 #define MANY	25000
 #define AT(i)	(SIM_LINEAR + 64 * (unsigned long)(i))
 
-/* A batch of cells, some steps each: an instruction or some more each. */
+/* Steps for a batch of cells; a step is one or a few instructions. */
 #define MOST_STEPS	2500
 
 static void expect_short(void)
@@ -19,7 +19,10 @@ static void expect_short(void)
 	assert_in_range(host_steps_irqs_off_max, 1, MOST_STEPS);
 }
 
-/* The same, and where one may sleep others get their turn in between. */
+/*
+ * As expect_short(); and where sleeping is allowed, cond_resched() was called in
+ * between.
+ */
 static void expect_rests(void)
 {
 	expect_short();
@@ -56,7 +59,7 @@ static void trim(struct sim *s, unsigned long keep)
 	check_core(s);
 }
 
-/* All that is done to the pool, with @nr blocks, every other one freed. */
+/* Runs all functions of the pool with @nr blocks, of which every other one is freed. */
 static void use_pool(unsigned long nr)
 {
 	struct sim *s = sim_new(63, 1000, 16);
@@ -76,7 +79,7 @@ static void use_pool(unsigned long nr)
 	trim(s, nr / 8);
 	expect_short();
 	ask_anew();
-	/* The number of the mark wraps: no block may bear one to come. */
+	/* The epoch wraps: no block may have an epoch that comes again. */
 	s->core.epoch = (u16)~0U;
 	kmt_mark_begin(&s->m);
 	kmt_mark_end(&s->m);
@@ -101,7 +104,7 @@ static void test_many(void **state)
 	use_pool(MANY);
 }
 
-/* The records of @nr blocks that were freed are all over the place of another. */
+/* Allocates a block over the vacant records of @nr freed blocks. */
 static unsigned long cover(unsigned long nr, unsigned long size, gfp_t gfp)
 {
 	static const struct kmt_origin nobody;
@@ -123,14 +126,14 @@ static unsigned long cover(unsigned long nr, unsigned long size, gfp_t gfp)
 	assert_true(kmt_lookup(&s->core, KMT_VIRT, AT(nr - 1), &o));
 	assert_int_equal(o.size, size);
 	assert_int_equal(kmt_vacant(&s->core), 0);
-	/* The one that was not freed is not passed over. */
+	/* The block that was not freed counts as an overlap. */
 	s->overlaps = 1;
 	check_core(s);
 	sim_delete(s);
 	return since;
 }
 
-/* One large block over many: each of them costs a little, and is in nobody's way. */
+/* A large block over many records: the cost is linear, and no lock is held for long. */
 static void test_cover(void **state)
 {
 	unsigned long few, many;
@@ -144,7 +147,10 @@ static void test_cover(void **state)
 	expect_short();
 }
 
-/* The budget between two rests, at some steps a record; no more with more records. */
+/*
+ * Between two rests, at most the budget, at some steps a record, however many there
+ * are.
+ */
 static void expect_walk_rests(void)
 {
 	host_rest(GFP_KERNEL);
@@ -152,7 +158,7 @@ static void expect_walk_rests(void)
 	ask_anew();
 }
 
-/* Walks over many records that have nothing to do with most of them, or with any. */
+/* Walks over many records, most or all of which they only skip. */
 static void test_walks(void **state)
 {
 	struct sim *s = sim_new(63, 1000, 64);
@@ -184,7 +190,7 @@ static void test_walks(void **state)
 	sim_delete(s);
 }
 
-/* A mark of a block that has @nr scan areas; returns how many steps it takes. */
+/* Marks a block that has @nr scan areas; returns the number of steps. */
 static unsigned long mark_areas(unsigned long nr)
 {
 	const unsigned long lost = AT(MANY), size = 2 * sizeof(long);
@@ -196,7 +202,7 @@ static unsigned long mark_areas(unsigned long nr)
 	for (i = nr; i--; )
 		assert_true(kmt_add_area(&s->core, AT(0) + i * size, sizeof(long),
 					 GFP_KERNEL));
-	/* One that is there already takes no cell. */
+	/* Adding an area again takes no cell. */
 	assert_true(kmt_add_area(&s->core, AT(0), sizeof(long), GFP_KERNEL));
 	assert_int_equal(kmt_nr_aux(&s->core), nr);
 	sim_put(AT(0) + (nr - 1) * size, lost);
@@ -218,7 +224,7 @@ static unsigned long mark_areas(unsigned long nr)
 	return steps;
 }
 
-/* A lock is held for one area, however many the block has, and time is linear. */
+/* Each area takes the lock anew, and the time is linear in the number of areas. */
 static void test_areas(void **state)
 {
 	unsigned long few = mark_areas(FEW), many = mark_areas(MANY);

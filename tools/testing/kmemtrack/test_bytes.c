@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * References at addresses that are no multiple of a word: none for a mark, but
- * enough that a suspect is no leak.
+ * References at unaligned addresses: a mark does not follow them, but they acquit a
+ * suspect.
  */
 #include "sim.h"
 
-/* No page: see SIM_ODD(). */
+/* Not aligned to a page: see SIM_ODD(). */
 #define OBJECT	(BLOCK(1) + 64)
 
 static void put_bytes(unsigned long addr, unsigned long word)
 {
-	/* So that the machine knows that there is something. */
+	/* Let the simulator know that this memory exists. */
 	sim_put(ALIGN_DOWN(addr, W), sim_get(ALIGN_DOWN(addr, W)));
 	memcpy(sim_host(addr), &word, sizeof(word));
 }
@@ -56,13 +56,13 @@ static void try_place(struct sim *s, unsigned long addr, bool counts)
 	put_bytes(addr, OBJECT + SIM_ODD(4));
 	scan(s);
 	assert_int_equal(s->accused, 1);
-	/* The search has looked at each byte of blocks, but not of roots. */
+	/* The search handles unaligned addresses in blocks, but not in roots. */
 	assert_int_equal(s->left, !counts || addr - ROOT(0) < 512 * W);
 	assert_int_equal(sim_leak(s, OBJECT), !counts);
 	assert_int_equal(s->v.leaks, !counts);
 	sim_put(ALIGN_DOWN(addr, W), was[0]);
 	sim_put(ALIGN(addr + 1, W), was[1]);
-	/* For the next one it is not reported yet. */
+	/* Make it a block that was not reported yet, for the next call. */
 	sim_free(s, OBJECT, 64);
 	sim_alloc(s, OBJECT, 64);
 }
@@ -77,7 +77,7 @@ static void test_places(void **state)
 	for (i = 1; i < W; i++) {
 		try_place(s, ROOT(0) + i, true);
 		try_place(s, ROOT(506) + i, true);
-		/* Between two pieces that are read, and two pages. */
+		/* Across two pieces that are read, and across two pages. */
 		try_place(s, ROOT(63) + i, true);
 		try_place(s, BIG + i, true);
 		try_place(s, SIM_VMALLOC + 0x1000 - W + i, true);
@@ -95,10 +95,7 @@ static void test_places(void **state)
 	}
 }
 
-/*
- * Behind the last byte of a block another one begins: what half of it is in
- * either of them is no reference, unless the one follows the other.
- */
+/* A word across the start or the end of a block is no reference. */
 static void test_half(void **state)
 {
 	struct sim *s = *state;
@@ -126,7 +123,10 @@ static void test_half(void **state)
 
 #define NODE(i)	(BLOCK(i) + 64)
 
-/* What is behind such a reference is forgiven, however it is referred to. */
+/*
+ * All blocks that an unaligned reference leads to are acquitted, whatever the
+ * references between them.
+ */
 static void test_chain(void **state)
 {
 	struct sim *s = sim_new(3, 20, 1);
@@ -136,7 +136,7 @@ static void test_chain(void **state)
 		sim_alloc(s, NODE(24 - i), 128);
 	for (i = 1; i < 24; i++)
 		put_bytes(NODE(i) + 3 * i, NODE(i + 1) + SIM_ODD(4 * i));
-	/* More than the mark stack has room for. */
+	/* More blocks than the mark stack has room for. */
 	for (k = 30; k < 40; k++) {
 		sim_alloc(s, NODE(k), 64);
 		put_bytes(NODE(24) + 12 * (k - 30), NODE(k));
@@ -153,7 +153,7 @@ static void test_chain(void **state)
 	sim_delete(s);
 }
 
-/* Both kinds add up, each once. */
+/* Aligned and unaligned references add up, and each counts once. */
 static void test_counts(void **state)
 {
 	unsigned int aligned, other, min;
@@ -185,7 +185,10 @@ static void test_counts(void **state)
 	}
 }
 
-/* Reported already: whoever still refers to it in such a way came too late. */
+/*
+ * An unaligned reference in a reported leak acquits no block; an aligned one in a
+ * root acquits the leak.
+ */
 static void test_old_leak(void **state)
 {
 	struct sim *s = *state;
@@ -193,7 +196,7 @@ static void test_old_leak(void **state)
 	sim_alloc(s, OBJECT, 64);
 	scan(s);
 	assert_true(sim_leak(s, OBJECT));
-	/* A new one behind the old one. */
+	/* A new leak that only the old one refers to. */
 	sim_alloc(s, BLOCK(2), 64);
 	put_bytes(OBJECT + 9, BLOCK(2));
 	scan(s);
@@ -204,7 +207,7 @@ static void test_old_leak(void **state)
 	assert_false(sim_leak(s, OBJECT));
 }
 
-/* Nobody is stopped, and no byte is looked at, without a suspect. */
+/* Without a suspect, no CPU is stopped and no unaligned address is read. */
 static void test_not_needed(void **state)
 {
 	struct sim *s = *state;
@@ -215,7 +218,10 @@ static void test_not_needed(void **state)
 	words = s->m.stats.words;
 	scan(s);
 	assert_int_equal(s->m.stats.words - words, 512 + 64 / W);
-	/* The mark and the search; forgiven by the recheck: no pass over the bytes. */
+	/*
+	 * Roots are read by the mark and the search. All suspects are acquitted, so
+	 * roots are not read for unaligned references.
+	 */
 	sim_alloc(s, BLOCK(2), 64);
 	sim_put_late(s, ROOT(1), BLOCK(2));
 	words = s->m.stats.words;
@@ -225,7 +231,7 @@ static void test_not_needed(void **state)
 	assert_int_equal(s->v.leaks, 0);
 }
 
-/* Whether a word at @at that refers to the per-CPU block at @addr counts. */
+/* Whether a reference at @at to the per-CPU block at @addr counts. */
 static bool percpu_counts(struct sim *s, unsigned long addr, unsigned long at)
 {
 	bool counts;
@@ -240,8 +246,8 @@ static bool percpu_counts(struct sim *s, unsigned long addr, unsigned long at)
 }
 
 /*
- * Per-CPU pointers may be small numbers. Two halves beside each other look like
- * that all the time, a word that is one does not.
+ * Per-CPU pointers may be small numbers. Halves of two adjacent words often look
+ * like a small number, so such a reference has to be aligned.
  */
 static void test_numbers(void **state)
 {
@@ -255,7 +261,7 @@ static void test_numbers(void **state)
 		assert_int_equal(percpu_counts(s, SIM_PERCPU_FAR, ROOT(9) + i),
 				 !i);
 	}
-	/* Beside others, which odd references count for. */
+	/* With another suspect, for which unaligned references count. */
 	sim_alloc(s, OBJECT, 64);
 	put_bytes(ROOT(70) + 3, OBJECT);
 	assert_false(percpu_counts(s, SIM_PERCPU, ROOT(9) + W / 2));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Direct and indirect leaks: one direct leak for all that it leads to. */
+/* Direct and indirect leaks: a direct leak stands for all leaks that it leads to. */
 #include "sim.h"
 
 static void link_blocks(unsigned int from, unsigned int word, unsigned int to)
@@ -25,7 +25,7 @@ static unsigned int count_direct(struct sim *s, unsigned int from,
 	return nr;
 }
 
-/* @nr blocks, in the pool in the order of their addresses or backwards. */
+/* Allocates @nr blocks, whose records are in order of their addresses or backwards. */
 static void alloc_blocks(struct sim *s, unsigned int nr, bool backwards)
 {
 	unsigned int i;
@@ -34,10 +34,10 @@ static void alloc_blocks(struct sim *s, unsigned int nr, bool backwards)
 		sim_alloc(s, BLOCK(backwards ? nr - 1 - i : i), 128);
 }
 
-/* Every test for stacks of these sizes and both orders. */
+/* Each test runs with mark stacks of these sizes, in both orders. */
 static const unsigned int sizes[] = { 1, 2, 3, 4, 7, 256 };
 
-/* The next simulator with @nr blocks in it; @s was the last. */
+/* Deletes @s and returns the simulator of setting @k, with @nr blocks. */
 static struct sim *next_setting(struct sim *s, unsigned int k, unsigned int nr)
 {
 	if (s)
@@ -86,9 +86,12 @@ static void test_lone(void **state)
 	unsigned int k = 0;
 
 	while ((s = next_setting(s, k++, 10))) {
-		/* A pointer to itself makes nothing indirect. */
+		/* A reference to itself does not make a block indirect. */
 		link_blocks(3, 2, 3);
-		/* A live block's pointer would have saved it; two to one do. */
+		/*
+		 * A live block's reference would acquit block 6; these two, from
+		 * leaks, make it indirect.
+		 */
 		link_blocks(4, 2, 6);
 		link_blocks(5, 2, 6);
 		leak_all(s, 10);
@@ -105,12 +108,12 @@ static void test_ring(void **state)
 	while ((s = next_setting(s, k++, 30))) {
 		for (i = 0; i < 20; i++)
 			link_blocks(i, 1, (i + 1) % 20);
-		/* A list_head of three beside it. */
+		/* A separate ring of three on list_heads. */
 		for (i = 20; i < 23; i++) {
 			link_blocks(i, 0, 20 + (i - 20 + 1) % 3);
 			link_blocks(i, 1, 20 + (i - 20 + 2) % 3);
 		}
-		/* Hangs on the ring, far from any head. */
+		/* A chain that hangs on the ring, far from the direct leak. */
 		link_blocks(7, 5, 23);
 		link_blocks(23, 5, 24);
 		leak_all(s, 30);
@@ -121,7 +124,7 @@ static void test_ring(void **state)
 	}
 }
 
-/* A ring that a leak outside leads to has no head of its own. */
+/* A ring that another leak leads to has no direct leak of its own. */
 static void test_led_ring(void **state)
 {
 	struct sim *s = NULL;
@@ -145,7 +148,10 @@ static void test_wide_ring(void **state)
 	unsigned int i, j, k = 0;
 
 	while ((s = next_setting(s, k++, 41))) {
-		/* 0 leads to 1..10, each to three more, those back to 0. */
+		/*
+		 * Block 0 leads to 1..10, each of these to three more, and those
+		 * back to 0.
+		 */
 		for (i = 1; i <= 10; i++) {
 			link_blocks(0, i, i);
 			for (j = 0; j < 3; j++) {
@@ -158,7 +164,7 @@ static void test_wide_ring(void **state)
 	}
 }
 
-/* One ring leads to another: only the first has a head. */
+/* One ring leads to another: only the first has a direct leak. */
 static void test_ring_to_ring(void **state)
 {
 	struct sim *s = NULL;
@@ -178,10 +184,7 @@ static void test_ring_to_ring(void **state)
 	}
 }
 
-/*
- * Block number @i is the @order[i]-th to be allocated, whatever its place in the
- * pool.
- */
+/* Allocates block @i as the @order[i]-th, wherever its record is in the pool. */
 static void alloc_in_order(struct sim *s, unsigned int nr,
 			   const unsigned int *order)
 {
@@ -195,7 +198,7 @@ static void alloc_in_order(struct sim *s, unsigned int nr,
 	s->now = begin + 3 * nr;
 }
 
-/* In a ring the first to be allocated is direct, across a wrap of the clock. */
+/* In a ring the oldest block is direct, even if jiffies wrap in between. */
 static void test_oldest_of_ring(void **state)
 {
 	const u32 clocks[] = { 10000, 0 - 9u, S32_MAX - 9 };
@@ -220,8 +223,8 @@ static void test_oldest_of_ring(void **state)
 }
 
 /*
- * Parents and children that refer to each other, of which parents come first;
- * all children also lead to the same leak, which is older than all of them.
+ * Parents and children that refer to each other; the parents are older. All
+ * children also lead to the same leak, which is the oldest.
  */
 static void test_parents(void **state)
 {
@@ -244,7 +247,7 @@ static void test_parents(void **state)
 	sim_delete(s);
 }
 
-/* An older ring that a younger one leads to has nothing direct. */
+/* An older ring that a younger one leads to has no direct leak. */
 static void test_younger_ring_leads(void **state)
 {
 	const unsigned int order[] = { 0, 1, 2, 5, 4, 3 };
@@ -261,7 +264,7 @@ static void test_younger_ring_leads(void **state)
 	sim_delete(s);
 }
 
-/* Of two leaks of the same age in a ring, the larger one is direct. */
+/* If two leaks of a ring have the same age, the larger one is direct. */
 static void test_larger_of_same_age(void **state)
 {
 	struct sim *s = sim_new(511, 10, 256);
@@ -279,7 +282,7 @@ static void test_larger_of_same_age(void **state)
 	sim_delete(s);
 }
 
-/* The block that BLOCK(@nr) hangs on, 0 if it hangs on none. */
+/* The direct leak that BLOCK(@nr) hangs on, or 0. */
 static unsigned long head_of(struct sim *s, unsigned int nr)
 {
 	unsigned long i, head = 0;
@@ -292,7 +295,7 @@ static unsigned long head_of(struct sim *s, unsigned int nr)
 	return head;
 }
 
-/* Each indirect leak hangs on one direct leak, of several on the youngest. */
+/* Each indirect leak hangs on one direct leak: the youngest that leads to it. */
 static void test_heads(void **state)
 {
 	const unsigned int order[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8 };
@@ -300,7 +303,7 @@ static void test_heads(void **state)
 	unsigned int i;
 
 	alloc_in_order(s, 9, order);
-	/* A chain, a pair, and one that both lead to, the last by another. */
+	/* A chain and a pair, both of which lead to another leak, the pair indirectly. */
 	link_blocks(0, 1, 1);
 	link_blocks(1, 1, 2);
 	link_blocks(2, 1, 7);
@@ -320,7 +323,7 @@ static void test_heads(void **state)
 	sim_delete(s);
 }
 
-/* Without memory to find out, nothing is said to hang on something else. */
+/* Without memory for the table, no leak is recorded to hang on another. */
 static void test_no_table(void **state)
 {
 	struct sim *s = sim_new(511, 10, 256);
@@ -346,7 +349,7 @@ static bool give_up(struct sim *s)
 	return s->priv && !--*(unsigned int *)s->priv;
 }
 
-/* Given up after any number of steps, it lets go of its table. */
+/* If the classification is given up, after any number of steps, its table is freed. */
 static void test_given_up(void **state)
 {
 	unsigned int i, steps, left;
@@ -382,7 +385,7 @@ static void test_given_up(void **state)
 /* Blocks that lie close together. */
 #define SMALL(n)	(SIM_LINEAR + 64ul * (n))
 
-/* What it costs, in words, to classify @leaks, of which the first has cell @at. */
+/* The cost of classifying @leaks leaks, the first of which has cell @at, in words. */
 static long cost(unsigned int blocks, unsigned int at, unsigned int leaks)
 {
 	struct sim *s = sim_new(63, 1000, 256);
@@ -406,9 +409,9 @@ static long cost(unsigned int blocks, unsigned int at, unsigned int leaks)
 }
 
 /*
- * Leaks are found at one look at each cell up to the last of them, and cost the
- * same each, however many there are. Chunks are walked from the newest, which
- * has the blocks that were allocated last.
+ * The walk visits each cell up to that of the last leak, and each leak has the same
+ * cost, however many there are. Chunks are walked from the newest, which has the
+ * blocks that were allocated last.
  */
 static void test_cost(void **state)
 {
@@ -421,7 +424,7 @@ static void test_cost(void **state)
 			5 * cost(1000, 0, 1000));
 }
 
-/* What is not read does not lead anywhere. */
+/* A block with KMT_NO_SCAN leads to no other block. */
 static void test_no_scan(void **state)
 {
 	struct sim *s = NULL;
@@ -439,7 +442,7 @@ static void test_no_scan(void **state)
 	}
 }
 
-/* By way of a per-CPU block, and of a block that is read for another's sake. */
+/* Through a per-CPU block. */
 static void test_percpu(void **state)
 {
 	struct sim *s = NULL;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Commands: what is exactly one is taken, all else is refused. */
+/* Commands: only exact commands are accepted. */
 #include "sim.h"
 #include "command.h"
 
@@ -62,7 +62,7 @@ static const struct good good[] = {
 	{ "unsuppress=all",	KMT_CMD_UNSUPPRESS_ALL },
 };
 
-/* What is no command, but a parameter. */
+/* Parameters that are no commands. */
 static const struct good good_at_boot[] = {
 	{ "early_pool=0",	KMT_CMD_EARLY_POOL, 0 },
 	{ "early_pool=1000000",	KMT_CMD_EARLY_POOL, 1000000 },
@@ -111,7 +111,7 @@ static const char * const large_at_boot[] = {
 	"early_pool=1000001", "early_pool=99999999999999999999999",
 };
 
-/* An exact buffer: one byte too many that is read is found. */
+/* Parses a copy in a buffer of exactly @len bytes, so that ASan finds reads beyond it. */
 static int parse(const char *text, size_t len, struct kmt_command *cmd)
 {
 	char *copy = malloc(len ? len : 1);
@@ -141,7 +141,7 @@ static void check_refused(const char *text, size_t len, int error)
 	if (error)
 		assert_int_equal(ret, error);
 	assert_true(ret == -EINVAL || ret == -ERANGE);
-	/* No effect. */
+	/* A refused command has no effect. */
 	assert_int_equal(cmd.verb, 99);
 	assert_int_equal(cmd.arg, 99);
 }
@@ -198,7 +198,7 @@ static void test_names(void **state)
 		assert_true(cmd.name > names[i].text &&
 			    cmd.name < names[i].text + strlen(names[i].text));
 	}
-	/* What can be suppressed can be taken back. */
+	/* unsuppress= takes names as long as suppress= does. */
 	i = snprintf(text, sizeof(text), "unsuppress=function:");
 	memset(text + i, 'x', KMT_NAME_MAX + 1);
 	assert_int_equal(kmt_parse(text, i + KMT_NAME_MAX, &cmd), 0);
@@ -219,7 +219,7 @@ static void test_bad(void **state)
 		check_refused(large[i], strlen(large[i]), -ERANGE);
 }
 
-/* All commands, and some more, are what parameters are set to. */
+/* Parameters take the values of all commands, and some more. */
 static void test_parameters(void **state)
 {
 	struct kmt_command cmd;
@@ -257,7 +257,7 @@ static void test_parameters(void **state)
 	assert_int_equal(cmd.arg, 99);
 }
 
-/* The number commands take any number; @text is none of them with one. */
+/* Whether @text begins with a command that takes any number, and a digit. */
 static bool is_number(const char *text, size_t len)
 {
 	const struct kmt_command_number *number;
@@ -288,7 +288,10 @@ static bool is_word(const char *text, size_t len)
 	return false;
 }
 
-/* Every prefix, and every single byte put in, changed or left out. */
+/*
+ * Tries each prefix of each command, and each single byte inserted, changed or
+ * removed.
+ */
 static void test_neighbours(void **state)
 {
 	char text[80];
@@ -318,7 +321,10 @@ static void test_neighbours(void **state)
 			    !is_number(text, len - 1))
 				check_refused(text, len - 1, -EINVAL);
 		}
-		/* A byte behind: a blank or nothing, but no digit of its own. */
+		/*
+		 * Any further byte but a blank is refused; commands with a number
+		 * are skipped.
+		 */
 		for (c = 0; c < 256; c++) {
 			memcpy(text, g, len);
 			text[len] = c;
@@ -380,11 +386,11 @@ static const struct lines lines[] = {
 	LINES("scan\0x", -EINVAL), LINES("scan\nfoo", -EINVAL),
 	LINES("foo\nscan", -EINVAL), LINES("scan\n=\n", -EINVAL),
 	LINES("scan\nscan=4294967296", -ERANGE),
-	/* One more than there is room for. */
+	/* One command more than there is room for. */
 	LINES("on\non\non\non", -EINVAL),
 };
 
-/* Several commands, and what some programs write behind the last one. */
+/* Several commands, and the padding that some programs write after the last one. */
 static void test_lines(void **state)
 {
 	struct kmt_command cmds[3];
@@ -407,7 +413,7 @@ static void test_lines(void **state)
 	}
 }
 
-/* Whether @list has @text, or if @text is a key, its command with @arg. */
+/* Whether @list has @text or, if @key, a command that begins with @text and sets @arg. */
 static bool is_in(const struct good *list, unsigned int nr, const char *text,
 		  bool key, enum kmt_verb verb, unsigned long arg)
 {
@@ -431,7 +437,7 @@ static bool has_key(const char * const *list, unsigned int nr, const char *key)
 	return false;
 }
 
-/* With its largest number, and with a larger one. */
+/* Whether the lists have the command with its largest number, and with a larger one. */
 static bool is_tested(const struct kmt_command_number *n)
 {
 	if (n->boot)
@@ -445,7 +451,7 @@ static bool is_tested(const struct kmt_command_number *n)
 		has_key(bad, ARRAY_SIZE(bad), n->key));
 }
 
-/* What the parser knows is in the lists above. */
+/* The lists above have all commands that the parser knows. */
 static void test_table(void **state)
 {
 	const struct kmt_command_number *number;

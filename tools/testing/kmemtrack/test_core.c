@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Births and deaths. */
+/* Allocation and free. */
 #include "sim.h"
 
 #define REGION	(1ul << KMT_REGION_SHIFT)
@@ -84,9 +84,9 @@ static void test_bad_size(void **state)
 	assert_int_equal(s->core.pool.cells, 0);
 	kmt_free_part(&s->core, KMT_VIRT, BLOCK(1), 0, GFP_KERNEL);
 	kmt_free_part(&s->core, KMT_VIRT, BLOCK(1), ~0ul, GFP_KERNEL);
-	/* Nothing to free is nothing wrong. */
+	/* Freeing 0 bytes is no error. */
 	assert_int_equal(sim_events(s, KMT_EV_BAD_SIZE), 5);
-	/* More than 4 GiB is a size like any other, where there is as much. */
+	/* A block may have more than 4 GiB on 64-bit machines. */
 	assert_int_equal(sim_insert(s, KMT_VIRT, SIM_VMALLOC, large, 1), 0);
 	assert_true(sim_tracked(s, SIM_VMALLOC + large - 1));
 	assert_false(sim_tracked(s, SIM_VMALLOC + large));
@@ -138,7 +138,7 @@ static void test_overlap(void **state)
 		old.addr += SIM_VMALLOC - BLOCK(1);
 		new.addr += SIM_VMALLOC - BLOCK(1);
 		check_overlap(s, old, new);
-		/* Across a region's border. */
+		/* Across the border of a region. */
 		old.addr = edge - 0x80;
 		new.addr = shapes[i].addr + edge - 0x180;
 		check_overlap(s, old, new);
@@ -148,7 +148,7 @@ static void test_overlap(void **state)
 	}
 }
 
-/* One insert evicts from shards and wide tree at once. */
+/* One insert evicts blocks from shards and from the wide tree. */
 static void test_overlap_many(void **state)
 {
 	struct sim *s = *state;
@@ -163,7 +163,10 @@ static void test_overlap_many(void **state)
 	assert_int_equal(sim_insert(s, KMT_VIRT, SIM_LINEAR + 0x20,
 				    8 * REGION, 1), 0);
 	check_core(s);
-	/* Eight regions of four, less one in each of seven; and seven wide. */
+	/*
+	 * Now 33 small blocks, less the 7 that were evicted before, and the 7 wide
+	 * ones.
+	 */
 	s->overlaps = 7 + 33 - 7 + 7;
 	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), s->overlaps);
 	assert_true(sim_tracked(s, SIM_LINEAR + 0x20));
@@ -191,7 +194,7 @@ static void test_overlap_other_space(void **state)
 			 0x100);
 }
 
-/* The block is new whether or not its record found a cell. */
+/* Old records are evicted even if there is no cell for the new one. */
 static void test_overlap_no_memory(void **state)
 {
 	struct sim *s = sim_new(1, 1, 16);
@@ -205,7 +208,7 @@ static void test_overlap_no_memory(void **state)
 	sim_delete(s);
 }
 
-/* [@lo, @hi) is tracked as one block and not a byte more. */
+/* Checks that [@lo, @hi) is tracked as one block of exactly these bytes. */
 static void check_part(struct sim *s, unsigned long lo, unsigned long hi)
 {
 	struct kmt_object o = sim_object(s, KMT_VIRT, lo);
@@ -225,7 +228,7 @@ static int insert_unless_taken(struct sim *s, unsigned long addr,
 				       &origin, GFP_KERNEL);
 }
 
-/* What is tracked already stays, wherever it lies; what is vacant makes way. */
+/* Tracked blocks stay, wherever they overlap; vacant records are evicted. */
 static void test_unless_taken(void **state)
 {
 	static const struct shape shapes[] = {
@@ -258,7 +261,7 @@ static void test_unless_taken(void **state)
 			sim_free(s, places[i], 0x100);
 		}
 	}
-	/* Beneath a large one; over small ones in a further region. */
+	/* Inside a large block; and over small blocks in its last region. */
 	sim_alloc(s, SIM_LINEAR + REGION, 4 * REGION);
 	assert_int_equal(insert_unless_taken(s, BLOCK(1), 64), 0);
 	assert_int_equal(insert_unless_taken(s, SIM_LINEAR + 3 * REGION, 64),
@@ -302,7 +305,7 @@ static void test_free_part(void **state)
 		kmt_free_part(&s->core, KMT_VIRT, b + 0x500, 0x100, GFP_KERNEL);
 		assert_false(sim_tracked(s, b + 0x500));
 		assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), i);
-		/* Nothing there any more. */
+		/* This part is not tracked any more. */
 		kmt_free_part(&s->core, KMT_VIRT, b + 0x500, 0x100, GFP_KERNEL);
 		assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), i + 1);
 		assert_true(kmt_free(&s->core, KMT_VIRT, b + 0x100));
@@ -315,7 +318,7 @@ static unsigned long free_within(struct sim *s, unsigned long addr, unsigned lon
 	return kmt_free_within(&s->core, addr, size, GFP_KERNEL);
 }
 
-/* Memory goes that has no record itself: with it go the blocks inside it, no others. */
+/* Freeing memory that has no record forgets the blocks inside it, and no others. */
 static void test_free_within(void **state)
 {
 	static const unsigned long bases[] = {
@@ -332,7 +335,10 @@ static void test_free_within(void **state)
 		sim_insert(s, KMT_VIRT, b + 0x3c0, 0x80, 1);
 		sim_insert(s, KMT_VIRT, b + 0x7f8, 8, 1);
 		sim_insert(s, KMT_VIRT, b + 0x800, 8, 1);
-		/* The address of a block, or one inside it, is no such memory. */
+		/*
+		 * Nothing is forgotten if the address is in a block, or no block
+		 * lies within.
+		 */
 		assert_int_equal(free_within(s, b + 8, 0x400), 0);
 		assert_int_equal(free_within(s, b + 16, 0x400), 0);
 		assert_int_equal(free_within(s, b, 8), 0);
@@ -350,7 +356,7 @@ static void test_free_within(void **state)
 	}
 }
 
-/* Over several blocks, cutting the first and the last. */
+/* A partial free over several blocks cuts the first and the last one. */
 static void test_free_part_many(void **state)
 {
 	struct sim *s = *state;
@@ -401,7 +407,7 @@ static void test_free_drops_aux(void **state)
 	sim_free(s, BLOCK(1), 64);
 	assert_int_equal(kmt_nr_aux(&s->core), 0);
 	check_core(s);
-	/* free_part and overlap as well. */
+	/* The same with kmt_free_part() and with an overlap. */
 	sim_alloc(s, BLOCK(1), 64);
 	assert_true(kmt_add_area(&s->core, BLOCK(1), 8, GFP_KERNEL));
 	kmt_free_part(&s->core, KMT_VIRT, BLOCK(1) + 32, 32, GFP_KERNEL);
@@ -436,7 +442,7 @@ static void test_drop_space(void **state)
 	assert_int_equal(kmt_drop_space(&s->core, KMT_PHYS), 1);
 	assert_int_equal(kmt_drop_space(&s->core, KMT_PERCPU), 1);
 	assert_int_equal(sim_object(s, KMT_ROOT, SIM_IMAGE).size, 64);
-	/* And on again. */
+	/* Tracking is on again. */
 	sim_insert(s, KMT_VIRT, BLOCK(1), 64, 1);
 	check_core(s);
 }
@@ -446,7 +452,7 @@ static void shut(struct sim *s)
 	WRITE_ONCE(s->core.shut, true);
 }
 
-/* Nothing is tracked from now on, in whatever way it comes. */
+/* After shut(), no function tracks a block. */
 static void test_shut(void **state)
 {
 	static const struct shape shapes[] = {
@@ -459,7 +465,7 @@ static void test_shut(void **state)
 	/* Its record is left vacant, and remembered. */
 	sim_alloc(s, BLOCK(1), 64);
 	sim_free(s, BLOCK(1), 64);
-	/* Its free may not have been told. */
+	/* No overlap is counted: the free of BLOCK(4) may not have been reported. */
 	sim_alloc(s, BLOCK(4), 64);
 	shut(s);
 	assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(4), 64, 1), 0);
@@ -485,8 +491,8 @@ static void test_shut(void **state)
 }
 
 /*
- * Tracking ends while an allocation waits for memory for its record, and all is
- * forgotten: it does not come with one after that.
+ * Tracking ends, and all records are dropped, while an allocation waits for memory
+ * for its record: the block is not tracked then.
  */
 static void test_shut_meanwhile(void **state)
 {
@@ -502,7 +508,7 @@ static void test_shut_meanwhile(void **state)
 		assert_int_equal(sim_insert(s, spaces[i], addr, 64, 1), 0);
 		assert_int_equal(kmt_drop_space(&s->core, spaces[i]), 0);
 		check_core(s);
-		/* Nor does what is left of one that was there. */
+		/* Nor is the rest of a block that is cut. */
 		s->core.shut = false;
 		s->on_chunk = NULL;
 		assert_int_equal(sim_insert(s, spaces[i], addr, 64, 1), 0);
@@ -520,7 +526,7 @@ static void test_shut_meanwhile(void **state)
 	(void)state;
 }
 
-/* Cells come back blank: nothing of the last block is left in the next. */
+/* A cell that is used again has no state of its last block. */
 static void test_reuse(void **state)
 {
 	struct sim *s = *state;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * References to suspects are counted anew, each once, whoever reads them:
- * blocks that need several, aliases, small mark stacks, several markers.
+ * References to suspects are counted again from zero, each one once, whichever
+ * marker reads them: blocks that need several, aliases, small mark stacks, several
+ * markers.
  */
 #include "sim.h"
 
@@ -16,7 +17,7 @@ static void scan(struct sim *s)
 	check_core(s);
 }
 
-/* Two that are read in every scan, one before and one behind OBJECT. */
+/* With two blocks that each scan reads, one before and one after OBJECT. */
 static struct sim *new_sim(unsigned int markers, unsigned int stack)
 {
 	struct sim *s = sim_new(3, 100, stack);
@@ -27,7 +28,7 @@ static struct sim *new_sim(unsigned int markers, unsigned int stack)
 	return s;
 }
 
-/* Place number @i of many that are read, in units of different markers. */
+/* Address @i of many that are read, in units of different markers. */
 static unsigned long place(unsigned int i)
 {
 	static const unsigned long places[] = {
@@ -40,8 +41,8 @@ static unsigned long place(unsigned int i)
 }
 
 /*
- * OBJECT needs @min references. @early are there during the mark, of these
- * @moved are somewhere else after it; @late are added.
+ * OBJECT needs @min references. During the mark it has @early ones, of which @moved
+ * move after the mark; then @late ones are added.
  */
 static void count(unsigned int min, unsigned int early, unsigned int moved,
 		  unsigned int late, unsigned int markers)
@@ -84,8 +85,8 @@ static void test_counts(void **state)
 }
 
 /*
- * HOLDER's references in excess count for OBJECT, which needs @min and has
- * @own. HOLDER has @early when the mark runs and @late more behind it.
+ * Excess references to HOLDER count for OBJECT, which needs @min references and has
+ * @own. HOLDER has @early references during the mark, and @late more after it.
  */
 static void excess(unsigned int min, unsigned int own, unsigned int early,
 		   unsigned int late, bool holder_first)
@@ -102,7 +103,7 @@ static void excess(unsigned int min, unsigned int own, unsigned int early,
 	sim_alloc(s, LATER, 64);
 	sim_put(ROOT(33), LATER);
 	assert_true(kmt_add_alias(&s->core, HOLDER, OBJECT, GFP_KERNEL));
-	/* What HOLDER refers to is forgiven with it. */
+	/* A block that HOLDER refers to is acquitted with it. */
 	sim_alloc(s, BLOCK(9), 64);
 	sim_put_late(s, HOLDER + 40, BLOCK(9));
 	for (i = 0; i < own; i++)
@@ -135,7 +136,7 @@ static void test_excess(void **state)
 				}
 }
 
-/* A holder of another block than the suspect is left alone. */
+/* A holder that does not stand for a suspect is not counted again. */
 static void test_other_holder(void **state)
 {
 	struct sim *s = new_sim(2, 4);
@@ -146,7 +147,10 @@ static void test_other_holder(void **state)
 	sim_put(ROOT(0), HOLDER);
 	sim_put(ROOT(1), HOLDER);
 	sim_alloc(s, OBJECT, 64);
-	/* Both are gone: neither is a suspect of this scan. */
+	/*
+	 * HOLDER and LATER are lost after the mark, so they are no suspects of this
+	 * scan.
+	 */
 	sim_put_late(s, ROOT(0), 0);
 	sim_put_late(s, ROOT(1), 0);
 	scan(s);
@@ -162,7 +166,7 @@ static void raise_min(struct sim *s)
 	kmt_set_min(&s->core, KMT_VIRT, READ, 2);
 }
 
-/* It wants more than it was asked for: only who was a suspect is a leak. */
+/* The block needs more references than before: it is a leak only if it was a suspect. */
 static void test_raised(void **state)
 {
 	enum sim_phase when;
@@ -228,7 +232,7 @@ static void test_overflow(void **state)
 		}
 }
 
-/* Each round of the rest gets one block further. */
+/* Each round of kmt_recheck_rest() gets one block further. */
 static void rest_often(bool backwards)
 {
 	const unsigned int nr = 40;
@@ -238,7 +242,7 @@ static void rest_often(bool backwards)
 	for (i = 0; i < 2 * nr; i++)
 		sim_alloc(s, BLOCK(backwards ? 2 * nr - 1 - i : i), 64);
 	for (i = 0; i < nr; i++) {
-		/* The first takes the only place on the mark stack. */
+		/* The first reference takes the only entry of the mark stack. */
 		sim_put(BLOCK(i), BLOCK(nr + i));
 		if (i + 1 < nr)
 			sim_put(BLOCK(i) + 8, BLOCK(i + 1));
@@ -259,7 +263,7 @@ static void test_rest(void **state)
 
 #define HEAP	300
 
-/* Builds the same heap each time: many blocks, early and late references. */
+/* Builds the heap of @seed: many blocks, with early and late references. */
 static struct sim *random_heap(u64 seed, unsigned int markers, bool parallel)
 {
 	struct sim *s = sim_new(20, 100, 1 + seed % 5);
@@ -284,7 +288,7 @@ static struct sim *random_heap(u64 seed, unsigned int markers, bool parallel)
 	return s;
 }
 
-/* However many share the work, and however: the same blocks are leaks. */
+/* The same blocks are leaks, however many markers share the work. */
 static void test_markers_agree(void **state)
 {
 	bool leak[HEAP];
@@ -307,7 +311,7 @@ static void test_markers_agree(void **state)
 				read = words;
 			}
 			assert_int_equal(s->v.leaks, leaks);
-			/* Nothing is read twice, nothing is left out. */
+			/* Each word is read exactly once. */
 			assert_int_equal(words, read);
 			for (i = 0; i < HEAP; i++) {
 				bool is = sim_leak(s, SIM_LINEAR + 256 * i);
