@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Following references: what is read at once, and what need not be followed. */
+/* Following references: which blocks are read at once, and which words are skipped. */
 #include "sim.h"
 
-/* Apart from other blocks */
+/* Far from other blocks */
 #define ARRAY		(SIM_LINEAR + 0x100000)
 
 static void mark(struct sim *s)
@@ -11,7 +11,7 @@ static void mark(struct sim *s)
 	kmt_mark_end(&s->m);
 }
 
-/* Each word of a block of any size leads on; the word behind it does not. */
+/* Each word of a block of any size is followed; the word after the block is not. */
 static void test_all_words(void **state)
 {
 	struct sim *s = *state;
@@ -33,7 +33,7 @@ static void test_all_words(void **state)
 	sim_free(s, BLOCK(2), 16);
 }
 
-/* As many references as there are words; room for them or not. */
+/* Each word is a reference, whether the mark stack has room for all of them or not. */
 static void test_room(void **state)
 {
 	unsigned int stack, i;
@@ -57,7 +57,10 @@ static void test_room(void **state)
 	}
 }
 
-/* Per-CPU pointers look like addresses in the image; others there are none. */
+/*
+ * Per-CPU pointers look like addresses in the image; other such words are no
+ * references.
+ */
 static void test_percpu_in_image(void **state)
 {
 	struct sim *s = *state;
@@ -76,7 +79,7 @@ static void test_percpu_in_image(void **state)
 	assert_false(sim_white(s, BLOCK(2)));
 }
 
-/* Per-CPU pointers among other addresses, and apart from them. */
+/* Per-CPU pointers between other addresses, and outside them. */
 static void test_percpu_among_others(void **state)
 {
 	struct sim *s = *state;
@@ -84,7 +87,10 @@ static void test_percpu_among_others(void **state)
 
 	for (low = 0; low < 2; low++) {
 		if (low)
-			/* A block below: all that is between may be one. */
+			/*
+			 * With a block below, each address in between may be a
+			 * reference.
+			 */
 			sim_insert(s, KMT_VIRT, 0x1000, 64, KMT_MIN_BLACK);
 		else
 			sim_insert(s, KMT_PERCPU, SIM_PERCPU, 64, 1);
@@ -106,8 +112,8 @@ static void check_shards(struct sim *s, unsigned long lo, unsigned long hi)
 }
 
 /*
- * The image, or words that look like per-CPU pointers, somewhere in the linear map.
- * What is followed fast is the larger part beside it; the rest is followed, too.
+ * The image, or words that look like per-CPU pointers, are inside the linear map.
+ * Only the larger part around them has the fast path; the rest is followed as well.
  */
 static void test_holes(void **state)
 {
@@ -135,7 +141,7 @@ static void test_holes(void **state)
 		sim_free(s, block, 8);
 	}
 	s->core.skip = (struct kmt_range){};
-	/* A per-CPU pointer that is the address of a block, too, counts for both. */
+	/* A per-CPU pointer that is also the address of a block counts for both. */
 	sim_insert(s, KMT_PERCPU, percpu, 64, 1);
 	kmt_set_flags(&s->core, KMT_PERCPU, percpu, KMT_NO_SCAN);
 	sim_alloc(s, percpu, 64);
@@ -148,8 +154,8 @@ static void test_holes(void **state)
 }
 
 /*
- * Per-CPU pointers that are small numbers, among smaller ones: four words are
- * passed over at a time if all of them are too small.
+ * Per-CPU pointers that are small numbers, between smaller ones: four words are
+ * skipped at a time only if all four are too small.
  */
 static void test_small_pointers(void **state)
 {
@@ -163,7 +169,7 @@ static void test_small_pointers(void **state)
 	sim_put(ROOT(0), BLOCK(1));
 	for (i = 0; i < ARRAY_SIZE(places); i++) {
 		sim_insert(s, KMT_PERCPU, places[i], 8, 1);
-		/* There are no copies of it. */
+		/* The block has no copies to be read. */
 		kmt_set_flags(&s->core, KMT_PERCPU, places[i], KMT_NO_SCAN);
 		for (at = 0; at < 8; at++) {
 			unsigned int j;
@@ -179,7 +185,7 @@ static void test_small_pointers(void **state)
 	}
 }
 
-/* Nothing comes of what cannot be read, not even of a part of it. */
+/* The part of a block that cannot be read is skipped, and the rest is followed. */
 static void test_unreadable(void **state)
 {
 	struct sim *s = *state;
@@ -194,7 +200,7 @@ static void test_unreadable(void **state)
 	mark(s);
 	assert_false(sim_white(s, BLOCK(1)));
 	assert_false(sim_white(s, BLOCK(5)));
-	/* The second half is gone, the first one is read all the same. */
+	/* Unmap the second half: the first half is still read. */
 	sim_map(BLOCK(3), 64, false);
 	mark(s);
 	assert_int_equal(sim_events(s, KMT_EV_FAULT), 1);
@@ -204,7 +210,7 @@ static void test_unreadable(void **state)
 	sim_map(BLOCK(3), 64, true);
 }
 
-/* A block that needs several references gets them, however they are spread. */
+/* A block that needs several references gets them, wherever they are. */
 static void test_several(void **state)
 {
 	struct sim *s = *state;
@@ -228,7 +234,7 @@ static void test_several(void **state)
 	}
 }
 
-/* What came of a word in one mark says nothing of the next one. */
+/* Words seen in one mark are looked up again in the next one. */
 static void test_forgotten(void **state)
 {
 	struct sim *s = *state;
@@ -245,7 +251,10 @@ static void test_forgotten(void **state)
 	assert_true(sim_white(s, BLOCK(1)));
 }
 
-/* In the same mark it does: what is born there meanwhile counts as reached. */
+/*
+ * A word seen before a block is allocated there need not be looked up again in the
+ * same mark: such a block counts as reached.
+ */
 static void test_useless_and_born(void **state)
 {
 	struct sim *s = *state;
@@ -262,7 +271,7 @@ static void test_useless_and_born(void **state)
 	assert_false(sim_white(s, BLOCK(2)));
 }
 
-/* The block that was found last may be gone, or the record of another one. */
+/* The block that was found last may have been freed, or its cell used for another. */
 static void test_stale_neighbour(void **state)
 {
 	unsigned int remember;
@@ -282,7 +291,7 @@ static void test_stale_neighbour(void **state)
 		sim_free(s, BLOCK(1) + 64, 64);
 		kmt_mark_word(&s->m, BLOCK(1) + 63);
 		assert_false(sim_white(s, BLOCK(1)));
-		/* Its record moves to another region. */
+		/* Use its cell for a block in another region. */
 		kmt_mark_word(&s->m, BLOCK(1));
 		sim_free(s, BLOCK(1), 64);
 		while (kmt_reap(&s->core, 1))
@@ -301,7 +310,7 @@ static void test_stale_neighbour(void **state)
 	}
 }
 
-/* A root that becomes an ordinary block in the midst of a mark. */
+/* A root that becomes an ordinary block during a mark. */
 static void test_root_no_more(void **state)
 {
 	struct sim *s = *state;
@@ -316,8 +325,8 @@ static void test_root_no_more(void **state)
 }
 
 /*
- * A lock is kept from one block of a region to the next, but not for long: who
- * wants to allocate or free there waits.
+ * A lock is kept from one block of a region to the next, but not for long:
+ * allocations and frees in the region wait for it.
  */
 static void test_hold(void **state)
 {
@@ -341,7 +350,7 @@ static void test_hold(void **state)
 		for (i = 0; i < nr; i++)
 			sim_free(s, SIM_LINEAR + i * size, size);
 	}
-	/* Nor while a large block is read, be it full of references. */
+	/* Nor is it held for long while a large block full of references is read. */
 	sim_alloc(s, ARRAY, 0x8000);
 	for (i = 0; i < 0x8000; i += 8)
 		sim_put(ARRAY + i, ARRAY + 0x8000 + i);
@@ -355,8 +364,8 @@ static void test_hold(void **state)
 #define MEMBERS		6000
 
 /*
- * A long list, each of whose members refers to one of its neighbours twice,
- * needs no more room than another one; no matter how it is come upon.
+ * A long list whose members refer to one neighbour twice needs no more room than
+ * others, whichever member is reached first.
  */
 static void test_double_list(void **state)
 {
@@ -385,12 +394,12 @@ static void test_double_list(void **state)
 	}
 }
 
-/* Members of a list, and as many blocks that they refer to. */
+/* Number of members of a list, and of blocks that they refer to. */
 #define LIST		2000
 
 /*
- * Large blocks that are come upon while many references wait are read no
- * otherwise than others: their words are not looked up one by one.
+ * Large blocks that are reached while many references wait are read like others:
+ * their words are not looked up one by one.
  */
 static void test_large_in_list(void **state)
 {
@@ -408,7 +417,7 @@ static void test_large_in_list(void **state)
 			sim_put(ARRAY + 8 * i, MEMBER(i));
 			sim_put(second + 8 * i, MEMBER(i));
 		}
-		/* As many that hang on the list as there is room for. */
+		/* As many blocks hang on the list as there is room for. */
 		for (i = 0; i < LIST; i++) {
 			sim_put(MEMBER(i), MEMBER(LIST + i));
 			sim_put(MEMBER(i) + 8, MEMBER(i + 1));
@@ -430,7 +439,7 @@ static void test_large_in_list(void **state)
 	assert_in_range(locks[1], 1, locks[0] + LIST / 4);
 }
 
-/* Without a table of words already seen all is as with it. */
+/* Without the table of words already seen, the result is the same. */
 static void test_no_table(void **state)
 {
 	struct sim *s = *state;

@@ -2,10 +2,10 @@
 /*
  * References that move while the marker runs.
  *
- * The marker is stepped piece by piece; at each possible step the only
- * reference to a block moves from one holder to another, before and behind the
- * marker. One mark may miss it, the two of a scan never do. Where the reference
- * moves to a block that is born during the mark not even one mark misses it.
+ * The marker is stepped piece by piece. At each possible step, the only
+ * reference to a block moves from one holder to another, ahead of the marker or
+ * behind it. One mark may miss it, but never both marks of a scan. If it moves
+ * to a block that was allocated during the mark, even a single mark finds it.
  */
 #include "sim.h"
 
@@ -20,7 +20,7 @@ struct mover {
 	bool moved;
 };
 
-/* Called between any two pieces that the marker reads. */
+/* Called between two pieces that the marker reads. */
 static bool tick(struct sim *s)
 {
 	struct mover *v = s->priv;
@@ -38,7 +38,7 @@ static void hand_over(struct sim *s, struct mover *v)
 	sim_put(v->from, 0);
 }
 
-/* Holders: roots, early and late, blocks in different places of the pool. */
+/* Holders: roots that are read early and late, and blocks all over the pool. */
 static const unsigned long holders[] = {
 	ROOT(0), ROOT(300), ROOT(600), BLOCK(10), BLOCK(11) + 1000,
 	BLOCK(12) + 2040, BLOCK(13), SIM_VMALLOC + 0x1ff8,
@@ -73,7 +73,7 @@ static void check_acquitted(struct sim *s)
 	assert_int_equal(s->v.leaks, 0);
 }
 
-/* Moves at @step of a whole scan; returns whether the scan lasted so long. */
+/* Moves the reference at @step of a scan; returns false if the scan had fewer steps. */
 static bool try_move(unsigned int step, unsigned long from, unsigned long to,
 		     unsigned int stack, unsigned int *missed)
 {
@@ -113,11 +113,11 @@ static void test_one_move(void **state)
 			assert_true(step > 20);
 		}
 	}
-	/* The test is worth something only if single marks are fooled. */
+	/* The test proves something only if single marks miss references. */
 	assert_true(missed > 100);
 }
 
-/* A leak is one whatever moves elsewhere. */
+/* A leak is found, whatever references move elsewhere. */
 static void test_leak_stays(void **state)
 {
 	unsigned int step;
@@ -141,8 +141,8 @@ static void test_leak_stays(void **state)
 }
 
 /*
- * An xarray node is replaced: a new one is allocated and filled, the root is
- * turned to it, the old one freed.
+ * Replaces an xarray node: allocates and fills a new one, sets the root to it, and
+ * frees the old one.
  */
 static void replace_node(struct sim *s, struct mover *v)
 {
@@ -152,7 +152,7 @@ static void replace_node(struct sim *s, struct mover *v)
 	sim_free(s, v->from, 576);
 }
 
-/* At any step of both marks, and of each the object is found. */
+/* Replaces a node at any step of both marks; each mark reaches the object. */
 static void test_node_replaced(void **state)
 {
 	unsigned int i, k, last = 1000;
@@ -192,7 +192,7 @@ static void test_node_replaced(void **state)
 	assert_in_range(last, 20, 999);
 }
 
-/* The node is allocated at one step and filled at a later one. */
+/* The new node is allocated at one step, and filled at a later one. */
 struct two_steps {
 	struct mover v;
 	unsigned int delay;
@@ -250,7 +250,7 @@ struct birth {
 	bool done;
 };
 
-/* The last reference to BLOCK(1) moves into a block born at read number at. */
+/* Before read number @at, the only reference to BLOCK(1) moves into a new block. */
 static void give_birth(struct sim *s, unsigned long src, size_t len)
 {
 	struct birth *b = s->priv;
@@ -258,7 +258,7 @@ static void give_birth(struct sim *s, unsigned long src, size_t len)
 	if (b->reads++ != b->at || b->done)
 		return;
 	b->done = true;
-	/* Called under the lock of the block that is read: put it off. */
+	/* Called with the lock of the block that is read, so do it later. */
 }
 
 static bool deliver(struct sim *s)
@@ -297,7 +297,7 @@ static void test_newborn(void **state)
 			assert_false(sim_white(s, BLOCK(9)));
 		}
 		kmt_mark_end(&s->m);
-		/* After the mark it is a block like any other. */
+		/* After the mark, the new block is like any other. */
 		s->on_read = NULL;
 		s->on_relax = NULL;
 		if (sim_tracked(s, BLOCK(9))) {

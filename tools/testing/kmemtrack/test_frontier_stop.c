@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * References that move while the marker runs, and a look at the suspects while
- * nothing runs.
+ * References that move while the marker runs, followed by a snapshot.
  *
- * As in test_frontier.c the only reference to a block moves at each possible
- * step, of the mark as well as of all that follows but for the stop. One scan
- * of that kind never takes the block for a leak, and always finds the one that
- * there is.
+ * As in test_frontier.c, the only reference to a block moves at each possible
+ * step of the mark, and of all that follows except the stop. Such a scan never
+ * takes the block for a leak, and always finds the one leak.
  */
 #include "sim.h"
 
-/* No pages: see SIM_ODD(). */
+/* Not aligned to a page: see SIM_ODD(). */
 #define OBJECT	(BLOCK(1) + 128)
 #define BEHIND	(BLOCK(2) + 64)
 #define LOST	BLOCK(3)
@@ -18,7 +16,7 @@
 
 #define NR_ROOTS 640
 
-/* All of it once with blocks that are summed up, and once without. */
+/* Each test runs once with blocks that are summed up, and once without. */
 
 struct mover {
 	unsigned int step;
@@ -31,7 +29,7 @@ struct mover {
 	bool stopped;
 };
 
-/* Called between any two pieces that are read. */
+/* Called between two pieces that are read. */
 static bool tick(struct sim *s)
 {
 	struct mover *v = s->priv;
@@ -49,13 +47,13 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 {
 	struct mover *v = s->priv;
 
-	/* Once more at the last moment. */
+	/* Once more right before the stop. */
 	if (phase == SIM_ACCUSED)
 		tick(s);
 	v->stopped = phase == SIM_ACCUSED;
 }
 
-/* Holders in all places: early, late, in front of and behind the block. */
+/* Holders everywhere: read early and late, with records before and after the block's. */
 static const unsigned long holders[] = {
 	ROOT(0), ROOT(NR_ROOTS - 1), BLOCK(10) + 8, BLOCK(11) + 1000,
 	BLOCK(12) + 2040, SIM_VMALLOC + 0x1ff8,
@@ -140,7 +138,7 @@ static void test_one_move(void **state)
 			assert_true(v.step > 60);
 		}
 	}
-	/* The test is worth something only if marks are fooled. */
+	/* The test proves something only if marks miss references. */
 	assert_true(missed > 100);
 }
 
@@ -163,7 +161,10 @@ static void hand_over_odd(struct sim *s, struct mover *v)
 	put_odd(v->from, 0);
 }
 
-/* In packed structures, in blocks: what is read in one moment. */
+/*
+ * Unaligned references in packed structures move between blocks, which the snapshot
+ * reads at one moment.
+ */
 static void test_odd_move(void **state)
 {
 	static const unsigned long odd[] = {
@@ -200,7 +201,7 @@ static void test_odd_move(void **state)
 	assert_true(missed > 100);
 }
 
-/* A node is replaced, its reference copied: both at one step. */
+/* Replaces a node and copies its reference, in one step. */
 static void replace_node(struct sim *s, struct mover *v)
 {
 	sim_alloc(s, v->to, 576);
@@ -209,7 +210,7 @@ static void replace_node(struct sim *s, struct mover *v)
 	sim_free(s, v->from, 576);
 }
 
-/* The same, but the root has the object until the node is filled. */
+/* The same, but the root refers to the object until the node is filled. */
 static void push_down(struct sim *s, struct mover *v)
 {
 	sim_alloc(s, v->to, 576);
@@ -252,7 +253,7 @@ static void test_nodes(void **state)
 	}
 }
 
-/* Never at rest: at each step it is somewhere else. */
+/* Moves the reference at each step. */
 static void wander(struct sim *s, struct mover *v)
 {
 	v->to = holders[sim_random(&v->rng) % ARRAY_SIZE(holders)];
@@ -281,7 +282,7 @@ static void test_restless(void **state)
 	assert_true(missed > 50);
 }
 
-/* The only reference is dropped: this scan or the next one finds the leak. */
+/* Drops the only reference: this scan or the next one finds the leak. */
 static void drop(struct sim *s, struct mover *v)
 {
 	sim_put(v->from, 0);
@@ -324,7 +325,7 @@ static void test_dropped(void **state)
 	}
 }
 
-/* Leaked by whoever allocated it, at any step: the next scan has it. */
+/* Allocates a block without a reference, at any step: the next scan finds the leak. */
 static void leak_one(struct sim *s, struct mover *v)
 {
 	sim_alloc(s, BLOCK(30), 100);
@@ -354,7 +355,7 @@ static void test_born_lost(void **state)
 	assert_true(v.step > 60);
 }
 
-/* A CPU that filled in its record before the mark, and was held up since. */
+/* A CPU has filled in a record before the mark, but inserts it only now. */
 static void arrive(struct sim *s, struct mover *v)
 {
 	s->core.epoch--;
@@ -383,7 +384,7 @@ static void test_late_record(void **state)
 			scan(s);
 			if (v.moved) {
 				assert_false(sim_leak(s, LATE));
-				/* Spared no longer than this scan. */
+				/* The block is spared by this scan only. */
 				sim_put(v.to, 0);
 				scan(s);
 				assert_true(sim_leak(s, LATE));

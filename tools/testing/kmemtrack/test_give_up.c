@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A snapshot that takes too long is given up at any step of any marker. What
- * was counted until then decides nothing: neither a second snapshot nor the
- * marks of a scan that waits may be misled by it.
+ * A snapshot that takes too long is given up at any step of any marker. The
+ * references counted until then must not affect a second snapshot, nor the marks of
+ * a scan without snapshot.
  */
 #include "sim.h"
 
 #define BLOCKS	8
 #define CHAIN(i)	BLOCK(20 + (i))
 
-/* Steps that are left to the markers once all is stopped. */
+/* Number of steps that the markers do after the stop. */
 static unsigned int left;
 static bool stopped;
 
@@ -26,14 +26,14 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 }
 
 /*
- * CHAIN(0) has a late reference, CHAIN(1) one from it, and so on. BLOCK(1)
- * needs two references and has one; BLOCK(2) has two. BLOCK(3) has none.
- * HOLDER has two, of which one counts for TARGET.
+ * CHAIN(0) has a late reference, CHAIN(1) one from CHAIN(0), and so on. BLOCK(1)
+ * needs two references and has one; BLOCK(2) has two. BLOCK(3) has none. HOLDER has
+ * two, one of which counts for TARGET.
  */
 #define HOLDER	BLOCK(5)
 #define TARGET	BLOCK(6)
 
-/* An earlier scan has summed up the chain, which was referenced then. */
+/* Lets an earlier scan sum up the chain, which is referenced then. */
 static void sum_up(struct sim *s)
 {
 	sim_alloc(s, BLOCK(3), 64);
@@ -58,7 +58,7 @@ static struct sim *new_heap(unsigned int markers, unsigned int stack)
 	sim_alloc_min(s, BLOCK(1), 64, 2);
 	sim_alloc_min(s, BLOCK(2), 64, 2);
 	sim_alloc(s, BLOCK(3), 64);
-	/* Read early and late. */
+	/* These are read early and late. */
 	sim_alloc(s, BLOCK(4), 64);
 	sim_alloc(s, TARGET, 64);
 	sim_alloc(s, HOLDER, 64);
@@ -89,7 +89,7 @@ static void check_heap(struct sim *s)
 	check_core(s);
 }
 
-/* Another snapshot of the same mark. */
+/* Takes another snapshot with the same mark. */
 static void again(struct sim *s)
 {
 	stopped = false;
@@ -97,7 +97,7 @@ static void again(struct sim *s)
 	assert_true(sim_confirm(s, ROOT(0), ROOT(64)));
 }
 
-/* No other snapshot: suspects have to be found by further marks, too. */
+/* Takes no other snapshot: further marks have to confirm the suspects. */
 static void wait(struct sim *s)
 {
 	s->on_relax = NULL;
@@ -111,7 +111,7 @@ static void wait(struct sim *s)
 	kmt_mark_end(&s->m);
 }
 
-/* Nothing of the mark is used but what it reached. */
+/* Uses nothing of the mark but the blocks that it reached. */
 static void forget(struct sim *s)
 {
 	s->on_relax = NULL;
@@ -165,12 +165,15 @@ static void test_forget(void **state)
 	give_up_everywhere(forget, 3, 2);
 }
 
-/* References that were counted and are gone when it is tried again. */
+/* Removes references that were counted before the next snapshot. */
 static void gone(struct sim *s)
 {
 	unsigned int i;
 
-	/* What was found to be referenced was so. All else was not yet. */
+	/*
+	 * Blocks that were acquitted stay so. All others are judged by the next
+	 * snapshot.
+	 */
 	sim_put(ROOT(1), 0);
 	sim_put(ROOT(2), 0);
 	sim_put(ROOT(63), BLOCK(1));
@@ -178,10 +181,10 @@ static void gone(struct sim *s)
 	s->on_relax = NULL;
 	i = sim_white(s, BLOCK(2));
 	assert_true(sim_confirm(s, ROOT(0), ROOT(64)));
-	/* One before and one after that are not two. */
+	/* One reference before the retry and another one after it do not add up. */
 	assert_true(sim_leak(s, BLOCK(1)));
 	assert_int_equal(sim_leak(s, BLOCK(2)), i);
-	/* The next scan has the last word. */
+	/* The next scan judges all blocks again. */
 	assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
 	assert_int_equal(s->v.leaks, 3);
 	assert_true(sim_leak(s, BLOCK(2)));
@@ -199,7 +202,7 @@ static void test_gone(void **state)
 		give_up_everywhere(gone, markers, 3);
 }
 
-/* Once it is given up no more is read than up to the next step. */
+/* After a snapshot is given up, each marker stops at the next step. */
 static void at_once(unsigned int nr, unsigned long size, unsigned int per_step)
 {
 	unsigned int step, i;
@@ -228,12 +231,15 @@ static void at_once(unsigned int nr, unsigned long size, unsigned int per_step)
 
 static void test_at_once(void **state)
 {
-	/* All in a few pages, which are asked for once: four at a step. */
+	/*
+	 * The blocks share a few pages, each of which is checked once: four blocks
+	 * at a step.
+	 */
 	at_once(400, 64, 4 * 64 / W);
 	at_once(1, 64 * SIM_PAGE, SIM_PAGE / W);
 }
 
-/* Given up while suspects are named, or sorted out: nothing is reported. */
+/* Gives up during kmt_accuse() or kmt_sort_out(): no leak is reported. */
 static bool count_down(struct sim *s)
 {
 	return !left || !--left;
@@ -252,7 +258,7 @@ static void test_anywhere(void **state)
 		left = step;
 		done = sim_snapshot(s, ROOT(0), ROOT(64)) && !s->m.stopped;
 		given_up += !done;
-		/* However far it came, no block is taken for a leak wrongly. */
+		/* Wherever it stopped, no referenced block is taken for a leak. */
 		for (i = 0; i < BLOCKS; i++)
 			assert_false(sim_leak(s, CHAIN(i)));
 		assert_false(sim_leak(s, BLOCK(2)));
@@ -260,7 +266,7 @@ static void test_anywhere(void **state)
 		kmt_mark_end(&s->m);
 		s->on_relax = NULL;
 		kmt_marker_follow(&s->m);
-		/* The late ones may not have been put. */
+		/* The late references may be missing so far. */
 		assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
 		assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
 		check_heap(s);

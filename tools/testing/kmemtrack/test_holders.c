@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * References in excess, found while nothing else runs: whatever the block they
- * are to is, they count for the one they are passed on to.
+ * Excess references that are found while all CPUs are stopped: they count for the
+ * block that they are passed on to, whatever the state of the holder.
  */
 #include "sim.h"
 
@@ -15,7 +15,7 @@ static void scan(struct sim *s)
 	check_core(s);
 }
 
-/* From one to the next to the last, in all orders in the pool. */
+/* References are passed on along a chain, whose records are in any order in the pool. */
 static void test_chain(void **state)
 {
 	static const int orders[][3] = {
@@ -46,7 +46,7 @@ static void test_chain(void **state)
 	}
 }
 
-/* A holder that is a root itself: all that refers to it is in excess. */
+/* If a holder needs no references, all references to it are in excess. */
 static void test_unjudged(void **state)
 {
 	static const u8 mins[] = { KMT_MIN_GREY, KMT_MIN_BLACK };
@@ -76,10 +76,10 @@ static void test_unjudged(void **state)
 				}
 }
 
-/* No page: see SIM_ODD(). */
+/* Not aligned to a page: see SIM_ODD(). */
 #define UNPAGED	(HOLDER + 64)
 
-/* One that is not aligned, to a holder that has another one. */
+/* An unaligned reference to a holder that has another reference. */
 static void test_bytes(void **state)
 {
 	struct sim *s = *state;
@@ -97,7 +97,7 @@ static void test_bytes(void **state)
 	scan(s);
 	assert_int_equal(s->accused, 1);
 	assert_int_equal(s->v.leaks, 0);
-	/* The holder has to have enough of its own. */
+	/* Unless the holder has enough references, none is passed on. */
 	sim_put(ROOT(2), 0);
 	scan(s);
 	assert_false(sim_leak(s, UNPAGED));
@@ -105,16 +105,16 @@ static void test_bytes(void **state)
 }
 
 /*
- * A block that was cleared refers to a holder, and so does another one: one of
- * the two references is in excess, whichever of them is found first, and counts
- * for a block that is younger than the one that was cleared.
+ * A cleared block and another one refer to a holder. One of the two references is
+ * in excess, in whichever order they are found, and counts for a block that is
+ * younger than the cleared one.
  */
 static void test_cleared(void **state)
 {
 	const unsigned long cleared = BLOCK(4), grey = BLOCK(5);
 	unsigned int i;
 
-	/* The pool is read in the order in which blocks were allocated. */
+	/* Blocks are read in the order in which they were allocated. */
 	for (i = 0; i < 2; i++) {
 		struct sim *s = sim_new(4, 10, 2);
 
@@ -142,7 +142,7 @@ static void test_cleared(void **state)
 	}
 }
 
-/* Spared is spared, though it is a holder of a suspect. */
+/* A block that is spared stays so, even if it is a holder for a suspect. */
 static void test_spared(void **state)
 {
 	struct sim *s = *state;
@@ -158,7 +158,7 @@ static void test_spared(void **state)
 	assert_int_equal(s->v.leaks, 2);
 }
 
-/* All that refers to one that was spared is in excess. */
+/* All references to a holder that was spared are in excess. */
 static void test_spared_passes(void **state)
 {
 	unsigned int refs, min;
@@ -196,7 +196,7 @@ static void bear_holder(struct sim *s)
 		sim_put(ROOT(k), HOLDER);
 }
 
-/* The same of one that was born during the mark. */
+/* So are all references to a holder that was allocated during the mark. */
 static void test_born(void **state)
 {
 	unsigned int min;
@@ -225,7 +225,10 @@ static void raise_min(struct sim *s)
 	sim_put(HOLDER, TARGET);
 }
 
-/* Reached once and wanting more now: it is no suspect, and is read. */
+/*
+ * A block that was reached, and then needs more references, is no suspect, and is
+ * read.
+ */
 static void test_raised(void **state)
 {
 	struct sim *s = *state;
@@ -240,7 +243,7 @@ static void test_raised(void **state)
 	assert_int_equal(s->v.leaks, 0);
 }
 
-/* What describes a block is read with it, and is no root. */
+/* A scan area outside its block is read with the block, and is no root. */
 static void test_outer_area(void **state)
 {
 	unsigned int held, late;

@@ -5,7 +5,7 @@
 
 #define REGION	(1ul << KMT_REGION_SHIFT)
 
-/* Finds exactly the bytes of a block. */
+/* Checks that exactly the bytes of the block are found. */
 static void check_found(struct sim *s, unsigned long addr, unsigned long size)
 {
 	assert_int_equal(sim_object(s, KMT_VIRT, addr).addr, addr);
@@ -32,7 +32,7 @@ static void test_region_edges(void **state)
 	struct sim *s = *state;
 	unsigned long edge = SIM_LINEAR + 3 * REGION;
 
-	/* Fills a region exactly, ends at its border, starts at it. */
+	/* Blocks that fill a region, end at its border, start at it. */
 	sim_alloc(s, edge, REGION);
 	check_found(s, edge, REGION);
 	assert_int_equal(s->core.wide[KMT_VIRT].nr, 0);
@@ -45,7 +45,7 @@ static void test_region_edges(void **state)
 	sim_free(s, edge - 64, 64);
 	sim_free(s, edge, 64);
 
-	/* Crosses by one byte. */
+	/* A block that crosses the border by one byte. */
 	sim_alloc(s, edge - 8, 9);
 	assert_int_equal(s->core.wide[KMT_VIRT].nr, 1);
 	check_found(s, edge - 8, 9);
@@ -78,7 +78,7 @@ static void test_wide_counts(void **state)
 	check_core(s);
 }
 
-/* Both regions hash to one shard; each block is found from its own only. */
+/* Two regions share a shard: an address in one does not find a block of the other. */
 static void test_shared_shard(void **state)
 {
 	struct sim *s = *state;
@@ -92,7 +92,7 @@ static void test_shared_shard(void **state)
 	sim_free(s, one, 64);
 	assert_false(sim_tracked(s, one));
 	assert_true(sim_tracked(s, two));
-	/* A wide block in one region does not hide the other's. */
+	/* A wide block in one region does not hide blocks of the other. */
 	sim_alloc(s, one + 128, REGION);
 	assert_true(sim_tracked(s, two));
 	assert_true(sim_tracked(s, one + 128 + REGION - 1));
@@ -103,7 +103,7 @@ static void test_spaces_apart(void **state)
 	struct sim *s = *state;
 	unsigned long addr = SIM_PERCPU + 0x100;
 
-	/* The same number in every space: four different blocks. */
+	/* The same number is the address of a different block in each space. */
 	assert_int_equal(sim_insert(s, KMT_VIRT, addr, 16, 1), 0);
 	assert_int_equal(sim_insert(s, KMT_PERCPU, addr, 32, 1), 0);
 	assert_int_equal(sim_insert(s, KMT_PHYS, addr, 48, 0), 0);
@@ -146,7 +146,7 @@ static void test_tree_first(void **state)
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
-/* What of [@addr, @end) the first block there covers; nothing if @hi is 0. */
+/* The first block in [@addr, @end) covers [@lo, @hi) of it; if @hi is 0 there is none. */
 static void check_first(struct sim *s, unsigned long addr, unsigned long end,
 			unsigned long lo, unsigned long hi)
 {
@@ -164,7 +164,7 @@ static void test_first_block(void **state)
 	unsigned long page = SIM_LINEAR + 5 * REGION, end = page + 0x1000;
 
 	check_first(s, page, end, 0, 0);
-	/* A block that begins before the page, one inside, one beyond its end. */
+	/* A block before the page, one inside it, and one across its end. */
 	sim_alloc(s, page - 64, 64);
 	check_first(s, page, end, 0, 0);
 	sim_alloc(s, page + 0x100, 0x40);
@@ -173,10 +173,10 @@ static void test_first_block(void **state)
 	check_first(s, page + 0x120, end, page + 0x120, page + 0x140);
 	check_first(s, page + 0x140, end, page + 0xf00, end);
 	check_first(s, end, page + 0x1200, end, page + 0x1200);
-	/* The record of a freed block that stays in the shard is none. */
+	/* A vacant record is no block. */
 	sim_free(s, page + 0x100, 0x40);
 	check_first(s, page, end, page + 0xf00, end);
-	/* A block of the wide tree, before one of the shard and behind it. */
+	/* A block of the wide tree, before and after one of the shard. */
 	sim_free(s, page + 0xf00, 0x400);
 	sim_free(s, page - 64, 64);
 	sim_alloc(s, page - 64, 128);
@@ -211,7 +211,7 @@ static void test_resize(void **state)
 	for (i = 1; i < 200; i += 2)
 		check_found(s, SIM_LINEAR + i * 0x2000, 64);
 	check_core(s);
-	/* The old table is not used any more. */
+	/* The old table must not be used any more. */
 	memset(s->shards, 0xff, sizeof(s->shards));
 	for (i = 1; i < 200; i += 2)
 		sim_free(s, SIM_LINEAR + i * 0x2000, 64);
@@ -224,7 +224,7 @@ static void test_resize(void **state)
 	free(table);
 }
 
-/* Early boot knows of no linear map: all is in the wide tree at first. */
+/* In early boot, the linear map is not known, and all blocks are in the wide tree. */
 static void test_resize_from_wide(void **state)
 {
 	struct sim *s = *state;
@@ -256,13 +256,13 @@ static void test_resize_from_wide(void **state)
 	free(table);
 }
 
-/* Of 32 bits all memory is near. */
+/* 32-bit machines have no such gaps. */
 #ifdef __LP64__
 #define GIB	(1ul << 30)
 #define TIB	(1ul << 40)
 #define KERNEL	0xffff000000000000ul
 
-/* A machine: its memory, and how many regions may share a shard. */
+/* A machine: ranges of its memory, and how many regions may share a shard. */
 struct machine {
 	const char *name;
 	struct kmt_range memory[16];
@@ -271,7 +271,7 @@ struct machine {
 
 #define AT(start, bytes) { KERNEL + (start), KERNEL + (start) + (bytes) }
 
-/* Memory of 1 TiB, as it lies in machines that exist or could. */
+/* Maps of 1 TiB of memory, of machines that exist or could exist. */
 static const struct machine machines[] = {
 	{ "in one piece", { AT(0, TIB) }, 1 },
 	{ "behind devices", { AT(2 * GIB, TIB) }, 1 },
@@ -293,7 +293,7 @@ static const struct machine machines[] = {
 	    AT(6 * TIB, 124 * GIB) }, 2 },
 };
 
-/* Returns the most regions in one shard of a table for 1 TiB. */
+/* Returns the largest number of regions that share a shard of a table for 1 TiB. */
 static u8 most_shared(const struct machine *m, u8 fold, u8 *shared)
 {
 	const u32 nr_shards = TIB >> KMT_REGION_SHIFT;
@@ -310,7 +310,7 @@ static u8 most_shared(const struct machine *m, u8 fold, u8 *shared)
 	return most;
 }
 
-/* Without the shift banks share all of their shards. */
+/* Without the shift, banks share all of their shards. */
 static void test_sparse_maps(void **state)
 {
 	const u32 nr_shards = TIB >> KMT_REGION_SHIFT;
@@ -332,7 +332,7 @@ static void test_sparse_maps(void **state)
 }
 #endif
 
-/* Of a small table the pieces are single shards. */
+/* With a small table, a run of shards is a single shard. */
 static void test_fold_of_few(void **state)
 {
 	static const struct kmt_range memory[] = {
@@ -355,7 +355,7 @@ static void test_fold_of_few(void **state)
 	assert_int_equal(kmt_index_fold(&none, 1, 8), KMT_NO_FOLD);
 }
 
-/* Each shift is as good as none for what is asked of the index. */
+/* With any shift, the index gives the same results. */
 static void test_folded(void **state)
 {
 	struct sim *s = *state;
@@ -420,7 +420,7 @@ static void test_lock_object(void **state)
 
 static unsigned long reborn_at, reborn_size;
 
-/* The block in the cell is freed, and the cell used for another. */
+/* Frees the block, and uses its cell for another one. */
 static void rebirth(void)
 {
 	struct sim *s = the_sim;
@@ -432,7 +432,7 @@ static void rebirth(void)
 					    reborn_size, 1), 0);
 }
 
-/* Between the look at a cell and the lock it may become another block. */
+/* Before its tree is locked, a cell may be used for another block. */
 static void test_lock_reborn(void **state)
 {
 	static const unsigned long places[][2] = {
@@ -443,7 +443,7 @@ static void test_lock_reborn(void **state)
 	struct sim *s = *state;
 	unsigned int i;
 
-	/* Each time in the cell of the last one. */
+	/* Let each block use the cell of the last one. */
 	sim_remember(s, false);
 	for (i = 0; i < ARRAY_SIZE(places); i++) {
 		struct kmt_tree *tree;
@@ -474,8 +474,8 @@ static void test_lock_reborn(void **state)
 }
 
 /*
- * Per-CPU pointers of two chunks at the two ends of the address space: no address
- * between them is taken for one, whatever the order in which they come.
+ * Per-CPU pointers of chunks at both ends of the address space: no address in
+ * between is taken for one, in whichever order the blocks are allocated.
  */
 static void test_percpu_places(void **state)
 {
@@ -488,7 +488,10 @@ static void test_percpu_places(void **state)
 	struct sim *s = *state;
 	unsigned int first, step, i;
 
-	/* Both are prime to the number of places: each comes once. */
+	/*
+	 * Both steps are prime to the number of addresses, so that each one comes
+	 * once.
+	 */
 	for (first = 0; first < nr; first++) {
 		for (step = 1; step < nr; step += nr - 2) {
 			struct kmt_range_pair *pair = &s->core.wide_range[KMT_PERCPU];

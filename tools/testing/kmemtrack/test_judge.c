@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* From unreferenced to leak. */
+/* Which unreferenced blocks are leaks? */
 #include "sim.h"
 
 static void first(struct sim *s)
@@ -42,14 +42,14 @@ static void test_one_scan(void **state)
 	assert_false(sim_leak(s, BLOCK(3)));
 	assert_false(sim_leak(s, BLOCK(4)));
 
-	/* The next scan reports it, but not as new. */
+	/* The next scan still reports the leak, but not as new. */
 	first(s);
 	second(s, 0);
 	assert_int_equal(s->v.leaks, 1);
 	assert_int_equal(s->v.fresh, 0);
 	assert_false(sim_object(s, KMT_VIRT, BLOCK(1)).flags & KMT_NEW);
 
-	/* Found again: acquitted. Lost again: new. */
+	/* Referenced again, it is acquitted; lost again, it is new. */
 	sim_put(ROOT(1), BLOCK(1));
 	first(s);
 	second(s, 0);
@@ -61,7 +61,7 @@ static void test_one_scan(void **state)
 	assert_int_equal(s->v.fresh, 1);
 }
 
-/* The other spaces leak as well: per-CPU blocks, vmalloc. */
+/* Leaks in per-CPU memory and in vmalloc space. */
 static void test_spaces(void **state)
 {
 	struct sim *s = *state;
@@ -78,7 +78,7 @@ static void test_spaces(void **state)
 	assert_true(sim_leak(s, SIM_VMALLOC));
 }
 
-/* A suspect that changes is used by somebody, and so is what it refers to. */
+/* A suspect whose contents change is in use, and so are the blocks that it refers to. */
 static void test_changed(void **state)
 {
 	struct sim *s = *state;
@@ -93,7 +93,7 @@ static void test_changed(void **state)
 	sim_put(BLOCK(1) + 0x7f8, 1);
 	second(s, 0);
 	assert_int_equal(s->v.leaks, 0);
-	/* Once it is at rest it is a leak. */
+	/* Without another change they are leaks. */
 	first(s);
 	second(s, 0);
 	assert_int_equal(s->v.leaks, 3);
@@ -103,7 +103,7 @@ static void test_changed(void **state)
 	second(s, 0);
 	assert_int_equal(s->v.leaks, 0);
 	assert_false(sim_leak(s, BLOCK(1)));
-	/* A change in the last of the chain acquits only that. */
+	/* A change in the last block of the chain acquits only this block. */
 	first(s);
 	sim_put(BLOCK(3), 7);
 	second(s, 0);
@@ -111,7 +111,7 @@ static void test_changed(void **state)
 	assert_false(sim_leak(s, BLOCK(3)));
 }
 
-/* What it refers to is found with the smallest mark stack, in any order. */
+/* Blocks that it refers to are found with the smallest mark stack, in any order. */
 static void test_changed_overflow(void **state)
 {
 	struct sim *s = sim_new(63, 1, 1);
@@ -169,7 +169,7 @@ static void test_min_age(void **state)
 {
 	struct sim *s = *state;
 
-	/* Across the wrap of the clock. */
+	/* The same while jiffies wrap. */
 	s->now = -500;
 	sim_alloc(s, BLOCK(1), 64);
 	s->now = -100;
@@ -197,7 +197,10 @@ static void test_min_age(void **state)
 	assert_int_equal(s->v.leaks, 3);
 }
 
-/* What was born between the marks is no suspect, what it holds is reached. */
+/*
+ * A block allocated between the marks is no suspect, and blocks that it refers to
+ * are reached.
+ */
 static void test_born_between(void **state)
 {
 	struct sim *s = *state;
@@ -209,7 +212,7 @@ static void test_born_between(void **state)
 	sim_put(BLOCK(2), BLOCK(1));
 	second(s, 0);
 	assert_int_equal(s->v.leaks, 0);
-	/* The same place, another block. */
+	/* Another block at the same address is no suspect, either. */
 	first(s);
 	sim_free(s, BLOCK(2), 64);
 	s->now++;
@@ -219,7 +222,7 @@ static void test_born_between(void **state)
 	assert_true(sim_leak(s, BLOCK(1)));
 }
 
-/* Unreadable contents do not change; a leak is a leak. */
+/* Contents that cannot be read count as unchanged, so the block is a leak. */
 static void test_unreadable(void **state)
 {
 	struct sim *s = *state;
@@ -252,7 +255,7 @@ static void test_clear(void **state)
 	second(s, 0);
 	assert_int_equal(s->v.leaks, 1);
 	assert_true(sim_leak(s, BLOCK(10)));
-	/* Somebody uses one of them: it is a root now. */
+	/* A change in a cleared block: it is a root now. */
 	sim_put(BLOCK(4), BLOCK(10));
 	first(s);
 	second(s, 0);
@@ -260,8 +263,9 @@ static void test_clear(void **state)
 }
 
 /*
- * A block that was cleared, and did not change, refers to what is older only: a
- * younger block is where an older one was.
+ * A cleared block that has not changed can refer to older blocks only: a word that
+ * looks like a reference to a younger block is left from an older one at that
+ * address.
  */
 static void test_cleared_holder(void **state)
 {
@@ -291,7 +295,7 @@ static void test_cleared_holder(void **state)
 			}
 			assert_int_equal(s->v.leaks, 1);
 			assert_true(sim_leak(s, BLOCK(1)));
-			/* That it holds them is told from a change. */
+			/* After a change, its references count. */
 			sim_put(holders[i] + 24, 1);
 			if (wait) {
 				first(s);
@@ -316,7 +320,7 @@ static void pass_time(struct sim *s, unsigned int times)
 	}
 }
 
-/* Births and the present are compared, however long ago they are. */
+/* Ages are limited, so that times of allocation can always be compared. */
 static void test_old_age(void **state)
 {
 	struct sim *s = *state;
@@ -325,7 +329,7 @@ static void test_old_age(void **state)
 	sim_alloc(s, BLOCK(1), 64);
 	sim_put(ROOT(0), BLOCK(1));
 	sim_put(BLOCK(0) + 8, BLOCK(1));
-	/* More than half of what 32 bits can tell apart */
+	/* More than half of the range of 32 bits */
 	pass_time(s, 5);
 	assert_int_equal(s->now - sim_object(s, KMT_VIRT, BLOCK(1)).born,
 			 KMT_AGE_MAX);
@@ -333,7 +337,7 @@ static void test_old_age(void **state)
 	assert_int_equal(s->v.leaks, 1);
 	assert_int_equal(kmt_clear(&s->m, s->now), 1);
 	sim_put(ROOT(0), 0);
-	/* What was cleared refers to what was there before. */
+	/* A cleared block's references count for blocks that are older. */
 	assert_true(sim_snapshot(s, ROOT(0), ROOT(8)));
 	assert_int_equal(s->v.leaks, 0);
 	s->now++;
@@ -346,7 +350,7 @@ static void test_old_age(void **state)
 	assert_true(sim_leak(s, BLOCK(3)));
 }
 
-/* What was reported leads to nothing that is younger than the report. */
+/* A reported leak does not lead to a block that is younger than the report. */
 static void test_younger_leak(void **state)
 {
 	struct sim *s = *state;
@@ -363,7 +367,7 @@ static void test_younger_leak(void **state)
 	assert_false(sim_indirect(s, BLOCK(0)));
 }
 
-/* It changes while nothing but the snapshot is left to see it. */
+/* A cleared block changes so late that only the snapshot can find out. */
 static void test_cleared_late(void **state)
 {
 	struct sim *s = *state;
@@ -381,7 +385,7 @@ static void test_cleared_late(void **state)
 	assert_true(sim_leak(s, BLOCK(2)));
 }
 
-/* An old suspicion does not count: the marks of one scan belong together. */
+/* Suspects of an earlier scan do not count: both marks must be of the same scan. */
 static void test_stale_suspicion(void **state)
 {
 	struct sim *s = *state;
