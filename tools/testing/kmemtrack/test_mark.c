@@ -25,7 +25,7 @@ static void test_interior(void **state)
 	sim_put(ROOT(63), BLOCK(1) - 1);
 	mark(s);
 	assert_true(sim_white(s, BLOCK(1)));
-	/* One past the end of the roots. */
+	/* The word after the end of the roots. */
 	sim_put(ROOT(64), BLOCK(1));
 	mark(s);
 	assert_true(sim_white(s, BLOCK(1)));
@@ -48,13 +48,13 @@ static void test_self_and_ring(void **state)
 	mark(s);
 	for (i = 1; i <= 5; i++)
 		assert_false(sim_white(s, BLOCK(i)));
-	/* Each is read once. */
+	/* Each block is read once. */
 	i = s->m.stats.objects;
 	mark(s);
 	assert_int_equal(s->m.stats.objects, i + 5);
 }
 
-/* The last bytes of a block that end in half a word are no word. */
+/* An incomplete word at the end of a block is not read. */
 static void test_odd_sizes(void **state)
 {
 	struct sim *s = *state;
@@ -75,7 +75,7 @@ static void test_odd_sizes(void **state)
 	assert_int_equal(sim_events(s, KMT_EV_FAULT), 0);
 }
 
-/* Blocks over many pieces and pages: every word counts, once. */
+/* Blocks of many pieces and pages: each word counts once. */
 static void test_large(void **state)
 {
 	struct sim *s = *state;
@@ -96,7 +96,7 @@ static void test_large(void **state)
 
 #define DEEP	100000ul
 
-/* A list of 100,000, with any size of mark stack. */
+/* A list of 100,000 blocks, with any size of mark stack. */
 static void test_deep(void **state)
 {
 	static const unsigned int sizes[] = { 1, 2, 3, 1000 };
@@ -146,7 +146,7 @@ static void test_overflow(void **state)
 		assert_int_equal(s->m.stats.objects, nr);
 		if (size < 8)
 			assert_true(sim_events(s, KMT_EV_STACK_OVERFLOW) > 0);
-		/* A cut: what hung there is white, all else is not. */
+		/* Remove a reference: only the blocks that hang on it are white. */
 		sim_put(a + 8 * 3, 0);
 		mark(s);
 		for (i = 0; i < nr; i++) {
@@ -160,18 +160,18 @@ static void test_overflow(void **state)
 	}
 }
 
-/* Each sweep gets one block further: as many are made as it takes. */
+/* Each sweep gets one block further: there is no limit on the number of sweeps. */
 static void sweep_often(bool backwards)
 {
 	struct sim *s = sim_new(511, 1, 1);
 	const unsigned int nr = 40;
 	unsigned int i;
 
-	/* In one of both orders each is before its holder in the pool. */
+	/* In one of the two orders, each block is before its holder in the pool. */
 	for (i = 0; i < 2 * nr; i++)
 		sim_alloc(s, BLOCK(backwards ? 2 * nr - 1 - i : i), 64);
 	for (i = 0; i < nr; i++) {
-		/* The first takes the only place on the mark stack. */
+		/* The first reference takes the only entry of the mark stack. */
 		sim_put(BLOCK(i), BLOCK(nr + i));
 		if (i + 1 < nr)
 			sim_put(BLOCK(i) + 8, BLOCK(i + 1));
@@ -191,7 +191,7 @@ static void test_many_sweeps(void **state)
 	sweep_often(true);
 }
 
-/* However often a block is referred to, it takes one place on the stack. */
+/* A block takes one entry of the mark stack, however many references it has. */
 static void test_pushed_once(void **state)
 {
 	struct sim *s = sim_new(63, 1, 1);
@@ -202,7 +202,7 @@ static void test_pushed_once(void **state)
 		sim_put(ROOT(i), BLOCK(1));
 	mark(s);
 	assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
-	/* One is enough. */
+	/* One reference to a block is followed. */
 	assert_int_equal(s->m.stats.hits, 1);
 	s->m.seen_cache = NULL;
 	mark(s);
@@ -229,7 +229,7 @@ static void test_unreadable(void **state)
 	assert_false(sim_white(s, BLOCK(2)));
 	assert_int_equal(sim_events(s, KMT_EV_FAULT),
 			 0x1000 / (W * KMT_STEP_WORDS));
-	/* A root that is gone, and one that never was. */
+	/* A root that is unmapped, and one that never existed. */
 	sim_map(SIM_IMAGE, 0x1000, false);
 	mark(s);
 	kmt_mark_block(&s->m, 0x1000, 0x3000);
@@ -259,13 +259,13 @@ static void test_percpu(void **state)
 	mark(s);
 	for_each_possible_cpu(cpu)
 		assert_false(sim_white(s, BLOCK(cpu)));
-	/* A pointer to one CPU's copy is none to the block. */
+	/* The address of one CPU's copy is no reference to the block. */
 	sim_put(ROOT(1), kmt_env_percpu(SIM_PERCPU + 0x100, 3));
 	mark(s);
 	assert_true(sim_white(s, BLOCK(3)));
 }
 
-/* Physical blocks and sections are read, and never referred to. */
+/* Physical blocks and sections are roots, and need no references. */
 static void test_roots(void **state)
 {
 	struct sim *s = *state;
@@ -282,7 +282,10 @@ static void test_roots(void **state)
 	assert_false(sim_white(s, BLOCK(1)));
 	assert_false(sim_white(s, BLOCK(2)));
 
-	/* One that needs references never gets any by its number. */
+	/*
+	 * A physical address is no reference: a physical block that needs one has
+	 * none.
+	 */
 	assert_int_equal(sim_insert(s, KMT_PHYS, phys + 0x1000, 64, 1), 0);
 	sim_own(kmt_env_phys(phys + 0x1000), 64);
 	sim_put(ROOT(0), phys + 0x1000);
@@ -290,7 +293,7 @@ static void test_roots(void **state)
 	assert_int_equal(sim_object(s, KMT_PHYS, phys + 0x1000).count, 0);
 }
 
-/* Pointers to the image are skipped, whatever else is there. */
+/* Words that point into the image are skipped, even if there is a block. */
 static void test_skip(void **state)
 {
 	struct sim *s = *state;
@@ -303,14 +306,14 @@ static void test_skip(void **state)
 	sim_put(ROOT(2), SIM_VMALLOC);
 	mark(s);
 	assert_int_equal(s->m.stats.hits, 1);
-	/* Not even looked up: a block there would be found otherwise. */
+	/* The words are not even looked up: otherwise they would find this block. */
 	assert_int_equal(sim_insert(s, KMT_VIRT, ROOT(0), 64, 1), 0);
 	mark(s);
 	assert_int_equal(s->m.stats.hits, 2);
 	assert_true(sim_white(s, ROOT(0)));
 }
 
-/* Epochs wrap after 65,535 marks: an old mark never passes for the new. */
+/* Epochs wrap after 65,535 marks: no block of an old mark counts as reached. */
 static void test_epoch_wrap(void **state)
 {
 	struct sim *s = sim_new(15, 1, 4);
@@ -335,14 +338,14 @@ static void test_epoch_wrap(void **state)
 		assert_false(sim_white(s, BLOCK(1)));
 	}
 	assert_in_range(n, 65530, 65539);
-	/* The number BLOCK(2) was read under comes again: it is read again. */
+	/* The epoch in which BLOCK(2) was read comes again: the block is read again. */
 	sim_put(BLOCK(1), BLOCK(2));
 	sim_put(BLOCK(2), BLOCK(3));
 	mark(s);
 	assert_int_equal(s->core.epoch, seen);
 	assert_false(sim_white(s, BLOCK(2)));
 	assert_false(sim_white(s, BLOCK(3)));
-	/* And the other way round: one round later it is white. */
+	/* The reverse: it was reached, and is white when its epoch comes again. */
 	sim_put(BLOCK(1), 0);
 	for (n = 0; n < 65535; n++) {
 		sim_mark(s, ROOT(0), ROOT(1));
@@ -395,7 +398,7 @@ static void test_stop(void **state)
 	assert_int_equal(s->v.leaks, 10);
 }
 
-/* Nobody waits for long: a bounded number of words between two steps. */
+/* The number of words between two rests is bounded. */
 static unsigned long max_words, last_words;
 
 static bool watch(struct sim *s)
@@ -423,11 +426,11 @@ static void test_bounded(void **state)
 	mark_watched(s);
 }
 
-/* As far from the one before as regions are large */
+/* Each address is in another region than the one before */
 #define FAR(n)	(SIM_LINEAR + (n) % 64 * 0x10000ul + (n) / 64 * 64)
 #define FAR_NR	4096
 
-/* Nor if each reference leads to another region than the one before. */
+/* So it is if each reference leads to another region than the one before. */
 static void test_bounded_far(void **state)
 {
 	struct sim *s = sim_new(1100, 4, 256);
@@ -444,7 +447,7 @@ static void test_bounded_far(void **state)
 	sim_delete(s);
 }
 
-/* References in excess are passed on from block to block, but not for ever. */
+/* Excess references are passed on from block to block, over a limited number of hops. */
 static void test_hops(void **state)
 {
 	struct sim *s = *state;

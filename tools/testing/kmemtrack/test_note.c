@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Annotations, and what the mark makes of them. */
+/* Annotations, and their effect on a mark. */
 #include "sim.h"
 
 static void mark(struct sim *s)
@@ -21,7 +21,7 @@ static void test_min(void **state)
 	assert_true(sim_white(s, BLOCK(1)));
 	assert_true(sim_white(s, BLOCK(3)));
 
-	/* Not a leak: a root itself; an address inside names it as well. */
+	/* Not a leak: the block is a root; an address inside it is enough to name it. */
 	assert_true(kmt_set_min(&s->core, KMT_VIRT, BLOCK(1) + 20,
 				KMT_MIN_GREY));
 	mark(s);
@@ -94,7 +94,7 @@ static void test_no_scan(void **state)
 	assert_true(sim_white(s, BLOCK(2)));
 }
 
-/* A task's stack is its reader's job, not the sweep's. */
+/* The sweep does not read the stacks of tasks. */
 static void test_stack_not_read(void **state)
 {
 	struct sim *s = *state;
@@ -120,14 +120,14 @@ static void test_areas(void **state)
 		sim_alloc(s, BLOCK(2 + i), 64);
 		sim_put(BLOCK(1) + 8 * i, BLOCK(2 + i));
 	}
-	/* Two areas; unaligned ones hold the whole words in them only. */
+	/* Two areas; of an unaligned one, only the whole words in it are read. */
 	assert_true(kmt_add_area(&s->core, BLOCK(1) + 16, 16, GFP_KERNEL));
 	assert_true(kmt_add_area(&s->core, BLOCK(1) + 97, 31, GFP_KERNEL));
 	mark(s);
 	for (i = 0; i < 64; i++)
 		assert_int_equal(sim_white(s, BLOCK(2 + i)),
 				 !(i == 2 || i == 3 || (i >= 13 && i < 16)));
-	/* All that follows. */
+	/* An area up to the end of the block. */
 	assert_true(kmt_add_area(&s->core, BLOCK(1) + 480, SIZE_MAX,
 				 GFP_KERNEL));
 	mark(s);
@@ -149,15 +149,15 @@ static void test_bad_areas(void **state)
 	assert_false(kmt_add_area(&s->core, BLOCK(1) + 8, ~0ul - 8,
 				  GFP_KERNEL));
 	assert_int_equal(sim_events(s, KMT_EV_BAD_AREA), 4);
-	/* Without a good area all of it is read. */
+	/* If no area is valid, the whole block is read. */
 	mark(s);
 	assert_false(sim_white(s, BLOCK(2)));
 	assert_int_equal(kmt_nr_aux(&s->core), 0);
 }
 
 /*
- * An area that cannot be noted must not hide references: the block is read as
- * a whole then, other areas or not, now and after areas that can be noted.
+ * If there is no memory for an area, no reference must be missed: the whole block
+ * is read, whether or not it has other areas, or gets others later.
  */
 static void test_area_no_memory(void **state)
 {
@@ -178,7 +178,7 @@ static void test_area_no_memory(void **state)
 	mark(s);
 	assert_false(sim_white(s, BLOCK(2)));
 	check_core(s);
-	/* It was the block, not the address. */
+	/* This does not apply to the next block at this address. */
 	sim_free(s, BLOCK(1), 512);
 	check_core(s);
 	sim_alloc_min(s, BLOCK(1), 512, 0);
@@ -191,8 +191,9 @@ static void test_area_no_memory(void **state)
 }
 
 /*
- * vmalloc: the block needs two references, one is its vm_struct's; references
- * to the vm_struct beyond the one of the kernel's own tree count for it.
+ * A vmalloc block needs two references, one of which is in its vm_struct. Excess
+ * references to the vm_struct, which has one in the kernel's tree, count for the
+ * block.
  */
 static void test_alias(void **state)
 {
@@ -209,22 +210,22 @@ static void test_alias(void **state)
 	mark(s);
 	assert_false(sim_white(s, area));
 	assert_true(sim_white(s, block));
-	/* By its address. */
+	/* A reference to the block. */
 	sim_put(ROOT(1), block + 0x1ff0);
 	mark(s);
 	assert_false(sim_white(s, block));
 	assert_false(sim_white(s, BLOCK(2)));
-	/* By its vm_struct. */
+	/* A reference to its vm_struct. */
 	sim_put(ROOT(1), area);
 	mark(s);
 	assert_false(sim_white(s, block));
 	assert_false(sim_white(s, BLOCK(2)));
-	/* The order in which they are met is all the same. */
+	/* The order of the references does not matter. */
 	sim_put(ROOT(0), area);
 	sim_put(ROOT(1), area + 40);
 	mark(s);
 	assert_false(sim_white(s, block));
-	/* Not by both references to the tree node of a lost vm_struct. */
+	/* Two references to the tree node in a lost vm_struct are not enough. */
 	sim_put(ROOT(0), 0);
 	sim_put(ROOT(1), 0);
 	mark(s);
@@ -232,7 +233,7 @@ static void test_alias(void **state)
 	assert_true(sim_white(s, block));
 }
 
-/* A grey holder passes all its references on. */
+/* A grey holder passes on all references to it. */
 static void test_alias_grey(void **state)
 {
 	struct sim *s = *state;
@@ -247,7 +248,7 @@ static void test_alias_grey(void **state)
 	assert_false(sim_white(s, BLOCK(2)));
 }
 
-/* A ring of aliases ends. */
+/* Passing on references around a ring of aliases ends. */
 static void test_alias_ring(void **state)
 {
 	struct sim *s = *state;
@@ -262,7 +263,7 @@ static void test_alias_ring(void **state)
 	mark(s);
 	assert_false(sim_white(s, BLOCK(1)));
 	assert_false(sim_white(s, BLOCK(2)));
-	/* A target that is gone is none. */
+	/* No reference is passed on to a target that was freed. */
 	sim_free(s, BLOCK(2), 64);
 	mark(s);
 	assert_false(sim_white(s, BLOCK(1)));
@@ -274,7 +275,7 @@ static void test_saturation(void **state)
 	struct sim *s = *state;
 	unsigned int i;
 
-	/* To count all of them. */
+	/* Let the mark count each reference. */
 	s->m.seen_cache = NULL;
 	sim_alloc_min(s, BLOCK(1), 64, KMT_MIN_MAX);
 	for (i = 0; i < KMT_MIN_MAX - 1; i++)
@@ -294,7 +295,7 @@ static void test_saturation(void **state)
 			 KMT_COUNT_MAX);
 }
 
-/* What was reported and is annotated then is reported no longer. */
+/* A reported leak that is annotated is reported no longer. */
 static void test_acquittal(void **state)
 {
 	struct sim *s = *state;

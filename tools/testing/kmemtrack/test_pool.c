@@ -17,7 +17,7 @@ static void test_no_memory(void **state)
 	check_core(s);
 	assert_int_equal(kmt_pool_free_cells(&s->core), 0);
 
-	/* Goes on as soon as there is room again. */
+	/* Tracking goes on as soon as a cell is free. */
 	assert_true(kmt_free(&s->core, KMT_VIRT, BLOCK(3)));
 	assert_false(kmt_free(&s->core, KMT_VIRT, BLOCK(15)));
 	assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(20), 64, 1), 0);
@@ -28,7 +28,10 @@ static void test_no_memory(void **state)
 	sim_delete(s);
 }
 
-/* What a CPU hoards is bounded, and all of it comes back. */
+/*
+ * The number of cells in the cache of a CPU is bounded, and all of them can be had
+ * back.
+ */
 static void test_caches(void **state)
 {
 	struct sim *s = sim_new(511, 1, 16);
@@ -41,7 +44,7 @@ static void test_caches(void **state)
 		assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(i), 64, 1), 0);
 	}
 	check_core(s);
-	/* All freed on one CPU. */
+	/* Free all blocks on one CPU. */
 	host_cpu = 5;
 	for (i = 0; i < 400; i++) {
 		assert_true(kmt_free(&s->core, KMT_VIRT, BLOCK(i)));
@@ -50,7 +53,7 @@ static void test_caches(void **state)
 	check_core(s);
 	host_cpu = 0;
 	assert_int_equal(kmt_pool_free_cells(&s->core), 511);
-	/* Another CPU can have most of them. */
+	/* Another CPU can get most of the cells. */
 	host_cpu = 6;
 	for (i = 0; i < 150; i++)
 		assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(i), 64, 1), 0);
@@ -81,7 +84,7 @@ static void test_low_mark(void **state)
 	sim_delete(s);
 }
 
-/* Any size and any number of chunks; a chunk of one cell, too. */
+/* Any size and any number of chunks, even chunks of one cell. */
 static void test_chunk_sizes(void **state)
 {
 	struct sim *s = sim_new(1, 0, 16);
@@ -127,7 +130,7 @@ static void fill_for_evacuation(struct sim *s)
 	host_cpu = 0;
 }
 
-/* Takes the memory that the pool got first out of it, page by page. */
+/* Evacuates the memory that the pool got first, page by page. */
 static int evacuate(struct sim *s, size_t bytes)
 {
 	char *mem = s->chunks[0];
@@ -142,7 +145,7 @@ static int evacuate(struct sim *s, size_t bytes)
 		if ((char *)chunk >= mem && (char *)chunk < mem + bytes)
 			ret = kmt_pool_evacuate(&s->core, chunk, GFP_KERNEL);
 	}
-	/* Nothing points into it any more: it may be given back. */
+	/* Nothing points into the memory any more, so it may be freed. */
 	if (!ret)
 		memset(mem, 0xff, bytes);
 	return ret;
@@ -182,7 +185,7 @@ static void test_evacuate(void **state)
 	sim_delete(s);
 }
 
-/* Chunks in the middle of the list go as well. */
+/* Chunks in the middle of the list can be evacuated. */
 static void test_evacuate_middle(void **state)
 {
 	struct sim *s = sim_new(20, 50, 16);
@@ -202,7 +205,7 @@ static void test_evacuate_middle(void **state)
 	sim_delete(s);
 }
 
-/* Without memory for the move every object still is where it was. */
+/* Without memory to move objects to, each object stays where it was. */
 static void test_evacuate_no_memory(void **state)
 {
 	struct sim *s = sim_new(160, 1, 16);
@@ -223,7 +226,7 @@ static void test_evacuate_no_memory(void **state)
 	sim_delete(s);
 }
 
-/* In early boot there is one cache, whatever number of CPUs is possible. */
+/* In early boot there is one cache, however many CPUs are possible. */
 static void test_one_cache(void **state)
 {
 	struct sim *s = sim_new(63, 2, 16);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Random heaps against the oracle, the same in each run, so that none of them
- * fails by chance. KMT_SEED gives others, KMT_ROUNDS sets how many; a heap that
- * fails is repeated by its own seed and KMT_ROUNDS=1.
+ * Random heaps against the oracle. Each run has the same heaps, so that no run
+ * fails by chance. KMT_SEED selects other heaps, KMT_ROUNDS their number; to repeat
+ * a heap that fails, set its own seed and KMT_ROUNDS=1.
  */
 #include <signal.h>
 
@@ -10,7 +10,7 @@
 
 static unsigned long heap_seed;
 
-/* AGREE() gives up with SIGABRT. */
+/* AGREE() fails with SIGABRT. */
 static void tell_seed(int sig)
 {
 	fprintf(stderr, "this heap: KMT_SEED=%lu KMT_ROUNDS=1\n", heap_seed);
@@ -66,7 +66,7 @@ static void show(const struct sums *sums)
 	printf("%lu blocks made way for others\n", sums->overlaps);
 }
 
-/* Prints how many cases the oracle did not decide; at most one in @most may. */
+/* Prints how many cases the oracle left open; returns false if over one in @most. */
 static bool few_open(const char *what, unsigned long open, unsigned long of,
 		     unsigned int most)
 {
@@ -76,8 +76,8 @@ static bool few_open(const char *what, unsigned long open, unsigned long of,
 }
 
 /*
- * The bounds are about twice to three times what is usual: 0.4% of the
- * verdicts, 5.5% of the counts, no cell.
+ * The bounds are two to three times the usual numbers: 0.4% of the verdicts, 5.5%
+ * of the counts, no cell.
  */
 static bool mostly_decided(const struct sums *sums)
 {
@@ -114,7 +114,7 @@ static void random_heaps(void)
 	}
 	show(&sums);
 	decided = mostly_decided(&sums);
-	/* The heaps were worth the trouble. */
+	/* Check that the heaps had enough leaks and snapshots. */
 	if (rounds >= 1000) {
 		assert_true(sums.leaks > sums.scans + sums.snapshots);
 		assert_true(sums.snapshots > rounds);
@@ -135,7 +135,7 @@ static void test_random_heaps(void **state)
 }
 
 #ifdef __LP64__
-/* The same where references have tags. */
+/* The same with references that have tags. */
 static void test_tagged(void **state)
 {
 	host_tags = true;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the mark missed is found while nothing else runs, and nothing else is
- * forgiven.
+ * Search and recheck: they acquit exactly the suspects that the mark missed.
  *
- * A reference that was on the move during the mark is one that nobody holds
- * until the mark is through: it is put in its place late.
+ * A reference that moves during the mark is missing until the end of the mark:
+ * a test stores it late.
  */
 #include "sim.h"
 
@@ -21,34 +20,34 @@ static void scan(struct sim *s)
 #define BIG		(SIM_VMALLOC + 24)
 #define BIG_SIZE	0x3010ul
 
-/* Holders of every kind, and whether what they hold is a reference. */
+/* Places of all kinds, and whether a reference there counts. */
 static const struct place {
 	unsigned long at;
 	bool counts;
 } places[] = {
 	{ ROOT(0), true },
 	{ ROOT(63), true },
-	{ ROOT(64), false },		/* behind the roots */
+	{ ROOT(64), false },		/* after the roots */
 	{ ROOT(1000), true },		/* section */
 	{ ROOT(1000) + 64, false },
 	{ BLOCK(10) + 56, true },	/* grey */
 	{ BLOCK(11), true },		/* reached */
 	{ BLOCK(11) + 1016, true },
-	{ BLOCK(11) + 1024, false },	/* behind it */
-	{ BIG, true },			/* several pages, reached from there */
+	{ BLOCK(11) + 1024, false },	/* after its end */
+	{ BIG, true },			/* several pages, reached from BLOCK(11) */
 	{ BIG + 0x1fd0, true },
 	{ BIG + 0x1fd8, true },
 	{ BIG + BIG_SIZE - 8, true },
-	{ SIM_COPIES + 0x100, true },	/* copies of CPUs */
+	{ SIM_COPIES + 0x100, true },	/* per-CPU copies */
 	{ SIM_COPIES + 7 * SIM_PERCPU_LEN + 0x138, true },
 	{ SIM_COPIES + 7 * SIM_PERCPU_LEN + 0x140, false },
 	{ SIM_LINEAR + 0x200000, true },	/* physical */
 	{ SIM_LINEAR + 0x200ff8, true },
 	{ BLOCK(12), false },		/* no references in it */
-	{ BLOCK(13) + 8, false },	/* scan areas: not here ... */
-	{ BLOCK(13) + 16, true },	/* but here */
+	{ BLOCK(13) + 8, false },	/* outside its scan areas */
+	{ BLOCK(13) + 16, true },	/* in its first area */
 	{ BLOCK(13) + 24, false },
-	{ BLOCK(13) + 120, true },	/* and here */
+	{ BLOCK(13) + 120, true },	/* in its second area */
 	{ BLOCK(14), false },		/* black */
 	{ BLOCK(15), true },		/* a task's stack: its first word */
 	{ BLOCK(15) + 8, false },
@@ -66,7 +65,7 @@ static void add_places(struct sim *s)
 			      i == 14 ? KMT_MIN_BLACK : 1);
 		sim_put(ROOT(i), BLOCK(i));
 	}
-	/* What is behind the blocks is memory as well. */
+	/* The words after the blocks exist as well. */
 	sim_own(BLOCK(11) + 1024, 8);
 	sim_alloc(s, BIG, BIG_SIZE);
 	sim_put(BLOCK(11) + 512, BIG);
@@ -82,7 +81,7 @@ static void add_places(struct sim *s)
 	sim_alloc(s, BLOCK(16), 64);
 }
 
-/* A chain of four, of which all hangs on OBJECT. */
+/* Adds a chain of four blocks that hangs on OBJECT. */
 static void add_chain(struct sim *s)
 {
 	sim_alloc(s, BLOCK(5), 64);
@@ -116,7 +115,7 @@ static void check_chain(struct sim *s, bool leak, bool indirect)
 	assert_int_equal(!!(o.flags & KMT_SUSPECT), leak);
 }
 
-/* One late reference, in all places, at both times, by one to four markers. */
+/* One late reference, in each place and at both times, with one to four markers. */
 static void test_places(void **state)
 {
 	unsigned int i, n;
@@ -144,7 +143,7 @@ static void test_places(void **state)
 	}
 }
 
-/* A reference that has arrived is found without stopping anybody. */
+/* A search finds a reference that has moved, and no CPU is stopped. */
 static void search_place(unsigned long at, bool counts, unsigned int stack)
 {
 	struct sim *s = sim_new(15, 20, stack);
@@ -169,12 +168,12 @@ static void test_search(void **state)
 	for (i = 0; i < ARRAY_SIZE(places); i++)
 		for (stack = 1; stack < 30; stack += 7)
 			search_place(places[i].at, places[i].counts, stack);
-	/* At an address that is no multiple of a word, in a block. */
+	/* At unaligned addresses in blocks. */
 	search_place(BLOCK(11) + 20, true, 4);
 	search_place(BIG + 0xffc, true, 4);
 }
 
-/* Nobody waits: what was allocated just now is reported at once. */
+/* A block that was just allocated is reported at once. */
 static void test_young(void **state)
 {
 	struct sim *s = *state;
@@ -190,7 +189,7 @@ static void test_young(void **state)
 	assert_int_equal(o.born, s->now);
 }
 
-/* Contents that change are no excuse: nobody knows where they are. */
+/* A block that is written to, but has no reference, is a leak. */
 static void test_changes(void **state)
 {
 	struct sim *s = *state;
@@ -216,7 +215,7 @@ static void test_ring(void **state)
 	for (i = 20; i < 25; i++)
 		direct += !sim_indirect(s, BLOCK(i));
 	assert_int_equal(direct, 1);
-	/* One reference is enough for all, for the other ring it is not. */
+	/* One reference acquits all blocks of this ring, but not the other ring. */
 	for (i = 30; i < 33; i++) {
 		sim_alloc(s, BLOCK(i), 64);
 		sim_put(BLOCK(i), BLOCK(i < 32 ? i + 1 : 30));
@@ -234,11 +233,11 @@ static void give_birth(struct sim *s)
 	s->now++;
 	sim_alloc(s, BLOCK(30), 64);
 	sim_put(BLOCK(30) + 56, OBJECT);
-	/* One that is born and lost at once was not there in time. */
+	/* A block allocated and lost meanwhile is not reported by this scan. */
 	sim_alloc(s, BLOCK(31), 64);
 }
 
-/* What is born meanwhile is no suspect, nor is what it refers to. */
+/* A block that is allocated meanwhile is no suspect, nor are blocks that it refers to. */
 static void test_newborn(void **state)
 {
 	struct sim *s = *state;
@@ -262,7 +261,7 @@ static void test_newborn(void **state)
 	}
 }
 
-/* Spared once, with all that it leads to. */
+/* A transient block is spared once, with all blocks that it leads to. */
 static void test_transient(void **state)
 {
 	struct sim *s = *state;
@@ -281,7 +280,7 @@ static void test_transient(void **state)
 	assert_false(sim_indirect(s, LOST));
 	assert_true(sim_indirect(s, OBJECT));
 
-	/* One that was reached is not spared later. */
+	/* A transient block that was reached once is not spared later. */
 	sim_put(ROOT(0), LOST);
 	kmt_set_flags(&s->core, KMT_VIRT, LOST, KMT_TRANSIENT);
 	scan(s);
@@ -307,7 +306,7 @@ static void cut_lost(struct sim *s)
 	kmt_free_part(&s->core, KMT_VIRT, LOST + 16, 8, GFP_KERNEL);
 }
 
-/* Suspects that are freed, and their place taken by others. */
+/* Suspects that are freed, whose addresses are used again, or that are cut. */
 static void test_freed(void **state)
 {
 	struct sim *s = *state;
@@ -339,7 +338,7 @@ static void test_freed(void **state)
 	}
 }
 
-/* What is reported already. */
+/* Leaks that are already reported. */
 static void test_old_leaks(void **state)
 {
 	struct sim *s = *state;
@@ -348,20 +347,20 @@ static void test_old_leaks(void **state)
 	sim_alloc(s, LOST, 64);
 	scan(s);
 	assert_int_equal(s->v.fresh, 1);
-	/* It stays one, is not new, and stops nobody. */
+	/* It stays a leak, is not new, and is no reason to stop CPUs. */
 	scan(s);
 	assert_int_equal(s->accused, 0);
 	assert_int_equal(s->v.leaks, 1);
 	assert_int_equal(s->v.fresh, 0);
 	assert_false(sim_object(s, KMT_VIRT, LOST).flags & KMT_NEW);
-	/* With a new one beside it. */
+	/* A new leak as well. */
 	sim_alloc(s, BLOCK(3), 64);
 	scan(s);
 	assert_int_equal(s->accused, 1);
 	assert_int_equal(s->v.leaks, 2);
 	assert_int_equal(s->v.fresh, 1);
 	assert_false(sim_object(s, KMT_VIRT, LOST).flags & KMT_NEW);
-	/* What only it refers to is a leak, too. */
+	/* Blocks that only the old leak refers to are leaks. */
 	for (i = 0; i < 2; i++) {
 		sim_alloc(s, BLOCK(4 + i), 64);
 		sim_put_late(s, LOST + 8 + 8 * i, BLOCK(4 + i));
@@ -370,7 +369,7 @@ static void test_old_leaks(void **state)
 		assert_true(sim_indirect(s, BLOCK(4 + i)));
 		assert_false(sim_indirect(s, LOST));
 	}
-	/* Found again by the mark, and by the recheck. */
+	/* Two leaks are referenced again: the mark finds one, the recheck the other. */
 	sim_put(ROOT(1), BLOCK(3));
 	scan(s);
 	assert_int_equal(s->v.leaks, 3);
@@ -380,7 +379,7 @@ static void test_old_leaks(void **state)
 	scan(s);
 	assert_int_equal(s->v.leaks, 1);
 	assert_true(sim_leak(s, BLOCK(8)));
-	/* And lost again: new. */
+	/* Lost again, they are new. */
 	sim_put(ROOT(1), 0);
 	scan(s);
 	assert_int_equal(s->v.leaks, 5);
@@ -399,7 +398,7 @@ static void before_next_lock(struct sim *s)
 	host_before_lock = another_cpu;
 }
 
-/* Freed and allocated again when it is about to be looked at: another block. */
+/* Right before a suspect is read, it is freed and another block is allocated there. */
 static void test_reborn(void **state)
 {
 	struct sim *s = *state;
@@ -418,7 +417,10 @@ static void test_reborn(void **state)
 	}
 }
 
-/* Each filter lets pass what is still a suspect then, and nothing else. */
+/*
+ * Hulls of the two filters, each of which lets only references to current suspects
+ * pass.
+ */
 static struct kmt_range hulls[2];
 
 static void note_hull(struct sim *s, enum sim_phase phase)
@@ -436,7 +438,7 @@ static void test_filters(void **state)
 	s->on_phase = note_hull;
 	sim_alloc(s, BLOCK(5) + 0x800, 100);
 	scan(s);
-	/* Beside the old leak one that is forgiven, and two leaks. */
+	/* With the old leak: a block that is acquitted, and two leaks. */
 	sim_alloc(s, BLOCK(4), 100);
 	sim_alloc(s, BLOCK(5), 100);
 	sim_alloc(s, BLOCK(6), 100);
@@ -449,7 +451,7 @@ static void test_filters(void **state)
 	assert_int_equal(hulls[1].lo, BLOCK(5));
 	assert_int_equal(hulls[1].hi, BLOCK(6) + 100);
 	assert_int_equal(s->v.fresh, 2);
-	/* Nothing is left of the filter before. */
+	/* Nothing of the last filter is left. */
 	sim_free(s, BLOCK(5) + 0x800, 100);
 	sim_free(s, BLOCK(5), 100);
 	sim_alloc(s, BLOCK(8), 100);

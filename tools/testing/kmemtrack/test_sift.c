@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which words get through to the suspects?
+ * Which words does the filter of suspects let pass?
  *
- * All of the linear map is one suspect here, so that a word is a hit exactly
- * if the filter lets it pass.
+ * The whole linear map is one suspect here, so that a word is a hit exactly if
+ * the filter lets it pass.
  */
 #include "sim.h"
 
@@ -12,11 +12,11 @@
 static unsigned long bits[MAX_BITS / BITS_PER_LONG];
 static u8 pages[KMT_FILTER_PAGES];
 
-/* What was let pass. */
+/* Ranges that the filter lets pass. */
 static struct kmt_range passing[8];
 static unsigned int nr_passing;
 
-/* Whether @word has to pass. */
+/* Whether the filter has to let @word pass. */
 static bool is_let(unsigned long word)
 {
 	unsigned int i;
@@ -27,7 +27,7 @@ static bool is_let(unsigned long word)
 	return false;
 }
 
-/* Whether it may: it is not beyond all of them. */
+/* Whether the filter may let @word pass: it is in the hull of all ranges. */
 static bool may_pass(unsigned long word)
 {
 	bool below = false, above = false;
@@ -53,7 +53,7 @@ static void no_pass(struct kmt_filter *f)
 	nr_passing = 0;
 }
 
-/* All kinds of filters: with bits for places or without, so for pages. */
+/* All kinds of filters: with or without bits, with or without bytes for pages. */
 static const struct kind {
 	unsigned int bits;
 	bool pages;
@@ -97,7 +97,7 @@ static int setup(void **state)
 	return 0;
 }
 
-/* For words that are not aligned: SIM_ODD() says which of them count. */
+/* For unaligned references: SIM_ODD() says which of them count. */
 #define FIRST	(SIM_LINEAR + 64)
 
 static int setup_odd(void **state)
@@ -152,7 +152,7 @@ static void test_empty(void **state)
 		assert_int_equal(passes(s, SIM_LINEAR), 1);
 		no_pass(&s->filter);
 		assert_int_equal(passes(s, SIM_LINEAR), 0);
-		/* The bits are gone as well, not only the hull. */
+		/* Resetting the filter clears the bits, not only the hull. */
 		let_pass(&s->filter, BLOCK(3), 64);
 		let_pass(&s->filter, BLOCK(5), 64);
 		if (kinds[i].pages || kinds[i].bits == MAX_BITS)
@@ -166,7 +166,7 @@ static void test_hull(void **state)
 	unsigned int k, i;
 
 	for (k = 0; k < KINDS; k++) {
-		/* In both orders. */
+		/* Add the ranges in both orders. */
 		for (i = 0; i < 2; i++) {
 			set_kind(&s->filter, &kinds[k]);
 			let_pass(&s->filter, BLOCK(i ? 20 : 10) + 100, 50);
@@ -178,7 +178,7 @@ static void test_hull(void **state)
 			assert_int_equal(passes(s, BLOCK(20) + 149), 1);
 			assert_int_equal(passes(s, BLOCK(20) + 150), 0);
 			assert_int_equal(passes(s, 0), 0);
-			/* Without bits all of the hull passes. */
+			/* Without bits, the whole hull passes. */
 			if (kinds[k].bits || kinds[k].pages)
 				continue;
 			assert_int_equal(passes(s, BLOCK(11) + 7), 1);
@@ -187,7 +187,7 @@ static void test_hull(void **state)
 	}
 }
 
-/* Looks at words all over the map; returns how many of those need not pass. */
+/* Tries words all over the linear map; returns how many passed without need. */
 static unsigned long look_around(struct sim *s, unsigned long *others)
 {
 	unsigned long w, nr = 0;
@@ -236,7 +236,7 @@ static void test_sizes(void **state)
 	}
 }
 
-/* Every byte of small blocks, at all places around the end of a page. */
+/* Each byte of small blocks, at all addresses around the end of a page. */
 static void test_crossing(void **state)
 {
 	struct sim *s = *state;
@@ -254,7 +254,7 @@ static void test_crossing(void **state)
 	}
 }
 
-/* What the bits are for: nearly all that refers to others is rejected. */
+/* The bits reject nearly all references to other blocks. */
 static void test_selective(void **state)
 {
 	unsigned long others, nr;
@@ -273,7 +273,7 @@ static void test_selective(void **state)
 	}
 }
 
-/* Suspects in pages that have the same byte, that of zero among them. */
+/* Suspects in pages that share a byte, also the byte of page 0. */
 static void test_shared_byte(void **state)
 {
 	unsigned long words[] = { 0, SIM_LINEAR + 8, 0, BLOCK(1), 17 };
@@ -285,7 +285,7 @@ static void test_shared_byte(void **state)
 	assert_int_equal(hits(s, words, ARRAY_SIZE(words)), 1);
 	let_pass(&s->filter, BLOCK(1), 64);
 	assert_int_equal(hits(s, words, ARRAY_SIZE(words)), 2);
-	/* More pages than there are bytes, from any of them on. */
+	/* A block of more pages than there are bytes, which begins at any byte. */
 	no_pass(&s->filter);
 	let_pass(&s->filter, BLOCK(1023), round + SIM_PAGE);
 	assert_int_equal(passes(s, BLOCK(1022) + 4095), 0);
@@ -299,7 +299,7 @@ static void test_shared_byte(void **state)
 
 #define WORDS	40
 
-/* A hit in any place among @nr words and behind them, then in all of them. */
+/* A hit at each position among @nr words and after them, then at all positions. */
 static void try_positions(struct sim *s, unsigned int nr)
 {
 	unsigned long words[WORDS];
@@ -336,7 +336,7 @@ static void test_positions(void **state)
 	}
 }
 
-/* Of one reference at each byte of four words. */
+/* One reference at each byte of four words. */
 static void test_offsets(void **state)
 {
 	struct sim *s = *state;
@@ -354,7 +354,7 @@ static void test_offsets(void **state)
 			assert_int_equal(hits(s, buf + 1, 4), at % W == 0);
 			s->m.seam.end = 0;
 		}
-		/* Half of it before or behind what was read is not read. */
+		/* A reference that is partly outside the words is not found. */
 		for (at = 1; at < W; at++) {
 			memset(buf, 0x11, sizeof(buf));
 			memcpy((char *)buf + at, &word, W);
@@ -367,13 +367,13 @@ static void test_offsets(void **state)
 	}
 }
 
-/* Whether a word that is not aligned counts. */
+/* Whether @word counts at an unaligned address. */
 static bool counts_odd(unsigned long word)
 {
 	return W == 8 ? word % 4 == 0 : word == FIRST;
 }
 
-/* At odd addresses, which multiple of what the reference is. */
+/* The alignment that a reference at an unaligned address must have. */
 static void test_accidents(void **state)
 {
 	struct sim *s = *state;
@@ -394,7 +394,7 @@ static void test_accidents(void **state)
 	}
 }
 
-/* Whatever pieces the words are read in, a reference is found, and once. */
+/* A reference is found exactly once, in whatever pieces the words are read. */
 static void test_seam(void **state)
 {
 	struct sim *s = *state;
@@ -406,7 +406,7 @@ static void test_seam(void **state)
 		memset(buf, 0x11, sizeof(buf));
 		memcpy((char *)buf + at, &word, W);
 		for (cut = 1; cut < 8; cut++) {
-			/* The second piece is behind the first, or is not. */
+			/* The second piece follows the first one, or does not. */
 			for (gap = 0; gap <= 2 * W; gap += W) {
 				bool across = at < W * cut && at + W > W * cut;
 
@@ -415,14 +415,14 @@ static void test_seam(void **state)
 					       0x1000 + W * cut + gap);
 				assert_int_equal(n, at % W && !(across && gap));
 			}
-			/* Nor is what was before. */
+			/* Two pieces with the same address are not joined, either. */
 			n = byte_hits(s, buf, cut, 0x1000);
 			n += byte_hits(s, buf + cut, 8 - cut, 0x1000);
 			assert_int_equal(n, at % W && !(at < W * cut &&
 							at + W > W * cut));
 			s->m.seam.end = 0;
 		}
-		/* Word by word. */
+		/* The pieces are single words. */
 		for (n = 0, cut = 0; cut < 8; cut++)
 			n += byte_hits(s, buf + cut, 1, 0x1000 + W * cut);
 		assert_int_equal(n, !!(at % W));
@@ -430,8 +430,8 @@ static void test_seam(void **state)
 }
 
 /*
- * Random bytes with many references, read in random pieces: as much passes as
- * of all words that there are at any byte, one by one.
+ * Random bytes with many references, read in random pieces: the number of words
+ * that pass is that of testing the word at each byte on its own.
  */
 static void test_random_bytes(void **state)
 {
@@ -441,7 +441,7 @@ static void test_random_bytes(void **state)
 	u64 rng = 7;
 
 	for (round = 0; round < 3000; round++) {
-		/* The pages are for words only. */
+		/* Only aligned words use the bytes for pages. */
 		set_kind(&s->filter, &kinds[round % 4]);
 		let_pass(&s->filter, round % 3 ? FIRST : BLOCK(2) + 100, 5000);
 		let_pass(&s->filter, BLOCK(90), 1000);
@@ -470,7 +470,10 @@ static void test_random_bytes(void **state)
 	}
 }
 
-/* Of 32 bits, what looks like a page is a small number beside a pointer. */
+/*
+ * On 32-bit machines, an unaligned word that is the address of a page does not
+ * count: it is most often a small number next to a pointer.
+ */
 static void test_pages(void **state)
 {
 	struct sim *s = *state;

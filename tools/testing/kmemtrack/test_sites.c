@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Sites: what is counted, what is kept of it, and what has no place. */
+/* Sites: counts of blocks, kept scans, and blocks whose site has no place. */
 #include "sim.h"
 #include "sites.h"
 
@@ -70,7 +70,7 @@ static struct kmt_site_count *find(struct kmt_sites *t, u32 stack)
 	return kmt_sites_find(t, &key);
 }
 
-/* What is shown adds up, whatever happened before. */
+/* Checks that the sums match the sites. */
 static void check_sums(struct kmt_sites *t)
 {
 	struct kmt_site_sum sum = t->other;
@@ -127,7 +127,7 @@ static void test_counts(void **state)
 	count(&t, 1, 64, 10);
 	count(&t, 1, 4096, 2);
 	count(&t, 2, 100, 1);
-	/* Without a backtrace the size tells sites apart. */
+	/* Without a backtrace, sites differ in the size of blocks. */
 	count(&t, 0, 64, 3);
 	count(&t, 0, 128, 4);
 	finish(&t, 1000);
@@ -147,7 +147,7 @@ static void test_counts(void **state)
 	end(&t);
 }
 
-/* Twenty scans: what is kept are the last sixteen, in their order. */
+/* Twenty scans, of which the last sixteen are kept, in order. */
 static void test_history(void **state)
 {
 	struct kmt_site_count *s;
@@ -161,7 +161,7 @@ static void test_history(void **state)
 		count(&t, 1, 8, 100 + i);		/* rises */
 		count(&t, 2, 8, 100);			/* stays */
 		count(&t, 3, 8, 100 - i);		/* sinks */
-		count(&t, 4, 8, i < 17 ? 50 : 50 + i);	/* rises at last */
+		count(&t, 4, 8, i < 17 ? 50 : 50 + i);	/* stays, then rises */
 		if (i >= 18)
 			count(&t, 5, 8, i);		/* is new */
 		finish(&t, 1000 * (i + 1) + i);
@@ -199,12 +199,12 @@ static void test_first(void **state)
 	count_born(&t, 1, 8, 1, 450);
 	count_born(&t, 1, 8, 1, 123);
 	count_born(&t, 1, 8, 1, 300);
-	/* Of memory that was there before the clock began. */
+	/* A block that was allocated before uptime 0. */
 	count_born(&t, 2, 8, 1, -500);
 	finish(&t, 5000);
 	assert_int_equal(find(&t, 1)->first, 1230);
 	assert_int_equal(find(&t, 2)->first, 0);
-	/* The oldest one is gone, and was seen. */
+	/* The oldest block is freed, but was counted before. */
 	kmt_sites_begin(&t);
 	count_born(&t, 1, 8, 1, 300);
 	finish(&t, 6000);
@@ -212,7 +212,7 @@ static void test_first(void **state)
 	end(&t);
 }
 
-/* A site without blocks stays as long as a kept scan has some of it. */
+/* A site without blocks stays as long as a kept scan has blocks of it. */
 static void test_forgotten(void **state)
 {
 	struct kmt_sites t;
@@ -251,7 +251,7 @@ static void test_cancel(void **state)
 	assert_int_equal(t.scans.nr, 1);
 	assert_int_equal(find(&t, 1)->last.nr, 5);
 	assert_null(find(&t, 2));
-	/* Nothing of it is left in the next one. */
+	/* The next count starts from zero. */
 	kmt_sites_begin(&t);
 	count(&t, 1, 8, 1);
 	finish(&t, 2000);
@@ -259,7 +259,7 @@ static void test_cancel(void **state)
 	end(&t);
 }
 
-/* Two backtraces become the same when code goes. */
+/* Two backtraces become equal when code is removed. */
 static void test_merge(void **state)
 {
 	struct kmt_site_count *s;
@@ -296,7 +296,7 @@ static void test_merge(void **state)
 
 #define MANY	20000
 
-/* Chains stay short, and memory is in proportion to the sites. */
+/* Chains stay short, and the memory is proportional to the number of sites. */
 static void test_many(void **state)
 {
 	struct kmt_sites t;
@@ -320,9 +320,9 @@ static void test_many(void **state)
 }
 
 /*
- * Ten times as many sites as there may be, the small ones first, or last: from the
- * second count on the large ones and what rises are there, exact, and what has no
- * place is counted.
+ * Ten times as many sites as the table may have, with the small ones first or last.
+ * From the second count on, the table has the large sites and the one that rises,
+ * with exact counts. Blocks without a place are counted in t.other.
  */
 static void test_cap(void **state)
 {
@@ -335,11 +335,11 @@ static void test_cap(void **state)
 	make(&t, 100);
 	for (scan = 0; scan < 20; scan++) {
 		kmt_sites_begin(&t);
-		/* A small one that rises, and is met early. */
+		/* A small site that rises, and is counted first. */
 		count(&t, 1, 8, 1 + scan);
 		for (i = 981; i <= 1000 && large_first; i++)
 			count(&t, i, 100000, 10);
-		/* Twice, so that some lose their place between two blocks. */
+		/* Twice, so that some sites lose their place between two blocks. */
 		for (i = 0; i < 2 * 979; i++)
 			count(&t, 2 + i % 979, 16, 1);
 		for (i = 981; i <= 1000 && !large_first; i++)
@@ -359,13 +359,13 @@ static void test_cap(void **state)
 	assert_true(t.other.nr >= 2 * 880);
 	assert_int_equal(find(&t, 1)->last.nr, 20);
 	assert_true(most <= 100 / KMT_SITES_A_PAGE + 2);
-	/* Nothing is given up for good by a count that is. */
+	/* After a count that is cancelled, the sums still match. */
 	kmt_sites_begin(&t);
 	for (i = 2; i <= 980; i++)
 		count(&t, i, 16, 1);
 	kmt_sites_cancel(&t);
 	check_sums(&t);
-	/* Fewer may be kept from now on: it begins anew. */
+	/* With a smaller limit, the table is emptied, with all kept scans. */
 	t.max = 50;
 	kmt_sites_begin(&t);
 	count(&t, 1, 8, 1);
@@ -374,7 +374,7 @@ static void test_cap(void **state)
 	end(&t);
 }
 
-/* If all of them rise none is given up. */
+/* If all sites rise, none loses its place. */
 static void test_all_rise(void **state)
 {
 	struct kmt_sites t;

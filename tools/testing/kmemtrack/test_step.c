@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Traces walked by steps, against stacks that are built call by call, and
- * against an unwinder that looks each step up anew.
+ * Walks by steps, compared with stacks that are built call by call, and with an
+ * unwinder that looks up each step.
  */
 #include "sim.h"
 #include "step.h"
@@ -10,10 +10,10 @@
 #define WORDS	1024
 #define BASE	(~0x7effffffUL)
 
-/* More functions than steps are kept: many share a place. */
+/* More functions than remembered steps, so that many share a slot. */
 #define RULES	20000
 
-/* What the tables say of a function that calls another. */
+/* Unwind data of a function that calls another one. */
 struct rule {
 	enum kmt_step_kind kind;
 	unsigned int up;
@@ -26,7 +26,7 @@ static struct rule rules[RULES];
 static unsigned long looked_up;
 static unsigned long user_regs;
 
-/* Code that is not where a step's half of an address can tell. */
+/* Code outside the range that the half address in a step can express. */
 static unsigned long far_pc;
 
 /* The stacks of a task and of interrupts, and a trace on them. */
@@ -95,12 +95,12 @@ static struct rule random_rule(u64 *rnd)
 		.passing = !below(rnd, 8),
 	};
 
-	/* The word right below the caller's stack pointer is the address. */
+	/* The return address is right below the caller's stack pointer. */
 	if (rule.kind != KMT_STEP_ALIGNED &&
 	    (rule.kind == KMT_STEP_BP || rule.kind == KMT_STEP_BP_SWITCH ||
 	     below(rnd, 2)))
 		rule.bp = 2 + below(rnd, rule.up - 1);
-	/* Or in the midst of what the function saved. */
+	/* Or it is between the registers that the function saved. */
 	if (!KMT_CALL_PUSHES && rule.kind <= KMT_STEP_BP && below(rnd, 2)) {
 		rule.ra = 1 + below(rnd, rule.up);
 		if (rule.ra == rule.bp)
@@ -129,7 +129,7 @@ static void store(unsigned long addr, unsigned long word)
 	*(unsigned long *)addr = word;
 }
 
-/* What earlier calls have left there looks like what is looked for. */
+/* Fills a stack with stale words that look like return addresses and frames. */
 static void litter(struct stacks *s, unsigned long *stack)
 {
 	unsigned int i;
@@ -139,7 +139,7 @@ static void litter(struct stacks *s, unsigned long *stack)
 			(unsigned long)&stack[below(&s->rnd, WORDS)];
 }
 
-/* Function @i is called at @pc by one whose registers are *@sp and *@bp. */
+/* Calls function @i; *@sp and *@bp are the caller's registers. */
 static void call(struct stacks *s, unsigned int i, unsigned long pc,
 		 unsigned long *sp, unsigned long *bp)
 {
@@ -153,7 +153,7 @@ static void call(struct stacks *s, unsigned int i, unsigned long pc,
 	}
 	*sp = end - rule->up * W;
 	if (rule->kind == KMT_STEP_ALIGNED) {
-		/* Where the frame begins depends on the caller's. */
+		/* The start of the frame depends on the alignment of the caller's. */
 		unsigned long frame = end - (2 + below(&s->rnd, 4)) * W;
 
 		store(frame, *bp);
@@ -174,7 +174,7 @@ static void call(struct stacks *s, unsigned int i, unsigned long pc,
 	}
 }
 
-/* @depth calls, the first by entry code. */
+/* Builds a stack of @depth calls, the first one from entry code. */
 static void build(struct stacks *s, unsigned int depth)
 {
 	const unsigned int plain = BIT(KMT_STEP_SP) | BIT(KMT_STEP_BP) |
@@ -217,7 +217,7 @@ static bool walk(const struct stacks *s, struct kmt_walk *w)
 		kmt_step_walk(w, span_of(s->task), none, s->fp);
 }
 
-/* Reads a word of the stack that the unwinder is on. */
+/* Reads a word of the current stack. */
 static bool read_word(const unsigned long *stack, unsigned long addr,
 		      unsigned long *word)
 {
@@ -227,7 +227,7 @@ static bool read_word(const unsigned long *stack, unsigned long addr,
 	return true;
 }
 
-/* An unwinder that keeps nothing; false where it cannot go on. */
+/* An unwinder that remembers no steps; returns false where it cannot go on. */
 static bool unwind(const struct stacks *s, struct kmt_walk *w)
 {
 	const unsigned long *on = s->switched ? s->irq : s->task;
@@ -305,7 +305,7 @@ static void end_stacks(struct stacks *s)
 	free(s->irq);
 }
 
-/* A trace is what was called, whether its steps are known or not. */
+/* A trace is the list of calls, whether its steps are remembered or not. */
 static void test_same(void **state)
 {
 	struct kmt_walk w, again;
@@ -324,7 +324,7 @@ static void test_same(void **state)
 		assert_same(&again, w.pc, w.nr);
 		found += looked_up - before < w.nr / 2 + 1;
 	}
-	/* Few look most of their steps up again. */
+	/* Only few second walks look up most of their steps again. */
 	assert_in_range(found, 40000, 50000);
 	end_stacks(&s);
 }
@@ -345,8 +345,8 @@ static unsigned long odd_word(struct stacks *s, unsigned long word)
 }
 
 /*
- * Whatever is on the stack: no read outside of it, and no trace but what the
- * unwinder would say.
+ * With arbitrary words on the stack, no word outside it is read, and a trace is
+ * that of the unwinder.
  */
 static void test_odd(void **state)
 {
@@ -380,7 +380,10 @@ static void test_odd(void **state)
 	end_stacks(&s);
 }
 
-/* Steps stay until they are forgotten; those of code that may go do not. */
+/*
+ * Steps are remembered until kmt_steps_forget(), except those of code that may be
+ * freed.
+ */
 static void test_forget(void **state)
 {
 	struct kmt_walk w;
@@ -403,7 +406,7 @@ static void test_forget(void **state)
 	end_stacks(&s);
 }
 
-/* Registers of the kernel, and code that is elsewhere than the kernel's. */
+/* Saved registers of kernel code, and return addresses outside the kernel's code. */
 static void test_unknown(void **state)
 {
 	struct kmt_walk w;
@@ -444,7 +447,7 @@ static void test_edges(void **state)
 	s.fp = hi_of(s.task) - 2 * W;
 	assert_true(walk(&s, &w));
 	for (up = 1; up < 4; up++) {
-		/* Words that are where the next stack begins are not read. */
+		/* Words beyond the end of the stack are not read. */
 		rules[7] = (struct rule){ .kind = KMT_STEP_SP, .up = up, .ra = 1 };
 		kmt_steps_forget();
 		s.task[WORDS - 3] = pc_of(7);
