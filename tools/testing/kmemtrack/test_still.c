@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Memory that is read in place, while nothing else runs. */
+/* Memory that is read in place, while all CPUs are stopped. */
 #include "sim.h"
 
 #define OBJECT	BLOCK(1)
@@ -43,7 +43,7 @@ static void take_page(struct sim *s)
 	sim_map(gone, SIM_PAGE, false);
 }
 
-/* A page that is gone is left out, the ones around it are not. */
+/* An unmapped page is skipped, the pages around it are read. */
 static void test_unreadable(void **state)
 {
 	struct sim *s = *state;
@@ -62,7 +62,7 @@ static void test_unreadable(void **state)
 	assert_int_equal(s->v.leaks, 1);
 	assert_true(sim_leak(s, BLOCK(1)));
 	assert_int_equal(s->accused, 3);
-	/* To sum it up, to look at its words, and at each of its bytes. */
+	/* One fault each for its sum, its aligned words and its unaligned words. */
 	assert_int_equal(sim_events(s, KMT_EV_FAULT), 3);
 	/* The same for roots. */
 	sim_map(gone, SIM_PAGE, true);
@@ -81,8 +81,8 @@ static void test_unreadable(void **state)
 }
 
 /*
- * Blocks from one page into the next, among others in the first page; whatever
- * the order they are read in, one of those is read just before.
+ * A block across two pages, with others in the first page: in either order of
+ * reading, one of those is read right before it.
  */
 static void test_border(void **state)
 {
@@ -112,7 +112,7 @@ static void test_border(void **state)
 		sim_map(gone, SIM_PAGE, true);
 		scan(s);
 		assert_int_equal(s->v.leaks, 0);
-		/* Again with the other one. */
+		/* Again, with the other page unmapped. */
 		sim_put(page + 0xff8, 0);
 		sim_put(page + 0x1000, 0);
 		sim_put(page + 0x10f8, 0);
@@ -132,7 +132,7 @@ static void set_loose(struct sim *s)
 	loose[4] = OBJECT + 63;
 }
 
-/* Words that are roots, and lie nowhere. */
+/* Roots that are words without an address. */
 static void test_loose_words(void **state)
 {
 	struct sim *s = *state;
@@ -156,7 +156,10 @@ static void test_loose_words(void **state)
 			assert_int_equal(s->accused,
 					 i & 1 && min == 1 ? 1 : 3);
 			assert_true(sim_leak(s, BLOCK(3)));
-			/* The bytes of what is left are looked at as well. */
+			/*
+			 * Suspects that are left are searched for at unaligned
+			 * addresses as well.
+			 */
 			assert_int_equal(sim_leak(s, OBJECT), min > 1);
 			assert_int_equal(sim_leak(s, BLOCK(2)), min > 1);
 			assert_int_equal(sim_object(s, KMT_VIRT, OBJECT).count,

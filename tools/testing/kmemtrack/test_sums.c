@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Blocks that are summed up before everything stops: those that are the same
- * then are passed over, the others are searched at every address.
+ * Blocks that are summed up before the stop: the snapshot skips those that are
+ * unchanged, and searches the others at each address.
  */
 #include "sim.h"
 
-/* No pages: see SIM_ODD(). */
+/* Not aligned to a page: see SIM_ODD(). */
 #define OBJECT	(BLOCK(1) + 64)
 #define BEHIND	(BLOCK(2) + 64)
 #define LOST	BLOCK(3)
@@ -36,7 +36,7 @@ static void scan(struct sim *s)
 	check_core(s);
 }
 
-/* What the next scan does between the sums and the stop. */
+/* Sets what the next scan does between the sums and the stop, and scans. */
 static void next(struct sim *s, void (*then)(struct sim *s))
 {
 	s->late_phase = SIM_ACCUSED;
@@ -61,7 +61,7 @@ static void test_sum(void **state)
 	for (i = 0; i < ARRAY_SIZE(words); i++)
 		words[i] = sim_random(&rng);
 	all = kmt_sum(words, ARRAY_SIZE(words), 0);
-	/* In pieces of any length. */
+	/* The sum is the same in pieces of any length. */
 	for (i = 0; i <= ARRAY_SIZE(words); i++) {
 		for (k = i; k <= ARRAY_SIZE(words); k++) {
 			sum = kmt_sum(words, i, 0);
@@ -70,7 +70,7 @@ static void test_sum(void **state)
 			assert_int_equal(sum, all);
 		}
 	}
-	/* Each bit of each word, and their order. */
+	/* The sum depends on each bit of each word, and on the order of words. */
 	for (i = 0; i < ARRAY_SIZE(words); i++) {
 		for (k = 0; k < BITS_PER_LONG; k++) {
 			words[i] ^= 1ul << k;
@@ -89,7 +89,7 @@ static void test_sum(void **state)
 	}
 }
 
-/* What is all zeroes but for the last word, which no factor changes. */
+/* Words that are zero but for the last one, which is not multiplied. */
 static void test_last_word(void **state)
 {
 	static const u64 steps[] = {
@@ -110,7 +110,7 @@ static void test_last_word(void **state)
 	}
 }
 
-/* It would mean that there is no sum. */
+/* A sum is never 0, which stands for no sum. */
 static void test_never_zero(void **state)
 {
 	u64 rng = 7;
@@ -126,7 +126,7 @@ static void test_never_zero(void **state)
 	}
 }
 
-/* There has to be a suspect that is not reported yet. */
+/* Makes OBJECT a block that was not reported yet: a scan needs a new suspect. */
 static void renew(struct sim *s)
 {
 	sim_free(s, OBJECT, 64);
@@ -152,7 +152,7 @@ static unsigned long still_words(struct sim *s)
 	return words;
 }
 
-/* Other blocks beside one that refers to a suspect: no more words for it. */
+/* A block that refers to a suspect does not cause more words of others to be read. */
 static void test_one_of_many(void **state)
 {
 	unsigned int i;
@@ -173,7 +173,7 @@ static void test_one_of_many(void **state)
 	}
 }
 
-/* Of a block that is the same each word is looked at once, else three times. */
+/* Each word of an unchanged block is read once, of a changed one three times. */
 static void test_passed_over(void **state)
 {
 	unsigned int markers;
@@ -190,8 +190,8 @@ static void test_passed_over(void **state)
 		next(s, nothing);
 		assert_int_equal(still_words(s), 64 + WORDS);
 		/*
-		 * A reference at an odd address as well as others; a search
-		 * finds it, and a block that is lost is left.
+		 * A search finds an unaligned reference like any other; only the
+		 * lost block is a suspect then.
 		 */
 		renew(s);
 		sim_free(s, LOST, 64);
@@ -261,7 +261,7 @@ static const struct {
 	{ OBJECT + 8, false, true },
 };
 
-/* A reference that was not there when the block was summed up. */
+/* A reference that is stored after the block was summed up. */
 static void try_late(unsigned int i, unsigned int odd, unsigned int markers)
 {
 	struct sim *s = new_sim(markers);
@@ -277,8 +277,8 @@ static void try_late(unsigned int i, unsigned int odd, unsigned int markers)
 }
 
 /*
- * One that was, and is still there, or not: the search has seen it, unless it is
- * at an odd address of a root.
+ * A reference that is there when the block is summed up, and may be removed then:
+ * the search has found it, unless it is at an unaligned address in a root.
  */
 static void try_early(unsigned int i, unsigned int odd, unsigned int markers)
 {
@@ -314,7 +314,7 @@ static void test_places(void **state)
 	}
 }
 
-/* A suspect that has a reference leads on, from any of its addresses. */
+/* References in a suspect that is acquitted count, at any address in it. */
 static void test_suspects(void **state)
 {
 	unsigned int odd;
@@ -336,7 +336,7 @@ static void test_suspects(void **state)
 	}
 }
 
-/* A sum says what it says of the suspects of that scan only. */
+/* A sum is valid only for the suspects of the same scan. */
 static void test_old_sums(void **state)
 {
 	struct sim *s = new_sim(2);
@@ -367,7 +367,7 @@ static void bear_again(struct sim *s)
 	put_bytes(HOLDER + 21, OBJECT);
 }
 
-/* Born since: nobody has summed it up. */
+/* A block that was allocated since has no sum. */
 static void test_born(void **state)
 {
 	struct sim *s = new_sim(2);
@@ -391,7 +391,7 @@ static void shift(struct sim *s)
 	put_bytes(HOLDER + 75, OBJECT);
 }
 
-/* What is read of a block is not the same any more. */
+/* The scan areas of a block have changed. */
 static void test_areas(void **state)
 {
 	struct sim *s = new_sim(2);
@@ -440,7 +440,7 @@ static void test_counts(void **state)
 	}
 }
 
-/* To add up what is in a block is no reason to take it for changed. */
+/* A block with several ranges has one sum, and counts as unchanged. */
 static void test_several_ranges(void **state)
 {
 	struct sim *s = new_sim(1);
@@ -449,13 +449,13 @@ static void test_several_ranges(void **state)
 	next(s, nothing);
 	renew(s);
 	next(s, nothing);
-	/* Roots and sections, one of each block, eight copies, an area. */
+	/* Roots and the section, each block once, eight per-CPU copies, a scan area. */
 	assert_int_equal(still_words(s), 64 + WORDS +
 			 (64 + SIZE + 64 + HOST_CPUS * 64 + 24) / W);
 	sim_delete(s);
 }
 
-/* Of how many references to other blocks one has to be looked up, in 10,000. */
+/* Returns how many of 10,000 references to other blocks the filter lets pass. */
 static unsigned int let_through(unsigned long cells)
 {
 	const unsigned long suspects = cells / 1000, apart = 64 * 1000;
@@ -484,7 +484,7 @@ static unsigned int let_through(unsigned long cells)
 	return nr;
 }
 
-/* A filter is not filled by the suspects of more blocks. */
+/* The filter grows with the number of blocks, so it stays as selective. */
 static void test_filter_grows(void **state)
 {
 	assert_in_range(let_through(100000), 0, 300);

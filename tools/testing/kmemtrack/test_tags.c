@@ -26,7 +26,7 @@ static int teardown(void **state)
 	return sim_teardown(state);
 }
 
-/* Where a reference is: small blocks, large ones, copies of a CPU. */
+/* Where references are: small blocks, large blocks, per-CPU copies. */
 #define BIG		SIM_VMALLOC
 #define BIG_SIZE	0x3000ul
 
@@ -70,14 +70,14 @@ static void test_mark(void **state)
 	sim_mark(s, ROOT(0), ROOT(512));
 	kmt_mark_end(&s->m);
 	assert_true(sim_white(s, OBJECT));
-	/* With bit 55 clear it is an address of a user, whatever the tag. */
+	/* With bit 55 clear it is a user address, whatever the tag. */
 	sim_put(ROOT(0), OBJECT & ~(1ul << 55));
 	sim_mark(s, ROOT(0), ROOT(512));
 	kmt_mark_end(&s->m);
 	assert_true(sim_white(s, OBJECT));
 }
 
-/* Words that a root has, without a place that matters, one by one. */
+/* Roots that are words without an address, one by one. */
 static void test_words(void **state)
 {
 	struct sim *s = *state;
@@ -95,7 +95,7 @@ static void test_words(void **state)
 	}
 }
 
-/* Of all kinds of filters, where the reference is put while nothing runs. */
+/* A late reference that a snapshot has to find. */
 static void snapshot(struct sim *s, unsigned long at, unsigned long word)
 {
 	sim_alloc(s, OBJECT, 64);
@@ -123,7 +123,7 @@ static void test_snapshot(void **state)
 	}
 }
 
-/* At odd addresses, beside words with bytes like those of an address. */
+/* At unaligned addresses, next to words with bytes like those of an address. */
 static void test_bytes(void **state)
 {
 	static const unsigned long beside[] = {

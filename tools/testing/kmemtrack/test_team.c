@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Several markers share a mark: nothing is missed, nothing is made up. */
+/* Several markers share a mark: it reaches the same blocks as one marker. */
 #include "sim.h"
 
 /* Blocks of 64 bytes. */
@@ -12,7 +12,7 @@ static void mark(struct sim *s)
 	kmt_mark_end(&s->m);
 }
 
-/* A machine with as many blocks; nothing refers to any. */
+/* A simulator with @nr blocks that have no references. */
 static struct sim *new_nodes(unsigned int nr, unsigned int stack,
 			     unsigned int helpers)
 {
@@ -25,7 +25,7 @@ static struct sim *new_nodes(unsigned int nr, unsigned int stack,
 	return s;
 }
 
-/* All up to @nr are reached, those behind are not. */
+/* Checks that the first @nr blocks are reached, and the others are not. */
 static void check_reached(struct sim *s, unsigned int nr, unsigned int all)
 {
 	unsigned int i;
@@ -34,7 +34,7 @@ static void check_reached(struct sim *s, unsigned int nr, unsigned int all)
 		assert_int_equal(sim_white(s, NODE(i)), i >= nr);
 }
 
-/* Each leads to two more. */
+/* Each block refers to two others. */
 static void plant_tree(struct sim *s, unsigned int nr)
 {
 	unsigned int i;
@@ -44,7 +44,7 @@ static void plant_tree(struct sim *s, unsigned int nr)
 		sim_put(NODE((i - 1) / 2) + 8 * (i % 2), NODE(i) + 8);
 }
 
-/* Each leads to the next and to the one before, the root to both ends. */
+/* Each block refers to the next and to the one before; roots refer to both ends. */
 static void plant_list(struct sim *s, unsigned int nr)
 {
 	unsigned int i;
@@ -59,7 +59,7 @@ static void plant_list(struct sim *s, unsigned int nr)
 	}
 }
 
-/* One block leads to all others. */
+/* One block refers to all others. */
 static void plant_array(struct sim *s, unsigned int nr)
 {
 	unsigned int i;
@@ -70,7 +70,7 @@ static void plant_array(struct sim *s, unsigned int nr)
 		sim_put(SIM_VMALLOC + 8 * i, NODE(i) + i % 64);
 }
 
-/* There are roots for all of them. */
+/* Roots refer to all blocks. */
 static void plant_roots(struct sim *s, unsigned int nr)
 {
 	unsigned int i;
@@ -110,7 +110,7 @@ static void test_shapes(void **state)
 		run(3000, 256, helpers);
 }
 
-/* The pool is swept for what there is no room for. */
+/* The sweep of the pool finds blocks that the mark stack had no room for. */
 static void test_small_mark_stack(void **state)
 {
 	run(300, 1, 2);
@@ -118,7 +118,10 @@ static void test_small_mark_stack(void **state)
 	run(300, 7, 3);
 }
 
-/* Helpers do some of the work, however it is found, and whoever reads roots. */
+/*
+ * Helpers do some of the work, whatever the heap is like, and whichever marker
+ * reads roots.
+ */
 static void test_help(void **state)
 {
 	unsigned int i, round;
@@ -136,7 +139,7 @@ static void test_help(void **state)
 	}
 }
 
-/* A count of references is the same, whoever counts them. */
+/* The count of references does not depend on which marker counts them. */
 static void test_counts(void **state)
 {
 	struct sim *s = sim_new(63, 1000, 64);
@@ -165,7 +168,7 @@ static bool give_up(struct sim *s)
 	return __atomic_fetch_sub(&steps_left, 1, __ATOMIC_RELAXED) <= 0;
 }
 
-/* Whoever of them is told to give up, all do, and the next mark is whole. */
+/* If one marker is told to give up, all do, and the next mark is complete. */
 static void test_give_up(void **state)
 {
 	struct sim *s = new_nodes(2000, 64, 3);
@@ -188,7 +191,7 @@ static void test_give_up(void **state)
 	sim_delete(s);
 }
 
-/* What roots lead to waits until all are read, as long as there is room. */
+/* References in roots wait until all roots are read, as long as there is room. */
 static void test_later(void **state)
 {
 	struct sim *s = sim_new(63, 1000, 512);
@@ -211,7 +214,7 @@ static void test_later(void **state)
 	assert_in_range(s->m.stack.refs, 1, 256);
 	assert_true(sim_white(s, BLOCK(1)));
 	assert_true(sim_white(s, BLOCK(4)));
-	/* More than there is room for. */
+	/* More references than there is room for. */
 	for (i = 0; i < 64 * 20; i++) {
 		words[i % 64] = BLOCK(10 + i % 190);
 		if (i % 64 == 63)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Several CPUs allocate, hand over, annotate and free while another marks.
+ * Several CPUs allocate, hand over, annotate and free blocks while another marks.
  *
- * Each worker has slots of its own in regions that all of them share, so that
- * the trees' locks are contended. A block is referred to by its slot's root
- * word from before its pointer can be lost until it is freed, so that the
- * marker may never report one. In the last test workers insert over each other's
+ * Each worker has its own slots in regions that all workers share, so that the
+ * locks of trees are contended. The root word of a slot refers to its block
+ * from before the worker can lose the pointer until the block is freed, so that
+ * no block may be reported. In the last test, workers insert over each other's
  * blocks.
  */
 #include <pthread.h>
@@ -15,7 +15,7 @@
 #define WORKERS		3
 #define SLOTS		96
 #define MARKER_CPU	WORKERS
-/* Scans beside the workers, and how much longer they may run for them. */
+/* Least number of scans, and the factor by which workers may run longer for them. */
 #define MIN_SCANS	3
 #define MORE		1000
 
@@ -25,7 +25,7 @@ struct slot {
 	unsigned long room;
 	unsigned long size;
 	bool live;
-	/* Without a cell the block is the test's to mark. */
+	/* There was no cell for the record, so the block is not tracked. */
 	bool lost;
 };
 
@@ -51,7 +51,7 @@ static void lay_out(void)
 			if (i % 8 < 5) {
 				s->addr = SIM_LINEAR + nr * 1024;
 			} else if (i % 8 == 5) {
-				/* Crosses from one region to the next. */
+				/* The slot crosses the border of two regions. */
 				s->addr = SIM_LINEAR - 512 + 0x10000 *
 					  (6 + i / 8 * WORKERS + w);
 			} else if (i % 8 == 6) {
@@ -77,7 +77,7 @@ static void check_disjoint(void)
 				    b->addr + b->room <= a->addr);
 }
 
-/* What the worker makes of a new block: links, annotations. */
+/* Stores references in a new block, and annotates it. */
 static void use_block(struct sim *s, struct slot *slot, u64 *rng)
 {
 	unsigned long target = SIM_LINEAR + sim_random(rng) % 0x20000;
@@ -114,7 +114,7 @@ static void alloc_slot(struct sim *s, int w, int i, u64 *rng)
 		     16 + sim_random(rng) % (slot->room - 16);
 	if (slot->space == KMT_VIRT)
 		sim_own(slot->addr, slot->size);
-	/* The allocator clears the block before the tracker hears of it. */
+	/* The allocator clears the block before it is tracked. */
 	if (slot->space == KMT_VIRT)
 		sim_put(slot->addr, 0);
 	sim_put(root_of(w, i), slot->addr);
@@ -142,7 +142,7 @@ static void free_slot(struct sim *s, int w, int i)
 		__atomic_fetch_add(&freed, 1, __ATOMIC_RELAXED);
 }
 
-/* Frees the tail, and then the rest as a block of its own. */
+/* Frees the tail of a block, and then the rest. */
 static void cut_slot(struct sim *s, int w, int i)
 {
 	struct slot *slot = &slots[w][i];
@@ -167,8 +167,8 @@ struct job {
 };
 
 /*
- * As many steps as were asked for, and more of them while there were too few
- * scans meanwhile: how fast those are depends on what else the machine does.
+ * Whether to do another step: up to @steps, and more of them while there were too
+ * few scans, whose speed depends on the load of the machine.
  */
 static bool go_on(unsigned long n, unsigned long steps)
 {
@@ -197,7 +197,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* Moves records, of which CPUs remember where they were. */
+/* Moves records, whose old cells CPUs remember. */
 static void compact(struct sim *s)
 {
 	unsigned long left;
@@ -244,7 +244,7 @@ static void run_threads(struct sim *s, u64 seed, unsigned long steps)
 	pthread_join(marker, NULL);
 }
 
-/* Nothing is lost, nothing is there twice, and a scan still is exact. */
+/* Checks that each live block has one record, and that scans are exact. */
 static void check_quiet(struct sim *s)
 {
 	unsigned long live = 0, leaks = 0;
@@ -263,7 +263,7 @@ static void check_quiet(struct sim *s)
 			if (!known)
 				continue;
 			assert_int_equal(o.size, slot->size);
-			/* Every other reference is dropped. */
+			/* Drop every other reference. */
 			kmt_set_min(&s->core, slot->space, slot->addr, 1);
 			if (slot->space == KMT_PERCPU)
 				memset(sim_host(kmt_env_percpu(slot->addr, 0)),
@@ -278,7 +278,7 @@ static void check_quiet(struct sim *s)
 	}
 	assert_int_equal(inserted - freed, live);
 	memset(sim_host(SIM_COPIES), 0, SIM_PERCPU_LEN * HOST_CPUS);
-	/* The first scan spares what was noted to be transient. */
+	/* The first scan spares blocks that are transient. */
 	sim_scan(s, ROOT(0), ROOT(WORKERS * SLOTS));
 	sim_scan(s, ROOT(0), ROOT(WORKERS * SLOTS));
 	assert_int_equal(s->v.leaks, leaks);
@@ -318,20 +318,20 @@ static void test_small_mark_stack(void **state)
 	run(15, 100, 2, 0, 10000);
 }
 
-/* Cells run out all the time. */
+/* The pool is so small that cells run out. */
 static void test_no_memory(void **state)
 {
 	run(20, 4, 64, 0, 20000);
 }
 
-/* The marker is not alone. */
+/* Helpers take part in the mark. */
 static void test_help(void **state)
 {
 	run(63, 100, 64, 2, 20000);
 	run(15, 100, 2, 3, 5000);
 }
 
-/* Places in which all workers insert and free, whatever the others do. */
+/* Number of addresses at which all workers insert and free blocks. */
 #define PLACES		64
 
 static void *contend(void *arg)
@@ -346,7 +346,10 @@ static void *contend(void *arg)
 		unsigned long addr = SIM_LINEAR + 32 * (what % PLACES);
 		unsigned long size = 16 + (what >> 8) % 200;
 
-		/* Half of them around a border, some in the wide tree. */
+		/*
+		 * Half of the blocks are around a border of regions, some in the
+		 * wide tree.
+		 */
 		if (what >> 16 & 1)
 			addr += (1ul << KMT_REGION_SHIFT) - 16 * PLACES;
 		if (what >> 17 & 1) {
@@ -360,9 +363,9 @@ static void *contend(void *arg)
 }
 
 /*
- * Several CPUs insert over each other's blocks. Which ones make way depends on
- * who comes first, but each one that is not freed and not there any more has to
- * be counted once.
+ * Several CPUs insert over each other's blocks. Which blocks are evicted depends on
+ * the order, but each block that is neither freed nor tracked has to be counted
+ * once.
  */
 static void test_overlap(void **state)
 {

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Several CPUs allocate, move references around, replace nodes and free; one
- * marks beside them, stops them and has three markers look at the suspects at
- * the same time.
+ * Several CPUs allocate, move references, replace nodes and free. Another one marks
+ * meanwhile, stops them, and lets three markers recheck the suspects in parallel.
  *
  * Each block has exactly one reference. It moves between three places, and in
- * between it is in a register only. A worker that is stopped leaves that on its
- * stack, where only those look for whom it was stopped. So marks miss blocks
- * all the time, and no scan may report one. Now and then a worker drops one;
- * the next scan that begins has to report it.
+ * between it is only in a register. A worker that is stopped saves the register on
+ * its stack, which is read only while all workers are stopped. So marks often miss
+ * blocks, but no scan may report one. Now and then a worker plants a block without a
+ * reference, which the next scan that begins has to report.
  */
 #include <pthread.h>
 #include <unistd.h>
@@ -23,7 +22,7 @@
 #define TABLE_ROOT(w)	ROOT(200 + (w))
 #define NODE_ROOT(w)	ROOT(210 + (w))
 #define NR_ROOTS	256
-/* No root, but while nothing else runs. */
+/* These words are roots only while all CPUs are stopped. */
 #define STACK(w)	ROOT(1000 + (w))
 
 #define SLOT(w, i)	(SIM_LINEAR + ((i) * WORKERS + (w)) * 1024ul)
@@ -35,7 +34,7 @@ struct worker {
 	struct sim *s;
 	unsigned int nr;
 	u64 rng;
-	unsigned long size[SLOTS];	/* 0: there is no block */
+	unsigned long size[SLOTS];	/* 0 if there is no block */
 	unsigned int place[SLOTS];	/* where its reference is */
 	unsigned int node;
 	unsigned int planted;
@@ -65,7 +64,7 @@ static void old_block(struct sim *s, unsigned long addr, unsigned long size)
 	sim_disown(addr, size);
 }
 
-/* A place at which the worker may be stopped, with @reg in a register. */
+/* The worker may be stopped here, with @reg in a register. */
 static void breathe(struct worker *w, unsigned long reg)
 {
 	if (sim_random(&w->rng) % 16 == 0)
@@ -90,7 +89,7 @@ static unsigned long place(const struct worker *w, unsigned int i,
 	return NODE(w->nr, w->node) + 8 * i;
 }
 
-/* Takes the reference out of its place, and puts it in another. */
+/* Moves the reference of block @i to another place. */
 static void move(struct worker *w, unsigned int i)
 {
 	unsigned long from = place(w, i, w->place[i]), reg = sim_get(from);
@@ -138,7 +137,7 @@ static void free_slot(struct worker *w, unsigned int i)
 	w->size[i] = 0;
 }
 
-/* A block that nobody ever refers to. */
+/* Allocates a block that never has a reference. */
 static void plant(struct worker *w)
 {
 	if (w->planted == PLANTS)
@@ -205,7 +204,10 @@ static unsigned int planted(unsigned int w)
 	return __atomic_load_n(&workers[w].planted, __ATOMIC_ACQUIRE);
 }
 
-/* Exactly the planted are leaks; those that are young may be missing. */
+/*
+ * Scans, and checks that exactly the planted blocks are leaks; the scan may miss
+ * those that were planted meanwhile.
+ */
 static void scan_once(struct sim *s)
 {
 	unsigned int before[WORKERS], w, i;
@@ -264,7 +266,7 @@ static void finish(struct sim *s)
 	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 0);
 }
 
-/* At least so many scans, and so many that forgave something. */
+/* Runs at least @scans scans, until at least @worth of them acquitted a suspect. */
 static void run(unsigned int cells, unsigned int stack, unsigned int scans,
 		unsigned int worth)
 {
@@ -286,7 +288,7 @@ static void run(unsigned int cells, unsigned int stack, unsigned int scans,
 	finish(s);
 	printf("seed %lu: %u scans, %u forgave, %lu leaks\n",
 	       (unsigned long)seed, n, forgave, s->v.leaks);
-	/* The test is worth something only if marks are fooled. */
+	/* The test proves something only if marks miss references. */
 	assert_true(forgave >= worth);
 	assert_true(s->v.leaks > 3);
 	sim_delete(s);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Traces: what is learned from a stack, and where it is recognised. */
+/* Traces: learning them from a stack, and recognising them. */
 #include "sim.h"
 #include "trace.h"
 
 #define WORDS	512
 #define DEPTH	CONFIG_KMEMTRACK_STACK_DEPTH
 
-/* A stack with its last record, and what the unwinder would say of it. */
+/* A stack, its last frame record, and its trace according to the unwinder. */
 struct stack {
 	unsigned long word[WORDS];
 	unsigned long entries[WORDS];
@@ -24,15 +24,16 @@ static unsigned long pc_of(unsigned int frame)
 	return (W == 8 ? 8UL << 4 * W : 0x80000000) + 0x10000 + 64 * frame;
 }
 
-/* What an address may be signed with, where it can be. */
+/* The bits of a signature in a return address; 0 without pointer authentication. */
 static unsigned long signature(unsigned long sign)
 {
 	return HOST_SIGNATURE & sign << 6 * W;
 }
 
 /*
- * @nr records, each @words above the last. The one after them is the end, or
- * the last of them is and leads to what is no record.
+ * Builds @nr frame records, each @words above the one before. The end is another
+ * record after them or, with kmt_last_returns, the last one, whose link is no
+ * record.
  */
 static unsigned long build(struct stack *s, unsigned int first,
 			   unsigned int words, unsigned int nr)
@@ -55,7 +56,7 @@ static unsigned long build(struct stack *s, unsigned int first,
 	return addr_of(s, first);
 }
 
-/* Learned as @cut or complete, @nr frames according to the unwinder. */
+/* Learns a trace of which the unwinder found @nr frames, complete or @cut. */
 static bool take_as(struct stack *s, struct kmt_trace *trace, unsigned long fp,
 		    unsigned int nr, bool cut)
 {
@@ -90,9 +91,9 @@ static void test_again(void **state)
 		assert_true(take(&a, &trace, fp));
 		assert_int_equal(trace.at, 10 * sizeof(long));
 		assert_true(is(&a, &trace, fp));
-		/* As well in another task, wherever its stack is. */
+		/* The trace is recognised on another stack as well. */
 		assert_true(is(&b, &trace, build(&b, 10, 6, nr)));
-		/* What lies beyond the last frame has no part in it. */
+		/* Frames beyond the last one of the trace do not matter. */
 		assert_true(is(&b, &trace, build(&b, 10, 6, nr + 1)));
 	}
 }
@@ -112,10 +113,10 @@ static void test_other(void **state)
 		assert_false(is(&s, &trace, fp));
 		next[1] -= 4;
 		assert_true(is(&s, &trace, fp));
-		/* Where the last one leads is no part of the trace. */
+		/* The link of the last record is not part of the trace. */
 		if (i == 11)
 			break;
-		/* What is not as it was is not followed, wherever it leads. */
+		/* A changed link is not followed, wherever it leads. */
 		*next = 8;
 		assert_false(is(&s, &trace, fp));
 		*next = was + 16;
@@ -137,13 +138,13 @@ static void test_signed(void **state)
 
 	s.word[4 + 8 * 2 + 1] |= signature(0x1234);
 	assert_true(take(&s, &trace, fp));
-	/* Signed with the key of another task. */
+	/* The same trace, signed with the key of another task. */
 	s.word[4 + 8 * 2 + 1] ^= signature(0x77);
 	s.word[4 + 8 * 3 + 1] ^= signature(0x78);
 	assert_true(is(&s, &trace, fp));
 }
 
-/* What the unwinder says otherwise is not learned. */
+/* A trace that differs from the unwinder's is not learned. */
 static void test_unwinder_is_right(void **state)
 {
 	struct stack s;
@@ -156,16 +157,16 @@ static void test_unwinder_is_right(void **state)
 		assert_false(take(&s, &trace, fp));
 		s.entries[i] -= 8;
 	}
-	/* It ended earlier, and not for the number of frames. */
+	/* The unwinder ended earlier, and not at the limit of frames. */
 	s.nr = 11;
 	assert_false(take(&s, &trace, fp));
-	/* It went on where the stack ends. */
+	/* The unwinder went on beyond the end of the stack. */
 	s.nr = 13;
 	assert_false(take(&s, &trace, fp));
 	assert_false(take_as(&s, &trace, fp, 13, true));
 	s.nr = 0;
 	assert_false(take(&s, &trace, fp));
-	/* Cut off is as good as ended. */
+	/* A trace that is cut at the limit is as good as a complete one. */
 	assert_true(take_as(&s, &trace, fp, 11, true));
 	s.word[4 + 8 * 11 + 1]++;
 	assert_true(is(&s, &trace, fp));
@@ -175,7 +176,10 @@ static void test_unwinder_is_right(void **state)
 	s.word[4 + 8 * 10 + 1]--;
 	s.nr = 12;
 	assert_true(take(&s, &trace, fp));
-	/* Whatever follows: the stack of whom an interrupt came upon. */
+	/*
+	 * The link after the cut does not matter, such as that to an interrupted
+	 * stack.
+	 */
 	s.word[4 + 8 * 10] = addr_of(&s, WORDS) + 0x12340;
 	assert_false(take_as(&s, &trace, fp, 12, true));
 	assert_true(take_as(&s, &trace, fp, 11, true));
@@ -183,7 +187,7 @@ static void test_unwinder_is_right(void **state)
 	assert_true(is(&s, &trace, fp));
 }
 
-/* Twelve records, the one of @frame leading @offset bytes up from itself. */
+/* Builds twelve records; the link of record @frame leads @offset bytes up from itself. */
 static unsigned long build_astray(struct stack *s, unsigned int frame,
 				  long offset)
 {
@@ -193,7 +197,7 @@ static unsigned long build_astray(struct stack *s, unsigned int frame,
 	return fp;
 }
 
-/* Records that lead astray: no read goes there, and nothing is learned. */
+/* Invalid links: no word there is read, and no trace is learned. */
 static void test_astray(void **state)
 {
 	static const long astray[] = {
@@ -224,7 +228,7 @@ static bool walk_from(struct stack *s, struct kmt_walk *walk, unsigned long fp)
 			      addr_of(s, s->last), fp, DEPTH);
 }
 
-/* What is read is what is there, up to the end or as much as is kept. */
+/* A walk gives the frames up to the end of the stack, or as many as a trace keeps. */
 static void test_walk(void **state)
 {
 	struct kmt_trace trace, copy;
@@ -243,7 +247,7 @@ static void test_walk(void **state)
 		kmt_trace_learn(&trace, addr_of(&s, 0), fp, walk.nr, nr);
 		assert_int_equal(trace.handle, nr);
 		assert_true(is(&s, &trace, fp));
-		/* A copy has all of it. */
+		/* A copy of the trace is complete. */
 		memset(&copy, 0xa5, sizeof(copy));
 		kmt_trace_copy(&copy, &trace);
 		assert_int_equal(copy.handle, nr);
@@ -254,7 +258,7 @@ static void test_walk(void **state)
 	}
 }
 
-/* No trace is made of records that lead elsewhere, or of none. */
+/* A walk fails if a link is invalid, or if there is no record. */
 static void test_walk_astray(void **state)
 {
 	static const long astray[] = {
@@ -280,7 +284,7 @@ static void test_walk_astray(void **state)
 	assert_false(walk_from(&s, &walk, addr_of(&s, 0) - W));
 }
 
-/* Registers that an exception saved are no record, even if they look like one. */
+/* Registers saved by an exception are no record, even if they look like one. */
 static void test_walk_exception(void **state)
 {
 	struct kmt_walk walk;
@@ -293,7 +297,7 @@ static void test_walk_exception(void **state)
 		s.word[4 + 8 * at + 1] |= 1;
 		assert_int_equal(walk_from(&s, &walk, fp), at == 11);
 	}
-	/* What is above the last record that is kept does not matter. */
+	/* Records above the last one that is kept do not matter. */
 	fp = build(&s, 4, 4, DEPTH + 4);
 	s.word[4 + 4 * (DEPTH - 1) + 1] |= 1;
 	assert_true(walk_from(&s, &walk, fp));

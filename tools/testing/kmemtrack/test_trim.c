@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Memory of the pool that is given back. What goes is freed: ASan watches. */
+/* Memory that the pool gives back. It is freed, so that ASan finds accesses to it. */
 #include "fastpath.h"
 #include "sim.h"
 
@@ -28,7 +28,7 @@ static void discard(struct sim *s, struct kmt_chunk *chunk)
 	free(chunk);
 }
 
-/* Returns how many chunks went; what is in some is moved if @compact. */
+/* Returns how many chunks were removed; with @compact, moves records out of some. */
 static unsigned int shrink(struct sim *s, unsigned long keep, bool compact)
 {
 	unsigned long left = s->core.pool.nr_chunks;
@@ -84,7 +84,7 @@ static void fill(struct sim *s)
 	host_cpu = 0;
 }
 
-/* What CPUs remember of all that is gone must not be looked at again. */
+/* Cells that CPUs remember must not be accessed after their chunk was removed. */
 static void test_all(void **state)
 {
 	struct sim *s = *state;
@@ -156,7 +156,7 @@ static void test_keep(void **state)
 		put(s, AT(i));
 }
 
-/* One of ten blocks is left, all over the pool, and with it what hangs on it. */
+/* One of ten blocks is left, all over the pool, with its auxiliary cells. */
 static void test_compact(void **state)
 {
 	struct sim *s = *state;
@@ -183,7 +183,7 @@ static void test_compact(void **state)
 	went = shrink(s, 100, true);
 	assert_true(went >= before * 8 / 10);
 	assert_true(kmt_pool_free_cells(&s->core) + kmt_vacant(&s->core) >= 100);
-	/* All is as it was, and is found. */
+	/* All blocks are unchanged, and found. */
 	for (i = 0; i < NR; i++) {
 		assert_int_equal(kmt_lookup(&s->core, KMT_VIRT, AT(i) + 63, &o),
 				 i % 10 == 0);
@@ -204,7 +204,7 @@ static void test_compact(void **state)
 	}
 	assert_true(kmt_lookup(&s->core, KMT_VIRT, SIM_VMALLOC + 8191, &o));
 	assert_int_equal(o.min, 2);
-	/* There is nothing more to be had, and it is not tried in vain. */
+	/* No more chunks can be removed, and no record is moved for it. */
 	assert_in_range(shrink(s, 100, true), 0, 1);
 	for (i = 0; i < NR; i++) {
 		host_cpu = i % HOST_CPUS;
@@ -216,7 +216,7 @@ static void test_compact(void **state)
 	check_core(s);
 }
 
-/* The owner knows leaks by their cells. */
+/* Leaks are not moved: the owner refers to their cells. */
 static void test_leaks_stay(void **state)
 {
 	struct sim *s = *state;
@@ -239,7 +239,7 @@ static void test_leaks_stay(void **state)
 	assert_true(cell->flags & KMT_LEAK);
 }
 
-/* What may not go does not, and is of use as before. */
+/* Chunks that must stay are not removed, and can be used as before. */
 static void test_stays(void **state)
 {
 	struct sim *s = *state;
@@ -255,7 +255,7 @@ static void test_stays(void **state)
 		put(s, AT(i));
 }
 
-/* An empty pool is nothing special, and neither are scan areas. */
+/* An empty pool, and a pool with a scan area. */
 static void test_few(void **state)
 {
 	struct sim *s = *state;
@@ -270,7 +270,10 @@ static void test_few(void **state)
 	put(s, AT(2));
 }
 
-/* A mark begins anew: what the last one came by may be gone. */
+/*
+ * A mark does not use blocks that an earlier mark remembered: their chunks may be
+ * gone.
+ */
 static void test_mark(void **state)
 {
 	struct sim *s = *state;

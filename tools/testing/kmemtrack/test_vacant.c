@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Records of freed blocks: taken again, in the way of nothing, found again. */
+/* Vacant records: used again, evicted by overlaps, found by frees. */
 #include "fastpath.h"
 #include "sim.h"
 
@@ -26,7 +26,7 @@ static void drop(struct sim *s, unsigned long addr)
 	assert_true(kmt_free(&s->core, KMT_VIRT, addr));
 }
 
-/* In the same cell, and nothing of the last block clings to it. */
+/* The next block uses the same cell, without state of the last block. */
 static void test_again(void **state)
 {
 	struct sim *s = *state;
@@ -64,21 +64,21 @@ static void test_twice(void **state)
 	assert_false(kmt_free(&s->core, KMT_VIRT, BLOCK(1) + 8));
 	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 2);
 	assert_int_equal(sim_events(s, KMT_EV_FREE_INSIDE), 0);
-	/* The record tells which block that was. */
+	/* The vacant record identifies the block. */
 	assert_int_equal(sim_events(s, KMT_EV_FREE_TWICE), 1);
 	assert_int_equal(s->warned, 1);
 	assert_int_equal(s->warned_ev, KMT_EV_FREE_TWICE);
 	assert_int_equal(s->warned_old.addr, BLOCK(1));
 	assert_int_equal(s->warned_old.size, 64);
 	assert_int_equal(kmt_vacant(&s->core), 1);
-	/* Over one that lives: that is counted as ever. */
+	/* A block over a live one still counts as an overlap. */
 	put(s, BLOCK(1), 64);
 	put(s, BLOCK(1), 64);
 	s->overlaps = 1;
 	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), s->overlaps);
 }
 
-/* Whatever takes the place of a freed block: nobody is told of it. */
+/* A block that overlaps vacant records evicts them, without a warning. */
 static void test_makes_way(void **state)
 {
 	static const unsigned long over[][2] = {
@@ -110,7 +110,7 @@ static void test_makes_way(void **state)
 	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 0);
 }
 
-/* A wide block that begins where a freed one's record is. */
+/* A wide block at the address of a vacant record. */
 static void test_wide_at(void **state)
 {
 	struct sim *s = *state;
@@ -132,7 +132,7 @@ static void test_wide_at(void **state)
 	assert_int_equal(s->core.wide[KMT_VIRT].nr, 0);
 }
 
-/* The same number is an address in other spaces, too. */
+/* The same number is also an address in other spaces. */
 static void test_spaces(void **state)
 {
 	struct sim *s = *state;
@@ -152,7 +152,7 @@ static void test_spaces(void **state)
 	}
 }
 
-/* Each CPU remembers other cells; the record is found all the same. */
+/* CPUs that do not remember the cell find the record, too. */
 static void test_cpus(void **state)
 {
 	struct sim *s = *state;
@@ -190,7 +190,7 @@ static void test_areas(void **state)
 	check_core(s);
 }
 
-/* More blocks than are remembered, again and again. */
+/* More blocks than a CPU remembers, allocated and freed repeatedly. */
 static void test_many(void **state)
 {
 	struct sim *s = *state;
@@ -208,7 +208,7 @@ static void test_many(void **state)
 	assert_true(s->core.pool.cells < 3 * KMT_RECENT_CELLS + 200);
 }
 
-/* Cells of freed blocks are there for others, without new memory. */
+/* Cells of vacant records are used for other blocks, without new memory. */
 static void test_reap(void **state)
 {
 	struct sim *s = sim_new(64, 2, 16);
@@ -220,7 +220,7 @@ static void test_reap(void **state)
 		for (i = 0; i < 120; i++)
 			put(s, at + 64 * i, 64);
 		check_core(s);
-		/* What is remembered is another block's by now. */
+		/* The remembered cell is used for another block by now. */
 		if (round)
 			assert_false(kmt_free(&s->core, KMT_VIRT,
 					      at - 0x10000));
@@ -232,7 +232,7 @@ static void test_reap(void **state)
 	sim_delete(s);
 }
 
-/* They are preferred to new memory once they are many. */
+/* If there are many vacant records, they are used before new memory. */
 static void test_grows_little(void **state)
 {
 	struct sim *s = *state;
@@ -276,13 +276,13 @@ static bool vacate(struct sim *s, unsigned long addr)
 	return done;
 }
 
-/* The short way knows what it does; the long way is there for the rest. */
+/* The fast path handles exactly its own cases, and leaves all others to the slow path. */
 static void test_short_way(void **state)
 {
 	struct sim *s = *state;
 	struct kmt_object o;
 
-	/* There are cells at hand now. */
+	/* Fill the cache of this CPU with cells. */
 	put(s, BLOCK(9), 64);
 	assert_false(occupy(s, BLOCK(1), 64));
 	assert_false(vacate(s, BLOCK(1)));
@@ -310,7 +310,7 @@ static void test_short_way(void **state)
 	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 0);
 }
 
-/* Somebody has the lock: nothing is done, and nothing is waited for. */
+/* If the lock is held, the fast path does nothing, and does not wait. */
 static void test_short_way_locked(void **state)
 {
 	struct sim *s = *state;
@@ -332,7 +332,7 @@ static void test_short_way_locked(void **state)
 	check_core(s);
 }
 
-/* What hangs on a block, or is in no shard, is for the long way. */
+/* Blocks with auxiliary cells, or in no shard, are left to the slow path. */
 static void test_short_way_not(void **state)
 {
 	struct sim *s = *state;
@@ -363,7 +363,7 @@ static void test_short_way_not(void **state)
 	check_core(s);
 }
 
-/* Born in a mark: as good as reached by it, and to be read. */
+/* A block that is allocated during a mark counts as reached, and is to be read. */
 static void test_short_way_in_mark(void **state)
 {
 	struct sim *s = *state;
