@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-# Sourced by the scripts beside it.
+# Sourced by the scripts in this directory.
 
 TOP=$(cd "$(dirname "$0")/.." && pwd)
 BUILD=${KMT_BUILD:-$TOP/build}
 JOBS=${JOBS:-$(nproc)}
 export LC_ALL=C
 
-# What the compiled kernel says of itself must not differ from run to run.
+# Version strings in the kernel must not differ from build to build.
 export KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 2026"
 export KBUILD_BUILD_USER=kmemtrack
 export KBUILD_BUILD_HOST=localhost
@@ -22,7 +22,7 @@ die()
 	exit 1
 }
 
-# one_at_a_time <name>: whoever comes second waits until this script has ended
+# one_at_a_time <name>: takes a lock until this script ends
 one_at_a_time()
 {
 	mkdir -p "$BUILD"
@@ -30,10 +30,10 @@ one_at_a_time()
 	flock 9
 }
 
-# What this project adds to a kernel tree, as paths here.
+# Paths that this project adds to a kernel tree.
 OVERLAY="include lib mm tools Documentation Kconfig.kmemtrack"
 
-# copy_overlay <dir>: puts it there, where it is to be in a kernel tree
+# copy_overlay <dir>: copies the overlay into a kernel tree
 copy_overlay()
 {
 	(cd "$TOP" && tar -cf - --exclude=.gitignore --exclude='*.o' \
