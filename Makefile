@@ -81,7 +81,7 @@ install uninstall check-tree:
 patch: packages
 	@scripts/make-patches $(VERSION)
 
-#: make check-series [CONFIGS=]  does the kernel build after each patch of the series?
+#: make check-series [VERSION=6.1] [CONFIGS=]  does it build after each patch?
 check-series: packages
 	@CHECK_CONFIGS="$(CONFIGS)" scripts/check-series $(VERSION)
 
