@@ -222,7 +222,8 @@ static noinline void litter_stack(const struct tk_kind *k)
  */
 static noinline void litter_below(const struct tk_kind *k)
 {
-	unsigned long pad[1024 / sizeof(long)];
+	/* The whole frame is to have less than CONFIG_FRAME_WARN, 1,024 bytes. */
+	unsigned long pad[960 / sizeof(long)];
 
 	memset(pad, 0, sizeof(pad));
 	barrier_data(pad);
