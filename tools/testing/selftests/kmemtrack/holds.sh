@@ -11,7 +11,7 @@ ROUNDS=5
 [ "$(stat_of untracked_slabs_are_roots)" != 1 ] || ROUNDS=8
 
 # These have tests of their own, below and in other files.
-apart='^(pages-1m|transient-leak|module-list|percpu-part|call-srcu-wait|moving-.*|kfence.*)$'
+apart='^(pages-1m|transient-leak|module-list|percpu-part|call-srcu-wait|argument|moving-.*|kfence.*)$'
 [ $# -gt 0 ] ||
 	set -- $(sed -n 's/^hold //p' "$KINDS" | grep -vE "$apart")
 
@@ -97,8 +97,10 @@ alone()
 	verdict "$1"
 }
 
-# What waits in it does so uninterruptibly, and is taken for hung in the end.
-check "held, then lost: call-srcu-wait" alone call-srcu-wait
+# What waits in these does so uninterruptibly, and is taken for hung in the end.
+for kind in call-srcu-wait argument; do
+	check "held, then lost: $kind" alone $kind
+done
 
 transient()
 {
