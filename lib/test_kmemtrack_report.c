@@ -426,6 +426,26 @@ static noinline int leak_mixed_ring(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
+/* A table that is larger than its owner, and allocated right after it. */
+struct report_table {
+	struct report_owner *owner;
+	char entries[2000];
+};
+
+static noinline int leak_table(const struct tk_kind *k, unsigned int n)
+{
+	while (n--) {
+		struct report_owner *owner = tk_make(k, sizeof(*owner), TK_LEAKED);
+		struct report_table *table = tk_make(k, sizeof(*table), TK_LEAKED);
+
+		if (!owner || !table)
+			return -ENOMEM;
+		owner->security = table;
+		table->owner = owner;
+	}
+	return 0;
+}
+
 /* A request and its text, allocated by an interrupt. */
 struct report_request {
 	char *text;
@@ -885,6 +905,7 @@ const struct tk_kind tk_report_kinds[] = {
 	{ "owner-queue", leak_queue },
 	{ "program", leak_program },
 	{ "mixed-ring", leak_mixed_ring },
+	{ "table", leak_table },
 	{ "softirq-pair", leak_softirq_pair },
 #ifdef CONFIG_NET
 	{ "skb", leak_skb, .size = 400 },

@@ -236,6 +236,24 @@ kmt_depot_save(unsigned long *entries, unsigned int nr, gfp_t gfp)
 #endif
 }
 
+/*
+ * A number that grows with the time when a trace was first kept: a handle has the number
+ * of a pool of the depot and the place in the pool, and both grow.
+ */
+static inline u32 kmt_trace_order(u32 handle)
+{
+#ifdef DEPOT_POOL_INDEX_BITS
+	const unsigned int place_bits = DEPOT_OFFSET_BITS, pool_bits = DEPOT_POOL_INDEX_BITS;
+#else
+	/* Above them is a bit that is always set. */
+	const unsigned int place_bits = PAGE_SHIFT - 2;
+	const unsigned int pool_bits = 31 - place_bits - STACK_DEPOT_EXTRA_BITS;
+#endif
+	const u32 pool = handle & (BIT(pool_bits) - 1);
+
+	return pool << place_bits | (handle >> pool_bits & (BIT(place_bits) - 1));
+}
+
 /* The function that allocates single pages which are used as one block. */
 #ifdef CONFIG_CONTIG_ALLOC
 #ifdef alloc_contig_range

@@ -67,6 +67,7 @@ static const struct kmt_ops kernel_ops = {
 	.warn		= kmt_warn,
 	.relax		= kmt_relax,
 	.wait		= kmt_wait,
+	.trace_order	= kmt_trace_order,
 	.table_alloc	= table_alloc,
 	.table_free	= table_free,
 	.hung		= kmt_keep_ranks,

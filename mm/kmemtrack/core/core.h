@@ -172,6 +172,9 @@ enum kmt_event {
 	KMT_NR_EVENTS,
 };
 
+/* With five bits for a size there is room for them beside an age. */
+#define KMT_TRACE_ORDER_BITS	27
+
 /**
  * struct kmt_ops - services that the owner of a tracker provides
  * @chunk_alloc: allocates memory for the pool, aligned to a page; called with no lock
@@ -186,6 +189,8 @@ enum kmt_event {
  *	if the mark is to be given up
  * @wait: called with no lock held by a marker that waits for another one of its team;
  *	@before is how often it was called in this wait; returns soon
+ * @trace_order: returns a number below 2^KMT_TRACE_ORDER_BITS that grows with the time
+ *	when a backtrace was first kept; NULL if that is not known
  * @table_alloc: allocates a table of @bytes bytes that lives for a part of a scan;
  *	called with no lock held; may fail, and must not invoke the OOM killer; NULL if
  *	there are no tables
@@ -203,6 +208,7 @@ struct kmt_ops {
 		     const struct kmt_object *new);
 	bool (*relax)(struct kmt_marker *m);
 	void (*wait)(struct kmt_marker *m, unsigned int before);
+	u32 (*trace_order)(u32 stack);
 	void *(*table_alloc)(struct kmt_core *core, size_t bytes);
 	void (*table_free)(struct kmt_core *core, void *table, size_t bytes);
 	void (*hung)(struct kmt_core *core, const struct kmt_rank *rank,

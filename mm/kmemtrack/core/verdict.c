@@ -461,14 +461,20 @@ static void cover_backward(struct kmt_leaks *leaks)
 }
 
 /*
- * The sort key of a leak: older ones first; at the same age larger ones, since parts of a
- * structure are often allocated together with it.
+ * The sort key of a leak: older ones first. In the same tick, the one whose backtrace was
+ * kept first: a function that allocates one block and then another did so when it first
+ * ran. With the same backtrace, the largest, by powers of two. Leaks without a backtrace
+ * come last.
  */
-static u64 order(const struct kmt_object *o, u32 now)
+static u64 order(const struct kmt_core *core, const struct kmt_object *o, u32 now)
 {
 	const u32 size = min_t(unsigned long, o->size, U32_MAX);
+	u32 trace = BIT(KMT_TRACE_ORDER_BITS) - 1;
 
-	return (u64)(u32)~(now - o->born) << 32 | (u32)~size;
+	if (o->stack && core->ops->trace_order)
+		trace = core->ops->trace_order(o->stack);
+	return (u64)(u32)~(now - o->born) << 32 |
+	       (u64)trace << (32 - KMT_TRACE_ORDER_BITS) | (31 - ilog2(size));
 }
 
 /* Adds the leak @o to @leaks->rank; it is direct until a walk makes it indirect. */
@@ -479,7 +485,7 @@ static void collect_leak(struct kmt_leaks *leaks, struct kmt_object *o)
 	if (change_leak(leaks->m->core, o, 0, KMT_INDIRECT | KMT_COVERED |
 			KMT_SCANNED, &copy) && leaks->nr < leaks->max)
 		leaks->rank[leaks->nr++] = (struct kmt_rank){
-			.o = o, .key = order(&copy, leaks->now)
+			.o = o, .key = order(leaks->m->core, &copy, leaks->now)
 		};
 }
 

@@ -49,13 +49,22 @@ static void close_edges(struct edges *e)
 				e->to[i][j] |= e->to[k][j];
 }
 
-/* Whether @a is older than @b, or of the same age and larger. */
+/*
+ * Whether @a is older than @b; at the same age, whether its backtrace is; with the same
+ * backtrace, whether it is larger by powers of two.
+ */
 static bool goes_before(struct model *m, const struct block *a,
 			const struct block *b)
 {
 	const u32 age_a = m->s->now - a->born, age_b = m->s->now - b->born;
+	const u32 trace_a = sim_trace_order(oracle_look(m, a).stack);
+	const u32 trace_b = sim_trace_order(oracle_look(m, b).stack);
 
-	return age_a > age_b || (age_a == age_b && a->size > b->size);
+	if (age_a != age_b)
+		return age_a > age_b;
+	if (trace_a != trace_b)
+		return trace_a < trace_b;
+	return ilog2(a->size) > ilog2(b->size);
 }
 
 /*

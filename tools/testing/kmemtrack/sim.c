@@ -252,6 +252,12 @@ static void sim_hung(struct kmt_core *core, const struct kmt_rank *rank,
 		s->hung[i] = rank[i];
 }
 
+/* Traces were kept in the order of their numbers. */
+u32 sim_trace_order(u32 stack)
+{
+	return stack % BIT(KMT_TRACE_ORDER_BITS);
+}
+
 static const struct kmt_ops sim_ops = {
 	.chunk_alloc	= sim_chunk_alloc,
 	.chunk_stays	= sim_chunk_stays,
@@ -259,6 +265,7 @@ static const struct kmt_ops sim_ops = {
 	.warn		= sim_warn,
 	.relax		= sim_relax,
 	.wait		= sim_wait,
+	.trace_order	= sim_trace_order,
 	.table_alloc	= sim_table_alloc,
 	.table_free	= sim_table_free,
 	.hung		= sim_hung,

@@ -159,6 +159,8 @@ extern struct sim *the_sim;
 /* The number in the environment variable @name; @otherwise if it is not set. */
 unsigned long sim_env(const char *name, unsigned long otherwise);
 
+u32 sim_trace_order(u32 stack);
+
 /* Creates a machine with @chunks chunks of @cells cells, and a mark stack of @stack. */
 struct sim *sim_new(unsigned int cells, unsigned int chunks,
 		    unsigned int stack);

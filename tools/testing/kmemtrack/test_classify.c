@@ -264,14 +264,42 @@ static void test_younger_ring_leads(void **state)
 	sim_delete(s);
 }
 
-/* If two leaks of a ring have the same age, the larger one is direct. */
+/*
+ * If two leaks of a ring have the same age, the one whose backtrace was kept first is
+ * direct, whatever their size and place.
+ */
+static void test_first_of_same_age(void **state)
+{
+	const u32 traces[] = { 8, 7, 1, 900, 5, 0 };
+	struct sim *s = sim_new(511, 10, 256);
+	unsigned int i;
+
+	for (i = 0; i < 6; i++) {
+		sim_alloc(s, BLOCK(i), i % 2 ? 64 : 128);
+		kmt_set_stack(&s->core, KMT_VIRT, BLOCK(i), traces[i]);
+		link_blocks(i, 1, i ^ 1);
+	}
+	leak_all(s, 6);
+	assert_true(sim_indirect(s, BLOCK(0)));
+	assert_false(sim_indirect(s, BLOCK(1)));
+	assert_false(sim_indirect(s, BLOCK(2)));
+	assert_true(sim_indirect(s, BLOCK(3)));
+	/* Without a backtrace it is not known. */
+	assert_false(sim_indirect(s, BLOCK(4)));
+	assert_true(sim_indirect(s, BLOCK(5)));
+	sim_delete(s);
+}
+
+/* If two leaks of a ring have the same age and backtrace, the larger one is direct. */
 static void test_larger_of_same_age(void **state)
 {
 	struct sim *s = sim_new(511, 10, 256);
 	unsigned int i;
 
-	for (i = 0; i < 4; i++)
-		sim_alloc(s, BLOCK(i), i == 1 || i == 2 ? 192 : 128);
+	for (i = 0; i < 4; i++) {
+		sim_alloc(s, BLOCK(i), i == 1 || i == 2 ? 256 : 128);
+		kmt_set_stack(&s->core, KMT_VIRT, BLOCK(i), 5);
+	}
 	for (i = 0; i < 4; i++)
 		link_blocks(i, 1, i ^ 1);
 	leak_all(s, 4);
@@ -475,6 +503,7 @@ int main(void)
 		cmocka_unit_test(test_oldest_of_ring),
 		cmocka_unit_test(test_parents),
 		cmocka_unit_test(test_younger_ring_leads),
+		cmocka_unit_test(test_first_of_same_age),
 		cmocka_unit_test(test_larger_of_same_age),
 		cmocka_unit_test(test_heads),
 		cmocka_unit_test(test_no_table),

@@ -26,6 +26,7 @@ owner-stats	leak_stats		1	1
 owner-queue	leak_queue		1	6
 program		leak_program		1	3
 mixed-ring	leak_mixed_ring		1	2
+table		leak_table		1	1
 softirq-pair	leak_pair_in_softirq	1	1	softirq
 skb		leak_skb		2	1
 after-rcu	leak_after_rcu		1	0
