@@ -11,7 +11,7 @@
 
 #include "../mm/kmemtrack/glue.h"
 
-/* Every so many blocks are freed again, in early boot, too. */
+/* One of so many blocks is freed again, also in early boot. */
 #define FREED	16
 
 static phys_addr_t *early;
@@ -52,7 +52,7 @@ static void early_blocks(struct kunit *test)
 		struct kmt_object o;
 		bool known = kmt_lookup(&kmt_core, KMT_PHYS, early[i], &o);
 
-		/* Who got its place is of another size. */
+		/* Another block at this address has another size. */
 		if (i % FREED == 0)
 			wrong += known && o.size == early_size(i);
 		else

@@ -94,7 +94,10 @@ static void cache_blocks(struct kunit *test)
 	unsigned int i;
 
 	KUNIT_ASSERT_NOT_NULL(test, cache);
-	/* It returns how many, or whether it did, and allocates all or none. */
+	/*
+	 * Allocates all or none; the return value is the number, or true, by kernel
+	 * version.
+	 */
 	KUNIT_ASSERT_TRUE(test, kmem_cache_alloc_bulk(cache, GFP_KERNEL, 8, p));
 	for (i = 0; i < 8; i++)
 		expect_block(test, p[i], 120, 1);
@@ -111,7 +114,7 @@ static long count_of(enum kmt_event ev)
 	return atomic_long_read(&kmt_core.events[ev]);
 }
 
-/* How many lines of the log have this in them. */
+/* Returns the number of lines of the log with this text. */
 static unsigned int lines_logged(const char *text)
 {
 	static char line[512];
@@ -125,7 +128,7 @@ static unsigned int lines_logged(const char *text)
 	return nr;
 }
 
-/* What is freed that is not, or no longer, a block is told from the rest. */
+/* Frees of addresses that are not blocks, or not any more, are counted and logged. */
 static void wrong_frees(struct kunit *test)
 {
 	char *p = kmalloc(100, GFP_KERNEL), address[20];
@@ -136,7 +139,7 @@ static void wrong_frees(struct kunit *test)
 	unsigned long flags;
 
 	expect_block(test, p, 100, 1);
-	/* The caller may hold a lock: nothing is printed there. */
+	/* The caller may hold a lock, so the hook must not print. */
 	local_irq_save(flags);
 	kmemleak_free(p + 8);
 	KUNIT_EXPECT_EQ(test, lines_logged(warning), told);
@@ -155,7 +158,7 @@ static void wrong_frees(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, count_of(KMT_EV_FREE_TWICE), twice + 1);
 }
 
-/* Tells of two parts of a block instead of the block. */
+/* Replaces the record of a block with records of two parts of it. */
 static void tell_parts(struct kunit *test, char *p, bool free)
 {
 	struct kmt_object o;
@@ -170,7 +173,7 @@ static void tell_parts(struct kunit *test, char *p, bool free)
 	KUNIT_EXPECT_TRUE(test, find(KMT_VIRT, p + 64, &o));
 }
 
-/* Parts of blocks that nobody took back go with the block around them. */
+/* Parts of a block are forgotten when the block is freed, unless they were before. */
 static void parts_left(struct kunit *test)
 {
 	struct kmem_cache *cache = kmem_cache_create("kmt_kunit_parts", 100, 0, 0, NULL);
@@ -182,7 +185,7 @@ static void parts_left(struct kunit *test)
 	p = kmem_cache_alloc(cache, GFP_KERNEL);
 	beside[1] = kmem_cache_alloc(cache, GFP_KERNEL);
 	tell_parts(test, p, true);
-	/* Inside the block: not the block. */
+	/* An address inside the block is not the block. */
 	kmemleak_free(p + 8);
 	KUNIT_EXPECT_EQ(test, count_of(KMT_EV_FREE_AROUND), around);
 	kmem_cache_free(cache, p);
@@ -195,7 +198,7 @@ static void parts_left(struct kunit *test)
 	kmem_cache_free(cache, beside[1]);
 	kmem_cache_destroy(cache);
 
-	/* Without kmemleak_free() the part takes the place of the block, too. */
+	/* Without kmemleak_free(), the part also replaces the block. */
 	p = kmalloc(128, GFP_KERNEL);
 	tell_parts(test, p, false);
 	kfree(p);
@@ -254,7 +257,7 @@ static void irq_alloc(struct irq_work *work)
 {
 	struct irq_block *b = container_of(work, struct irq_block, work);
 
-	/* As the handlers of devices, which may allocate. */
+	/* Let lockdep allow allocations, as in handlers of devices. */
 	lockdep_hardirq_threaded();
 	b->p = kmalloc(88, GFP_ATOMIC);
 	complete(&b->done);
@@ -343,8 +346,8 @@ static void parts(struct kunit *test)
 }
 
 /*
- * For scans: addresses that no scan can see. All that handles the address
- * itself is in functions of their own, whose frames are wiped.
+ * Hides addresses from scans. Only separate functions, whose frames are wiped,
+ * handle the addresses themselves.
  */
 #define KEY		(~0UL / 0xff * 0xa5)
 
@@ -389,7 +392,7 @@ static noinline unsigned int flags_of(unsigned int nr)
 	return o.flags;
 }
 
-/* How many vmalloc blocks, @first 0, or kmalloc blocks, 1, are leaks. */
+/* The number of leaks: of vmalloc blocks if @first is 0, of kmalloc blocks if it is 1. */
 static unsigned int leaks_of(unsigned int first)
 {
 	unsigned int i, nr = 0;
@@ -400,16 +403,16 @@ static unsigned int leaks_of(unsigned int first)
 }
 
 /*
- * A block in vmalloc space is also held by who has its vm_struct only. A stale
- * word may hide a lost block: where addresses have 32 bits one of a pair was hidden in
- * one of seven boots. With 1/14 for a block five of eight are hidden in less than
- * one of 10,000.
+ * A reference to the vm_struct of a vmalloc block is enough. A stale word may hide
+ * a lost block: on 32-bit machines, one block of a pair was hidden in one of seven
+ * boots. With 1/14 for each block, five of eight are hidden in less than one of
+ * 10,000 boots.
  */
 static void scans(struct kunit *test)
 {
 	unsigned int i;
 
-	/* What made this thread may refer to memory that it freed just now. */
+	/* The creator of this thread may still refer to memory that it has just freed. */
 	for (i = 0; i < PAIRS; i++)
 		KUNIT_ASSERT_NOT_NULL(test,
 				      kunit_kzalloc(test, sizeof(struct vm_struct),
@@ -445,8 +448,8 @@ static noinline void put_new(unsigned long *where)
 }
 
 /*
- * Further down than the frames of those who scan, which may have words that
- * are not written, with KASAN, and in the midst of what is wiped.
+ * Stores @where further down than the frames of a scan, which with KASAN may have
+ * words that are not written, and inside the memory that is wiped.
  */
 static noinline void put_block(unsigned long *where)
 {
@@ -465,7 +468,7 @@ static bool scan_says_leak(struct kunit *test)
 	return flags_of(1) & KMT_LEAK;
 }
 
-/* What an earlier user said of a page that comes into use behind another. */
+/* Stale state of a struct page that becomes a tail page. */
 static void stale_pages(struct kunit *test)
 {
 	struct page *page = alloc_pages(GFP_KERNEL | __GFP_ZERO, 1);
@@ -484,7 +487,7 @@ static void stale_pages(struct kunit *test)
 	__free_page(page + 1);
 }
 
-/* Pages that must not be read, by what the kernel says of each. */
+/* Pages that must not be read, according to their struct page. */
 static void closed_pages(struct kunit *test)
 {
 	struct address_space *mapping = kzalloc(sizeof(*mapping), GFP_KERNEL);
@@ -501,7 +504,7 @@ static void closed_pages(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page));
 	ClearPageHWPoison(page);
 #endif
-	/* A file is none of them, whatever it is; nor is anonymous memory. */
+	/* Other files and anonymous memory may be read. */
 	page->mapping = mapping;
 	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
 	mapping->flags = BIT(AS_UNEVICTABLE);
@@ -525,7 +528,7 @@ static void closed_pages(struct kunit *test)
 	kfree(mapping);
 }
 
-/* No more than was given away, and only until it is given back. */
+/* Exactly the pages given away are unreadable, until they are given back. */
 static void unreadable_pages(struct kunit *test)
 {
 	void *mem = alloc_pages_exact(3 * PAGE_SIZE, GFP_KERNEL | __GFP_ZERO);
@@ -552,7 +555,7 @@ static void unreadable_pages(struct kunit *test)
 #ifdef CONFIG_MEMORY_FAILURE
 static unsigned long *poisoned;
 
-/* @page: of @poisoned */
+/* @page: page of @poisoned */
 static void check_poisoned(struct kunit *test, struct page *page)
 {
 	unsigned long word;
@@ -572,7 +575,7 @@ static void check_poisoned(struct kunit *test, struct page *page)
 	kfree((void *)(hidden[1] ^ KEY));
 }
 
-/* Blocks in a page that broke are not read, though something refers to them. */
+/* Blocks in a poisoned page are not read, even if they are referenced. */
 static void poisoned_blocks(struct kunit *test)
 {
 	void *mem = kzalloc(PAGE_SIZE, GFP_KERNEL);
@@ -588,7 +591,7 @@ static void poisoned_blocks(struct kunit *test)
 	vfree(mem);
 }
 
-/* An object without a record is a root though another page of its slab broke. */
+/* An object without a record is a root, even if another page of its slab is poisoned. */
 static void poisoned_slab(struct kunit *test)
 {
 	bool was = kmt_sweep_untracked || kmt_untracked_percpu;
@@ -626,7 +629,7 @@ static void poisoned_slab(struct kunit *test)
 	num_poisoned_pages_sub(page_to_pfn(other), 1);
 	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
 	kfree((void *)(hidden[1] ^ KEY));
-	/* Known again, so that this is no second free. */
+	/* Track the object again, so that this is no second free. */
 	kmemleak_alloc(object, PAGE_SIZE / 2, 1, GFP_KERNEL);
 	kmem_cache_free(cache, object);
 	kmem_cache_destroy(cache);
@@ -635,7 +638,7 @@ static void poisoned_slab(struct kunit *test)
 }
 #endif
 
-/* Pages of traces hold what was there before, where no trace is yet. */
+/* Pages of traces have stale contents after the last trace. */
 static void depot_pages(struct kunit *test)
 {
 	unsigned long entry = _RET_IP_, *entries;
@@ -648,7 +651,7 @@ static void depot_pages(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, kmt_not_root_page(page));
 }
 
-/* Pages of the kernel do not hold what an earlier user left in them. */
+/* Pages of the kernel do not keep the contents of an earlier user. */
 static void cleared_pages(struct kunit *test)
 {
 	unsigned long *page[64];
@@ -672,8 +675,9 @@ static void cleared_pages(struct kunit *test)
 }
 
 /*
- * Memory without a record is a root until a mark meets none. Which objects a mark
- * meets depends on what is freed beside it: so this plays the mark.
+ * Memory without a record is a root until a mark meets no such memory. Which
+ * objects a real mark meets depends on concurrent frees, so this test calls the
+ * functions of a mark.
  */
 static void untracked_ends(struct kunit *test)
 {
@@ -692,7 +696,7 @@ static void untracked_ends(struct kunit *test)
 	before = kmt_begin_untracked();
 	kmt_end_untracked(before, true);
 	KUNIT_EXPECT_FALSE(test, kmt_sweep_untracked);
-	/* Another one is lost while the mark looks. */
+	/* Another record is lost during the mark. */
 	before = kmt_begin_untracked();
 	kmt_note_untracked();
 	kmt_end_untracked(before, false);
@@ -707,7 +711,7 @@ static void untracked_ends(struct kunit *test)
 	mutex_unlock(&kmt_scan_mutex);
 }
 
-/* Buffers of the tracker are no roots, whenever they were allocated. */
+/* Pages of a buffer of the tracker are owned pages until the buffer is freed. */
 static void own_pages(struct kunit *test)
 {
 	char *mem = kmt_own_vzalloc(3 * PAGE_SIZE);
@@ -725,7 +729,10 @@ static void own_pages(struct kunit *test)
 }
 
 #ifdef CONFIG_KFENCE
-/* KFENCE serves an allocation now and then; of another size than a test's block. */
+/*
+ * KFENCE serves an allocation now and then. The size differs from that of a test's
+ * block.
+ */
 static noinline void *alloc_from_kfence(void)
 {
 	unsigned long end = jiffies + 10 * HZ;
@@ -741,7 +748,7 @@ static noinline void *alloc_from_kfence(void)
 	return NULL;
 }
 
-/* While RCU is to free an object, what is queued behind it is no leak. */
+/* While RCU is about to free an object, blocks queued behind it are no leaks. */
 static void kfence_callbacks(struct kunit *test)
 {
 	void *p = alloc_from_kfence();
@@ -753,7 +760,7 @@ static void kfence_callbacks(struct kunit *test)
 	wipe_stack();
 	WRITE_ONCE(record->state, KFENCE_OBJECT_RCU_FREEING);
 	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
-	/* The link stays when the object is freed. */
+	/* The link in the object remains after the free. */
 	WRITE_ONCE(record->state, KFENCE_OBJECT_ALLOCATED);
 	KUNIT_EXPECT_TRUE(test, scan_says_leak(test));
 	kfree((void *)(hidden[1] ^ KEY));
@@ -765,7 +772,7 @@ static void kfence_callbacks(struct kunit *test)
 #define NAMES_KEPT	64
 #define NAMES_TRIED	16
 
-/* A block of a task that has this name, by this user. */
+/* Allocates a block as a task of this name and user. */
 static void *named_block(const char *name, uid_t uid)
 {
 	struct cred *cred = prepare_creds();
@@ -790,7 +797,7 @@ static const char *name_of(const void *p)
 	return find(KMT_VIRT, p, &o) ? kmt_comm(o.comm) : "(none)";
 }
 
-/* Whether the tracker knows the name of a task of @uid's that begins now. */
+/* Whether the table has room for a new name of a task of @uid. */
 static bool knows_new_name(uid_t uid)
 {
 	static unsigned int nr;
@@ -805,7 +812,7 @@ static bool knows_new_name(uid_t uid)
 	return known;
 }
 
-/* Nanoseconds of a pair: the best of some rounds. */
+/* Nanoseconds of an allocation and a free, the best of some rounds. */
 static u64 pair_ns(void)
 {
 	u64 best = U64_MAX, since;
@@ -820,7 +827,7 @@ static u64 pair_ns(void)
 	return best / 200;
 }
 
-/* @nr new names of a user's, a pair each. */
+/* Uses @nr new names of a user, with an allocation and a free for each. */
 static void use_up_names(struct kunit *test, unsigned int nr, uid_t uid)
 {
 	struct cred *cred = prepare_creds();
@@ -841,8 +848,8 @@ static void use_up_names(struct kunit *test, unsigned int nr, uid_t uid)
 }
 
 /*
- * A user who gives tasks many names neither keeps others from theirs, nor new
- * ones of his own from being known in the end; records keep their names.
+ * If a user gives tasks many names, names of other users still get a place, and so
+ * do new names of this user in the end; records keep their names.
  */
 static void task_names(struct kunit *test)
 {
@@ -861,12 +868,12 @@ static void task_names(struct kunit *test)
 	since = ktime_get_ns();
 	use_up_names(test, NAMES, 1000);
 	during = ktime_get_ns() - since;
-	/* By chance another user's place may be full, too. */
+	/* By chance, a set of the other user may also be full. */
 	for (i = known = 0; i < NAMES_TRIED; i++)
 		known += knows_new_name(1001);
 	KUNIT_EXPECT_GE(test, known, NAMES_TRIED / 2);
 	KUNIT_EXPECT_TRUE(test, knows_new_name(0));
-	/* As many as can be, and no more of them. */
+	/* Wait until a sweep has made room: new names of this user get a place again. */
 	for (tries = 0; tries < 600; tries++) {
 		for (i = known = 0; i < NAMES_TRIED; i++)
 			known += knows_new_name(1000);
@@ -880,7 +887,10 @@ static void task_names(struct kunit *test)
 		KUNIT_EXPECT_STREQ(test, name_of(kept[i]), name);
 		kfree(kept[i]);
 	}
-	/* The next test may have this stack, and lose a block at such a place. */
+	/*
+	 * The next test may run on this stack, and lose a block that a word left
+	 * here refers to.
+	 */
 	memzero_explicit(kept, sizeof(kept));
 	__set_task_comm(current, "after", false);
 	kunit_info(test, "pair: %llu ns before, %llu with a name each (%u), %llu after",
@@ -888,7 +898,7 @@ static void task_names(struct kunit *test)
 	__set_task_comm(current, was, false);
 }
 
-/* A name that was looked up stays while it is held, and no longer. */
+/* A name that was looked up stays in the table only while it is held. */
 static void held_names(struct kunit *test)
 {
 	char was[TASK_COMM_LEN];
@@ -904,7 +914,7 @@ static void held_names(struct kunit *test)
 	comm = kmt_task_comm();
 	local_irq_restore(flags);
 	use_up_names(test, NAMES / 10, 1000);
-	/* A sweep that does not wait would have ended. */
+	/* A sweep that does not wait would be over by now. */
 	msleep(3000);
 	KUNIT_EXPECT_STREQ(test, kmt_comm(comm), "held");
 	kmt_release_names(held);
@@ -918,7 +928,7 @@ static void held_names(struct kunit *test)
 	__set_task_comm(current, was, false);
 }
 
-/* Memory is spent on CPUs that have come up, not on all that could. */
+/* Only CPUs that have been online have memory for tables. */
 static void tables_of_cpus(struct kunit *test)
 {
 	unsigned int cpu;
@@ -935,7 +945,7 @@ static void tables_of_cpus(struct kunit *test)
 	cpus_read_unlock();
 }
 
-/* The chunk of a walk was given back: its memory may be anything by now. */
+/* The chunk that a walk refers to was given back, and its memory may be in use. */
 static void walk_without_chunk(struct kunit *test)
 {
 	struct kmt_chunk gone = { .nr = 1, .next = (void *)LIST_POISON1 };
@@ -944,7 +954,7 @@ static void walk_without_chunk(struct kunit *test)
 	mutex_lock(&kmt_scan_mutex);
 	c.given_back = kmt_pages_given_back - 1;
 	KUNIT_EXPECT_NULL(test, kmt_next_leak(&c, KMT_LEAK));
-	/* As somebody does who reads once more at the end of the file. */
+	/* Like another read at the end of the file. */
 	KUNIT_EXPECT_NULL(test, c.chunk);
 	mutex_unlock(&kmt_scan_mutex);
 }
@@ -971,7 +981,7 @@ static void turns(struct kunit *test, struct kmt_marker *m, enum kmt_phase phase
 		KUNIT_ASSERT_TRUE(test, !was.left_ms || p.left_ms <= was.left_ms);
 		was = p;
 	}
-	/* All memory of the guest takes fewer turns than that. */
+	/* The whole memory of the guest takes fewer turns. */
 	KUNIT_EXPECT_EQ(test, p.percent, 99);
 }
 
@@ -998,7 +1008,7 @@ static void progress(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, p.percent, min(i / 5, 99U));
 	}
 	kmt_progress_phase(KMT_PHASE_CONFIRM);
-	/* What a helper did is told by the marker of the scan. */
+	/* The marker of the scan publishes the work of helpers. */
 	for (i = 0; i < 20000; i++)
 		kmt_progress_turn(other);
 	kmt_progress(&p);

@@ -22,7 +22,7 @@
 #define NR_GREY		512
 #define MAX_CHUNKS	256
 
-/* A tracker, all that it needs, and memory that is read as its only root. */
+/* A tracker with all that it needs, and memory that is its only root. */
 struct env {
 	struct kmt_core core;
 	struct kmt_tree shards[NR_SHARDS];
@@ -213,7 +213,7 @@ static void overlap(struct kunit *test)
 	struct env *e = test->priv;
 	char *p = tracked(test, 512);
 
-	/* The old block was freed without our being told. */
+	/* The old block was freed without a report. */
 	KUNIT_EXPECT_EQ(test, track_as(e, p + 256, 128, 1), 0);
 	KUNIT_EXPECT_EQ(test, events(e, KMT_EV_OVERLAP), 1);
 	KUNIT_EXPECT_FALSE(test, known(e, p));
@@ -268,7 +268,7 @@ static void many(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, reached(e, last));
 	KUNIT_EXPECT_GT(test, events(e, KMT_EV_STACK_OVERFLOW), 0);
 	kmt_mark_end(&e->m);
-	/* All of it hangs on one word. */
+	/* All blocks hang on one word. */
 	e->roots[7] = 0;
 	suspect(e);
 	KUNIT_EXPECT_EQ(test, e->v.suspects, 2 * nr + 2);
@@ -304,7 +304,7 @@ static void percpu(struct kunit *test)
 	free_percpu(area);
 }
 
-/* Memory that went away without our being told must not be read. */
+/* Memory that was unmapped without a report must not be read. */
 static void unreadable(struct kunit *test)
 {
 	struct env *e = test->priv;
@@ -313,14 +313,14 @@ static void unreadable(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, p);
 	*(void **)(p + PAGE_SIZE) = q;
-	/* The guard page behind it is not mapped. */
+	/* The guard page after the block is not mapped. */
 	KUNIT_EXPECT_EQ(test, track_as(e, p, 3 * PAGE_SIZE, KMT_MIN_GREY), 0);
 	mark(e);
 	KUNIT_EXPECT_TRUE(test, reached(e, q));
 	KUNIT_EXPECT_GT(test, events(e, KMT_EV_FAULT), 0);
 	kmt_mark_end(&e->m);
 	vfree(p);
-	/* Without this a CPU may still have the translation. */
+	/* Otherwise a CPU may still have the translation. */
 	vm_unmap_aliases();
 	mark(e);
 	KUNIT_EXPECT_FALSE(test, reached(e, q));
@@ -343,14 +343,14 @@ static void verdicts(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, is_leak(e, lost));
 	KUNIT_EXPECT_TRUE(test, is_leak(e, tail));
 	KUNIT_EXPECT_FALSE(test, is_leak(e, busy));
-	/* What is referenced again is no leak any more. */
+	/* A leak that is referenced again is acquitted. */
 	e->roots[0] = (unsigned long)head;
 	suspect(e);
 	judge(e);
 	KUNIT_EXPECT_EQ(test, e->v.leaks, 2);
 	KUNIT_EXPECT_FALSE(test, is_leak(e, tail));
 	KUNIT_EXPECT_TRUE(test, is_leak(e, busy));
-	/* What was cleared stays away. */
+	/* Cleared blocks are not reported again. */
 	KUNIT_EXPECT_EQ(test, kmt_clear(&e->m, jiffies), 2);
 	suspect(e);
 	judge(e);
@@ -370,7 +370,7 @@ static void no_memory(struct kunit *test)
 		ret = track_as(e, p + 8 * i, 8, 1);
 	KUNIT_EXPECT_EQ(test, ret, -ENOMEM);
 	KUNIT_EXPECT_EQ(test, events(e, KMT_EV_LOST_NOMEM), 1);
-	/* What is tracked stays so, and what comes later is tracked again. */
+	/* Tracked blocks stay tracked, and later ones are tracked again. */
 	KUNIT_EXPECT_TRUE(test, known(e, p));
 	WRITE_ONCE(e->starved, false);
 	KUNIT_EXPECT_EQ(test, track_as(e, p + PAGE_SIZE - 96, 8, 1), 0);

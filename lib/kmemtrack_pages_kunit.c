@@ -48,7 +48,7 @@ static unsigned long recorded(struct page *page)
 	return o.size;
 }
 
-/* Whether something stands for its struct page. */
+/* Whether there is a record for its struct page. */
 static bool has_struct(struct page *page)
 {
 	struct kmt_object o;
@@ -97,7 +97,7 @@ static void split(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
 	KUNIT_EXPECT_EQ(test, recorded(page), 4 * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, kmt_pages_order(addr_of(page)), KMT_PAGES_SPLIT);
-	/* One of them goes: of what is behind it nothing is known. */
+	/* If one of the pages is freed, the state of the pages after it is unknown. */
 	__free_page(page + 2);
 	KUNIT_EXPECT_EQ(test, recorded(page), 0);
 	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
@@ -137,7 +137,7 @@ static void bulk(struct kunit *test)
 	}
 }
 
-/* What pages are used for may be known only later. */
+/* The use of pages may become known only later. */
 static void known_later(struct kunit *test)
 {
 	struct page *page = alloc_page(GFP_KERNEL);
@@ -152,7 +152,7 @@ static void known_later(struct kunit *test)
 	__free_page(page);
 }
 
-/* A block that its owner announces is that, and no block of pages. */
+/* Pages that their owner reports as a block are no block of pages. */
 static void announced(struct kunit *test)
 {
 	struct page *page = alloc_pages(GFP_KERNEL, 1);
@@ -168,7 +168,7 @@ static void announced(struct kunit *test)
 	__free_pages(page, 1);
 }
 
-/* What others took from the page allocator is theirs. */
+/* Pages that other allocators took from the page allocator are no blocks. */
 static void others(struct kunit *test)
 {
 	void *large = kmalloc(SZ_64K, GFP_KERNEL);
@@ -191,7 +191,7 @@ static void others(struct kunit *test)
 		__free_page(movable);
 }
 
-/* When tracking of pages ends there are no records, and there is no table. */
+/* After tracking of pages ends, there are neither records nor a table. */
 static void ends(struct kunit *test)
 {
 	struct page *page = alloc_pages(GFP_KERNEL, 3);
@@ -206,7 +206,7 @@ static void ends(struct kunit *test)
 	kmt_pages_usage(&now);
 	KUNIT_EXPECT_EQ(test, now.bytes, 0);
 	KUNIT_EXPECT_EQ(test, command("pages=track"), 0);
-	/* Nobody knows who allocated it: it is a root, as ever. */
+	/* The page was allocated while pages were not tracked, so it is a root. */
 	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
 	KUNIT_EXPECT_EQ(test, recorded(page), 0);
 	__free_pages(page, 3);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit tests of kmemtrack: a reference that crosses the marker's frontier at
- * any step of a scan that is confirmed by a snapshot. Whoever moves it runs
- * whenever the marker lets others run.
+ * KUnit tests of kmemtrack: a reference moves past the marker at any step of a scan
+ * that is confirmed by a snapshot. It moves whenever the marker lets others run.
  */
 #include <kunit/test.h>
 #include <linux/mm.h>
@@ -18,10 +17,10 @@
 #define NR_BLOCKS	64
 #define MAX_CHUNKS	16
 
-/* Bytes of a block, all of which are read. */
+/* Size of a block; all of it is read. */
 #define BLOCK		256
 
-/* How far off a multiple of a word a reference can be. */
+/* Offset of an unaligned reference from a multiple of a word. */
 #define ODD		3
 
 /**
@@ -96,7 +95,7 @@ static struct word *place(struct frontier *f, bool end)
 	return (struct word *)(block + BLOCK / 2 + (f->odd ? ODD : 0));
 }
 
-/* Written there before it is wiped here: it always is in one place. */
+/* Stores the reference in the new place first: it always is in one place. */
 static void move(struct frontier *f)
 {
 	place(f, !f->at_end)->value = (unsigned long)f->target;
@@ -110,9 +109,9 @@ static bool frontier_relax(struct kmt_marker *m)
 	struct frontier *f = container_of(m->core, struct frontier, core);
 	long step = f->step++ - f->moves;
 
-	/* Without a budget each step of the mark is one of these. */
+	/* Without a budget, the marker calls this at each step. */
 	m->budget = 0;
-	/* A snapshot lets nobody run. */
+	/* During a snapshot nothing else runs. */
 	if (!m->world_stopped && f->moves >= 0 && step >= 0 && !(step % f->every))
 		move(f);
 	return false;
@@ -166,7 +165,7 @@ static void frontier_exit(struct kunit *test)
 	vfree(f);
 }
 
-/* Each of them by itself: others run in between. */
+/* Reads each root on its own, so that others run in between. */
 static void mark_roots(struct frontier *f, struct kmt_marker *m)
 {
 	unsigned int i;
@@ -179,7 +178,7 @@ static void mark_roots(struct frontier *f, struct kmt_marker *m)
 	}
 }
 
-/* All of it by one thread: each helper does its share in its turn. */
+/* One thread does the work of all helpers, one after the other. */
 static void snapshot(struct frontier *f)
 {
 	atomic_long_t turns = ATOMIC_LONG_INIT(0);
@@ -241,7 +240,7 @@ static bool is_reached(struct frontier *f, const void *p)
 	       kmt_reached(&o, f->core.epoch);
 }
 
-/* A new block in the place of what was lost, so that it has to be found anew. */
+/* Replaces the lost block with a new one, which has to be found again. */
 static void lose_another(struct kunit *test)
 {
 	struct frontier *f = test->priv;
@@ -251,7 +250,7 @@ static void lose_another(struct kunit *test)
 	f->lost = tracked(test, 40);
 }
 
-/* A scan each with the first move at any of its steps. */
+/* Makes one scan for each step at which the first move can be. */
 static void move_at_any_step(struct kunit *test, bool odd, long every)
 {
 	struct frontier *f = test->priv;
@@ -275,7 +274,7 @@ static void move_at_any_step(struct kunit *test, bool odd, long every)
 	}
 	KUNIT_EXPECT_EQ(test, wrong, 0);
 	KUNIT_EXPECT_EQ(test, missed, 0);
-	/* What was moved all the time is a leak when it is there no more. */
+	/* Without the reference that moved, the block is a leak. */
 	lose_another(test);
 	f->moves = -1;
 	place(f, f->at_end)->value = 0;
@@ -299,7 +298,7 @@ static void moved_now_and_then(struct kunit *test)
 	move_at_any_step(test, false, 7);
 }
 
-/* No mark that runs beside it is sure to see it: a snapshot is. */
+/* A concurrent mark may miss the reference in each place; a snapshot finds it. */
 static void seen_by_no_mark(struct kunit *test)
 {
 	struct frontier *f = test->priv;
@@ -323,7 +322,7 @@ static void seen_by_no_mark(struct kunit *test)
 	KUNIT_EXPECT_GT(test, suspected, 0);
 }
 
-/* References that are not aligned, and stay where they are. */
+/* Unaligned references that do not move. */
 static void odd_places(struct kunit *test)
 {
 	struct frontier *f = test->priv;

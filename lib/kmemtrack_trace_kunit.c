@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit tests of kmemtrack: the backtraces it keeps are those of the kernel's
- * unwinder, whichever way it came by them.
+ * KUnit tests of kmemtrack: its backtraces are those of the kernel's unwinder, in
+ * whichever way they were taken.
  */
 #include <kunit/test.h>
 #include <linux/completion.h>
@@ -55,7 +55,7 @@ static noinline void allocate(struct way *way)
 
 static noinline void descend(struct way *way, unsigned int level);
 
-/* Frames of different sizes; nothing is to become a tail call. */
+/* Functions with frames of different sizes and without tail calls. */
 #define LEVEL(name, words)						\
 static noinline void name(struct way *way, unsigned int level)	\
 {									\
@@ -86,7 +86,7 @@ static void walk(struct way *way)
 	descend(way, 0);
 }
 
-/* Return addresses are in the function, or behind its last instruction. */
+/* Return addresses are in the function, or right after its last instruction. */
 static bool is_in(unsigned long pc, const void *function)
 {
 	unsigned long size, offset;
@@ -96,8 +96,8 @@ static bool is_in(unsigned long pc, const void *function)
 }
 
 /*
- * The two were taken at different places of allocate(). The depot keeps what
- * led to an interrupt's allocation, not what the interrupt came upon.
+ * The two traces were taken at different places in allocate(). The depot keeps only
+ * the frames of an interrupt, not those of the interrupted code.
  */
 static void compare(struct kunit *test, struct way *way)
 {
@@ -122,13 +122,13 @@ static void compare(struct kunit *test, struct way *way)
 		KUNIT_ASSERT_EQ_MSG(test, entries[i + skip],
 				    way->entries[i + own],
 				    "frame %u of %u", i + skip, nr);
-	/* It ends where there are no more frames, or none are kept. */
+	/* It ends with the last frame, or at the limit of the depth. */
 	if (nr < CONFIG_KMEMTRACK_STACK_DEPTH)
 		KUNIT_ASSERT_EQ(test, nr - skip, way->nr - own);
 	KUNIT_ASSERT_LE(test, nr, CONFIG_KMEMTRACK_STACK_DEPTH);
 }
 
-/* Few ways often, and many seldom. */
+/* Chooses few ways often, and many seldom. */
 static void choose(struct way *way, struct rnd_state *rnd)
 {
 	u32 r = prandom_u32_state(rnd);
@@ -157,7 +157,7 @@ static void in_soft_interrupt(struct tasklet_struct *tasklet)
 	complete(&way->done);
 }
 
-/* By a timer: an irq_work waits for the next tick where no CPU interrupts itself. */
+/* Use a timer: if a CPU cannot interrupt itself, an irq_work waits for the next tick. */
 static void run_in_hard_interrupt(struct way *way)
 {
 	init_completion(&way->done);
@@ -166,7 +166,7 @@ static void run_in_hard_interrupt(struct way *way)
 	hrtimer_cancel(&way->timer);
 }
 
-/* On the stack of interrupts, or on that of ksoftirqd. */
+/* Runs on the stack of interrupts, or on that of ksoftirqd. */
 static void run_tasklet(struct way *way, bool at_once)
 {
 	init_completion(&way->done);
@@ -202,7 +202,7 @@ static struct way *new_way(struct kunit *test, gfp_t gfp)
 	return way;
 }
 
-/* Many ways, each gone by @go. */
+/* Takes many ways, each one by calling @go. */
 static void same_traces(struct kunit *test, u64 seed, gfp_t gfp,
 			void (*go)(struct way *way))
 {
@@ -220,13 +220,13 @@ static void same_traces(struct kunit *test, u64 seed, gfp_t gfp,
 	tasklet_kill(&way->tasklet);
 }
 
-/* Traces that no CPU had in mind. */
+/* Number of traces that no CPU had remembered. */
 static long unknown_traces(void)
 {
 	return atomic_long_read(&kmt_walked) + atomic_long_read(&kmt_unwound);
 }
 
-/* One way, many times: it is known nearly always. */
+/* One way, many times: its trace is nearly always remembered. */
 static void few_unknown(struct kunit *test, gfp_t gfp,
 			void (*go)(struct way *way))
 {
@@ -246,7 +246,7 @@ static void few_unknown(struct kunit *test, gfp_t gfp,
 	KUNIT_EXPECT_LT(test, unknown_traces() - before, ROUNDS / 10);
 }
 
-/* Of a task the unwinder is not asked where there are frame records. */
+/* With frame records, traces of tasks do not need the unwinder. */
 static void task_traces(struct kunit *test)
 {
 	long walked = atomic_long_read(&kmt_walked);
@@ -261,7 +261,7 @@ static void task_traces(struct kunit *test)
 		KUNIT_EXPECT_GT(test, walked, 10 * unwound);
 }
 
-/* By steps it is not asked in interrupts, either: their traces end early. */
+/* With steps, interrupts do not need it, either, since their traces end early. */
 static void interrupt_traces(struct kunit *test, u64 seed,
 			     void (*go)(struct way *way))
 {
@@ -289,7 +289,10 @@ static void softirq_traces(struct kunit *test)
 static struct kretprobe probe;
 static bool probing;
 
-/* Each turn to the left returns to the probe: the unwinder knows where to then. */
+/*
+ * Each turn to the left returns to the probe; the unwinder knows the real return
+ * address.
+ */
 static void probed_traces(struct kunit *test)
 {
 	probe = (struct kretprobe){
