@@ -175,12 +175,12 @@ static inline bool kmt_inner_is_root(const struct kmt_marker *m,
 
 /*
  * BYTES: a reference can be at any address, since structures may be packed. Each mark
- * looks for references at multiples of a word. Other addresses are searched for
- * references to suspects only: by the search, beside everything else, and by the
- * snapshot in blocks that changed since. A reference found there must be a multiple
- * of KMT_ODD_ALIGN, since numbers that lie beside each other, such as -1, often look
- * like part of an address. If it is below KMT_ODD_MIN and not aligned to half a word,
- * it must also be the address of a block's first byte.
+ * looks for references at multiples of a word. Other addresses are searched only for
+ * references to suspects: by the search while all CPUs run, and by the snapshot in
+ * blocks that have changed since. A reference found there must be a multiple of
+ * KMT_ODD_ALIGN, since adjacent numbers, such as -1, often look like part of an
+ * address. If it is below KMT_ODD_MIN and not aligned to half a word, it must also be
+ * the address of a block's first byte.
  */
 static inline bool kmt_bytes_are_references(void)
 {

@@ -90,7 +90,7 @@ static void judge(struct kmt_scan *scan)
 	kmt_judge(&scan->m, &scan->out.verdict);
 }
 
-/* Searches all memory for references to suspects, beside everything else. */
+/* Searches all memory for references to suspects, while all CPUs run. */
 static void search_once(struct kmt_scan *scan)
 {
 	kmt_marker_seek(&scan->m, KMT_LOOK_ALIGNED, &scan->filter);

@@ -662,7 +662,7 @@ static int view_release(struct inode *inode, struct file *file)
 	return seq_release_private(inode, file);
 }
 
-/* Of "growth", if the data of the inode is not NULL; else of "sites". */
+/* For "growth" if the data of the inode is not NULL, else for "sites". */
 const struct file_operations kmt_sites_fops = {
 	.owner		= THIS_MODULE,
 	.open		= view_open,

@@ -188,7 +188,7 @@ static int look_at_stack(u32 stack)
 	unsigned int i, first = nr_suppressions;
 	unsigned int nr = stack_depot_fetch(stack, &entries);
 
-	/* Of the next frame, only suppressions before @first matter. */
+	/* For each further frame, check only suppressions before @first. */
 	for (i = 0; i < nr; i++)
 		first = by_frame(entries[i], first);
 	return first < nr_suppressions ? first : KMT_NOT_SUPPRESSED;

@@ -2,10 +2,10 @@
 /*
  * What refers to a block? The commands refs= and dump=, and kmemtrack_info/refs.
  *
- * A search reads all roots and all blocks, beside everything else, for words that point
- * into the block. For each further level it searches again, for references to all blocks
- * that had such words. A reference that moves meanwhile may be missed, or found twice:
- * the answer is for people, and no decision depends on it.
+ * A search reads all roots and all blocks, while all CPUs run, for words that point into
+ * the block. For each further level it searches again, for references to all blocks that
+ * had such words. A reference that moves meanwhile may be missed, or found twice: the
+ * answer is for people, and no decision depends on it.
  *
  * A search takes as long as a mark that reaches all blocks. It uses memory for struct
  * kmt_search and for the text of the answer, however many references it finds.

@@ -169,7 +169,7 @@ static struct kmt_object *find_aux(struct kmt_tree *tree,
 	return first;
 }
 
-/* What add_aux() is to add. */
+/* An annotation that add_aux() has to add. */
 struct aux_request {
 	unsigned long at;	/* an address in the block */
 	unsigned long start;

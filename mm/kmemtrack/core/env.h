@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Everything that the core uses of the kernel. The host tests have a header with
- * the same name and include guard earlier in their search path.
+ * Everything that the core uses of the kernel. The host tests include another header
+ * with this include guard first (tools/testing/kmemtrack/shim/env.h).
  */
 #ifndef _KMT_ENV_H
 #define _KMT_ENV_H

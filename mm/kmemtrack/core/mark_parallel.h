@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Several markers that share one mark, beside everything else.
+ * Several markers that share one mark, while all CPUs run.
  *
- * Roots, and chunks of the pool to be swept, are units, which markers take by turns
- * (kmt_my_turn()). A marker follows the references that it finds in a unit by itself,
- * except those that it puts into the team's box. Markers without units left take work
- * from the box. The mark is complete when all markers look for work and the box is
+ * Roots, and chunks of the pool to be swept, are divided into units, each of which one
+ * marker takes (kmt_my_turn()). A marker itself follows the references in its units,
+ * except those that it puts into the team's box. When no units are left, markers take
+ * work from the box. The mark is complete when all markers look for work and the box is
  * empty.
  *
  * Locking: @lock is a leaf lock, taken with no lock held, and never in interrupts. It

@@ -137,7 +137,7 @@ struct memory_row {
 
 struct reference {
 	bool hint;
-	bool note;		/* what was left out; all of it is in @where */
+	bool note;		/* says what was left out; the text is in @where */
 	uint64_t level;
 	const char *kind, *where;
 };
@@ -146,12 +146,12 @@ enum kind { IS_REPORT, IS_SITES, IS_GROWTH, IS_REFS, IS_MEMORY, NR_KINDS };
 
 struct info {
 	enum kind kind;
-	const char *head;	/* first line, behind the version */
-	uint64_t nr, objects, bytes;	/* as the head says; nr: of sites */
+	const char *head;	/* first line, after the version */
+	uint64_t nr, objects, bytes;	/* from the head; nr: number of sites */
 	uint64_t suppressed;
 	/* IS_REPORT */
 	uint64_t leaks;
-	const char *scan;	/* what the head says of the last scan */
+	const char *scan;	/* text about the last scan in the head */
 	bool scanned, off, untracked;
 	/* IS_SITES, IS_GROWTH */
 	struct site *sites;
@@ -159,13 +159,13 @@ struct info {
 	uint64_t other_objects, other_bytes;
 	double scans[MAX_HISTORY];
 	unsigned int nr_scans;
-	uint64_t last_scans;	/* sites grew in each of so many */
+	uint64_t last_scans;	/* sites grew in each of so many scans */
 	int64_t rate;
 	/* IS_MEMORY */
 	struct memory_row *rows;
 	size_t nr_rows;
 	uint64_t total_kb;
-	int64_t in_sites_kb;	/* of what has no known owner; -1: pages are not tracked */
+	int64_t in_sites_kb;	/* of pages without a known owner; -1: not tracked */
 	/* IS_REFS */
 	struct reference *refs;
 	size_t nr_refs;
@@ -256,7 +256,7 @@ int cmd_doctor(int argc, char **argv);
 
 /* --- show.c, json.c --- */
 
-/* A table of the sites with most bytes, @most at the most; -1: all. */
+/* Prints a table of the @most sites with the most bytes; -1: all sites. */
 void show_table(FILE *f, struct site **sites, size_t nr, size_t most);
 void show_head(FILE *f, const struct info *report);
 /* Pointers to the sites, those with most bytes first */
@@ -281,7 +281,7 @@ extern const char * const change_names[NR_CHANGES];
 void json_diff(FILE *f, const struct delta *d, size_t nr);
 void print_ktap(FILE *f, const struct info *report);
 void print_kmemleak(FILE *f, const struct info *report);
-/* What the command returns for this input: damaged input is an error. */
+/* The exit status for this input: @status, or that of an error if it is damaged. */
 int status_of(const struct info *info, int status);
 
 #endif
