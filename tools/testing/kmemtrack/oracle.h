@@ -76,7 +76,7 @@ struct model {
 	u32 date;
 	/* Blocks were summed up: they are searched at all addresses at once. */
 	bool sums;
-	/* A search beside everything else. */
+	/* A search while all CPUs run. */
 	bool search;
 	/* A mark is under way: new blocks count as reached. */
 	bool marking;
@@ -102,7 +102,7 @@ struct model {
 	/* Requests for a cell; how many are undecided. */
 	unsigned long cells;
 	unsigned long open_cells;
-	/* Of the last snapshot, and of all of them. */
+	/* Numbers of the last snapshot, and of all snapshots. */
 	unsigned long accused[NR_BOUNDS];
 	unsigned long sought[NR_BOUNDS];
 	unsigned long left[NR_BOUNDS];

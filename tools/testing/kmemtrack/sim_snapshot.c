@@ -149,7 +149,7 @@ static void look_at_bytes(struct sim *s, unsigned long lo, unsigned long hi)
 }
 
 /*
- * Searches beside everything else, which acquits suspects. The result is kept for another
+ * A search while all CPUs run, which acquits suspects. The result is kept for another
  * attempt of the same scan.
  */
 static void search(struct sim *s, unsigned long lo, unsigned long hi)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How long interrupts wait: a periodic timer pinned on every CPU, which in
- * its handler compares the time with the time at which it should have run.
- * Whoever keeps interrupts off for longer than the period is seen with at
- * least the length of that stretch less one period.
+ * Latency of interrupts: a periodic timer is pinned on every CPU, and its handler
+ * compares the time with the time at which it should have run. If interrupts are
+ * off for longer than the period, the measured latency is at least that time less
+ * one period.
  */
 #include <linux/hrtimer.h>
 #include <linux/kernel.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Fifteen ways to lose memory. What is lost is logged, as text, which is no
- * reference; a thread of its own does it, so that nothing stays on a stack
- * that lives on.
+ * Fifteen ways to lose memory. The addresses are logged as text, which is no
+ * reference. A separate thread loses the blocks, so that no reference stays on
+ * a stack that lives on.
  */
 #include <linux/completion.h>
 #include <linux/delay.h>
@@ -39,8 +39,8 @@ static noinline void lose_slab(void)
 	void *bulk[2] = {};
 
 	/*
-	 * Of a size that nobody else needs at this time: the stack of kthreadd
-	 * still has the address of what it freed last.
+	 * Use a size that nothing else needs at this time: the stack of kthreadd
+	 * still has the address of the block that it freed last.
 	 */
 	note_lost("kmalloc", kmalloc(176, GFP_KERNEL));
 	note_lost("kzalloc-1k", kzalloc(1024, GFP_KERNEL));

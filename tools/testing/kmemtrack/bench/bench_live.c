@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is kept alive, and what refers to it: the work of a scan.
+ * Objects that are kept alive, and references to them: the work of a scan.
  */
 #include <linux/kernel.h>
 #include <linux/list.h>
@@ -16,9 +16,9 @@
 #define BENCH_BIG_VMALLOC (16UL << 20)
 
 /*
- * What is kept alive looks like a common kernel object: on a list, holding a
- * reference to an older object, with a list head of its own which is empty
- * (two pointers to itself), a table of functions, and numbers for the rest.
+ * An object looks like a common kernel object: it is on a list, refers to an
+ * older object, has an empty list head (two pointers to itself) and a table of
+ * functions, and numbers in the rest.
  */
 struct bench_live {
 	struct list_head list;
@@ -111,7 +111,7 @@ int bench_big(bool on)
 	return 0;
 }
 
-/* Two children of each, in the order of a heap, and nothing that leads back. */
+/* Gives each object two children, in the order of a heap, and no back references. */
 static void link_tree(struct bench_live **all, unsigned long count)
 {
 	unsigned long i;
@@ -125,7 +125,7 @@ static void link_tree(struct bench_live **all, unsigned long count)
 	}
 }
 
-/* All that is alive, in an array for kvfree(); NULL without memory. */
+/* Returns all live objects, in an array for kvfree(); NULL without memory. */
 static struct bench_live **list_all(void)
 {
 	struct bench_live *obj, **all;
@@ -139,7 +139,7 @@ static struct bench_live **list_all(void)
 	return all;
 }
 
-/* What is alive hangs on a tree from now on, and not on the list. */
+/* Moves all live objects from the list to a tree. */
 int bench_tree(void)
 {
 	struct bench_live **all;

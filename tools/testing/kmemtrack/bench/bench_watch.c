@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * For how long tasks do not run, by a thread of the highest priority on every CPU
- * that should run once a period. Interrupts may be on meanwhile: what keeps them off
- * is in bench_irq.c. The last CPU is not watched while a thread keeps it.
+ * For how long tasks cannot run: a thread of the highest priority on every CPU should
+ * run once a period. Interrupts may be on meanwhile; bench_irq.c measures for how long
+ * they are off. The last CPU is not watched while a thread occupies it.
  */
 #include <linux/cpumask.h>
 #include <linux/time64.h>

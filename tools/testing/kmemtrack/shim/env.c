@@ -27,8 +27,8 @@ __thread unsigned long host_steps_busy_max;
 static __thread unsigned long steps_locked, steps_irqs_off, steps_busy;
 
 /*
- * Called by each basic block of the core: -fsanitize-coverage=trace-pc. libFuzzer
- * brings one of its own, and does not ask how many steps there were.
+ * Called by each basic block of the core (-fsanitize-coverage=trace-pc). libFuzzer has
+ * its own; the fuzzers do not use the number of steps.
  */
 void __sanitizer_cov_trace_pc(void) __attribute__((weak));
 void __sanitizer_cov_trace_pc(void)
@@ -93,7 +93,7 @@ void host_lock_init(raw_spinlock_t *lock)
 	lock->owner = NULL;
 }
 
-/* Ranks are given by sim.c; a lock without one is a tree's. */
+/* sim.c sets the ranks of locks; a lock without a rank is that of a tree. */
 bool host_trylock(raw_spinlock_t *lock)
 {
 	assert(irqs_off);
@@ -134,7 +134,7 @@ void host_unlock(raw_spinlock_t *lock)
 	__atomic_store_n(&lock->locked, 0, __ATOMIC_RELEASE);
 }
 
-/* Words of memory that are read while a lock is held: who wants it waits. */
+/* Counts words that are read while a lock is held: others wait for it. */
 void host_count_read(unsigned long words)
 {
 	if (nr_held)

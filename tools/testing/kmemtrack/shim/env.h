@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the core takes from the kernel, in user space. Shares its include guard
- * with mm/kmemtrack/core/env.h and comes first on the compiler's command line.
+ * All that the core uses of the kernel, in user space. The compiler's command line
+ * includes this first; it has the include guard of mm/kmemtrack/core/env.h.
  *
- * Context rules of the kernel are assertions here: a raw spinlock is taken with
- * interrupts off and in the order that core.h names, the CPU number is asked
- * for with interrupts off only, memory is read in pieces that stay in a page.
+ * Rules of the kernel's contexts are assertions here: a raw spinlock is taken with
+ * interrupts off and in the order given in core.h, the CPU number is read only with
+ * interrupts off, and each piece of memory that is read is within a page.
  */
 #ifndef _KMT_ENV_H
 #define _KMT_ENV_H
@@ -27,7 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The C library defines both; the kernel the one that is true. */
+/* The C library defines both, the kernel only the right one. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #undef __BIG_ENDIAN
 #endif
@@ -62,7 +62,7 @@ typedef unsigned int gfp_t;
 #define OPTIMIZER_HIDE_VAR(var)	__asm__("" : "=r" (var) : "0" (var))
 
 #ifdef __SANITIZE_THREAD__
-/* Not recorded at all: a suppression needs the stack of both accesses. */
+/* Let TSan ignore the access: a suppression needs the stacks of both accesses. */
 void AnnotateIgnoreReadsBegin(const char *file, int line);
 void AnnotateIgnoreReadsEnd(const char *file, int line);
 #define data_race(expr) ({					\
@@ -155,23 +155,23 @@ static inline long atomic_long_read(const atomic_long_t *v)
 #define HOST_CPUS	8
 
 extern __thread int host_cpu;
-/* For a test that acts as another CPU just before a first lock is taken. */
+/* Lets a test act as another CPU right before the next lock is taken. */
 extern void (*host_before_lock)(void);
 
 bool host_irqs_off(void);
 unsigned int host_locks_held(void);
-/* The most words that this thread read under one lock; reset it to ask anew. */
+/* Largest number of words that this thread has read under one lock; can be reset. */
 extern __thread unsigned long host_words_held_max;
-/* How often it took one. */
+/* Number of locks that this thread has taken. */
 extern __thread unsigned long host_locks_taken;
 void host_count_read(unsigned long words);
 /* Others may run, if @gfp allows that. */
 void host_rest(gfp_t gfp);
 #define kmt_env_rest(gfp)	host_rest(gfp)
 /*
- * Basic blocks of the core that this thread ran, where the compiler counts them:
- * all in all; and the most in one go with a lock held, with interrupts off, and
- * without a rest. Reset these to ask anew.
+ * Basic blocks of the core that this thread has run, if the compiler counts them: in
+ * total, and the largest numbers at a stretch with a lock held, with interrupts off,
+ * and without a rest, which can be reset.
  */
 extern __thread unsigned long host_steps;
 extern __thread unsigned long host_steps_locked_max;
