@@ -163,9 +163,10 @@ static DEFINE_PER_CPU(struct cpu_stop_work, stop_works);
 
 static bool is_late(struct kmt_stop *stop)
 {
-	u64 since = atomic64_read(&stop->since);
+	/* Negative if the clock of this CPU is behind that of the first to enter. */
+	s64 waited = ktime_get_mono_fast_ns() - atomic64_read(&stop->since);
 
-	return ktime_get_mono_fast_ns() - since > max_pause() >> KMT_GATHER_SHIFT;
+	return waited > (s64)(max_pause() >> KMT_GATHER_SHIFT);
 }
 
 static void note_end(struct kmt_stop *stop)
