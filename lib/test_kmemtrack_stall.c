@@ -7,9 +7,9 @@
  *
  *	watch			begin, in a thread of the highest priority on
  *				each CPU that sleeps for 200 us at a time
- *	end			end
- *	hog <cpu> <ms>		have a kernel thread occupy a CPU for that long,
- *				without letting other tasks run
+ *	end			end, and stop the thread of "hog"
+ *	hog <cpu> <ms>		have a kernel thread occupy a CPU for that long, or
+ *				until "end", without letting other tasks run
  *
  * The file has a line "<cpu> <us>" for each CPU that was watched: the longest
  * time from one run of its thread to the next.

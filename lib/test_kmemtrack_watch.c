@@ -2,6 +2,7 @@
 /*
  * Measures for how long CPUs are kept from running tasks: see test_kmemtrack_watch.h.
  */
+#include <linux/completion.h>
 #include <linux/cpu.h>
 #include <linux/err.h>
 #include <linux/hrtimer.h>
@@ -18,6 +19,7 @@ static DEFINE_PER_CPU(struct task_struct *, watchers);
 static DEFINE_PER_CPU(u64, longest);
 static unsigned int sleep_ns;
 static struct task_struct *hog;
+static DECLARE_COMPLETION(hog_runs);
 
 static int watch_thread(void *unused)
 {
@@ -107,7 +109,8 @@ static int hog_thread(void *data)
 	u64 until = ktime_get_ns() + (unsigned long)data * NSEC_PER_MSEC;
 
 	preempt_disable();
-	while (ktime_get_ns() < until)
+	complete(&hog_runs);
+	while (ktime_get_ns() < until && !kthread_should_stop())
 		cpu_relax();
 	preempt_enable();
 	while (!kthread_should_stop())
@@ -118,7 +121,7 @@ static int hog_thread(void *data)
 /**
  * tk_hog_end - stop the thread of tk_hog_begin(), if there is one
  *
- * Context: may sleep, until its time is over.
+ * Context: may sleep.
  */
 void tk_hog_end(void)
 {
@@ -130,9 +133,9 @@ void tk_hog_end(void)
 /**
  * tk_hog_begin - have a kernel thread occupy a CPU, without letting other tasks run
  * @cpu: CPU
- * @ms: for how long, in milliseconds, at most 10,000
+ * @ms: for how long at most, in milliseconds, up to 10,000; tk_hog_end() ends it
  *
- * Context: may sleep.
+ * Context: may sleep, until the thread runs.
  * Return: 0 or an error.
  */
 int tk_hog_begin(unsigned int cpu, unsigned long ms)
@@ -146,6 +149,8 @@ int tk_hog_begin(unsigned int cpu, unsigned long ms)
 	if (IS_ERR(task))
 		return PTR_ERR(task);
 	hog = task;
+	reinit_completion(&hog_runs);
 	wake_up_process(task);
+	wait_for_completion(&hog_runs);
 	return 0;
 }

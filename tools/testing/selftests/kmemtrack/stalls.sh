@@ -47,12 +47,12 @@ moves()
 }
 check "what is on the move is found again by a search, mostly" moves
 
-# The machine goes on while one CPU does not stop; the leaks are found.
+# The machine goes on while one CPU does not stop; the leaks are found. It is kept
+# until the scan is through, but not for so long that watchdogs bark.
 hog()
 {
 	start && put "$REPORT" max_pause=200000 && inject "leak cache 50" &&
-		put "$STALL" watch && put "$STALL" "hog 1 4000" && sleep 1 &&
-		scan
+		put "$STALL" watch && put "$STALL" "hog 1 10000" && scan
 	put "$REPORT" max_pause=$MAX_PAUSE
 	gap
 	truth && judge && few_missed blocks &&
@@ -63,7 +63,6 @@ hog()
 
 after_hog()
 {
-	sleep 2
 	start && inject "leak cache 50" && scan && truth && judge &&
 		few_missed blocks && head_says 'confirm snapshot, pause'
 }
