@@ -442,7 +442,7 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 	wanted = o->addr == addr && kmt_reached(o, m->core->epoch);
 	if (wanted) {
 		kmt_enter_epoch(o, m->core->epoch);
-		wanted = kmt_mark_claim(m, o);
+		wanted = kmt_mark_claim(o);
 	}
 	if (wanted)
 		read_rest(m, o, tree, flags);
@@ -615,7 +615,7 @@ void kmt_mark_wide(struct kmt_marker *m)
 
 static bool to_be_read(const struct kmt_object *o, u16 epoch)
 {
-	/* This is a hint: claim() checks again under the lock. */
+	/* This is a hint: kmt_mark_claim() checks again under the lock. */
 	return data_race((o->flags & KMT_LIVE) && kmt_reached(o, epoch));
 }
 

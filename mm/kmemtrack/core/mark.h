@@ -456,7 +456,6 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word);
 void kmt_mark_follow(struct kmt_marker *m);
 unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 			     unsigned long pos, unsigned long end);
-bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		   unsigned long addr);
 void kmt_mark_drain_fast(struct kmt_marker *m);
@@ -469,6 +468,20 @@ static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)
 	o->epoch = epoch;
 	o->count = 0;
 	kmt_change_flags(o, 0, KMT_SCANNED);
+}
+
+/*
+ * Whether a block that was reached, and whose tree is locked, is still to be read,
+ * by the caller or by another marker.
+ */
+static inline bool kmt_mark_claim(struct kmt_object *o)
+{
+	if (o->flags & KMT_SCANNED)
+		return false;
+	if (kmt_is_read(o))
+		return true;
+	kmt_change_flags(o, KMT_SCANNED, 0);
+	return false;
 }
 
 /* Bytes of kmt_filter.bits; more blocks may mean more suspects. */

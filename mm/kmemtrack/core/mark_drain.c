@@ -229,50 +229,6 @@ unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 	return done ? len : 0;
 }
 
-/* Notes the words of @o, whose tree is locked, if it is small; else returns false. */
-static __always_inline bool read_at_once(struct kmt_marker *m,
-					 const struct kmt_object *o)
-{
-	struct kmt_range self = { o->addr, o->addr + o->size };
-	unsigned long pos = ALIGN(self.lo, sizeof(long));
-	unsigned long end = ALIGN_DOWN(self.hi, sizeof(long));
-
-	/* In a block with an alias, references to itself count, too. */
-	if ((o->flags & KMT_ALIAS) || !kmt_is_plainly_read(o) ||
-	    kmt_is_cleared(o))
-		return false;
-	if (!kmt_is_plain(m) || o->size > KMT_STEP_WORDS * sizeof(long) ||
-	    !has_room(m, o->size))
-		return false;
-	if (!note_piece(m, &self, pos, end, true))
-		return false;
-	m->stats.objects++;
-	m->budget -= KMT_STEP_WORDS / 4;
-	return true;
-}
-
-static __always_inline bool claim(struct kmt_marker *m, struct kmt_object *o)
-{
-	if (o->flags & KMT_SCANNED)
-		return false;
-	if (kmt_is_read(o) && !read_at_once(m, o))
-		return true;
-	kmt_change_flags(o, KMT_SCANNED, 0);
-	return false;
-}
-
-/**
- * kmt_mark_claim - claim a reached block, and read it at once if it is small
- * @m: marker
- * @o: block that has the epoch of this mark, its tree locked
- *
- * Return: whether the block is still to be read.
- */
-bool kmt_mark_claim(struct kmt_marker *m, struct kmt_object *o)
-{
-	return claim(m, o);
-}
-
 /* As kmt_wait_contended(), for the trees in which @word is looked up. */
 static noinline void await_trees(struct kmt_marker *m, enum kmt_space space,
 				 unsigned long word)
@@ -325,7 +281,7 @@ static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 	if (o->count < KMT_COUNT_MAX)
 		o->count++;
 	addr = o->addr;
-	grey = kmt_judged(o) && o->count == o->min && claim(m, o);
+	grey = kmt_judged(o) && o->count == o->min && kmt_mark_claim(o);
 	if (likely(!(o->flags & KMT_ALIAS))) {
 		if (kmt_reached(o, core->epoch))
 			outcome = KMT_USELESS;
