@@ -134,7 +134,34 @@ struct kmt_object *__kmt_lock_find(struct kmt_core *core, enum kmt_space space,
 				   unsigned long addr, struct kmt_tree **treep,
 				   unsigned long *flags)
 {
-	return __kmt_lock_find_near(core, space, addr, NULL, treep, flags);
+	struct kmt_tree *tree = &core->wide[space];
+	struct kmt_object *o;
+
+	if (space == KMT_VIRT && kmt_in(&core->linear, addr)) {
+		struct kmt_tree *shard = kmt_shard_of(core, addr);
+
+		if (!kmt_is_empty_hint(shard)) {
+			*treep = shard;
+			raw_spin_lock_irqsave(&shard->lock, *flags);
+			o = kmt_tree_find(shard, addr);
+			if (likely(o)) {
+				__release(&shard->lock); /* the caller has it */
+				return o;
+			}
+			raw_spin_unlock_irqrestore(&shard->lock, *flags);
+		}
+		if (!READ_ONCE(shard->wide))
+			return NULL;
+	}
+	*treep = tree;
+	raw_spin_lock_irqsave(&tree->lock, *flags);
+	o = kmt_tree_find(tree, addr);
+	if (!o) {
+		raw_spin_unlock_irqrestore(&tree->lock, *flags);
+		return NULL;
+	}
+	__release(&tree->lock);	/* the caller has it */
+	return o;
 }
 
 /* As kmt_lock_object(), which tells sparse that the tree is locked. */

@@ -252,10 +252,9 @@ static noinline void await_trees(struct kmt_marker *m, enum kmt_space space,
  * was passed on by an alias (@passed_on) counts whatever the age of its block: otherwise
  * which references are in excess would depend on the order in which they are found.
  */
-static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
-					      enum kmt_space space,
-					      unsigned long word, bool passed_on,
-					      unsigned long *next)
+static enum kmt_outcome refer(struct kmt_marker *m, enum kmt_space space,
+			      unsigned long word, bool passed_on,
+			      unsigned long *next)
 {
 	struct kmt_core *core = m->core;
 	enum kmt_outcome outcome = KMT_COUNTED;
@@ -267,10 +266,9 @@ static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 	m->budget -= KMT_DRAIN_STEP;
 	if (unlikely(m->share.team))
 		await_trees(m, space, word);
-	o = kmt_lock_find_near(core, space, word, m->near, &tree, &flags);
+	o = kmt_lock_find(core, space, word, &tree, &flags);
 	if (!o)
 		return KMT_USELESS;
-	m->near = o;
 	if (unlikely(m->filter && !(o->flags & (KMT_SUSPECT | KMT_ALIAS))) ||
 	    unlikely(m->dated && !passed_on && kmt_is_younger(o->born, m->date))) {
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -296,21 +294,12 @@ static __always_inline enum kmt_outcome refer(struct kmt_marker *m,
 	return outcome;
 }
 
-/* refer() out of line, for rare cases. */
-static noinline enum kmt_outcome refer_slowly(struct kmt_marker *m,
-					      enum kmt_space space,
-					      unsigned long word, bool passed_on,
-					      unsigned long *next)
-{
-	return refer(m, space, word, passed_on, next);
-}
-
 /* Passes on an excess reference, over at most @hops aliases. */
 static void pass_on(struct kmt_marker *m, enum kmt_outcome outcome,
 		    unsigned long word, int hops)
 {
 	while (outcome == KMT_EXCESS && hops--)
-		outcome = refer_slowly(m, KMT_VIRT, word, true, &word);
+		outcome = refer(m, KMT_VIRT, word, true, &word);
 }
 
 /* Follows a word in the range of per-CPU blocks; it may be one in KMT_VIRT, too. */
@@ -319,15 +308,15 @@ static noinline void follow_percpu(struct kmt_marker *m, unsigned long word)
 	unsigned long next = word;
 	enum kmt_outcome outcome;
 
-	refer_slowly(m, KMT_PERCPU, word, false, &next);
+	refer(m, KMT_PERCPU, word, false, &next);
 	if (!kmt_in(&m->ranges.virt, word) || kmt_in(&m->core->skip, word))
 		return;
-	outcome = refer_slowly(m, KMT_VIRT, word, false, &next);
+	outcome = refer(m, KMT_VIRT, word, false, &next);
 	pass_on(m, outcome, next, KMT_ALIAS_HOPS - 1);
 }
 
 /* Follows a word in the range of blocks. */
-static __always_inline void follow(struct kmt_marker *m, unsigned long word)
+static void follow(struct kmt_marker *m, unsigned long word)
 {
 	enum kmt_outcome outcome;
 	unsigned long next = word;

@@ -271,6 +271,13 @@ static void test_useless_and_born(void **state)
 	assert_false(sim_white(s, BLOCK(2)));
 }
 
+/* Follows a reference as most are followed: one that was noted. */
+static void follow(struct sim *s, unsigned long word)
+{
+	sim_put(ROOT(0), word);
+	kmt_mark_block(&s->m, ROOT(0), ROOT(1));
+}
+
 /* The block that was found last may have been freed, or its cell used for another. */
 static void test_stale_neighbour(void **state)
 {
@@ -284,15 +291,15 @@ static void test_stale_neighbour(void **state)
 		sim_alloc(s, BLOCK(1), 64);
 		sim_alloc(s, BLOCK(1) + 64, 64);
 		kmt_mark_begin(&s->m);
-		kmt_mark_word(&s->m, BLOCK(1) + 1);
+		follow(s, BLOCK(1) + 1);
 		assert_int_equal(s->m.near->addr, BLOCK(1));
-		kmt_mark_word(&s->m, BLOCK(1) + 65);
+		follow(s, BLOCK(1) + 65);
 		assert_int_equal(s->m.near->addr, BLOCK(1) + 64);
 		sim_free(s, BLOCK(1) + 64, 64);
-		kmt_mark_word(&s->m, BLOCK(1) + 63);
+		follow(s, BLOCK(1) + 63);
 		assert_false(sim_white(s, BLOCK(1)));
 		/* Use its cell for a block in another region. */
-		kmt_mark_word(&s->m, BLOCK(1));
+		follow(s, BLOCK(1));
 		sim_free(s, BLOCK(1), 64);
 		while (kmt_reap(&s->core, 1))
 			;
