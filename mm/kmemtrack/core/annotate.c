@@ -47,15 +47,15 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 	if (!o)
 		return false;
 	o->min = min;
-	/* Walks take KMT_SCANNED for reached, which the new @min may make wrong. */
 	if (kmt_judged(o)) {
+		/* Walks take KMT_SCANNED for reached, which @min may make wrong. */
 		kmt_change_flags(o, 0, KMT_SCANNED);
 		WRITE_ONCE(core->maybe_white, true);
-	}
-	/* A root or an ignored block is no leak. */
-	if (!kmt_judged(o))
+	} else {
+		/* A root or an ignored block is no leak. */
 		kmt_change_flags(o, 0, KMT_LEAK | KMT_NEW | KMT_INDIRECT |
 				 KMT_COVERED | KMT_SUSPECT);
+	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return true;
 }
