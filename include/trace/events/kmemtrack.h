@@ -88,9 +88,12 @@ TRACE_EVENT(kmemtrack_leak,
 		__entry->addr = addr;
 		__entry->size = size;
 		__entry->site = site;
-		__assign_str(site_name);
+		/* __assign_str() does not take the same arguments everywhere. */
+		strscpy(__get_str(site_name), site_name,
+			__get_dynamic_array_len(site_name));
 		__entry->caller = caller;
-		__assign_str(caller_name);
+		strscpy(__get_str(caller_name), caller_name,
+			__get_dynamic_array_len(caller_name));
 		strscpy(__entry->comm, comm, TASK_COMM_LEN);
 		__entry->pid = pid;
 		__entry->indirect = indirect;
