@@ -14,13 +14,16 @@ static unsigned long entries[64];
 static unsigned int nr_entries;
 
 /**
- * tk_unwind - keep the backtrace of the caller, with the caller itself first
+ * tk_unwind - keep the backtrace of the caller
+ *
+ * It begins with this function, or, where the unwinder leaves one frame more out
+ * than it is told to (32-bit ARM of 6.1), with the caller.
  *
  * Context: tk_mutex held.
  */
 noinline void tk_unwind(void)
 {
-	nr_entries = stack_trace_save(entries, ARRAY_SIZE(entries), 1);
+	nr_entries = stack_trace_save(entries, ARRAY_SIZE(entries), 0);
 }
 
 static int unwound_show(struct seq_file *seq, void *v)
