@@ -121,9 +121,13 @@ bool kmt_step_walk(struct kmt_walk *walk, struct kmt_span on,
 
 		walk->pc[nr++] = pc;
 		hash = (hash ^ pc) * GOLDEN_RATIO_64;
-		if (nr == CONFIG_KMEMTRACK_STACK_DEPTH)
-			break;
 		step = step_of(pc);
+		if (nr == CONFIG_KMEMTRACK_STACK_DEPTH) {
+			/* What is kept last may be an address of a tracer, too. */
+			if (unlikely(step.kind == KMT_STEP_UNKNOWN))
+				return false;
+			break;
+		}
 		if (likely(step.kind == KMT_STEP_SP)) {
 			const unsigned long up = step.up * sizeof(long);
 
