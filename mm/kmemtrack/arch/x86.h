@@ -68,14 +68,37 @@ static inline unsigned long kmt_last_record(void)
 #if defined(CONFIG_X86_64) && defined(CONFIG_UNWINDER_ORC)
 #include <asm/orc_types.h>
 
-/* The tables of old kernels do not tell where a stack ends: no steps with them. */
-#ifdef ORC_TYPE_END_OF_STACK
 #define KMT_STEPS	1
 
 extern int __start_orc_unwind_ip[];
 extern int __stop_orc_unwind_ip[];
 extern struct orc_entry __start_orc_unwind[];
+
+/* Tables of old kernels have no type of entry for the end of a stack. */
+#ifndef ORC_TYPE_END_OF_STACK
+#include <linux/objtool.h>
+#define ORC_TYPE_CALL		UNWIND_HINT_TYPE_CALL
+#define ORC_TYPE_REGS		UNWIND_HINT_TYPE_REGS
 #endif
+
+static inline bool kmt_orc_ends(const struct orc_entry *orc)
+{
+#ifdef ORC_TYPE_END_OF_STACK
+	return orc->type == ORC_TYPE_END_OF_STACK;
+#else
+	return orc->sp_reg == ORC_REG_UNDEFINED && orc->end;
+#endif
+}
+
+/* Whether @orc is of code that was interrupted, which only new tables say. */
+static inline bool kmt_orc_signal(const struct orc_entry *orc)
+{
+#ifdef ORC_TYPE_END_OF_STACK
+	return orc->signal;
+#else
+	return false;
+#endif
+}
 #endif
 
 #define KMT_CALL_PUSHES	1

@@ -49,14 +49,14 @@ static const struct orc_entry *search_module(unsigned long pc, bool *keep)
 
 static u8 kind_of(const struct orc_entry *orc)
 {
-	switch (orc->type) {
-	case ORC_TYPE_END_OF_STACK:
+	if (kmt_orc_ends(orc))
 		return KMT_STEP_END;
+	switch (orc->type) {
 	case ORC_TYPE_REGS:
 		return orc->sp_reg == ORC_REG_SP ? KMT_STEP_REGS :
 						   KMT_STEP_UNKNOWN;
 	case ORC_TYPE_CALL:
-		if (orc->signal)
+		if (kmt_orc_signal(orc))
 			break;
 		switch (orc->sp_reg) {
 		case ORC_REG_SP:
