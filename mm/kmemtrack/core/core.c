@@ -380,7 +380,7 @@ static bool remove_overlap(struct kmt_core *core, struct kmt_removal *r,
 		}
 		if (!kmt_is_vacant(copy))
 			return true;
-		kmt_env_rest(r->gfp);
+		kmt_env_cond_resched(r->gfp);
 	}
 	return false;
 }
@@ -652,7 +652,7 @@ unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space)
 	kmt_for_each_chunk(core, chunk) {
 		kmt_for_each_in(chunk, o)
 			nr += drop_object(core, o, space);
-		kmt_env_rest(GFP_KERNEL);
+		kmt_env_cond_resched(GFP_KERNEL);
 	}
 	return nr;
 }

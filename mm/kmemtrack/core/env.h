@@ -83,13 +83,13 @@ DECLARE_STATIC_KEY_FALSE(kmt_poison_key);
 bool kmt_is_poisoned(unsigned long addr);
 
 /* Whether memory must not be read, since the kernel found it to be broken. */
-static __always_inline bool kmt_env_broken(unsigned long addr, size_t len)
+static __always_inline bool kmt_env_poisoned(unsigned long addr, size_t len)
 {
 	return static_branch_unlikely(&kmt_poison_key) &&
 	       (kmt_is_poisoned(addr) || kmt_is_poisoned(addr + len - 1));
 }
 #else
-static __always_inline bool kmt_env_broken(unsigned long addr, size_t len)
+static __always_inline bool kmt_env_poisoned(unsigned long addr, size_t len)
 {
 	return false;
 }
@@ -110,7 +110,7 @@ static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 	unsigned long *to = dst;
 	unsigned int bad = 0;
 
-	if (kmt_env_broken(src, len))
+	if (kmt_env_poisoned(src, len))
 		return false;
 	if ((src | len) % sizeof(*to))
 		return !copy_from_kernel_nofault(dst, (const void *)src, len);
@@ -127,7 +127,7 @@ static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 /* As above, without words as the architecture reads them. */
 static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 {
-	return !kmt_env_broken(src, len) &&
+	return !kmt_env_poisoned(src, len) &&
 	       !copy_from_kernel_nofault(dst, (const void *)src, len);
 }
 
@@ -164,7 +164,7 @@ static inline const unsigned long *kmt_env_map(unsigned long addr)
 }
 
 /* Called between two pieces of long work, with no lock held. */
-static inline void kmt_env_rest(gfp_t gfp)
+static inline void kmt_env_cond_resched(gfp_t gfp)
 {
 	if (gfp & __GFP_DIRECT_RECLAIM)
 		cond_resched();

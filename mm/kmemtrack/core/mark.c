@@ -78,7 +78,7 @@ static void forget_epochs(struct kmt_core *core)
 		unsigned long flags;
 
 		if (o == kmt_chunk_cells(chunk))
-			kmt_env_rest(GFP_KERNEL);
+			kmt_env_cond_resched(GFP_KERNEL);
 		tree = kmt_lock_object(core, o, &flags);
 		if (!tree)
 			continue;

@@ -752,6 +752,6 @@ void kmt_reap_all(struct kmt_core *core)
 
 	kmt_for_each_chunk(core, chunk) {
 		kmt_reap_chunk(core, chunk);
-		kmt_env_rest(GFP_KERNEL);
+		kmt_env_cond_resched(GFP_KERNEL);
 	}
 }

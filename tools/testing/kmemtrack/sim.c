@@ -206,7 +206,7 @@ static bool sim_relax(struct kmt_marker *m)
 	struct sim *s = container_of(m->core, struct sim, core);
 
 	assert(!host_locks_held() && !host_irqs_off());
-	host_rest(GFP_KERNEL);
+	host_cond_resched(GFP_KERNEL);
 	if (s->fine)
 		m->budget = 0;
 	return s->on_relax ? s->on_relax(s) : false;

@@ -31,7 +31,7 @@ static void expect_rests(void)
 
 static void ask_anew(void)
 {
-	host_rest(GFP_KERNEL);
+	host_cond_resched(GFP_KERNEL);
 	host_steps_locked_max = 0;
 	host_steps_irqs_off_max = 0;
 	host_steps_busy_max = 0;
@@ -53,7 +53,7 @@ static void trim(struct sim *s, unsigned long keep)
 	local_irq_restore(flags);
 	for (i = s->core.pool.nr_chunks; i; i--)
 		kmt_pool_compact(&s->core, keep);
-	host_rest(GFP_KERNEL);
+	host_cond_resched(GFP_KERNEL);
 	while ((chunk = kmt_pool_trim(&s->core, keep)))
 		kmt_forget_chunks(&s->caches[0]);
 	check_core(s);
@@ -122,7 +122,7 @@ static unsigned long cover(unsigned long nr, unsigned long size, gfp_t gfp)
 	assert_int_equal(kmt_insert(&s->core, KMT_VIRT, AT(0), size, 1, &nobody,
 				    gfp), 0);
 	since = host_steps - since;
-	host_rest(GFP_KERNEL);
+	host_cond_resched(GFP_KERNEL);
 	assert_true(kmt_lookup(&s->core, KMT_VIRT, AT(nr - 1), &o));
 	assert_int_equal(o.size, size);
 	assert_int_equal(kmt_vacant(&s->core), 0);
@@ -153,7 +153,7 @@ static void test_cover(void **state)
  */
 static void expect_walk_rests(void)
 {
-	host_rest(GFP_KERNEL);
+	host_cond_resched(GFP_KERNEL);
 	assert_in_range(host_steps_busy_max, 1, 12 * MOST_STEPS);
 	ask_anew();
 }

@@ -42,7 +42,7 @@ static void count_steps(unsigned long since, unsigned long *most)
 		*most = host_steps - since;
 }
 
-void host_rest(gfp_t gfp)
+void host_cond_resched(gfp_t gfp)
 {
 	if (!(gfp & GFP_KERNEL))
 		return;

@@ -166,8 +166,8 @@ extern __thread unsigned long host_words_held_max;
 extern __thread unsigned long host_locks_taken;
 void host_count_read(unsigned long words);
 /* Others may run, if @gfp allows that. */
-void host_rest(gfp_t gfp);
-#define kmt_env_rest(gfp)	host_rest(gfp)
+void host_cond_resched(gfp_t gfp);
+#define kmt_env_cond_resched(gfp)	host_cond_resched(gfp)
 /*
  * Basic blocks of the core that this thread has run, if the compiler counts them: in
  * total, and the largest numbers at a stretch with a lock held, with interrupts off,

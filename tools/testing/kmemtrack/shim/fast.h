@@ -118,7 +118,7 @@ static inline void raw_spin_unlock(raw_spinlock_t *l)
 	} while (0)
 #define lockdep_assert_held(l)	((void)(l))
 
-#define kmt_env_rest(gfp)	((void)(gfp))
+#define kmt_env_cond_resched(gfp)	((void)(gfp))
 
 static inline bool kmt_env_read(void *dst, unsigned long src, size_t len)
 {
