@@ -276,7 +276,7 @@ static bool is_vmap_area(const struct kmt_object *o)
 /* Whether a reference is in a root or in a block that needs no references. */
 static bool is_root(const struct kmt_place *p)
 {
-	return !p->o.size || !kmt_judged(&p->o);
+	return !p->o.size || !kmt_needs_refs(&p->o);
 }
 
 /*

@@ -47,7 +47,7 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 	if (!o)
 		return false;
 	o->min = min;
-	if (kmt_judged(o)) {
+	if (kmt_needs_refs(o)) {
 		/* Walks take KMT_SCANNED for reached, which @min may make wrong. */
 		kmt_change_flags(o, 0, KMT_SCANNED);
 		WRITE_ONCE(core->maybe_white, true);

@@ -224,7 +224,7 @@ bool kmt_mark_cond_resched(struct kmt_marker *m)
 #define KMT_SWEEPS	4
 
 /* Called after a root was read: drains the mark stack, or waits if @later is set. */
-static void follow_up(struct kmt_marker *m)
+static void drain_unless_later(struct kmt_marker *m)
 {
 	const struct kmt_mark_stack *s = &m->stack;
 
@@ -264,7 +264,7 @@ void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 		kmt_sift(m, words, nr);
 	while (m->look == KMT_LOOK_FOLLOW && nr--)
 		kmt_mark_word(m, *words++);
-	follow_up(m);
+	drain_unless_later(m);
 }
 
 /* Handles a piece of @from, or of a root: @nr words, copied from address @at. */
@@ -370,7 +370,7 @@ static bool split(struct kmt_marker *m, struct kmt_object *o,
 	unsigned long pos = copy->addr, end = copy->addr + copy->size;
 
 	if (!m->share.team || copy->size < 2 * KMT_TEAM_PART ||
-	    !kmt_is_plainly_read(copy) ||
+	    !kmt_reads_whole(copy) ||
 	    copy->size / KMT_TEAM_PART + 2 > kmt_room_for_blocks(&m->stack))
 		return false;
 	/*
@@ -393,7 +393,7 @@ static void read_part(struct kmt_marker *m, struct kmt_object *o,
 	struct kmt_object copy;
 
 	if (kmt_copy_object(m->core, o, &copy) &&
-	    pos - copy.addr < copy.size && kmt_is_plainly_read(&copy) &&
+	    pos - copy.addr < copy.size && kmt_reads_whole(&copy) &&
 	    kmt_is_read(&copy) && kmt_reached(&copy, m->core->epoch))
 		kmt_read_range(&r, o, &copy, pos, pos +
 			       kmt_piece(pos, copy.addr + copy.size,
@@ -487,13 +487,13 @@ void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o)
 }
 
 /**
- * kmt_mark_again - read an object once more, if the mark reached it
+ * kmt_mark_reread - read an object once more, if the mark reached it
  * @m: marker
  * @o: its cell
  *
  * Context: no lock held.
  */
-void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o)
+void kmt_mark_reread(struct kmt_marker *m, struct kmt_object *o)
 {
 	struct kmt_reader r = { .words = mark_words, .m = m, .from = o };
 	struct kmt_object copy;
@@ -533,7 +533,7 @@ static void mark_range(struct kmt_marker *m, unsigned long start,
 	for (; pos < end && !kmt_mark_relax(m); pos += len) {
 		len = kmt_mark_piece(m, &nothing, pos, end);
 		if (len)
-			follow_up(m);
+			drain_unless_later(m);
 		else
 			len = copy_piece(m, pos, end);
 		m->budget -= len / sizeof(long);
@@ -586,7 +586,7 @@ void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		mark_range_still(m, start, end);
 	else
 		mark_range(m, start, end);
-	follow_up(m);
+	drain_unless_later(m);
 }
 
 /**

@@ -360,7 +360,7 @@ void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		    unsigned long end);
 void kmt_mark_drain(struct kmt_marker *m);
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o);
-void kmt_mark_again(struct kmt_marker *m, struct kmt_object *o);
+void kmt_mark_reread(struct kmt_marker *m, struct kmt_object *o);
 u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
 		   const struct kmt_object *copy);
 void kmt_mark_wide(struct kmt_marker *m);
@@ -422,7 +422,7 @@ static inline bool kmt_go_on_in(struct kmt_marker *m,
 		kmt_for_each_in(chunk, o)
 
 /* Whether the marker follows all references, and has a table of words already seen. */
-static __always_inline bool kmt_is_plain(const struct kmt_marker *m)
+static __always_inline bool kmt_fast_path_ok(const struct kmt_marker *m)
 {
 	return m->look == KMT_LOOK_FOLLOW && m->seen_cache;
 }
@@ -437,7 +437,7 @@ static __always_inline unsigned long kmt_seen_slot(unsigned long word)
 static __always_inline bool kmt_in_seen_cache(struct kmt_marker *m,
 					      unsigned long word)
 {
-	return kmt_is_plain(m) && m->seen_cache[kmt_seen_slot(word)] == word;
+	return kmt_fast_path_ok(m) && m->seen_cache[kmt_seen_slot(word)] == word;
 }
 
 /* How many more blocks to be read fit in their half of the mark stack. */

@@ -39,7 +39,7 @@ static __always_inline bool kmt_notes_apart(const struct kmt_marker *m)
 	return m->ranges.percpu_outside || (long)m->ranges.virt.lo >= 0;
 }
 
-/* kmt_is_plain() is true for @m. */
+/* kmt_fast_path_ok() is true for @m. */
 static __always_inline void kmt_notes_begin(struct kmt_notes *n,
 					    struct kmt_marker *m, bool apart)
 {
@@ -222,7 +222,7 @@ unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 	unsigned long len = kmt_piece(pos, end, KMT_NOTE_WORDS * sizeof(long));
 	bool done;
 
-	if (!kmt_is_plain(m) || !has_room(m, len))
+	if (!kmt_fast_path_ok(m) || !has_room(m, len))
 		return 0;
 	done = kmt_notes_apart(m) ? note_piece(m, self, pos, pos + len, true) :
 				    note_piece(m, self, pos, pos + len, false);
@@ -252,9 +252,9 @@ static noinline void await_trees(struct kmt_marker *m, enum kmt_space space,
  * was passed on by an alias (@passed_on) counts whatever the age of its block: otherwise
  * which references are in excess would depend on the order in which they are found.
  */
-static enum kmt_outcome refer(struct kmt_marker *m, enum kmt_space space,
-			      unsigned long word, bool passed_on,
-			      unsigned long *next)
+static enum kmt_outcome count_ref(struct kmt_marker *m, enum kmt_space space,
+				  unsigned long word, bool passed_on,
+				  unsigned long *next)
 {
 	struct kmt_core *core = m->core;
 	enum kmt_outcome outcome = KMT_COUNTED;
@@ -279,11 +279,11 @@ static enum kmt_outcome refer(struct kmt_marker *m, enum kmt_space space,
 	if (o->count < KMT_COUNT_MAX)
 		o->count++;
 	addr = o->addr;
-	grey = kmt_judged(o) && o->count == o->min && kmt_mark_claim(o);
+	grey = kmt_needs_refs(o) && o->count == o->min && kmt_mark_claim(o);
 	if (likely(!(o->flags & KMT_ALIAS))) {
 		if (kmt_reached(o, core->epoch))
 			outcome = KMT_USELESS;
-	} else if (!(kmt_judged(o) && o->count <= o->min) &&
+	} else if (!(kmt_needs_refs(o) && o->count <= o->min) &&
 		   kmt_get_alias(core, addr, next)) {
 		outcome = KMT_EXCESS;
 	}
@@ -299,7 +299,7 @@ static void pass_on(struct kmt_marker *m, enum kmt_outcome outcome,
 		    unsigned long word, int hops)
 {
 	while (outcome == KMT_EXCESS && hops--)
-		outcome = refer(m, KMT_VIRT, word, true, &word);
+		outcome = count_ref(m, KMT_VIRT, word, true, &word);
 }
 
 /* Follows a word in the range of per-CPU blocks; it may be one in KMT_VIRT, too. */
@@ -308,10 +308,10 @@ static noinline void follow_percpu(struct kmt_marker *m, unsigned long word)
 	unsigned long next = word;
 	enum kmt_outcome outcome;
 
-	refer(m, KMT_PERCPU, word, false, &next);
+	count_ref(m, KMT_PERCPU, word, false, &next);
 	if (!kmt_in(&m->ranges.virt, word) || kmt_in(&m->core->skip, word))
 		return;
-	outcome = refer(m, KMT_VIRT, word, false, &next);
+	outcome = count_ref(m, KMT_VIRT, word, false, &next);
 	pass_on(m, outcome, next, KMT_ALIAS_HOPS - 1);
 }
 
@@ -325,8 +325,8 @@ static void follow(struct kmt_marker *m, unsigned long word)
 		follow_percpu(m, word);
 		return;
 	}
-	outcome = refer(m, KMT_VIRT, word, false, &next);
-	if (outcome == KMT_USELESS && kmt_is_plain(m))
+	outcome = count_ref(m, KMT_VIRT, word, false, &next);
+	if (outcome == KMT_USELESS && kmt_fast_path_ok(m))
 		m->seen_cache[kmt_seen_slot(word)] = word;
 	if (unlikely(outcome == KMT_EXCESS))
 		pass_on(m, outcome, next, KMT_ALIAS_HOPS - 1);
@@ -356,7 +356,7 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
  */
 void kmt_mark_follow(struct kmt_marker *m)
 {
-	if (kmt_is_plain(m))
+	if (kmt_fast_path_ok(m))
 		kmt_mark_drain_fast(m);
 	while (m->stack.refs) {
 		unsigned long word;
@@ -655,7 +655,7 @@ static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
 
 /**
  * kmt_mark_drain_fast - follow the references on the mark stack
- * @m: marker for which kmt_is_plain() is true
+ * @m: marker for which kmt_fast_path_ok() is true
  *
  * Follows all of them, unless the mark is given up.
  *

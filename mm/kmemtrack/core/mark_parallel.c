@@ -109,10 +109,10 @@ void kmt_team_await(struct kmt_marker *m, raw_spinlock_t *lock)
 	unsigned int nr;
 
 	for (nr = 0; raw_spin_is_locked(lock); nr++) {
-		if (nr < KMT_LOCK_LOOKS)
+		if (nr < KMT_LOCK_SPINS)
 			cpu_relax();
-		else if (nr < KMT_LOCK_LOOKS + KMT_LOCK_NAPS)
-			m->core->ops->wait(m, nr - KMT_LOCK_LOOKS);
+		else if (nr < KMT_LOCK_SPINS + KMT_LOCK_SLEEPS)
+			m->core->ops->wait(m, nr - KMT_LOCK_SPINS);
 		else
 			return;
 	}

@@ -27,8 +27,8 @@
 #define KMT_TEAM_PART	65536UL
 
 /* How often to poll a contended lock, and how often to call kmt_ops.wait() then. */
-#define KMT_LOCK_LOOKS	4000
-#define KMT_LOCK_NAPS	8
+#define KMT_LOCK_SPINS	4000
+#define KMT_LOCK_SLEEPS	8
 
 /* A marker with this many entries on its mark stack puts some into the box. */
 #define KMT_BOX_SPARE	128

@@ -188,7 +188,7 @@ static inline enum kmt_space kmt_space(const struct kmt_object *o)
 }
 
 /* Whether a reference count decides the fate of this block. */
-static inline bool kmt_judged(const struct kmt_object *o)
+static inline bool kmt_needs_refs(const struct kmt_object *o)
 {
 	static_assert(KMT_MIN_GREY == 0);
 	return (u8)(o->min - 1) < KMT_MIN_MAX;
@@ -216,7 +216,7 @@ static inline bool kmt_is_younger(u32 born, u32 date)
 /* Whether mark @epoch reached this block, or need not reach it. */
 static inline bool kmt_reached(const struct kmt_object *o, u16 epoch)
 {
-	if (!kmt_judged(o))
+	if (!kmt_needs_refs(o))
 		return true;
 	return o->epoch == epoch && o->count >= o->min;
 }
@@ -229,7 +229,7 @@ static inline bool kmt_is_read(const struct kmt_object *o)
 }
 
 /* Whether all of the block is read, at the address @addr itself. */
-static inline bool kmt_is_plainly_read(const struct kmt_object *o)
+static inline bool kmt_reads_whole(const struct kmt_object *o)
 {
 	static_assert(KMT_VIRT == 0);
 	return !(o->flags & (KMT_SPACE_MASK | KMT_AREAS | KMT_STACK));

@@ -429,14 +429,14 @@ static bool stands_for_suspect(struct kmt_core *core, unsigned long holder)
 
 static bool seems_holder(const struct kmt_object *o)
 {
-	/* seek_holder() checks again under the lock. */
+	/* filter_add_holder() checks again under the lock. */
 	return (data_race(o->flags) &
 		(KMT_LIVE | KMT_ALIAS | KMT_AUX | KMT_SUSPECT)) ==
 	       (KMT_LIVE | KMT_ALIAS);
 }
 
-static void seek_holder(struct kmt_core *core, struct kmt_object *o,
-			struct kmt_filter *f, bool anew)
+static void filter_add_holder(struct kmt_core *core, struct kmt_object *o,
+			      struct kmt_filter *f, bool anew)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
@@ -447,7 +447,7 @@ static void seek_holder(struct kmt_core *core, struct kmt_object *o,
 	if (!tree)
 		return;
 	/* A block that needs none, or was spared or just allocated, passes on all. */
-	if (anew && kmt_judged(o) && o->count != KMT_COUNT_MAX)
+	if (anew && kmt_needs_refs(o) && o->count != KMT_COUNT_MAX)
 		accuse(core, o, f);
 	else
 		kmt_filter_add(f, kmt_space(o), o->addr, o->size);
@@ -459,14 +459,14 @@ static void seek_holder(struct kmt_core *core, struct kmt_object *o,
  * @anew, all references to the holders are counted again, from zero, to determine how
  * many are in excess.
  */
-static void seek_holders(struct kmt_marker *m, struct kmt_filter *f, bool anew)
+static void filter_add_holders(struct kmt_marker *m, struct kmt_filter *f, bool anew)
 {
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
 	kmt_walk_cells(m, chunk, o)
 		if (seems_holder(o) && kmt_go_on(m))
-			seek_holder(m->core, o, f, anew);
+			filter_add_holder(m->core, o, f, anew);
 }
 
 /**
@@ -486,7 +486,7 @@ void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 		return;
 	kmt_acquit_reached(m, f, v, accuse_white);
 	if (v->suspects)
-		seek_holders(m, f, true);
+		filter_add_holders(m, f, true);
 }
 
 /* Lets references to @o pass if it still is a suspect. */
@@ -523,7 +523,7 @@ void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 	kmt_acquit_reached(m, f, v, keep_suspect);
 	/* Keep the references that were counted so far. */
 	if (v->suspects)
-		seek_holders(m, f, false);
+		filter_add_holders(m, f, false);
 }
 
 /* Whether @o is a reached block, and no suspect. */
@@ -555,7 +555,7 @@ static bool sum_small(struct kmt_marker *m, struct kmt_object *o)
 	unsigned long end = ALIGN_DOWN(o->addr + o->size, sizeof(long));
 	unsigned long len;
 
-	if (o->size > sizeof(m->buf) || !kmt_is_plainly_read(o))
+	if (o->size > sizeof(m->buf) || !kmt_reads_whole(o))
 		return false;
 	for (; pos < end; pos += len) {
 		len = kmt_piece(pos, end, sizeof(m->buf));
@@ -614,9 +614,9 @@ static void search_block(struct kmt_marker *m, struct kmt_object *o)
 	m->look = KMT_LOOK_ALIGNED;
 	if (likely(!m->sum.found))
 		return;
-	kmt_mark_again(m, o);
+	kmt_mark_reread(m, o);
 	m->look = KMT_LOOK_BYTES;
-	kmt_mark_again(m, o);
+	kmt_mark_reread(m, o);
 	m->look = KMT_LOOK_ALIGNED;
 }
 
@@ -650,7 +650,7 @@ static void read_block(struct kmt_marker *m, struct kmt_object *o)
 	struct kmt_range range;
 	int nr = 0;
 
-	if (kmt_is_plainly_read(o)) {
+	if (kmt_reads_whole(o)) {
 		if (likely(lo < hi) && unlikely(!kmt_sift_mapped(m, lo, hi)))
 			kmt_mark_block(m, lo, hi);
 		return;
@@ -668,7 +668,7 @@ static bool is_unchanged(struct kmt_marker *m, struct kmt_object *o)
 
 	if (!o->crc)
 		return false;
-	if (likely(kmt_is_plainly_read(o) && lo < hi))
+	if (likely(kmt_reads_whole(o) && lo < hi))
 		words = kmt_mapped_words(m, lo, hi);
 	if (likely(words))
 		return kmt_sum_end(kmt_sum(words, (hi - lo) / sizeof(long),
@@ -779,6 +779,6 @@ void kmt_recheck_bytes(struct kmt_marker *m)
 
 	kmt_walk_cells(m, chunk, o)
 		if (to_be_reread(o) && is_section(o) && kmt_go_on(m))
-			kmt_mark_again(m, o);
+			kmt_mark_reread(m, o);
 	kmt_recheck_rest(m);
 }

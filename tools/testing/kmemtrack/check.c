@@ -29,7 +29,7 @@ static void check_flags(const struct kmt_object *o)
 	if (!(o->flags & KMT_LEAK))
 		REQUIRE(!(o->flags & (KMT_NEW | KMT_INDIRECT | KMT_COVERED)));
 	if (o->flags & KMT_LEAK)
-		REQUIRE(kmt_judged(o));
+		REQUIRE(kmt_needs_refs(o));
 	if (kmt_space(o) != KMT_VIRT)
 		REQUIRE(!(o->flags & (KMT_AREAS | KMT_ALIAS)));
 }

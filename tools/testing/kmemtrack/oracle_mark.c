@@ -71,8 +71,8 @@ void oracle_reach(struct model *m, struct block *b)
 	m->todo[m->nr_todo++] = b;
 }
 
-static bool refer(struct model *m, enum kmt_space space, unsigned long *word,
-		  bool passed_on)
+static bool count_ref(struct model *m, enum kmt_space space, unsigned long *word,
+		      bool passed_on)
 {
 	struct block *b = oracle_find(m, space, *word);
 	struct fate *f;
@@ -109,7 +109,7 @@ static void mark_odd(void *arg, unsigned long word)
 	/* The mark's hull is from its beginning: it ignores later blocks outside. */
 	if (word - SIM_IMAGE < SIM_IMAGE_LEN || !kmt_in(&m->hull, word))
 		return;
-	while (hops < 4 && refer(m, KMT_VIRT, &word, hops > 0))
+	while (hops < 4 && count_ref(m, KMT_VIRT, &word, hops > 0))
 		hops++;
 }
 
@@ -120,7 +120,7 @@ static void mark_word(void *arg, unsigned long word)
 	word = w;
 	if (!word)
 		return;
-	refer(arg, KMT_PERCPU, &w, false);
+	count_ref(arg, KMT_PERCPU, &w, false);
 	mark_odd(arg, word);
 }
 
