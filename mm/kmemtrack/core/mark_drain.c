@@ -394,12 +394,12 @@ void kmt_mark_follow(struct kmt_marker *m)
  * @flags: interrupt state from before
  * @near: block in @held that was found last, or NULL
  * @reached: state, without comm, of a block that was reached and read
- * @plain: bits of @reached that a block must have before
+ * @must_match: bits of @reached that a block must have before
  * @limit: while the top of the mark stack is not above this, a block fits
- * @left: work to go, in words, until @held is unlocked and others get their turn
- * @given: @left after the last rest; 0 after flush_stats()
+ * @budget: work to go, in words, until @held is unlocked and others get their turn
+ * @budget_at_start: @budget after the last rest; 0 after flush_stats()
  * @refs: references followed since then
- * @again: how many of these led to a block that was reached before
+ * @seen_refs: how many of these led to a block that was reached before
  */
 struct kmt_drain {
 	struct kmt_notes n;
@@ -408,12 +408,12 @@ struct kmt_drain {
 	unsigned long flags;
 	struct kmt_object *near;
 	u64 reached;
-	u64 plain;
+	u64 must_match;
 	struct kmt_mark_entry *limit;
-	long left;
-	long given;
+	long budget;
+	long budget_at_start;
 	unsigned long refs;
-	unsigned long again;
+	unsigned long seen_refs;
 };
 
 static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
@@ -429,15 +429,15 @@ static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
 	c->reached = kmt_pack_state(0, KMT_LIVE | KMT_VIRT | KMT_SCANNED,
 				    core->epoch, 1, 1);
 	/* KMT_SCANNED may be left from an earlier mark, so it is not compared. */
-	c->plain = kmt_pack_state(0, (u16)~KMT_SCANNED, 0, 0, 0xff);
+	c->must_match = kmt_pack_state(0, (u16)~KMT_SCANNED, 0, 0, 0xff);
 	/* Let the compiler keep these, not compute them again for each block. */
 	OPTIMIZER_HIDE_VAR(c->reached);
-	OPTIMIZER_HIDE_VAR(c->plain);
+	OPTIMIZER_HIDE_VAR(c->must_match);
 	c->limit = m->stack.entries + m->stack.max / 2 - KMT_STEP_WORDS;
-	c->left = 0;
-	c->given = 0;
+	c->budget = 0;
+	c->budget_at_start = 0;
 	c->refs = 0;
-	c->again = 0;
+	c->seen_refs = 0;
 }
 
 static __always_inline void unlock_shard(struct kmt_drain *c)
@@ -456,18 +456,18 @@ static __always_inline void unlock_shard(struct kmt_drain *c)
 static __always_inline void flush_stats(struct kmt_drain *c)
 {
 	struct kmt_marker *m = c->n.m;
-	long work = c->given - c->left;
+	long work = c->budget_at_start - c->budget;
 
 	unlock_shard(c);
 	m->stack.refs = c->n.top - m->stack.entries;
 	m->stats.hits += c->refs;
-	m->stats.objects += c->refs - c->again;
+	m->stats.objects += c->refs - c->seen_refs;
 	m->stats.words += work - c->refs * KMT_DRAIN_STEP;
 	m->budget -= work;
-	c->left = 0;
-	c->given = 0;
+	c->budget = 0;
+	c->budget_at_start = 0;
 	c->refs = 0;
-	c->again = 0;
+	c->seen_refs = 0;
 }
 
 /* Reloads state from the marker, after it did other work. */
@@ -477,7 +477,7 @@ static __always_inline void reload(struct kmt_drain *c)
 }
 
 /*
- * Locks the shard of @word; false if it is empty. A new shard does not renew @left:
+ * Locks the shard of @word; false if it is empty. A new shard does not renew @budget:
  * otherwise references that lead to another region each time, such as those of a tree,
  * would be followed without a rest.
  */
@@ -567,7 +567,7 @@ static __always_inline bool note_block(struct kmt_drain *c,
 		c->n.top = top;
 		return false;
 	}
-	c->left -= c->n.bytes / sizeof(long);
+	c->budget -= c->n.bytes / sizeof(long);
 	return true;
 }
 
@@ -577,10 +577,10 @@ static __always_inline bool reach(struct kmt_drain *c, struct kmt_object *o)
 	const u64 state = o->state;
 	const u64 differ = state ^ c->reached;
 
-	if (unlikely(differ & c->plain))
+	if (unlikely(differ & c->must_match))
 		return false;
 	if (unlikely(!(differ & kmt_pack_state(0, 0, 0xffff, 0, 0)))) {
-		c->again++;
+		c->seen_refs++;
 		return o->count;
 	}
 	if (unlikely(o->size > KMT_STEP_WORDS * sizeof(long)) ||
@@ -609,7 +609,7 @@ static __always_inline bool follow_fast(struct kmt_drain *c,
 	if (unlikely(!reach(c, o)))
 		return false;
 	c->refs++;
-	c->left -= KMT_DRAIN_STEP;
+	c->budget -= KMT_DRAIN_STEP;
 	c->n.seen_cache[kmt_seen_slot(word)] = word;
 	return true;
 }
@@ -623,8 +623,8 @@ static __always_inline bool rest(struct kmt_drain *c)
 	flush_stats(c);
 	kmt_team_share(c->n.m);
 	reload(c);
-	c->left = KMT_DRAIN_HOLD;
-	c->given = KMT_DRAIN_HOLD;
+	c->budget = KMT_DRAIN_HOLD;
+	c->budget_at_start = KMT_DRAIN_HOLD;
 	return !kmt_mark_relax(c->n.m);
 }
 
@@ -638,7 +638,7 @@ static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
 	while (c.n.top != bottom) {
 		unsigned long word;
 
-		if (unlikely(c.left <= 0)) {
+		if (unlikely(c.budget <= 0)) {
 			if (!rest(&c))
 				break;
 			continue;
