@@ -333,22 +333,22 @@ static void flush_caches(void)
 
 /*
  * The direct leak on which each indirect leak hangs, sorted by the cells of the indirect
- * leaks, from the last scan that found leaks. The head is NULL if one of the two cells
- * has left the pool since. Protected by kmt_scan_mutex.
+ * leaks, from the last scan that found leaks. kmt_rank.direct is NULL if one of the two
+ * cells has left the pool since. Protected by kmt_scan_mutex.
  */
-static struct kmt_rank *hung;
-static unsigned long nr_hung;
+static struct kmt_rank *ranks;
+static unsigned long nr_ranks;
 
-/* kmt_ops.hung; may sleep. */
+/* kmt_ops.classified; may sleep. */
 void kmt_keep_ranks(struct kmt_core *core, const struct kmt_rank *rank,
 		    unsigned long nr)
 {
 	lockdep_assert_held(&kmt_scan_mutex);
-	kmt_own_vfree(hung, array_size(nr_hung, sizeof(*hung)));
-	hung = nr ? kmt_own_try_vzalloc(array_size(nr, sizeof(*hung))) : NULL;
-	nr_hung = hung ? nr : 0;
-	if (hung)
-		memcpy(hung, rank, nr * sizeof(*rank));
+	kmt_own_vfree(ranks, array_size(nr_ranks, sizeof(*ranks)));
+	ranks = nr ? kmt_own_try_vzalloc(array_size(nr, sizeof(*ranks))) : NULL;
+	nr_ranks = ranks ? nr : 0;
+	if (ranks)
+		memcpy(ranks, rank, nr * sizeof(*rank));
 }
 
 static bool is_gone(const struct kmt_object *o)
@@ -370,17 +370,17 @@ static int compare_cells(const void *key, const void *elt)
  * @hint: the entry that was found last, or NULL; the next one is tried first
  *
  * Context: kmt_scan_mutex held.
- * Return: the entry of the leak, or NULL if there is none; its head is NULL if one of
- * the two cells has left the pool.
+ * Return: the entry of the leak, or NULL if there is none; its direct leak is NULL if
+ * one of the two cells has left the pool.
  */
 const struct kmt_rank *kmt_rank_of(const struct kmt_object *o,
 				   const struct kmt_rank *hint)
 {
-	if (!nr_hung)
+	if (!nr_ranks)
 		return NULL;
-	if (hint && ++hint < hung + nr_hung && hint->o == o)
+	if (hint && ++hint < ranks + nr_ranks && hint->o == o)
 		return hint;
-	return bsearch(o, hung, nr_hung, sizeof(*hung), compare_cells);
+	return bsearch(o, ranks, nr_ranks, sizeof(*ranks), compare_cells);
 }
 
 /* Forgets ranks whose cells left the pool, before the chunks are freed. */
@@ -388,11 +388,11 @@ static void forget_ranks(void)
 {
 	unsigned long i;
 
-	for (i = 0; i < nr_hung; i++) {
-		struct kmt_rank *r = &hung[i];
+	for (i = 0; i < nr_ranks; i++) {
+		struct kmt_rank *r = &ranks[i];
 
-		if (r->head && (is_gone(r->o) || is_gone(r->head)))
-			r->head = NULL;
+		if (r->direct && (is_gone(r->o) || is_gone(r->direct)))
+			r->direct = NULL;
 		cond_resched();
 	}
 }

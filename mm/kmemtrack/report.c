@@ -281,7 +281,7 @@ static int suppressed_by(const struct kmt_object *o, const struct kmt_leak *leak
 	if (by != KMT_NOT_SUPPRESSED || !(leak->flags & KMT_INDIRECT))
 		return by;
 	*hint = kmt_rank_of(o, *hint);
-	return *hint && (*hint)->head ? head_suppressed_by((*hint)->head) : by;
+	return *hint && (*hint)->direct ? head_suppressed_by((*hint)->direct) : by;
 }
 
 /**
@@ -454,7 +454,7 @@ static void describe_leak(struct counting *c, struct kmt_group *one)
 	if (indirect)
 		c->rank = kmt_rank_of(one->o, c->rank);
 	if (!indirect || !c->rank ||
-	    !site_of_head(c->rank->head, &key->head))
+	    !site_of_head(c->rank->direct, &key->head))
 		key->head = key->site;
 	one->newest = leak->born;
 	one->least = leak->size;

@@ -195,8 +195,8 @@ enum kmt_event {
  *	called with no lock held; may fail, and must not invoke the OOM killer; NULL if
  *	there are no tables
  * @table_free: frees such a table
- * @hung: called with no lock held after leaks were classified: each of the @nr
- *	indirect leaks in @rank, sorted by their cells, hangs on its @head; NULL if the
+ * @classified: called with no lock held after leaks were classified: each of the @nr
+ *	indirect leaks in @rank, sorted by their cells, hangs on its @direct; NULL if the
  *	owner does not need it
  */
 struct kmt_ops {
@@ -211,8 +211,8 @@ struct kmt_ops {
 	u32 (*trace_order)(u32 stack);
 	void *(*table_alloc)(struct kmt_core *core, size_t bytes);
 	void (*table_free)(struct kmt_core *core, void *table, size_t bytes);
-	void (*hung)(struct kmt_core *core, const struct kmt_rank *rank,
-		     unsigned long nr);
+	void (*classified)(struct kmt_core *core, const struct kmt_rank *rank,
+			   unsigned long nr);
 };
 
 /**

@@ -287,13 +287,13 @@ struct kmt_verdict {
  * struct kmt_rank - a leak that is classified
  * @o: its cell
  * @key: sort key: older leaks first, then larger ones
- * @head: after sorting: the cell of the direct leak that it hangs on
+ * @direct: after sorting: the cell of the direct leak that it hangs on
  */
 struct kmt_rank {
 	struct kmt_object *o;
 	union {
 		u64 key;
-		struct kmt_object *head;
+		struct kmt_object *direct;
 	};
 };
 

@@ -375,7 +375,7 @@ static void touch(struct leak_reader *lr, enum kmt_space space,
 		/* A walk covers each leak once, so there is room for those counted. */
 		if (!(o->flags & KMT_COVERED) && leaks->found < leaks->max)
 			leaks->other[leaks->found++] = (struct kmt_rank){
-				.o = o, .head = lr->r.from
+				.o = o, .direct = lr->r.from
 			};
 		kmt_change_flags(o, KMT_INDIRECT | KMT_COVERED, 0);
 	}
@@ -556,12 +556,12 @@ static void tell(struct kmt_leaks *leaks)
 {
 	struct kmt_core *core = leaks->m->core;
 
-	if (!core->ops->hung || leaks->m->stopped)
+	if (!core->ops->classified || leaks->m->stopped)
 		return;
 	swap(leaks->rank, leaks->other);
 	sort_ranks(leaks, leaks->found, true);
 	if (!leaks->m->stopped)
-		core->ops->hung(core, leaks->rank, leaks->found);
+		core->ops->classified(core, leaks->rank, leaks->found);
 }
 
 /**

@@ -238,8 +238,8 @@ static void sim_table_free(struct kmt_core *core, void *table, size_t bytes)
 	free(table);
 }
 
-static void sim_hung(struct kmt_core *core, const struct kmt_rank *rank,
-		     unsigned long nr)
+static void sim_classified(struct kmt_core *core, const struct kmt_rank *rank,
+			   unsigned long nr)
 {
 	struct sim *s = container_of(core, struct sim, core);
 	unsigned long i;
@@ -247,9 +247,9 @@ static void sim_hung(struct kmt_core *core, const struct kmt_rank *rank,
 	assert(!host_locks_held() && !host_irqs_off());
 	for (i = 1; i < nr; i++)
 		assert(rank[i - 1].o < rank[i].o);
-	s->nr_hung = nr;
-	for (i = 0; i < min_t(unsigned long, nr, ARRAY_SIZE(s->hung)); i++)
-		s->hung[i] = rank[i];
+	s->nr_ranks = nr;
+	for (i = 0; i < min_t(unsigned long, nr, ARRAY_SIZE(s->ranks)); i++)
+		s->ranks[i] = rank[i];
 }
 
 /* Traces were kept in the order of their numbers. */
@@ -268,7 +268,7 @@ static const struct kmt_ops sim_ops = {
 	.trace_order	= sim_trace_order,
 	.table_alloc	= sim_table_alloc,
 	.table_free	= sim_table_free,
-	.hung		= sim_hung,
+	.classified	= sim_classified,
 };
 
 static void init_segment(struct segment *seg)

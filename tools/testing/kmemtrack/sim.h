@@ -124,8 +124,8 @@ struct sim {
 	bool no_tables;
 	int tables;
 	/* The first indirect leaks, with the leaks that they hang on; how many. */
-	struct kmt_rank hung[64];
-	unsigned long nr_hung;
+	struct kmt_rank ranks[64];
+	unsigned long nr_ranks;
 
 	/* Reads additional roots; calls kmt_my_turn() for each unit. */
 	void (*more_roots)(struct sim *s, struct kmt_marker *m);

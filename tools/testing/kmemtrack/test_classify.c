@@ -315,10 +315,10 @@ static unsigned long head_of(struct sim *s, unsigned int nr)
 {
 	unsigned long i, head = 0;
 
-	for (i = 0; i < s->nr_hung; i++)
-		if (s->hung[i].o->addr == BLOCK(nr)) {
+	for (i = 0; i < s->nr_ranks; i++)
+		if (s->ranks[i].o->addr == BLOCK(nr)) {
 			assert_int_equal(head, 0);
-			head = s->hung[i].head->addr;
+			head = s->ranks[i].direct->addr;
 		}
 	return head;
 }
@@ -340,7 +340,7 @@ static void test_heads(void **state)
 	link_blocks(4, 2, 8);
 	link_blocks(8, 1, 7);
 	leak_all(s, 9);
-	assert_int_equal(s->nr_hung, 5);
+	assert_int_equal(s->nr_ranks, 5);
 	for (i = 0; i < 9; i++)
 		assert_int_equal(!head_of(s, i), !sim_indirect(s, BLOCK(i)));
 	assert_int_equal(head_of(s, 1), BLOCK(0));
