@@ -61,17 +61,17 @@ enum kmt_stop_state {
  * @free_turns: units of noting free pages that CPUs have taken
  * @turns: units of searching for references that CPUs have taken
  * @state: enum kmt_stop_state
- * @missing: number of CPUs that have not arrived yet
- * @open: number of CPUs that have interrupts on
+ * @pending: number of CPUs that have not arrived yet
+ * @irqs_on: number of CPUs that have interrupts on
  * @noting: number of CPUs that have not noted their free pages yet
  * @looking: number of CPUs that have not finished their search yet
- * @inside: number of CPUs that may still access this; it is not used again before
+ * @users: number of CPUs that may still access this; it is not used again before
  *	there are none
- * @came: CPUs that have arrived
+ * @arrived: CPUs that have arrived
  * @over: completed when no CPU reads memory any more
  * @since: when the first CPU arrived, in nanoseconds
  * @until: when the last CPU left, in nanoseconds
- * @busy: a CPU that did not arrive in time
+ * @late_cpu: a CPU that did not arrive in time
  * @done: all memory was searched
  */
 struct kmt_stop {
@@ -79,16 +79,16 @@ struct kmt_stop {
 	atomic_long_t free_turns;
 	atomic_long_t turns;
 	atomic_t state;
-	atomic_t missing;
-	atomic_t open;
+	atomic_t pending;
+	atomic_t irqs_on;
 	atomic_t noting;
 	atomic_t looking;
-	atomic_t inside;
-	struct cpumask came;
+	atomic_t users;
+	struct cpumask arrived;
 	struct completion over;
 	atomic64_t since;
 	atomic64_t until;
-	int busy;
+	int late_cpu;
 	bool done;
 };
 
@@ -130,11 +130,11 @@ static void finish(struct kmt_stop *stop, struct kmt_marker *m)
  * another virtual CPU. At the deadline this marker is stopped, and so the snapshot is
  * given up.
  */
-static void await_others(struct kmt_marker *m, atomic_t *busy)
+static void await_others(struct kmt_marker *m, atomic_t *pending)
 {
-	atomic_dec(busy);
+	atomic_dec(pending);
 	/* Pairs with atomic_dec() of the others: makes their results visible. */
-	while (atomic_read_acquire(busy) && !kmt_mark_cond_resched(m))
+	while (atomic_read_acquire(pending) && !kmt_mark_cond_resched(m))
 		cpu_relax();
 }
 
@@ -177,12 +177,12 @@ static void note_end(struct kmt_stop *stop)
 		;
 }
 
-static int find_busy(const struct kmt_stop *stop)
+static int find_late_cpu(const struct kmt_stop *stop)
 {
 	int cpu;
 
 	for_each_online_cpu(cpu)
-		if (!cpumask_test_cpu(cpu, &stop->came))
+		if (!cpumask_test_cpu(cpu, &stop->arrived))
 			return cpu;
 	/* All CPUs entered; one was late with switching interrupts off. */
 	return smp_processor_id();
@@ -197,7 +197,7 @@ static void wait_in(struct kmt_stop *stop, enum kmt_stop_state state)
 			continue;
 		if (atomic_cmpxchg(&stop->state, state, KMT_STOP_OVER) != state)
 			continue;
-		stop->busy = find_busy(stop);
+		stop->late_cpu = find_late_cpu(stop);
 		note_end(stop);
 		complete(&stop->over);
 	}
@@ -206,15 +206,15 @@ static void wait_in(struct kmt_stop *stop, enum kmt_stop_state state)
 /* Waits for the other CPUs; returns true, with interrupts off, if all have entered. */
 static bool gather(struct kmt_stop *stop)
 {
-	cpumask_set_cpu(smp_processor_id(), &stop->came);
-	if (atomic_dec_and_test(&stop->missing))
+	cpumask_set_cpu(smp_processor_id(), &stop->arrived);
+	if (atomic_dec_and_test(&stop->pending))
 		atomic_cmpxchg(&stop->state, KMT_STOP_GATHER, KMT_STOP_CLOSE);
 	wait_in(stop, KMT_STOP_GATHER);
 	if (atomic_read(&stop->state) == KMT_STOP_OVER)
 		return false;
 
 	local_irq_disable();
-	if (atomic_dec_and_test(&stop->open))
+	if (atomic_dec_and_test(&stop->irqs_on))
 		atomic_cmpxchg(&stop->state, KMT_STOP_CLOSE, KMT_STOP_LOOK);
 	wait_in(stop, KMT_STOP_CLOSE);
 	if (atomic_read(&stop->state) == KMT_STOP_LOOK)
@@ -240,7 +240,7 @@ static int stop_cpu(void *arg)
 		note_end(stop);
 	}
 	/* A stop that was given up is completed already, and @stop may be reused. */
-	if (atomic_dec_and_test(&stop->inside) && looked)
+	if (atomic_dec_and_test(&stop->users) && looked)
 		complete(&stop->over);
 	return 0;
 }
@@ -272,7 +272,7 @@ static void begin_stop(struct kmt_stop *stop)
 	atomic64_set(&stop->until, ktime_get_mono_fast_ns());
 	local_irq_restore(flags);
 	atomic_set(&stop->state, KMT_STOP_LOOK);
-	atomic_set(&stop->inside, 0);
+	atomic_set(&stop->users, 0);
 }
 #endif
 
@@ -375,11 +375,11 @@ static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan)
 
 	memset(stop, 0, sizeof(*stop));
 	stop->scan = scan;
-	atomic_set(&stop->missing, nr);
-	atomic_set(&stop->open, nr);
+	atomic_set(&stop->pending, nr);
+	atomic_set(&stop->irqs_on, nr);
 	atomic_set(&stop->noting, nr);
 	atomic_set(&stop->looking, nr);
-	atomic_set(&stop->inside, nr);
+	atomic_set(&stop->users, nr);
 	init_completion(&stop->over);
 }
 
@@ -404,7 +404,7 @@ static enum kmt_confirmed stop_and_look(struct kmt_scan *scan)
 	until = atomic64_read(&stop->until);
 	scan->out.pause_ns = max(scan->out.pause_ns, until - min(since, until));
 	if (atomic_read(&stop->state) == KMT_STOP_OVER) {
-		scan->out.busy_cpu = stop->busy;
+		scan->out.busy_cpu = stop->late_cpu;
 		return KMT_CPU_BUSY;
 	}
 	return stop->done ? KMT_BY_SNAPSHOT : KMT_GIVEN_UP;
@@ -425,8 +425,8 @@ enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	/* A CPU has not entered yet since the last snapshot. */
-	if (atomic_read_acquire(&the_stop.inside)) {
-		scan->out.busy_cpu = the_stop.busy;
+	if (atomic_read_acquire(&the_stop.users)) {
+		scan->out.busy_cpu = the_stop.late_cpu;
 		return KMT_CPU_BUSY;
 	}
 	cpus_read_lock();
