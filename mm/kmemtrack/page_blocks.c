@@ -213,11 +213,12 @@ static bool add_records(const struct entry *e, unsigned long pfn,
 }
 
 /*
- * Makes the records of a block without any. A reference to its first page keeps it from
- * being freed, and from getting another use, until its entry says that it has records.
+ * Sets RECORD, and makes the records of a block without any. A reference to its first
+ * page keeps it from being freed, and from getting another use, until its entry says
+ * that it has records.
  */
-static bool promote(const struct table *t, struct entry *e, unsigned long pfn,
-		    unsigned long end, u32 state)
+static bool set_record(const struct table *t, struct entry *e, unsigned long pfn,
+		       unsigned long end, u32 state)
 {
 	struct page *page = pfn_to_page(pfn);
 	bool done = false;
@@ -231,14 +232,14 @@ static bool promote(const struct table *t, struct entry *e, unsigned long pfn,
 		if (!done)
 			kmt_drop_page_records(pfn);
 		else if (end_of(t, pfn, state) != end)
-			done = !kmt_demote_pages(e, pfn, state | RECORD);
+			done = !kmt_clear_record(e, pfn, state | RECORD);
 	}
 	put_page(page);
 	return done;
 }
 
 /* Makes a held block no root any more; the next search looks for numbers again. */
-static void let_go(struct entry *e, unsigned long pfn, u32 state)
+static void clear_held(struct entry *e, unsigned long pfn, u32 state)
 {
 	struct kmt_object o;
 
@@ -287,11 +288,11 @@ static void sort_entry(const struct table *t, struct entry *e,
 	const bool other = !page || is_other(page, pfn, map);
 
 	if (state & HELD) {
-		let_go(e, pfn, state);
+		clear_held(e, pfn, state);
 		state &= ~HELD;
 	}
 	if (other && (state & RECORD)) {
-		kmt_demote_pages(e, pfn, state);
+		kmt_clear_record(e, pfn, state);
 		state &= ~RECORD;
 	}
 	state = set_other(e, state, other);
@@ -304,7 +305,7 @@ static void sort_entry(const struct table *t, struct entry *e,
 	usage.pages += end - pfn;
 	if (add && !(state & RECORD) &&
 	    is_decidable(t, pfn, end, state, READ_ONCE(e->stack)) &&
-	    promote(t, e, pfn, end, state))
+	    set_record(t, e, pfn, end, state))
 		state |= RECORD;
 	usage.records += !!(state & RECORD);
 }
@@ -449,7 +450,7 @@ void kmt_pages_usage(struct kmt_pages_usage *now)
  */
 
 /**
- * struct holding - a search for numbers
+ * struct page_search - a search for numbers
  * @m: marker, which reads memory
  * @base: start of the block that is being read; 0 if no block is
  * @t: table
@@ -457,7 +458,7 @@ void kmt_pages_usage(struct kmt_pages_usage *now)
  * @lo: number of the page with the first bit
  * @hi: one past the page with the last bit
  */
-struct holding {
+struct page_search {
 	struct kmt_marker m;
 	unsigned long base;
 	const struct table *t;
@@ -494,8 +495,8 @@ static bool is_within(const struct table *t, unsigned long first,
 	return at - addr < (end_of(t, first, state) - first) * PAGE_SIZE;
 }
 
-/* Holds the block of page @pfn, which the word at @at may refer to. */
-static void hold(struct holding *h, unsigned long pfn, unsigned long at)
+/* Sets HELD for the block of page @pfn, which the word at @at may refer to. */
+static void set_held(struct page_search *h, unsigned long pfn, unsigned long at)
 {
 	const unsigned long first = first_of(h->t, pfn);
 	struct entry *e = entry_of(h->t, first);
@@ -511,7 +512,7 @@ static void hold(struct holding *h, unsigned long pfn, unsigned long at)
 	usage.held++;
 }
 
-static bool is_sought(const struct holding *h, unsigned long pfn)
+static bool is_sought(const struct page_search *h, unsigned long pfn)
 {
 	return pfn - h->lo < h->hi - h->lo && test_bit(pfn - h->lo, h->bits);
 }
@@ -520,7 +521,7 @@ static bool is_sought(const struct holding *h, unsigned long pfn)
  * Handles an address right after the end of pages. If a tracked block begins there, the
  * word is taken for a reference to that block.
  */
-static void try_end(struct holding *h, unsigned long word, unsigned long at)
+static void try_end(struct page_search *h, unsigned long word, unsigned long at)
 {
 	unsigned long pfn;
 	struct kmt_object o;
@@ -532,21 +533,21 @@ static void try_end(struct holding *h, unsigned long word, unsigned long at)
 	    is_within(h->t, first_of(h->t, pfn), word) ||
 	    kmt_lookup(&kmt_core, KMT_VIRT, word, &o))
 		return;
-	hold(h, pfn, at);
+	set_held(h, pfn, at);
 }
 
 /*
  * Whether a word is the head of an empty hash chain of type hlist_nulls, which holds the
  * number of the chain, shifted, and 1.
  */
-static bool is_nulls(const struct holding *h, unsigned long word,
+static bool is_nulls(const struct page_search *h, unsigned long word,
 		     unsigned long at)
 {
 	return h->base && (word & 1) &&
 	       (at - h->base) / sizeof(long) == word >> 1;
 }
 
-static void try_word(struct holding *h, unsigned long raw, unsigned long at)
+static void try_word(struct page_search *h, unsigned long raw, unsigned long at)
 {
 	const unsigned long word = kmt_untag(raw);
 	unsigned long pfn;
@@ -559,23 +560,23 @@ static void try_word(struct holding *h, unsigned long raw, unsigned long at)
 	/* The number of the first page. */
 	if (is_sought(h, raw) && first_of(h->t, raw) == raw &&
 	    !is_nulls(h, raw, at))
-		hold(h, raw, at);
+		set_held(h, raw, at);
 	pfn = PHYS_PFN(raw);
 	if (is_sought(h, pfn))
-		hold(h, pfn, at);
+		set_held(h, pfn, at);
 	/* A page table entry; kernel addresses may look like one, so exclude them. */
 	if (sizeof(pte_t) != sizeof(raw) ||
 	    (BITS_PER_LONG == 64 && raw >> (BITS_PER_LONG - 8) == 0xff))
 		return;
 	pfn = pte_pfn(__pte(raw));
 	if (is_sought(h, pfn))
-		hold(h, pfn, at);
+		set_held(h, pfn, at);
 }
 
 static void try_words(struct kmt_marker *m, const unsigned long *words,
 		      unsigned int nr, unsigned long at)
 {
-	struct holding *h = container_of(m, struct holding, m);
+	struct page_search *h = container_of(m, struct page_search, m);
 
 	for (; nr--; words++, at += at ? sizeof(long) : 0)
 		if (*words)
@@ -583,7 +584,7 @@ static void try_words(struct kmt_marker *m, const unsigned long *words,
 }
 
 /* Sets the bits of the pages of a block if it is a suspect; else returns false. */
-static bool seek(struct holding *h, unsigned long pfn, u32 state)
+static bool seek(struct page_search *h, unsigned long pfn, u32 state)
 {
 	const unsigned long end = end_of(h->t, pfn, state);
 	struct kmt_object o;
@@ -596,7 +597,7 @@ static bool seek(struct holding *h, unsigned long pfn, u32 state)
 	return true;
 }
 
-static bool seek_suspects(struct holding *h)
+static bool seek_suspects(struct page_search *h)
 {
 	const struct entry *e;
 	unsigned long pfn;
@@ -614,7 +615,7 @@ static bool seek_suspects(struct holding *h)
 }
 
 /* Reads page tables, which marks do not read. */
-static void read_tables(struct holding *h)
+static void read_tables(struct page_search *h)
 {
 	unsigned long pfn = h->lo;
 
@@ -642,7 +643,7 @@ static void try_piece(struct kmt_reader *r, unsigned int nr)
 }
 
 /* Reads all blocks, even suspects: a page table may be reachable from them only. */
-static void read_objects(struct holding *h)
+static void read_objects(struct page_search *h)
 {
 	struct kmt_reader r = { .words = try_piece, .m = &h->m };
 	struct kmt_object *o, copy;
@@ -661,7 +662,7 @@ static void read_objects(struct holding *h)
 	h->base = 0;
 }
 
-static void read_all(struct holding *h, const struct kmt_roots *from)
+static void read_all(struct page_search *h, const struct kmt_roots *from)
 {
 	struct kmt_roots roots = *from;
 
@@ -674,7 +675,7 @@ static void read_all(struct holding *h, const struct kmt_roots *from)
 	read_objects(h);
 }
 
-static size_t bitmap_bytes(const struct holding *h)
+static size_t bitmap_bytes(const struct page_search *h)
 {
 	return BITS_TO_LONGS(h->hi - h->lo) * sizeof(long);
 }
@@ -695,10 +696,10 @@ static size_t bitmap_bytes(const struct holding *h)
  */
 bool kmt_pages_hold(struct kmt_marker *m, const struct kmt_roots *roots)
 {
-	const unsigned int order = get_order(sizeof(struct holding));
+	const unsigned int order = get_order(sizeof(struct page_search));
 	const unsigned long before = usage.held;
 	struct kmt_mark_entry stack;
-	struct holding *h;
+	struct page_search *h;
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (!kmt_pages_tracked())

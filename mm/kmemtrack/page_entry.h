@@ -56,7 +56,7 @@ extern struct table __rcu *kmt_page_table;
 unsigned long kmt_split_end(const struct table *t, unsigned long pfn,
 			    u32 state);
 void kmt_drop_page_records(unsigned long pfn);
-bool kmt_demote_pages(struct entry *e, unsigned long pfn, u32 state);
+bool kmt_clear_record(struct entry *e, unsigned long pfn, u32 state);
 
 static inline struct entry *entry_of(const struct table *t, unsigned long pfn)
 {

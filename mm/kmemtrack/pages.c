@@ -67,7 +67,7 @@ void kmt_drop_page_records(unsigned long pfn)
 }
 
 /**
- * kmt_demote_pages - drop the records of a block, and note it in the entry
+ * kmt_clear_record - clear RECORD in an entry, and drop the records of its block
  * @e: entry of its first page
  * @pfn: number of its first page
  * @state: state of the entry
@@ -75,7 +75,7 @@ void kmt_drop_page_records(unsigned long pfn)
  * Context: any but NMI.
  * Return: false if another CPU did so, or there were no records.
  */
-bool kmt_demote_pages(struct entry *e, unsigned long pfn, u32 state)
+bool kmt_clear_record(struct entry *e, unsigned long pfn, u32 state)
 {
 	while (state & RECORD) {
 		const u32 was = cmpxchg(&e->state, state,
@@ -91,14 +91,14 @@ bool kmt_demote_pages(struct entry *e, unsigned long pfn, u32 state)
 }
 
 /* A page of a block that was split is freed, so the rest is no block any more. */
-static void demote_split(const struct table *t, unsigned long pfn, u32 state)
+static void clear_split_record(const struct table *t, unsigned long pfn, u32 state)
 {
 	const unsigned long first = ALIGN_DOWN(pfn, BIT(order_of(state)));
 	struct entry *e = entry_of(t, first);
 	u32 now = e ? READ_ONCE(e->state) : 0;
 
 	if (now & SPLIT)
-		kmt_demote_pages(e, first, now);
+		kmt_clear_record(e, first, now);
 }
 
 /**
@@ -148,7 +148,7 @@ void kmt_pages_forget(const struct page *page)
 	if (state & RECORD)
 		kmt_drop_page_records(pfn);
 	if (state & SPLIT_REST)
-		demote_split(t, pfn, state);
+		clear_split_record(t, pfn, state);
 	rcu_read_unlock();
 }
 
@@ -168,7 +168,7 @@ static void split(const struct page *page, unsigned long nr)
 	first = find_entry(pfn, &t);
 	state = first ? READ_ONCE(first->state) : 0;
 	if (state && !(state & (SPLIT | SPLIT_REST))) {
-		kmt_demote_pages(first, pfn, state);
+		kmt_clear_record(first, pfn, state);
 		state &= ~(RECORD | HELD | SORTED | OTHER);
 		nr = min(nr, BIT(order_of(state)));
 		WRITE_ONCE(first->state, state | SPLIT);
