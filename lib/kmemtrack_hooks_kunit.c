@@ -495,34 +495,34 @@ static void closed_pages(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, mapping);
 	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
+	KUNIT_EXPECT_FALSE(test, kmt_page_unreadable(page));
 	SetPageReserved(page);
-	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page));
+	KUNIT_EXPECT_TRUE(test, kmt_page_unreadable(page));
 	ClearPageReserved(page);
 #ifdef CONFIG_MEMORY_FAILURE
 	SetPageHWPoison(page);
-	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page));
+	KUNIT_EXPECT_TRUE(test, kmt_page_unreadable(page));
 	ClearPageHWPoison(page);
 #endif
 	/* Other files and anonymous memory may be read. */
 	page->mapping = mapping;
-	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
+	KUNIT_EXPECT_FALSE(test, kmt_page_unreadable(page));
 	mapping->flags = BIT(AS_UNEVICTABLE);
-	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
+	KUNIT_EXPECT_FALSE(test, kmt_page_unreadable(page));
 	mapping->flags |= KMT_CLOSED_MAPPING;
-	KUNIT_EXPECT_EQ(test, kmt_page_is_closed(page), !!KMT_CLOSED_MAPPING);
+	KUNIT_EXPECT_EQ(test, kmt_page_unreadable(page), !!KMT_CLOSED_MAPPING);
 	page->mapping = (void *)mapping + PAGE_MAPPING_ANON;
-	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
+	KUNIT_EXPECT_FALSE(test, kmt_page_unreadable(page));
 	mapping->flags = 0;
 	page->mapping = mapping;
 #ifdef CONFIG_SECRETMEM
 	mapping->a_ops = &secretmem_aops;
-	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page));
+	KUNIT_EXPECT_TRUE(test, kmt_page_unreadable(page));
 #endif
 	page->mapping = NULL;
-	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page));
+	KUNIT_EXPECT_FALSE(test, kmt_page_unreadable(page));
 	kmemtrack_unreadable(page_address(page), PAGE_SIZE);
-	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page));
+	KUNIT_EXPECT_TRUE(test, kmt_page_unreadable(page));
 	kmemtrack_readable(page_address(page), PAGE_SIZE);
 	__free_page(page);
 	kfree(mapping);
@@ -542,11 +542,11 @@ static void unreadable_pages(struct kunit *test)
 	kmemtrack_unreadable(mem, PAGE_SIZE);
 	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
 	kmemtrack_unreadable(mem, PAGE_SIZE + 1);
-	KUNIT_EXPECT_TRUE(test, kmt_page_is_closed(page + 1));
-	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page + 2));
+	KUNIT_EXPECT_TRUE(test, kmt_page_unreadable(page + 1));
+	KUNIT_EXPECT_FALSE(test, kmt_page_unreadable(page + 2));
 	KUNIT_EXPECT_TRUE(test, scan_says_leak(test));
 	kmemtrack_readable(mem, PAGE_SIZE + 1);
-	KUNIT_EXPECT_FALSE(test, kmt_page_is_closed(page + 1));
+	KUNIT_EXPECT_FALSE(test, kmt_page_unreadable(page + 1));
 	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
 	kfree((void *)(hidden[1] ^ KEY));
 	free_pages_exact(mem, 3 * PAGE_SIZE);
@@ -594,7 +594,7 @@ static void poisoned_blocks(struct kunit *test)
 /* An object without a record is a root, even if another page of its slab is poisoned. */
 static void poisoned_slab(struct kunit *test)
 {
-	bool was = kmt_sweep_untracked || kmt_untracked_percpu;
+	bool was = kmt_untracked_slabs || kmt_untracked_percpu;
 	struct kmem_cache *cache;
 	struct page *mine, *other;
 	unsigned long *object;
@@ -623,7 +623,7 @@ static void poisoned_slab(struct kunit *test)
 	 */
 	SetPageHWPoison(mine);
 	KUNIT_EXPECT_TRUE(test, scan_says_leak(test));
-	KUNIT_EXPECT_TRUE(test, kmt_sweep_untracked);
+	KUNIT_EXPECT_TRUE(test, kmt_untracked_slabs);
 	ClearPageHWPoison(mine);
 	ClearPageHWPoison(other);
 	num_poisoned_pages_sub(page_to_pfn(other), 1);
@@ -681,30 +681,30 @@ static void cleared_pages(struct kunit *test)
  */
 static void untracked_ends(struct kunit *test)
 {
-	bool was = kmt_sweep_untracked || kmt_untracked_percpu;
+	bool was = kmt_untracked_slabs || kmt_untracked_percpu;
 	long before;
 
 	mutex_lock(&kmt_scan_mutex);
 	kmt_note_untracked();
-	KUNIT_EXPECT_TRUE(test, kmt_sweep_untracked);
+	KUNIT_EXPECT_TRUE(test, kmt_untracked_slabs);
 	KUNIT_EXPECT_TRUE(test, kmt_untracked_percpu);
 	before = kmt_begin_untracked();
 	kmt_see_untracked();
 	kmt_end_untracked(before, false);
-	KUNIT_EXPECT_TRUE(test, kmt_sweep_untracked);
+	KUNIT_EXPECT_TRUE(test, kmt_untracked_slabs);
 	KUNIT_EXPECT_FALSE(test, kmt_untracked_percpu);
 	before = kmt_begin_untracked();
 	kmt_end_untracked(before, true);
-	KUNIT_EXPECT_FALSE(test, kmt_sweep_untracked);
+	KUNIT_EXPECT_FALSE(test, kmt_untracked_slabs);
 	/* Another record is lost during the mark. */
 	before = kmt_begin_untracked();
 	kmt_note_untracked();
 	kmt_end_untracked(before, false);
-	KUNIT_EXPECT_TRUE(test, kmt_sweep_untracked);
+	KUNIT_EXPECT_TRUE(test, kmt_untracked_slabs);
 	KUNIT_EXPECT_TRUE(test, kmt_untracked_percpu);
 	before = kmt_begin_untracked();
 	kmt_end_untracked(before, false);
-	KUNIT_EXPECT_FALSE(test, kmt_sweep_untracked);
+	KUNIT_EXPECT_FALSE(test, kmt_untracked_slabs);
 	KUNIT_EXPECT_FALSE(test, kmt_untracked_percpu);
 	if (was)
 		kmt_note_untracked();

@@ -331,7 +331,7 @@ static int kmt_stats_show(struct seq_file *seq, void *v)
 {
 	show(seq, "version", 1);
 	show(seq, "tracking", kmt_tracking());
-	show(seq, "untracked_slabs_are_roots", kmt_sweep_untracked);
+	show(seq, "untracked_slabs_are_roots", kmt_untracked_slabs);
 	show_pool(seq);
 	show_traces(seq);
 	show_running(seq);

@@ -205,7 +205,7 @@ extern struct mutex kmt_scan_mutex;
 extern struct rw_semaphore kmt_walk_sem;
 extern struct rw_semaphore kmt_reports_sem;
 extern bool kmt_can_defer;
-extern bool kmt_sweep_untracked;
+extern bool kmt_untracked_slabs;
 extern bool kmt_untracked_percpu;
 
 /* On one CPU a per-CPU pointer is the address of the only copy. */
@@ -389,7 +389,7 @@ unsigned long kmt_percpu_pages(void);
 void kmt_roots_init(struct kmt_roots *roots);
 void kmt_roots_fill(struct kmt_marker *m, struct kmt_roots *roots);
 void kmt_roots_free(struct kmt_roots *roots);
-bool kmt_page_is_closed(struct page *page);
+bool kmt_page_unreadable(struct page *page);
 #ifdef CONFIG_MEMORY_FAILURE
 void kmt_spare_poisoned(void);
 #else

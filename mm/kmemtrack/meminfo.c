@@ -301,7 +301,7 @@ static void take_untracked(struct kmt_memory *mem)
 		  mem->pages[KMT_MEM_SLAB_UNTRACKED] -
 		  mem->pages[KMT_MEM_LARGE];
 
-	if (nr > 0 && (!kmt_tracking() || READ_ONCE(kmt_sweep_untracked)))
+	if (nr > 0 && (!kmt_tracking() || READ_ONCE(kmt_untracked_slabs)))
 		take(mem, KMT_MEM_LARGE, nr);
 }
 

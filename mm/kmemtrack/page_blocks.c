@@ -126,7 +126,7 @@ static bool is_other(struct page *page, unsigned long pfn,
 	    kmt_page_of_zsmalloc(page))
 		return true;
 	if (kmt_own_page(page) || kmt_not_root_page(page) ||
-	    kmt_stack_page(page) || kmt_page_is_closed(page))
+	    kmt_stack_page(page) || kmt_page_unreadable(page))
 		return true;
 	return kmt_page_owned(map, pfn);
 }
@@ -628,7 +628,7 @@ static void read_tables(struct page_search *h)
 		}
 		pfn++;
 		if (PageTable(page) && !PageHighMem(page) &&
-		    !kmt_page_is_closed(page)) {
+		    !kmt_page_unreadable(page)) {
 			const unsigned long at =
 				kmt_untag((unsigned long)page_address(page));
 

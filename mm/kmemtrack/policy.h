@@ -102,7 +102,7 @@ static inline bool kmt_irq_stack_is_root(void)
 /*
  * FOREIGN: pages of files, of processes and of movable memory are no roots: users
  * wrote their contents. Page tables, which hold physical addresses, and free pages
- * are no roots either, with or without this rule. kmt_page_is_closed() excludes
+ * are no roots either, with or without this rule. kmt_page_unreadable() excludes
  * pages that must not be read at all.
  */
 static inline bool kmt_page_is_foreign(struct page *page)
@@ -124,7 +124,7 @@ static inline bool kmt_page_is_foreign(struct page *page)
  * either, since they are read as stacks. The first word of a stack is a root all
  * the same: after the task has exited, RCU's list of callbacks continues from there.
  */
-static inline bool kmt_page_is_none(const struct page *page)
+static inline bool kmt_page_marked_not_root(const struct page *page)
 {
 	return (kmt_not_root_page(page) || kmt_stack_page(page)) &&
 	       kmt_rule(KMT_RULE_PIPES);

@@ -104,7 +104,7 @@ static void print_last_scan(struct seq_file *seq,
 		seq_printf(seq, "%lu objects",
 			   kmt_used_cells() - kmt_nr_aux(&kmt_core));
 	}
-	seq_puts(seq, kmt_sweep_untracked ? ", untracked memory\n" : "\n");
+	seq_puts(seq, kmt_untracked_slabs ? ", untracked memory\n" : "\n");
 }
 
 /**

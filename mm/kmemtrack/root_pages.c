@@ -13,18 +13,18 @@
  *
  *   offlined memory, ZONE_DEVICE	pfn_to_online_page() in walk_unit()
  *   no-map carve-outs, memory of
- *   firmware, the crash kernel's	PageReserved: kmt_page_is_closed(). Memory of
+ *   firmware, the crash kernel's	PageReserved: kmt_page_unreadable(). Memory of
  *					memblock is read by its records, which such
  *					memory does not have
- *   pages a guest gave to its host	PageOffline: kmt_page_is_closed()
- *   poisoned pages			PageHWPoison: kmt_page_is_closed(); of blocks
+ *   pages a guest gave to its host	PageOffline: kmt_page_unreadable()
+ *   poisoned pages			PageHWPoison: kmt_page_unreadable(); of blocks
  *					in such pages kmt_spare_poisoned() says that
  *					they are not to be followed,
  *					mark_slots() knows it of those without
  *					a record, and kmt_env_read() does not read
  *					them
  *   secretmem, guest_memfd		the operations or flags of their mapping:
- *					kmt_page_is_closed(). A page of secretmem
+ *					kmt_page_unreadable(). A page of secretmem
  *					without a mapping yet is not in the linear
  *					map any more, so reading it fails
  *   pKVM: sections of the hypervisor,
@@ -99,12 +99,12 @@ static bool is_private(const struct address_space *mapping)
 }
 
 /**
- * kmt_page_is_closed - may the contents of a page never be read?
+ * kmt_page_unreadable - may the contents of a page never be read?
  * @page: page in use, of memory that is online, and not of a slab
  *
  * Context: any.
  */
-bool kmt_page_is_closed(struct page *page)
+bool kmt_page_unreadable(struct page *page)
 {
 	struct page *head = compound_head(page);
 	const struct address_space *mapping = READ_ONCE(head->mapping);
@@ -457,7 +457,7 @@ static void walk_slab(struct kmt_page_walk *w, struct page *page)
 	/* If RCU is about to free the slab, its rcu_head links to other callbacks. */
 	if (w->structs)
 		kmt_mark_words(w->m, &next, 1);
-	if (READ_ONCE(kmt_sweep_untracked))
+	if (READ_ONCE(kmt_untracked_slabs))
 		mark_slots(w->m, page);
 }
 
@@ -475,11 +475,11 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 	/* Tail pages hold no pointer but compound_head: read the head alone. */
 	if (w->structs && page == head)
 		mark_struct(w->m, page);
-	if (kmt_stack_page(page) && !kmt_page_is_closed(page))
+	if (kmt_stack_page(page) && !kmt_page_unreadable(page))
 		mark_stack_head(w->m, page);
 	if (!kmt_tunables.pages || kmt_page_is_foreign(page) ||
-	    kmt_page_is_own(page) || kmt_page_is_none(page) ||
-	    kmt_page_is_closed(page))
+	    kmt_page_is_own(page) || kmt_page_marked_not_root(page) ||
+	    kmt_page_unreadable(page))
 		return;
 	mark_content(w, page, pfn);
 	/*
@@ -510,7 +510,7 @@ static unsigned long walk_page(struct kmt_page_walk *w, struct page *page,
 	else if (pfn >= w->block_end)
 		w->block_end = 0;
 	else if (w->inner && !kmt_page_is_foreign(page) &&
-		 !kmt_page_is_closed(page))
+		 !kmt_page_unreadable(page))
 		mark_content(w, page, pfn);
 	return 1;
 }
@@ -605,22 +605,22 @@ static void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 static struct kmt_page_map *live_map;
 
 /* Sets the bit of a page; atomic, since several CPUs may do this at the same time. */
-static void own(const struct kmt_page_map *map, unsigned long *bits,
-		unsigned long pfn)
+static void set_owned(const struct kmt_page_map *map, unsigned long *bits,
+		      unsigned long pfn)
 {
 	if (pfn >= map->lo && pfn < map->hi)
 		set_bit(pfn - map->lo, bits);
 }
 
 /* Sets the bits of the pages behind [@addr, @end) of vmalloc space, where mapped. */
-static void own_vmalloc(const struct kmt_page_map *map, unsigned long *bits,
-			unsigned long addr, unsigned long end)
+static void set_owned_vmalloc(const struct kmt_page_map *map, unsigned long *bits,
+			      unsigned long addr, unsigned long end)
 {
 	for (; addr < end; addr += PAGE_SIZE) {
 		struct page *page = vmalloc_to_page((void *)addr);
 
 		if (page)
-			own(map, bits, page_to_pfn(page));
+			set_owned(map, bits, page_to_pfn(page));
 	}
 }
 
@@ -628,8 +628,8 @@ static void own_vmalloc(const struct kmt_page_map *map, unsigned long *bits,
  * Sets the bits of the pages of a block in vmalloc space. The block is mapped as long as
  * it is tracked: the hook of its free takes the tree's lock before it is unmapped.
  */
-static void own_block(struct kmt_marker *m, struct kmt_page_map *map,
-		      struct kmt_object *o)
+static void set_owned_block(struct kmt_marker *m, struct kmt_page_map *map,
+			    struct kmt_object *o)
 {
 	unsigned long pos = 0, start = 0, flags;
 
@@ -654,7 +654,7 @@ static void own_block(struct kmt_marker *m, struct kmt_page_map *map,
 			return;
 		}
 		end = min(end, pos + KMT_WALK_PAGES * PAGE_SIZE);
-		own_vmalloc(map, map->blocks, pos, end);
+		set_owned_vmalloc(map, map->blocks, pos, end);
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		pos = end;
 		m->budget -= KMT_WALK_PAGES * KMT_LOOKUP_WORDS;
@@ -702,14 +702,14 @@ void kmt_page_map_drop(unsigned long addr, unsigned long size)
 /* Whether a block is in vmalloc space; most blocks are in the linear map. */
 static __always_inline bool seems_mapped(const struct kmt_object *o)
 {
-	/* own_block() checks again under the lock. */
+	/* set_owned_block() checks again under the lock. */
 	const unsigned long addr = data_race(o->addr);
 
 	return !kmt_in(&kmt_core.linear, addr) &&
 	       is_vmalloc_or_module_addr((void *)addr);
 }
 
-static void own_blocks(struct kmt_marker *m, struct kmt_page_map *map)
+static void set_owned_blocks(struct kmt_marker *m, struct kmt_page_map *map)
 {
 	unsigned long pos = 0;
 	struct kmt_object *o;
@@ -717,12 +717,12 @@ static void own_blocks(struct kmt_marker *m, struct kmt_page_map *map)
 	while (kmt_go_on(m) &&
 	       (o = kmt_next_wide(&kmt_core, KMT_VIRT, &pos)))
 		if (seems_mapped(o))
-			own_block(m, map, o);
+			set_owned_block(m, map, o);
 }
 
 /* Sets the bits of the pages of per-CPU chunks, for each CPU; see root_percpu.c. */
-static void own_percpu(struct kmt_marker *m, struct kmt_page_map *map,
-		       const struct kmt_percpu_map *percpu)
+static void set_owned_percpu(struct kmt_marker *m, struct kmt_page_map *map,
+			     const struct kmt_percpu_map *percpu)
 {
 	unsigned long addr, pos;
 	unsigned int i;
@@ -737,18 +737,18 @@ static void own_percpu(struct kmt_marker *m, struct kmt_page_map *map,
 					return;
 				addr = kmt_env_percpu(pos, cpu);
 				if (is_vmalloc_addr((void *)addr))
-					own_vmalloc(map, map->rest, addr,
-						    addr + PAGE_SIZE);
+					set_owned_vmalloc(map, map->rest, addr,
+							  addr + PAGE_SIZE);
 				else
-					own(map, map->rest,
-					    PHYS_PFN(__pa(addr)));
+					set_owned(map, map->rest,
+						  PHYS_PFN(__pa(addr)));
 			}
 		}
 	}
 }
 
-static void own_free_list(struct kmt_page_map *map, struct list_head *list,
-			  unsigned int order, int left)
+static void set_owned_free_list(struct kmt_page_map *map, struct list_head *list,
+				unsigned int order, int left)
 {
 	unsigned long pfn, end;
 	struct page *page;
@@ -759,7 +759,7 @@ static void own_free_list(struct kmt_page_map *map, struct list_head *list,
 			return;
 		pfn = page_to_pfn(page);
 		for (end = pfn + (1UL << order); pfn < end; pfn++)
-			own(map, map->rest, pfn);
+			set_owned(map, map->rest, pfn);
 	}
 }
 
@@ -781,7 +781,7 @@ static void exclude_pcp_pages(struct kmt_marker *m, struct kmt_page_map *map,
 		unsigned int order = kmt_pcp_order(i);
 
 		if (m->world_stopped) {
-			own_free_list(map, list, order, pcp->count);
+			set_owned_free_list(map, list, order, pcp->count);
 			continue;
 		}
 		/*
@@ -791,17 +791,17 @@ static void exclude_pcp_pages(struct kmt_marker *m, struct kmt_page_map *map,
 		 */
 		if (IS_ENABLED(CONFIG_SMP)) {
 			spin_lock(&pcp->lock);
-			own_free_list(map, list, order, KMT_WALK_FREE);
+			set_owned_free_list(map, list, order, KMT_WALK_FREE);
 			spin_unlock(&pcp->lock);
 		} else {
 			spin_lock_irqsave(&pcp->lock, flags);
-			own_free_list(map, list, order, KMT_WALK_FREE);
+			set_owned_free_list(map, list, order, KMT_WALK_FREE);
 			spin_unlock_irqrestore(&pcp->lock, flags);
 		}
 	}
 }
 
-static void own_free_pages(struct kmt_marker *m, struct kmt_page_map *map)
+static void set_owned_free_pages(struct kmt_marker *m, struct kmt_page_map *map)
 {
 	struct zone *zone;
 	int cpu;
@@ -850,8 +850,8 @@ void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots)
 	clear_map(m, map->rest, map_bytes(map));
 	if (kmt_mapped_is_root())
 		return;
-	own_blocks(m, map);
-	own_percpu(m, map, &roots->percpu);
+	set_owned_blocks(m, map);
+	set_owned_percpu(m, map, &roots->percpu);
 }
 
 /**
@@ -864,7 +864,7 @@ void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots)
 void kmt_page_map_note_free(struct kmt_marker *m, struct kmt_roots *roots)
 {
 	if (roots->map.blocks)
-		own_free_pages(m, &roots->map);
+		set_owned_free_pages(m, &roots->map);
 }
 
 /**

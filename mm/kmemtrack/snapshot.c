@@ -385,7 +385,7 @@ static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan)
 
 static enum kmt_confirmed stop_and_look(struct kmt_scan *scan)
 {
-	const bool slots = READ_ONCE(kmt_sweep_untracked);
+	const bool slots = READ_ONCE(kmt_untracked_slabs);
 	struct kmt_stop *stop = &the_stop;
 	u64 since, until;
 

@@ -59,7 +59,7 @@ atomic_long_t kmt_lost_traces;
  * looks for them, and they are roots. Other blocks without a record are read as
  * pages in any case.
  */
-bool kmt_sweep_untracked;
+bool kmt_untracked_slabs;
 bool kmt_untracked_percpu;
 
 /* Counts calls of kmt_note_untracked(); tells whether there was another one. */
@@ -70,7 +70,7 @@ static atomic_long_t seen_untracked;
 
 static void set_untracked(void)
 {
-	WRITE_ONCE(kmt_sweep_untracked, true);
+	WRITE_ONCE(kmt_untracked_slabs, true);
 	WRITE_ONCE(kmt_untracked_percpu, true);
 }
 
@@ -124,7 +124,7 @@ long kmt_begin_untracked(void)
 void kmt_end_untracked(long before, bool percpu)
 {
 	if (!atomic_long_read(&seen_untracked))
-		WRITE_ONCE(kmt_sweep_untracked, false);
+		WRITE_ONCE(kmt_untracked_slabs, false);
 	if (!percpu)
 		WRITE_ONCE(kmt_untracked_percpu, false);
 	/* Pairs with kmt_note_untracked(). */
