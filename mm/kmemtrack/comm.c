@@ -10,7 +10,7 @@
  *
  * A hook that has looked up a handle keeps a sweep from removing the name
  * until a record has the handle: its interrupts are off, or it has called
- * kmt_hold_names().
+ * kmt_pin_names().
  */
 #include <linux/bitops.h>
 #include <linux/cred.h>
@@ -260,14 +260,14 @@ const char *kmt_log_task(struct kmt_log_task *name, const char *comm)
 }
 
 /**
- * kmt_hold_names - keep sweeps from removing names that are looked up from now on
+ * kmt_pin_names - keep sweeps from removing names that are looked up from now on
  *
  * If interrupts are off, names that were looked up since they are off are kept, too.
  *
  * Context: any but NMI.
- * Return: the argument for kmt_release_names().
+ * Return: the argument for kmt_unpin_names().
  */
-int kmt_hold_names(void)
+int kmt_pin_names(void)
 {
 	unsigned long flags;
 	unsigned int now;
@@ -284,10 +284,10 @@ int kmt_hold_names(void)
 }
 
 /**
- * kmt_release_names - end kmt_hold_names(): records now have the handles
- * @held: from kmt_hold_names()
+ * kmt_unpin_names - end kmt_pin_names(): records now have the handles
+ * @held: from kmt_pin_names()
  */
-void kmt_release_names(int held)
+void kmt_unpin_names(int held)
 {
 	/* Pairs with kmt_begin_sweep(): the record is in its place. */
 	if (held >= 0)
@@ -307,12 +307,12 @@ void kmt_note_move(void)
 }
 
 /**
- * kmt_use_name - keep a name that is in use from being removed
+ * kmt_keep_name - keep a name that is in use from being removed
  * @handle: its handle
  *
  * Context: between kmt_begin_sweep() and kmt_end_sweep().
  */
-void kmt_use_name(u16 handle)
+void kmt_keep_name(u16 handle)
 {
 	struct kmt_name_set *set;
 	unsigned long flags;
@@ -357,7 +357,7 @@ void kmt_begin_sweep(void)
 	 * records, or held in this phase.
 	 */
 	synchronize_rcu();
-	/* Pairs with kmt_hold_names(): the bits are clear. */
+	/* Pairs with kmt_pin_names(): the bits are clear. */
 	smp_store_release(&phase, !before);
 	/* When this returns, no hook begins in the old phase any more. */
 	synchronize_rcu();
@@ -366,7 +366,7 @@ void kmt_begin_sweep(void)
 	/* Keep the names that CPUs remember: hooks use these without a lookup. */
 	for_each_possible_cpu(cpu)
 		/* Pairs with kmt_task_comm(): records with the one before. */
-		kmt_use_name(smp_load_acquire(per_cpu_ptr(&kmt_recent.comm, cpu)));
+		kmt_keep_name(smp_load_acquire(per_cpu_ptr(&kmt_recent.comm, cpu)));
 }
 
 static void remove_unused(struct kmt_name_set *set)
@@ -493,7 +493,7 @@ u16 kmt_task_comm(void)
  *
  * In interrupts the pid is 0 and the name tells the kind of interrupt.
  *
- * Context: any but NMI; kmt_hold_names() was called.
+ * Context: any but NMI; kmt_pin_names() was called.
  */
 void kmt_origin(struct kmt_origin *origin, unsigned long fp,
 		unsigned long caller, gfp_t gfp)

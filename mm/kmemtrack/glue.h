@@ -269,12 +269,12 @@ extern atomic_long_t kmt_lost_names;
 u16 kmt_task_comm(void);
 void kmt_comm_init(void);
 const char *kmt_comm(u16 handle);
-int kmt_hold_names(void);
-void kmt_release_names(int held);
+int kmt_pin_names(void);
+void kmt_unpin_names(int held);
 void kmt_note_move(void);
 void kmt_start_sweeping(work_func_t sweep);
 void kmt_begin_sweep(void);
-void kmt_use_name(u16 handle);
+void kmt_keep_name(u16 handle);
 void kmt_end_sweep(void);
 const char *kmt_escape(char *text, size_t room, const char *name, size_t max,
 		       const char *also);

@@ -51,12 +51,12 @@ static void walk_handles(void *arg,
 static void use_name_of(void *unused, struct kmt_object *o)
 {
 	if (READ_ONCE(o->flags) & KMT_LIVE)
-		kmt_use_name(READ_ONCE(o->comm));
+		kmt_keep_name(READ_ONCE(o->comm));
 }
 
 static void use_name(void *unused, u32 *stack, u16 comm)
 {
-	kmt_use_name(comm);
+	kmt_keep_name(comm);
 }
 
 static void sweep_names(struct work_struct *work)

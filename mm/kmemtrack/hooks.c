@@ -103,12 +103,12 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 
 	if (!admitted())
 		return;
-	held = kmt_hold_names();
+	held = kmt_pin_names();
 	/* The backtrace is 0 in early boot. */
 	kmt_origin(&origin, fp, caller, gfp);
 	note_untracked(kmt_insert(&kmt_core, space, addr, size, min, &origin,
 				  gfp), gfp);
-	kmt_release_names(held);
+	kmt_unpin_names(held);
 	if (READ_ONCE(kmt_mode) == KMT_EARLY)
 		kmt_note_early_use();
 }
@@ -133,11 +133,11 @@ static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
 		local_irq_restore(flags);
 		return;
 	}
-	held = kmt_hold_names();
+	held = kmt_pin_names();
 	local_irq_restore(flags);
 	note_untracked(kmt_insert(&kmt_core, KMT_VIRT, addr, size, 1, &origin,
 				  gfp), gfp);
-	kmt_release_names(held);
+	kmt_unpin_names(held);
 }
 
 /*
@@ -387,10 +387,10 @@ void __kmemtrack_pages_alloc(struct page *page, unsigned int order, gfp_t gfp)
 
 	if ((gfp & __GFP_MOVABLE) || !simply_on())
 		return;
-	held = kmt_hold_names();
+	held = kmt_pin_names();
 	kmt_origin(&origin, frame_record(), _RET_IP_, KMT_GFP_NONE);
 	kmt_pages_note(page, order, &origin);
-	kmt_release_names(held);
+	kmt_unpin_names(held);
 }
 
 void __kmemtrack_pages_free(struct page *page)
