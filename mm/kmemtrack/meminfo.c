@@ -270,13 +270,13 @@ static long kernel_counter(enum node_stat_item item)
 }
 
 /* Moves @nr pages without a known owner to @class. */
-static void take(struct kmt_memory *mem, enum kmt_memory_class class, long nr)
+static void move_to_class(struct kmt_memory *mem, enum kmt_memory_class class, long nr)
 {
 	mem->pages[KMT_MEM_UNKNOWN] -= nr;
 	mem->pages[class] += nr;
 }
 
-static void take_stacks(struct kmt_memory *mem)
+static void move_stacks(struct kmt_memory *mem)
 {
 	long nr = kernel_counter(NR_KERNEL_STACK_KB) / (long)(PAGE_SIZE / 1024);
 
@@ -284,7 +284,7 @@ static void take_stacks(struct kmt_memory *mem)
 		mem->pages[KMT_MEM_STACKS] += nr;
 		mem->pages[KMT_MEM_VMALLOC] -= nr;
 	} else if (THREAD_SIZE >= PAGE_SIZE) {
-		take(mem, KMT_MEM_STACKS, nr);
+		move_to_class(mem, KMT_MEM_STACKS, nr);
 	}
 	/* Otherwise stacks are slab objects, and counted as such. */
 }
@@ -293,7 +293,7 @@ static void take_stacks(struct kmt_memory *mem)
  * Large blocks that were allocated while tracking was off have no record, so the walk
  * does not recognise them. The kernel counts them as slab memory.
  */
-static void take_untracked(struct kmt_memory *mem)
+static void move_untracked(struct kmt_memory *mem)
 {
 	long nr = kernel_counter(NR_SLAB_RECLAIMABLE_B) +
 		  kernel_counter(NR_SLAB_UNRECLAIMABLE_B) -
@@ -302,7 +302,7 @@ static void take_untracked(struct kmt_memory *mem)
 		  mem->pages[KMT_MEM_LARGE];
 
 	if (nr > 0 && (!kmt_tracking() || READ_ONCE(kmt_untracked_slabs)))
-		take(mem, KMT_MEM_LARGE, nr);
+		move_to_class(mem, KMT_MEM_LARGE, nr);
 }
 
 static long sum_of(const struct kmt_memory *mem)
@@ -321,7 +321,7 @@ static long sum_of(const struct kmt_memory *mem)
  * subtract its pages from MemTotal. So count as many of them as the sum of the other
  * classes is short of MemTotal.
  */
-static void settle(struct kmt_memory *mem)
+static void fix_reserved(struct kmt_memory *mem)
 {
 	const long reserved = mem->pages[KMT_MEM_RESERVED];
 	long missing;
@@ -349,13 +349,13 @@ static bool count(struct kmt_memory *mem)
 	if (w.stopped)
 		return false;
 	memcpy(mem->pages, w.pages, sizeof(w.pages));
-	take(mem, KMT_MEM_FREE, kmt_pages_of_cpus());
-	take(mem, KMT_MEM_PERCPU, kmt_percpu_pages());
-	take(mem, KMT_MEM_VMALLOC,
-	     kmt_vmalloc_pages() - atomic_long_read(&kmt_own_vpages));
-	take_stacks(mem);
-	take_untracked(mem);
-	settle(mem);
+	move_to_class(mem, KMT_MEM_FREE, kmt_pages_of_cpus());
+	move_to_class(mem, KMT_MEM_PERCPU, kmt_percpu_pages());
+	move_to_class(mem, KMT_MEM_VMALLOC,
+		      kmt_vmalloc_pages() - atomic_long_read(&kmt_own_vpages));
+	move_stacks(mem);
+	move_untracked(mem);
+	fix_reserved(mem);
 	mem->at = ktime_get_ns();
 	return true;
 }
