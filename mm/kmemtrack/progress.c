@@ -77,12 +77,12 @@ struct kmt_course {
 };
 
 static struct kmt_course course;
-static atomic64_t begun;
-static atomic64_t told;
+static atomic64_t scan_start;
+static atomic64_t published;
 
-static void tell(unsigned int percent, u32 left_ms)
+static void publish(unsigned int percent, u32 left_ms)
 {
-	atomic64_set(&told, (u64)course.phase << KMT_PHASE_SHIFT |
+	atomic64_set(&published, (u64)course.phase << KMT_PHASE_SHIFT |
 		     (u64)percent << KMT_PERCENT_SHIFT | left_ms);
 }
 
@@ -112,7 +112,7 @@ static u64 pace_now(void)
 
 	if (done <= turns_of(KMT_PHASE_MARK) >> KMT_PACE_SHIFT)
 		return course.pace;
-	return div64_ul(ktime_get_ns() - atomic64_read(&begun) - course.slept,
+	return div64_ul(ktime_get_ns() - atomic64_read(&scan_start) - course.slept,
 			done);
 }
 
@@ -164,7 +164,7 @@ void kmt_progress_begin(const struct kmt_marker *m, bool waits)
 	course.slept = 0;
 	atomic_long_set(&course.turns, 0);
 	memset(course.taken, 0, sizeof(course.taken));
-	atomic64_set(&begun, ktime_get_ns());
+	atomic64_set(&scan_start, ktime_get_ns());
 	kmt_progress_phase(KMT_PHASE_MARK);
 }
 
@@ -213,7 +213,7 @@ void kmt_progress_phase(enum kmt_phase phase)
 		course.later += turns_of(i);
 	course.naps = naps_from(phase);
 	course.least = U32_MAX;
-	tell(0, left_ms(course.expected));
+	publish(0, left_ms(course.expected));
 }
 
 /**
@@ -235,7 +235,7 @@ void kmt_progress_turn(const struct kmt_marker *m)
 		percent = min_t(unsigned int, percent,
 				div64_ul((u64)turns * 100, course.expected));
 	}
-	tell(percent, left_ms(left));
+	publish(percent, left_ms(left));
 }
 
 /**
@@ -290,13 +290,14 @@ void kmt_progress_sleep(u64 slept, unsigned int left, unsigned int all)
 		return;
 	course.naps = naps_from(course.phase + 1) + left;
 	all = max(all, 1U);
-	tell(min_t(u64, 99, div_u64(100ULL * (all - min(left, all)), all)), left_ms(0));
+	publish(min_t(u64, 99, div_u64(100ULL * (all - min(left, all)), all)),
+		left_ms(0));
 }
 
 /* Keeps the figures of this scan as estimates for the next one. */
 static void learn(void)
 {
-	u64 ns = ktime_get_ns() - atomic64_read(&begun) - course.slept;
+	u64 ns = ktime_get_ns() - atomic64_read(&scan_start) - course.slept;
 	unsigned int i;
 
 	for (i = 0; i < KMT_NR_PHASES; i++)
@@ -319,7 +320,7 @@ void kmt_progress_end(bool made)
 		learn();
 	course.phase = KMT_PHASE_NONE;
 	WRITE_ONCE(course.m, NULL);
-	tell(0, 0);
+	publish(0, 0);
 }
 
 /**
@@ -330,11 +331,11 @@ void kmt_progress_end(bool made)
  */
 void kmt_progress(struct kmt_progress *p)
 {
-	u64 word = atomic64_read(&told);
+	u64 word = atomic64_read(&published);
 
 	p->phase = word >> KMT_PHASE_SHIFT;
 	p->percent = word >> KMT_PERCENT_SHIFT & 0xff;
 	p->left_ms = (u32)word;
-	p->ms = p->phase ? div_u64(ktime_get_ns() - atomic64_read(&begun),
+	p->ms = p->phase ? div_u64(ktime_get_ns() - atomic64_read(&scan_start),
 				   NSEC_PER_MSEC) : 0;
 }
