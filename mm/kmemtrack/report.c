@@ -209,7 +209,7 @@ bool kmt_cache_at(char *name, unsigned long addr)
 }
 
 /**
- * kmt_name_source - name the slab cache or the allocator of a block
+ * kmt_source_name - name the slab cache or the allocator of a block
  * @name: set to the name of its slab cache, or to that of its kind of memory; room for
  *	KMT_CACHE_NAME bytes
  * @space: its address space
@@ -217,7 +217,7 @@ bool kmt_cache_at(char *name, unsigned long addr)
  *
  * Context: any; the lock of the record's tree held if the cache is to stay.
  */
-void kmt_name_source(char *name, enum kmt_space space, unsigned long addr)
+void kmt_source_name(char *name, enum kmt_space space, unsigned long addr)
 {
 	strscpy(name, space == KMT_PERCPU ? "percpu" :
 		      space == KMT_PHYS ? "memblock" : "?", KMT_CACHE_NAME);
@@ -249,7 +249,7 @@ static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
 		if (contents)
 			copy_contents(leak);
 		if (cache)
-			kmt_name_source(cache, kmt_space(o), o->addr);
+			kmt_source_name(cache, kmt_space(o), o->addr);
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return found;

@@ -171,7 +171,7 @@ struct kmt_report *kmt_report_current(void);
 void kmt_report_close(struct kmt_report *report);
 int kmt_report_keep(void);
 bool kmt_cache_at(char *name, unsigned long addr);
-void kmt_name_source(char *name, enum kmt_space space, unsigned long addr);
+void kmt_source_name(char *name, enum kmt_space space, unsigned long addr);
 unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed);
 
 /* Room for the escaped name of a cache: each byte may become an octal number. */

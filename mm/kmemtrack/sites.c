@@ -167,7 +167,7 @@ static noinline bool read_block(struct kmt_object *o, struct block *b)
 	b->site = kmt_site_of(o->stack, kmt_space(o), o->size);
 	b->size = o->size;
 	b->born = o->born;
-	kmt_name_source(b->cache, kmt_space(o), o->addr);
+	kmt_source_name(b->cache, kmt_space(o), o->addr);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return b->site.space != KMT_ROOT;
 }
@@ -216,7 +216,7 @@ static struct kmt_site_count *get_site(const struct kmt_site *key,
 }
 
 /* Counts the block in @o, whose site was not found in the table, under its lock. */
-static noinline_for_stack struct kmt_site_count *meet(struct kmt_object *o)
+static noinline_for_stack struct kmt_site_count *count_new_site(struct kmt_object *o)
 {
 	struct kmt_site_count *s;
 	struct block b;
@@ -254,7 +254,7 @@ static struct kmt_site_count *count_block(struct kmt_object *o,
 	if (!s || !kmt_same_site(&s->key, &key))
 		s = kmt_sites_find(&sites, &key);
 	if (!s)
-		return meet(o);
+		return count_new_site(o);
 	/* As above. */
 	kmt_sites_count(&sites, s, size, data_race(o->born));
 	return s;

@@ -252,7 +252,7 @@ static void name_cache(char *name, const struct kmt_object *o)
 	unsigned long flags;
 
 	if (kmt_space(o) != KMT_VIRT) {
-		kmt_name_source(name, kmt_space(o), o->addr);
+		kmt_source_name(name, kmt_space(o), o->addr);
 		return;
 	}
 	strscpy(name, "?", KMT_CACHE_NAME);
