@@ -117,6 +117,28 @@ static unsigned long least_of(const struct kmt_range *virt,
 	return lo ? 1UL << ilog2(lo) : 0;
 }
 
+/* See struct kmt_ref_ranges. */
+static struct kmt_range gap_of(const struct kmt_range *virt,
+			       const struct kmt_range_pair *percpu)
+{
+	const struct kmt_range *all[] = { virt, &percpu->part[0], &percpu->part[1] };
+	struct kmt_range gap = { 0, 0 };
+	int i, j, widest = 0;
+
+	for (i = 0; i < ARRAY_SIZE(all); i++) {
+		unsigned long lo = all[i]->hi, hi = ULONG_MAX;
+
+		for (j = 0; j < ARRAY_SIZE(all); j++)
+			if (all[j]->hi > lo)
+				hi = min(hi, max(lo, all[j]->lo));
+		if (lo && ilog2(hi) - ilog2(lo) > widest) {
+			widest = ilog2(hi) - ilog2(lo);
+			gap = (struct kmt_range){ lo, hi };
+		}
+	}
+	return gap;
+}
+
 /* Cuts @hole out of @r. If this leaves two parts, keeps the larger one only. */
 static void cut_out(struct kmt_range *r, const struct kmt_range *hole)
 {
@@ -173,6 +195,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 			    is_apart(&r->percpu.part[1], &r->virt);
 	r->shards = shards_of(core, &r->percpu);
 	r->least = least_of(&r->virt, &r->percpu);
+	r->gap = gap_of(&r->virt, &r->percpu);
 	m->stack.refs = 0;
 	m->stack.blocks = 0;
 	m->near = NULL;

@@ -158,6 +158,10 @@ struct kmt_mark_stack {
  *	per-CPU pointers look like; where these lie in its midst, less
  * @least: the largest power of two that is not above the lowest address of
  *	@virt and @percpu, 0 if that is 0: smaller words are no references
+ * @gap: between @virt and the parts of @percpu, or above all: of the ranges without
+ *	references, the one that spans the most powers of two. Where per-CPU pointers are
+ *	small numbers, as on x86, most words that are neither references nor below @least
+ *	are in it.
  */
 struct kmt_ref_ranges {
 	struct kmt_range virt;
@@ -165,6 +169,7 @@ struct kmt_ref_ranges {
 	bool percpu_outside;
 	struct kmt_range shards;
 	unsigned long least;
+	struct kmt_range gap;
 };
 
 /**

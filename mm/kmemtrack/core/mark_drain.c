@@ -16,6 +16,8 @@
  * @lo: start of kmt_ref_ranges.shards; words outside need further checks
  * @span: size of that range in bytes
  * @least: if @apart, words below this power of two are no references
+ * @gap_lo: if @apart, start of kmt_ref_ranges.gap, whose words are no references
+ * @gap_span: size of that range in bytes
  * @apart: false only if all per-CPU pointers lie in kmt_ref_ranges.virt, and its
  *	lowest address is negative as a signed number: then a word that is not
  *	negative is no reference
@@ -29,6 +31,8 @@ struct kmt_notes {
 	unsigned long lo;
 	unsigned long span;
 	unsigned long least;
+	unsigned long gap_lo;
+	unsigned long gap_span;
 	bool apart;
 	struct kmt_mark_entry *top;
 };
@@ -50,6 +54,8 @@ static __always_inline void kmt_notes_begin(struct kmt_notes *n,
 	n->lo = m->ranges.shards.lo;
 	n->span = m->ranges.shards.hi - m->ranges.shards.lo;
 	n->least = m->ranges.least;
+	n->gap_lo = m->ranges.gap.lo;
+	n->gap_span = m->ranges.gap.hi - m->ranges.gap.lo;
 	n->apart = apart;
 	n->top = m->stack.entries + m->stack.refs;
 }
@@ -82,7 +88,8 @@ static __always_inline void kmt_note_word(struct kmt_notes *n,
 	const bool far = word - n->lo >= n->span;
 
 	if (kmt_is_small(n, word) ||
-	    (n->apart && far && !kmt_may_refer(n->m, word)))
+	    (n->apart && far && (word - n->gap_lo < n->gap_span ||
+				 !kmt_may_refer(n->m, word))))
 		return;
 	if (word - n->self < n->bytes ||
 	    n->seen_cache[kmt_seen_slot(word)] == word)

@@ -153,6 +153,13 @@ static void test_holes(void **state)
 	assert_int_equal(sim_object(s, KMT_PERCPU, percpu).count, 1);
 }
 
+static void insert_pointer(struct sim *s, unsigned long addr)
+{
+	sim_insert(s, KMT_PERCPU, addr, 8, 1);
+	/* The block has no copies to be read. */
+	kmt_set_flags(&s->core, KMT_PERCPU, addr, KMT_NO_SCAN);
+}
+
 /*
  * Per-CPU pointers that are small numbers, between smaller ones: four words are
  * skipped at a time only if all four are too small.
@@ -168,9 +175,7 @@ static void test_small_pointers(void **state)
 	sim_alloc(s, BLOCK(1), 64);
 	sim_put(ROOT(0), BLOCK(1));
 	for (i = 0; i < ARRAY_SIZE(places); i++) {
-		sim_insert(s, KMT_PERCPU, places[i], 8, 1);
-		/* The block has no copies to be read. */
-		kmt_set_flags(&s->core, KMT_PERCPU, places[i], KMT_NO_SCAN);
+		insert_pointer(s, places[i]);
 		for (at = 0; at < 8; at++) {
 			unsigned int j;
 
@@ -183,6 +188,41 @@ static void test_small_pointers(void **state)
 						    places[i]).count, 1);
 		}
 	}
+}
+
+static void check_gap(struct sim *s, unsigned long lo, unsigned long hi)
+{
+	mark(s);
+	assert_true(s->m.ranges.percpu_outside);
+	assert_true(s->m.ranges.gap.lo == lo);
+	assert_true(s->m.ranges.gap.hi == hi);
+}
+
+/* Words above small per-CPU pointers are skipped, but not the first that is one. */
+static void test_gap(void **state)
+{
+	const unsigned long low = 0x10000, high = SIM_LINEAR / 16;
+	struct sim *s = *state;
+
+	sim_alloc(s, BLOCK(1), 64);
+	sim_put(ROOT(0), BLOCK(1));
+	sim_put(BLOCK(1), low + 15);
+	sim_put(BLOCK(1) + 8, low + 16);
+	sim_put(BLOCK(1) + 32, high - 1);
+	sim_put(BLOCK(1) + 40, high);
+	sim_put(BLOCK(1) + 48, high + 7);
+	sim_put(BLOCK(1) + 56, high + 8);
+
+	insert_pointer(s, low);
+	insert_pointer(s, low + 8);
+	check_gap(s, low + 16, SIM_LINEAR);
+	assert_int_equal(sim_object(s, KMT_PERCPU, low).count, 0);
+	assert_int_equal(sim_object(s, KMT_PERCPU, low + 8).count, 1);
+
+	insert_pointer(s, high);
+	check_gap(s, low + 16, high);
+	assert_int_equal(sim_object(s, KMT_PERCPU, low + 8).count, 1);
+	assert_int_equal(sim_object(s, KMT_PERCPU, high).count, 2);
 }
 
 /* The part of a block that cannot be read is skipped, and the rest is followed. */
@@ -466,6 +506,7 @@ int main(void)
 		T(test_percpu_in_image),
 		T(test_percpu_among_others),
 		T(test_small_pointers),
+		T(test_gap),
 		T(test_holes),
 		T(test_unreadable),
 		T(test_several),
