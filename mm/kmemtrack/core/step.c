@@ -123,7 +123,7 @@ bool kmt_step_walk(struct kmt_walk *walk, struct kmt_span on,
 		hash = (hash ^ pc) * GOLDEN_RATIO_64;
 		step = step_of(pc);
 		if (nr == CONFIG_KMEMTRACK_STACK_DEPTH) {
-			/* What is kept last may be an address of a tracer, too. */
+			/* A tracer may have replaced the last address as well. */
 			if (unlikely(step.kind == KMT_STEP_UNKNOWN))
 				return false;
 			break;
