@@ -44,9 +44,9 @@ copy_overlay()
 	mv "$1/Kconfig.kmemtrack" "$1/lib/Kconfig.kmemtrack"
 }
 
-# load_config <name>: sets arch, cross, image, version, fragments, kin, machine. Beside
-# <name>-<version>.conf, <name>-none-<version> is the same kernel without a detector,
-# <name>-kmemleak-<version> that with kmemleak.
+# load_config <name>: sets arch, cross, image, version, fragments, kin, machine. For each
+# <name>-<version>.conf, the name <name>-none-<version> is the same kernel without a
+# detector, and <name>-kmemleak-<version> the same with kmemleak.
 load_config()
 {
 	conf=$1

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# After boot there are no leaks, and the log describes the start of the detector.
+# Scans after boot report no leak, and the log has the size of the early pool.
 cd "$(dirname "$0")" && . ./lib.sh
 begin
 
@@ -16,7 +16,7 @@ unscanned()
 	[ -z "$(total)" ] &&
 		grep -qE '^kmemtrack 1: no scan yet; [1-9][0-9]* objects$' "$REPORT"
 }
-# The regular scan may have come first.
+# A periodic scan may have run already.
 if [ "$(stat_of scans)" = 0 ]; then
 	check "before the first scan the report does not look clean" unscanned
 fi
@@ -48,8 +48,8 @@ check "kmemleak has its parameter" \
 	test -f /sys/module/kmemleak/parameters/verbose
 check "only root may touch the report" \
 	eval 'ls -l $REPORT | grep -q "^-rw-------"'
-# With a hypervisor that keeps memory to itself, scans like those above read none
-# of it.
+# In protected mode the kernel's hypervisor owns memory that the kernel must not read;
+# the scans above ran in this mode.
 if grep -q 'kvm-arm.mode=protected' /proc/cmdline; then
 	check "there is a hypervisor, whose memory is its own" \
 		eval 'dmesg | grep -q "Protected nVHE mode initialized"'

@@ -28,8 +28,8 @@ for cmd in on scan scan=off scan=on scan=100 scan=0 stack=off stack=on \
 	check "kmemtrack takes $cmd and a newline" taken "$REPORT" "$cmd$NL"
 done
 
-# padded <file> <command> <bytes> <byte>: a command, and so many of the byte, an
-# octal number, in one write
+# padded <file> <command> <n> <byte>: writes the command, followed by n copies of the
+# byte, which is an octal number, in one write()
 padded()
 {
 	{
@@ -86,7 +86,8 @@ inject "leak cache-ctor 20"
 scan
 state >"$T/state"
 
-# refused <file> <text> <errors>
+# refused <file> <text> <errors>: writing the text fails with one of the errors, and
+# changes no state
 refused()
 {
 	if put "$1" "$2"; then
@@ -102,7 +103,7 @@ refused()
 	cmp "$T/state" "$T/now" || diff "$T/state" "$T/now"
 }
 
-# refused_raw <file> <text>: the same of a text with escapes for printf
+# refused_raw <file> <text>: the same for a text with escapes for printf
 refused_raw()
 {
 	printf "$2" >"$T/raw"
@@ -151,7 +152,8 @@ for file in "$LEAKS" "$REPORT"; do
 		"clear${NL}foo$NL" "$invalid"
 done
 
-# param_refused <name> <value> <errors>: by sysfs, and the log says what is valid
+# param_refused <name> <value> <errors>: sysfs refuses the value, and the log says which
+# values are valid
 param_refused()
 {
 	dmesg -c >/dev/null
@@ -172,7 +174,7 @@ for param in "max_pause 5000001" "max_pause 4294967295" \
 	check "parameter $1 refuses $2: too large" param_refused $1 $2 \
 		"Numerical result out of range,Math result not representable,Result not representable"
 done
-# The same of commands
+# The same values as commands
 for cmd in panic_on_leak=x rules_off=0x2000 rules_off=NAPS early_pool=0 \
 	   rules_off=99999999999999999999 stack=maybe pages=offf pages=tracked confirm=snap \
 	   confirm=on min_age=-1 min_age=1ms; do
@@ -202,7 +204,7 @@ for param in "verbose on Y" "verbose 1 Y" "verbose 0 N" "verbose off N" \
 	check "parameter $1 takes $2" param_takes $1 $2 $3
 done
 
-# command_sets <command> <line of stats> <value> <command that takes it back>
+# command_sets <command> <line of stats> <value> <command that restores the setting>
 command_sets()
 {
 	put "$REPORT" "$1" || { echo "$ERR"; return 1; }
@@ -226,7 +228,7 @@ for cmd in "stack=off stacks_are_roots 0 stack=on" \
 	check "stats show what $1 sets" command_sets $1 $2 $3 $4
 done
 
-# scans_within <ms>: a scan that nobody asks for
+# scans_within <ms>: whether a periodic scan ends within that time
 scans_within()
 {
 	before=$(stat_of scans)
@@ -243,7 +245,8 @@ uptime_now()
 	awk '{ printf "%.0f\n", $1 * 100 }' /proc/uptime
 }
 
-# However slow the machine is: only what is seen before that time is too soon.
+# Fails if a scan ends in the first 1.9 s. On a slow machine a scan that ends later may
+# be seen late, but none can be seen early.
 two_seconds_first()
 {
 	since=$(uptime_now)
@@ -257,8 +260,9 @@ two_seconds_first()
 	done
 }
 
-# However long ago the boot was, and whether or not a regular scan was made. The
-# scan on request waits for one that may be under way.
+# The period begins with the command, whenever the machine was booted and whether or not
+# a scan ran before. The scan on request at the end waits for a periodic scan that may
+# still be running.
 period_counts()
 {
 	taken "$REPORT" scan=off && ! scans_within 1500 &&
@@ -327,8 +331,8 @@ none_again()
 	scan && ! grep -Ff "$T/cleared" "$T/report"
 }
 
-# What was reported when it was cleared never comes back; what was missed until
-# then may.
+# A leak that was in the report when it was cleared is never reported again. A leak that
+# all scans until then had missed may be reported later.
 cleared()
 {
 	start && inject "leak cache-ctor 100" && scan && truth && judge &&
@@ -343,12 +347,14 @@ cleared()
 check "kmemleak clears for good, and only what was there" cleared "$LEAKS"
 check "kmemtrack clears for good, and only what was there" cleared "$REPORT"
 
-# A leak that was cleared may still lead to where others are allocated later.
+# A leak that was cleared may have pointers to memory that is freed, where other blocks
+# are allocated later. It must not hide these when they are lost.
 dangling()
 {
 	start && inject "leak dangling 100" && scan && truth &&
 		judge >"$T/missed" || return
-	# Once in some thousand runs: not decided then.
+	# If a block was missed by chance, in one of some thousand runs, the rest of
+	# the test shows nothing.
 	! grep . "$T/missed" || return 0
 	taken "$1" clear && next_round && inject "leak cache 100" && scan && truth && judge && strays &&
 		few_missed blocks cache
@@ -365,7 +371,8 @@ log_line()
 		new=$(new_records)
 		# One line says how many, not two.
 		[ "$(dmesg | grep -c 'new .*leaks')" -le 1 ] || return
-		# Known ones are not new; one that was missed before is.
+		# A leak that was reported before is not new; one that earlier scans
+		# missed is.
 		dmesg | grep 'new suspected memory leaks' >"$T/log"
 		[ $new != 0 ] || [ ! -s "$T/log" ] || return
 		[ $new = 0 ] ||
@@ -393,13 +400,14 @@ verbose()
 }
 check "verbose: leaks are in the log" verbose
 
-# logged_sites: those lines of the log, without time
+# logged_sites: the lines of the log about sites, without time stamps
 logged_sites()
 {
 	dmesg | sed -n 's/^\(\[[^]]*\] \)\{0,1\}kmemtrack: leak site //p'
 }
 
-# What a collector greps for: as many bytes and leaks as the report has
+# The lines about sites, which log collectors search for, add up to the bytes and leaks
+# of the report.
 sites_add_up()
 {
 	logged_sites >"$T/sites"
@@ -425,7 +433,7 @@ log_sites()
 	taken "$REPORT" "verbose=off" || return
 	sites_add_up && dmesg | tail -n 1 | grep -q 'kmemtrack: leak site [0-9]* ' &&
 		grep -qE '^[0-9]+ of [0-9]+: [0-9]+ bytes, [0-9]+ objects, tk_plain, leak_cache\+0x[0-9a-f]+/0x[0-9a-f]+ \[test_kmemtrack\], task "tk/cache"$' "$T/sites" || return
-	# On request, also while nothing is tracked
+	# The command "log" prints the same lines, and nothing else.
 	cp "$T/sites" "$T/sites.verbose"
 	dmesg -c >/dev/null
 	taken "$REPORT" log && sites_add_up && cmp "$T/sites" "$T/sites.verbose" &&
@@ -433,7 +441,7 @@ log_sites()
 }
 check "log: a line for each site, with verbose and on request" log_sites
 
-# However many sites there are
+# With more than 16 sites the log has 16 lines, and one for all others.
 log_ends()
 {
 	start || return
@@ -447,7 +455,8 @@ log_ends()
 }
 check "log: no more than 17 lines" log_ends
 
-# Nor are there more records than lines, which tell of all that is new
+# With verbose=on the log has 16 records, and one line that counts all others. Together
+# they are all new leaks.
 verbose_ends()
 {
 	start && taken "$REPORT" "verbose=on" || return
@@ -476,8 +485,8 @@ verbose_ends()
 }
 check "verbose: no more than 16 records" verbose_ends
 
-# restricted <kptr_restrict>: where users may not see addresses the log has none
-# of what was lost
+# restricted <kptr_restrict>: if this setting hides addresses from users, the log has
+# records of leaks, but not their addresses
 restricted()
 {
 	start && taken "$REPORT" "verbose=on" && inject "leak cache 20" &&
@@ -499,7 +508,7 @@ for mode in 1 2; do
 	check "verbose: no addresses where kptr_restrict is $mode" restricted $mode
 done
 
-# begin_wait <ms>: a lost block that a scan waits for
+# begin_wait <ms>: loses blocks; the next scan waits until they are this old
 begin_wait()
 {
 	start && taken "$REPORT" "min_age=$1${NL}confirm=wait" &&
@@ -511,8 +520,8 @@ end_wait()
 	taken "$REPORT" "min_age=1000${NL}confirm=snapshot"
 }
 
-# until_gone <pid> [signal]: half a minute for the process to end; it is sent the
-# signal meanwhile, often: on a machine that is slow some have to come
+# until_gone <pid> [signal]: waits up to 30 s for the process to end. Sends it the signal
+# every 20 ms, so that some arrive during the scan on a slow machine, too.
 until_gone()
 {
 	signals=0
@@ -529,19 +538,19 @@ scan_is_killable()
 	begin_wait 60000 || return
 	echo scan >"$REPORT" 2>/dev/null &
 	pid=$!
-	# It sleeps when it waits for the leak to grow old.
+	# The task sleeps while it waits for the leak to reach min_age.
 	for i in $(seq 300); do
 		grep -q '^State:.[SD]' /proc/$pid/status && break
 		usleep 100000
 	done
-	# Sooner than the leak is old
+	# until_gone() gives up before the leak reaches min_age.
 	kill -TERM $pid && until_gone $pid && rc=0 || rc=1
 	end_wait && return $rc
 }
 check "a signal that kills ends a scan" scan_is_killable
 
-# With a handler no error is seen, nor does the scan begin anew: a shell that
-# writes again after EINTR would never come to an end.
+# A signal with a handler does not make the write fail with EINTR: a shell that repeats
+# the write then would never get through a scan. Nor does the scan start again.
 scan_ignores_handlers()
 {
 	begin_wait 3000 || return
@@ -572,14 +581,14 @@ check "kmemleak: a signal with a handler does not end a scan" \
 check "kmemtrack: a signal with a handler does not end a scan" \
 	scan_ignores_handlers "$REPORT"
 
-# running <what>: of the scan under way
+# running <what>: the statistic running_<what>, about the scan in progress
 running()
 {
 	stat_of running_$1
 }
 
-# A scan that waits for a minute: it is seen to wait, to get on with that, and to
-# leave nothing behind when it is killed.
+# A scan that waits for a minute: the statistics show its phase and its progress, and
+# are all 0 after it was killed.
 seen_waiting()
 {
 	begin_wait 60000 || return
@@ -594,8 +603,8 @@ seen_waiting()
 	done
 	grep running "$STATS"
 	left=$(running left_ms)
-	# Of 30 s one percent is over, and as many are to follow; and what a scan takes
-	# beside, which is seconds on a machine that is slow.
+	# The scan waits for 30 s twice. At least one percent of the first wait is over,
+	# and the second one is still to come. The marks take seconds on a slow machine.
 	[ "$(running ms)" -ge 100 ] && [ "$left" -ge 30000 ] &&
 		[ "$left" -lt 600000 ] || rc=1
 	kill -TERM $pid && until_gone $pid || rc=1
@@ -606,8 +615,8 @@ seen_waiting()
 }
 check "stats show a scan that waits" seen_waiting
 
-# What is told of a scan goes one way in each phase, and phases do. Some of them are
-# over too soon to be seen.
+# The phase number never decreases during a scan. In each phase the percentage never
+# decreases, and the estimated time left never increases. Short phases may not be seen.
 goes_one_way()
 {
 	begin_wait 2000 || return

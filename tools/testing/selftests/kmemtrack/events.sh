@@ -37,7 +37,8 @@ leaks_are_told()
 		[ "$(wc -l <"$T/trace")" = $((n + 2)) ]
 }
 
-# But one that was missed before is.
+# A leak that was reported before has no second event; one that the scans before have
+# missed has its first.
 only_once()
 {
 	traced || return
@@ -50,7 +51,7 @@ only_once()
 check "a scan and its leaks" leaks_are_told
 check "a known leak is not told again" only_once
 
-# A module that loses 16 blocks when it is initialised, and goes.
+# A module that loses 16 blocks in its init function, and is unloaded before the scan.
 gone_code_is_named()
 {
 	start || return

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Allocations of records fail: blocks are not tracked, and tracking goes on. After that
-# scans find new lost blocks, and report nothing else.
+# Fault injection makes the detector's own allocations fail: blocks get no record, but
+# tracking stays on. After that, scans find blocks that are lost, and report nothing else.
 cd "$(dirname "$0")" && . ./lib.sh
 [ -d /sys/kernel/debug/fail_kmemtrack ] ||
 	skip_all "no fault injection in this kernel"
@@ -11,7 +11,7 @@ FILES=4000
 # More often than a test can reach
 TIMES=1000000000
 
-# fail <attribute> <percent> <interval>: from now on
+# fail <attribute> <percent> <interval>: starts fault injection
 fail()
 {
 	F=$D/$1
@@ -25,13 +25,13 @@ no_fail()
 	put "$D/$1/probability" 0
 }
 
-# refused <attribute>: how often, since it was told to
+# refused <attribute>: the number of injected faults since fail()
 refused()
 {
 	echo $((TIMES - $(cat "$D/$1/times")))
 }
 
-# More blocks than there are records for
+# Allocates more blocks than the pool has free cells, and frees them.
 peak()
 {
 	mkdir -p "$T/many" &&
@@ -40,8 +40,8 @@ peak()
 	echo 2 >/proc/sys/vm/drop_caches
 }
 
-# Nobody can find what was lost while nothing could be recorded; what is lost
-# from here on is found.
+# Blocks that were lost while the detector could not allocate records are never found.
+# Blocks that are lost from here on are.
 found()
 {
 	start && inject "leak kmalloc-256 50" && inject "leak vmalloc 20" &&
@@ -55,7 +55,7 @@ lost()
 	stat_of lost_no_memory
 }
 
-# A scan may be refused memory, too; it reports nothing wrong then.
+# The scan itself may fail for lack of memory, but with no other error.
 scans_meanwhile()
 {
 	put "$REPORT" scan || [ "$ERR" = "Out of memory" ] ||
@@ -79,7 +79,7 @@ all_fail()
 {
 	before=$(lost)
 	atomic=$(stat_of lost_atomic)
-	# Nothing is left of what was there before.
+	# The detector gives back its free cells, so that it needs new pages at once.
 	echo 2 >/proc/sys/vm/drop_caches
 	fail fail_kmemtrack 100 1 || return
 	until=$(($(date +%s) + 10))
@@ -98,7 +98,7 @@ all_fail()
 		[ "$(stat_of tracking)" = 1 ]
 }
 
-# Switched on while there is nothing to do that with: refused or done.
+# Tracking is switched on while the detector can allocate nothing: that may fail.
 on_meanwhile()
 {
 	put "$REPORT" off && fail fail_kmemtrack 100 1 || return
@@ -108,7 +108,7 @@ on_meanwhile()
 	put "$REPORT" on && [ "$(stat_of tracking)" = 1 ]
 }
 
-# no_memory <command...>: it fails, since there is none
+# no_memory <command...>: the command fails with ENOMEM, and prints nothing
 no_memory()
 {
 	"$@" 2>"$T/err" >"$T/out" && return 1
@@ -117,8 +117,9 @@ no_memory()
 		grep -q "Out of memory\|Cannot allocate memory" "$T/err"
 }
 
-# A report that cannot be made, or kept, is an error: an empty one would say that
-# there is no leak. A scan that cannot begin drops the report of the last one.
+# If there is no memory to make a report, reading it is an error, since an empty report
+# would say that there are no leaks. If "off" has no memory to keep kmemleak's file,
+# reading that stays an error.
 no_report()
 {
 	start && inject "leak kmalloc-256 20" && scan && n=$(total) &&
@@ -137,7 +138,8 @@ no_report()
 	put "$REPORT" on && return $rc
 }
 
-# All page allocations of one process, whoever they are for. It must not fork.
+# A fifth of the page allocations of one process fail, for whatever they are. The process
+# must not fork, which would fail, too.
 pages_fail()
 {
 	nr=$(seq 2000)
@@ -158,7 +160,7 @@ pages_fail()
 		[ "$(stat_of tracking)" = 1 ]
 }
 
-# One process takes all memory until it is killed for that.
+# One process allocates memory until the OOM killer ends it.
 out_of_memory()
 {
 	put /proc/sys/vm/overcommit_memory 1 && dmesg -c >/dev/null

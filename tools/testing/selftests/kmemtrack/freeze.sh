@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# A task that scans can be frozen at any time during a long scan, and goes on when it
+# A task that scans can be frozen at any time during a long scan, and continues when it
 # is thawed.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
@@ -9,7 +9,7 @@ POWER=/sys/power
 DELAY=/sys/module/suspend/parameters/pm_test_delay
 grep -qw freezer $POWER/pm_test 2>/dev/null || skip_all "no test of the freezer"
 put $POWER/pm_test "freezer"
-# Seconds for which all is frozen
+# Seconds for which all tasks are frozen
 [ ! -e $DELAY ] || put $DELAY 0
 
 # Freezes and thaws all tasks. Fails if one cannot be frozen.
@@ -18,14 +18,14 @@ freeze()
 	put $POWER/state freeze || { echo "freeze: $ERR"; return 1; }
 }
 
-# From now on a scan waits for half an hour: until a suspect is that old
+# Makes the next scan wait for min_age, some 36 minutes
 endless()
 {
 	inject "leak kmalloc-256 20" && put "$REPORT" confirm=wait &&
 		put "$REPORT" min_age=2147483
 }
 
-# ends_well: a scan that is in nobody's way
+# ends_well: restores the settings, and scans
 ends_well()
 {
 	put "$REPORT" min_age=0 && put "$REPORT" confirm=snapshot && scan
@@ -36,7 +36,7 @@ start_scan()
 	sh -c 'echo scan >"$0"; echo $? >"$1"' "$REPORT" "$1" &
 }
 
-# Those that are not at the scan yet when all is frozen wait for their turn then.
+# Two tasks ask for a scan: the second one waits for the first.
 on_request()
 {
 	rm -f "$T/rc1" "$T/rc2"
@@ -48,7 +48,7 @@ on_request()
 	sleep 2
 	freeze && sleep 1 && freeze
 	rc=$?
-	# None had an error for an answer: they scan.
+	# Both tasks are still there, without an error: they continue to scan.
 	kill -0 $one && kill -0 $two && [ ! -e "$T/rc1" ] && [ ! -e "$T/rc2" ] ||
 		rc=1
 	kill -9 $one $two
@@ -56,7 +56,8 @@ on_request()
 	ends_well && return $rc
 }
 
-# The regular scan is given up; and as it is off by then, it is not begun anew.
+# Freezing ends a periodic scan. The periodic scan is off by then, so it does not start
+# again.
 regular()
 {
 	endless && put "$REPORT" scan=1 || return

@@ -10,7 +10,7 @@ ROUNDS=5
 # Linked blocks are missed together, and more often if memory without records is read.
 [ "$(stat_of untracked_slabs_are_roots)" != 1 ] || ROUNDS=8
 
-# These have tests of their own, below and in other files.
+# Kinds that have tests of their own, below and in other files
 apart='^(pages-1m|transient-leak|module-list|percpu-part|call-srcu-wait|argument|moving-.*|kfence.*)$'
 [ $# -gt 0 ] ||
 	set -- $(sed -n 's/^hold //p' "$KINDS" | grep -vE "$apart")
@@ -25,8 +25,8 @@ all()
 	done
 }
 
-# rounds_of <kind>...: each kind is held during two scans, and then lost;
-# $T/judged has what was wrong
+# rounds_of <kind>...: in each round, objects of each kind are held during two scans, and
+# then lost. $T/judged gets all false alarms and misses.
 rounds_of()
 {
 	rm -f "$T/held" "$T/hold."* "$T/drop."*
@@ -54,7 +54,7 @@ verdict()
 		cat "$T/errors" "$T/hold.$1" "$T/drop.$1"
 		return 1
 	fi
-	# Held in each round, and not reported then
+	# The kind was held in each round, and there was no false alarm.
 	awk -v kind="$1" -v rounds=$ROUNDS '
 	FILENAME == ARGV[1] {
 		if ($4 == kind && !($5 in seen)) {
@@ -72,14 +72,15 @@ verdict()
 			print "held in", n + 0, "rounds"
 		exit bad || n != rounds
 	}' "$T/held" "$T/judged" || return
-	# No test that cannot fail: what was held must now be seen.
+	# So that the test can fail: the same objects must be reported when they are lost,
+	# except those of kinds that RCU frees or that are not tracked at all.
 	case $1 in
 	kfree-rcu|kvfree-rcu|notrace) return 0 ;;
 	esac
 	case $1 in
 	list|hlist|rbtree|cache|cache-*|mempool|packed-chain|call-*|krealloc-large|\
 	percpu-ref|two-lists|stack-list)
-		# They lead to each other.
+		# Their blocks refer to each other.
 		few_missed batches "$1" ;;
 	*)	few_missed blocks "$1" ;;
 	esac
@@ -97,7 +98,8 @@ alone()
 	verdict "$1"
 }
 
-# What waits in these does so uninterruptibly, and is taken for hung in the end.
+# Tasks of these kinds wait uninterruptibly. Hold them for a short time only, since the
+# kernel warns of hung tasks.
 for kind in call-srcu-wait argument; do
 	check "held, then lost: $kind" alone $kind
 done

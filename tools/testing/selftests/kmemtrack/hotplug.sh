@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# CPUs and memory come and go while scans run: scans report the lost blocks and nothing
-# else. Only memory that is offline at first is used, such as a device adds.
+# CPUs and memory go online and offline while scans run: scans report the lost blocks and
+# nothing else. Only memory that is offline at first is used, for example that of a
+# virtio-mem device.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
@@ -10,7 +11,7 @@ CPUS=$(ls /sys/devices/system/cpu/cpu[1-9]*/online 2>/dev/null)
 BLOCKS=$(grep -lx offline /sys/devices/system/memory/memory*/state 2>/dev/null)
 [ "$CPUS$BLOCKS" ] || skip_all "no CPU and no memory that can go"
 
-# Restores all of them at the end.
+# All CPUs are online again at the end.
 cycle_cpus()
 {
 	while [ -e "$T/busy" ]; do
@@ -21,7 +22,7 @@ cycle_cpus()
 	done
 }
 
-# Memory of one kind and of the other; what is in use does not go
+# Movable memory and kernel memory in turn; memory that is in use cannot go offline
 cycle_memory()
 {
 	while [ -e "$T/busy" ]; do
@@ -39,8 +40,8 @@ cycles()
 	wc -l <"$T/cycles"
 }
 
-# scans_while <what comes and goes>: until it has done so ROUNDS times, and as many
-# scans at least
+# scans_while <cycle_cpus|cycle_memory>: runs the function beside scans until there were
+# ROUNDS cycles and ROUNDS scans
 scans_while()
 {
 	: >"$T/cycles"
@@ -61,8 +62,8 @@ scans_while()
 		few_missed blocks vmalloc-100k
 }
 
-# Blocks of files: one CPU allocates them, and when it is gone others free them. It
-# has records that it kept for itself.
+# One CPU creates files. When it is offline, with free cells in its cache, others remove
+# the files, and so free blocks that the CPU allocated.
 on_gone_cpu()
 {
 	cpu=$(echo "$CPUS" | head -n 1)
@@ -83,7 +84,7 @@ on_gone_cpu()
 		as_many_overlaps "$old_overlaps"
 }
 
-# Memory that has come is read, and what lies there is tracked, as all other.
+# After memory went online, scans read it, and blocks in it are tracked.
 after_memory()
 {
 	for block in $BLOCKS; do

@@ -8,11 +8,12 @@ begin module
 INTERVAL=/sys/module/kfence/parameters/sample_interval
 ROUNDS=3
 
-# If the interval was 0 at boot, KFENCE takes its memory from the page allocator now.
+# If the interval was 0 at boot, KFENCE allocates its pool from the page allocator now.
 was=$(cat $INTERVAL)
 put $INTERVAL 1
 
-# lose <rules_off>: as many rounds, judged
+# lose <rules_off>: loses objects in ROUNDS rounds, scans without these rules, and judges
+# each report
 lose()
 {
 	start || return
@@ -32,13 +33,14 @@ found()
 	lose 0 && few_missed blocks
 }
 
-# What is in the objects lives with them.
+# 2 is the bit of the rule KFENCE: without it, KFENCE's records are roots.
 hidden()
 {
 	lose 2 && ! few_missed blocks
 }
 
-# What the objects lead to is held with them, and then lost.
+# Blocks that only objects in KFENCE's pool refer to are not reported while the objects
+# are held, and are reported when they are lost.
 held()
 {
 	start || return
@@ -51,7 +53,7 @@ held()
 	few_missed blocks
 }
 
-# The objects that are not tracked are made here.
+# Allocates objects in KFENCE's pool while tracking is off: they have no records.
 off_and_on()
 {
 	put "$REPORT" off && (inject "hold kfence-untracked") &&

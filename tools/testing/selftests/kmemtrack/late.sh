@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Tracking begins late, after boot or after "off": scans find blocks that are lost from
-# then on, though most of memory has no record. Lists of all objects, such as KASAN's,
-# do not hide them. Also for a boot with kmemtrack=off.
+# Tracking is switched on after boot, or again after "off": scans find blocks that are lost
+# from then on, though most blocks in memory have no record. Data that has an entry for
+# each object, such as KASAN's, does not hide them. Can also run after a boot with
+# kmemtrack=off.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 

@@ -9,7 +9,7 @@ begin module
 [ $# -gt 0 ] || set -- $(sed -n 's/^leak //p' "$KINDS" | grep -vx kfence)
 ROUNDS=8
 
-# Kinds whose blocks lead to each other
+# Kinds whose blocks refer to each other
 linked()
 {
 	case $1 in
@@ -21,8 +21,8 @@ linked()
 	return 1
 }
 
-# lose <round> <kind>: many blocks; fewer where each is large, or where only the
-# last one leaves a trace
+# lose <round> <kind>: loses many blocks; fewer where each is large, or where only the
+# last block leaves its address in memory
 lose()
 {
 	case $2 in
@@ -53,7 +53,7 @@ sums_agree()
 start >"$T/errors"
 for i in $(seq $ROUNDS); do
 	next_round
-	# By a process that is gone when memory is looked at
+	# In a process that has exited when the scan begins
 	(
 		for kind; do
 			lose "$i" "$kind" >>"$T/lose.$kind"
@@ -73,7 +73,7 @@ verdict()
 		return 1
 	fi
 	grep "^missed: .* $1 [0-9]*\$" "$T/judged"
-	# What hides one block of a new thread may hide the others.
+	# One stale word may hide all blocks of a new thread.
 	if linked "$1" || [ "$1" = new-thread ]; then
 		few_missed batches "$1"
 	else
@@ -82,8 +82,8 @@ verdict()
 }
 
 for kind; do
-	# What is 8 MiB large seems to be referenced more often than not where
-	# addresses are numbers of 32 bits: times, pieces of text.
+	# Where an address has 32 significant bits, times and text look like addresses.
+	# More often than not one of them is in a block of 8 MiB.
 	if [ "$kind" = vzalloc-8m ] && [ "$UM" = 1 -o $BITS = 32 ]; then
 		skip "leak: $kind" "numbers of 32 bits look like its address"
 		continue
@@ -92,7 +92,7 @@ for kind; do
 		skip "leak: $kind" "frames with KASAN differ"
 		continue
 	fi
-	# What per-CPU memory leads to lives from then on.
+	# Per-CPU memory without a record is a root.
 	if [ "$kind" = percpu-pointer ] &&
 	   [ "$(stat_of untracked_slabs_are_roots)" = 1 ]; then
 		skip "leak: $kind" "tracking was off before"
@@ -101,7 +101,7 @@ for kind; do
 	check "leak: $kind" verdict "$kind"
 done
 
-# What is freed after all is a leak no more.
+# A leak that is freed leaves the report, without another scan.
 gone()
 {
 	start && inject "leak kmalloc-64 100" && scan && truth && judge &&
@@ -111,7 +111,7 @@ gone()
 }
 check "freed leaks leave the report" gone
 
-# Objects lost at one place are one record with a count.
+# Leaks of one site are one record with a count.
 grouped()
 {
 	start && inject "leak kzalloc 50" && scan && truth && judge &&
@@ -126,8 +126,8 @@ grouped()
 }
 check "leaks of one site are one record" grouped
 
-# indirect <kind> <count>: of a chain, the first object is to blame for those
-# behind it. If one of them is missed then so are those behind that one.
+# indirect <kind> <count>: the first object of a chain is a direct leak, those behind it
+# are indirect. If a scan misses one object, it misses those behind it, too.
 indirect()
 {
 	start || return

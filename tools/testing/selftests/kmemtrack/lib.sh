@@ -20,7 +20,7 @@ comparisons=0
 old=0
 round=0
 
-# Kernels that are processes have addresses of 32 significant bits.
+# On User-mode Linux, addresses have 32 significant bits.
 UM=
 ! grep -q "User Mode Linux" /proc/cpuinfo || UM=1
 BITS=64
@@ -28,13 +28,13 @@ case $(uname -m) in
 arm|armv*|i?86)	BITS=32 ;;
 esac
 
-# In 6.1 the hash of a kernfs_node's name is a number in a word of its own.
+# In 6.1, the hash of a kernfs_node's name has a word of its own.
 HASHES=
 case $(uname -r) in
 6.1.*)	HASHES=1 ;;
 esac
 
-# With KASAN, frames have words that are not written.
+# With KASAN, stack frames have redzones, which are not written.
 KASAN=
 ! zcat /proc/config.gz 2>/dev/null | grep -q '^CONFIG_KASAN=y' || KASAN=1
 
@@ -43,7 +43,7 @@ ONE_CPU=
 uname -v | grep -qw SMP || ONE_CPU=1
 
 # Kernels with debugging options keep many freed blocks and the words in them. How often
-# these hide a block was not measured: scans must find half of the blocks there.
+# these hide a lost block was not measured: there, scans must find half of the blocks.
 CHECKED=
 [ ! -e /proc/lockdep ] || CHECKED=1
 
@@ -52,8 +52,8 @@ CHECKED=
 # A scan takes every word that looks like an address in a block for a reference. So a
 # stale word in memory that was not cleared, or a number, may hide a lost block. The
 # tests lose many blocks, count those that a scan missed, and compare the count with a
-# bound. In fewer than one of 10,000 runs of all tests a good detector exceeds the bound
-# by chance:
+# bound. A correct detector exceeds the bound by chance in fewer than one of 10,000 runs
+# of all tests:
 #
 #   X, the number of misses among n blocks, each of which is missed with
 #   probability p, has a binomial distribution. k is the smallest number with
@@ -65,13 +65,13 @@ CHECKED=
 #   the probability of any of them failing is 1e-4 at most. If blocks have
 #   different p, the mean of all p is taken: the sum varies less than X then.
 #
-# A test must be able to fail: few_missed() refuses to judge if k is n. rate.sh computes
-# how many more misses are certain to be noticed.
+# A test must be able to fail: few_missed() fails if k is n, since no number of misses
+# would exceed it. rate.sh computes how many more misses make a test fail almost surely.
 #
-# p was measured on User-mode Linux with 1 GiB, 8 boots for each size, which
-# differed in what had run before (files, processes, reads of sysfs). There an
-# address is a number of 32 bits that begins with the code of a letter, as do
-# many pieces of text, so that p grows with the size:
+# p was measured on User-mode Linux with 1 GiB, in 8 boots for each size. The boots
+# differed in what had run before the test (files, processes, reads of sysfs). There
+# the first byte of an address is the code of a letter, so that many pieces of text
+# look like addresses, and p grows with the size:
 #
 #	bytes		missed	of	p
 #	64		3	210000	0.00001		0 or 1 of 30000
@@ -89,10 +89,10 @@ CHECKED=
 #	vmalloc, 256 KiB 1	800	0.001
 #	per-CPU, 64	32	16000	0.002		the first 4 of 2000
 #
-# In 6.1 each kernfs_node has one such number more, the hash of its name, which hides
-# one block of 1,000 of 4 KiB and more of the larger ones. In 6.12 flags and mode
-# share its word. User-mode Linux 6.1, 6 boots; with 3,000 files in tmpfs, whose
-# names are text, twice as many are missed:
+# In 6.1 each kernfs_node has one more word that may look like an address: the hash of
+# its name, which hides one of 1,000 blocks of 4 KiB, and more of larger ones. In 6.12
+# the word also has flags and the mode. User-mode Linux 6.1, 6 boots; with 3,000 files
+# in tmpfs, whose names are text, scans miss twice as many:
 #
 #	bytes		missed	of	p
 #	64		3	180000	0.00002
@@ -110,29 +110,27 @@ CHECKED=
 #	vmalloc, 256 KiB 16	600	0.027
 #	per-CPU, 64	24	12000	0.002
 #
-# Of a thread that was just made the last request is left over: one block of 12
-# is missed on arm64 (8 of 96).
+# The first block after a thread was created may get the memory of the request for the
+# thread, whose address is still in memory: one block of 12 is missed on arm64 (8 of 96).
 #
-# rate() rounds up. Where there are few misses they are not independent: live
-# blocks next to those that were lost may have a pointer of the slab allocator to
-# them, in a part that was not written since. That is why rate() is larger for
-# small blocks, and for those of vmalloc(), than the mean was. The blocks that are
-# lost are cleared, so that none leads to another. After tracking was off, memory
-# that is not tracked is read, too. On User-mode Linux and arm64, after one, two and
-# twelve switches, beside 5,000 blocks that were allocated meanwhile, no more than
-# these were missed that had not been before: of 8,000 blocks of up to 1,024 bytes 3,
-# of 2,000 of 2,048 bytes 7, of 1,200 of 4,096 bytes 4, of 400 of 8,192 bytes 4. Of 32
-# bits it was not measured.
+# rate() rounds up. Where there are few misses they are not independent: a live block
+# next to a lost one may have an old freelist pointer to it, in a part of the block that
+# was not written since. That is why rate() is larger than the measured mean for small
+# blocks and for vmalloc() blocks. The tests clear the blocks that they lose, so that
+# none refers to another. After tracking was off, scans also read memory without
+# records. On User-mode Linux and arm64, after one, two and twelve switches, with 5,000
+# blocks that were allocated while tracking was off, scans missed in addition: of 8,000
+# blocks of up to 1,024 bytes 3, of 2,000 of 2,048 bytes 7, of 1,200 of 4,096 bytes 4,
+# of 400 of 8,192 bytes 4. With 32-bit addresses this was not measured.
 #
-# On other machines no text and no time looks like an address, which has 64
-# bits. There p was not measured with so many blocks: one of some 50 rounds of 26
-# blocks was not complete (0.0008), 7 of 96 blocks of 16 KiB were missed on
-# arm64, and pointers to per-CPU memory are small numbers on x86-64 (13 of 128
-# were allowed).
+# On other machines addresses have 64 bits, and neither text nor times look like them.
+# There p was not measured with so many blocks: in one of some 50 rounds of 26 blocks a
+# block was missed (0.0008), 7 of 96 blocks of 16 KiB were missed on arm64, and pointers
+# to per-CPU memory are small numbers on x86-64 (13 of 128 were allowed).
 #
-# In 32 bits every number is an address. What hides a large block are the numbers
-# of inodes and the hashes of dentries; a small one, bytes beside each other that
-# make the address of its first byte. On ARM with 1 GiB, 2 CPUs:
+# With 32-bit addresses every word may be one. Large blocks are hidden by inode numbers
+# and by the hashes of dentries; small ones by adjacent bytes that happen to be the
+# address of the first byte. On ARM with 1 GiB, 2 CPUs:
 #
 #	bytes		missed	of	p
 #	64		17	3000	0.006
@@ -147,24 +145,24 @@ CHECKED=
 #	vmalloc, 8 MiB	11	12
 #	per-CPU, 64	0	1000
 #
-# Pages that are tracked may be hidden by their number, or by a physical address, as
-# well. On User-mode Linux, where the first page has number 0, of 320 blocks:
+# Tracked pages may also be hidden by words that look like their page numbers or physical
+# addresses. On User-mode Linux, where page numbers begin at 0, of 320 blocks of each kind:
 #
 #	order		0	1	2	3	4	5	exact	bulk
 #	missed		18	8	13	12	10	28	8	1
 #
-# On arm64, where it has number 0x40000, 15 of 1,536 in all.
+# On arm64, where page numbers begin at 0x40000, 15 of 1,536 in all.
 #
-# A false alarm is never chance: none is allowed anywhere.
+# False alarms do not depend on chance: a single one fails a test.
 COMPARISONS=250
 
 CHANCE='
-# rate(size, kind): p of a block
+# rate(size, kind): p of a block, the probability that a scan misses it
 function rate(size, kind,   p) {
 	if (kind == "new-thread" && !um) {
 		p = 0.12
 	} else if (kind ~ /^pages-/) {
-		# Numbers count, too, see page_blocks.c: below
+		# Page numbers are references, too, see page_blocks.c
 		p = um ? 0.08 : 0.05
 	} else if (bits == 32 && kind ~ /^percpu/) {
 		p = 0.005
@@ -174,7 +172,7 @@ function rate(size, kind,   p) {
 		    size <= 102400 ? 0.05 : size <= 131072 ? 0.08 : \
 		    size <= 262144 ? 0.12 : size <= 1048576 ? 0.35 : 0.95
 	} else if (!um) {
-		# Of percpu-ref one block of three is per-CPU memory.
+		# One of three blocks of percpu-ref is per-CPU memory.
 		p = kind == "percpu-ref" ? 0.0074 : kind ~ /^percpu/ ? 0.02 : \
 		    kind ~ /^kmalloc/ && size > 8192 ? 0.1 : 0.001
 	} else if (kind == "vmalloc" && size <= 4096) {
@@ -215,7 +213,7 @@ function binomial(n, p, q,   i) {
 	return i - 1
 }
 
-# allowed(n, p): k
+# allowed(n, p): k, the largest number of misses among n blocks that is still chance
 function allowed(n, p,   q, i, tail) {
 	tail = 0
 	for (i = binomial(n, p, q); i > 0; i--) {
@@ -253,15 +251,15 @@ result()
 	fi
 }
 
-# skip <name> <reason>: one test that cannot be made here
+# skip <name> <reason>: one test that cannot run in this kernel
 skip()
 {
 	tests=$((tests + 1))
 	echo "ok $tests - $1 # SKIP $2"
 }
 
-# check <name> <command...>: one test, passed if the command succeeds; what it
-# prints tells why it did not. What was left to chance is always shown.
+# check <name> <command...>: one test, which passes if the command succeeds. If it fails,
+# the log gets its output. The numbers of blocks missed and allowed are always logged.
 check()
 {
 	check_name=$1
@@ -276,16 +274,16 @@ check()
 	result $check_rc "$check_name"
 }
 
-# Whether the machine may go on with code that was patched since: an emulator
-# before QEMU 8.1 with a thread for each CPU. Who starts it says so. A hook may
-# then stay off until the next time that it is switched on.
+# stale_code: whether CPUs may run code that was already patched, as in QEMU before 8.1
+# with a thread per CPU. The command line says so. On such a machine a hook may stay off
+# after "on", until it is switched on again.
 stale_code()
 {
 	grep -qw kmt_stale_code /proc/cmdline
 }
 
-# rounds <number>: as many, or a quarter where each takes long, in a kernel that
-# checks its locks
+# rounds <number>: the numbers of that many rounds; of a quarter with lockdep, which is
+# slow
 rounds()
 {
 	if [ -e /proc/lockdep ]; then
@@ -295,13 +293,15 @@ rounds()
 	fi
 }
 
-# Switched while others ran; there, once more while nobody does.
+# quiet_code: switches off and on once more, while no load runs, if CPUs may have run
+# stale code
 quiet_code()
 {
 	! stale_code || { put "$REPORT" off && put "$REPORT" on; }
 }
 
-# overlaps: how many allocations came upon a record of a block that was gone
+# overlaps: the number of allocations in a place that already had a record, whose free
+# the detector has missed
 overlaps()
 {
 	stat_of overlapping_allocations
@@ -313,8 +313,8 @@ as_many_overlaps()
 	[ "$(overlaps)" = "$1" ]
 }
 
-# check_overlaps <before>: what was told of after "off", or before all frees
-# were told of, would be such a record
+# check_overlaps <before>: no overlap since. There would be one if the detector had recorded
+# an allocation while not all frees were reported to it.
 check_overlaps()
 {
 	if stale_code; then
@@ -341,7 +341,7 @@ put()
 	return 1
 }
 
-# A scan that is to succeed, and the report after it in $T/report
+# scan: a scan, which must succeed; $T/report is kmemleak's file after it
 scan()
 {
 	put "$REPORT" scan || { echo "scan: $ERR"; return 1; }
@@ -353,7 +353,8 @@ inject()
 	put "$INJECT" "$*" || { echo "inject $*: $ERR"; return 1; }
 }
 
-# What is true of all objects in $T/all, and in $T/truth of those of this round
+# truth: gets the state of objects from the injector: of all in $T/all, of those of this
+# round in $T/truth
 truth()
 {
 	: >"$T/all"
@@ -363,8 +364,8 @@ truth()
 	$5 > old { print >truth }' "$INJECT"
 }
 
-# next_round: other memory from here on: what was made until now is not judged
-# again, and what is held is freed, but not what is lost
+# next_round: frees all objects that are held, but not those that are lost. Later calls of
+# judge() ignore the objects of earlier rounds.
 next_round()
 {
 	inject free || return
@@ -372,7 +373,7 @@ next_round()
 	round=$((round + 1))
 }
 
-# start: no leaks, and nothing tallied
+# start: frees all objects, clears the report, and empties the tally
 start()
 {
 	: >"$T/tally"
@@ -382,7 +383,7 @@ start()
 	inject reap && put "$REPORT" clear
 }
 
-# The blocks that the first file, $T/report, has
+# Reads the addresses in the first file, $T/report
 REPORTED='
 FILENAME == ARGV[1] {
 	if ($1 == "unreferenced") {
@@ -410,8 +411,8 @@ judge()
 	}
 	$2 in reported { alarm[$2] = $0 }
 	END {
-		# What is held until RCU frees it may be given out again, and
-		# be lost then.
+		# RCU may free a held object, whose memory another object gets
+		# that is lost.
 		for (addr in alarm)
 			if (!(addr in lost)) {
 				print "false alarm:", alarm[addr]
@@ -421,14 +422,14 @@ judge()
 	}' "$T/report" "$T/truth"
 }
 
-# only_leaks: what several rounds have left in $T/errors and $T/judged is good
+# only_leaks: several rounds left no errors in $T/errors and no false alarm in $T/judged
 only_leaks()
 {
 	cat "$T/errors"
 	[ ! -s "$T/errors" ] && ! grep 'false alarm' "$T/judged"
 }
 
-# false_alarms: the same without the tally: what was lost is judged later
+# false_alarms: judges without the tally: misses are counted later
 false_alarms()
 {
 	judge "" /dev/null >"$T/alarms" && return
@@ -436,9 +437,9 @@ false_alarms()
 	return 1
 }
 
-# few_missed <blocks|batches> [kind]: whether so many misses in the tally can be
-# chance. Blocks that lead to each other are missed together: then what one
-# command made, a batch, counts as one.
+# few_missed <blocks|batches> [kind]: whether the misses in the tally can be chance. Blocks
+# that refer to each other are missed together: then the blocks of one command, a batch,
+# count as one.
 few_missed()
 {
 	comparisons=$((comparisons + 1))
@@ -479,8 +480,9 @@ few_missed()
 	}' "$STATS" "$T/tally" >>"$T/chance"
 }
 
-# What $T/report has and the injector knows nothing of, but for what the twins of
-# module.sh lost, which nobody can free.
+# strays: prints the records in $T/report of blocks that are not the injector's, and fails
+# if there are any. Blocks that the twins of module.sh lost do not count: they cannot be
+# freed.
 strays()
 {
 	awk '
@@ -505,13 +507,13 @@ strays()
 	}' "$T/all" "$T/report"
 }
 
-# count <state>: objects in $T/truth of which this is true
+# count <state>: the number of objects in $T/truth with this state
 count()
 {
 	awk -v state="$1" '$1 == state { n++ } END { print n + 0 }' "$T/truth"
 }
 
-# new_records: how many $T/report has since the last call
+# new_records: the number of records in $T/report that it did not have at the last call
 new_records()
 {
 	[ -f "$T/known" ] || : >"$T/known"
@@ -527,15 +529,15 @@ records()
 	grep -c '^unreferenced object 0x' "$T/report"
 }
 
-# The number of leaks in the first line of the grouped report; nothing if there
-# was no scan
+# total: the number of leaks in the first line of the grouped report; empty if there was no
+# scan
 total()
 {
 	sed -n '1s/^kmemtrack 1: \([0-9]*\) leaks, .*/\1/p' "$REPORT"
 }
 
-# First line of the report; whether something is not tracked, since tracking was
-# off before, is of no account.
+# head_line: the first line of the report, without "untracked memory", which is there if
+# tracking was off before
 head_line()
 {
 	sed -n '1{s/, untracked memory$//;p}' "$REPORT"
@@ -547,7 +549,7 @@ head_says()
 	head_line | grep -qE "$1"
 }
 
-# stat <name>: a value of the statistics
+# stat_of <name>: a value of the statistics
 stat_of()
 {
 	awk -v name="$1" '$1 == name { print $2 }' "$STATS"
@@ -579,7 +581,7 @@ begin()
 	: >"$T/tally"
 	trap clean_up EXIT
 	echo "KTAP version 1"
-	# The scans are ours alone.
+	# No periodic scans: the tests ask for each scan.
 	put "$REPORT" scan=off
 	[ "$1" != module ] || load || skip_all "no module test_kmemtrack"
 	put "$REPORT" clear

@@ -12,13 +12,13 @@ NOISE=512
 MB=8
 [ "$(awk '/^MemTotal:/ { print $2 }' /proc/meminfo)" -gt 200000 ] || MB=2
 
-# look: counts, in $T/memory
+# look: reads the file into $T/memory
 look()
 {
 	cat "$MEMORY" >"$T/memory" || return
 }
 
-# kb_in <column> <class>: 1 now, 2 since the last scan, 3 since boot
+# kb_in <column> <class>: KiB of the class: 1 now, 2 since the last scan, 3 since boot
 kb_in()
 {
 	awk -v column="$1" -v class="$2" 'NR > 1 {
@@ -42,7 +42,7 @@ now()
 	kb_in 1 "$1"
 }
 
-# adds_up: the lines of $T/memory are all of MemTotal, which is that of the kernel
+# adds_up: the lines of $T/memory add up to its MemTotal, which is that of /proc/meminfo
 adds_up()
 {
 	awk '
@@ -69,7 +69,8 @@ adds_up()
 	}' /proc/meminfo "$T/memory"
 }
 
-# grows <class> <KiB> <allowed beyond> <command...>: by so much, or more
+# grows <class> <KiB> <more> <command...>: the command makes the class larger by at least
+# that many KiB, and by at most so many more
 grows()
 {
 	grows_class=$1
@@ -90,11 +91,12 @@ grows()
 	return 1
 }
 
-# A process that has touched so much memory, until $T/anon is gone
+# Starts a process that has written to MB of its memory, and lives until something is
+# written to $T/anon
 hold_anon()
 {
 	mkfifo "$T/anon"
-	# The pipe is full long before that.
+	# dd reads its block of MB into memory, and then waits since the pipe is full.
 	{ dd if=/dev/zero bs=${MB}M count=1 2>/dev/null; echo; } |
 		{ cat "$T/anon" >/dev/null; cat >/dev/null; } &
 	before=$(now anonymous)
@@ -122,10 +124,11 @@ ramfs()
 	mkdir -p "$T/ramfs" && mount -t ramfs none "$T/ramfs"
 }
 
-# agrees <words of /proc/meminfo> <classes, separated by commas> <KiB apart>
+# agrees <lines of /proc/meminfo> <classes, separated by commas> <KiB>: both sums differ by
+# at most that much, and 2 %
 agrees()
 {
-	# What CPUs have not added to the kernel's counters yet
+	# Makes CPUs add their differences to the kernel's counters
 	cat /proc/sys/vm/stat_refresh 2>/dev/null
 	look
 	awk -v words="$1" -v classes="$2" -v apart="$3" '
@@ -154,7 +157,7 @@ agrees()
 	}' /proc/meminfo "$T/memory"
 }
 
-# The same twice, if something went on meanwhile
+# Tries again if the counters changed between both reads
 agrees_soon()
 {
 	for i in $(seq 20); do
@@ -171,7 +174,7 @@ busy()
 	done
 }
 
-# All reads add up, whatever goes on meanwhile.
+# Each read adds up while others allocate and free.
 adds_up_under_load()
 {
 	touch "$T/busy"
@@ -189,11 +192,11 @@ adds_up_under_load()
 	[ $rc = 0 ] && [ $most -le $NOISE ]
 }
 
-# Columns of changes: since the last scan, and since boot
+# The columns with changes since the last scan and since boot
 changes()
 {
 	inject reap && scan && look || return
-	# What the report took since the scan ended, and what else went on
+	# scan() reads the report after the scan, which takes some memory.
 	for class in "no known owner" vmalloc "large kmalloc"; do
 		since=$(kb_in 2 "$class")
 		echo "$class since the scan: $since"
@@ -222,7 +225,8 @@ head_of_memory()
 		'^kmemtrack-memory 1: [0-9]+ kB, [0-9]+ pages of [0-9]+; since scan: (none|[0-9]+\.[0-9]{3} s), since boot: [0-9]+\.[0-9]{3} s$'
 }
 
-# While nothing is tracked large blocks have no record, and are known all the same.
+# While tracking is off, large blocks have no record, but the file counts them in the same
+# class.
 untracked()
 {
 	put "$REPORT" off && grows "large kmalloc" $((MB * 1024)) 0 \
@@ -234,7 +238,7 @@ untracked()
 
 check "the first line" head_of_memory
 check "all pages add up to MemTotal" eval 'look && adds_up'
-# Kernels that check themselves put something around each object.
+# Kernels with debugging options add redzones and tracks to each object.
 check "kmalloc() of small blocks" grows "slab tracked" $((MB * 1024)) \
 	$((MB * 1024)) \
 	inject "leak kmalloc-1024 $((MB * 1024))"
@@ -269,7 +273,7 @@ check "it agrees: PageTables" agrees_soon PageTables "page tables" 128
 check "it agrees: KernelStack" agrees_soon KernelStack "kernel stacks" 128
 check "it agrees: MemFree" agrees_soon MemFree free 8192
 if grep -q '^VmallocUsed: *[1-9]' /proc/meminfo; then
-	# The detector's own, and stacks in vmalloc space, have lines of their own.
+	# Stacks in vmalloc space are in a class of their own.
 	check "it agrees: VmallocUsed" agrees_soon VmallocUsed \
 		"vmalloc$(zcat /proc/config.gz | sed -n \
 			's/^CONFIG_VMAP_STACK=y/,kernel stacks/p')" 1024

@@ -4,14 +4,15 @@
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# Each file has two records at least. Without the files there are some 15,000 records.
+# Each file has at least two blocks, and as many records. Without the files there are some
+# 15,000 records.
 FILES=6000
-# One is enough for a single CPU.
+# Processes for load; one is enough for a single CPU.
 BUSY="1 2"
 [ "$(grep -c ^processor /proc/cpuinfo)" != 1 ] || BUSY=1
 overlaps_before=$(overlaps)
 
-# Allocates and frees many blocks. Their records stay until memory is short.
+# Allocates and frees many blocks. Their cells stay in the pool until memory is short.
 peak()
 {
 	mkdir -p "$T/many" &&
@@ -24,7 +25,7 @@ peak()
 	rm -r "$T/many"
 }
 
-# at_most <bytes>: the pool is no larger, soon
+# at_most <bytes>: within 30 s the pool is no larger than this
 at_most()
 {
 	for i in $(seq 300); do
@@ -35,8 +36,8 @@ at_most()
 	return 1
 }
 
-# Four of five pages that records of a peak took come back, though some of its
-# blocks are still there: what is short of memory asks again and again.
+# The pool gives back four of five pages that it took for a peak, though some blocks of
+# the peak remain. As in a shortage of memory, its shrinker is called again and again.
 short_of_memory()
 {
 	echo 2 >/proc/sys/vm/drop_caches
@@ -50,7 +51,7 @@ short_of_memory()
 	done
 	echo "pool_bytes: $before, at its peak $high, then $after"
 	[ "$after" -le $((before + (high - before) / 5)) ] || return
-	# It is counted when it is free, after a grace period.
+	# Pages are free, and no longer counted here, after an RCU grace period.
 	for i in $(seq 300); do
 		[ "$(stat_of pool_given_back_bytes)" = 0 ] || return 0
 		usleep 100000
@@ -58,7 +59,7 @@ short_of_memory()
 	return 1
 }
 
-# Where nothing is to be had it is not tried again and again.
+# If the pool has nothing to give back, the shrinker does not search it each time.
 backs_off()
 {
 	passes=$(stat_of pool_passes)
@@ -78,8 +79,7 @@ found()
 		few_missed blocks vmalloc
 }
 
-# While others allocate: they fork and write, all the time. What is tested has
-# more of the CPUs than they have: it is not they who are to come far.
+# Load: forks and writes until $T/busy is gone, at a lower priority than the test.
 busy()
 {
 	read -r self rest </proc/self/stat
@@ -115,8 +115,9 @@ off_and_on()
 	done
 }
 
-# The rule VMAP_AREAS of policy.h. Areas that nobody tracks, of blocks that are
-# larger than what lies between others: the next block begins where one ends.
+# The rule VMAP_AREAS of policy.h. Allocates vmalloc blocks while tracking is off, so that
+# their vmap_areas have no records. The blocks are too large for the gaps between others,
+# so the next block begins where one of them ends.
 behind_old_areas()
 {
 	start || return
@@ -124,7 +125,7 @@ behind_old_areas()
 		put "$REPORT" off && inject "leak vzalloc-256k 16" &&
 			put "$REPORT" on && next_round &&
 			inject "leak vzalloc-256k" && truth || return
-		# A good detector without the rule, and with it
+		# Scan without the rules in $1
 		put "$REPORT" "rules_off=$1" && scan
 		rc=$?
 		put "$REPORT" rules_off=0
@@ -142,7 +143,7 @@ found_behind()
 	behind_old_areas 0 && few_missed blocks vzalloc-256k
 }
 
-# A hundred times, and what is lost after the last one is found.
+# Off and on a hundred times under load; then a scan reports nothing.
 hundred_times()
 {
 	touch "$T/busy"
@@ -166,7 +167,7 @@ check "off, several times" off_and_on
 check "a hundred times off and on under load: no false alarm" hundred_times
 check "then leaks are found, too" found
 check "on again: nothing was lost track of" eval '[ "$(stat_of lost_no_memory)" = 0 ]'
-# From the first allocation on there are records for those that cannot wait.
+# The pool's reserve, which is for allocations that cannot sleep, never ran out.
 reserve()
 {
 	low=$(stat_of pool_reserve_low)
@@ -178,7 +179,8 @@ check "on again: the reserve was not used up" reserve
 check "nothing seems to have been freed twice" \
 	eval '[ "$(stat_of double_frees)$(stat_of frees_inside_block)" = 00 ]'
 check_overlaps "$overlaps_before"
-# Kernels that check themselves spread areas: there it hides 2 to 7 of 10.
+# Kernels with debugging options leave gaps between areas. There, bounds of old areas hide
+# only 2 to 7 of 10 blocks.
 if [ -z "$CHECKED" ]; then
 	check "VMAP_AREAS: without it, bounds of old areas hide leaks" hidden
 fi

@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Unloaded modules: the blocks that they leave behind are leaks, and the backtraces still
-# name the modules.
+# Unloaded modules: the blocks that a module does not free are leaks, and their backtraces
+# still name its functions.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 ROUNDS=5
 
-# loaded: the reports while the module is there; gone: the reports after that. Blocks
-# that the module left behind in earlier rounds stay leaks.
+# One round. $T/loaded is the report while the module is loaded, $T/gone the report after
+# that. Blocks that the module did not free in earlier rounds stay leaks.
 scenario()
 {
 	load && inject "hold module-list 5" &&
@@ -26,7 +26,7 @@ scenario()
 		judge_as gone && cp "$T/tally.new" "$T/tally.$round.gone"
 }
 
-# judge_as <loaded|gone>
+# judge_as <loaded|gone>: judges this report
 judge_as()
 {
 	cp "$T/$1" "$T/report"
@@ -94,7 +94,7 @@ again()
 	inject "leak kmalloc-128 50" && scan && truth && judge &&
 		few_missed blocks kmalloc-128 || return
 	cat "$T/report"
-	# Both those of the module that is gone and those of this one
+	# The report has leaks of the unloaded module and leaks of the present one.
 	grep '^unref' "$T/report" >"$T/again"
 	grep -qvxFf "$T/gone.records" "$T/again" &&
 		grep -qxFf "$T/gone.records" "$T/again" &&
@@ -110,12 +110,12 @@ many()
 		inject "leak kmalloc-32" && inject reap && rmmod test_kmemtrack &&
 			load || return
 	done
-	# What was missed before may be found now.
+	# This scan may find blocks of earlier rounds that all scans had missed.
 	scan && cp "$T/all.left" "$T/all" && strays
 }
 check "ten times loaded and removed: no leak" many
 
-# A block that was missed is not to be found in the midst of another test.
+# Frees the blocks of the unloaded modules, so that no later scan finds one that was missed.
 reclaim()
 {
 	[ -s "$T/all.left" ] || return
@@ -140,7 +140,8 @@ lose_there()
 	return 1
 }
 
-# Whatever hides one of them, it is no address that a module has left somewhere.
+# A block in the place of __init sections may be hidden by chance, but not by an address
+# that the module loader has kept.
 init_places()
 {
 	rmmod test_kmemtrack && load && start && lose_there && scan && truth &&
@@ -162,8 +163,9 @@ else
 		"modules have addresses of their own"
 fi
 
-# Twins are modules with the same code at the same offsets. Each loses 8 blocks
-# when it is initialised, 8 in __init text when it is live, and 8 when it is told to.
+# Twins are two modules with the same code at the same offsets. Each loses 8 blocks in
+# its init function, 8 in other __init text when the module is already live, and 8 when
+# its parameter "leak" is written.
 twin()
 {
 	insmod "./test_kmemtrack_twin_$1.ko" 2>/dev/null ||
@@ -172,13 +174,14 @@ twin()
 	cat "/sys/module/test_kmemtrack_twin_$1/sections/.text" >>"$T/places.$1"
 }
 
-# leaks_of <file> <function> <twin>: lines with a frame of that function of a twin
+# leaks_of <file> <function> <twin>: the number of frames of that function of the twin
 leaks_of()
 {
 	grep -cE "^    $2\\+0x[0-9a-f]+/0x[0-9a-f]+ \\[test_kmemtrack_$3\\]\$" "$1"
 }
 
-# shown <function> <twin> <blocks>: so many are lost, and few of them missed
+# shown <function> <twin> <blocks>: the function lost that many blocks; the report has at
+# least half of them, and no more
 shown()
 {
 	n=$(leaks_of "$T/report" "$1" "$2")
@@ -197,7 +200,7 @@ init_text()
 	cat "$T/report"
 	shown twin_a_leak_init twin_a 16 && shown twin_a_begin twin_a 8 &&
 		shown twin_a_late twin_a 8 && no_numbers || return
-	# Others get the memory.
+	# Twin b gets the memory of the __init text of twin a.
 	for i in 1 2 3; do
 		twin b && rmmod test_kmemtrack_twin_b || return
 	done
@@ -211,7 +214,8 @@ check "functions of __init text keep their names" init_text
 rmmod test_kmemtrack_twin_a 2>/dev/null
 rmmod test_kmemtrack_twin_b 2>/dev/null
 
-# Who has read a part of the report when the module goes gets the rest with names.
+# A reader has read a part of the report when the module is unloaded. The rest still has
+# the names of its functions.
 slow_reader()
 {
 	start && twin a &&
@@ -237,7 +241,8 @@ caches()
 	sed -n 's/^leak: .* indirect), \([^,]*\), size .*/\1/p' "$@" | sort -u
 }
 
-# The blocks are freed, and their caches destroyed, before they are printed.
+# Blocks are freed and their caches destroyed while a reader is between two reads. The rest
+# of the report still has the names of the caches.
 gone_caches()
 {
 	start && inject "leak cache 20" && inject "leak cache-ctor 20" && scan || return
@@ -255,18 +260,18 @@ gone_caches()
 }
 check "a report that is being read keeps names of caches" gone_caches
 
-# use_twin <twin>: loaded, told to leak, and removed
+# use_twin <twin>: loads the twin, makes it leak, and unloads it
 use_twin()
 {
 	twin "$1" && put "/sys/module/test_kmemtrack_twin_$1/parameters/leak" 1 &&
 		rmmod "test_kmemtrack_twin_$1"
 }
 
-# Memory that was freed lazily is used again when the next twin but one comes:
-# of three, the first and the last are at the same place.
+# Vmalloc space is freed lazily: of three modules that are loaded one after another, the
+# third one gets the addresses of the first.
 twins()
 {
-	# What was lost before is not counted.
+	# Leaks of earlier tests are not counted.
 	scan && put "$REPORT" clear || return
 	rm -f "$T"/places.*
 	for i in 1 2 3; do
@@ -291,7 +296,7 @@ told_apart()
 		no_numbers
 }
 
-# Also those that were loaded several times have each function in one record.
+# If a module was loaded several times, all leaks of a function are one site.
 one_site()
 {
 	for twin in a b; do

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Several threads hand objects on all the time. No scan reports these, and the next scan
-# reports blocks that are lost meanwhile. One test per kind of motion; arguments select
-# kinds.
+# Threads move references to objects from place to place all the time. No scan reports
+# these objects, and the next scan reports blocks that are lost meanwhile. One test per
+# kind; arguments select kinds.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# With confirmation "wait" an unaligned reference that never stays in one place can
-# escape: a mark does not see it, and a few searches may not.
+# With confirm=wait a scan may miss an unaligned reference that moves all the time: marks
+# read aligned words only, and the reference may evade the few searches.
 CONFIRM=${CONFIRM:-snapshot}
 [ $CONFIRM = wait ] && escapes=moving-packed || escapes=none
 [ $# -gt 0 ] || set -- call-rcu $(sed -n 's/^hold moving-/moving-/p' "$KINDS" |
@@ -18,11 +18,12 @@ SCANS=2
 # As in holds.sh
 [ "$(stat_of untracked_slabs_are_roots)" != 1 ] || ROUNDS=8
 
-# Snapshots only, however slow the machine is with all those threads; or none
+# All scans use the confirmation that is tested: a slow machine must not exceed max_pause.
 put "$REPORT" max_pause=5000000
 put "$REPORT" confirm=$CONFIRM
 
-# One report, and what is true then; to be judged when nothing moves any more
+# look <number>: scans, and keeps the report and the true state. judge_look() compares
+# them when the threads have stopped.
 look()
 {
 	scan
@@ -38,7 +39,7 @@ judge_look()
 {
 	cp "$T/report.$1" "$T/report"
 	cp "$T/all.$1" "$T/all"
-	# The leaks in the midst of it are tallied once.
+	# Count the blocks of the kind "cache" once, in the first report that has them.
 	case $1 in
 	2)	cp "$T/truth.$1" "$T/truth" ;;
 	*)	grep -v '^leaked .* cache [0-9]*$' "$T/truth.$1" >"$T/truth" ;;
@@ -94,7 +95,7 @@ verdict()
 	! grep "false alarm: .* $1 [0-9]*\$" "$T/judged" || return
 	case $1 in
 	moving-list|call-rcu)
-		# They lead to each other.
+		# Their blocks refer to each other.
 		few_missed batches "$1" ;;
 	*)	few_missed blocks "$1" ;;
 	esac

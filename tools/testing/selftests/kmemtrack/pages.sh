@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# pages=track: the detector shows pages of the page allocator by site, and reports lost
+# pages=track: the detector shows blocks of the page allocator by site, and reports lost
 # ones.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
@@ -10,7 +10,7 @@ HELD=$(sed -n 's/^tracked hold //p' "$KINDS")
 ROUNDS=4
 OVERLAPS=$(overlaps)
 
-# Without tracking of pages none of them is reported, and no memory is taken for it.
+# Without pages=track, pages are not reported, and the table of pages takes no memory.
 untracked()
 {
 	start && inject "leak pages-order-2 8" && scan && truth && judge
@@ -34,7 +34,7 @@ tracked()
 }
 check "pages=track" tracked
 
-# Much of each kind
+# Loses blocks of each kind
 lose_all()
 {
 	for kind in $LOST; do
@@ -56,8 +56,8 @@ done >>"$T/errors" 2>&1
 
 check "$ROUNDS scans: nothing else is reported" only_leaks
 
-# A number somewhere that looks like that of a page may hide it: more than half
-# are found of each kind.
+# Any word with the number of a page counts as a reference to it, and may hide it by
+# chance: of each kind, more than half are found.
 most_found()
 {
 	awk -v kind="$1" '$1 == kind { n++; m += $5 } END {
@@ -77,7 +77,7 @@ few()
 }
 check "few are missed" few
 
-# The site, what it is, how large, and what hangs on it
+# record_of <function>: the first line of the records of its leaks
 record_of()
 {
 	awk -v fn="$1" 'BEGIN { RS = ""; FS = "\n" }
@@ -95,7 +95,7 @@ check "what is lost with pages is indirect" eval \
 	'grep -qE "^leak: .*\(0 direct, [1-9][0-9]* indirect\), " "$T/first"'
 inject reap
 
-# Whatever way pages are held in, neither they nor what they hold are reported.
+# However pages are held, neither the pages nor blocks that they refer to are reported.
 holds()
 {
 	start && for kind in $HELD; do
@@ -109,8 +109,9 @@ holds()
 }
 check "pages that are held in many ways, and blocks in them" holds
 put "$REPORT" confirm=snapshot
-# 48 are held by numbers and page tables alone. Those that some word refers to by
-# chance are no suspects, and not looked for: fewer than half of them, see "few".
+# 48 blocks are held by page numbers and page tables alone, which a scan searches only for
+# suspects. Fewer than half of these are no suspects since some word refers to them by
+# chance (see "few are missed").
 looked_at()
 {
 	records=$(stat_of page_block_records) by_number=$(stat_of page_blocks_held)
@@ -127,7 +128,7 @@ released()
 }
 check "when they are freed their records go" released
 
-# Memory of all kinds comes and goes: whatever is reported is a false alarm.
+# Allocates and frees memory of many kinds: each report is a false alarm.
 churn()
 {
 	mkdir -p "$T/files" && mount -t tmpfs none "$T/files"
@@ -157,7 +158,7 @@ quiet()
 }
 check "nothing is reported while memory comes and goes" quiet
 
-# sites and memory
+# Pages in kmemtrack_info/sites and kmemtrack_info/memory
 in_sites()
 {
 	scan >/dev/null && cat "$SITES" >/dev/null && inject reap &&
@@ -171,7 +172,7 @@ in_sites()
 check "sites: as many as were allocated" in_sites
 no_double()
 {
-	# What is known as something else is no block of pages.
+	# Pages that SLUB, vmalloc() and the per-CPU allocator take are not counted twice.
 	awk 'BEGIN { RS = ""; FS = "\n" }
 	/, alloc_pages, / && /\n    (allocate_slab|__vmalloc_area_node|vm_area_alloc_pages|pcpu_populate_chunk)[.+]/' \
 		"$T/sites" | grep . && return 1
@@ -188,7 +189,7 @@ in_memory()
 }
 check "memory: how much of what has no known owner is in sites" in_memory
 
-# After pages=on nothing is left: neither records nor leaks.
+# pages=on ends tracking of pages, and removes all their records and leaks.
 ended()
 {
 	put "$REPORT" scan && n=$(total) && put "$REPORT" pages=on || return

@@ -1,22 +1,23 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Rules of policy.h: with each rule a scan reports the truth, and without it the error
-# that the rule prevents. Arguments select rules.
+# Rules of policy.h: with all rules a scan reports exactly the lost blocks; without one
+# rule it makes the error that the rule prevents. Arguments select rules.
 #
-# A stale word may be overwritten before a scan reads it, and another one may lead to a
-# lost block. So the tests lose many blocks, in several rounds. With the rule a scan
-# misses as few as chance allows, and without it more.
+# The stale word that a rule excludes may be overwritten before a scan reads it, and
+# another one may refer to a lost block by chance. So the tests lose many blocks, in
+# several rounds: with the rule a scan misses no more than chance allows, and without it
+# more.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# In the order of their bits; kfence.sh tests that of KFENCE
+# In the order of their bits; kfence.sh tests the rule KFENCE
 RULES="FRAMES KFENCE KTHREADD IRQ_STACKS FOREIGN PIPES MAPPED OWN STRUCT_PAGES
 	INNER BYTES PERCPU"
 
-# Snapshots only, however slow the machine
+# All scans take a snapshot, also on a slow machine.
 put "$REPORT" max_pause=5000000
 
-# without <rule>: all apply but this one; without none: all apply
+# without <rule>: switches this rule off, and all others on; without none: all rules on
 without()
 {
 	bit=1
@@ -77,10 +78,10 @@ forget()
 	rm -f "$T/word" "$T/writer" "$T/reader"
 }
 
-# one_scan <rule> <inject...>: the next scan has to do without the rule
+# one_scan <rule> <inject...>: loses or holds blocks, and scans once without the rule
 one_scan()
 {
-	# A process that is gone when memory is looked at
+	# In a process that has exited when the scan begins
 	(inject "$2") && truth && $trace && without "$1" || return
 	scan
 	rc=$?
@@ -91,8 +92,8 @@ one_scan()
 	return 1
 }
 
-# rounds_of <rule> <rounds> <inject...>: scans without the rule; what was wrong
-# in $T/judged. Nothing else is ever reported.
+# rounds_of <rule> <rounds> <inject...>: scans without the rule. $T/judged gets false
+# alarms and misses. Fails if a block is reported that is not of the injector.
 rounds_of()
 {
 	: >"$T/judged"
@@ -106,7 +107,7 @@ rounds_of()
 	cat "$T/judged"
 }
 
-# right <rounds> <leak|hold> <kind> [count]: with all rules
+# right <rounds> <leak|hold> <kind> [count]: with all rules the scans make no error
 right()
 {
 	rounds_of none "$1" "$2 $3 $4" || return
@@ -114,13 +115,13 @@ right()
 	[ "$2" = hold ] || few_missed $units
 }
 
-# wrong <rule> <rounds> <leak|hold> <kind> [count]: without this one
+# wrong <rule> <rounds> <leak|hold> <kind> [count]: without this rule they make one
 wrong()
 {
 	rounds_of "$1" "$2" "$3 $4 $5" || return
 	case $3 in
 	leak)	! few_missed $units ;;
-	# In each round
+	# A false alarm in each round
 	hold)	[ "$(grep -c '^false alarm: ' "$T/judged")" -ge "$2" ] ;;
 	esac && return
 	echo "the rule makes no difference"
@@ -128,7 +129,7 @@ wrong()
 }
 
 # rule <rule> <what it does> <what happens without it> <rounds> <leak|hold>
-#	<kind> [count]
+#	<kind> [count]: tests right() and wrong(), if the rule is selected
 rule()
 {
 	case " $selected " in
@@ -139,8 +140,8 @@ rule()
 	does=$2
 	otherwise=$3
 	shift 3
-	# What is left in a frame that is in use depends on how the kernel is
-	# compiled.
+	# The layout of frames, and so which words in them stay unwritten, depends on
+	# how the kernel is compiled.
 	if [ "$tested-$KASAN" = FRAMES-1 ]; then
 		skip "$tested: $does" "frames with KASAN differ"
 	else
@@ -151,7 +152,7 @@ rule()
 			"frames with KASAN differ"
 		return
 	fi
-	# What comes while nothing runs is handled on another stack there.
+	# There, interrupts that arrive while the CPU is idle are handled on another stack.
 	if [ "$tested-$UM" = IRQ_STACKS-1 ]; then
 		skip "$tested: without it, $otherwise" \
 			"most interrupts do not use the stack of interrupts"
@@ -166,10 +167,10 @@ units=blocks
 trace=quiet
 rule FRAMES "a dead frame is no reference" "one hides a leak" \
 	1 leak dead-frame 20
-# One block at a time seems to be referenced.
+# Count batches: the stale word refers to one block of each.
 units=batches
-# Elsewhere than on User-mode Linux so many are hidden anyway that more are needed
-# to tell.
+# Except on User-mode Linux, scans miss so many of these blocks with the rule that more
+# rounds are needed to see a difference.
 rule KTHREADD "kthreadd refers to nothing" "what it forgot hides a leak" \
 	$([ "$UM" ] && echo 6 || echo 24) leak new-thread
 rule IRQ_STACKS "nor do the stacks of interrupts" "one hides a leak" \
@@ -180,7 +181,7 @@ rule FOREIGN "a file may hold any address" "it hides a leak" 1 leak cache 50
 trace=into_pipe
 rule PIPES "so may a pipe" "it hides a leak" 1 leak cache 50
 trace=quiet
-# The first leads to the others.
+# Count batches: the first block of each refers to the others.
 units=batches
 rule MAPPED "pages of a lost block are lost" "they hide what it leads to" \
 	6 leak vmalloc-chain
@@ -194,7 +195,8 @@ rule INNER "so is a word in any of several pages" "there is a false alarm" \
 rule BYTES "so is one in a packed structure" "there is a false alarm" \
 	3 hold packed
 
-# Some blocks live untracked from here on.
+# From here on there are blocks without records, which were allocated while tracking was
+# off.
 put "$REPORT" off
 put "$REPORT" on
 units=batches

@@ -1,12 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# How often scans miss a block: at most as often as the head of lib.sh says. Tens of
-# thousands of blocks are lost at once, so that the test tells a detector that misses
-# twice as many from a good one.
+# Scans miss blocks at most as often as the comment in lib.sh says. The test loses tens of
+# thousands of blocks at once, so that it fails if the detector misses twice as many.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# few <bytes> <number>: scans miss few of that many blocks of that size
+# few <bytes> <number>: a scan misses few of that many blocks of that size
 few()
 {
 	start && (inject "leak kmalloc-$1 $2") && put "$REPORT" scan && truth ||
@@ -20,9 +19,9 @@ few()
 		[ "$(total)" = "$(records)" ]
 }
 
-# power <bytes> <number> <condition>: what that comparison tells apart: with
-# which probability it fails if twice as many blocks are missed, or one of 500
-# more than usual
+# power <bytes> <number> <condition>: the statistical power of few(): the probability that
+# it fails if scans miss twice as many blocks ("twice"), or one more of 500 blocks
+# ("more"); passes if the condition is true
 power()
 {
 	awk -v size="$1" -v n="$2" -v kind="kmalloc-$1" -v um="$UM" \
@@ -44,13 +43,13 @@ power()
 	return $rc
 }
 
-# Where a block of this size is hidden that is chance mostly.
+# Scans miss blocks of this size mostly by chance.
 check "few of 50000 blocks of 4096 bytes are missed" few 4096 50000
-# The rate of other machines is assumed, not measured.
+# The rate was measured on User-mode Linux only; for other machines it is assumed.
 check "twice as many would be too many" power 4096 50000 '!um || twice > 0.99'
-# So few of these are missed that any others are noticed.
+# Scans miss so few blocks of this size that a small increase fails the test.
 check "few of 30000 blocks of 64 bytes are missed" few 64 30000
-# Of 32 bits more are missed.
+# With 32-bit addresses scans miss more.
 check "1 of 500 more would be too many" \
 	power 64 30000 'bits == 32 ? twice > 0.99 : more > 0.99'
 end

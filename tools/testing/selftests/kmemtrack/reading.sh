@@ -1,15 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Reports are the same however they are read, also by several readers and while scans
-# run.
+# A report has the same contents whatever the size of the reads, with several readers, and
+# while scans run.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 inject "leak cache 20"
 inject "leak vmalloc 10"
 inject "leak chain 10"
-# A stale word may hide a block from one scan. The tests below compare reports of one
-# state: begin when two scans have found the same.
+# A stale word may hide a block from one scan. The tests below compare reads of one report,
+# so scan until two scans in a row have found as many leaks.
 for i in $(seq 10); do
 	scan
 	grep -c '^unref' "$T/report" >"$T/found"
@@ -72,15 +72,15 @@ two_readers()
 }
 check "two readers at a time" two_readers
 
-# One line per record, without what changes
+# flat: one line per record
 flat()
 {
 	awk '/^unref/ && NR > 1 { print "" } { printf "%s|", $0 }
 	     END { if (NR) print "" }' "$@" | sort
 }
 
-# While scans run, each read gives all that was found, and nothing else: neither a
-# reader nor its copy of the report refers to a leak. There are at least 60 reads
+# While scans run, each read returns all leaks, and nothing else: neither the buffer of a
+# reader nor its copy of the report is a reference to a leak. There are at least 60 reads
 # and 30 scans.
 readers_and_scans()
 {
@@ -96,7 +96,7 @@ readers_and_scans()
 		done
 	) &
 	pid=$!
-	# Readers who take their time, with the copy that they read from
+	# Slow readers: each keeps its copy of the report for a while.
 	for i in 1 2 3; do
 		while [ ! -e "$T/stop" ]; do
 			{
@@ -120,7 +120,7 @@ readers_and_scans()
 	wait $pid || rc=1
 	wait
 	echo "$reads reads, $(wc -l <"$T/scans") scans"
-	# What was missing at any time
+	# All records that were missing in at least one read
 	sort -u "$T/short" | cut -c1-70 | tee "$T/short.once"
 	: >"$T/tally"
 	awk -v short="$(wc -l <"$T/short.once")" 'END {
@@ -150,14 +150,13 @@ eight_scans()
 }
 check "eight scans at a time" eight_scans
 
-# part <number>: a reader of kmemleak's file, on descriptor 3, has seen that many
-# bytes, in $T/part
+# part <number>: reads that many bytes of kmemleak's file, from descriptor 3, into $T/part
 part()
 {
 	dd bs="$1" count=1 <&3 2>/dev/null >"$T/part"
 }
 
-# What a reader saw is the beginning of the whole, up to the end of a record
+# $T/part is the beginning of $T/whole, and ends where a record ends.
 whole_records()
 {
 	ends=$(wc -c <"$T/part")
@@ -167,7 +166,7 @@ whole_records()
 	[ -z "$rest" ] || [ "${rest#unreferenced object}" != "$rest" ]
 }
 
-# A reader takes its time; meanwhile leaks come, go, are scanned for.
+# A slow reader: between its reads there are new leaks and scans.
 slow_reader()
 {
 	start && inject "leak cache 60" && inject "leak vmalloc 10" && scan &&
@@ -178,7 +177,8 @@ slow_reader()
 			inject "leak kmalloc-64 300" && put "$REPORT" scan
 		cat <&3 >>"$T/part"
 		exec 3<&-
-		# In the pool, what is newer may lie between the others.
+		# New leaks may be printed between the others: the report is in the
+		# order of the pool.
 		flat "$T/whole" >"$T/flat"
 		flat "$T/part" | grep -vF kmalloc-64 >"$T/now"
 		grep -vxFf "$T/now" "$T/flat" && return 1
@@ -188,7 +188,7 @@ slow_reader()
 }
 check "a slow reader sees each leak that stays" slow_reader
 
-# The rest of the record that was begun is all that comes.
+# After "clear" a reader gets the rest of the record that it has begun, and no more.
 clear_between()
 {
 	start && inject "leak cache 60" && scan && cp "$T/report" "$T/whole" ||
@@ -203,7 +203,7 @@ clear_between()
 }
 check "clear between two reads" clear_between
 
-# What goes away is not shown any more, without a scan.
+# Leaks that are freed are not printed any more, even without a scan.
 freed_between()
 {
 	start && inject "leak cache 60" && scan && cp "$T/report" "$T/whole" ||
@@ -218,8 +218,8 @@ freed_between()
 }
 check "leaks are freed between two reads" freed_between
 
-# A reader is in the midst of a page of records when that is given back. It reads
-# to the end, and once more. On a kernel with KASAN this fails if it goes by the page.
+# The pool gives back the page that a reader has got to. The reader reads to the end, and
+# once more. KASAN reports an error if the reader uses the page.
 page_gone()
 {
 	for i in 1 2 3; do
@@ -228,7 +228,7 @@ page_gone()
 		part 700 && inject reap && put "$REPORT" off &&
 			put "$REPORT" on || return
 		cat <&3 >/dev/null && [ -z "$(cat <&3)" ] || return
-		# Other memory is where the page was.
+		# Other blocks get the memory of the page.
 		inject "leak kmalloc-1024 300" && inject reap || return
 		[ -z "$(cat <&3)" ] || return
 		exec 3<&-
@@ -236,7 +236,7 @@ page_gone()
 }
 check "memory of the detector is given back between two reads" page_gone
 
-# used: kilobytes of memory that the tracker may have copies of leaks in
+# used: kilobytes of vmalloc memory, where the detector would keep a copy of all leaks
 used()
 {
 	awk '/^VmallocUsed/ { print $2 }' /proc/meminfo
@@ -247,9 +247,9 @@ now()
 	awk '{ print int($1 * 100) }' /proc/uptime
 }
 
-# A report needs no memory for each leak: with 64 bytes each it would be 6 MB, or 2
-# MB in a kernel that checks itself. Nor are all of them counted anew for each
-# reader, which is compared with the time that it takes to print them.
+# A report takes no memory per leak: with 64 bytes for each it would take 6 MB, or 2 MB in
+# a kernel with debugging options. Nor does each open file count all leaks again: reading
+# the first byte ten times takes less time than printing all leaks once.
 many()
 {
 	start || return
@@ -279,7 +279,7 @@ many()
 }
 check "a report of very many leaks is small" many
 
-# A reader that goes away in the middle
+# A reader that closes the file in the middle of the report
 start && inject "leak cache 20" && scan
 check "a reader that stops early" \
 	eval 'for i in 1 2 3 4 5; do dd if="$REPORT" bs=100 count=1; done 2>/dev/null | grep -q "^kmemtrack 1: [1-9]"'

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Records of leaks: format, backtrace, task, contents.
+# Records of leaks: format, backtrace, task and contents
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# Leaks of every kind, and so many of some that there are records of each
+# Leaks of every kind; of the kinds that are tested below so many that not all are missed
 sed -n "s/^leak //p" "$KINDS" | grep -vx kfence | while read -r kind; do
 	inject "leak $kind"
 done
@@ -52,7 +52,7 @@ grammar()
 }
 check "each record is what clients of kmemleak expect" grammar
 
-# As the continuous integration of the network stack reads it.
+# With the regular expression of the network stack's continuous integration
 frames()
 {
 	total=$(awk '/^  backtrace/ { f = 1; next }
@@ -65,7 +65,7 @@ frames()
 }
 check "each frame is a name, an offset and a size" frames
 
-# A backtrace is that of the allocation, not of the detector.
+# Backtraces begin with the allocator, and have no functions of the detector.
 no_detector()
 {
 	! awk '/backtrace/ { f = 1; next } /^unref|^leak/ { f = 0 } f' \
@@ -74,7 +74,7 @@ no_detector()
 }
 check "no frame of the detector in a backtrace" no_detector
 
-# of <kind>: the records of a kind
+# of <kind>: prints the records of a kind
 of()
 {
 	awk -v kind="$1" '
@@ -83,7 +83,7 @@ of()
 	show' "$T/truth" "$T/report"
 }
 
-# has <kind> <pattern>: each record of the kind has a line like that
+# has <kind> <pattern>: each record of the kind has a line that matches the pattern
 has()
 {
 	of "$1" | tee "$T/of"
@@ -109,7 +109,7 @@ check "an interrupt has no task of its own" \
 	has hardirq '^  comm "(hardirq|softirq)", pid 0,'
 check "contents are shown" \
 	eval 'of kmemdup | grep -E "^    .*  duplicated by km$"'
-# Where memory of DMA may not share a line of the caches the smallest object has 64.
+# If ARCH_KMALLOC_MINALIGN is larger, for DMA, the smallest object has 64 bytes.
 bytes=$(of kmalloc-8 | sed -n 's/^unref.* (size \([0-9]*\)):$/\1/p' | head -n 1)
 [ "${bytes:-0}" -le 32 ] || bytes=32
 check "not more contents than there are" \
@@ -121,13 +121,13 @@ if [ ! "$ONE_CPU" ]; then
 else
 	skip "per-CPU contents are of a CPU" "a kernel for one CPU"
 fi
-# Whole pages; kernels before 6.9 do not say how large these are.
+# In whole pages; kernels before 6.9 do not have CONFIG_PAGE_SHIFT.
 page=$((1 << $(zcat /proc/config.gz | sed -n 's/^CONFIG_PAGE_SHIFT=//p' | grep . || echo 12)))
 check "sizes are those asked for, or of the slab object" has vmalloc-100k \
 	"^unreferenced object 0x[0-9a-f]+ \(size $(((102400 + page - 1) / page * page))\):\$"
 
-# Per-CPU pointers are small numbers on x86-64: a few are hidden by others, but
-# not by half of one number beside half of another.
+# Per-CPU pointers are small numbers on x86-64: some numbers look like one and hide a
+# block, but unaligned words, made of the halves of two numbers, must not.
 numbers()
 {
 	start && inject leak percpu 128 && scan && truth && judge &&
@@ -147,8 +147,8 @@ task()
 }
 check "name and number of a process that is gone" task
 
-# A process may have any name: in no output is there a line, or a quote, of it
-# that is not escaped.
+# A process may have any name: all outputs escape newlines, quotes and control characters
+# in it.
 hostile()
 {
 	start && put "$REPORT" verbose=on || return
@@ -173,7 +173,7 @@ hostile()
 }
 check "what a process calls itself is escaped" hostile
 
-# after <pattern>: the frames behind the one of that name, line by line
+# after <pattern>: prints the frames after the one that matches
 after()
 {
 	awk -v name="$1" '
@@ -181,8 +181,9 @@ after()
 	{ show = 0 }'
 }
 
-# The way from user space, walked the first time and recognised from then on.
-# Of a long backtrace only the innermost frames are kept.
+# A backtrace down to the system call is unwound the first time, and recognised from then
+# on. Both must equal what the kernel's unwinder returns. Of a long backtrace the record
+# has the innermost 16 frames.
 system_call()
 {
 	start || return
@@ -227,8 +228,8 @@ grouped()
 }
 check "records of the grouped report are complete and add up" grouped
 
-# Each direct record is followed by those that hang on it, and says what all of
-# them are; those come first with which most bytes go away.
+# Each record of direct leaks is followed by the records of their indirect leaks, and has
+# the sums of these; such groups are sorted by their bytes.
 ordered()
 {
 	cat "$T/grouped"
@@ -273,7 +274,7 @@ ordered()
 }
 check "direct leaks are followed by what hangs on them" ordered
 
-# Processes of six names lose blocks at one place: four are named.
+# Processes with six names lose blocks at one site: the report has four of the names.
 tasks()
 {
 	start || return
@@ -295,7 +296,7 @@ tasks()
 }
 check "the tasks of a site are counted" tasks
 
-# One line of code that asks for many sizes has one record, which says so.
+# Blocks of different sizes from one site are one record, which has the range of sizes.
 sizes()
 {
 	start || return
@@ -311,7 +312,7 @@ sizes()
 }
 check "blocks of all sizes are of one site" sizes
 
-# A task can give itself any name: it makes no line of its own.
+# A newline in the name of a task is escaped: the name cannot forge a record.
 forged()
 {
 	name=$(printf 'busybox\nunref')

@@ -1,17 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# refs=: it finds and names each reference to a block, wherever it is, the references to
-# that place, up to a root, and the hints to a leak.
+# The command refs= finds and names each reference to a block, the references to the
+# block that has it, and so on up to a root, and hints why a leak may not be one.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
-# address_of <kind> [number]: of one of its objects
+# address_of <kind> [number]: the address of one of its objects
 address_of()
 {
 	awk -v kind="$1" '$4 == kind { print $2 }' "$T/truth" | sed -n "${2:-1}p"
 }
 
-# ask <kind> [levels [number]]: the answer is in $T/refs
+# ask <kind> [levels [number]]: writes the command; the answer is in $T/refs
 ask()
 {
 	addr=$(address_of "$1" "$3")
@@ -22,7 +22,7 @@ ask()
 		"$T/refs"
 }
 
-# holder <kind> <what> [levels]: one of the lines of the answer says so
+# holder <kind> <pattern> [levels]: a line of the answer matches the pattern
 holder()
 {
 	ask "$1" "$3" >"$T/answer" && grep -qE "^$2" "$T/refs" && return
@@ -30,7 +30,7 @@ holder()
 	return 1
 }
 
-# hold <kind> <what> [levels]
+# hold <kind> <pattern> [levels]: holds objects of the kind before that
 hold()
 {
 	inject "hold $1" && truth && holder "$@"
@@ -46,7 +46,7 @@ check "a static variable of a module" \
 	hold global "ref 1: global slots\+0x0/0x[0-9a-f]+ $MODULE$"
 check "the middle of a block" \
 	hold interior "ref 1: global slots\+0x[0-9a-f]+/0x[0-9a-f]+ $MODULE$"
-# On a CPU of its own it is a variable like any other.
+# In a kernel for one CPU it is an ordinary variable.
 check "a per-CPU variable of a module" hold static-percpu \
 	"ref 1: (global static_percpu\+0x0/0x[0-9a-f]+ $MODULE|percpu object .* of CPU 0.*)$"
 if [ "$ONE_CPU" ]; then
@@ -70,8 +70,8 @@ if [ "$UM" ] || [ "$(uname -m)" = aarch64 ]; then
 		"ref 1: stack of task \"tk-stack\" pid [0-9]+, in $frame, 0x[0-9a-f]+ below its top$"
 fi
 
-# A word that looks like a reference to a block is a root: the search ends there, and
-# does not come to the next level. That is chance, see lib.sh, but not for as many.
+# If a stale word in a root refers to a block, the search ends there instead of going on
+# to the next level. By chance (see lib.sh) that happens to some blocks, but not to half.
 
 two_levels()
 {
@@ -87,7 +87,7 @@ two_levels()
 }
 check "who refers to that, named, too" two_levels
 
-# The search ends at a root, and goes no further than is asked for.
+# The search ends at a root, and after the number of levels that the command has.
 ends()
 {
 	ask kmalloc-array 8 && ! grep '^ref 3' "$T/refs" &&
@@ -96,7 +96,7 @@ ends()
 }
 check "it ends at a root" ends
 
-# chain_of <number>: whether all that leads to the last of a chain of four is found
+# chain_of <number>: the answer for the last object of a chain of four has the other three
 chain_of()
 {
 	ask chain 8 $((4 * $1)) || return 2
@@ -107,7 +107,7 @@ chain_of()
 	! grep -q "^ref 4" "$T/refs"
 }
 
-# Each of a chain leads to the next one, and nothing to the first.
+# Each object of a chain refers to the next one; nothing refers to the first.
 chains()
 {
 	for i in $(seq 20); do
@@ -131,7 +131,7 @@ many()
 {
 	inject "hold popular" && truth && ask popular || return
 	shown=$(grep -c '^ref 1: global popular+' "$T/refs")
-	# Others may be there by chance, and are shown before.
+	# The answer may have other references before them, by chance.
 	[ $(grep -c '^ref 1: ' "$T/refs") = 32 ] && [ $shown -ge 24 ] &&
 		grep -qE ': 4[0-9] references,' "$T/refs" &&
 		grep -qE '^left out 1: ([89]|1[0-9]) references$' "$T/refs"
@@ -145,14 +145,14 @@ lost()
 }
 check "a reference that is gone is not found" lost
 
-# hint <what>: the injector has left it
+# hint <what>: the answer has this hint, which the injector has planted
 hint()
 {
 	grep -E "^hint: $1 at global hints\+0x[0-9a-f]+/0x[0-9a-f]+ $MODULE$" \
 		"$T/refs" || { echo "no hint: $1"; return 1; }
 }
 
-# Of all that are leaks; of 8, not all are hidden by chance.
+# All blocks that are leaks have the hints; of 8 blocks not all are missed by chance.
 hints()
 {
 	inject "leak hinted" && scan && truth || return
@@ -176,7 +176,7 @@ no_hints()
 }
 check "no hints where there are references" no_hints
 
-# nothing_happens <command> <error>: and the last answer stays
+# nothing_happens <command> <error>: the command fails, and the last answer stays
 nothing_happens()
 {
 	cp "$REFS" "$T/refs"

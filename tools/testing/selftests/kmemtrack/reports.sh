@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Leaks with the shapes of public reports: one scan reports which of them are direct, the
-# function and the task that lost them, and their size.
+# Leaks with the shapes of public bug reports, see reports.tsv: one scan reports which of
+# them are direct, the function and the task that allocated them, and their size.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 UNITS=15
 
-# Kind, the function that is to be named, blocks of a unit that are direct, and that
-# are indirect, and the task if it is not the one of the injector
+# Kind, function in the backtrace, direct and indirect leaks per unit, and the task if it
+# is not that of the injector
 TABLE="
 job		leak_job		1	0
 done-work	leak_job		1	0
@@ -32,7 +32,7 @@ skb		leak_skb		2	1
 after-rcu	leak_after_rcu		1	0
 "
 
-# Each unit is a batch.
+# Loses UNITS units of a kind, each in a batch of its own
 lose()
 {
 	start || return
@@ -54,7 +54,7 @@ records_are()
 			fail("no frame of " fn)
 		if (!tasked)
 			fail("not of task " task)
-		# What a slab, or pages, have for it
+		# Slabs and pages round sizes up.
 		if (size < asked[addr] || size > 2 * asked[addr] + 4096)
 			fail("size " size ", asked for " asked[addr])
 		if (asked[addr] <= 2048 && size > 2 * asked[addr] + 192)
@@ -84,8 +84,8 @@ records_are()
 	return 1
 }
 
-# ends <direct> <indirect>: as many of each unit, the first that were made are direct.
-# Where one block is missed those behind it are, too.
+# ends <direct> <indirect>: of each unit so many leaks are direct, those that were
+# allocated first, and so many are indirect. Units with a missed block do not count.
 ends()
 {
 	awk -v direct="$1" -v indirect="$2" "$REPORTED"'
@@ -145,7 +145,7 @@ for line in $lines; do
 	check "$kind: function, task and size" records_are "$function" "$task"
 done
 
-# Each line of reports.tsv names kinds or tests that there are.
+# The kinds and tests in reports.tsv exist.
 known()
 {
 	awk -F '\t' -v net="$(grep -cx "leak skb" "$KINDS")" '
@@ -176,7 +176,7 @@ known()
 }
 check "each report has its kinds" known
 
-# What a user gives a module as a parameter, the kernel knows by its middle.
+# The kernel refers to the value of a string parameter by an address inside the block.
 parameter()
 {
 	start && put /sys/module/test_kmemtrack/parameters/label \

@@ -5,7 +5,7 @@ cd "$(dirname "$0")" || exit 2
 if [ $# = 0 ]; then
 	set -- boot rate leaks snapshot stalls holds moving waiting records reports sites suppress pages \
 		commands module policy reading switch late memory meminfo refs stress
-	# Not every kernel can do these.
+	# These need features that not every kernel has.
 	[ ! -d /sys/kernel/tracing ] || set -- "$@" events
 	[ ! -d /sys/kernel/debug/fail_kmemtrack ] || set -- "$@" faults
 	[ ! -d /sys/module/kfence ] || set -- "$@" kfence
@@ -52,7 +52,7 @@ function result(verdict, what) {
 /^# / { print "# " test ": " substr($0, 3); next }
 { print "# " test ": " $0 }
 END {
-	# What is allowed by chance in each depends on how many there are.
+	# Each comparison allows what is likely in a run of at most this many.
 	print "# " comparisons + 0 " comparisons with what chance allows"
 	test = "run"
 	if (comparisons > most + 0)

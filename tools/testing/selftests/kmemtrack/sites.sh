@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Live blocks by allocation site, and growing sites: these show leaks that are still on a
-# list.
+# Live blocks by allocation site, and growing sites: these show leaks that something still
+# refers to.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 SITES=$D/kmemtrack_info/sites
@@ -31,7 +31,7 @@ site_records()
 	}' "$1"
 }
 
-# field <file> <function> <number>: of the only record of the function
+# field <file> <function> <number>: this field of the only record of the function
 field()
 {
 	site_records "$1" "$2" >"$T/field"
@@ -39,13 +39,13 @@ field()
 	cut -d ' ' -f "$3" "$T/field"
 }
 
-# look: what both files say
+# look: reads both files
 look()
 {
 	cat "$SITES" >"$T/sites" && cat "$GROWTH" >"$T/growth"
 }
 
-# scan_and_look: after a scan
+# scan_and_look: scans, and reads both files
 scan_and_look()
 {
 	put "$REPORT" scan && look
@@ -126,14 +126,15 @@ grammar()
 	}' "$1"
 }
 
-# reset: nobody looked, and no scan is kept; blocks of the boot stay tracked
+# reset: forgets all sites and scans, as if no file had been opened; blocks that exist stay
+# tracked
 MAX=$(stat_of sites_max)
 reset()
 {
 	put "$REPORT" sites=0 && put "$REPORT" scan && put "$REPORT" "sites=$MAX"
 }
 
-# Not before somebody asks.
+# Scans on request count sites once one of the files was opened, not before.
 not_before()
 {
 	reset && put "$REPORT" scan && put "$REPORT" scan || return
@@ -144,7 +145,7 @@ not_before()
 }
 check "scans on request are counted once a file was opened" not_before
 
-# planted <blocks of cache tk_plain> <of 1,000 bytes>
+# Blocks whose number and size are known
 inject hold growing-list 5000
 inject leak kzalloc 300
 inject leak vmalloc 7
@@ -158,7 +159,7 @@ planted()
 	site_records "$T/sites" "$1" | tee "$T/planted"
 	[ "$(grep -w "$3" "$T/planted" | cut -d ' ' -f 1-5)" = "$2 $3 $4 $4" ]
 }
-# Without what a kernel that checks itself puts between objects
+# The size of an object; kernels with debugging options add to it, which does not count.
 one_size=$(awk '$4 == "growing-list" { print $3; exit }' "$INJECT")
 check "planted: as many of a slab cache" \
 	planted grow_list "5000 $((5000 * one_size))" tk_plain "$one_size"
@@ -172,15 +173,15 @@ else
 	skip "planted: as many of per-CPU memory" "a kernel for one CPU"
 fi
 
-# Objects of the cache in all sites against those that SLUB has given out. It counts
-# what lies ready for a CPU, too: its slab, and those of its partial list.
+# slabinfo <cache>: objects of the cache in all sites against those in use according to
+# /proc/slabinfo. SLUB also counts free objects in slabs of CPUs and their partial lists.
 slabinfo()
 {
 	sites=$(awk -v cache="$1," '/^site / && $7 == cache { n += $3 } END { print n + 0 }' "$T/sites")
 	set -- $(awk -v cache="$1" '$1 == cache { print $2, $5 }' /proc/slabinfo)
 	ready=$((($2 + 60) * $(grep -c ^processor /proc/cpuinfo)))
 	echo "$sites blocks in sites, $1 in slabinfo, up to $ready of them ready"
-	# Some may have been freed since they were counted.
+	# Some objects may have been freed between both reads.
 	[ "$sites" -gt 0 ] && [ "$sites" -le $(($1 + ready)) ] &&
 		[ "$sites" -ge $(($1 - ready)) ]
 }
@@ -194,7 +195,7 @@ for cache in maple_node inode_cache; do
 	fi
 done
 
-# Less what is no block of an allocator: the sections of the kernel
+# All objects are in sites, except sections of the kernel, which no allocator handed out.
 all_counted()
 {
 	set -- $(sed -n '1s/.*: \([0-9]*\) sites, \([0-9]*\) objects.*/\1 \2/p' \
@@ -204,7 +205,7 @@ all_counted()
 }
 check "all blocks are counted" all_counted
 
-# One list grows, one stays, one sinks, beside leaks of which there are more.
+# In each step a list grows, a tree stays, files become fewer, and there are more leaks.
 steps()
 {
 	inject reap && reset && look || return
@@ -227,7 +228,7 @@ steps()
 }
 check "lists, files and leaks, five scans" steps
 
-# least <n>: in how many scans sites are to have grown, after as many steps
+# least <n>: after n steps, the number of scans in which a site must have grown to be listed
 least()
 {
 	sed -n '1s/.*each of the last \([0-9]*\) scans.*/\1/p' "$T/growth.$1"
@@ -295,7 +296,7 @@ rate()
 	echo "$first $last $rate $rose"
 	awk -v a="$first" -v b="$last" -v rate="$rate" -v rose="$rose" \
 		-v bytes=$((200 * one_size)) 'BEGIN {
-		# A rise from before the first of these scans: from nothing.
+		# The site also grew before the first of these five scans, from nothing.
 		if (rose > 4)
 			exit 0
 		want = bytes * 3600 / (b - a)
@@ -324,7 +325,7 @@ twenty()
 }
 check "of 20 scans the last 16 are kept" twenty
 
-# A number of what the backtrace means stays, whatever comes between.
+# The identifier of a site depends on its backtrace only, and is the same after a reset.
 ids()
 {
 	awk '/^site / { id = $2 } /^    (grow_list|kthread)\+/ { print id, $1 }' "$1" |
@@ -334,7 +335,7 @@ check "a site keeps its number" eval \
 	'ids "$T/sites" | grep grow_list >"$T/ids" && [ "$(wc -l <"$T/ids")" = 1 ] &&
 	 inject free && reset && inject hold growing-list 3 && look && ids "$T/sites" | grep grow_list | cmp - "$T/ids"'
 
-# readers beside scans: each sees a state of its own, whole, however slowly it reads
+# Readers while scans run: each reads one complete state, however slowly it reads.
 reading()
 {
 	: >"$T/slow"
@@ -363,7 +364,7 @@ reading()
 }
 check "readers beside scans" reading
 
-# What a reader has open stays as it is while others scan, and after "off".
+# An open file keeps its contents while there are scans, and after sites=0.
 held()
 {
 	look || return
@@ -378,7 +379,7 @@ held()
 }
 check "a reader goes on beside scans, and when all is forgotten" held
 
-# More sites than there may be
+# The kernel has more sites than sites=64 allows.
 few()
 {
 	put "$REPORT" sites=64 || return
@@ -390,10 +391,10 @@ few()
 	head -n 1 "$T/sites"
 	tail -n 1 "$T/sites"
 	echo "$bytes bytes"
-	# 216 bytes a site at most, and a page of each kind that has room left
+	# At most 216 bytes a site, and two pages that are not full
 	[ "$bytes" -le $((64 * 256 + 2 * $(getconf PAGESIZE 2>/dev/null || echo 65536))) ] &&
 		tail -n 1 "$T/sites" | grep "^other: [1-9]" || return
-	# The largest sites are among those that have a place.
+	# The largest site is not among the "other" ones.
 	few=$(sed -n '/^site/{s/.*objects, \([0-9]*\) bytes.*/\1/p;q}' "$T/sites")
 	put "$REPORT" "sites=$MAX" && put "$REPORT" scan && look &&
 		grammar "$T/sites" sites || return
@@ -439,7 +440,7 @@ gone()
 	exec 7<&-
 	scan_and_look
 	load || return
-	# What is left of the first instance, by the second.
+	# The second instance of the module frees what the first one lost.
 	awk '$1 == "leaked" { print $2 }' "$T/left" | while read -r addr; do
 		inject reclaim "$addr" || exit
 	done || return
@@ -452,7 +453,7 @@ gone()
 }
 check "sites of a module that is gone" gone
 
-# Regular scans are counted though nobody looked.
+# Periodic scans count sites even if no file was opened.
 regular()
 {
 	reset && put "$REPORT" scan=1 || return

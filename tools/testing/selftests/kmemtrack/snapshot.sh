@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Confirmation: by a snapshot, at once and within its bounds; by waiting, if
+# Confirmation of suspects: by a snapshot, at once and within max_pause; by waiting, if
 # confirm=wait is set or a snapshot would take too long. The report says which.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
@@ -18,8 +18,8 @@ at_once()
 }
 check "a leak is reported at once" at_once
 
-# How long a pause takes depends on what else the host of a guest does. What is
-# said of it must agree: a pause is part of its scan.
+# The length of a pause depends on the load of the guest's host, so only check that the
+# figures agree: a pause is a part of its scan.
 pause()
 {
 	start && inject "leak cache 50" && scan || return
@@ -34,7 +34,7 @@ pause()
 }
 check "the pause was measured" pause
 
-# Leaks that are known are no reason to stop, nor is what a search acquits.
+# A scan does not stop the CPUs for known leaks, nor for suspects that a search acquits.
 known()
 {
 	for i in 1 2 3 4 5 6 7 8 9 10; do
@@ -45,7 +45,8 @@ known()
 		ns=$(stat_of pause_ns)
 		echo "$suspects suspects, $left left after a search;" \
 			"$before, then $(total) leaks, pause $ns ns"
-		# Known leaks are many, what moves is not.
+		# Known leaks, of which there are many, are no suspects. Objects in
+		# motion are, but these are few.
 		[ "$suspects" -lt $((before / 2)) ] || return
 		if [ "$left" = 0 ]; then
 			[ "$ns" = 0 ] && [ "$(total)" -le "$before" ] &&
@@ -57,8 +58,9 @@ known()
 }
 check "nothing stops for known leaks" known
 
-# What refers to an area of vmalloc space counts for the block in it, too: it is
-# counted anew with it, and is no leak.
+# wait_for <command> <pattern>: a scan after the command confirms suspects by waiting.
+# References to a vm_struct count for its vmalloc block, too. Further marks must reset the
+# counts of both, or they report the vm_struct.
 wait_for()
 {
 	put "$REPORT" "$1" && start && inject "leak cache 50" &&
@@ -68,7 +70,7 @@ wait_for()
 		[ "$(stat_of scan_marks)" = 3 ] &&
 		[ "$(stat_of scan_snapshot)" = 0 ]
 }
-# As long as any leak is to be old, in ms
+# Makes scans that wait for suspects to be old enough short
 put "$REPORT" min_age=200
 check "no snapshot if none may be taken" \
 	wait_for max_pause=0 'confirm wait \(max_pause is 0\)$'

@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# A scan stops all CPUs for a moment at most, and only if it has to: not for objects
-# that merely move, and not if a CPU does not stop.
+# A scan stops all CPUs only for a short time, and only if it has to: not for objects in
+# motion, and not while one CPU does not respond.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 STALL=$D/test_kmemtrack_stall
 CPUS=$(grep -c '^processor' /proc/cpuinfo)
 
-# Longest time without a run of a task on CPU 0 since "watch", in us
+# gap: sets us to the longest time in which no task ran on CPU 0 since "watch"
 gap()
 {
 	put "$STALL" end
@@ -16,8 +16,8 @@ gap()
 	us=$(sed -n 's/^0 //p' "$STALL")
 }
 
-# Threads hand things on all the time; a search beside them finds most of these
-# again, where without it each scan with suspects would stop all CPUs.
+# Threads move references all the time. The search acquits most of the objects, while all
+# CPUs run; without it, each scan that has suspects would stop all CPUs.
 MOVING=$(sed -n 's/^hold moving-/moving-/p' "$KINDS")
 moves()
 {
@@ -47,8 +47,9 @@ moves()
 }
 check "what is on the move is found again by a search, mostly" moves
 
-# The machine goes on while one CPU does not stop; the leaks are found. It is kept
-# until the scan is through, but not for so long that watchdogs bark.
+# A kernel thread keeps CPU 1 busy until the scan has ended, so that it does not stop. CPU
+# 0 must not wait for it, and the leaks are confirmed by waiting. The thread gives up before
+# watchdogs warn.
 hog()
 {
 	start && put "$REPORT" max_pause=200000 && inject "leak cache 50" &&

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Reads all report files, scans, moves objects, starts and ends processes, all at the
 # same time, and loses more and more memory. A leak in one report must be in each later
-# one, except for what chance allows, and nothing else may be. It takes ten seconds, or as
-# many as KMT_STRESS or kmt_stress= on the kernel's command line says.
+# one, except for as many as chance allows, and nothing else may be reported. KMT_STRESS or
+# kmt_stress= on the kernel's command line set the duration in seconds (10).
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
@@ -13,11 +13,11 @@ LOSE="kmalloc-64 kmalloc-512 cache cache-ctor cache-typesafe vmalloc"
 ROUNDS=20
 until=$(($(date +%s) + SECONDS_ALL))
 
-# However slow the machine is with all that
+# All scans take a snapshot, also on a slow machine.
 put "$REPORT" max_pause=10000000
 
-# beside <name> <command...>: again and again until the end; counts how often, and
-# how often it failed
+# beside <name> <command...>: repeats the command in the background until the end; counts
+# runs and failures
 beside()
 {
 	name=$1
@@ -37,7 +37,7 @@ read_all()
 	cat "$LEAKS" "$REPORT" "$D"/kmemtrack_info/*
 }
 
-# With a copy of the report that was made long ago
+# Reads the report after a pause, from the copy that its first read made
 read_slowly()
 {
 	{
@@ -63,7 +63,7 @@ churn()
 	rm -r "$T"/churn.*
 }
 
-# What $T/report has, and whether it has all that the one before had
+# Adds the leaks that have left the report since the last call to $T/gone
 compare()
 {
 	grep '^unref' "$T/report" | sort >"$T/now"
@@ -77,7 +77,7 @@ look()
 	scan && truth && strays && compare && judge "" "$1"
 }
 
-# What is lost stays lost until the next turn.
+# One turn: loses blocks in several rounds, and frees them at the end.
 turn()
 {
 	next_round && put "$REPORT" clear && scan || return
@@ -122,9 +122,8 @@ nothing_else()
 	[ ! -s "$T/errors" ]
 }
 
-# A stale word that comes later takes a block out of the report for as long as it
-# is there: with so many scans that is to happen to no more blocks than are missed by
-# chance.
+# A stale word that refers to a leak removes it from the report while the word is there.
+# In all scans together this may happen to no more blocks than one scan misses by chance.
 few_gone()
 {
 	sort "$T/gone" | uniq -c | tee -a "$T/chance"

@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Suppressions: the report hides known leaks by name, and counts them.
+# Suppressions: the report leaves out leaks that match a suppression, and counts them.
 cd "$(dirname "$0")" && . ./lib.sh
 begin module
 SUPPRESSIONS=$D/kmemtrack_info/suppressions
 
 NL='
 '
-# now: what is shown and what is not
+# now: reads all files; sets shown and held to the numbers of leaks in the report and of
+# suppressed ones
 now()
 {
 	cat "$LEAKS" >"$T/report"
@@ -18,7 +19,7 @@ now()
 	: "${held:=0}"
 }
 
-# of <pattern>: records of kmemleak's file with such a line
+# of <pattern>: the number of records in kmemleak's file with a line that matches
 of()
 {
 	awk -v pattern="$1" '
@@ -28,8 +29,8 @@ of()
 	END { end_record(); print n + 0 }' "$T/report"
 }
 
-# consistent: all outputs agree, and nothing was lost. Statistics have what the scan
-# found, some of which may have been freed since.
+# consistent: all outputs agree, and shown and suppressed leaks add up to all leaks. The
+# statistic "leaks" is that of the scan; some of these may have been freed since.
 consistent()
 {
 	cat "$T/suppressions"
@@ -41,7 +42,8 @@ consistent()
 		grep -q "^kmemtrack-suppressions 1: $(($(wc -l <"$T/suppressions") - 1)) suppressions, $held leaks, [0-9]* bytes held back$" "$T/suppressions"
 }
 
-# holds_back <suppression> <pattern>: all that has such a line, and nothing else
+# holds_back <suppression> <pattern>: the suppression matches the records with a line that
+# matches the pattern, and no others
 holds_back()
 {
 	put "$REPORT" unsuppress=all || return
@@ -93,7 +95,7 @@ else
 	skip "by what is no cache: percpu" "a kernel for one CPU"
 fi
 
-# The first that fits counts, whatever it is of.
+# A leak counts for the first suppression that matches it.
 several()
 {
 	put "$REPORT" unsuppress=all && now || return
@@ -160,10 +162,10 @@ full()
 }
 check "thirty-two at most" full
 
-# New leaks that are held back are no news, but are told of.
+# The log has the number of new leaks that are suppressed, in a line of their own.
 news()
 {
-	# What an earlier scan has missed is not to be found by this one.
+	# So that no leak that all earlier scans missed counts as new
 	inject reap && put "$REPORT" scan && put "$REPORT" clear &&
 		put "$REPORT" suppress=function:leak_kzalloc || return
 	dmesg -c >/dev/null
@@ -186,7 +188,7 @@ news()
 }
 check "new leaks that are suppressed" news
 
-# What hangs on a leak that is held back goes away with it.
+# The indirect leaks that only a suppressed leak refers to are suppressed, too.
 indirect()
 {
 	inject reap && put "$REPORT" clear && inject leak vmalloc-chain 40 && scan || return
@@ -200,7 +202,7 @@ indirect()
 }
 check "what hangs on a leak that is suppressed" indirect
 
-# Code that is gone keeps its names.
+# A suppression of a module still matches when the module is unloaded.
 gone()
 {
 	inject reap && put "$REPORT" clear && inject leak kmemdup 30 &&

@@ -14,7 +14,7 @@ refused()
 	esac
 }
 
-# The grouped report, without ages and what the first line says of the scan
+# grouped: the grouped report, without ages, and without the scan in the first line
 grouped()
 {
 	sed 's/^  first .*comm/  comm/
@@ -22,7 +22,7 @@ s/; scan .*//
 s/; off$//' "$REPORT"
 }
 
-# logged <text>: since the last call of dmesg -c
+# logged <on|off>: the log says since the last dmesg -c that tracking was switched
 logged()
 {
 	dmesg | grep -E "kmemtrack: tracking switched $1 by \".+\", pid [0-9]+"
@@ -68,7 +68,7 @@ check "leaks to keep" grep -q ^unref "$T/kept"
 # have used them up.
 usleep 5500000
 dmesg -c >/dev/null
-# A reader who has begun goes on with what is kept.
+# A reader that has read a part before "off" gets the rest of the same report after it.
 exec 3<"$LEAKS"
 dd bs=700 count=1 <&3 2>/dev/null >"$T/part"
 check "off" put "$REPORT" off
@@ -99,7 +99,7 @@ check "while off: clear is allowed" put "$LEAKS" clear
 check "and forgets the report" eval '! grep . "$LEAKS"'
 check "of which the first line says so" \
 	eval '[ "$(cat "$REPORT")" = "kmemtrack 1: 0 leaks, 0 bytes, 0 sites; off" ]'
-# Held, lost and freed while nobody looks
+# Blocks that are allocated while tracking is off
 inject "leak kmalloc-128 3"
 inject "hold list 10"
 inject "hold xarray 50"
@@ -107,9 +107,9 @@ check "on" put "$REPORT" on
 check "on once more" put "$REPORT" on
 check "statistics say so" eval '[ "$(stat_of tracking)" = 1 ]'
 
-# After "on", what came before is not known: memory that is free may look as if
-# it were in use, and may hide a leak. There is no false alarm, though, and
-# most of what is lost from now on is found.
+# After "on", older blocks have no records: the detector cannot tell which of them are
+# free, and reads all of them as roots, so stale words in them may hide a leak. There are
+# no false alarms, though, and scans find most blocks that are lost from now on.
 
 fresh()
 {
@@ -123,7 +123,7 @@ fresh()
 }
 check "most of what is lost then is found, and nothing else" fresh
 
-# Per-CPU memory is read now, but what is free in it is not.
+# Per-CPU memory without records is a root now, except what is free in it.
 freed_percpu()
 {
 	start || return
@@ -135,8 +135,8 @@ freed_percpu()
 }
 check "an address in freed per-CPU memory hides nothing" freed_percpu
 
-# Often switched, and beside many blocks that are not known, the next scan finds
-# what is lost of each kind.
+# After many switches, and with many blocks without records, the next scan finds lost
+# blocks of each kind.
 KINDS_THEN="kmalloc-8 kmalloc-1024 kmalloc-8192 kmalloc-128k kzalloc cache
 	cache-ctor cache-bulk kmemdup krealloc vmalloc vmalloc-100k percpu rbtree
 	cycle"
@@ -172,7 +172,7 @@ ten_times()
 }
 check "ten times off and on: no false alarm" ten_times
 
-# Off and clear at once while others scan
+# "off" and "clear" while other tasks scan
 storm()
 {
 	put "$REPORT" min_age=0
@@ -198,7 +198,7 @@ storm()
 check "off and clear, again and again, while others scan" storm
 check "and it still finds leaks" fresh
 
-# Sites are forgotten, and their memory is given back.
+# "off" forgets all sites, and frees their memory.
 sites()
 {
 	cat $D/kmemtrack_info/sites >"$T/sites"

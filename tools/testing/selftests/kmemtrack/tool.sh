@@ -7,7 +7,8 @@ KMEMTRACK=${KMEMTRACK:-$(command -v kmemtrack)}
 [ -x "$KMEMTRACK" ] || skip_all "no program kmemtrack: make -C tools/mm/kmemtrack"
 begin module
 
-# status <wanted> <argument...>: its exit status; what it prints is in $T/out
+# status <wanted> <argument...>: runs the program; it must exit with this status. $T/out
+# has its output.
 status()
 {
 	wanted=$1
@@ -34,7 +35,7 @@ scan_leaks()
 {
 	start && inject "leak kmalloc-64 40" && truth || return
 	status 1 scan && says 'kmalloc-64 +leak_kmalloc \[test_kmemtrack\]' || return
-	# As many as the kernel says
+	# The number of leaks is that of the kernel.
 	says "^$(total) leaks, "
 }
 check "scan of leaks: exit status 1, and the function" scan_leaks
@@ -121,13 +122,13 @@ folded()
 }
 check "flame" folded
 
-# have <file>: whether this kernel has that one of kmemtrack_info
+# have <file>: whether this kernel has the file in kmemtrack_info
 have()
 {
 	[ -e "$D/kmemtrack_info/$1" ]
 }
 
-# A kernel without a file is told in words.
+# If the kernel does not have the file, the program says so.
 missing()
 {
 	status 2 "$@" && grep -q "does not have the file kmemtrack_info/" "$T/complaint"
