@@ -24,11 +24,11 @@ shell: packages
 kernel: packages
 	@scripts/build-kernel $(CONFIG)
 
-#: make test                   everything; ends with "N passed, N failed"
+#: make test                   the tests for each change; ends with "N passed, N failed"
 test: packages
 	@scripts/run-tests
 
-#: make test-all               that, and what is too long for each time
+#: make test-all               these, and suites that take too long for each change
 test-all: packages
 	@scripts/install-packages gcc-riscv64-linux-gnu qemu-system-misc clang
 	@scripts/run-tests --all
@@ -45,7 +45,7 @@ host:
 kunit selftest: packages
 	@scripts/run-tests um-$@
 
-#: make fuzz-files [SECONDS=n] [SEED=n]   the files of debugfs, used at random
+#: make fuzz-files [SECONDS=n] [SEED=n]   random use of the files in debugfs
 fuzz-files: packages
 	@KMT_FUZZ=$(or $(SECONDS),3600) KMT_SEED=$(or $(SEED),1) \
 		scripts/guest-test fuzz um-debug-6.12
@@ -64,7 +64,7 @@ bench: packages
 	@$(MAKE) -s -C tools/testing/kmemtrack bench
 	@$(MAKE) -s bench-native
 
-#: make bench-native           of these costs, nanoseconds on User-mode Linux alone
+#: make bench-native           only those in nanoseconds, on User-mode Linux
 bench-native: packages
 	@scripts/build-kernel um-none-6.12
 	@scripts/build-kernel um-kmemleak-6.12
@@ -72,7 +72,7 @@ bench-native: packages
 	@tools/testing/kmemtrack/bench/run --native $(BENCH)
 
 #: make install KDIR=tree      overlay and patches into another tree; uninstall too
-#: make check-tree KDIR=tree   would they fit, and if not, why
+#: make check-tree KDIR=tree   checks whether they would fit
 install uninstall check-tree:
 	@scripts/install-tree $(@:check-tree=check) "$(KDIR)" \
 		$(if $(filter file,$(origin VERSION)),,$(VERSION))

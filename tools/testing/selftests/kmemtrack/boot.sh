@@ -18,7 +18,7 @@ unscanned()
 }
 # A periodic scan may have run already.
 if [ "$(stat_of scans)" = 0 ]; then
-	check "before the first scan the report does not look clean" unscanned
+	check "before the first scan the report says that there was none" unscanned
 fi
 
 : >"$T/truth"
@@ -32,8 +32,8 @@ clean()
 	[ "$(wc -l <"$REPORT")" = 1 ] &&
 		grep -qE '^kmemtrack 1: 0 leaks, 0 bytes, 0 sites; scan [0-9]+: [0-9]+ ms, [0-9]+ objects, ([0-9]+ untracked, )?confirm snapshot, pause [0-9]+\.[0-9] ms$' "$REPORT"
 }
-check "a clean report is its first line" clean
-check "the file of kmemleak is empty then" eval '! grep . "$LEAKS"'
+check "a report without leaks has only its first line" clean
+check "without leaks kmemleak's file is empty" eval '! grep . "$LEAKS"'
 
 stats()
 {
@@ -44,14 +44,14 @@ stats()
 		[ "$(stat_of object_bytes)" -le 64 ]
 }
 check "each line of the statistics is a name and a value" stats
-check "kmemleak has its parameter" \
+check "the parameter kmemleak.verbose exists" \
 	test -f /sys/module/kmemleak/parameters/verbose
-check "only root may touch the report" \
+check "only root can read and write the report" \
 	eval 'ls -l $REPORT | grep -q "^-rw-------"'
 # In protected mode the kernel's hypervisor owns memory that the kernel must not read;
 # the scans above ran in this mode.
 if grep -q 'kvm-arm.mode=protected' /proc/cmdline; then
-	check "there is a hypervisor, whose memory is its own" \
+	check "the kernel's hypervisor runs in protected mode" \
 		eval 'dmesg | grep -q "Protected nVHE mode initialized"'
 fi
 end

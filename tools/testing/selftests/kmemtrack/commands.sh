@@ -44,7 +44,7 @@ padded()
 for file in "$LEAKS" "$REPORT"; do
 	name=${file##*/}
 	check "$name takes scan=+5" taken "$file" scan=+5
-	check "... as five seconds" eval '[ "$(stat_of scan_period_s)" = 5 ]'
+	check "... and sets a period of five seconds" eval '[ "$(stat_of scan_period_s)" = 5 ]'
 	put "$file" scan=off
 	check "$name takes empty lines" taken "$file" "$NL${NL}scan$NL$NL"
 	for n in 1 59 4092 100000; do
@@ -56,7 +56,7 @@ for file in "$LEAKS" "$REPORT"; do
 			padded "$file" scan $n 012
 	done
 done
-check "several commands, one a line" \
+check "kmemtrack takes several commands, one per line" \
 	taken "$REPORT" "scan=on${NL}stack=on${NL}scan=off$NL"
 put "$REPORT" scan=off
 
@@ -80,7 +80,7 @@ own_text()
 		! grep -B9 kmt_file_write "$T/report" || return
 	done
 }
-check "the text of a command is no leak" own_text
+check "the buffer of a command is not reported" own_text
 
 inject "leak cache-ctor 20"
 scan
@@ -126,14 +126,14 @@ for file in "$LEAKS" "$REPORT"; do
 		shown=$(echo "$cmd" | tr '\n' ' ')
 		check "$name refuses '$shown'" refused "$file" "$cmd" "$invalid"
 	done
-	check "$name refuses a number beyond all bounds" refused "$file" \
+	check "$name refuses a number of more than 64 bits" refused "$file" \
 		scan=99999999999999999999 "$range"
 	for cmd in confirm confirm= confirm=on confirm=snap "confirm=wait x" \
 		   max_pause max_pause= max_pause=1ms max_pause=-1 \
 		   sites sites= sites=many sites=-1; do
 		check "$name refuses '$cmd'" refused "$file" "$cmd" "$invalid"
 	done
-	check "$name refuses to stop for more than ten seconds" refused \
+	check "$name refuses a max_pause that is too large" refused \
 		"$file" max_pause=5000001 "$range"
 	check "$name refuses an overlong write" refused "$file" \
 		"$(head -c 5000 /dev/zero | tr '\0' s)" "$invalid"
@@ -142,13 +142,13 @@ for file in "$LEAKS" "$REPORT"; do
 	done
 	check "$name refuses a command behind blanks of 5000 bytes" refused \
 		"$file" "$(head -c 5000 /dev/zero | tr '\0' ' ')scan" "$invalid"
-	check "$name refuses a command before and behind them" refused "$file" \
+	check "$name refuses 5000 blanks between a command and other text" refused "$file" \
 		"scan=7$(head -c 5000 /dev/zero | tr '\0' ' ')x" "$invalid"
 	check "$name refuses a NUL byte and a command" refused_raw "$file" \
 		'\000scan=7'
 	check "$name refuses a NUL byte between commands" refused_raw "$file" \
 		'scan=7\000clear'
-	check "$name refuses a line that is none among others" refused "$file" \
+	check "$name refuses commands of which one is unknown" refused "$file" \
 		"clear${NL}foo$NL" "$invalid"
 done
 
@@ -178,11 +178,11 @@ done
 for cmd in panic_on_leak=x rules_off=0x2000 rules_off=NAPS early_pool=0 \
 	   rules_off=99999999999999999999 stack=maybe pages=offf pages=tracked confirm=snap \
 	   confirm=on min_age=-1 min_age=1ms; do
-	check "no command: '$cmd'" refused "$REPORT" "$cmd" "$invalid"
+	check "kmemtrack refuses '$cmd'" refused "$REPORT" "$cmd" "$invalid"
 done
 for cmd in min_age=2147484 min_age=4294967295 max_pause=5000001 panic_on_leak=4294967296 \
 	   scan=2147484 scan=4294968 sites=65537; do
-	check "no command: '$cmd': too large" refused "$REPORT" "$cmd" \
+	check "kmemtrack refuses '$cmd': too large" refused "$REPORT" "$cmd" \
 		"Numerical result out of range,Math result not representable,Result not representable"
 done
 
@@ -270,7 +270,7 @@ period_counts()
 		scans_within 20000 && taken "$REPORT" scan=off &&
 		taken "$REPORT" scan && ! scans_within 3000
 }
-check "scan=2: the next scan comes in two seconds, not at once" period_counts
+check "scan=2: the next scan runs two seconds later, not at once" period_counts
 
 same_period()
 {
@@ -280,7 +280,7 @@ same_period()
 		[ "$(stat_of scan_period_s)" = 77 ] &&
 		taken "$REPORT" scan=off
 }
-check "scan=on goes on with the period that was set" same_period
+check "scan=on keeps the period that was set" same_period
 
 dumps()
 {
@@ -344,8 +344,8 @@ cleared()
 	next_round && inject "leak cache-ctor 100" && none_again && truth &&
 		judge && few_missed blocks
 }
-check "kmemleak clears for good, and only what was there" cleared "$LEAKS"
-check "kmemtrack clears for good, and only what was there" cleared "$REPORT"
+check "kmemleak: clear removes the reported leaks for good, and no others" cleared "$LEAKS"
+check "kmemtrack: clear removes the reported leaks for good, and no others" cleared "$REPORT"
 
 # A leak that was cleared may have pointers to memory that is freed, where other blocks
 # are allocated later. It must not hide these when they are lost.
@@ -359,7 +359,7 @@ dangling()
 	taken "$1" clear && next_round && inject "leak cache 100" && scan && truth && judge && strays &&
 		few_missed blocks cache
 }
-check "what is cleared hides nothing that comes later" dangling "$REPORT"
+check "leaks that were cleared do not hide later leaks" dangling "$REPORT"
 
 log_line()
 {
@@ -547,7 +547,7 @@ scan_is_killable()
 	kill -TERM $pid && until_gone $pid && rc=0 || rc=1
 	end_wait && return $rc
 }
-check "a signal that kills ends a scan" scan_is_killable
+check "a fatal signal ends a scan" scan_is_killable
 
 # A signal with a handler does not make the write fail with EINTR: a shell that repeats
 # the write then would never get through a scan. Nor does the scan start again.
@@ -638,5 +638,5 @@ goes_one_way()
 	{ phase = $1; percent = $2; ms = $3; left = $4 }
 	END { exit bad || !n }' "$T/seen"
 }
-check "stats go one way while a scan runs" goes_one_way
+check "stats: phase and percentage never decrease while a scan runs" goes_one_way
 end

@@ -48,8 +48,8 @@ only_once()
 		[ "$(events "scan_end: ret=0 leaks=$(records) new=$new ")" = 1 ]
 }
 
-check "a scan and its leaks" leaks_are_told
-check "a known leak is not told again" only_once
+check "events of a scan and of its leaks" leaks_are_told
+check "a known leak has no second event" only_once
 
 # A module that loses 16 blocks in its init function, and is unloaded before the scan.
 gone_code_is_named()
@@ -61,5 +61,5 @@ gone_code_is_named()
 	cat "$T/trace"
 	[ "$(events 'leak: .* caller=twin_a_leak_init+0x[0-9a-fx/]* \[test_kmemtrack_twin_a\] ')" -ge 8 ]
 }
-check "code that is gone is named" gone_code_is_named
+check "the event names code of an unloaded module" gone_code_is_named
 end

@@ -178,21 +178,21 @@ out_of_memory()
 		[ "$(stat_of tracking)" = 1 ]
 }
 
-check "leaks are found" found
-check "every third allocation of the pool fails" some_fail 100 3
-check "then leaks are found, and nothing else" found
-check "half of them fail" some_fail 50 1
-check "after half of them: leaks, and nothing else" found
-check "all fail for ten seconds: blocks are lost and counted" all_fail
-check "after ten seconds: leaks, and nothing else" found
-check "on without memory" on_meanwhile
-check "after that: leaks, and nothing else" found
-check "a report without memory" no_report
-check "after that, too: leaks, and nothing else" found
-check "a fifth of all pages that a process wants" pages_fail
-check "after failed pages: leaks, and nothing else" found
-check "out of memory" out_of_memory
-check "after that as well: leaks, and nothing else" found
-check "out of memory during scans" out_of_memory scan
-check "at last: leaks, and nothing else" found
+check "without faults: leaks are found, and nothing else" found
+check "every third allocation of the pool fails: tracking stays on" some_fail 100 3
+check "after every third: leaks are found, and nothing else" found
+check "half of them fail: tracking stays on" some_fail 50 1
+check "after half of them: leaks are found, and nothing else" found
+check "all fail for ten seconds: blocks without records are counted" all_fail
+check "after ten seconds: leaks are found, and nothing else" found
+check "tracking is switched on while all allocations fail" on_meanwhile
+check "after that: leaks are found, and nothing else" found
+check "a report for which there is no memory is an error" no_report
+check "after the report: leaks are found, and nothing else" found
+check "a fifth of the page allocations of a process fail" pages_fail
+check "after page allocations: leaks are found, and nothing else" found
+check "out of memory: tracking stays on" out_of_memory
+check "after out of memory: leaks are found, and nothing else" found
+check "out of memory during scans: tracking stays on" out_of_memory scan
+check "at the end: leaks are found, and nothing else" found
 end

@@ -68,8 +68,8 @@ regular()
 	ends_well && return $rc
 }
 
-check "nothing scans" freeze
-check "a scan on request, and one behind it" on_request
-check "the regular scan" regular
+check "tasks are frozen while no scan runs" freeze
+check "tasks are frozen during a scan on request, while a second one waits" on_request
+check "tasks are frozen during a periodic scan" regular
 put $POWER/pm_test none
 end

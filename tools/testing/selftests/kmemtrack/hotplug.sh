@@ -96,13 +96,14 @@ after_memory()
 }
 
 if [ "$CPUS" ]; then
-	check "scans while CPUs come and go" eval 'start && scans_while cycle_cpus'
-	check "blocks that a CPU allocated which is gone" on_gone_cpu
+	check "scans while CPUs go online and offline" eval 'start && scans_while cycle_cpus'
+	check "frees of blocks that an offline CPU allocated" on_gone_cpu
 fi
 if [ "$BLOCKS" ]; then
-	check "scans while memory comes and goes" \
+	check "scans while memory goes online and offline" \
 		eval 'start && scans_while cycle_memory'
-	check "with memory that has come" after_memory
+	check "scans with memory that went online" after_memory
 fi
-check "nothing was lost track of" eval '[ "$(stat_of lost_no_memory)" = 0 ]'
+check "no block lacks a record for lack of memory" \
+	eval '[ "$(stat_of lost_no_memory)" = 0 ]'
 end

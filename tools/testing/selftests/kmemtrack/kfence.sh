@@ -68,12 +68,12 @@ held_untracked()
 		strays && few_missed blocks
 }
 
-check "KFENCE: leaks in its pool are found" found
-check "KFENCE: without it, its records hide them" hidden
-check "objects in its pool are read" held
-check "off and on again" off_and_on
-check "then leaks in its pool are found as well" found
-check "and its objects are read" held
-check "also those that are not tracked" held_untracked
+check "KFENCE: leaks in KFENCE's pool are found" found
+check "KFENCE: without the rule, KFENCE's records hide them" hidden
+check "scans read objects in KFENCE's pool" held
+check "tracking is switched off and on again" off_and_on
+check "after that, leaks in KFENCE's pool are found" found
+check "after that, scans read objects in KFENCE's pool" held
+check "after that, scans read objects without records, too" held_untracked
 put $INTERVAL "$was"
 end

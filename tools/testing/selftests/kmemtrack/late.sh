@@ -14,7 +14,7 @@ switched_on()
 		[ "$(stat_of tracking)" = 1 ] &&
 		[ "$(stat_of untracked_slabs_are_roots)" = 1 ]
 }
-check "on" switched_on
+check "tracking is switched on" switched_on
 
 # lost <kind>: 1,000 blocks, the last that were allocated before the scan
 lost()
@@ -26,7 +26,7 @@ lost()
 	head "$T/missed"
 	[ $rc = 0 ] && strays && few_missed blocks
 }
-check "1000 blocks of kmalloc() that are lost then" lost kmalloc-256
-check "1000 blocks of a cache" lost cache
-check "1000 blocks that memory was copied to" lost kmemdup
+check "1000 blocks of kmalloc() that are lost after that" lost kmalloc-256
+check "1000 blocks of a slab cache" lost cache
+check "1000 blocks of kmemdup()" lost kmemdup
 end

@@ -85,7 +85,7 @@ for kind; do
 	# Where an address has 32 significant bits, times and text look like addresses.
 	# More often than not one of them is in a block of 8 MiB.
 	if [ "$kind" = vzalloc-8m ] && [ "$UM" = 1 -o $BITS = 32 ]; then
-		skip "leak: $kind" "numbers of 32 bits look like its address"
+		skip "leak: $kind" "32-bit numbers look like its address"
 		continue
 	fi
 	if [ "$kind-$KASAN" = dead-frame-1 ]; then
@@ -109,7 +109,7 @@ gone()
 		cat "$LEAKS" >"$T/report" && ! grep . "$T/report" &&
 		[ "$(total)" = 0 ]
 }
-check "freed leaks leave the report" gone
+check "leaks that are freed leave the report" gone
 
 # Leaks of one site are one record with a count.
 grouped()
@@ -162,6 +162,6 @@ indirect()
 	}' "$T/report" "$T/truth" "$REPORT"
 }
 check "of a chain of four, one leak is direct" indirect chain 4
-check "of a lost vmalloc block and what it leads to, one is direct" \
+check "of a lost vmalloc block and the block it refers to, one leak is direct" \
 	indirect vmalloc-chain 2
 end

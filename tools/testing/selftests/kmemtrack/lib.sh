@@ -475,7 +475,7 @@ few_missed()
 		printf "%s: %d of %d %s missed, up to %d are chance\n",
 			kind == "" ? "all" : kind, m, n, by, k
 		if (k >= n)
-			print "too few to tell"
+			print "not enough blocks: all of them could be missed by chance"
 		exit !(m <= k && k < n)
 	}' "$STATS" "$T/tally" >>"$T/chance"
 }

@@ -249,9 +249,9 @@ check "vmalloc()" grows vmalloc $((MB * 1024)) 64 \
 cpus=$(sed -n 's/.*-//;$p' /sys/devices/system/cpu/possible)
 check "per-CPU memory" grows per-CPU $((1024 * (cpus + 1))) $((512 * (cpus + 1))) \
 	inject "leak percpu 16384"
-check "pages that are lost" grows "no known owner" $((MB * 1024)) 0 \
+check "pages of unknown owners" grows "no known owner" $((MB * 1024)) 0 \
 	inject "hold pages-1m $MB"
-check "... and freed" grows "no known owner" $((-MB * 1024)) 0 inject free
+check "... that are freed" grows "no known owner" $((-MB * 1024)) 0 inject free
 check "a file in shmem" grows shmem $((MB * 1024)) 64 write_file "$T/file"
 check "... that is removed" grows shmem $((-MB * 1024)) 64 drop_file "$T/file"
 if ramfs; then
@@ -263,22 +263,22 @@ check "memory of a process" grows anonymous $((MB * 1024)) 1024 hold_anon
 echo >"$T/anon"
 wait
 check "changes since the last scan and since boot" changes
-check "it agrees: Slab" agrees_soon "Slab" \
+check "agrees with /proc/meminfo: Slab" agrees_soon "Slab" \
 	"slab tracked,slab untracked,large kmalloc" 512
-check "it agrees: AnonPages" agrees_soon AnonPages anonymous 512
-check "it agrees: Cached, Buffers" agrees_soon "Cached Buffers" \
+check "agrees with /proc/meminfo: AnonPages" agrees_soon AnonPages anonymous 512
+check "agrees with /proc/meminfo: Cached, Buffers" agrees_soon "Cached Buffers" \
 	"page cache,shmem" 512
-check "it agrees: Shmem" agrees_soon Shmem shmem 256
-check "it agrees: PageTables" agrees_soon PageTables "page tables" 128
-check "it agrees: KernelStack" agrees_soon KernelStack "kernel stacks" 128
-check "it agrees: MemFree" agrees_soon MemFree free 8192
+check "agrees with /proc/meminfo: Shmem" agrees_soon Shmem shmem 256
+check "agrees with /proc/meminfo: PageTables" agrees_soon PageTables "page tables" 128
+check "agrees with /proc/meminfo: KernelStack" agrees_soon KernelStack "kernel stacks" 128
+check "agrees with /proc/meminfo: MemFree" agrees_soon MemFree free 8192
 if grep -q '^VmallocUsed: *[1-9]' /proc/meminfo; then
 	# Stacks in vmalloc space are in a class of their own.
-	check "it agrees: VmallocUsed" agrees_soon VmallocUsed \
+	check "agrees with /proc/meminfo: VmallocUsed" agrees_soon VmallocUsed \
 		"vmalloc$(zcat /proc/config.gz | sed -n \
 			's/^CONFIG_VMAP_STACK=y/,kernel stacks/p')" 1024
 fi
-check "while nothing is tracked" untracked
-check "beside others, too" adds_up_under_load
+check "large blocks while tracking is off" untracked
+check "all pages add up under load" adds_up_under_load
 inject reap
 end

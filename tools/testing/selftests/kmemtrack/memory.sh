@@ -158,15 +158,16 @@ hundred_times()
 	[ $round = 100 ] && quiet_code && scan && ! grep . "$T/report"
 }
 
-check "after a peak: when memory is short" short_of_memory
-check "nothing is left to give back: it is not tried each time" backs_off
-check "then leaks are found" found
-check "under load" trimmed_under_load
-check "then leaks are found as well" found
-check "off, several times" off_and_on
+check "the pool gives back memory after a peak when memory is short" short_of_memory
+check "with nothing to give back the shrinker does not search each time" backs_off
+check "after that, leaks are found" found
+check "the pool gives back memory under load" trimmed_under_load
+check "after load, leaks are found" found
+check "\"off\" gives back memory, several times" off_and_on
 check "a hundred times off and on under load: no false alarm" hundred_times
-check "then leaks are found, too" found
-check "on again: nothing was lost track of" eval '[ "$(stat_of lost_no_memory)" = 0 ]'
+check "after off and on, leaks are found" found
+check "on again: no block lacks a record for lack of memory" \
+	eval '[ "$(stat_of lost_no_memory)" = 0 ]'
 # The pool's reserve, which is for allocations that cannot sleep, never ran out.
 reserve()
 {
@@ -176,13 +177,13 @@ reserve()
 	[ "$low" -gt 0 ] && [ "$least" -gt 0 ] && [ "$least" -lt 1000000 ]
 }
 check "on again: the reserve was not used up" reserve
-check "nothing seems to have been freed twice" \
+check "no free looks like a double free" \
 	eval '[ "$(stat_of double_frees)$(stat_of frees_inside_block)" = 00 ]'
 check_overlaps "$overlaps_before"
 # Kernels with debugging options leave gaps between areas. There, bounds of old areas hide
 # only 2 to 7 of 10 blocks.
 if [ -z "$CHECKED" ]; then
-	check "VMAP_AREAS: without it, bounds of old areas hide leaks" hidden
+	check "VMAP_AREAS: without the rule, bounds of old areas hide leaks" hidden
 fi
-check "VMAP_AREAS: they are no references" found_behind
+check "VMAP_AREAS: bounds of areas are no references" found_behind
 end

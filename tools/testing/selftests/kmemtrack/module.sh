@@ -51,8 +51,8 @@ before()
 	[ "$(grep -c '^held .* module-list ' "$T/truth.loaded")" = 5 ] &&
 		few_missed blocks kmalloc-256
 }
-check "a list in the data of a module holds" before
-check "the module is gone" eval '[ ! -d /sys/module/test_kmemtrack ]'
+check "a list in the data of a module is a reference" before
+check "the module is unloaded" eval '[ ! -d /sys/module/test_kmemtrack ]'
 
 after()
 {
@@ -61,7 +61,7 @@ after()
 	cat "$T/tally."*.gone >"$T/tally"
 	few_missed batches module-list && few_missed blocks kmalloc-256
 }
-check "without the module, all of the list is a leak" after
+check "after that, all objects of the list are leaks" after
 
 named()
 {
@@ -71,7 +71,7 @@ named()
 	others=$(grep -cE '^    leak_kmalloc\+0x[0-9a-f]+/0x[0-9a-f]+ \[test_kmemtrack\]$' "$T/gone")
 	[ "$n" -gt 0 ] && [ "$n" = $((of_list + others)) ]
 }
-check "frames of a module that is gone are readable" named
+check "frames of an unloaded module have names" named
 
 same_frames()
 {
@@ -81,8 +81,8 @@ same_frames()
 	done
 	[ -s "$T/gone.frames" ] && diff "$T/loaded.frames" "$T/gone.frames"
 }
-check "and the same as before" same_frames
-check "in the grouped report, too" eval \
+check "... the same as before" same_frames
+check "... in the grouped report, too" eval \
 	'grep -E "^    hold_in\+0x[0-9a-f]+/0x[0-9a-f]+ \[test_kmemtrack\]$" "$T/grouped"'
 
 again()
@@ -101,7 +101,7 @@ again()
 		[ "$(grep -cE ' (leak_kmalloc|hold_in)\+.*\[test_kmemtrack\]$' "$T/report")" = \
 			"$(records)" ]
 }
-check "the module, loaded again, leaks again" again
+check "leaks of both instances after the module was loaded again" again
 
 many()
 {
@@ -113,7 +113,7 @@ many()
 	# This scan may find blocks of earlier rounds that all scans had missed.
 	scan && cp "$T/all.left" "$T/all" && strays
 }
-check "ten times loaded and removed: no leak" many
+check "ten times loaded and unloaded: no leak" many
 
 # Frees the blocks of the unloaded modules, so that no later scan finds one that was missed.
 reclaim()
@@ -124,7 +124,7 @@ reclaim()
 	done <"$T/all.left"
 	put "$REPORT" scan && ! grep . "$LEAKS"
 }
-check "what was left behind is freed" reclaim
+check "leaks of unloaded modules are freed" reclaim
 
 # lose_there: loses blocks of vmalloc() until one begins where the module had the
 # first of its __init sections
@@ -160,7 +160,7 @@ if [ "$UM" ]; then
 	check "a block in the place of __init sections is a leak" init_places
 else
 	skip "a block in the place of __init sections is a leak" \
-		"modules have addresses of their own"
+		"blocks of vmalloc() do not get the addresses of modules"
 fi
 
 # Twins are two modules with the same code at the same offsets. Each loses 8 blocks in
@@ -233,7 +233,7 @@ slow_reader()
 		shown twin_a_leak_init twin_a 2 && shown twin_a_begin twin_a 1 &&
 		shown twin_a_late twin_a 1 && no_numbers
 }
-check "a report that is being read keeps its names" slow_reader
+check "an open report keeps the names of functions" slow_reader
 rmmod test_kmemtrack_twin_b 2>/dev/null
 
 caches()
@@ -258,7 +258,7 @@ gone_caches()
 	[ $rc = 0 ] && grep -q tk_ "$T/caches" &&
 		diff "$T/caches" "$T/caches.later"
 }
-check "a report that is being read keeps names of caches" gone_caches
+check "an open report keeps the names of caches" gone_caches
 
 # use_twin <twin>: loads the twin, makes it leak, and unloads it
 use_twin()
@@ -309,10 +309,12 @@ if ! twins >"$T/why"; then
 	diag "$(cat "$T/why")"
 	result 1 "modules with the same code"
 elif same_place; then
-	check "modules at the same place have their own names" told_apart
-	check "a module that was loaded again has the same site" one_site
+	check "modules at the same address have their own names" told_apart
+	check "a module that is loaded again has the same site" one_site
 else
-	skip "modules at the same place have their own names" "no such place"
-	skip "a module that was loaded again has the same site" "no such place"
+	skip "modules at the same address have their own names" \
+		"no two modules had the same address"
+	skip "a module that is loaded again has the same site" \
+		"no two modules had the same address"
 fi
 end

@@ -75,7 +75,7 @@ confirmed()
 		[ "$(grep -c "confirm $CONFIRM" "$T/heads")" = \
 			$((ROUNDS * (SCANS + 1))) ]
 }
-check "$((ROUNDS * SCANS)) scans, confirmed as asked; nothing else is reported" \
+check "$((ROUNDS * SCANS)) scans, confirmed by $CONFIRM; nothing else is reported" \
 	confirmed
 
 found()
@@ -83,7 +83,7 @@ found()
 	grep ' cache [0-9]*$' "$T/judged"
 	few_missed blocks cache
 }
-check "leaks in the midst of it are found at once" found
+check "leaks are found by the next scan, while others move" found
 
 verdict()
 {

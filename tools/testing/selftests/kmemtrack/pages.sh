@@ -19,7 +19,7 @@ untracked()
 		[ "$(stat_of page_block_records)" = 0 ] &&
 		! grep '^unref' "$T/report"
 }
-check "pages are not tracked unless one asks for it" untracked
+check "pages are not tracked without pages=track" untracked
 
 tracked()
 {
@@ -88,10 +88,10 @@ record()
 	record_of "$1"
 	record_of "$1" | grep -qE "$2"
 }
-check "the report names who allocated them" record leak_bulk \
+check "the report has the function that allocated them" record leak_bulk \
 	'objects, .* bytes .*, alloc_pages-order-0, size '
 check "... and pages that were split" record leak_exact ', alloc_pages-split, size '
-check "what is lost with pages is indirect" eval \
+check "blocks that only lost pages refer to are indirect leaks" eval \
 	'grep -qE "^leak: .*\(0 direct, [1-9][0-9]* indirect\), " "$T/first"'
 inject reap
 
@@ -107,7 +107,7 @@ holds()
 		[ "$(count held)" -ge 250 ] || { count held; return 1; }
 	done
 }
-check "pages that are held in many ways, and blocks in them" holds
+check "pages that are held in many ways, and blocks that they refer to" holds
 put "$REPORT" confirm=snapshot
 # 48 blocks are held by page numbers and page tables alone, which a scan searches only for
 # suspects. Fewer than half of these are no suspects since some word refers to them by
@@ -118,7 +118,7 @@ looked_at()
 	echo "$records records, $by_number held by numbers"
 	[ "$records" -ge 100 ] && [ "$by_number" -ge 24 ]
 }
-check "they were looked at" looked_at
+check "the scan searched for their page numbers" looked_at
 released()
 {
 	inject free && scan && truth && judge && strays
@@ -126,7 +126,7 @@ released()
 	echo "$n records"
 	[ "$n" -lt 100 ]
 }
-check "when they are freed their records go" released
+check "their records are freed with them" released
 
 # Allocates and frees memory of many kinds: each report is a false alarm.
 churn()
@@ -156,7 +156,7 @@ quiet()
 	done
 	return 0
 }
-check "nothing is reported while memory comes and goes" quiet
+check "nothing is reported while memory is allocated and freed" quiet
 
 # Pages in kmemtrack_info/sites and kmemtrack_info/memory
 in_sites()
@@ -169,7 +169,7 @@ in_sites()
 	size=$((4 * $(awk '/^kmemtrack-memory/ { print $8 + 0 }' "$MEMORY")))
 	grep -q ": 50 objects, $((50 * size)) bytes, alloc_pages, size $size\$" "$T/site"
 }
-check "sites: as many as were allocated" in_sites
+check "sites: as many blocks as were allocated" in_sites
 no_double()
 {
 	# Pages that SLUB, vmalloc() and the per-CPU allocator take are not counted twice.
@@ -187,7 +187,7 @@ in_memory()
 	kb_size=$((50 * size / 1024))
 	[ "$kb" -ge $kb_size ] && [ "$kb" -le "$all" ]
 }
-check "memory: how much of what has no known owner is in sites" in_memory
+check "memory: how much of \"no known owner\" is in sites" in_memory
 
 # pages=on ends tracking of pages, and removes all their records and leaks.
 ended()
@@ -200,7 +200,7 @@ ended()
 		[ "$(stat_of page_entry_bytes)" = 0 ] &&
 		! grep -q '^  in sites' "$MEMORY"
 }
-check "pages=on ends it" ended
+check "pages=on ends tracking of pages" ended
 again()
 {
 	put "$REPORT" pages=track && inject "leak pages-order-3 32" && scan && truth
@@ -209,7 +209,7 @@ again()
 	put "$REPORT" off && put "$REPORT" on && [ "$(stat_of pages_tracked)" = 0 ] &&
 		[ "$n" -gt 16 ]
 }
-check "off ends it, too" again
+check "\"off\" ends tracking of pages" again
 inject reap
 check_overlaps "$OVERLAPS"
 end

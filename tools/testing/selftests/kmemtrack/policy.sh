@@ -148,51 +148,51 @@ rule()
 		check "$tested: $does" right "$@"
 	fi
 	if [ "$tested-$KASAN" = KTHREADD-1 ]; then
-		skip "$tested: without it, $otherwise" \
+		skip "$tested: without the rule, $otherwise" \
 			"frames with KASAN differ"
 		return
 	fi
 	# There, interrupts that arrive while the CPU is idle are handled on another stack.
 	if [ "$tested-$UM" = IRQ_STACKS-1 ]; then
-		skip "$tested: without it, $otherwise" \
+		skip "$tested: without the rule, $otherwise" \
 			"most interrupts do not use the stack of interrupts"
 		return
 	fi
-	check "$tested: without it, $otherwise" wrong "$tested" "$@"
+	check "$tested: without the rule, $otherwise" wrong "$tested" "$@"
 }
 
 [ $# -gt 0 ] || set -- $RULES
 selected=$*
 units=blocks
 trace=quiet
-rule FRAMES "a dead frame is no reference" "one hides a leak" \
+rule FRAMES "words in dead stack frames are no references" "one hides a leak" \
 	1 leak dead-frame 20
 # Count batches: the stale word refers to one block of each.
 units=batches
 # Except on User-mode Linux, scans miss so many of these blocks with the rule that more
 # rounds are needed to see a difference.
-rule KTHREADD "kthreadd refers to nothing" "what it forgot hides a leak" \
+rule KTHREADD "the stack of kthreadd is no root" "an old request on it hides a leak" \
 	$([ "$UM" ] && echo 6 || echo 24) leak new-thread
-rule IRQ_STACKS "nor do the stacks of interrupts" "one hides a leak" \
+rule IRQ_STACKS "stacks of interrupts are no roots" "a word on one hides a leak" \
 	6 leak irq-stack
 units=blocks
 trace=into_file
-rule FOREIGN "a file may hold any address" "it hides a leak" 1 leak cache 50
+rule FOREIGN "words in files are no references" "they hide leaks" 1 leak cache 50
 trace=into_pipe
-rule PIPES "so may a pipe" "it hides a leak" 1 leak cache 50
+rule PIPES "words in pipes are no references" "they hide leaks" 1 leak cache 50
 trace=quiet
 # Count batches: the first block of each refers to the others.
 units=batches
-rule MAPPED "pages of a lost block are lost" "they hide what it leads to" \
+rule MAPPED "pages of a lost block are no roots" "they hide blocks that it refers to" \
 	6 leak vmalloc-chain
 units=blocks
-rule OWN "the tracker itself refers to nothing" "it hides leaks" \
+rule OWN "the detector's own pages are no roots" "they hide leaks" \
 	1 leak kmalloc-64 50
 rule STRUCT_PAGES "page_private() is a reference" "there is a false alarm" \
 	3 hold page-private
-rule INNER "so is a word in any of several pages" "there is a false alarm" \
+rule INNER "a word in any page of an allocation is one" "there is a false alarm" \
 	3 hold pages-inner
-rule BYTES "so is one in a packed structure" "there is a false alarm" \
+rule BYTES "an unaligned word in a packed structure is one" "there is a false alarm" \
 	3 hold packed
 
 # From here on there are blocks without records, which were allocated while tracking was
@@ -200,14 +200,14 @@ rule BYTES "so is one in a packed structure" "there is a false alarm" \
 put "$REPORT" off
 put "$REPORT" on
 units=batches
-rule KTHREADD "nor does its task_struct, untracked" "what it forgot hides a leak" \
+rule KTHREADD "nor is its task_struct, without a record" "an old request in it hides a leak" \
 	$([ "$UM" ] && echo 6 || echo 24) leak new-thread
 units=blocks
-rule PERCPU "untracked per-CPU memory has references" "there is a false alarm" \
+rule PERCPU "per-CPU memory without a record is a root" "there is a false alarm" \
 	3 hold percpu-part
 case " $selected " in
 *" PERCPU "*)
-	check "PERCPU: and again, after scans without it" \
+	check "PERCPU: the same again, after scans without the rule" \
 		right 3 hold percpu-part ;;
 esac
 put "$REPORT" max_pause=$MAX_PAUSE

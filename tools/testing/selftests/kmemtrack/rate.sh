@@ -46,10 +46,10 @@ power()
 # Scans miss blocks of this size mostly by chance.
 check "few of 50000 blocks of 4096 bytes are missed" few 4096 50000
 # The rate was measured on User-mode Linux only; for other machines it is assumed.
-check "twice as many would be too many" power 4096 50000 '!um || twice > 0.99'
+check "twice as many misses would fail that test" power 4096 50000 '!um || twice > 0.99'
 # Scans miss so few blocks of this size that a small increase fails the test.
 check "few of 30000 blocks of 64 bytes are missed" few 64 30000
 # With 32-bit addresses scans miss more.
-check "1 of 500 more would be too many" \
+check "a miss more of each 500 blocks would fail that test" \
 	power 64 30000 'bits == 32 ? twice > 0.99 : more > 0.99'
 end

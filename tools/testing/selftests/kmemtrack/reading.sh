@@ -25,11 +25,11 @@ grouped()
 }
 grouped "$REPORT" >"$T/whole.grouped"
 
-check "leaks to read" eval '[ "$(grep -c ^unref "$T/whole")" -ge 5 ]'
+check "there are leaks to read" eval '[ "$(grep -c ^unref "$T/whole")" -ge 5 ]'
 for size in 1 7 4096; do
-	check "kmemleak in pieces of $size" \
+	check "kmemleak, read in pieces of $size bytes" \
 		eval 'dd if="$LEAKS" bs=$size 2>/dev/null | cmp - "$T/whole"'
-	check "kmemtrack in pieces of $size" \
+	check "kmemtrack, read in pieces of $size bytes" \
 		eval 'dd if="$REPORT" bs=$size 2>/dev/null | grouped | cmp - "$T/whole.grouped"'
 done
 check "seek: the end of kmemleak" \

@@ -50,7 +50,7 @@ grammar()
 	{ fail("unknown line") }
 	END { if (!n) { print "no record"; bad = 1 } exit bad }' "$T/report"
 }
-check "each record is what clients of kmemleak expect" grammar
+check "each record has the format that programs expect of kmemleak" grammar
 
 # With the regular expression of the network stack's continuous integration
 frames()
@@ -90,7 +90,7 @@ has()
 	n=$(grep -c ^unref "$T/of")
 	[ "$n" -gt 0 ] && [ "$n" = "$(grep -cE "$2" "$T/of")" ]
 }
-check "allocator on top: kmalloc" \
+check "the backtrace begins with the allocator: kmalloc" \
 	eval 'of kmalloc-64 | grep -A1 backtrace | grep -E "kmalloc|__kmem_cache_alloc_node"'
 check "the function that leaks: kmalloc" \
 	has kmalloc-64 '^    leak_kmalloc\+.* \[test_kmemtrack\]$'
@@ -105,14 +105,14 @@ check "the function that leaks: hardirq" \
 check "the function that an object was handed to" \
 	has updated '^    tk_handed_over\+.* \[test_kmemtrack\]$'
 check "the name of a kernel thread" has thread '^  comm "tk_leaver", pid '
-check "an interrupt has no task of its own" \
+check "leaks of interrupts have \"hardirq\" or \"softirq\" for a task" \
 	has hardirq '^  comm "(hardirq|softirq)", pid 0,'
 check "contents are shown" \
 	eval 'of kmemdup | grep -E "^    .*  duplicated by km$"'
 # If ARCH_KMALLOC_MINALIGN is larger, for DMA, the smallest object has 64 bytes.
 bytes=$(of kmalloc-8 | sed -n 's/^unref.* (size \([0-9]*\)):$/\1/p' | head -n 1)
 [ "${bytes:-0}" -le 32 ] || bytes=32
-check "not more contents than there are" \
+check "not more bytes than the block has" \
 	has kmalloc-8 "^  hex dump \(first $bytes bytes\):\$"
 # In a kernel for one CPU a per-CPU block is an ordinary one.
 if [ ! "$ONE_CPU" ]; then
@@ -133,7 +133,7 @@ numbers()
 	start && inject leak percpu 128 && scan && truth && judge &&
 		few_missed blocks
 }
-check "numbers hide few per-CPU leaks" numbers
+check "numbers that look like pointers hide few per-CPU leaks" numbers
 
 # A process with a name of its own
 task()
@@ -145,7 +145,7 @@ task()
 	has caller "^  comm \"busybox_kmt\", pid $(cat "$T/pid"), jiffies" &&
 		grep -E "comm \"busybox_kmt\" pid $(cat "$T/pid")\$" "$REPORT"
 }
-check "name and number of a process that is gone" task
+check "name and PID of a process that has exited" task
 
 # A process may have any name: all outputs escape newlines, quotes and control characters
 # in it.
@@ -171,7 +171,7 @@ hostile()
 		grep -q "kmemtrack:   comm \"$name\", pid" "$T/log" &&
 		grep -q "kmemtrack: leak site .*, task \"$name\"\$" "$T/log"
 }
-check "what a process calls itself is escaped" hostile
+check "the name of a process is escaped" hostile
 
 # after <pattern>: prints the frames after the one that matches
 after()
@@ -272,7 +272,7 @@ ordered()
 		exit bad || !groups || !many
 	}' "$T/grouped"
 }
-check "direct leaks are followed by what hangs on them" ordered
+check "direct leaks are followed by their indirect leaks" ordered
 
 # Processes with six names lose blocks at one site: the report has four of the names.
 tasks()
@@ -321,7 +321,7 @@ forged()
 		truth && judge && grammar &&
 		has caller '^  comm "busybox.012unref", pid '
 }
-check "a name of several lines" forged
+check "a process name with a newline" forged
 
 same_leaks()
 {

@@ -44,7 +44,7 @@ check "a global of the kernel" \
 	hold notifier "ref 1: global reboot_notifier_list\+0x[0-9a-f]+/0x[0-9a-f]+$"
 check "a static variable of a module" \
 	hold global "ref 1: global slots\+0x0/0x[0-9a-f]+ $MODULE$"
-check "the middle of a block" \
+check "a pointer to the middle of a block" \
 	hold interior "ref 1: global slots\+0x[0-9a-f]+/0x[0-9a-f]+ $MODULE$"
 # In a kernel for one CPU it is an ordinary variable.
 check "a per-CPU variable of a module" hold static-percpu \
@@ -66,7 +66,7 @@ check "a stack" hold stack 'ref 1: stack of task "tk-stack" pid [0-9]+'
 # Where the unwinder knows the frames of a task that sleeps
 frame='hold_on_stack[a-z0-9.]*\+0x[0-9a-f]+/0x[0-9a-f]+ '$MODULE
 if [ "$UM" ] || [ "$(uname -m)" = aarch64 ]; then
-	check "... and the function whose frame it is" holder stack \
+	check "... with the function of the frame" holder stack \
 		"ref 1: stack of task \"tk-stack\" pid [0-9]+, in $frame, 0x[0-9a-f]+ below its top$"
 fi
 
@@ -85,7 +85,7 @@ two_levels()
 	done
 	[ $right -ge 4 ]
 }
-check "who refers to that, named, too" two_levels
+check "the second level is named, too" two_levels
 
 # The search ends at a root, and after the number of levels that the command has.
 ends()
@@ -94,7 +94,7 @@ ends()
 		ask kmalloc-array 1 && ! grep '^ref 2' "$T/refs" &&
 		ask kmalloc-array && ! grep '^ref 2' "$T/refs"
 }
-check "it ends at a root" ends
+check "the search ends at a root" ends
 
 # chain_of <number>: the answer for the last object of a chain of four has the other three
 chain_of()
@@ -125,7 +125,7 @@ chains()
 	echo "$right of 20 chains"
 	[ $right -ge 10 ]
 }
-check "from leak to leak" chains
+check "a chain of leaks is followed to its first object" chains
 
 many()
 {
@@ -136,14 +136,14 @@ many()
 		grep -qE ': 4[0-9] references,' "$T/refs" &&
 		grep -qE '^left out 1: ([89]|1[0-9]) references$' "$T/refs"
 }
-check "what is left out is counted" many
+check "references that are left out are counted" many
 
 lost()
 {
 	inject "drop popular" && truth && ask popular &&
 		! grep 'global popular' "$T/refs"
 }
-check "a reference that is gone is not found" lost
+check "a reference that was overwritten is not found" lost
 
 # hint <what>: the answer has this hint, which the injector has planted
 hint()
@@ -214,6 +214,6 @@ off()
 	rc=$?
 	put "$REPORT" on && return $rc
 }
-check "while tracking is off" off
+check "refs= is refused while tracking is off" off
 inject reap
 end

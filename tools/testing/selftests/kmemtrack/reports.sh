@@ -174,7 +174,7 @@ known()
 	}
 	END { exit bad || !lines }' "$KINDS" reports.tsv
 }
-check "each report has its kinds" known
+check "each line of reports.tsv names existing kinds and tests" known
 
 # The kernel refers to the value of a string parameter by an address inside the block.
 parameter()
@@ -183,5 +183,5 @@ parameter()
 		"a text that is longer than what any cache of 64 bytes could keep of it" &&
 		scan && ! grep . "$T/report"
 }
-check "the text of a parameter is in use" parameter
+check "the text of a parameter is not reported" parameter
 end

@@ -31,7 +31,7 @@ function result(verdict, what) {
 /^begin / { test = $2; planned = -1; seen = 0; next }
 /^end / {
 	if (planned != seen)
-		result("not ok", "did not come to its end")
+		result("not ok", "did not run all its tests")
 	print "# " test ": " $3 " s"
 	fflush()
 	next
@@ -53,7 +53,7 @@ function result(verdict, what) {
 { print "# " test ": " $0 }
 END {
 	# Each comparison allows what is likely in a run of at most this many.
-	print "# " comparisons + 0 " comparisons with what chance allows"
+	print "# " comparisons + 0 " comparisons of misses with what chance allows"
 	test = "run"
 	if (comparisons > most + 0)
 		result("not ok", "more than " most " comparisons")

@@ -143,7 +143,7 @@ not_before()
 	[ "$n" = 0 ] && look && [ "$(stat_of sites)" -gt 0 ] &&
 		[ "$(sed -n 2p "$T/sites" | wc -w)" = 2 ]
 }
-check "scans on request are counted once a file was opened" not_before
+check "scans on request count sites once a file was opened" not_before
 
 # Blocks whose number and size are known
 inject hold growing-list 5000
@@ -161,16 +161,16 @@ planted()
 }
 # The size of an object; kernels with debugging options add to it, which does not count.
 one_size=$(awk '$4 == "growing-list" { print $3; exit }' "$INJECT")
-check "planted: as many of a slab cache" \
+check "sites has all blocks of a slab cache" \
 	planted grow_list "5000 $((5000 * one_size))" tk_plain "$one_size"
-check "planted: as many of a kmalloc, though they are lost" \
+check "sites has all blocks of kmalloc(), though they are lost" \
 	planted leak_kzalloc "300 307200" kmalloc-1k 1024
-check "planted: as many of vmalloc" planted leak_vmalloc "7 28672" vmalloc 4096
+check "sites has all blocks of vmalloc()" planted leak_vmalloc "7 28672" vmalloc 4096
 if [ ! "$ONE_CPU" ]; then
-	check "planted: as many of per-CPU memory" \
+	check "sites has all blocks of per-CPU memory" \
 		planted leak_percpu "11 704" percpu 64
 else
-	skip "planted: as many of per-CPU memory" "a kernel for one CPU"
+	skip "sites has all blocks of per-CPU memory" "a kernel for one CPU"
 fi
 
 # slabinfo <cache>: objects of the cache in all sites against those in use according to
@@ -185,12 +185,12 @@ slabinfo()
 	[ "$sites" -gt 0 ] && [ "$sites" -le $(($1 + ready)) ] &&
 		[ "$sites" -ge $(($1 - ready)) ]
 }
-check "as many as slabinfo has of a cache of the test" slabinfo tk_plain
+check "sites and slabinfo agree: the cache of the test" slabinfo tk_plain
 for cache in maple_node inode_cache; do
 	if [ ! "$KASAN" ]; then
-		check "as many as slabinfo has of $cache" slabinfo $cache
+		check "sites and slabinfo agree: $cache" slabinfo $cache
 	else
-		skip "as many as slabinfo has of $cache" \
+		skip "sites and slabinfo agree: $cache" \
 			"KASAN keeps objects that were freed"
 	fi
 done
@@ -203,7 +203,7 @@ all_counted()
 	echo "$2 in sites, $3 in stats"
 	[ "$2" -gt 1000 ] && [ $(($3 - $2)) -lt 500 ] && [ $(($2 - $3)) -lt 500 ]
 }
-check "all blocks are counted" all_counted
+check "sites and stats agree: all blocks" all_counted
 
 # In each step a list grows, a tree stays, files become fewer, and there are more leaks.
 steps()
@@ -233,9 +233,9 @@ least()
 {
 	sed -n '1s/.*each of the last \([0-9]*\) scans.*/\1/p' "$T/growth.$1"
 }
-check "what grew in two of three scans is told first" eval \
+check "growth lists sites that grew in two scans at first" eval \
 	'[ "$(least 1)" = 2 ]'
-check "then in three, however many are kept" eval \
+check "... in three scans later, however many are kept" eval \
 	'[ "$(least 2)" = 3 ] && [ "$(least 4)" = 3 ]'
 grown()
 {
@@ -270,7 +270,7 @@ check "the history of the leak" history leak_kzalloc \
 	"102400 122880 143360 163840 184320"
 check "growth has nothing of the detector" eval \
 	'[ -s "$T/growth.4" ] && ! grep " kmt_" "$T/growth.4"'
-check "growth has no tree that stays" eval \
+check "growth has no tree that does not change" eval \
 	'[ -s "$T/growth.4" ] && [ -n "$(site_records "$T/sites.4" hold_in)" ] &&
 	 [ -z "$(site_records "$T/growth.4" hold_in)" ]'
 shrunk()
@@ -303,7 +303,7 @@ rate()
 		exit !(rate >= want * 0.99 && rate <= want * 1.01)
 	}'
 }
-check "bytes an hour" rate
+check "the rate in bytes an hour" rate
 
 twenty()
 {
@@ -323,7 +323,7 @@ twenty()
 		[ "$(field "$T/growth" grow_list 6)" = 15 ] &&
 		grammar "$T/sites" sites && grammar "$T/growth" growth
 }
-check "of 20 scans the last 16 are kept" twenty
+check "the last 16 of 20 scans are kept" twenty
 
 # The identifier of a site depends on its backtrace only, and is the same after a reset.
 ids()
@@ -331,7 +331,7 @@ ids()
 	awk '/^site / { id = $2 } /^    (grow_list|kthread)\+/ { print id, $1 }' "$1" |
 		sort -u
 }
-check "a site keeps its number" eval \
+check "a site keeps its identifier" eval \
 	'ids "$T/sites" | grep grow_list >"$T/ids" && [ "$(wc -l <"$T/ids")" = 1 ] &&
 	 inject free && reset && inject hold growing-list 3 && look && ids "$T/sites" | grep grow_list | cmp - "$T/ids"'
 
@@ -362,7 +362,7 @@ reading()
 	cat "$T/slow"
 	[ ! -s "$T/slow" ]
 }
-check "readers beside scans" reading
+check "readers while scans run" reading
 
 # An open file keeps its contents while there are scans, and after sites=0.
 held()
@@ -377,7 +377,7 @@ held()
 	} <"$SITES" >"$T/held"
 	grammar "$T/held" sites
 }
-check "a reader goes on beside scans, and when all is forgotten" held
+check "an open file keeps its contents during scans and after sites=0" held
 
 # The kernel has more sites than sites=64 allows.
 few()
@@ -402,7 +402,7 @@ few()
 	echo "the largest one: $few bytes, $most bytes"
 	[ "$few" = "$most" ] && ! grep "^other:" "$T/sites"
 }
-check "no more sites than there may be, and the others in one line" few
+check "no more sites than sites= allows, and the others in one line" few
 
 none()
 {
@@ -413,7 +413,7 @@ none()
 	[ "$(cat "$T/sites")" = "kmemtrack-sites 1: off" ] &&
 		[ "$n" = 0 ] && [ "$bytes" = 0 ]
 }
-check "none with sites=0" none
+check "no sites with sites=0" none
 # The table of sites is neither a root nor a block.
 hidden()
 {
@@ -451,7 +451,7 @@ gone()
 		site_records "$T/sites" leak_kmemdup |
 			grep -q " $((30 * 64)) $((30 * 64))$"
 }
-check "sites of a module that is gone" gone
+check "sites of an unloaded module keep their names" gone
 
 # Periodic scans count sites even if no file was opened.
 regular()
@@ -466,5 +466,5 @@ regular()
 	echo "$n sites"
 	[ "$n" -gt 0 ]
 }
-check "regular scans are counted" regular
+check "periodic scans count sites" regular
 end

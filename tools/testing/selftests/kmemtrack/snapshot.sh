@@ -32,7 +32,7 @@ pause()
 		[ $((ns / 1000000)) -le "$ms" ] &&
 		head_says ": $ms ms, .* pause $((tenths / 10))\.$((tenths % 10)) ms\$"
 }
-check "the pause was measured" pause
+check "the figures of the pause agree" pause
 
 # A scan does not stop the CPUs for known leaks, nor for suspects that a search acquits.
 known()
@@ -56,7 +56,7 @@ known()
 		fi
 	done
 }
-check "nothing stops for known leaks" known
+check "no CPU stops for known leaks" known
 
 # wait_for <command> <pattern>: a scan after the command confirms suspects by waiting.
 # References to a vm_struct count for its vmalloc block, too. Further marks must reset the
@@ -72,17 +72,17 @@ wait_for()
 }
 # Makes scans that wait for suspects to be old enough short
 put "$REPORT" min_age=200
-check "no snapshot if none may be taken" \
+check "no snapshot with max_pause=0" \
 	wait_for max_pause=0 'confirm wait \(max_pause is 0\)$'
 check "no snapshot if it would take too long" \
 	wait_for max_pause=1 \
 	'confirm wait \(snapshot would pause [0-9]+\.[0-9] ms\)$'
 put "$REPORT" max_pause=$MAX_PAUSE
-check "no snapshot if waiting is asked for" \
+check "no snapshot with confirm=wait" \
 	wait_for confirm=wait 'confirm wait$'
 put "$REPORT" confirm=snapshot
 put "$REPORT" min_age=1000
-check "a snapshot again after that" at_once
+check "a snapshot again with confirm=snapshot" at_once
 
 parameters()
 {

@@ -45,7 +45,7 @@ moves()
 		"$acquitted of $suspects acquitted before" | tee -a "$T/chance"
 	[ $scans -gt 0 ] && [ $((acquitted * 2)) -gt $suspects ]
 }
-check "what is on the move is found again by a search, mostly" moves
+check "the search acquits most objects that move" moves
 
 # A kernel thread keeps CPU 1 busy until the scan has ended, so that it does not stop. CPU
 # 0 must not wait for it, and the leaks are confirmed by waiting. The thread gives up before
@@ -60,12 +60,12 @@ hog()
 		head_says 'confirm wait \(CPU 1 busy, pause [0-9]+\.[0-9] ms\)$' &&
 		[ "$us" -gt 0 ] && [ "$us" -lt 1000000 ]
 }
-[ "$CPUS" = 1 ] || check "a CPU that does not stop keeps nobody" hog
+[ "$CPUS" = 1 ] || check "a scan gives up the snapshot if a CPU does not stop" hog
 
 after_hog()
 {
 	start && inject "leak cache 50" && scan && truth && judge &&
 		few_missed blocks && head_says 'confirm snapshot, pause'
 }
-[ "$CPUS" = 1 ] || check "once it is free all stop again" after_hog
+[ "$CPUS" = 1 ] || check "the next scan takes a snapshot again" after_hog
 end

@@ -141,7 +141,7 @@ none_failed()
 }
 
 check "nothing but what was lost is reported" nothing_else
-check "what is lost meanwhile is found" few_missed blocks
-check "what was found stays in the report" few_gone
-check "all that went on beside it worked" none_failed
+check "blocks that are lost meanwhile are found" few_missed blocks
+check "leaks stay in the report" few_gone
+check "none of the background commands failed" none_failed
 end

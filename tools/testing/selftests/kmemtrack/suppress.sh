@@ -79,7 +79,7 @@ check "by a function further out" holds_back function:execute ' execute\\+'
 check "by function, with wildcards" holds_back 'function:leak_k*' ' leak_k[a-z]*\\+'
 check "by function, one of a set" holds_back 'function:leak_[kc]?*' \
 	' leak_[kc][a-z]+\\+'
-check "a part of a name is no name" eval \
+check "a part of a name does not match" eval \
 	'put "$REPORT" suppress=function:leak_kmem && now && consistent && [ "$held" = 0 ] &&
 	 put "$REPORT" unsuppress=function:leak_kmem'
 check "by module" holds_back module:test_kmemtrack 'test_kmemtrack\\]'
@@ -88,11 +88,11 @@ check "by task" holds_back task:tk/kzalloc 'comm "tk/kzalloc"'
 check "by task, with wildcards" holds_back 'task:tk/k*' 'comm "tk/k'
 check "by cache" holds_back cache:tk_plain ' leak_cache\\+'
 check "by cache: kmalloc" holds_back 'cache:kmalloc*-1k' ' leak_kzalloc\\+'
-check "by what is no cache: vmalloc" holds_back cache:vmalloc ' leak_vmalloc\\+'
+check "by allocator: vmalloc" holds_back cache:vmalloc ' leak_vmalloc\\+'
 if [ ! "$ONE_CPU" ]; then
-	check "by what is no cache: percpu" holds_back cache:percpu ' leak_percpu\\+'
+	check "by allocator: percpu" holds_back cache:percpu ' leak_percpu\\+'
 else
-	skip "by what is no cache: percpu" "a kernel for one CPU"
+	skip "by allocator: percpu" "a kernel for one CPU"
 fi
 
 # A leak counts for the first suppression that matches it.
@@ -108,15 +108,15 @@ several()
 	put "$REPORT" "unsuppress=task:tk/k*" && now && consistent && [ "$held" = "$k" ] &&
 		put "$REPORT" unsuppress=all && now && consistent && [ "$held" = 0 ]
 }
-check "several, each counts for itself" several
-check "the same twice is one" eval \
+check "several suppressions, each with its own count" several
+check "the same suppression twice is one" eval \
 	'put "$REPORT" suppress=task:a && put "$REPORT" suppress=task:a &&
 	 [ "$(grep -c " task:a$" "$SUPPRESSIONS")" = 1 ] && put "$REPORT" unsuppress=task:a &&
 	 ! grep -c " task:a$" "$SUPPRESSIONS"'
 check "a name with blanks" eval \
 	'put "$REPORT" "suppress=task:two words  " && grep "^0 task:two words$" "$SUPPRESSIONS" &&
 	 put "$REPORT" "unsuppress=task:two words"'
-check "through kmemleak" eval \
+check "through kmemleak's file" eval \
 	'put "$LEAKS" suppress=task:x && grep " task:x$" "$SUPPRESSIONS" &&
 	 put "$LEAKS" unsuppress=all'
 
@@ -160,7 +160,7 @@ full()
 		put "$REPORT" suppress=function:leak_kmemdup && now && consistent &&
 		[ "$held" -gt 0 ] && put "$REPORT" unsuppress=all
 }
-check "thirty-two at most" full
+check "32 suppressions at most" full
 
 # The log has the number of new leaks that are suppressed, in a line of their own.
 news()
@@ -186,7 +186,7 @@ news()
 	now
 	consistent && put "$REPORT" unsuppress=all
 }
-check "new leaks that are suppressed" news
+check "new leaks that are suppressed have their own line in the log" news
 
 # The indirect leaks that only a suppressed leak refers to are suppressed, too.
 indirect()
@@ -200,7 +200,7 @@ indirect()
 	[ "$children" -gt 0 ] && [ "$held" -gt "$children" ] && [ "$shown" = 0 ] &&
 		put "$REPORT" unsuppress=all
 }
-check "what hangs on a leak that is suppressed" indirect
+check "indirect leaks of a suppressed leak" indirect
 
 # A suppression of a module still matches when the module is unloaded.
 gone()
@@ -228,5 +228,5 @@ gone()
 	done || return
 	return $rc
 }
-check "by module, when it is gone" gone
+check "by module, when it is unloaded" gone
 end

@@ -63,7 +63,7 @@ inject "leak kmalloc-64 20"
 scan
 cat "$LEAKS" >"$T/kept"
 grouped >"$T/kept.grouped"
-check "leaks to keep" grep -q ^unref "$T/kept"
+check "there are leaks to keep" grep -q ^unref "$T/kept"
 # The log takes ten lines about switches in five seconds: a test before this one may
 # have used them up.
 usleep 5500000
@@ -74,30 +74,30 @@ dd bs=700 count=1 <&3 2>/dev/null >"$T/part"
 check "off" put "$REPORT" off
 cat <&3 >>"$T/part"
 exec 3<&-
-check "off between two reads" cmp "$T/part" "$T/kept"
+check "\"off\" between two reads: the reader gets the whole report" cmp "$T/part" "$T/kept"
 check "the log says who switched off" logged off
 check "while off: the report stays readable" kept
 dmesg -c >/dev/null
 check "off once more" put "$REPORT" off
-check "which is not logged" eval '! logged off'
-check "and the report is still readable" kept
+check "\"off\" once more is not logged" eval '! logged off'
+check "\"off\" once more keeps the report" kept
 addr=$(sed -n '1s/^unref.* 0x\([0-9a-f]*\) .*/\1/p' "$T/kept")
 check "while off: all commands but off, on and clear are refused" \
 	all_refused "$addr"
-check "with on the report begins anew" put "$REPORT" on
+check "\"on\" starts with an empty report" put "$REPORT" on
 check "the log says who switched on" logged on
-check "before the first scan it does not look clean" unscanned
-check "a scan says how many leaks there are" eval 'scan && [ "$(total)" = 0 ]'
+check "before the first scan the report says that there was none" unscanned
+check "a scan finds no leak" eval 'scan && [ "$(total)" = 0 ]'
 inject "leak kmalloc-64 20"
 scan
 check "off once more" put "$REPORT" off
 check "while off: statistics say so" eval '[ "$(stat_of tracking)" = 0 ]'
-check "while off: no scan through kmemleak" refused "$LEAKS"
-check "while off: no scan through kmemtrack" refused "$REPORT"
+check "while off: kmemleak refuses a scan" refused "$LEAKS"
+check "while off: kmemtrack refuses a scan" refused "$REPORT"
 check "while off: reports can be read" cat "$REPORT" "$LEAKS"
 check "while off: clear is allowed" put "$LEAKS" clear
-check "and forgets the report" eval '! grep . "$LEAKS"'
-check "of which the first line says so" \
+check "... and empties kmemleak's file" eval '! grep . "$LEAKS"'
+check "... and the grouped report" \
 	eval '[ "$(cat "$REPORT")" = "kmemtrack 1: 0 leaks, 0 bytes, 0 sites; off" ]'
 # Blocks that are allocated while tracking is off
 inject "leak kmalloc-128 3"
@@ -105,7 +105,7 @@ inject "hold list 10"
 inject "hold xarray 50"
 check "on" put "$REPORT" on
 check "on once more" put "$REPORT" on
-check "statistics say so" eval '[ "$(stat_of tracking)" = 1 ]'
+check "while on: statistics say so" eval '[ "$(stat_of tracking)" = 1 ]'
 
 # After "on", older blocks have no records: the detector cannot tell which of them are
 # free, and reads all of them as roots, so stale words in them may hide a leak. There are
@@ -121,7 +121,7 @@ fresh()
 	done
 	few_missed blocks
 }
-check "most of what is lost then is found, and nothing else" fresh
+check "most blocks that are lost after \"on\" are found, and nothing else" fresh
 
 # Per-CPU memory without records is a root now, except what is free in it.
 freed_percpu()
@@ -133,7 +133,7 @@ freed_percpu()
 	done
 	few_missed blocks
 }
-check "an address in freed per-CPU memory hides nothing" freed_percpu
+check "an address in freed per-CPU memory hides no leak" freed_percpu
 
 # After many switches, and with many blocks without records, the next scan finds lost
 # blocks of each kind.
@@ -157,7 +157,7 @@ beside_unknown()
 	done
 	few_missed batches
 }
-check "beside 20000 unknown blocks: each kind is found" beside_unknown
+check "leaks of each kind are found beside 20000 blocks without records" beside_unknown
 
 ten_times()
 {
@@ -196,7 +196,7 @@ storm()
 	return $rc
 }
 check "off and clear, again and again, while others scan" storm
-check "and it still finds leaks" fresh
+check "after that, leaks are found" fresh
 
 # "off" forgets all sites, and frees their memory.
 sites()
@@ -213,7 +213,7 @@ sites()
 		[ "$(cat "$T/sites")" = "kmemtrack-sites 1: off
 kmemtrack-growth 1: off" ]
 }
-check "off gives the memory of sites back, and the files say so" sites
+check "\"off\" frees the memory of sites, and the files say so" sites
 
 via_kmemleak()
 {

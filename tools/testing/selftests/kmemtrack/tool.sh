@@ -76,7 +76,7 @@ saved()
 		says 'leak_kmalloc\+' && status 2 -r "$T/state" scan &&
 		[ "$(total)" = 0 ]
 }
-check "what was saved is read, and takes no commands" saved
+check "a saved state can be read, and takes no commands" saved
 
 old_leaks()
 {
@@ -98,7 +98,7 @@ leak_status()
 {
 	status 42 watch -q --status 42 sh -c "echo leak kmalloc-64 30 >$INJECT"
 }
-check "watch: exit status of one's own" leak_status
+check "watch: an exit status that the user sets" leak_status
 
 failing()
 {
@@ -165,15 +165,27 @@ references()
 		says '"format": "kmemtrack-refs"' && status 2 refs 0x1
 }
 
-if have memory; then check "memory" memory; else check "no memory" missing memory; fi
+if have memory; then
+	check "memory" memory
+else
+	check "a kernel without kmemtrack_info/memory" missing memory
+fi
 if have sites; then
 	check "top and flame --live" sites
 	check "plot" plot
 else
-	check "no sites" missing top --once
+	check "a kernel without kmemtrack_info/sites" missing top --once
 fi
-if have growth; then check "growth" growth; else check "no growth" missing growth; fi
-if have refs; then check "refs" references; else check "no refs" missing refs 0x1; fi
+if have growth; then
+	check "growth" growth
+else
+	check "a kernel without kmemtrack_info/growth" missing growth
+fi
+if have refs; then
+	check "refs" references
+else
+	check "a kernel without kmemtrack_info/refs" missing refs 0x1
+fi
 
 doctor()
 {
