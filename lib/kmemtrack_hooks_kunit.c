@@ -610,7 +610,7 @@ static void poisoned_slab(struct kunit *test)
 	if (other == mine)
 		other++;
 	kmemleak_free(object);
-	kmt_note_untracked();
+	kmt_set_untracked();
 	put_block(object);
 	wipe_stack();
 	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
@@ -634,7 +634,7 @@ static void poisoned_slab(struct kunit *test)
 	kmem_cache_free(cache, object);
 	kmem_cache_destroy(cache);
 	if (was)
-		kmt_note_untracked();
+		kmt_set_untracked();
 }
 #endif
 
@@ -685,11 +685,11 @@ static void untracked_ends(struct kunit *test)
 	long before;
 
 	mutex_lock(&kmt_scan_mutex);
-	kmt_note_untracked();
+	kmt_set_untracked();
 	KUNIT_EXPECT_TRUE(test, kmt_untracked_slabs);
 	KUNIT_EXPECT_TRUE(test, kmt_untracked_percpu);
 	before = kmt_begin_untracked();
-	kmt_see_untracked();
+	kmt_count_untracked();
 	kmt_end_untracked(before, false);
 	KUNIT_EXPECT_TRUE(test, kmt_untracked_slabs);
 	KUNIT_EXPECT_FALSE(test, kmt_untracked_percpu);
@@ -698,7 +698,7 @@ static void untracked_ends(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, kmt_untracked_slabs);
 	/* Another record is lost during the mark. */
 	before = kmt_begin_untracked();
-	kmt_note_untracked();
+	kmt_set_untracked();
 	kmt_end_untracked(before, false);
 	KUNIT_EXPECT_TRUE(test, kmt_untracked_slabs);
 	KUNIT_EXPECT_TRUE(test, kmt_untracked_percpu);
@@ -707,7 +707,7 @@ static void untracked_ends(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, kmt_untracked_slabs);
 	KUNIT_EXPECT_FALSE(test, kmt_untracked_percpu);
 	if (was)
-		kmt_note_untracked();
+		kmt_set_untracked();
 	mutex_unlock(&kmt_scan_mutex);
 }
 

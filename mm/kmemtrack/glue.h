@@ -298,11 +298,11 @@ void kmt_traces_off(void);
 extern atomic_long_t kmt_lost_atomic;
 extern atomic_long_t kmt_lost_early;
 extern atomic_long_t kmt_lost_traces;
-void kmt_note_untracked(void);
-void kmt_see_untracked(void);
+void kmt_set_untracked(void);
+void kmt_count_untracked(void);
 long kmt_begin_untracked(void);
 void kmt_end_untracked(long before, bool percpu);
-void kmt_note_lost(gfp_t gfp);
+void kmt_count_lost(gfp_t gfp);
 
 /* pool_memory.c: memory for records */
 

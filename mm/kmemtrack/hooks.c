@@ -87,10 +87,11 @@ static u8 to_min(int min_count)
 	return min(min_count, KMT_MIN_MAX);
 }
 
-static void note_untracked(int err, gfp_t gfp)
+/* Counts a block that got no record; @err is the result for the record. */
+static void count_lost(int err, gfp_t gfp)
 {
 	if (unlikely(err == -ENOMEM))
-		kmt_note_lost(gfp);
+		kmt_count_lost(gfp);
 }
 
 /* Tracks any block, the slow way. Context: any, also early boot. */
@@ -106,8 +107,8 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 	held = kmt_pin_names();
 	/* The backtrace is 0 in early boot. */
 	kmt_origin(&origin, fp, caller, gfp);
-	note_untracked(kmt_insert(&kmt_core, space, addr, size, min, &origin,
-				  gfp), gfp);
+	count_lost(kmt_insert(&kmt_core, space, addr, size, min, &origin,
+			      gfp), gfp);
 	kmt_unpin_names(held);
 	if (READ_ONCE(kmt_mode) == KMT_EARLY)
 		kmt_note_early_use();
@@ -135,8 +136,8 @@ static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
 	}
 	held = kmt_pin_names();
 	local_irq_restore(flags);
-	note_untracked(kmt_insert(&kmt_core, KMT_VIRT, addr, size, 1, &origin,
-				  gfp), gfp);
+	count_lost(kmt_insert(&kmt_core, KMT_VIRT, addr, size, 1, &origin,
+			      gfp), gfp);
 	kmt_unpin_names(held);
 }
 
@@ -345,8 +346,8 @@ void __kmemtrack_free_part(const void *ptr, size_t size)
 		kmt_note_move();
 		if (kmt_lookup(&kmt_core, KMT_ROOT, addr, &o))
 			space = KMT_ROOT;
-		note_untracked(kmt_free_part(&kmt_core, space, addr, size,
-					     GFP_NOWAIT), GFP_NOWAIT);
+		count_lost(kmt_free_part(&kmt_core, space, addr, size,
+					 GFP_NOWAIT), GFP_NOWAIT);
 		if (kmt_page_map_live() && is_vmalloc_or_module_addr(ptr))
 			kmt_page_map_drop(addr, size);
 	}
@@ -368,8 +369,8 @@ void __kmemtrack_free_part_phys(phys_addr_t phys, size_t size)
 	rcu_read_lock();
 	if (phys <= ULONG_MAX - size && admitted()) {
 		kmt_note_move();
-		note_untracked(kmt_free_part(&kmt_core, KMT_PHYS, phys, size,
-					     GFP_NOWAIT), GFP_NOWAIT);
+		count_lost(kmt_free_part(&kmt_core, KMT_PHYS, phys, size,
+					 GFP_NOWAIT), GFP_NOWAIT);
 	}
 	rcu_read_unlock();
 }

@@ -332,7 +332,7 @@ void __init kmemleak_init(void)
 {
 	if (kmt_mode == KMT_UNINIT) {
 		start_early();
-		kmt_note_untracked();
+		kmt_set_untracked();
 	}
 	kmt_core.skip.hi = KMT_IMAGE_END;
 	kmt_note_early_use();
@@ -352,7 +352,7 @@ void __init kmemleak_init(void)
 		kmt_core.shut = true;
 		static_branch_disable(&kmemtrack_key);
 		forget();
-		kmt_note_untracked();
+		kmt_set_untracked();
 	}
 }
 
@@ -383,7 +383,7 @@ int kmt_switch_on(void)
 		return 0;
 	if (failed)
 		return -ENOMEM;
-	kmt_note_untracked();
+	kmt_set_untracked();
 	if (kmt_core.shards == &first_shard && alloc_tables(alloc_shards()))
 		return -ENOMEM;
 	fill_reserve();

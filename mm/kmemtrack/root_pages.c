@@ -291,7 +291,7 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 	if (!kmt_in_quarantine(addr + slots->pad) &&
 	    !kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
 	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o)) {
-		kmt_see_untracked();
+		kmt_count_untracked();
 		if (!slots->poisoned || !has_poison(addr, addr + size))
 			kmt_mark_block(m, addr + slots->skip,
 				       end_of_slot(addr, addr + size));
@@ -308,7 +308,7 @@ static void mark_kfence_page(struct kmt_marker *m, unsigned long addr)
 			    &tracked))
 		return;
 	if (!m->world_stopped && kmt_env_read(&word, addr, sizeof(word)))
-		kmt_see_untracked();
+		kmt_count_untracked();
 	kmt_mark_block(m, addr, addr + PAGE_SIZE);
 }
 

@@ -62,24 +62,24 @@ atomic_long_t kmt_lost_traces;
 bool kmt_untracked_slabs;
 bool kmt_untracked_percpu;
 
-/* Counts calls of kmt_note_untracked(); tells whether there was another one. */
+/* Number of calls of kmt_set_untracked(): kmt_end_untracked() sees if there was one. */
 static atomic_long_t nr_untracked;
 
-/* Slab objects without a record that the mark under way has met. */
+/* Number of slab objects without a record that the mark in progress has met. */
 static atomic_long_t seen_untracked;
 
-static void set_untracked(void)
+static void set_untracked_flags(void)
 {
 	WRITE_ONCE(kmt_untracked_slabs, true);
 	WRITE_ONCE(kmt_untracked_percpu, true);
 }
 
 /**
- * kmt_note_untracked - from now on there may be blocks without a record
+ * kmt_set_untracked - make marks look for blocks without a record
  *
  * Context: any.
  */
-void kmt_note_untracked(void)
+void kmt_set_untracked(void)
 {
 	atomic_long_inc(&nr_untracked);
 	/*
@@ -87,15 +87,15 @@ void kmt_note_untracked(void)
 	 * again, or the stores below come after it has cleared them.
 	 */
 	smp_mb__after_atomic();
-	set_untracked();
+	set_untracked_flags();
 }
 
 /**
- * kmt_see_untracked - a mark met a slab object without a record
+ * kmt_count_untracked - count a slab object without a record that a mark met
  *
  * Context: any.
  */
-void kmt_see_untracked(void)
+void kmt_count_untracked(void)
 {
 	atomic_long_inc(&seen_untracked);
 }
@@ -127,21 +127,21 @@ void kmt_end_untracked(long before, bool percpu)
 		WRITE_ONCE(kmt_untracked_slabs, false);
 	if (!percpu)
 		WRITE_ONCE(kmt_untracked_percpu, false);
-	/* Pairs with kmt_note_untracked(). */
+	/* Pairs with kmt_set_untracked(). */
 	smp_mb();
 	if (atomic_long_read(&nr_untracked) != before)
-		set_untracked();
+		set_untracked_flags();
 }
 
 /**
- * kmt_note_lost - there was no memory for the record of a block
+ * kmt_count_lost - count a block for whose record there was no memory
  * @gfp: flags of the allocation of that record
  *
  * Context: any.
  */
-void kmt_note_lost(gfp_t gfp)
+void kmt_count_lost(gfp_t gfp)
 {
-	kmt_note_untracked();
+	kmt_set_untracked();
 	if (READ_ONCE(kmt_mode) == KMT_EARLY)
 		atomic_long_inc(&kmt_lost_early);
 	else if (!gfpflags_allow_blocking(gfp))
