@@ -288,7 +288,7 @@ static void show_pages(struct seq_file *seq)
 	show(seq, "page_blocks", now.blocks);
 	show(seq, "page_block_pages", now.pages);
 	show(seq, "page_block_records", now.records);
-	show(seq, "page_blocks_held", now.held);
+	show(seq, "page_blocks_pfn_refs", now.pfn_refs);
 }
 
 static void show_sites(struct seq_file *seq)

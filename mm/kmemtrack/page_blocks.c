@@ -18,7 +18,7 @@
  *
  * Some references to pages are not visible to a mark: those of a page table or a device,
  * or a page frame number that a driver keeps. So before a block of pages becomes a leak,
- * all memory is searched for such numbers, see kmt_pages_hold().
+ * all memory is searched for such numbers, see kmt_pages_search().
  *
  * Locking: the state of an entry is changed with atomic operations. The hooks use the
  * table under RCU. All other code holds kmt_scan_mutex, which keeps the table, or
@@ -238,12 +238,12 @@ static bool set_record(const struct table *t, struct entry *e, unsigned long pfn
 	return done;
 }
 
-/* Makes a held block no root any more; the next search looks for numbers again. */
-static void clear_held(struct entry *e, unsigned long pfn, u32 state)
+/* Clears PFN_REF: the block is no root until the next search finds a number again. */
+static void clear_pfn_ref(struct entry *e, unsigned long pfn, u32 state)
 {
 	struct kmt_object o;
 
-	if (cmpxchg(&e->state, state, state & ~HELD) == state &&
+	if (cmpxchg(&e->state, state, state & ~PFN_REF) == state &&
 	    kmt_lookup(&kmt_core, KMT_VIRT, address_of(pfn), &o) &&
 	    o.min == KMT_MIN_GREY)
 		kmt_set_min(&kmt_core, KMT_VIRT, o.addr, 1);
@@ -287,9 +287,9 @@ static void sort_entry(const struct table *t, struct entry *e,
 	struct page *page = pfn_to_online_page(pfn);
 	const bool other = !page || is_other(page, pfn, map);
 
-	if (state & HELD) {
-		clear_held(e, pfn, state);
-		state &= ~HELD;
+	if (state & PFN_REF) {
+		clear_pfn_ref(e, pfn, state);
+		state &= ~PFN_REF;
 	}
 	if (other && (state & RECORD)) {
 		kmt_clear_record(e, pfn, state);
@@ -320,7 +320,7 @@ static void sort_all(const struct kmt_page_map *map, bool add)
 	usage.blocks = 0;
 	usage.pages = 0;
 	usage.records = 0;
-	usage.held = 0;
+	usage.pfn_refs = 0;
 	for_each_entry(e, pfn, t) {
 		sort_entry(t, e, pfn, map, add);
 		cond_resched();
@@ -495,8 +495,9 @@ static bool is_within(const struct table *t, unsigned long first,
 	return at - addr < (end_of(t, first, state) - first) * PAGE_SIZE;
 }
 
-/* Sets HELD for the block of page @pfn, which the word at @at may refer to. */
-static void set_held(struct page_search *h, unsigned long pfn, unsigned long at)
+/* Sets PFN_REF for the block of page @pfn, which the word at @at may refer to. */
+static void set_pfn_ref(struct page_search *h, unsigned long pfn,
+			unsigned long at)
 {
 	const unsigned long first = first_of(h->t, pfn);
 	struct entry *e = entry_of(h->t, first);
@@ -505,11 +506,11 @@ static void set_held(struct page_search *h, unsigned long pfn, unsigned long at)
 	if (is_within(h->t, first, at))
 		return;
 	state = READ_ONCE(e->state);
-	if (!(state & RECORD) || (state & HELD) ||
-	    cmpxchg(&e->state, state, state | HELD) != state)
+	if (!(state & RECORD) || (state & PFN_REF) ||
+	    cmpxchg(&e->state, state, state | PFN_REF) != state)
 		return;
 	kmt_set_min(&kmt_core, KMT_VIRT, address_of(first), KMT_MIN_GREY);
-	usage.held++;
+	usage.pfn_refs++;
 }
 
 static bool is_sought(const struct page_search *h, unsigned long pfn)
@@ -533,7 +534,7 @@ static void try_end(struct page_search *h, unsigned long word, unsigned long at)
 	    is_within(h->t, first_of(h->t, pfn), word) ||
 	    kmt_lookup(&kmt_core, KMT_VIRT, word, &o))
 		return;
-	set_held(h, pfn, at);
+	set_pfn_ref(h, pfn, at);
 }
 
 /*
@@ -560,17 +561,17 @@ static void try_word(struct page_search *h, unsigned long raw, unsigned long at)
 	/* The number of the first page. */
 	if (is_sought(h, raw) && first_of(h->t, raw) == raw &&
 	    !is_nulls(h, raw, at))
-		set_held(h, raw, at);
+		set_pfn_ref(h, raw, at);
 	pfn = PHYS_PFN(raw);
 	if (is_sought(h, pfn))
-		set_held(h, pfn, at);
+		set_pfn_ref(h, pfn, at);
 	/* A page table entry; kernel addresses may look like one, so exclude them. */
 	if (sizeof(pte_t) != sizeof(raw) ||
 	    (BITS_PER_LONG == 64 && raw >> (BITS_PER_LONG - 8) == 0xff))
 		return;
 	pfn = pte_pfn(__pte(raw));
 	if (is_sought(h, pfn))
-		set_held(h, pfn, at);
+		set_pfn_ref(h, pfn, at);
 }
 
 static void try_words(struct kmt_marker *m, const unsigned long *words,
@@ -681,7 +682,7 @@ static size_t bitmap_bytes(const struct page_search *h)
 }
 
 /**
- * kmt_pages_hold - search for numbers that may refer to pages that are suspects
+ * kmt_pages_search - search for page numbers that may refer to suspects
  * @m: marker of the scan; stopped if the scan must be given up
  * @roots: its roots, as they were filled last
  *
@@ -694,10 +695,10 @@ static size_t bitmap_bytes(const struct page_search *h)
  *	suspects.
  * Return: whether it made any roots: then suspects must be determined again.
  */
-bool kmt_pages_hold(struct kmt_marker *m, const struct kmt_roots *roots)
+bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	const unsigned int order = get_order(sizeof(struct page_search));
-	const unsigned long before = usage.held;
+	const unsigned long before = usage.pfn_refs;
 	struct kmt_mark_entry stack;
 	struct page_search *h;
 
@@ -725,7 +726,7 @@ bool kmt_pages_hold(struct kmt_marker *m, const struct kmt_roots *roots)
 	if (h->m.stopped)
 		m->stopped = true;
 	kmt_own_free(h, order);
-	return usage.held != before;
+	return usage.pfn_refs != before;
 }
 
 /*

@@ -18,7 +18,7 @@
 /* Fields of an entry's state; the handle of the task's name is in the bits above. */
 #define ORDER		0x001fU	/* order of the block, plus one; 0: no entry */
 #define RECORD		0x0020U	/* the core has records of the block */
-#define HELD		0x0040U	/* a number may refer to it: a root in this scan */
+#define PFN_REF		0x0040U	/* a page number may refer to it: a root */
 #define SORTED		0x0080U	/* a scan has checked the use of the pages */
 #define OTHER		0x0100U	/* the use is known from their struct pages */
 #define SPLIT		0x0200U	/* first page of a block that was split */

@@ -79,7 +79,7 @@ bool kmt_clear_record(struct entry *e, unsigned long pfn, u32 state)
 {
 	while (state & RECORD) {
 		const u32 was = cmpxchg(&e->state, state,
-					state & ~(RECORD | HELD));
+					state & ~(RECORD | PFN_REF));
 
 		if (was == state) {
 			kmt_drop_page_records(pfn);
@@ -169,7 +169,7 @@ static void split(const struct page *page, unsigned long nr)
 	state = first ? READ_ONCE(first->state) : 0;
 	if (state && !(state & (SPLIT | SPLIT_REST))) {
 		kmt_clear_record(first, pfn, state);
-		state &= ~(RECORD | HELD | SORTED | OTHER);
+		state &= ~(RECORD | PFN_REF | SORTED | OTHER);
 		nr = min(nr, BIT(order_of(state)));
 		WRITE_ONCE(first->state, state | SPLIT);
 		for (i = 1; i < nr && (e = entry_of(t, pfn + i)); i++) {

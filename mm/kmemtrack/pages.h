@@ -23,14 +23,14 @@
  * @blocks: blocks of pages without any other known use
  * @pages: pages in these blocks
  * @records: blocks with a record in the core: they may be leaks
- * @held: blocks with a record that were roots because a number may refer to them
+ * @pfn_refs: of these, blocks that were roots since a page number may refer to them
  */
 struct kmt_pages_usage {
 	size_t bytes;
 	unsigned long blocks;
 	unsigned long pages;
 	unsigned long records;
-	unsigned long held;
+	unsigned long pfn_refs;
 };
 
 static __always_inline bool kmt_pages_tracked(void)
@@ -48,7 +48,7 @@ void kmt_pages_sort(struct kmt_marker *m, struct kmt_roots *roots, bool add);
 void kmt_pages_refresh(void);
 bool kmt_pages_count(void (*fn)(void *arg, u32 stack, unsigned long bytes,
 				u32 born), void *arg);
-bool kmt_pages_hold(struct kmt_marker *m, const struct kmt_roots *roots);
+bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots);
 void kmt_pages_usage(struct kmt_pages_usage *now);
 int __kmt_pages_order(unsigned long addr);
 bool __kmt_pages_has_list(const struct page *page);

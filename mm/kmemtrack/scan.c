@@ -257,7 +257,7 @@ int kmt_find_leaks(struct kmt_scan *scan)
 		kmt_progress_phase(KMT_PHASE_SEARCH);
 	/* With 0 this does not sleep, so it cannot fail; m.stopped is checked later. */
 	search(scan, 0);
-	if (scan->out.verdict.suspects && kmt_pages_hold(&scan->m, &scan->roots)) {
+	if (scan->out.verdict.suspects && kmt_pages_search(&scan->m, &scan->roots)) {
 		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
 		search(scan, 0);
 	}

@@ -114,7 +114,7 @@ put "$REPORT" confirm=snapshot
 # chance (see "few are missed").
 looked_at()
 {
-	records=$(stat_of page_block_records) by_number=$(stat_of page_blocks_held)
+	records=$(stat_of page_block_records) by_number=$(stat_of page_blocks_pfn_refs)
 	echo "$records records, $by_number held by numbers"
 	[ "$records" -ge 100 ] && [ "$by_number" -ge 24 ]
 }
