@@ -551,8 +551,8 @@ static void sort_ranks(struct kmt_leaks *leaks, unsigned long nr, bool by_cell)
 		sort_digit(leaks, nr, by_cell, shift);
 }
 
-/* Passes the indirect leaks that the second walk found to the owner. */
-static void tell(struct kmt_leaks *leaks)
+/* Passes the indirect leaks that the second walk found to kmt_ops.classified(). */
+static void pass_ranks(struct kmt_leaks *leaks)
 {
 	struct kmt_core *core = leaks->m->core;
 
@@ -565,7 +565,7 @@ static void tell(struct kmt_leaks *leaks)
 }
 
 /**
- * kmt_classify - tell direct leaks from indirect ones
+ * kmt_classify - find out which leaks are direct
  * @m: marker, after kmt_judge()
  * @nr: leaks that kmt_judge() has counted
  * @now: low 32 bits of jiffies
@@ -603,7 +603,7 @@ void kmt_classify(struct kmt_marker *m, unsigned long nr, u32 now)
 	cover_forward(&leaks);
 	reset_leaks(&leaks);
 	cover_backward(&leaks);
-	tell(&leaks);
+	pass_ranks(&leaks);
 	if (table)
 		ops->table_free(m->core, table, bytes);
 }
