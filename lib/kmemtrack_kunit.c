@@ -154,7 +154,7 @@ static void suspect(struct env *e)
 static void judge(struct env *e)
 {
 	mark(e);
-	kmt_revive(&e->m, 0, 0);
+	kmt_mark_doubtful(&e->m, 0, 0);
 	kmt_judge(&e->m, &e->v);
 	kmt_mark_end(&e->m);
 }

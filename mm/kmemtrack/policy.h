@@ -13,7 +13,7 @@
  * Two more rules do not depend on the kernel and are in the core: a block that is
  * allocated during a mark counts as reached (kmt_insert()), and
  * kmemleak_transient_leak() spares a block once (accuse_white() in suspect.c,
- * note_suspect() in verdict.c).
+ * make_suspect() in verdict.c).
  */
 #ifndef _KMT_POLICY_H
 #define _KMT_POLICY_H

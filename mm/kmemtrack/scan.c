@@ -156,8 +156,8 @@ static int confirm(struct kmt_scan *scan, bool last)
 	int ret = 0;
 
 	mark(scan);
-	kmt_revive(&scan->m, jiffies,
-		   last ? msecs_to_jiffies(kmt_tunables.min_age) : 0);
+	kmt_mark_doubtful(&scan->m, jiffies,
+			  last ? msecs_to_jiffies(kmt_tunables.min_age) : 0);
 	if (last) {
 		/* Marks do not see unaligned references, so search for them. */
 		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);

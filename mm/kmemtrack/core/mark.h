@@ -11,7 +11,7 @@
  *	kmt_team_work();		blocks that they lead to (team)
  *	kmt_mark_sweep();		grey objects, and blocks that they lead to
  *	(judgement: kmt_accuse() ... kmt_judge(), see suspect.c; or
- *	kmt_suspect(), and in a later mark kmt_revive() and kmt_judge(), see
+ *	kmt_suspect(), and in a later mark kmt_mark_doubtful() and kmt_judge(), see
  *	verdict.c)
  *	kmt_mark_end();
  *
@@ -593,7 +593,7 @@ static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
 
 /* verdict.c */
 void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v);
-void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age);
+void kmt_mark_doubtful(struct kmt_marker *m, u32 now, u32 min_age);
 void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_acquit_reached(struct kmt_marker *m, struct kmt_filter *f,
 			struct kmt_verdict *v,

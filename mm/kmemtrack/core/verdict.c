@@ -7,7 +7,8 @@
  * recheck while all CPUs are stopped (suspect.c) finds no reference to it, and then
  * kmt_judge() is called at once. Or the scan waits (confirm=wait, or no snapshot could
  * be taken): kmt_suspect() sums up the contents of the block, and in a later mark
- * kmt_revive() counts it as reached unless it is white again, unchanged and old enough.
+ * kmt_mark_doubtful() counts it as reached unless it is white again, unchanged and old
+ * enough.
  */
 #include "mark.h"
 #include "object.h"
@@ -68,7 +69,7 @@ void kmt_acquit_reached(struct kmt_marker *m, struct kmt_filter *f,
 	}
 }
 
-static void note_suspect(struct kmt_marker *m, struct kmt_object *o,
+static void make_suspect(struct kmt_marker *m, struct kmt_object *o,
 			 struct kmt_filter *unused, struct kmt_verdict *v)
 {
 	struct kmt_object copy;
@@ -82,7 +83,7 @@ static void note_suspect(struct kmt_marker *m, struct kmt_object *o,
 	if (!tree)
 		return;
 	if (copy.flags & KMT_TRANSIENT) {
-		/* Spare it this once: kmt_revive() revives it without KMT_SUSPECT. */
+		/* Without KMT_SUSPECT, kmt_mark_doubtful() counts it as reached once. */
 		kmt_change_flags(o, 0, KMT_SUSPECT | KMT_TRANSIENT);
 	} else {
 		kmt_change_flags(o, KMT_SUSPECT, 0);
@@ -108,12 +109,12 @@ static void note_suspect(struct kmt_marker *m, struct kmt_object *o,
 void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v)
 {
 	memset(v, 0, sizeof(*v));
-	kmt_acquit_reached(m, NULL, v, note_suspect);
+	kmt_acquit_reached(m, NULL, v, make_suspect);
 }
 
-/* Counts @o, if it is white but doubtful, as reached; returns whether it did. */
-static bool revive(struct kmt_marker *m, struct kmt_object *o, u32 now,
-		   u32 min_age)
+/* If @o is white but doubtful, counts it as reached; returns whether it did. */
+static bool mark_if_doubtful(struct kmt_marker *m, struct kmt_object *o,
+			     u32 now, u32 min_age)
 {
 	struct kmt_object copy;
 	struct kmt_tree *tree;
@@ -138,7 +139,7 @@ static bool revive(struct kmt_marker *m, struct kmt_object *o, u32 now,
 }
 
 /**
- * kmt_revive - count doubtful white blocks as reached
+ * kmt_mark_doubtful - count doubtful white blocks as reached
  * @m: marker of the second or a later mark of a scan, after kmt_mark_sweep()
  * @now: low 32 bits of jiffies
  * @min_age: blocks younger than this, in jiffies, are no leaks yet
@@ -148,20 +149,20 @@ static bool revive(struct kmt_marker *m, struct kmt_object *o, u32 now,
  *
  * Context: no lock held.
  */
-void kmt_revive(struct kmt_marker *m, u32 now, u32 min_age)
+void kmt_mark_doubtful(struct kmt_marker *m, u32 now, u32 min_age)
 {
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
 	kmt_walk_cells(m, chunk, o)
 		if (kmt_hint_white(o, m->core->epoch) && kmt_go_on(m) &&
-		    revive(m, o, now, min_age))
+		    mark_if_doubtful(m, o, now, min_age))
 			kmt_mark_object(m, o);
 	kmt_mark_sweep(m);
 }
 
-static void convict(struct kmt_marker *m, struct kmt_object *o,
-		    struct kmt_filter *unused, struct kmt_verdict *v)
+static void make_leak(struct kmt_marker *m, struct kmt_object *o,
+		      struct kmt_filter *unused, struct kmt_verdict *v)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
@@ -184,7 +185,7 @@ static void convict(struct kmt_marker *m, struct kmt_object *o,
 
 /**
  * kmt_judge - make leaks of the suspects that are left
- * @m: marker, after kmt_sort_out() or kmt_revive(), before kmt_mark_end()
+ * @m: marker, after kmt_sort_out() or kmt_mark_doubtful(), before kmt_mark_end()
  * @v: set to the number of leaks, their bytes, and the number of new leaks
  *
  * A leak that is referenced again is acquitted.
@@ -196,7 +197,7 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 	v->leaks = 0;
 	v->leak_bytes = 0;
 	v->fresh = 0;
-	kmt_acquit_reached(m, NULL, v, convict);
+	kmt_acquit_reached(m, NULL, v, make_leak);
 }
 
 /**

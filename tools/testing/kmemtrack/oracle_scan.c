@@ -55,10 +55,10 @@ static bool is_doubtful(struct model *m, const struct block *b, u32 min_age)
 }
 
 /*
- * A holder that is revived passes on all references from then on. References that were
- * found before may be needed by the holder itself.
+ * A holder that counts as reached passes on all references from then on. References that
+ * were found before may be needed by the holder itself.
  */
-static void revive(struct model *m, u32 min_age)
+static void mark_doubtful(struct model *m, u32 min_age)
 {
 	struct block *b = NULL;
 
@@ -74,7 +74,7 @@ static void revive(struct model *m, u32 min_age)
 	oracle_follow(m);
 }
 
-static void convict(struct fate *f)
+static void make_leak(struct fate *f)
 {
 	if (f->reached) {
 		fate_acquit(f);
@@ -123,8 +123,8 @@ void oracle_judge(struct model *m)
 		if (b->lost)
 			continue;
 		o = oracle_look(m, b);
-		convict(&b->fate[FEWEST]);
-		convict(&b->fate[MOST]);
+		make_leak(&b->fate[FEWEST]);
+		make_leak(&b->fate[MOST]);
 		check_verdict(m, b, &o);
 		/* The totals must match the single verdicts in any case. */
 		leaks += !!(o.flags & KMT_LEAK);
@@ -161,8 +161,8 @@ void oracle_scan(struct model *m, u32 min_age, void (*between)(void *arg),
 	between(arg);
 	begin_mark(m);
 	for_each_bound(m)
-		revive(m, min_age);
-	kmt_revive(&s->m, s->now, min_age);
+		mark_doubtful(m, min_age);
+	kmt_mark_doubtful(&s->m, s->now, min_age);
 	kmt_judge(&s->m, &s->v);
 	oracle_judge(m);
 	kmt_classify(&s->m, s->v.leaks, s->now);

@@ -453,7 +453,7 @@ void sim_scan(struct sim *s, unsigned long lo, unsigned long hi)
 	kmt_mark_end(&s->m);
 	WRITE_ONCE(s->now, s->now + 1000);
 	sim_mark(s, lo, hi);
-	kmt_revive(&s->m, s->now, 1000);
+	kmt_mark_doubtful(&s->m, s->now, 1000);
 	kmt_judge(&s->m, &s->v);
 	kmt_classify(&s->m, s->v.leaks, s->now);
 	kmt_mark_end(&s->m);

@@ -89,7 +89,7 @@ static bool try_move(unsigned int step, unsigned long from, unsigned long to,
 	kmt_mark_end(&s->m);
 	s->now += 1000;
 	sim_mark(s, ROOT(0), ROOT(640));
-	kmt_revive(&s->m, s->now, 0);
+	kmt_mark_doubtful(&s->m, s->now, 0);
 	kmt_judge(&s->m, &s->v);
 	kmt_mark_end(&s->m);
 	check_acquitted(s);

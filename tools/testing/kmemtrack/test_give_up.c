@@ -106,7 +106,7 @@ static void wait(struct sim *s)
 	kmt_mark_end(&s->m);
 	s->now += 1000;
 	sim_mark(s, ROOT(0), ROOT(64));
-	kmt_revive(&s->m, s->now, 1000);
+	kmt_mark_doubtful(&s->m, s->now, 1000);
 	kmt_judge(&s->m, &s->v);
 	kmt_mark_end(&s->m);
 }

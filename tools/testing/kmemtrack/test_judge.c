@@ -12,7 +12,7 @@ static void first(struct sim *s)
 static void second(struct sim *s, u32 min_age)
 {
 	sim_mark(s, ROOT(0), ROOT(64));
-	kmt_revive(&s->m, s->now, min_age);
+	kmt_mark_doubtful(&s->m, s->now, min_age);
 	kmt_judge(&s->m, &s->v);
 	kmt_classify(&s->m, s->v.leaks, s->now);
 	kmt_mark_end(&s->m);

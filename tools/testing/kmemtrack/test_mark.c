@@ -386,7 +386,7 @@ static void test_stop(void **state)
 		kmt_suspect(&s->m, &s->v);
 		kmt_mark_end(&s->m);
 		sim_mark(s, ROOT(0), ROOT(512));
-		kmt_revive(&s->m, s->now, 0);
+		kmt_mark_doubtful(&s->m, s->now, 0);
 		kmt_judge(&s->m, &s->v);
 		kmt_mark_end(&s->m);
 		assert_int_equal(s->v.leaks, 0);
