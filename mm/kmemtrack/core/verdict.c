@@ -359,9 +359,9 @@ static bool change_leak(struct kmt_core *core, struct kmt_object *o, u16 set,
 	return leak;
 }
 
-/* Covers the leak that @word refers to, and makes it indirect. */
-static void touch(struct leak_reader *lr, enum kmt_space space,
-		  unsigned long word)
+/* Makes the leak that @word refers to indirect; the walk reads it later. */
+static void cover_ref(struct leak_reader *lr, enum kmt_space space,
+		      unsigned long word)
 {
 	struct kmt_leaks *leaks = lr->leaks;
 	struct kmt_tree *tree;
@@ -383,7 +383,7 @@ static void touch(struct leak_reader *lr, enum kmt_space space,
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
-static void touch_words(struct kmt_reader *r, unsigned int nr)
+static void cover_refs(struct kmt_reader *r, unsigned int nr)
 {
 	struct leak_reader *lr = container_of(r, struct leak_reader, r);
 	struct kmt_marker *m = r->m;
@@ -393,9 +393,9 @@ static void touch_words(struct kmt_reader *r, unsigned int nr)
 		const unsigned long word = kmt_untag(m->buf[i]);
 
 		if (kmt_in(&m->ranges.virt, word) && !kmt_in(&m->core->skip, word))
-			touch(lr, KMT_VIRT, word);
+			cover_ref(lr, KMT_VIRT, word);
 		if (kmt_in_pair(&m->ranges.percpu, word))
-			touch(lr, KMT_PERCPU, word);
+			cover_ref(lr, KMT_PERCPU, word);
 	}
 }
 
@@ -405,7 +405,7 @@ static void read_leak(struct kmt_leaks *leaks, struct kmt_object *o,
 {
 	struct kmt_marker *m = leaks->m;
 	struct leak_reader lr = {
-		.r = { .words = touch_words, .m = m, .from = head },
+		.r = { .words = cover_refs, .m = m, .from = head },
 		.leaks = leaks,
 	};
 	struct kmt_object copy;
