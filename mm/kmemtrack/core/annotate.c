@@ -13,11 +13,11 @@ static struct kmt_object *to_aux(const struct rb_node *node)
 }
 
 /* As kmt_lock_find(); counts the annotation as unknown if there is no block. */
-static inline struct kmt_object *lock_noted(struct kmt_core *core,
-					    enum kmt_space space,
-					    unsigned long addr,
-					    struct kmt_tree **treep,
-					    unsigned long *flags)
+static inline struct kmt_object *lock_annotated(struct kmt_core *core,
+						enum kmt_space space,
+						unsigned long addr,
+						struct kmt_tree **treep,
+						unsigned long *flags)
 {
 	struct kmt_object *o = kmt_lock_find(core, space, addr, treep, flags);
 
@@ -43,7 +43,7 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 	unsigned long flags;
 	struct kmt_object *o;
 
-	o = lock_noted(core, space, addr, &tree, &flags);
+	o = lock_annotated(core, space, addr, &tree, &flags);
 	if (!o)
 		return false;
 	o->min = min;
@@ -77,7 +77,7 @@ bool kmt_set_flags(struct kmt_core *core, enum kmt_space space,
 	unsigned long flags;
 	struct kmt_object *o;
 
-	o = lock_noted(core, space, addr, &tree, &flags);
+	o = lock_annotated(core, space, addr, &tree, &flags);
 	if (o) {
 		kmt_change_flags(o, set, 0);
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -102,7 +102,7 @@ bool kmt_set_stack(struct kmt_core *core, enum kmt_space space,
 	unsigned long flags;
 	struct kmt_object *o;
 
-	o = lock_noted(core, space, addr, &tree, &flags);
+	o = lock_annotated(core, space, addr, &tree, &flags);
 	if (o) {
 		o->stack = stack;
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
@@ -208,7 +208,7 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 			kmt_set_flags(core, KMT_VIRT, r->at, KMT_WHOLE);
 		return false;
 	}
-	o = lock_noted(core, KMT_VIRT, r->at, &tree, &dummy);
+	o = lock_annotated(core, KMT_VIRT, r->at, &tree, &dummy);
 	if (o) {
 		ok = r->kind != KMT_AREAS || fit_area(o, r, &size);
 		/*

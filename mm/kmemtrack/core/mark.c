@@ -738,7 +738,7 @@ static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 				unsigned long pos, unsigned long end)
 {
 	struct kmt_core *core = r->m->core;
-	unsigned long flags, len, noted = 0;
+	unsigned long flags, len, pushed = 0;
 	struct kmt_tree *tree;
 	struct kmt_range self;
 	bool ok = false;
@@ -755,17 +755,17 @@ static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 	/* A piece does not cross a page boundary, so all of it can be read, or none. */
 	len = kmt_piece(pos, end, sizeof(r->m->buf));
 	if (r->marks)
-		noted = kmt_mark_piece(r->m, &self, pos, end);
-	if (!noted)
+		pushed = kmt_mark_piece(r->m, &self, pos, end);
+	if (!pushed)
 		ok = kmt_env_read(r->m->buf, pos, len);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 
 	r->at = pos;
 	if (ok)
 		r->words(r, len / sizeof(long));
-	else if (!noted)
+	else if (!pushed)
 		kmt_event(core, KMT_EV_FAULT);
-	return noted ?: len;
+	return pushed ?: len;
 }
 
 /**
@@ -794,7 +794,7 @@ bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
 		if (!len)
 			return false;
 		r->m->budget -= len / sizeof(long);
-		/* Follow the references just noted, to make room for the next ones. */
+		/* Follow the references just pushed, to make room for the next ones. */
 		if (r->marks)
 			kmt_mark_follow(r->m);
 		if (kmt_mark_relax(r->m))

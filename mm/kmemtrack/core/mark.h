@@ -15,7 +15,7 @@
  *	verdict.c)
  *	kmt_mark_end();
  *
- * Memory is read in pieces of KMT_STEP_WORDS or KMT_NOTE_WORDS, in a way that survives
+ * Memory is read in pieces of KMT_STEP_WORDS or KMT_PUSH_WORDS, in a way that survives
  * a fault. Blocks are read under the lock of their tree, which a free takes, too, so a
  * piece is never read from a block that was freed. A block of at most KMT_STEP_WORDS is
  * read when it is reached (mark_drain.c).
@@ -36,10 +36,10 @@
 #define KMT_BUDGET	4096
 
 /*
- * Words in a piece whose references are only noted, without a copy. A lock is held
+ * Words in a piece whose references are only pushed, without a copy. A lock is held
  * meanwhile: for less than 10 us at 1 GHz, even if all words are references.
  */
-#define KMT_NOTE_WORDS	256
+#define KMT_PUSH_WORDS	256
 
 /* A word that is not aligned is a reference only if it is a multiple of this. */
 #define KMT_ODD_ALIGN	4

@@ -8,7 +8,7 @@
 #include "mark_parallel.h"
 
 /**
- * struct kmt_notes - how to note the words of a piece
+ * struct kmt_push - how to push the words of a piece
  * @m: marker, whose ranges do not change meanwhile
  * @seen_cache: its table of words already seen
  * @self: first byte of the block that is read
@@ -23,7 +23,7 @@
  *	negative is no reference
  * @top: where in the mark stack the next reference goes
  */
-struct kmt_notes {
+struct kmt_push {
 	struct kmt_marker *m;
 	unsigned long *seen_cache;
 	unsigned long self;
@@ -37,27 +37,27 @@ struct kmt_notes {
 	struct kmt_mark_entry *top;
 };
 
-/* The argument @apart of kmt_notes_begin(). */
-static __always_inline bool kmt_notes_apart(const struct kmt_marker *m)
+/* The argument @apart of kmt_push_begin(). */
+static __always_inline bool kmt_push_apart(const struct kmt_marker *m)
 {
 	return m->ranges.percpu_outside || (long)m->ranges.virt.lo >= 0;
 }
 
 /* kmt_fast_path_ok() is true for @m. */
-static __always_inline void kmt_notes_begin(struct kmt_notes *n,
-					    struct kmt_marker *m, bool apart)
+static __always_inline void kmt_push_begin(struct kmt_push *p,
+					   struct kmt_marker *m, bool apart)
 {
-	n->m = m;
-	n->seen_cache = m->seen_cache;
-	n->self = 0;
-	n->bytes = 0;
-	n->lo = m->ranges.shards.lo;
-	n->span = m->ranges.shards.hi - m->ranges.shards.lo;
-	n->least = m->ranges.least;
-	n->gap_lo = m->ranges.gap.lo;
-	n->gap_span = m->ranges.gap.hi - m->ranges.gap.lo;
-	n->apart = apart;
-	n->top = m->stack.entries + m->stack.refs;
+	p->m = m;
+	p->seen_cache = m->seen_cache;
+	p->self = 0;
+	p->bytes = 0;
+	p->lo = m->ranges.shards.lo;
+	p->span = m->ranges.shards.hi - m->ranges.shards.lo;
+	p->least = m->ranges.least;
+	p->gap_lo = m->ranges.gap.lo;
+	p->gap_span = m->ranges.gap.hi - m->ranges.gap.lo;
+	p->apart = apart;
+	p->top = m->stack.entries + m->stack.refs;
 }
 
 /*
@@ -72,43 +72,43 @@ static __always_inline bool kmt_may_refer(const struct kmt_marker *m,
 }
 
 /* Whether @word, and so each of several words ORed into it, is no reference. */
-static __always_inline bool kmt_is_small(const struct kmt_notes *n,
+static __always_inline bool kmt_is_small(const struct kmt_push *p,
 					 unsigned long word)
 {
-	return n->apart ? word < n->least : (long)word >= 0;
+	return p->apart ? word < p->least : (long)word >= 0;
 }
 
 /*
  * Pushes @word, untagged, onto the mark stack if it may be a reference to another block.
  * Most references were seen before, so check that first.
  */
-static __always_inline void kmt_note_word(struct kmt_notes *n,
+static __always_inline void kmt_push_word(struct kmt_push *p,
 					  unsigned long word)
 {
-	const bool far = word - n->lo >= n->span;
+	const bool far = word - p->lo >= p->span;
 
-	if (kmt_is_small(n, word) ||
-	    (n->apart && far && (word - n->gap_lo < n->gap_span ||
-				 !kmt_may_refer(n->m, word))))
+	if (kmt_is_small(p, word) ||
+	    (p->apart && far && (word - p->gap_lo < p->gap_span ||
+				 !kmt_may_refer(p->m, word))))
 		return;
-	if (word - n->self < n->bytes ||
-	    n->seen_cache[kmt_seen_slot(word)] == word)
+	if (word - p->self < p->bytes ||
+	    p->seen_cache[kmt_seen_slot(word)] == word)
 		return;
-	if (!n->apart && unlikely(far) && !kmt_may_refer(n->m, word))
+	if (!p->apart && unlikely(far) && !kmt_may_refer(p->m, word))
 		return;
 	/*
 	 * The block is mostly read soon. If blocks refer to each other in no
 	 * order, a scan of 200,000 of them takes 80 ms, and 150 ms without this.
 	 */
 	prefetch((const void *)word);
-	(n->top++)->addr = word;
+	(p->top++)->addr = word;
 }
 
 /*
- * Notes the words of [@pos, @end); returns false if they cannot be read. Most words are
- * small numbers: one check of their ORed bits skips four of them.
+ * Pushes the words of [@pos, @end) that may be references; returns false if they cannot
+ * be read. Most words are small numbers: one check of their ORed bits skips four of them.
  */
-static __always_inline bool kmt_note_words(struct kmt_notes *n,
+static __always_inline bool kmt_push_words(struct kmt_push *p,
 					   unsigned long pos, unsigned long end)
 {
 	const unsigned long fours = end - 4 * sizeof(long);
@@ -122,16 +122,16 @@ static __always_inline bool kmt_note_words(struct kmt_notes *n,
 		b = kmt_untag(b);
 		c = kmt_untag(c);
 		d = kmt_untag(d);
-		if (likely(kmt_is_small(n, a | b | c | d)))
+		if (likely(kmt_is_small(p, a | b | c | d)))
 			continue;
-		kmt_note_word(n, a);
-		kmt_note_word(n, b);
-		kmt_note_word(n, c);
-		kmt_note_word(n, d);
+		kmt_push_word(p, a);
+		kmt_push_word(p, b);
+		kmt_push_word(p, c);
+		kmt_push_word(p, d);
 	}
 	for (; pos < end; pos += sizeof(long)) {
 		kmt_env_one(pos, &a, &bad);
-		kmt_note_word(n, kmt_untag(a));
+		kmt_push_word(p, kmt_untag(a));
 	}
 	return !bad;
 }
@@ -187,19 +187,19 @@ void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 	s->entries[s->max - ++s->blocks] = (struct kmt_mark_entry){ o, addr };
 }
 
-static __always_inline bool note_piece(struct kmt_marker *m,
+static __always_inline bool push_piece(struct kmt_marker *m,
 				       const struct kmt_range *self,
 				       unsigned long pos, unsigned long end,
 				       bool apart)
 {
-	struct kmt_notes n;
+	struct kmt_push p;
 
-	kmt_notes_begin(&n, m, apart);
-	n.self = self->lo;
-	n.bytes = self->hi - self->lo;
-	if (unlikely(!kmt_note_words(&n, pos, end)))
+	kmt_push_begin(&p, m, apart);
+	p.self = self->lo;
+	p.bytes = self->hi - self->lo;
+	if (unlikely(!kmt_push_words(&p, pos, end)))
 		return false;
-	m->stack.refs = n.top - m->stack.entries;
+	m->stack.refs = p.top - m->stack.entries;
 	m->stats.words += (end - pos) / sizeof(long);
 	return true;
 }
@@ -218,7 +218,7 @@ static __always_inline bool has_room(const struct kmt_marker *m,
  * @pos: first byte, aligned to a word
  * @end: one past the last byte of the memory
  *
- * Context: interrupts may be off, and the lock of a tree held: noting the words of a
+ * Context: interrupts may be off, and the lock of a tree held: to push the words of a
  *	piece takes some microseconds.
  * Return: number of bytes from @pos on that are done; 0 if the caller has to handle them
  *	word by word, or if they cannot be read.
@@ -226,13 +226,13 @@ static __always_inline bool has_room(const struct kmt_marker *m,
 unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 			     unsigned long pos, unsigned long end)
 {
-	unsigned long len = kmt_piece(pos, end, KMT_NOTE_WORDS * sizeof(long));
+	unsigned long len = kmt_piece(pos, end, KMT_PUSH_WORDS * sizeof(long));
 	bool done;
 
 	if (!kmt_fast_path_ok(m) || !has_room(m, len))
 		return 0;
-	done = kmt_notes_apart(m) ? note_piece(m, self, pos, pos + len, true) :
-				    note_piece(m, self, pos, pos + len, false);
+	done = kmt_push_apart(m) ? push_piece(m, self, pos, pos + len, true) :
+				    push_piece(m, self, pos, pos + len, false);
 	return done ? len : 0;
 }
 
@@ -395,7 +395,7 @@ void kmt_mark_follow(struct kmt_marker *m)
 
 /**
  * struct kmt_drain - references that are followed
- * @n: how to note the words of their blocks
+ * @p: how to push the words of their blocks
  * @shared: other markers take part in the mark
  * @held: shard that is locked, or NULL
  * @flags: interrupt state from before
@@ -409,7 +409,7 @@ void kmt_mark_follow(struct kmt_marker *m)
  * @seen_refs: how many of these led to a block that was reached before
  */
 struct kmt_drain {
-	struct kmt_notes n;
+	struct kmt_push p;
 	bool shared;
 	struct kmt_tree *held;
 	unsigned long flags;
@@ -428,7 +428,7 @@ static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
 {
 	struct kmt_core *core = m->core;
 
-	kmt_notes_begin(&c->n, m, apart);
+	kmt_push_begin(&c->p, m, apart);
 	c->shared = shared;
 	c->held = NULL;
 	c->flags = 0;
@@ -455,18 +455,18 @@ static __always_inline void unlock_shard(struct kmt_drain *c)
 	raw_spin_unlock_irqrestore(&c->held->lock, c->flags);
 	c->held = NULL;
 	if (c->near)
-		c->n.m->near = c->near;
+		c->p.m->near = c->near;
 	c->near = NULL;
 }
 
 /* Unlocks the shard and adds the counts to those of the marker. */
 static __always_inline void flush_stats(struct kmt_drain *c)
 {
-	struct kmt_marker *m = c->n.m;
+	struct kmt_marker *m = c->p.m;
 	long work = c->budget_at_start - c->budget;
 
 	unlock_shard(c);
-	m->stack.refs = c->n.top - m->stack.entries;
+	m->stack.refs = c->p.top - m->stack.entries;
 	m->stats.hits += c->refs;
 	m->stats.objects += c->refs - c->seen_refs;
 	m->stats.words += work - c->refs * KMT_DRAIN_STEP;
@@ -480,7 +480,7 @@ static __always_inline void flush_stats(struct kmt_drain *c)
 /* Reloads state from the marker, after it did other work. */
 static __always_inline void reload(struct kmt_drain *c)
 {
-	c->n.top = c->n.m->stack.entries + c->n.m->stack.refs;
+	c->p.top = c->p.m->stack.entries + c->p.m->stack.refs;
 }
 
 /*
@@ -490,7 +490,7 @@ static __always_inline void reload(struct kmt_drain *c)
  */
 static __always_inline bool lock_shard(struct kmt_drain *c, unsigned long word)
 {
-	struct kmt_tree *shard = kmt_shard_of(c->n.m->core, word);
+	struct kmt_tree *shard = kmt_shard_of(c->p.m->core, word);
 	struct kmt_object *near;
 
 	if (likely(shard == c->held))
@@ -499,11 +499,11 @@ static __always_inline bool lock_shard(struct kmt_drain *c, unsigned long word)
 	if (kmt_is_empty_hint(shard))
 		return false;
 	if (c->shared)
-		kmt_wait_contended(c->n.m, &shard->lock);
+		kmt_wait_contended(c->p.m, &shard->lock);
 	raw_spin_lock_irqsave(&shard->lock, c->flags);
 	c->held = shard;
 	__release(&shard->lock); /* until unlock_shard() */
-	near = c->n.m->near;
+	near = c->p.m->near;
 	if (near && kmt_is_in_shard_of(near, word))
 		c->near = near;
 	return true;
@@ -560,21 +560,21 @@ static __always_inline struct kmt_object *find(struct kmt_drain *c,
 	return kmt_tree_find(c->held, word);
 }
 
-/* Notes the words of @o, which was just reached; false if they cannot be read. */
-static __always_inline bool note_block(struct kmt_drain *c,
+/* Pushes the words of @o, which was just reached; false if they cannot be read. */
+static __always_inline bool push_block(struct kmt_drain *c,
 				       const struct kmt_object *o)
 {
-	struct kmt_mark_entry *top = c->n.top;
+	struct kmt_mark_entry *top = c->p.top;
 
-	c->n.self = o->addr;
-	c->n.bytes = o->size;
-	if (unlikely(!kmt_note_words(&c->n, ALIGN(o->addr, sizeof(long)),
+	c->p.self = o->addr;
+	c->p.bytes = o->size;
+	if (unlikely(!kmt_push_words(&c->p, ALIGN(o->addr, sizeof(long)),
 				     ALIGN_DOWN(o->addr + o->size,
 						sizeof(long))))) {
-		c->n.top = top;
+		c->p.top = top;
 		return false;
 	}
-	c->budget -= c->n.bytes / sizeof(long);
+	c->budget -= c->p.bytes / sizeof(long);
 	return true;
 }
 
@@ -591,7 +591,7 @@ static __always_inline bool reach(struct kmt_drain *c, struct kmt_object *o)
 		return o->count;
 	}
 	if (unlikely(o->size > KMT_STEP_WORDS * sizeof(long)) ||
-	    unlikely(c->n.top > c->limit) || !note_block(c, o))
+	    unlikely(c->p.top > c->limit) || !push_block(c, o))
 		return false;
 	kmt_set_state(o, (state & kmt_pack_state(0xffff, 0, 0, 0, 0)) |
 			 c->reached);
@@ -606,7 +606,7 @@ static __always_inline bool follow_fast(struct kmt_drain *c,
 
 	/* A word that points into the region of @near belongs to the same shard. */
 	if ((unlikely(!o) || unlikely((word ^ o->addr) >> KMT_REGION_SHIFT)) &&
-	    (word - c->n.lo >= c->n.span || !lock_shard(c, word)))
+	    (word - c->p.lo >= c->p.span || !lock_shard(c, word)))
 		return false;
 	o = find(c, word);
 	if (unlikely(!o))
@@ -617,7 +617,7 @@ static __always_inline bool follow_fast(struct kmt_drain *c,
 		return false;
 	c->refs++;
 	c->budget -= KMT_DRAIN_STEP;
-	c->n.seen_cache[kmt_seen_slot(word)] = word;
+	c->p.seen_cache[kmt_seen_slot(word)] = word;
 	return true;
 }
 
@@ -628,11 +628,11 @@ static __always_inline bool follow_fast(struct kmt_drain *c,
 static __always_inline bool rest(struct kmt_drain *c)
 {
 	flush_stats(c);
-	kmt_team_share(c->n.m);
+	kmt_team_share(c->p.m);
 	reload(c);
 	c->budget = KMT_DRAIN_HOLD;
 	c->budget_at_start = KMT_DRAIN_HOLD;
-	return !kmt_mark_relax(c->n.m);
+	return !kmt_mark_relax(c->p.m);
 }
 
 /* Inlined for each case, so that the checks for the other cases cost nothing. */
@@ -642,7 +642,7 @@ static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
 	struct kmt_drain c;
 
 	begin(&c, m, apart, shared);
-	while (c.n.top != bottom) {
+	while (c.p.top != bottom) {
 		unsigned long word;
 
 		if (unlikely(c.budget <= 0)) {
@@ -650,7 +650,7 @@ static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
 				break;
 			continue;
 		}
-		word = (--c.n.top)->addr;
+		word = (--c.p.top)->addr;
 		if (likely(follow_fast(&c, word)))
 			continue;
 		flush_stats(&c);
@@ -670,7 +670,7 @@ static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
  */
 void kmt_mark_drain_fast(struct kmt_marker *m)
 {
-	if (kmt_notes_apart(m))
+	if (kmt_push_apart(m))
 		drain(m, true, true);
 	else if (m->share.team)
 		drain(m, false, true);
