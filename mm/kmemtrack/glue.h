@@ -391,9 +391,9 @@ void kmt_roots_fill(struct kmt_marker *m, struct kmt_roots *roots);
 void kmt_roots_free(struct kmt_roots *roots);
 bool kmt_page_unreadable(struct page *page);
 #ifdef CONFIG_MEMORY_FAILURE
-void kmt_spare_poisoned(void);
+void kmt_exclude_poisoned(void);
 #else
-static inline void kmt_spare_poisoned(void)
+static inline void kmt_exclude_poisoned(void)
 {
 }
 #endif

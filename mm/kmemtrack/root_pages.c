@@ -17,12 +17,10 @@
  *					memblock is read by its records, which such
  *					memory does not have
  *   pages a guest gave to its host	PageOffline: kmt_page_unreadable()
- *   poisoned pages			PageHWPoison: kmt_page_unreadable(); of blocks
- *					in such pages kmt_spare_poisoned() says that
- *					they are not to be followed,
- *					mark_slots() knows it of those without
- *					a record, and kmt_env_read() does not read
- *					them
+ *   poisoned pages			PageHWPoison: kmt_page_unreadable();
+ *					kmt_exclude_poisoned() excludes the blocks in
+ *					such pages, mark_slots() those without a
+ *					record, and kmt_env_read() checks again
  *   secretmem, guest_memfd		the operations or flags of their mapping:
  *					kmt_page_unreadable(). A page of secretmem
  *					without a mapping yet is not in the linear
@@ -137,7 +135,7 @@ bool kmt_is_poisoned(unsigned long addr)
 }
 
 /* Excludes blocks of the linear map in a page from reading. */
-static void spare_page(struct page *page)
+static void exclude_page(struct page *page)
 {
 	unsigned long pos = kmt_untag((unsigned long)page_address(page));
 	unsigned long end = pos + PAGE_SIZE;
@@ -166,7 +164,8 @@ static bool is_poisoned(struct kmt_object *o, unsigned long addr)
 	return poisoned;
 }
 
-static void spare_mapped(void)
+/* Excludes blocks of vmalloc space with a poisoned page from reading. */
+static void exclude_mapped(void)
 {
 	unsigned long addr, pos = 0;
 	struct kmt_object *o, copy;
@@ -189,13 +188,13 @@ static void spare_mapped(void)
 }
 
 /**
- * kmt_spare_poisoned - exclude blocks in poisoned pages from reading
+ * kmt_exclude_poisoned - exclude blocks in poisoned pages from reading
  *
  * A block to which only an excluded block refers will be reported as a leak.
  *
  * Context: may sleep.
  */
-void kmt_spare_poisoned(void)
+void kmt_exclude_poisoned(void)
 {
 	struct zone *zone;
 	unsigned long pfn;
@@ -213,12 +212,12 @@ void kmt_spare_poisoned(void)
 			if (!page)
 				pfn = ALIGN(pfn + 1, KMT_HOLE_PAGES) - 1;
 			else if (PageHWPoison(page) && !PageHighMem(page))
-				spare_page(page);
+				exclude_page(page);
 			cond_resched();
 		}
 	}
 	put_online_mems();
-	spare_mapped();
+	exclude_mapped();
 }
 #endif
 

@@ -139,7 +139,7 @@ static int scan_locked(unsigned long frame)
 	if (!scan)
 		return -ENOMEM;
 	alloc_filter(&scan->filter);
-	kmt_spare_poisoned();
+	kmt_exclude_poisoned();
 	kmt_roots_init(&scan->roots);
 	scan->roots.scanner = current;
 	scan->roots.frame = frame;

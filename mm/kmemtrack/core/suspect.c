@@ -369,8 +369,8 @@ static void accuse(struct kmt_core *core, struct kmt_object *o,
 	kmt_filter_add(f, kmt_space(o), o->addr, o->size);
 }
 
-/* Treats @o like a block that was allocated during this mark. */
-static void spare(struct kmt_core *core, struct kmt_object *o)
+/* Counts @o as reached, like a block that was allocated during this mark. */
+static void count_as_reached(struct kmt_core *core, struct kmt_object *o)
 {
 	o->epoch = core->epoch;
 	o->count = KMT_COUNT_MAX;
@@ -402,7 +402,7 @@ static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 		/* Referenced or allocated meanwhile. */
 	} else if ((o->flags & KMT_TRANSIENT) || came_after_search(m, o)) {
 		/* Spare it this once, with all blocks that it leads to. */
-		spare(m->core, o);
+		count_as_reached(m->core, o);
 	} else {
 		accuse(m->core, o, f);
 		v->accused++;
