@@ -41,16 +41,17 @@ static __always_inline unsigned long frame_record(void)
 	return fp;
 }
 
-static __always_inline bool simply_on(void)
+static __always_inline bool is_tracking(void)
 {
 	return !in_nmi() && READ_ONCE(kmt_mode) == KMT_ON;
 }
 
 /*
- * In NMI hooks are refused: the NMI may have interrupted a hook that holds a lock.
- * Allocators must not be called there anyway.
+ * Returns whether a hook may track, if is_tracking() is false. In early boot the first hook
+ * starts tracking. In NMI hooks are refused: the NMI may have interrupted a hook that holds
+ * a lock. Allocators must not be called there anyway.
  */
-static noinline bool otherwise_admitted(void)
+static noinline bool may_track_slow(void)
 {
 	if (in_nmi()) {
 		kmt_event(&kmt_core, KMT_EV_LOST_NMI);
@@ -59,9 +60,9 @@ static noinline bool otherwise_admitted(void)
 	return kmt_start_early();
 }
 
-static __always_inline bool admitted(void)
+static __always_inline bool may_track(void)
 {
-	return likely(simply_on()) || otherwise_admitted();
+	return likely(is_tracking()) || may_track_slow();
 }
 
 static bool is_block(const void *ptr)
@@ -102,7 +103,7 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 	struct kmt_origin origin;
 	int held;
 
-	if (!admitted())
+	if (!may_track())
 		return;
 	held = kmt_pin_names();
 	/* The backtrace is 0 in early boot. */
@@ -119,9 +120,9 @@ static noinline void track(enum kmt_space space, unsigned long addr,
  * interrupts off, and with the lock of @shard unless that is NULL; drops the lock, and
  * restores interrupts from @flags.
  */
-static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
-				  struct kmt_tree *shard, unsigned long flags,
-				  u32 stack, u32 born, u16 comm)
+static noinline void track_without_record(unsigned long addr, size_t size, gfp_t gfp,
+					  struct kmt_tree *shard, unsigned long flags,
+					  u32 stack, u32 born, u16 comm)
 {
 	/* The caller passes these in registers. */
 	const struct kmt_origin origin = {
@@ -145,15 +146,15 @@ static noinline void track_afresh(unsigned long addr, size_t size, gfp_t gfp,
  * Tracks a block of a shard if this CPU does not remember the backtrace (@stack is 0)
  * or the task's name. There are no shards in early boot.
  */
-static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
-				 u32 stack, unsigned long fp,
-				 unsigned long caller)
+static noinline void track_without_trace(unsigned long addr, size_t size, gfp_t gfp,
+					 u32 stack, unsigned long fp,
+					 unsigned long caller)
 {
 	struct kmt_tree *shard = kmt_shard_of(&kmt_core, addr);
 	unsigned long flags;
 	u16 comm;
 
-	if (!admitted())
+	if (!may_track())
 		return;
 	if (!stack)
 		stack = kmt_stack_save_new(fp, caller, gfp);
@@ -164,8 +165,8 @@ static noinline void track_newly(unsigned long addr, size_t size, gfp_t gfp,
 	}
 	comm = kmt_task_comm();
 	raw_spin_lock(&shard->lock);
-	__release(&shard->lock); /* for track_afresh() */
-	track_afresh(addr, size, gfp, shard, flags, stack, jiffies, comm);
+	__release(&shard->lock); /* for track_without_record() */
+	track_without_record(addr, size, gfp, shard, flags, stack, jiffies, comm);
 }
 
 /*
@@ -184,12 +185,12 @@ void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 		local_irq_save(flags);
 		if (unlikely(!kmt_origin_recent(&origin, frame_record()))) {
 			local_irq_restore(flags);
-			track_newly(addr, size, gfp, origin.stack,
-				    frame_record(), _RET_IP_);
+			track_without_trace(addr, size, gfp, origin.stack,
+					    frame_record(), _RET_IP_);
 		} else if (unlikely(!kmt_insert_fast(&kmt_core, addr, size, &origin,
 						     &shard))) {
-			track_afresh(addr, size, gfp, shard, flags,
-				     origin.stack, origin.born, origin.comm);
+			track_without_record(addr, size, gfp, shard, flags,
+					     origin.stack, origin.born, origin.comm);
 		} else {
 			local_irq_restore(flags);
 		}
@@ -225,7 +226,7 @@ void __kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp)
 	unsigned long addr;
 	u8 refs;
 
-	if (!is_block(area) || !admitted())
+	if (!is_block(area) || !may_track())
 		return;
 	addr = untagged(area->addr);
 	/*
@@ -305,7 +306,7 @@ static noinline void free_slowly(const void *ptr)
 	unsigned long addr = untagged(ptr);
 	bool tracked;
 
-	if (!is_block(ptr) || !admitted())
+	if (!is_block(ptr) || !may_track())
 		return;
 	if (unlikely(kmt_page_map_live()) && is_vmalloc_or_module_addr(ptr))
 		tracked = free_mapped(addr);
@@ -342,7 +343,7 @@ void __kmemtrack_free_part(const void *ptr, size_t size)
 		return;
 	/* Tracking must not end before the rest of the block is inserted again. */
 	rcu_read_lock();
-	if (admitted()) {
+	if (may_track()) {
 		kmt_note_move();
 		if (kmt_lookup(&kmt_core, KMT_ROOT, addr, &o))
 			space = KMT_ROOT;
@@ -359,7 +360,7 @@ void __kmemtrack_free_percpu(const void __percpu *ptr)
 {
 	const void *p = (__force const void *)ptr;
 
-	if (is_block(p) && admitted())
+	if (is_block(p) && may_track())
 		kmt_free(&kmt_core, KMT_PERCPU_SPACE, untagged_percpu(ptr));
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_free_percpu);
@@ -367,7 +368,7 @@ EXPORT_SYMBOL_GPL(__kmemtrack_free_percpu);
 void __kmemtrack_free_part_phys(phys_addr_t phys, size_t size)
 {
 	rcu_read_lock();
-	if (phys <= ULONG_MAX - size && admitted()) {
+	if (phys <= ULONG_MAX - size && may_track()) {
 		kmt_note_move();
 		count_lost(kmt_free_part(&kmt_core, KMT_PHYS, phys, size,
 					 GFP_NOWAIT), GFP_NOWAIT);
@@ -386,7 +387,7 @@ void __kmemtrack_pages_alloc(struct page *page, unsigned int order, gfp_t gfp)
 	struct kmt_origin origin;
 	int held;
 
-	if ((gfp & __GFP_MOVABLE) || !simply_on())
+	if ((gfp & __GFP_MOVABLE) || !is_tracking())
 		return;
 	held = kmt_pin_names();
 	kmt_origin(&origin, frame_record(), _RET_IP_, KMT_GFP_NONE);
@@ -402,7 +403,7 @@ void __kmemtrack_pages_free(struct page *page)
 
 void __kmemtrack_update_trace(const void *ptr)
 {
-	if (is_block(ptr) && admitted())
+	if (is_block(ptr) && may_track())
 		kmt_set_stack(&kmt_core, KMT_VIRT, untagged(ptr),
 			      kmt_stack_save(frame_record(), _RET_IP_,
 					     GFP_NOWAIT));
@@ -411,14 +412,14 @@ EXPORT_SYMBOL(__kmemtrack_update_trace);
 
 void __kmemtrack_not_leak(const void *ptr)
 {
-	if (is_block(ptr) && admitted())
+	if (is_block(ptr) && may_track())
 		kmt_set_min(&kmt_core, KMT_VIRT, untagged(ptr), KMT_MIN_GREY);
 }
 EXPORT_SYMBOL(__kmemtrack_not_leak);
 
 void __kmemtrack_transient_leak(const void *ptr)
 {
-	if (is_block(ptr) && admitted())
+	if (is_block(ptr) && may_track())
 		kmt_set_flags(&kmt_core, KMT_VIRT, untagged(ptr),
 			      KMT_TRANSIENT);
 }
@@ -426,7 +427,7 @@ EXPORT_SYMBOL(__kmemtrack_transient_leak);
 
 void __kmemtrack_ignore(const void *ptr)
 {
-	if (is_block(ptr) && admitted())
+	if (is_block(ptr) && may_track())
 		kmt_set_min(&kmt_core, KMT_VIRT, untagged(ptr), KMT_MIN_BLACK);
 }
 EXPORT_SYMBOL(__kmemtrack_ignore);
@@ -435,7 +436,7 @@ void __kmemtrack_ignore_percpu(const void __percpu *ptr)
 {
 	const void *p = (__force const void *)ptr;
 
-	if (is_block(p) && admitted())
+	if (is_block(p) && may_track())
 		kmt_set_min(&kmt_core, KMT_PERCPU_SPACE, untagged_percpu(ptr),
 			    KMT_MIN_BLACK);
 }
@@ -443,21 +444,21 @@ EXPORT_SYMBOL_GPL(__kmemtrack_ignore_percpu);
 
 void __kmemtrack_ignore_phys(phys_addr_t phys)
 {
-	if (phys <= ULONG_MAX && admitted())
+	if (phys <= ULONG_MAX && may_track())
 		kmt_set_min(&kmt_core, KMT_PHYS, phys, KMT_MIN_BLACK);
 }
 EXPORT_SYMBOL(__kmemtrack_ignore_phys);
 
 void __kmemtrack_scan_area(const void *ptr, size_t size, gfp_t gfp)
 {
-	if (is_block(ptr) && size && admitted())
+	if (is_block(ptr) && size && may_track())
 		kmt_add_area(&kmt_core, untagged(ptr), size, gfp);
 }
 EXPORT_SYMBOL(__kmemtrack_scan_area);
 
 void __kmemtrack_no_scan(const void *ptr)
 {
-	if (is_block(ptr) && admitted())
+	if (is_block(ptr) && may_track())
 		kmt_set_flags(&kmt_core, KMT_VIRT, untagged(ptr), KMT_NO_SCAN);
 }
 EXPORT_SYMBOL(__kmemtrack_no_scan);
