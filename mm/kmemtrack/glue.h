@@ -371,7 +371,7 @@ static inline const char *kmt_gone_name(unsigned long pc)
 /* Threads that help with a mark: more would wait for each other, mostly. */
 #define KMT_HELPERS	7
 
-void kmt_note_stacks(void);
+void kmt_flag_stacks(void);
 bool kmt_is_helper(const struct task_struct *task);
 extern struct kthread_worker *kmt_workers[KMT_HELPERS];
 struct task_struct *kmt_next_task(int *nr);

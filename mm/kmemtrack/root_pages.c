@@ -953,7 +953,7 @@ void kmt_roots_init(struct kmt_roots *roots)
 void kmt_roots_fill(struct kmt_marker *m, struct kmt_roots *roots)
 {
 	kmt_percpu_map_fill(&roots->percpu);
-	kmt_note_stacks();
+	kmt_flag_stacks();
 	kmt_page_map_prepare(m, roots);
 	kmt_page_map_note_free(m, roots);
 }

@@ -130,10 +130,10 @@ struct task_struct *kmt_next_task(int *nr)
 }
 
 /*
- * Stacks that are blocks, of tasks that were there before tracking was on; the
- * pages of others bear a mark (kmemtrack_stack()).
+ * Flags the vmalloc block of a task's stack: the task may be older than tracking. The pages
+ * of younger stacks were marked with kmemtrack_stack().
  */
-static void note_stack(struct task_struct *task)
+static void flag_task_stack(struct task_struct *task)
 {
 	void *base = try_get_task_stack(task);
 
@@ -145,11 +145,11 @@ static void note_stack(struct task_struct *task)
 }
 
 /**
- * kmt_note_stacks - find the stacks there are, so that they are read as such
+ * kmt_flag_stacks - flag the blocks of all stacks, so that they are read as stacks
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
-void kmt_note_stacks(void)
+void kmt_flag_stacks(void)
 {
 	struct task_struct *task;
 	int cpu, nr = 1;
@@ -158,7 +158,7 @@ void kmt_note_stacks(void)
 		unsigned long lo, hi;
 
 		if (idle_task(cpu))
-			note_stack(idle_task(cpu));
+			flag_task_stack(idle_task(cpu));
 		if (!kmt_irq_stack(cpu, &lo, &hi))
 			continue;
 		if (KMT_IRQ_STACK_ENDS)
@@ -169,7 +169,7 @@ void kmt_note_stacks(void)
 			flag_stack(lo);
 	}
 	while ((task = kmt_next_task(&nr))) {
-		note_stack(task);
+		flag_task_stack(task);
 		put_task_struct(task);
 		cond_resched();
 	}
