@@ -201,7 +201,7 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
 	entries += skip;
 	nr = min_t(unsigned int, nr - skip, CONFIG_KMEMTRACK_STACK_DEPTH);
 	handle = kmt_depot_save_any(entries, nr, gfp);
-	if (!kmt_note_module_trace(&handle, entries, nr, gfp)) {
+	if (!kmt_register_module_trace(&handle, entries, nr, gfp)) {
 		walk->nr = 0;
 		return handle;
 	}
@@ -240,7 +240,7 @@ u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp)
 	if (likely(walk_stack(&walk, fp))) {
 		atomic_long_inc(&kmt_walked);
 		handle = kmt_depot_save(walk.pc, walk.nr, gfp);
-		if (!kmt_note_module_trace(&handle, walk.pc, walk.nr, gfp))
+		if (!kmt_register_module_trace(&handle, walk.pc, walk.nr, gfp))
 			walk.nr = 0;
 	} else {
 		atomic_long_inc(&kmt_unwound);

@@ -295,11 +295,11 @@ void kmt_unpin_names(int held)
 }
 
 /**
- * kmt_note_move - a record is about to be moved
+ * kmt_set_records_moved - tell kmt_end_sweep() that a record is about to be moved
  *
  * Context: the caller is an RCU reader until the record is in its new place.
  */
-void kmt_note_move(void)
+void kmt_set_records_moved(void)
 {
 	WRITE_ONCE(records_moved, true);
 	/* Pairs with kmt_end_sweep(): it either meets the record, or sees this. */
@@ -418,7 +418,7 @@ static void remove_all_unused(void)
  */
 void kmt_end_sweep(void)
 {
-	/* Pairs with kmt_note_move(). */
+	/* Pairs with kmt_set_records_moved(). */
 	smp_mb();
 	if (!READ_ONCE(records_moved))
 		remove_all_unused();

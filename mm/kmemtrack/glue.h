@@ -222,7 +222,7 @@ extern bool kmt_want_on;
 bool kmt_start_early(void);
 int kmt_switch_on(void);
 void kmt_switch_off(void);
-void kmt_note_early_use(void);
+void kmt_update_early_use(void);
 
 /* memory.c: the tracker's own memory, and marks of pages in page_private() */
 
@@ -271,7 +271,7 @@ void kmt_comm_init(void);
 const char *kmt_comm(u16 handle);
 int kmt_pin_names(void);
 void kmt_unpin_names(int held);
-void kmt_note_move(void);
+void kmt_set_records_moved(void);
 void kmt_start_sweeping(work_func_t sweep);
 void kmt_begin_sweep(void);
 void kmt_keep_name(u16 handle);
@@ -350,12 +350,13 @@ bool kmt_was_initialising(struct module *mod);
 bool kmt_was_traced(const struct module *mod);
 bool kmt_seems_modular(u32 stack);
 u32 kmt_without_module(const struct module *mod, bool init, u32 stack);
-bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
-			   unsigned int nr, gfp_t gfp);
+bool kmt_register_module_trace(u32 *handle, const unsigned long *pc,
+			       unsigned int nr, gfp_t gfp);
 const char *kmt_gone_name(unsigned long pc);
 #else
-static inline bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
-					 unsigned int nr, gfp_t gfp)
+static inline bool kmt_register_module_trace(u32 *handle,
+					     const unsigned long *pc,
+					     unsigned int nr, gfp_t gfp)
 {
 	return true;
 }
@@ -380,7 +381,7 @@ void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots);
 bool kmt_page_map_live(void);
 void kmt_page_map_drop(unsigned long addr, unsigned long size);
 void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots);
-void kmt_page_map_note_free(struct kmt_marker *m, struct kmt_roots *roots);
+void kmt_page_map_add_free(struct kmt_marker *m, struct kmt_roots *roots);
 unsigned long kmt_pages_of_cpus(void);
 void kmt_percpu_map_fill(struct kmt_percpu_map *p);
 void kmt_percpu_map_free(struct kmt_percpu_map *p);

@@ -112,7 +112,7 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 			      gfp), gfp);
 	kmt_unpin_names(held);
 	if (READ_ONCE(kmt_mode) == KMT_EARLY)
-		kmt_note_early_use();
+		kmt_update_early_use();
 }
 
 /*
@@ -344,7 +344,7 @@ void __kmemtrack_free_part(const void *ptr, size_t size)
 	/* Tracking must not end before the rest of the block is inserted again. */
 	rcu_read_lock();
 	if (may_track()) {
-		kmt_note_move();
+		kmt_set_records_moved();
 		if (kmt_lookup(&kmt_core, KMT_ROOT, addr, &o))
 			space = KMT_ROOT;
 		count_lost(kmt_free_part(&kmt_core, space, addr, size,
@@ -369,7 +369,7 @@ void __kmemtrack_free_part_phys(phys_addr_t phys, size_t size)
 {
 	rcu_read_lock();
 	if (phys <= ULONG_MAX - size && may_track()) {
-		kmt_note_move();
+		kmt_set_records_moved();
 		count_lost(kmt_free_part(&kmt_core, KMT_PHYS, phys, size,
 					 GFP_NOWAIT), GFP_NOWAIT);
 	}
@@ -391,7 +391,7 @@ void __kmemtrack_pages_alloc(struct page *page, unsigned int order, gfp_t gfp)
 		return;
 	held = kmt_pin_names();
 	kmt_origin(&origin, frame_record(), _RET_IP_, KMT_GFP_NONE);
-	kmt_pages_note(page, order, &origin);
+	kmt_pages_add(page, order, &origin);
 	kmt_unpin_names(held);
 }
 

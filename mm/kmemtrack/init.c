@@ -107,9 +107,9 @@ bool __ref kmt_start_early(void)
 }
 
 /**
- * kmt_note_early_use - keep the maximum of the cells in use during early boot
+ * kmt_update_early_use - keep the maximum of the cells in use during early boot
  */
-void kmt_note_early_use(void)
+void kmt_update_early_use(void)
 {
 	early_used = max(early_used, kmt_used_cells());
 }
@@ -335,7 +335,7 @@ void __init kmemleak_init(void)
 		kmt_set_untracked();
 	}
 	kmt_core.skip.hi = KMT_IMAGE_END;
-	kmt_note_early_use();
+	kmt_update_early_use();
 	early_grown = kmt_grown;
 	if (set_up() || kmt_leave_early() ||
 	    (kmt_want_on && alloc_tables(boot_shards))) {

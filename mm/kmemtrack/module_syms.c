@@ -82,7 +82,7 @@ static void set_once(unsigned int bit, unsigned long *bits)
 static struct module *initialising[KMT_INIT_MAX];
 static bool more_initialising;
 
-static void note_init(struct module *mod)
+static void add_initialising(struct module *mod)
 {
 	unsigned int i;
 
@@ -131,7 +131,7 @@ static bool in_init_text(unsigned long pc, bool *live)
 	if (found && mod->state == MODULE_STATE_LIVE)
 		*live = true;
 	else if (found)
-		note_init(mod);
+		add_initialising(mod);
 	preempt_enable();
 	return found;
 }
@@ -264,7 +264,7 @@ static noinline_for_stack u32 name_init_text(const unsigned long *pc,
 }
 
 /**
- * kmt_note_module_trace - note whether a trace leads through modules
+ * kmt_register_module_trace - register a trace, if it leads through modules
  * @handle: handle of the trace; replaced if part of the code is about to go
  * @pc: its addresses
  * @nr: how many
@@ -272,10 +272,10 @@ static noinline_for_stack u32 name_init_text(const unsigned long *pc,
  *
  * Context: any but NMI; called for each trace that this CPU does not remember.
  * Return: whether this CPU may remember the trace: false if it leads through __init
- *	text, since each later trace there must note its module, too.
+ *	text, since each later trace there must register its module, too.
  */
-bool kmt_note_module_trace(u32 *handle, const unsigned long *pc,
-			   unsigned int nr, gfp_t gfp)
+bool kmt_register_module_trace(u32 *handle, const unsigned long *pc,
+			       unsigned int nr, gfp_t gfp)
 {
 	bool init = false, live = false;
 	unsigned long page = 0;

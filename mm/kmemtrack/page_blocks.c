@@ -281,7 +281,7 @@ static void sort_entry(const struct table *t, struct entry *e,
 		       unsigned long pfn, const struct kmt_page_map *map,
 		       bool add)
 {
-	/* Pairs with kmt_pages_note(): the other fields were stored before. */
+	/* Pairs with kmt_pages_add(): the other fields were stored before. */
 	u32 state = smp_load_acquire(&e->state);
 	unsigned long end = end_of(t, pfn, state);
 	struct page *page = pfn_to_online_page(pfn);

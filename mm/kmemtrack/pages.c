@@ -102,15 +102,15 @@ static void clear_split_record(const struct table *t, unsigned long pfn, u32 sta
 }
 
 /**
- * kmt_pages_note - note that pages were allocated
+ * kmt_pages_add - add an entry for pages that were allocated
  * @page: the first of them
  * @order: how many, as a power of two
  * @origin: where and when they were allocated
  *
  * Context: any but NMI.
  */
-void kmt_pages_note(const struct page *page, unsigned int order,
-		    const struct kmt_origin *origin)
+void kmt_pages_add(const struct page *page, unsigned int order,
+		   const struct kmt_origin *origin)
 {
 	const struct table *t;
 	struct entry *e;

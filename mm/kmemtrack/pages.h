@@ -40,8 +40,8 @@ static __always_inline bool kmt_pages_tracked(void)
 
 int kmt_pages_on(void);
 void kmt_pages_off(void);
-void kmt_pages_note(const struct page *page, unsigned int order,
-		    const struct kmt_origin *origin);
+void kmt_pages_add(const struct page *page, unsigned int order,
+		   const struct kmt_origin *origin);
 void kmt_pages_forget(const struct page *page);
 void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg);
 void kmt_pages_sort(struct kmt_marker *m, struct kmt_roots *roots, bool add);

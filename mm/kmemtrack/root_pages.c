@@ -854,13 +854,13 @@ void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots)
 }
 
 /**
- * kmt_page_map_note_free - add the free pages on the lists of CPUs to the map
+ * kmt_page_map_add_free - add the free pages on the lists of CPUs to the map
  * @m: marker; several markers may share the work while all CPUs are stopped
  * @roots: roots, after kmt_page_map_prepare()
  *
  * Context: any but NMI. The result is stale at once, unless all CPUs are stopped.
  */
-void kmt_page_map_note_free(struct kmt_marker *m, struct kmt_roots *roots)
+void kmt_page_map_add_free(struct kmt_marker *m, struct kmt_roots *roots)
 {
 	if (roots->map.blocks)
 		set_owned_free_pages(m, &roots->map);
@@ -955,7 +955,7 @@ void kmt_roots_fill(struct kmt_marker *m, struct kmt_roots *roots)
 	kmt_percpu_map_fill(&roots->percpu);
 	kmt_flag_stacks();
 	kmt_page_map_prepare(m, roots);
-	kmt_page_map_note_free(m, roots);
+	kmt_page_map_add_free(m, roots);
 }
 
 /**

@@ -58,12 +58,12 @@ enum kmt_stop_state {
 /**
  * struct kmt_stop - a snapshot being taken
  * @scan: the scan
- * @free_turns: units of noting free pages that CPUs have taken
+ * @free_turns: units of adding free pages to the map that CPUs have taken
  * @turns: units of searching for references that CPUs have taken
  * @state: enum kmt_stop_state
  * @pending: number of CPUs that have not arrived yet
  * @irqs_on: number of CPUs that have interrupts on
- * @noting: number of CPUs that have not noted their free pages yet
+ * @mapping_free: number of CPUs that have not added their free pages to the map yet
  * @looking: number of CPUs that have not finished their search yet
  * @users: number of CPUs that may still access this; it is not used again before
  *	there are none
@@ -81,7 +81,7 @@ struct kmt_stop {
 	atomic_t state;
 	atomic_t pending;
 	atomic_t irqs_on;
-	atomic_t noting;
+	atomic_t mapping_free;
 	atomic_t looking;
 	atomic_t users;
 	struct cpumask arrived;
@@ -146,8 +146,8 @@ static void look_at_share(struct kmt_stop *stop)
 
 	m->deadline = atomic64_read(&stop->since) + max_pause();
 	kmt_take_turns(m, &stop->free_turns);
-	kmt_page_map_note_free(m, roots);
-	await_others(m, &stop->noting);
+	kmt_page_map_add_free(m, roots);
+	await_others(m, &stop->mapping_free);
 
 	kmt_take_turns(m, &stop->turns);
 	kmt_mark_stacks(m, roots);
@@ -169,7 +169,7 @@ static bool is_late(struct kmt_stop *stop)
 	return waited > (s64)(max_pause() >> KMT_GATHER_SHIFT);
 }
 
-static void note_end(struct kmt_stop *stop)
+static void set_until(struct kmt_stop *stop)
 {
 	s64 now = ktime_get_mono_fast_ns(), was = atomic64_read(&stop->until);
 
@@ -198,7 +198,7 @@ static void wait_in(struct kmt_stop *stop, enum kmt_stop_state state)
 		if (atomic_cmpxchg(&stop->state, state, KMT_STOP_OVER) != state)
 			continue;
 		stop->late_cpu = find_late_cpu(stop);
-		note_end(stop);
+		set_until(stop);
 		complete(&stop->over);
 	}
 }
@@ -237,7 +237,7 @@ static int stop_cpu(void *arg)
 			look_at_share(stop);
 			local_irq_enable();
 		}
-		note_end(stop);
+		set_until(stop);
 	}
 	/* A stop that was given up is completed already, and @stop may be reused. */
 	if (atomic_dec_and_test(&stop->users) && looked)
@@ -377,7 +377,7 @@ static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan)
 	stop->scan = scan;
 	atomic_set(&stop->pending, nr);
 	atomic_set(&stop->irqs_on, nr);
-	atomic_set(&stop->noting, nr);
+	atomic_set(&stop->mapping_free, nr);
 	atomic_set(&stop->looking, nr);
 	atomic_set(&stop->users, nr);
 	init_completion(&stop->over);

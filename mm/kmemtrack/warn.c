@@ -81,7 +81,7 @@ struct kmt_warning {
 
 static struct kmt_warning warnings[KMT_WARNINGS];
 
-static void note_side(struct kmt_side *side, const struct kmt_object *o)
+static void fill_side(struct kmt_side *side, const struct kmt_object *o)
 {
 	*side = (struct kmt_side){};
 	if (!o)
@@ -164,8 +164,8 @@ void kmt_warn(struct kmt_core *core, enum kmt_event ev,
 		if (++w == warnings + KMT_WARNINGS)
 			return;
 	w->ev = ev;
-	note_side(&w->old, old);
-	note_side(&w->new, new);
+	fill_side(&w->old, old);
+	fill_side(&w->new, new);
 	memcpy(w->comm, current->comm, TASK_COMM_LEN);
 	w->pid = current->pid;
 	w->nr = new ? 0 : stack_trace_save(w->entries, ARRAY_SIZE(w->entries), 1);
