@@ -392,7 +392,7 @@ static bool has_no_name(int cpu, void *unused)
  * If there was no place for the name that this CPU remembers, forget the name, so that
  * the next allocation looks it up again.
  */
-static void look_again(void *unused)
+static void forget_own_name(void *unused)
 {
 	struct kmt_recent *recent = this_cpu_ptr(&kmt_recent);
 
@@ -408,7 +408,7 @@ static void remove_all_unused(void)
 		remove_unused(&sets[i]);
 	/* When this returns, each CPU that found no place has stored that. */
 	synchronize_rcu();
-	on_each_cpu_cond(has_no_name, look_again, NULL, true);
+	on_each_cpu_cond(has_no_name, forget_own_name, NULL, true);
 }
 
 /**

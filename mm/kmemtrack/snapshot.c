@@ -39,19 +39,19 @@
 #define KMT_STACK_WORDS		64
 
 /* The part of max_pause in which all CPUs must have stopped: a quarter. */
-#define KMT_GATHER_SHIFT	2
+#define KMT_ENTER_SHIFT	2
 
 /**
  * enum kmt_stop_state - state of a stop
- * @KMT_STOP_GATHER: CPUs enter their stopper threads; interrupts are on
+ * @KMT_STOP_ENTER: CPUs enter their stopper threads; interrupts are on
  * @KMT_STOP_CLOSE: all CPUs have entered, and switch interrupts off
- * @KMT_STOP_LOOK: all CPUs are stopped, and read memory
+ * @KMT_STOP_SEARCH: all CPUs are stopped, and read memory
  * @KMT_STOP_OVER: a CPU was too late: all CPUs leave
  */
 enum kmt_stop_state {
-	KMT_STOP_GATHER,
+	KMT_STOP_ENTER,
 	KMT_STOP_CLOSE,
-	KMT_STOP_LOOK,
+	KMT_STOP_SEARCH,
 	KMT_STOP_OVER,
 };
 
@@ -64,7 +64,7 @@ enum kmt_stop_state {
  * @pending: number of CPUs that have not arrived yet
  * @irqs_on: number of CPUs that have interrupts on
  * @mapping_free: number of CPUs that have not added their free pages to the map yet
- * @looking: number of CPUs that have not finished their search yet
+ * @searching: number of CPUs that have not finished their search yet
  * @users: number of CPUs that may still access this; it is not used again before
  *	there are none
  * @arrived: CPUs that have arrived
@@ -82,7 +82,7 @@ struct kmt_stop {
 	atomic_t pending;
 	atomic_t irqs_on;
 	atomic_t mapping_free;
-	atomic_t looking;
+	atomic_t searching;
 	atomic_t users;
 	struct cpumask arrived;
 	struct completion over;
@@ -139,7 +139,7 @@ static void await_others(struct kmt_marker *m, atomic_t *pending)
 }
 
 /* Called on each CPU, at the same time, with interrupts off. */
-static void look_at_share(struct kmt_stop *stop)
+static void search_share(struct kmt_stop *stop)
 {
 	struct kmt_roots *roots = &stop->scan->roots;
 	struct kmt_marker *m = __this_cpu_read(helper);
@@ -154,7 +154,7 @@ static void look_at_share(struct kmt_stop *stop)
 	kmt_mark_memory(m, roots);
 	kmt_recheck(m);
 	/* Makes the results of the other CPUs visible to finish(). */
-	if (atomic_dec_and_test(&stop->looking))
+	if (atomic_dec_and_test(&stop->searching))
 		finish(stop, m);
 }
 
@@ -166,7 +166,7 @@ static bool is_late(struct kmt_stop *stop)
 	/* Negative if the clock of this CPU is behind that of the first to enter. */
 	s64 waited = ktime_get_mono_fast_ns() - atomic64_read(&stop->since);
 
-	return waited > (s64)(max_pause() >> KMT_GATHER_SHIFT);
+	return waited > (s64)(max_pause() >> KMT_ENTER_SHIFT);
 }
 
 static void set_until(struct kmt_stop *stop)
@@ -204,20 +204,20 @@ static void wait_in(struct kmt_stop *stop, enum kmt_stop_state state)
 }
 
 /* Waits for the other CPUs; returns true, with interrupts off, if all have entered. */
-static bool gather(struct kmt_stop *stop)
+static bool enter_stop(struct kmt_stop *stop)
 {
 	cpumask_set_cpu(smp_processor_id(), &stop->arrived);
 	if (atomic_dec_and_test(&stop->pending))
-		atomic_cmpxchg(&stop->state, KMT_STOP_GATHER, KMT_STOP_CLOSE);
-	wait_in(stop, KMT_STOP_GATHER);
+		atomic_cmpxchg(&stop->state, KMT_STOP_ENTER, KMT_STOP_CLOSE);
+	wait_in(stop, KMT_STOP_ENTER);
 	if (atomic_read(&stop->state) == KMT_STOP_OVER)
 		return false;
 
 	local_irq_disable();
 	if (atomic_dec_and_test(&stop->irqs_on))
-		atomic_cmpxchg(&stop->state, KMT_STOP_CLOSE, KMT_STOP_LOOK);
+		atomic_cmpxchg(&stop->state, KMT_STOP_CLOSE, KMT_STOP_SEARCH);
 	wait_in(stop, KMT_STOP_CLOSE);
-	if (atomic_read(&stop->state) == KMT_STOP_LOOK)
+	if (atomic_read(&stop->state) == KMT_STOP_SEARCH)
 		return true;
 	local_irq_enable();
 	return false;
@@ -227,20 +227,20 @@ static bool gather(struct kmt_stop *stop)
 static int stop_cpu(void *arg)
 {
 	struct kmt_stop *stop = arg;
-	bool looked = false;
+	bool searched = false;
 
 	atomic64_cmpxchg(&stop->since, 0, ktime_get_mono_fast_ns());
 	/* If this CPU is late, the stop is over already. */
-	if (atomic_read(&stop->state) == KMT_STOP_GATHER) {
-		looked = gather(stop);
-		if (looked) {
-			look_at_share(stop);
+	if (atomic_read(&stop->state) == KMT_STOP_ENTER) {
+		searched = enter_stop(stop);
+		if (searched) {
+			search_share(stop);
 			local_irq_enable();
 		}
 		set_until(stop);
 	}
 	/* A stop that was given up is completed already, and @stop may be reused. */
-	if (atomic_dec_and_test(&stop->users) && looked)
+	if (atomic_dec_and_test(&stop->users) && searched)
 		complete(&stop->over);
 	return 0;
 }
@@ -268,10 +268,10 @@ static void begin_stop(struct kmt_stop *stop)
 
 	local_irq_save(flags);
 	atomic64_set(&stop->since, ktime_get_mono_fast_ns());
-	look_at_share(stop);
+	search_share(stop);
 	atomic64_set(&stop->until, ktime_get_mono_fast_ns());
 	local_irq_restore(flags);
-	atomic_set(&stop->state, KMT_STOP_LOOK);
+	atomic_set(&stop->state, KMT_STOP_SEARCH);
 	atomic_set(&stop->users, 0);
 }
 #endif
@@ -378,12 +378,12 @@ static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan)
 	atomic_set(&stop->pending, nr);
 	atomic_set(&stop->irqs_on, nr);
 	atomic_set(&stop->mapping_free, nr);
-	atomic_set(&stop->looking, nr);
+	atomic_set(&stop->searching, nr);
 	atomic_set(&stop->users, nr);
 	init_completion(&stop->over);
 }
 
-static enum kmt_confirmed stop_and_look(struct kmt_scan *scan)
+static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 {
 	const bool slots = READ_ONCE(kmt_untracked_slabs);
 	struct kmt_stop *stop = &the_stop;
@@ -431,11 +431,11 @@ enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 	}
 	cpus_read_lock();
 	scan->out.expected_ns = expect(words);
-	if (scan->out.expected_ns > max_pause() - (max_pause() >> KMT_GATHER_SHIFT)) {
+	if (scan->out.expected_ns > max_pause() - (max_pause() >> KMT_ENTER_SHIFT)) {
 		how = KMT_TOO_LONG;
 	} else {
 		if (alloc_helpers(scan))
-			how = stop_and_look(scan);
+			how = stop_and_search(scan);
 		free_helpers();
 	}
 	cpus_read_unlock();

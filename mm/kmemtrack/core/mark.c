@@ -346,7 +346,7 @@ static void sum_words(struct kmt_reader *r, unsigned int nr)
 u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
 		   const struct kmt_object *copy)
 {
-	struct kmt_reader r = { .words = sum_words, .gathers = true, .m = m };
+	struct kmt_reader r = { .words = sum_words, .joins_copies = true, .m = m };
 
 	m->sum.value = KMT_SUM_BEGIN;
 	kmt_read_object(&r, o, copy);
@@ -430,7 +430,7 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 {
 	struct kmt_reader r = {
 		.words = mark_words, .marks = true,
-		.gathers = m->look == KMT_LOOK_FOLLOW, .m = m, .from = o,
+		.joins_copies = m->look == KMT_LOOK_FOLLOW, .m = m, .from = o,
 	};
 	struct kmt_object copy = *o;
 
@@ -852,9 +852,9 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
  * Whether @copy is a per-CPU block so small that the buffer has room for the copies of
  * at least two CPUs, and the copy of each CPU is in one page.
  */
-static bool may_gather(const struct kmt_reader *r, const struct kmt_object *copy)
+static bool may_join_copies(const struct kmt_reader *r, const struct kmt_object *copy)
 {
-	return r->gathers && kmt_space(copy) == KMT_PERCPU &&
+	return r->joins_copies && kmt_space(copy) == KMT_PERCPU &&
 	       r->m->look != KMT_LOOK_BYTES &&
 	       copy->size <= sizeof(r->m->buf) / 2 &&
 	       kmt_piece(copy->addr, copy->addr + copy->size,
@@ -866,8 +866,8 @@ static bool may_gather(const struct kmt_reader *r, const struct kmt_object *copy
  * *@cpu to the last of them. Returns the number of words, or -1 if @o is not the block
  * in @copy any more.
  */
-static int gather(struct kmt_reader *r, struct kmt_object *o,
-		  const struct kmt_object *copy, int *cpu)
+static int join_copies(struct kmt_reader *r, struct kmt_object *o,
+		       const struct kmt_object *copy, int *cpu)
 {
 	const unsigned long lo = ALIGN(copy->addr, sizeof(long));
 	const unsigned long hi = ALIGN_DOWN(copy->addr + copy->size,
@@ -906,7 +906,7 @@ static void read_copies(struct kmt_reader *r, struct kmt_object *o,
 	int cpu = -1, nr;
 
 	while (cpu < (int)nr_cpu_ids) {
-		nr = gather(r, o, copy, &cpu);
+		nr = join_copies(r, o, copy, &cpu);
 		if (nr < 0)
 			return;
 		/* No address: the copies of different CPUs are not adjacent. */
@@ -950,7 +950,7 @@ void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
 	struct kmt_range range;
 	int nr = 0;
 
-	if (may_gather(r, copy))
+	if (may_join_copies(r, copy))
 		return read_copies(r, o, copy);
 	while (next_range(r->m, copy, &nr, &range))
 		if (!kmt_read_range(r, o, copy, range.lo, range.hi))

@@ -306,8 +306,8 @@ struct kmt_rank {
  * struct kmt_reader - what to do with the contents of a block
  * @words: called with each piece that could be read, no lock held
  * @marks: @words only follows references: instead of the call, kmt_mark_piece() may
- *	note them
- * @gathers: @words needs neither @at nor references across two words: a piece may
+ *	push them
+ * @joins_copies: @words needs neither @at nor references across two words: a piece may
  *	hold the copies of a per-CPU block of several CPUs
  * @m: marker, for its buffer and its budget
  * @from: the block that is being read
@@ -316,7 +316,7 @@ struct kmt_rank {
 struct kmt_reader {
 	void (*words)(struct kmt_reader *r, unsigned int nr);
 	bool marks;
-	bool gathers;
+	bool joins_copies;
 	struct kmt_marker *m;
 	struct kmt_object *from;
 	unsigned long at;

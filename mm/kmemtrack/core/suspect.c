@@ -576,7 +576,7 @@ static noinline void sum_large(struct kmt_marker *m, struct kmt_object *o,
 			       struct kmt_tree *tree, unsigned long flags)
 	__releases(&tree->lock)
 {
-	struct kmt_reader r = { .words = sum_words, .gathers = true, .m = m };
+	struct kmt_reader r = { .words = sum_words, .joins_copies = true, .m = m };
 	struct kmt_object copy = *o;
 
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
