@@ -248,7 +248,7 @@ static void list_values(const char *key, char *text, size_t size)
 }
 
 /* Logs that @val is refused as the value of @name, and the valid values. */
-static void complain(const char *name, const char *val, const char *key)
+static void warn_refused(const char *name, const char *val, const char *key)
 {
 	char values[64];
 
@@ -299,7 +299,7 @@ static int set_param(const char *val, const struct kernel_param *kp)
 				  &cmd);
 	}
 	if (ret)
-		complain(kp->name, word, p->key);
+		warn_refused(kp->name, word, p->key);
 	else
 		set(&cmd);
 	return ret;
@@ -364,7 +364,7 @@ static int __init parse_boot(const char *name, const char *key, const char *val,
 	if (!ret)
 		*cmd = parsed;
 	else if (*key)
-		complain(name, val ?: "", key);
+		warn_refused(name, val ?: "", key);
 	else
 		pr_warn("%s=%*pE is refused, and has no effect; valid: on, off\n",
 			name, (int)strnlen(val ?: "", SHOWN_MAX), val ?: "");

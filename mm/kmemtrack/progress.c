@@ -295,7 +295,7 @@ void kmt_progress_sleep(u64 slept, unsigned int left, unsigned int all)
 }
 
 /* Keeps the figures of this scan as estimates for the next one. */
-static void learn(void)
+static void update_estimates(void)
 {
 	u64 ns = ktime_get_ns() - atomic64_read(&scan_start) - course.slept;
 	unsigned int i;
@@ -317,7 +317,7 @@ void kmt_progress_end(bool made)
 	lockdep_assert_held(&kmt_scan_mutex);
 	end_phase();
 	if (made)
-		learn();
+		update_estimates();
 	course.phase = KMT_PHASE_NONE;
 	WRITE_ONCE(course.m, NULL);
 	publish(0, 0);

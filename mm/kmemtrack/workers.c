@@ -139,7 +139,7 @@ static void get_help(struct kmt_help *help, struct kmt_marker *m,
 	}
 }
 
-static void dismiss(struct kmt_helper *helper, struct kmt_marker *m)
+static void join_helper(struct kmt_helper *helper, struct kmt_marker *m)
 {
 	kthread_flush_work(&helper->work);
 	m->stats.words += helper->m.stats.words;
@@ -181,6 +181,6 @@ void kmt_mark_with_help(struct kmt_scan *scan)
 	get_help(help, &scan->m, nr);
 	take_part(help, &scan->m);
 	while (help->nr)
-		dismiss(help->helpers[--help->nr], &scan->m);
+		join_helper(help->helpers[--help->nr], &scan->m);
 	kmt_own_free(help, KMT_HELP_ORDER);
 }

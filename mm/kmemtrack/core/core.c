@@ -110,8 +110,8 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
  * Removes a live object from the tracker. Called with its tree locked; unlocks it, and
  * restores interrupts from @flags.
  */
-static void retire(struct kmt_core *core, struct kmt_tree *tree,
-		   struct kmt_object *o, unsigned long flags)
+static void remove_locked(struct kmt_core *core, struct kmt_tree *tree,
+			  struct kmt_object *o, unsigned long flags)
 	__releases(&tree->lock)
 {
 	unsigned long addr = o->addr;
@@ -139,7 +139,7 @@ static bool free_wide(struct kmt_core *core, struct kmt_tree *tree,
 	raw_spin_lock_irqsave(&tree->lock, flags);
 	o = kmt_tree_at(tree, addr);
 	if (o)
-		retire(core, tree, o, flags);
+		remove_locked(core, tree, o, flags);
 	else
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return o;
@@ -163,7 +163,7 @@ static bool free_in(struct kmt_core *core, struct kmt_tree *shard,
 	}
 	recent_cells = READ_ONCE(cache->recent_cells);
 	if (unlikely(!recent_cells)) {
-		retire(core, shard, o, flags);
+		remove_locked(core, shard, o, flags);
 		return true;
 	}
 	WRITE_ONCE(*kmt_recent_cell(recent_cells, addr), o);
@@ -355,7 +355,7 @@ static bool remove_first(struct kmt_core *core, const struct kmt_removal *r,
 	o = unlink_vacant(r, o, &list, &nr);
 	if (!nr && o && !r->vacant_only) {
 		*copy = *o;
-		retire(core, r->tree, o, flags);
+		remove_locked(core, r->tree, o, flags);
 		return true;
 	}
 	kmt_count_vacant(kmt_cache_of(core), -nr);
@@ -536,7 +536,7 @@ static int keep_part(struct kmt_core *core, const struct kmt_object *old,
 	part.addr = lo;
 	part.size = hi - lo;
 	/*
-	 * retire() dropped the scan areas and the alias of the whole block:
+	 * remove_locked() dropped the scan areas and the alias of the whole block:
 	 * the part is read in full.
 	 */
 	part.flags &= ~(KMT_LIVE | KMT_AREAS | KMT_ALIAS | KMT_WHOLE |
@@ -629,7 +629,7 @@ static bool drop_object(struct kmt_core *core, struct kmt_object *o,
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		return false;
 	}
-	retire(core, tree, o, flags);
+	remove_locked(core, tree, o, flags);
 	return true;
 }
 

@@ -137,7 +137,7 @@ static __always_inline bool kmt_push_words(struct kmt_push *p,
 }
 
 /*
- * Limit of the work under one lock, and from one rest to the next, in words that are
+ * Limit of the work under one lock, and from one relax() to the next, in words that are
  * read; following a reference counts as KMT_DRAIN_STEP words.
  */
 #define KMT_DRAIN_HOLD	384
@@ -404,7 +404,7 @@ void kmt_mark_follow(struct kmt_marker *m)
  * @must_match: bits of @reached that a block must have before
  * @limit: while the top of the mark stack is not above this, a block fits
  * @budget: work to go, in words, until @held is unlocked and others get their turn
- * @budget_at_start: @budget after the last rest; 0 after flush_stats()
+ * @budget_at_start: @budget after the last relax(); 0 after flush_stats()
  * @refs: references followed since then
  * @seen_refs: how many of these led to a block that was reached before
  */
@@ -486,7 +486,7 @@ static __always_inline void reload(struct kmt_drain *c)
 /*
  * Locks the shard of @word; false if it is empty. A new shard does not renew @budget:
  * otherwise references that lead to another region each time, such as those of a tree,
- * would be followed without a rest.
+ * would be followed without a relax().
  */
 static __always_inline bool lock_shard(struct kmt_drain *c, unsigned long word)
 {
@@ -514,7 +514,7 @@ static __always_inline bool lock_shard(struct kmt_drain *c, unsigned long word)
  * state in registers. With calls, and without the hidden constants of begin(), the scans
  * of `make bench` take 5 to 15 % more instructions.
  */
-static __always_inline struct rb_node *after(struct rb_node *node)
+static __always_inline struct rb_node *next_node(struct rb_node *node)
 {
 	struct rb_node *up;
 
@@ -529,7 +529,7 @@ static __always_inline struct rb_node *after(struct rb_node *node)
 	return up;
 }
 
-static __always_inline struct rb_node *before(struct rb_node *node)
+static __always_inline struct rb_node *prev_node(struct rb_node *node)
 {
 	struct rb_node *up;
 
@@ -552,7 +552,7 @@ static __always_inline struct kmt_object *find(struct kmt_drain *c,
 	struct rb_node *node;
 
 	if (likely(o)) {
-		node = word > o->addr ? after(&o->node) : before(&o->node);
+		node = word > o->addr ? next_node(&o->node) : prev_node(&o->node);
 		o = kmt_to_object(node);
 		if (likely(node) && likely(kmt_is_within(o, word)))
 			return o;
@@ -625,7 +625,7 @@ static __always_inline bool follow_fast(struct kmt_drain *c,
  * Lets others run, and shares work with the team, if there is one; returns false if the
  * mark is to be given up.
  */
-static __always_inline bool rest(struct kmt_drain *c)
+static __always_inline bool relax(struct kmt_drain *c)
 {
 	flush_stats(c);
 	kmt_team_share(c->p.m);
@@ -646,7 +646,7 @@ static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
 		unsigned long word;
 
 		if (unlikely(c.budget <= 0)) {
-			if (!rest(&c))
+			if (!relax(&c))
 				break;
 			continue;
 		}

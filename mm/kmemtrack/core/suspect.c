@@ -102,7 +102,7 @@ static bool has_bit(const struct kmt_filter *f, unsigned long place)
 	return f->bits[bit / KMT_BITS_PER_LONG] >> bit % KMT_BITS_PER_LONG & 1;
 }
 
-static bool passes(const struct kmt_filter *f, unsigned long word)
+static bool filter_matches(const struct kmt_filter *f, unsigned long word)
 {
 	return kmt_in(&f->hull, word) &&
 	       (!f->bits || has_bit(f, word / KMT_GRAIN) ||
@@ -119,7 +119,7 @@ static bool passes(const struct kmt_filter *f, unsigned long word)
 void kmt_sift_try(struct kmt_marker *m, unsigned long word)
 {
 	word = kmt_untag(word);
-	if (!passes(m->filter, word))
+	if (!filter_matches(m->filter, word))
 		return;
 	if (m->look == KMT_LOOK_SUM)
 		m->sum.found = true;
@@ -204,8 +204,8 @@ u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum)
 }
 
 /* The word that begins @shift bits after the beginning of @a, which @b follows. */
-static unsigned long straddle(unsigned long a, unsigned long b,
-			      unsigned int shift)
+static unsigned long unaligned_word(unsigned long a, unsigned long b,
+				    unsigned int shift)
 {
 #ifdef __BIG_ENDIAN
 	return a << shift | b >> (KMT_BITS_PER_LONG - shift);
@@ -270,14 +270,14 @@ static bool is_start(struct kmt_core *core, unsigned long addr)
  * blocks and to structures in them. Bytes of adjacent numbers may look like any address,
  * most often one that ends in 0xff: they are of -1, or the upper bytes of a pointer.
  */
-static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
+static noinline void try_unaligned(struct kmt_marker *m, unsigned long a,
 				   unsigned long b)
 {
 	const struct kmt_range hull = m->filter->odd_hull;
 	unsigned int shift;
 
 	for (shift = 8; shift < KMT_BITS_PER_LONG; shift += 8) {
-		unsigned long word = kmt_untag(straddle(a, b, shift));
+		unsigned long word = kmt_untag(unaligned_word(a, b, shift));
 
 		if (likely(!kmt_in(&hull, word)) || word % KMT_ODD_ALIGN ||
 		    (!KMT_ODD_PAGES && !(word % PAGE_SIZE)))
@@ -285,7 +285,7 @@ static noinline void try_straddled(struct kmt_marker *m, unsigned long a,
 		/* While summing up, the lock of a tree may be held: no is_start(). */
 		if (word >= KMT_ODD_MIN || m->look == KMT_LOOK_SUM ||
 		    (KMT_ODD_HALVES && shift == KMT_BITS_PER_LONG / 2) ||
-		    (passes(m->filter, word) && is_start(m->core, word)))
+		    (filter_matches(m->filter, word) && is_start(m->core, word)))
 			kmt_sift_try(m, word);
 	}
 }
@@ -319,7 +319,7 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		unsigned long b = words[i];
 
 		if (unlikely(may_begin(a, b, top, next)))
-			try_straddled(m, a, b);
+			try_unaligned(m, a, b);
 		a = b;
 	}
 	m->seam.word = a;
