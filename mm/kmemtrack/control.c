@@ -125,7 +125,7 @@ static bool set(const struct kmt_command *cmd)
 {
 	switch (cmd->verb) {
 	case KMT_CMD_SCAN_ON:
-		kmt_scan_regularly();
+		kmt_scan_periodically();
 		return true;
 	case KMT_CMD_SCAN_OFF:
 		kmt_scan_every(0);

@@ -41,7 +41,7 @@ enum kmt_mode {
 
 /**
  * struct kmt_tunables - what users can set
- * @scan_period: seconds between regular scans, 0 for none
+ * @scan_period: seconds between periodic scans, 0 for none
  * @min_age: milliseconds before a block can be a leak
  * @stacks: task stacks are roots
  * @pages: untracked kernel pages are roots
@@ -417,7 +417,7 @@ static inline void kmt_mark_kfence(struct kmt_marker *m)
 int kmt_scan(void);
 int kmt_restart_frozen(int ret);
 void kmt_scan_every(unsigned int seconds);
-void kmt_scan_regularly(void);
+void kmt_scan_periodically(void);
 
 /*
  * Whether a scan ends with a count that takes long: always in the kernel thread. A user

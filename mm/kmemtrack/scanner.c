@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Scans on request and regular scans, and the actions on their results.
+ * Scans on request and periodic scans, and the actions on their results.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
@@ -29,7 +29,7 @@
 /* Size of kmt_filter.pages. */
 #define KMT_FILTER_ORDER	get_order(KMT_FILTER_PAGES)
 
-/* Seconds from boot to the first regular scan. */
+/* Seconds from boot to the first periodic scan. */
 #define FIRST_SCAN	60L
 
 /* Allocates 2^*@order pages, or fewer if memory is short, and sets *@order. */
@@ -249,8 +249,8 @@ static int scan_loop(void *unused)
 }
 
 /**
- * kmt_scan_every - set the period of regular scans
- * @seconds: time from now to the next scan, and between scans; 0: no regular scans
+ * kmt_scan_every - set the period of periodic scans
+ * @seconds: time from now to the next scan, and between scans; 0: no periodic scans
  *
  * Before the scan thread is created, this decides only whether it scans after FIRST_SCAN
  * seconds.
@@ -269,13 +269,13 @@ void kmt_scan_every(unsigned int seconds)
 }
 
 /**
- * kmt_scan_regularly - scan regularly, with the period that was set last
+ * kmt_scan_periodically - scan periodically, with the period that was set last
  *
- * Does nothing if regular scans are on already.
+ * Does nothing if periodic scans are on already.
  *
  * Context: any task.
  */
-void kmt_scan_regularly(void)
+void kmt_scan_periodically(void)
 {
 	if (!READ_ONCE(kmt_tunables.scan_period))
 		kmt_scan_every(READ_ONCE(usual_period));

@@ -10,9 +10,9 @@
  * @KMT_CMD_OFF: stop tracking and forget
  * @KMT_CMD_SCAN: scan now
  * @KMT_CMD_LOG: log the sites of all reported leaks
- * @KMT_CMD_SCAN_ON: scan regularly
- * @KMT_CMD_SCAN_OFF: do not scan regularly
- * @KMT_CMD_SCAN_EVERY: seconds between regular scans; 0: do not scan regularly
+ * @KMT_CMD_SCAN_ON: scan periodically
+ * @KMT_CMD_SCAN_OFF: do not scan periodically
+ * @KMT_CMD_SCAN_EVERY: seconds between periodic scans; 0: do not scan periodically
  * @KMT_CMD_STACK: whether task stacks are roots
  * @KMT_CMD_PAGES: what to do with pages of the kernel: enum kmt_pages
  * @KMT_CMD_CLEAR: do not report the present leaks again

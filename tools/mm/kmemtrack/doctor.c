@@ -224,7 +224,7 @@ static void check_scans(const struct info *r)
 	if (stat_of("scan_period_s"))
 		say(GOOD, "a scan every %llu s", (unsigned long long)stat_of("scan_period_s"));
 	else
-		say(NOTE, "no regular scans: leaks are found when somebody asks (scan=600 makes one every 10 minutes)");
+		say(NOTE, "no periodic scans: leaks are found on request only (scan=600 scans every 10 minutes)");
 }
 
 static const struct {

@@ -220,7 +220,7 @@ static size_t make_text(char *text, bool param)
 }
 
 /*
- * Whether a write would end the run: it makes the kernel panic, or makes the regular
+ * Whether a write would end the run: it makes the kernel panic, or makes the periodic
  * scan, which cannot be killed, wait for half an hour.
  */
 static bool is_fatal(const char *path, const char *text)
