@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-# Reads counts.tsv and figures. what=check: KTAP, a test for each count, which
-# fails when it got worse by more than MAX percent, or by what the third column says.
-# what=keep: counts.tsv anew.
+# Reads counts.tsv and figures. what=check: prints KTAP with a test for each count, which
+# fails if the count is larger by more than MAX percent, or than the third column allows.
+# what=keep: prints counts.tsv with the new counts.
 
 BEGIN {
 	MAX = 5
 	FS = "[ \t]+"
 }
 
-# The list of counts, in its order, comments and all.
+# The lines of counts.tsv, in order, including comments
 FNR == NR {
 	line[++lines] = $0
 	if ($0 ~ /^#/)

@@ -9,7 +9,7 @@ function median(list, n,	i, j, t) {
 	return list[int((n + 1) / 2)]
 }
 
-# Over the rounds of a boot: the median, or with @best the least
+# The figure of a boot: the median of its rounds, or with @best the minimum
 function rounds(k, prefix, what, best,		i, n, list, least) {
 	for (i = 1; (k, prefix i "." what) in fig; i++)
 		list[++n] = fig[k, prefix i "." what] + 0
@@ -26,7 +26,7 @@ function derive(k, name, value) {
 		fig[k, name] = value
 }
 
-# What took so many nanoseconds in each of some rounds
+# A time in nanoseconds that was measured in several rounds
 function in_us(k, name, prefix, what, best,	ns) {
 	ns = rounds(k, prefix, what, best)
 	if (ns != "")
@@ -44,13 +44,13 @@ function read_figures(k,	line, part, file, v) {
 	if ((k, "boot.boot.us") in fig)
 		derive(k, "boot.total", fig[k, "boot.boot.us"] * 1000 + \
 		       fig[k, "boot.boot.clock"])
-	# A scan of kmemtrack is some marks; one of kmemleak is one mark
+	# A scan of kmemtrack may have several marks; one of kmemleak is one mark
 	if (fig[k, "cost.scan_stats.scan_marks"] > 0)
 		derive(k, "cost.mark", fig[k, "cost.scan_stats.scan_busy_ms"] * \
 		       1000000 / fig[k, "cost.scan_stats.scan_marks"])
 	else if (k == "kmemleak")
 		derive(k, "cost.mark", fig[k, "cost.scan.busy"])
-	# Where there is nothing to be switched off, it always is
+	# A kernel without a detector is always "off"
 	if (k == "none" && (k, "cost.hot.pair") in fig)
 		derive(k, "cost.off.pair", fig[k, "cost.hot.pair"])
 	for (v = 1; v <= 4; v *= 2) {

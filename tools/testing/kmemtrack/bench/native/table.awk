@@ -11,7 +11,7 @@ function median(list, n,	i, j, t) {
 	return (list[int((n + 1) / 2)] + list[int(n / 2) + 1]) / 2
 }
 
-# A figure that comes more than once in a boot counts with its median there.
+# Of a figure that was measured several times in a boot, take the median.
 function read_figures(k,	line, part, file) {
 	file = dir "/" k ".fig"
 	while ((getline line < file) > 0) {
@@ -24,9 +24,9 @@ function read_figures(k,	line, part, file) {
 }
 
 # Sets mid, low and high over the boots, and quarter: the first quartile of all
-# times that the figure came, each of which is the median of many rounds. Other
-# load makes some of them larger. The least would be too little: CPU time that a
-# virtual machine takes for stolen is sometimes too much.
+# values of the figure, each of which is the median of many rounds. Other load
+# makes some of them larger. The minimum would be too small: a virtual machine
+# sometimes subtracts too much stolen time.
 function over_boots(k, name,	b, i, n, list, once, all, nr) {
 	mid = low = high = quarter = ""
 	n = nr = 0
@@ -46,8 +46,8 @@ function over_boots(k, name,	b, i, n, list, once, all, nr) {
 	high = list[n]
 }
 
-# Bytes a second: what kmemtrack reads is what is alive; kmemleak has the same
-# objects.
+# Bytes a second. For both detectors the bytes are those that kmemtrack reads, since both
+# have the same objects.
 function rate(k, name,	bytes, t) {
 	over_boots("kmemtrack", name ".words")
 	bytes = mid * 8
@@ -81,7 +81,7 @@ function cell(k) {
 	return number(m[k]) " (" number(l[k]) "-" number(h[k]) ")"
 }
 
-# A detector's quartile, compared with that of none or of kmemleak
+# The quartile of a detector, relative to that of no detector or of kmemleak
 function compared(k) {
 	if (how == "none+" && b[k] != "" && b["none"] != "")
 		return (b[k] - b["none"]) / scale
@@ -190,7 +190,7 @@ END {
 	exit missed > 0
 }
 
-# The loop of rows.tsv has to be as fast in one kernel as in the next.
+# The loop of rows.tsv must be equally fast in all kernels.
 function disturbed(	i, least, most) {
 	for (i = 1; i <= 3; i++) {
 		over_boots(kernel[i], "loop.ns")
