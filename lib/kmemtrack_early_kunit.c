@@ -11,7 +11,7 @@
 
 #include "../mm/kmemtrack/glue.h"
 
-/* One of so many blocks is freed again, also in early boot. */
+/* One of this many blocks is freed again, some of them in early boot. */
 #define FREED	16
 
 static phys_addr_t *early;

@@ -43,7 +43,7 @@
  * @lost: what nothing refers to
  * @step: steps so far
  * @moves: the reference is moved at this step, never if negative
- * @every: and then each time so many steps went by
+ * @every: number of steps from one move to the next
  * @odd: the reference is at no multiple of a word
  * @at_end: it is in the last block, and not in the first
  */

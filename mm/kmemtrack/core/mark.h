@@ -154,8 +154,8 @@ struct kmt_mark_stack {
  * @virt: hull of all addresses of KMT_VIRT
  * @percpu: hulls of all addresses of KMT_PERCPU
  * @percpu_outside: they are not all in @virt
- * @shards: regions of the linear map, without those of the image and those that
- *	per-CPU pointers look like; where these lie in its midst, less
+ * @shards: regions of the linear map, except those of the image and those with addresses
+ *	that per-CPU pointers have; a smaller part if these are not at its ends
  * @least: the largest power of two that is not above the lowest address of
  *	@virt and @percpu, 0 if that is 0: smaller words are no references
  * @gap: between @virt and the parts of @percpu, or above all: of the ranges without

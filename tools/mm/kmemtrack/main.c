@@ -107,7 +107,7 @@ static const struct option_info {
 	{ 0, "json", NULL, "as JSON (report.schema.json)", F_JSON },
 	{ 0, "ktap", NULL, "as KTAP, a test that fails for each site", F_KTAP },
 	{ 0, "kmemleak", NULL, "as kmemleak prints it", F_REPORT },
-	{ 'n', "number", "N", "so many sites at the most", F_NUMBER },
+	{ 'n', "number", "N", "show at most N sites", F_NUMBER },
 	{ 'q', "quiet", NULL, "print no more than asked for", F_QUIET },
 	{ 'v', "verbose", NULL, "with backtraces", F_VERBOSE },
 	{ 'd', "delay", "SECONDS", "time between two readings (2)", F_TOP },
