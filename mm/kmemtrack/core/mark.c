@@ -27,6 +27,7 @@ void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
 	m->stack.entries = stack;
 	m->stack.max = max;
 	m->seen_cache = seen_cache;
+	m->seam.end = KMT_NO_SEAM;
 	m->budget = KMT_BUDGET;
 }
 

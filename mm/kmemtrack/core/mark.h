@@ -111,6 +111,9 @@ struct kmt_filter {
 	u8 *pages;
 };
 
+/* Instead of the address where a word ends: no word across two pieces begins there. */
+#define KMT_NO_SEAM	1UL
+
 /* Size, as a power of two, of kmt_marker.seen_cache. */
 #define KMT_SEEN_SHIFT	10
 
@@ -212,7 +215,7 @@ struct kmt_mark_share {
  * @mapped: while @world_stopped, number of a @page that is known to be mapped, and
  *	the @shift from its address to where it can be read
  * @seam: for words across two pieces: the last @word that was read, and the address
- *	of its @end
+ *	of its @end, or KMT_NO_SEAM
  * @stats: @words read, references found (@hits), and @objects read
  * @buf: copy of the piece being handled
  */
@@ -307,8 +310,9 @@ struct kmt_rank {
  * @words: called with each piece that could be read, no lock held
  * @marks: @words only follows references: instead of the call, kmt_mark_piece() may
  *	push them
- * @joins_copies: @words needs neither @at nor references across two words: a piece may
- *	hold the copies of a per-CPU block of several CPUs
+ * @joins_copies: a piece may hold the copies of a per-CPU block of several CPUs, with @at 0.
+ *	Where two copies meet, @words may take unaligned bytes of both for a reference:
+ *	it only decides whether the block is read again
  * @m: marker, for its buffer and its budget
  * @from: the block that is being read
  * @at: address of the piece

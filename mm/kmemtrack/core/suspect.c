@@ -295,7 +295,7 @@ static noinline void try_unaligned(struct kmt_marker *m, unsigned long a,
  * @m: marker with a filter
  * @words: words that do not change meanwhile
  * @nr: how many words, not 0
- * @at: address of the first one
+ * @at: address of the first one; 0 if no piece before it is adjacent
  *
  * This ignores aligned references. For small values see KMT_ODD_MIN.
  *
@@ -312,7 +312,7 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 
 	if (!hull->hi) {
 		/* Invalidate the seam: the next call must not use an older one. */
-		m->seam.end = 0;
+		m->seam.end = KMT_NO_SEAM;
 		return;
 	}
 	for (; i < nr; i++) {

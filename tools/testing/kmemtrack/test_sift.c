@@ -352,7 +352,7 @@ static void test_offsets(void **state)
 			assert_int_equal(byte_hits(s, buf + 1, 4, 0x1000),
 					 at % W != 0);
 			assert_int_equal(hits(s, buf + 1, 4), at % W == 0);
-			s->m.seam.end = 0;
+			s->m.seam.end = KMT_NO_SEAM;
 		}
 		/* A reference that is partly outside the words is not found. */
 		for (at = 1; at < W; at++) {
@@ -362,7 +362,7 @@ static void test_offsets(void **state)
 			memset(buf, 0x11, sizeof(buf));
 			memcpy((char *)(buf + 4) + at, &word, W);
 			assert_int_equal(byte_hits(s, buf + 1, 4, 0x2000), 0);
-			s->m.seam.end = 0;
+			s->m.seam.end = KMT_NO_SEAM;
 		}
 	}
 }
@@ -389,7 +389,7 @@ static void test_accidents(void **state)
 			assert_int_equal(byte_hits(s, buf, 2, 0x1000),
 					 at && counts_odd(word));
 			assert_int_equal(hits(s, buf, 2), !at);
-			s->m.seam.end = 0;
+			s->m.seam.end = KMT_NO_SEAM;
 		}
 	}
 }
@@ -420,12 +420,38 @@ static void test_seam(void **state)
 			n += byte_hits(s, buf + cut, 8 - cut, 0x1000);
 			assert_int_equal(n, at % W && !(at < W * cut &&
 							at + W > W * cut));
-			s->m.seam.end = 0;
+			s->m.seam.end = KMT_NO_SEAM;
 		}
 		/* The pieces are single words. */
 		for (n = 0, cut = 0; cut < 8; cut++)
 			n += byte_hits(s, buf + cut, 1, 0x1000 + W * cut);
 		assert_int_equal(n, !!(at % W));
+	}
+}
+
+/* A piece without an address is not joined to the one before, whichever that is. */
+static void test_no_address(void **state)
+{
+	struct sim *s = *state;
+	unsigned long word = FIRST + SIM_ODD(8), first, buf[2];
+	unsigned int at;
+
+	for (at = 1; at < W; at++) {
+		memset(buf, 0x11, sizeof(buf));
+		memcpy((char *)buf + at, &word, W);
+		first = buf[0];
+		no_pass(&s->filter);
+		let_pass(&s->filter, FIRST, 64);
+		assert_int_equal(byte_hits(s, &first, 1, 0x1000), 0);
+		assert_int_equal(byte_hits(s, buf + 1, 1, 0), 0);
+		assert_int_equal(byte_hits(s, &first, 1, 0), 0);
+		assert_int_equal(byte_hits(s, buf + 1, 1, 0), 0);
+		/* There was no suspect while the piece before was read. */
+		assert_int_equal(byte_hits(s, &first, 1, 0x1000), 0);
+		no_pass(&s->filter);
+		assert_int_equal(byte_hits(s, &first, 1, 0x1000 + W), 0);
+		let_pass(&s->filter, FIRST, 64);
+		assert_int_equal(byte_hits(s, buf + 1, 1, 0), 0);
 	}
 }
 
@@ -466,7 +492,7 @@ static void test_random_bytes(void **state)
 			found += byte_hits(s, buf + at, i, W * at + W);
 		}
 		assert_int_equal(found, expect);
-		s->m.seam.end = 0;
+		s->m.seam.end = KMT_NO_SEAM;
 	}
 }
 
@@ -485,7 +511,7 @@ static void test_pages(void **state)
 		memset(buf, 0x11, sizeof(buf));
 		memcpy((char *)buf + at, &word, W);
 		assert_int_equal(byte_hits(s, buf, 3, 0x1000), W == 8);
-		s->m.seam.end = 0;
+		s->m.seam.end = KMT_NO_SEAM;
 	}
 }
 
@@ -529,6 +555,7 @@ int main(void)
 		ODD(test_offsets),
 		ODD(test_accidents),
 		ODD(test_seam),
+		ODD(test_no_address),
 		ODD(test_random_bytes),
 		T(test_pages),
 		cmocka_unit_test(test_spaces),
