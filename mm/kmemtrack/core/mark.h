@@ -71,15 +71,19 @@ static inline unsigned long kmt_piece(unsigned long pos, unsigned long end,
 }
 
 /**
- * struct kmt_mark_entry - an object that was reached and is to be read
- * @o: its cell, + KMT_ENTRY_PART if only a part of it is meant
- * @addr: its address when it was pushed, the cell may have been reused since;
- *	or where the part begins; or a reference that is to be followed: then @o is
- *	NULL in the box of a team, and not set on a mark stack
+ * struct kmt_mark_entry - a reference to be followed, or a block or part to be read
+ * @o: cell of the block, + KMT_ENTRY_PART for a part of it. Of a reference it is NULL in
+ *	the box of a team, and not set on a mark stack
+ * @ref: the reference
+ * @addr: address of the block when it was pushed, since its cell may have been reused;
+ *	or first byte of the part
  */
 struct kmt_mark_entry {
 	struct kmt_object *o;
-	unsigned long addr;
+	union {
+		unsigned long ref;
+		unsigned long addr;
+	};
 };
 
 /* A bit that is 0 in the address of a cell, since cells are aligned to their size. */

@@ -101,7 +101,7 @@ static __always_inline void kmt_push_word(struct kmt_push *p,
 	 * order, a scan of 200,000 of them takes 80 ms, and 150 ms without this.
 	 */
 	prefetch((const void *)word);
-	(p->top++)->addr = word;
+	(p->top++)->ref = word;
 }
 
 /*
@@ -184,7 +184,9 @@ void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		s->overflow = true;
 		return;
 	}
-	s->entries[s->max - ++s->blocks] = (struct kmt_mark_entry){ o, addr };
+	s->entries[s->max - ++s->blocks] = (struct kmt_mark_entry){
+		.o = o, .addr = addr,
+	};
 }
 
 static __always_inline bool push_piece(struct kmt_marker *m,
@@ -369,7 +371,7 @@ void kmt_mark_follow(struct kmt_marker *m)
 		unsigned long word;
 
 		kmt_team_share(m);
-		word = m->stack.entries[--m->stack.refs].addr;
+		word = m->stack.entries[--m->stack.refs].ref;
 		if (!kmt_in_seen_cache(m, word) && !kmt_mark_relax(m))
 			follow(m, word);
 	}
@@ -650,7 +652,7 @@ static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
 				break;
 			continue;
 		}
-		word = (--c.p.top)->addr;
+		word = (--c.p.top)->ref;
 		if (likely(follow_fast(&c, word)))
 			continue;
 		flush_stats(&c);

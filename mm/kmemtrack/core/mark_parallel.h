@@ -93,7 +93,7 @@ static inline u32 kmt_team_wants(const struct kmt_marker *m)
 	/* A block on the stack is most likely in another region. */
 	if (s->blocks)
 		return READ_ONCE(m->share.team->idle);
-	return (s->entries[0].addr ^ s->entries[s->refs - 1].addr) >>
+	return (s->entries[0].ref ^ s->entries[s->refs - 1].ref) >>
 	       KMT_REGION_SHIFT ? READ_ONCE(m->share.team->idle) : 0;
 }
 
