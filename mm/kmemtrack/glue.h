@@ -5,7 +5,8 @@
  * Locking order: kmt_scan_mutex -> kmt_walk_sem -> cpus_read_lock() ->
  * get_online_mems() -> slab_mutex -> pcpu_alloc_mutex -> the locks of core.h.
  * memory_mutex (meminfo.c) and kmt_reports_sem are between the first
- * one and get_online_mems(); reports_mutex (report.c) comes after these. A
+ * one and get_online_mems(); reports_mutex (report.c) comes after these.
+ * replace_mutex (handles.c) is outside of kmt_walk_sem and kmt_reports_sem. A
  * walker of the pool holds kmt_scan_mutex, or kmt_walk_sem for reading. The
  * hooks take only the locks of core.h, and run with interrupts on between them.
  * While all CPUs are stopped (snapshot.c), no lock of core.h is held, and no other

@@ -4,7 +4,7 @@
  * the table of sites, and in the table of pages.
  *
  * There are two reasons for such a walk: to remove names that no record has (comm.c), and
- * to replace backtraces through code of a module that goes (module_syms.c).
+ * to replace backtraces through code that is about to be freed (module_syms.c).
  */
 #include <linux/hash.h>
 #include <linux/init.h>
@@ -106,8 +106,8 @@ static void set_stack(struct kmt_object *o, u32 stack, u32 with)
 
 /**
  * struct replacing - replacement of backtraces
- * @mod: module that goes
- * @init: only its __init text goes
+ * @mod: module
+ * @init: only its __init text is about to be freed, else all of its code
  * @seen: cache of backtraces that were checked last
  */
 struct replacing {
@@ -152,7 +152,7 @@ static void replace_copy(void *arg, u32 *stack, u16 comm)
 		*stack = replace_stack(arg, *stack);
 }
 
-/* Replaces backtraces through @mod, or its __init text, before that code goes. */
+/* Replaces backtraces through @mod, or its __init text, before that code is freed. */
 static void replace_traces(const struct module *mod, bool init)
 {
 	struct replacing now = { .mod = mod, .init = init };
@@ -163,8 +163,8 @@ static void replace_traces(const struct module *mod, bool init)
 }
 
 /*
- * Called when a module is live, and so its __init text goes, or when a module goes. A
- * module whose initialisation fails goes without having been live. Backtraces are
+ * Called when a module is live, so that its __init text will be freed, or when it is to
+ * be unloaded. A module whose initialisation fails is never live. Backtraces are
  * replaced even while tracking is off, since leaks are shown then, too.
  */
 static int module_event(struct notifier_block *nb, unsigned long event,

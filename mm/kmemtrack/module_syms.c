@@ -35,7 +35,7 @@
 
 #define KMT_GONE_BITS	7
 
-/* Largest number of names. Any other code that goes is shown without its name. */
+/* Largest number of names. Any other code that is freed is shown without its name. */
 #define KMT_GONE_MAX	16383
 
 /*
@@ -51,7 +51,7 @@
  * Traces that have an address of a module, and the pages of these addresses: a bit
  * each, by hash. The bits are set when a trace is taken that this CPU does not
  * remember, and are never cleared. If no bit is set for the pages of a module, no
- * block is checked when the module goes; otherwise only blocks whose trace has its
+ * block is checked when the module is unloaded; otherwise only blocks whose trace has its
  * bit set.
  */
 #define KMT_MODULE_TRACE_BITS	16
@@ -310,9 +310,9 @@ bool kmt_seems_modular(u32 stack)
 }
 
 /**
- * kmt_without_module - the backtrace that replaces one when a module goes
+ * kmt_without_module - the backtrace that replaces one when code is freed
  * @mod: module
- * @init: only its __init text goes
+ * @init: only its __init text is about to be freed, else all of its code
  * @stack: handle of the backtrace
  *
  * Context: may sleep, one task at a time.

@@ -23,7 +23,8 @@
  * @blocks: blocks of pages without any other known use
  * @pages: pages in these blocks
  * @records: blocks with a record in the core: they may be leaks
- * @pfn_refs: of these, blocks that were roots since a page number may refer to them
+ * @pfn_refs: blocks with a record that were roots, because a word may be the page frame
+ *	number or the physical address of one of their pages
  */
 struct kmt_pages_usage {
 	size_t bytes;

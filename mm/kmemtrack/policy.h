@@ -11,7 +11,7 @@
  * their bits, to see what they are good for or to do without them.
  *
  * Two more rules do not depend on the kernel and are in the core: a block that is
- * allocated during a mark counts as reached (kmt_insert()), and
+ * allocated during a mark counts as reached (kmt_set_birth()), and
  * kmemleak_transient_leak() spares a block once (accuse_white() in suspect.c,
  * make_suspect() in verdict.c).
  */
@@ -180,7 +180,9 @@ static inline bool kmt_inner_is_root(const struct kmt_marker *m,
  * blocks that have changed since. A reference found there must be a multiple of
  * KMT_ODD_ALIGN, since adjacent numbers, such as -1, often look like part of an
  * address. If it is below KMT_ODD_MIN and not aligned to half a word, it must also be
- * the address of a block's first byte.
+ * the address of a block's first byte. With 32 bits any unaligned word must be one, and
+ * no multiple of the page size. A word below KMT_NUMBERS_END, or a per-CPU pointer, is
+ * never an unaligned reference.
  */
 static inline bool kmt_bytes_are_references(void)
 {

@@ -2,7 +2,7 @@
 /*
  * What each CPU remembers of the last allocations: backtraces, and the name of a
  * task. Most allocations have a backtrace and a task that the CPU remembers. The
- * hook recognises those inline, without a call.
+ * hook recognises those inline; with KMT_STEPS it calls kmt_find_trace() for that.
  */
 #ifndef _KMT_RECENT_H
 #define _KMT_RECENT_H

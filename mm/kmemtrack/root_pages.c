@@ -17,10 +17,11 @@
  *					memblock is read by its records, which such
  *					memory does not have
  *   pages a guest gave to its host	PageOffline: kmt_page_unreadable()
- *   poisoned pages			PageHWPoison: kmt_page_unreadable();
- *					kmt_exclude_poisoned() excludes the blocks in
- *					such pages, mark_slots() those without a
- *					record, and kmt_env_read() checks again
+ *   poisoned pages			PageHWPoison: kmt_page_unreadable().
+ *					kmt_exclude_poisoned() sets KMT_NO_SCAN for
+ *					blocks in such pages, mark_slots() skips
+ *					objects without a record in them, and
+ *					kmt_env_read() refuses them
  *   secretmem, guest_memfd		the operations or flags of their mapping:
  *					kmt_page_unreadable(). A page of secretmem
  *					without a mapping yet is not in the linear
@@ -482,11 +483,11 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 		return;
 	mark_content(w, page, pfn);
 	/*
-	 * It may be the first of an allocation of 2^n pages without __GFP_COMP, n
-	 * being at most the alignment of @pfn. Only the first page of such an
-	 * allocation has a reference count. Up to w->block_end a page belongs to it
-	 * that looks free, but is neither the buddy allocator's nor in a list of a
-	 * CPU. If w->inner, its contents are read, but not its struct page: there
+	 * Pages of an allocation of 2^n pages without __GFP_COMP have no reference
+	 * count, except the first one. n is unknown, but 2^n is at most the
+	 * alignment of @pfn. So a page before w->block_end that looks free, and is
+	 * neither in the buddy allocator nor on a CPU's list, may belong to it. If
+	 * w->inner is set, its contents are read, but not its struct page, where
 	 * page_private() may be from an earlier use.
 	 */
 	if (!PageCompound(page))

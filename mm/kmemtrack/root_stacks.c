@@ -95,7 +95,7 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 	stack.hi = stack.lo + THREAD_SIZE;
 	if (!stack.lo)
 		return;
-	/* The task may have been created after kmt_page_map_fill(). */
+	/* The task may have been created after kmt_note_stacks(). */
 	if (!m->world_stopped)
 		flag_stack(stack.lo);
 	if (kmt_stack_is_root(task)) {

@@ -610,7 +610,7 @@ static void print_site(struct seq_file *seq, const struct view *view,
 		   e->rose, e->rate);
 	kmt_print_seconds(seq, view->now - min(view->now, s->first));
 	seq_puts(seq, " s ago\n  backtrace:\n");
-	/* Backtraces are replaced when code of modules goes. */
+	/* Backtraces are replaced when code of modules is freed. */
 	down_read(&kmt_reports_sem);
 	kmt_print_trace(seq, "    ", READ_ONCE(s->key.stack));
 	up_read(&kmt_reports_sem);

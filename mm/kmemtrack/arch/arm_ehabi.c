@@ -68,8 +68,9 @@ static const struct unwind_idx *search(const struct unwind_idx *first,
 /*
  * Searches only modules that are live and have no __init text any more. The loader
  * removes the table of the __init text from the list before it marks that text as
- * gone. It removes the other tables when the module goes. Before that, module_event()
- * waits for CPUs that found the module live, and calls kmt_steps_forget().
+ * gone. It removes the other tables when the module is unloaded. Before that,
+ * module_event() waits for CPUs that found the module live, and calls
+ * kmt_steps_forget().
  */
 static const struct unwind_idx *search_module(unsigned long pc)
 {

@@ -9,7 +9,7 @@
  *   kmt_tree.lock	one per shard and per wide tree: the tree, its counters
  *			and every field of the objects in it
  *   kmt_core.aux[].lock	one per tree of auxiliary cells
- *   kmt_pool.lock	the global free list and the list of chunks
+ *   kmt_pool.lock	the free cells of all chunks, and the list of chunks
  *
  * All are raw and taken with interrupts off, in the order listed. The locks of two
  * trees are never held at the same time. Code that holds one of these locks does not

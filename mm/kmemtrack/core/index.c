@@ -171,7 +171,10 @@ struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 	const u16 is_in = KMT_LIVE | KMT_SPACE_MASK;
 
 	for (;;) {
-		/* Pairs with kmt_tree_link(). */
+		/*
+		 * Pairs with kmt_tree_set_live(), kmt_publish_state() and
+		 * replace_object().
+		 */
 		u16 seen = smp_load_acquire(&o->flags);
 		unsigned long addr = READ_ONCE(o->addr);
 		unsigned long size = READ_ONCE(o->size);

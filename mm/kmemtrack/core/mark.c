@@ -444,7 +444,7 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 		kmt_read_object(&r, o, &copy);
 }
 
-/* Reads a reached block, a small one under the lock of its tree. */
+/* Reads a reached block, or a part of one, piece by piece, unless it was read already. */
 static void scan(struct kmt_marker *m, struct kmt_object *o,
 		 unsigned long addr)
 {

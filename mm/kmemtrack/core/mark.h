@@ -17,8 +17,9 @@
  *
  * Memory is read in pieces of KMT_STEP_WORDS or KMT_PUSH_WORDS, in a way that survives
  * a fault. Blocks are read under the lock of their tree, which a free takes, too, so a
- * piece is never read from a block that was freed. A block of at most KMT_STEP_WORDS is
- * read when it is reached (mark_drain.c).
+ * piece is never read from a block that was freed. On the fast path a block of at most
+ * KMT_STEP_WORDS is read when it is reached (reach() in mark_drain.c); all others wait on
+ * the mark stack.
  *
  * Since memory changes during a mark, a block that the mark did not reach is only a
  * suspect. It becomes a leak in one of two ways: by more marks (verdict.c), or by a
@@ -161,8 +162,8 @@ struct kmt_mark_stack {
  * @virt: hull of all addresses of KMT_VIRT
  * @percpu: hulls of all addresses of KMT_PERCPU
  * @percpu_outside: they are not all in @virt
- * @shards: regions of the linear map, except those of the image and those with addresses
- *	that per-CPU pointers have; a smaller part if these are not at its ends
+ * @shards: regions of the linear map, or the larger part of them that is left when the
+ *	image and the values of per-CPU pointers are cut out
  * @least: the largest power of two that is not above the lowest address of
  *	@virt and @percpu, 0 if that is 0: smaller words are no references
  * @gap: between @virt and the parts of @percpu, or above all: of the ranges without

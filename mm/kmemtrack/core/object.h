@@ -173,11 +173,11 @@ static __always_inline void kmt_publish_state(struct kmt_object *o, u64 state)
 	const struct kmt_object from = { .state = state };
 
 	if (sizeof(long) == sizeof(state)) {
-		/* Pairs with kmt_lock_object(). */
+		/* Pairs with __kmt_lock_object(). */
 		smp_store_release(&o->state, state);
 	} else {
 		WRITE_ONCE(o->half[1], from.half[1]);
-		/* Pairs with kmt_lock_object(), too: this half has the flags. */
+		/* Pairs with __kmt_lock_object(), too: this half has the flags. */
 		smp_store_release(&o->half[0], from.half[0]);
 	}
 }

@@ -321,7 +321,7 @@ static void replace_object(struct kmt_tree *tree, struct kmt_object *from,
 	rb_replace_node(&from->node, &to->node, &tree->root);
 	if (tree->last == &from->node)
 		tree->last = &to->node;
-	/* Pairs with kmt_lock_object(): a live object shows its true address. */
+	/* Pairs with __kmt_lock_object(): a live object shows its true address. */
 	smp_store_release(&to->flags, flags);
 	kmt_cell_clear(from);
 }
