@@ -186,8 +186,8 @@ static void snapshot(struct frontier *f)
 	unsigned int i;
 
 	for (i = 0; i < NR_HELPERS; i++) {
-		kmt_marker_help(&f->helpers[i], &f->m, &f->filter,
-				f->helper_grey[i], NR_GREY);
+		kmt_marker_init_stopped(&f->helpers[i], &f->m, &f->filter,
+					f->helper_grey[i], NR_GREY);
 		kmt_take_turns(&f->helpers[i], &turns);
 	}
 	for (i = 0; i < NR_HELPERS; i++) {

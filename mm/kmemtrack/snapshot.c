@@ -32,7 +32,7 @@
 #include "scan.h"
 
 /* Memory for a marker and its mark stack, one per CPU. */
-#define KMT_HELPER_ORDER	get_order(SZ_16K)
+#define KMT_MARKER_ORDER	get_order(SZ_16K)
 
 /* See expect(). */
 #define KMT_BLOCK_WORDS		40
@@ -96,7 +96,7 @@ struct kmt_stop {
 static struct kmt_stop the_stop;
 
 /* A marker for each CPU that is online, during a snapshot. */
-static DEFINE_PER_CPU(struct kmt_marker *, helper);
+static DEFINE_PER_CPU(struct kmt_marker *, stop_marker);
 
 static u64 max_pause(void)
 {
@@ -111,16 +111,16 @@ static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 	int cpu;
 
 	for_each_online_cpu(cpu) {
-		overflow |= per_cpu(helper, cpu)->stack.overflow;
-		stopped |= per_cpu(helper, cpu)->stopped;
+		overflow |= per_cpu(stop_marker, cpu)->stack.overflow;
+		stopped |= per_cpu(stop_marker, cpu)->stopped;
 	}
 	if (overflow && !stopped) {
 		kmt_recheck_rest(m);
 		stopped = m->stopped;
 	}
 	for_each_online_cpu(cpu) {
-		scan->m.stats.words += per_cpu(helper, cpu)->stats.words;
-		scan->m.stats.hits += per_cpu(helper, cpu)->stats.hits;
+		scan->m.stats.words += per_cpu(stop_marker, cpu)->stats.words;
+		scan->m.stats.hits += per_cpu(stop_marker, cpu)->stats.hits;
 	}
 	stop->done = !stopped;
 }
@@ -142,7 +142,7 @@ static void await_others(struct kmt_marker *m, atomic_t *pending)
 static void search_share(struct kmt_stop *stop)
 {
 	struct kmt_roots *roots = &stop->scan->roots;
-	struct kmt_marker *m = __this_cpu_read(helper);
+	struct kmt_marker *m = __this_cpu_read(stop_marker);
 
 	m->deadline = atomic64_read(&stop->since) + max_pause();
 	kmt_take_turns(m, &stop->free_turns);
@@ -317,39 +317,39 @@ static u64 expect(unsigned long words)
 	return div_u64(time_to_sum(words), num_online_cpus());
 }
 
-static struct kmt_marker *alloc_helper(struct kmt_scan *scan)
+static struct kmt_marker *alloc_marker(struct kmt_scan *scan)
 {
 	struct kmt_marker *m;
 	struct kmt_mark_entry *stack;
 	unsigned long end;
 
-	m = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_HELPER_ORDER);
+	m = kmt_own_alloc(GFP_KERNEL | __GFP_NORETRY, KMT_MARKER_ORDER);
 	if (!m)
 		return NULL;
-	end = (unsigned long)m + (PAGE_SIZE << KMT_HELPER_ORDER);
+	end = (unsigned long)m + (PAGE_SIZE << KMT_MARKER_ORDER);
 	stack = PTR_ALIGN((struct kmt_mark_entry *)(m + 1), sizeof(*stack));
-	kmt_marker_help(m, &scan->m, &scan->filter, stack,
-			(end - (unsigned long)stack) / sizeof(*stack));
+	kmt_marker_init_stopped(m, &scan->m, &scan->filter, stack,
+				(end - (unsigned long)stack) / sizeof(*stack));
 	return m;
 }
 
-static void free_helpers(void)
+static void free_markers(void)
 {
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		kmt_own_free(per_cpu(helper, cpu), KMT_HELPER_ORDER);
-		per_cpu(helper, cpu) = NULL;
+		kmt_own_free(per_cpu(stop_marker, cpu), KMT_MARKER_ORDER);
+		per_cpu(stop_marker, cpu) = NULL;
 	}
 }
 
-static bool alloc_helpers(struct kmt_scan *scan)
+static bool alloc_markers(struct kmt_scan *scan)
 {
 	int cpu;
 
 	for_each_online_cpu(cpu) {
-		per_cpu(helper, cpu) = alloc_helper(scan);
-		if (!per_cpu(helper, cpu))
+		per_cpu(stop_marker, cpu) = alloc_marker(scan);
+		if (!per_cpu(stop_marker, cpu))
 			return false;
 	}
 	return true;
@@ -434,9 +434,9 @@ enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 	if (scan->out.expected_ns > max_pause() - (max_pause() >> KMT_ENTER_SHIFT)) {
 		how = KMT_TOO_LONG;
 	} else {
-		if (alloc_helpers(scan))
+		if (alloc_markers(scan))
 			how = stop_and_search(scan);
-		free_helpers();
+		free_markers();
 	}
 	cpus_read_unlock();
 	return how;

@@ -32,18 +32,18 @@ void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
 }
 
 /**
- * kmt_marker_help - prepare a marker that helps another one
+ * kmt_marker_init_stopped - prepare a marker of a snapshot
  * @m: marker
  * @of: marker of the mark that is under way
  * @f: the suspects that are searched for
  * @stack: room for its own mark stack
  * @max: entries in @stack, at least 1
  *
- * For kmt_recheck(), while all CPUs are stopped.
+ * For kmt_recheck(): one of several markers, while all CPUs are stopped.
  */
-void kmt_marker_help(struct kmt_marker *m, const struct kmt_marker *of,
-		     const struct kmt_filter *f, struct kmt_mark_entry *stack,
-		     u32 max)
+void kmt_marker_init_stopped(struct kmt_marker *m, const struct kmt_marker *of,
+			     const struct kmt_filter *f, struct kmt_mark_entry *stack,
+			     u32 max)
 {
 	kmt_marker_init(m, of->core, stack, max, NULL);
 	m->ranges = of->ranges;

@@ -272,7 +272,7 @@ static void scan(double *r)
 	kmt_marker_seek(&m, KMT_LOOK_ALIGNED, &filter);
 	kmt_mark_words(&m, &root, 1);
 	TIME(SEARCH, b.nr, kmt_search(&m));
-	kmt_marker_help(&still, &m, &filter, stack, STACK);
+	kmt_marker_init_stopped(&still, &m, &filter, stack, STACK);
 	TIME(RECHECK, b.nr, kmt_recheck(&still));
 	kmt_marker_follow(&m);
 	TIME(SORT_OUT, cells, kmt_sort_out(&m, &filter, &verdict));

@@ -49,7 +49,7 @@ static void *read_share(void *arg)
 static void prepare(struct sim *s, struct kmt_marker *m,
 		    struct kmt_mark_entry *stack, atomic_long_t *turns)
 {
-	kmt_marker_help(m, &s->m, &s->filter, stack, s->still_stack);
+	kmt_marker_init_stopped(m, &s->m, &s->filter, stack, s->still_stack);
 	if (s->fine)
 		m->budget = 0;
 	kmt_take_turns(m, turns);
