@@ -265,8 +265,8 @@ static void show_last_scan(struct seq_file *seq)
 	show(seq, "scan_words", last.words);
 	show(seq, "scan_suspects", last.out.suspects);
 	show(seq, "scan_searches", last.out.searches);
-	show(seq, "scan_acquitted_by_search", last.out.searched);
-	show(seq, "scan_acquitted_by_snapshot", last.out.stopped);
+	show(seq, "scan_acquitted_by_search", last.out.acquitted_search);
+	show(seq, "scan_acquitted_by_snapshot", last.out.acquitted_snapshot);
 	show(seq, "scan_snapshot", last.out.how == KMT_BY_SNAPSHOT);
 	show(seq, "pause_ns", last.out.pause_ns);
 	show(seq, "pause_expected_ns", last.out.expected_ns);

@@ -87,12 +87,12 @@ enum kmt_confirmed {
 };
 
 /**
- * struct kmt_outcome - result of a scan
+ * struct kmt_scan_result - result of a scan
  * @marks: number of marks
  * @suspects: blocks that the first mark left unreferenced
  * @searches: number of searches for references to them
- * @searched: suspects that the searches acquitted
- * @stopped: suspects that a snapshot acquitted
+ * @acquitted_search: suspects that the searches acquitted
+ * @acquitted_snapshot: suspects that a snapshot acquitted
  * @how: how leaks were confirmed
  * @busy_cpu: the CPU that did not stop in time, if @how says so
  * @busy_ns: time spent on marks and verdicts
@@ -100,12 +100,12 @@ enum kmt_confirmed {
  * @expected_ns: expected @pause_ns
  * @verdict: the leaks
  */
-struct kmt_outcome {
+struct kmt_scan_result {
 	unsigned long marks;
 	unsigned long suspects;
 	unsigned long searches;
-	unsigned long searched;
-	unsigned long stopped;
+	unsigned long acquitted_search;
+	unsigned long acquitted_snapshot;
 	enum kmt_confirmed how;
 	int busy_cpu;
 	u64 busy_ns;
@@ -121,7 +121,7 @@ struct kmt_outcome {
  * @ms: how long the scan took, including waits
  * @words: words that it read, in all marks
  * @objects: blocks in the pool at its end
- * @out: its outcome
+ * @out: its result
  */
 struct kmt_last_scan {
 	bool made;
@@ -129,7 +129,7 @@ struct kmt_last_scan {
 	unsigned long ms;
 	unsigned long words;
 	unsigned long objects;
-	struct kmt_outcome out;
+	struct kmt_scan_result out;
 };
 
 /**

@@ -58,7 +58,7 @@ static unsigned long ms_since(u32 born)
 }
 
 /* Prints how the last scan confirmed suspects. */
-static void print_confirmed(struct seq_file *seq, const struct kmt_outcome *out)
+static void print_confirmed(struct seq_file *seq, const struct kmt_scan_result *out)
 {
 	/* In tenths of a millisecond. */
 	u64 pause = div_u64(out->pause_ns + 50000, 100000);

@@ -80,7 +80,8 @@ static void judge(struct kmt_scan *scan)
 	kmt_progress_phase(KMT_PHASE_JUDGE);
 	kmt_sort_out(&scan->m, &scan->filter, &scan->out.verdict);
 	if (scan->out.how == KMT_BY_SNAPSHOT)
-		scan->out.stopped = before - min(before, scan->out.verdict.suspects);
+		scan->out.acquitted_snapshot =
+			before - min(before, scan->out.verdict.suspects);
 	if (scan->out.verdict.suspects && kmt_bytes_are_references()) {
 		kmt_marker_seek(&scan->m, KMT_LOOK_BYTES, &scan->filter);
 		read_roots(scan);
@@ -145,7 +146,7 @@ static int search(struct kmt_scan *scan, int more)
 		/* Reset reference counts, so that no reference counts twice. */
 		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
 	}
-	scan->out.searched += first - min(first, scan->out.verdict.suspects);
+	scan->out.acquitted_search += first - min(first, scan->out.verdict.suspects);
 	return ret;
 }
 

@@ -18,7 +18,7 @@ struct kmt_scan {
 	struct kmt_marker m;
 	struct kmt_roots roots;
 	struct kmt_filter filter;
-	struct kmt_outcome out;
+	struct kmt_scan_result out;
 };
 
 /**

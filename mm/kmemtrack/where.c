@@ -73,7 +73,7 @@ enum kmt_hint {
 };
 
 /**
- * struct kmt_search - a search for references
+ * struct kmt_ref_search - a search for references
  * @m: marker, which reads memory
  * @own: stack of the task that searches, which holds the addresses and is skipped
  * @o: the block that is being read; of size 0 while roots are read
@@ -92,7 +92,7 @@ enum kmt_hint {
  * @nr_hints: number of hints of each kind found
  * @hint: places of the first ones
  */
-struct kmt_search {
+struct kmt_ref_search {
 	struct kmt_marker m;
 	struct kmt_range own;
 	struct kmt_object o;
@@ -119,12 +119,12 @@ static unsigned long start_of(const struct kmt_object *o)
 }
 
 /* Whether the block that is being read is @target: references to itself are skipped. */
-static bool is_in(const struct kmt_search *s, const struct kmt_range *target)
+static bool is_in(const struct kmt_ref_search *s, const struct kmt_range *target)
 {
 	return s->o.size && start_of(&s->o) == target->lo;
 }
 
-static void add_place(struct kmt_search *s, struct kmt_place *place,
+static void add_place(struct kmt_ref_search *s, struct kmt_place *place,
 		      unsigned int room, unsigned long *nr, unsigned long at,
 		      unsigned long to)
 {
@@ -133,7 +133,7 @@ static void add_place(struct kmt_search *s, struct kmt_place *place,
 	++*nr;
 }
 
-static void try_targets(struct kmt_search *s, unsigned long word,
+static void try_targets(struct kmt_ref_search *s, unsigned long word,
 			unsigned long at)
 {
 	unsigned int i;
@@ -146,7 +146,7 @@ static void try_targets(struct kmt_search *s, unsigned long word,
 	}
 }
 
-static void try_hints(struct kmt_search *s, unsigned long raw,
+static void try_hints(struct kmt_ref_search *s, unsigned long raw,
 		      unsigned long word, unsigned long at)
 {
 	const unsigned long page = word & ~KMT_PAGE_LINK;
@@ -168,7 +168,7 @@ static void try_hints(struct kmt_search *s, unsigned long raw,
 static void search_words(struct kmt_marker *m, const unsigned long *words,
 			 unsigned int nr, unsigned long at)
 {
-	struct kmt_search *s = container_of(m, struct kmt_search, m);
+	struct kmt_ref_search *s = container_of(m, struct kmt_ref_search, m);
 
 	for (; nr--; words++, at += at ? sizeof(long) : 0) {
 		const unsigned long word = kmt_untag(*words);
@@ -188,7 +188,7 @@ static void search_piece(struct kmt_reader *r, unsigned int nr)
 	search_words(r->m, r->m->buf, nr, r->at);
 }
 
-static void search_object(struct kmt_search *s, struct kmt_object *o)
+static void search_object(struct kmt_ref_search *s, struct kmt_object *o)
 {
 	struct kmt_reader r = { .words = search_piece, .m = &s->m, .from = o };
 
@@ -199,7 +199,7 @@ static void search_object(struct kmt_search *s, struct kmt_object *o)
 	s->o.size = 0;
 }
 
-static void search_roots(struct kmt_search *s)
+static void search_roots(struct kmt_ref_search *s)
 {
 	struct kmt_roots roots = {};
 
@@ -212,7 +212,7 @@ static void search_roots(struct kmt_search *s)
 	kmt_roots_free(&roots);
 }
 
-static void search(struct kmt_search *s)
+static void search(struct kmt_ref_search *s)
 {
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
@@ -223,7 +223,7 @@ static void search(struct kmt_search *s)
 			search_object(s, o);
 }
 
-static void add_target(struct kmt_search *s, const struct kmt_object *o)
+static void add_target(struct kmt_ref_search *s, const struct kmt_object *o)
 {
 	const unsigned long addr = start_of(o);
 
@@ -234,7 +234,7 @@ static void add_target(struct kmt_search *s, const struct kmt_object *o)
 	s->known[s->nr_known++] = addr;
 }
 
-static bool is_known(const struct kmt_search *s, unsigned long addr)
+static bool is_known(const struct kmt_ref_search *s, unsigned long addr)
 {
 	unsigned int i;
 
@@ -283,7 +283,7 @@ static bool is_root(const struct kmt_place *p)
  * Makes the blocks that had references the next targets; returns false if there are none,
  * or if a reference is in a root.
  */
-static bool next_level(struct kmt_search *s)
+static bool next_level(struct kmt_ref_search *s)
 {
 	const unsigned int nr = min(s->nr, KMT_REFS);
 	unsigned int i;
@@ -308,7 +308,7 @@ static bool next_level(struct kmt_search *s)
 }
 
 /* Determines the words that are hints at the block @o, which is live. */
-static void look_for_hints(struct kmt_search *s, const struct kmt_object *o)
+static void look_for_hints(struct kmt_ref_search *s, const struct kmt_object *o)
 {
 	struct kmt_tree *tree;
 	struct page *page = NULL;
@@ -575,7 +575,7 @@ static void put_place(struct kmt_text *t, const struct kmt_place *p)
 	}
 }
 
-static void put_level(struct kmt_text *t, const struct kmt_search *s,
+static void put_level(struct kmt_text *t, const struct kmt_ref_search *s,
 		      unsigned int level)
 {
 	const unsigned int nr = min(s->nr, KMT_REFS);
@@ -596,7 +596,7 @@ static void put_level(struct kmt_text *t, const struct kmt_search *s,
 			       s->nr - nr);
 }
 
-static void put_hints(struct kmt_text *t, const struct kmt_search *s)
+static void put_hints(struct kmt_text *t, const struct kmt_ref_search *s)
 {
 	static const char * const names[KMT_NR_HINTS] = {
 		[KMT_HINT_PHYS]	= "physical address",
@@ -630,13 +630,13 @@ static void put_hints(struct kmt_text *t, const struct kmt_search *s)
  * Hints are shown only for leaks and for blocks without references: for other blocks in
  * use such words are common and tell nothing.
  */
-static bool wants_hints(const struct kmt_search *s,
+static bool wants_hints(const struct kmt_ref_search *s,
 			const struct kmt_object *target)
 {
 	return target->flags & KMT_LEAK || !s->nr;
 }
 
-static unsigned long count_hints(const struct kmt_search *s)
+static unsigned long count_hints(const struct kmt_ref_search *s)
 {
 	unsigned long nr = 0;
 	int hint;
@@ -664,7 +664,7 @@ static void put_head(struct kmt_text *t, const struct kmt_object *target,
  * Appends the references to @target, then those to the blocks that hold them, and so on,
  * up to @levels levels or to the first level with a reference in a root.
  */
-static int find_refs(struct kmt_search *s, struct kmt_text *t,
+static int find_refs(struct kmt_ref_search *s, struct kmt_text *t,
 		     const struct kmt_object *target, unsigned int levels)
 {
 	struct kmt_mark_entry stack;
@@ -701,8 +701,8 @@ static int find_refs(struct kmt_search *s, struct kmt_text *t,
 static int find(struct kmt_text *t, const struct kmt_object *target,
 		unsigned int levels)
 {
-	const unsigned int order = get_order(sizeof(struct kmt_search));
-	struct kmt_search *s = kmt_own_alloc(GFP_KERNEL, order);
+	const unsigned int order = get_order(sizeof(struct kmt_ref_search));
+	struct kmt_ref_search *s = kmt_own_alloc(GFP_KERNEL, order);
 	int ret;
 
 	lockdep_assert_held(&kmt_scan_mutex);

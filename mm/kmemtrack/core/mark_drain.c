@@ -153,13 +153,13 @@ static __always_inline bool kmt_push_words(struct kmt_push *p,
  */
 
 /**
- * enum kmt_outcome - effect of a reference
+ * enum kmt_ref_effect - effect of a reference
  * @KMT_USELESS: further references to the same address change nothing in this mark: the
  *	address may go into the table of words already seen
  * @KMT_COUNTED: further references to the address may change something
  * @KMT_EXCESS: the reference counts for another block instead
  */
-enum kmt_outcome {
+enum kmt_ref_effect {
 	KMT_USELESS,
 	KMT_COUNTED,
 	KMT_EXCESS,
@@ -261,12 +261,12 @@ static noinline void await_trees(struct kmt_marker *m, enum kmt_space space,
  * was passed on by an alias (@passed_on) counts whatever the age of its block: otherwise
  * which references are in excess would depend on the order in which they are found.
  */
-static enum kmt_outcome count_ref(struct kmt_marker *m, enum kmt_space space,
-				  unsigned long word, bool passed_on,
-				  unsigned long *next)
+static enum kmt_ref_effect count_ref(struct kmt_marker *m, enum kmt_space space,
+				     unsigned long word, bool passed_on,
+				     unsigned long *next)
 {
 	struct kmt_core *core = m->core;
-	enum kmt_outcome outcome = KMT_COUNTED;
+	enum kmt_ref_effect effect = KMT_COUNTED;
 	struct kmt_tree *tree;
 	unsigned long flags, addr;
 	struct kmt_object *o;
@@ -291,54 +291,54 @@ static enum kmt_outcome count_ref(struct kmt_marker *m, enum kmt_space space,
 	grey = kmt_needs_refs(o) && o->count == o->min && kmt_mark_claim(o);
 	if (likely(!(o->flags & KMT_ALIAS))) {
 		if (kmt_reached(o, core->epoch))
-			outcome = KMT_USELESS;
+			effect = KMT_USELESS;
 	} else if (!(kmt_needs_refs(o) && o->count <= o->min) &&
 		   kmt_get_alias(core, addr, next)) {
-		outcome = KMT_EXCESS;
+		effect = KMT_EXCESS;
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 
 	if (grey)
 		kmt_mark_push(m, o, addr);
-	return outcome;
+	return effect;
 }
 
 /* Passes on an excess reference, over at most @hops aliases. */
-static void pass_on(struct kmt_marker *m, enum kmt_outcome outcome,
+static void pass_on(struct kmt_marker *m, enum kmt_ref_effect effect,
 		    unsigned long word, int hops)
 {
-	while (outcome == KMT_EXCESS && hops--)
-		outcome = count_ref(m, KMT_VIRT, word, true, &word);
+	while (effect == KMT_EXCESS && hops--)
+		effect = count_ref(m, KMT_VIRT, word, true, &word);
 }
 
 /* Follows a word in the range of per-CPU blocks; it may be one in KMT_VIRT, too. */
 static noinline void follow_percpu(struct kmt_marker *m, unsigned long word)
 {
 	unsigned long next = word;
-	enum kmt_outcome outcome;
+	enum kmt_ref_effect effect;
 
 	count_ref(m, KMT_PERCPU, word, false, &next);
 	if (!kmt_in(&m->ranges.virt, word) || kmt_in(&m->core->skip, word))
 		return;
-	outcome = count_ref(m, KMT_VIRT, word, false, &next);
-	pass_on(m, outcome, next, KMT_ALIAS_HOPS - 1);
+	effect = count_ref(m, KMT_VIRT, word, false, &next);
+	pass_on(m, effect, next, KMT_ALIAS_HOPS - 1);
 }
 
 /* Follows a word in the range of blocks. */
 static void follow(struct kmt_marker *m, unsigned long word)
 {
-	enum kmt_outcome outcome;
+	enum kmt_ref_effect effect;
 	unsigned long next = word;
 
 	if (unlikely(kmt_in_pair(&m->ranges.percpu, word))) {
 		follow_percpu(m, word);
 		return;
 	}
-	outcome = count_ref(m, KMT_VIRT, word, false, &next);
-	if (outcome == KMT_USELESS && kmt_fast_path_ok(m))
+	effect = count_ref(m, KMT_VIRT, word, false, &next);
+	if (effect == KMT_USELESS && kmt_fast_path_ok(m))
 		m->seen_cache[kmt_seen_slot(word)] = word;
-	if (unlikely(outcome == KMT_EXCESS))
-		pass_on(m, outcome, next, KMT_ALIAS_HOPS - 1);
+	if (unlikely(effect == KMT_EXCESS))
+		pass_on(m, effect, next, KMT_ALIAS_HOPS - 1);
 }
 
 /**
