@@ -236,7 +236,7 @@ void kmt_exclude_poisoned(void)
  * per CPU for use while all CPUs are stopped.
  */
 static DECLARE_BITMAP(free_slots, KMT_SLOTS);
-static DEFINE_PER_CPU(unsigned long [BITS_TO_LONGS(KMT_SLOTS)], still_slots);
+static DEFINE_PER_CPU(unsigned long [BITS_TO_LONGS(KMT_SLOTS)], stopped_slots);
 
 /* The cache of a slab page, which slab_mutex keeps; NULL if the page is no slab now. */
 static struct kmem_cache *cache_of(struct slab *slab)
@@ -359,7 +359,8 @@ static void mark_slots(struct kmt_marker *m, struct page *page)
 {
 	unsigned long addr = kmt_untag((unsigned long)page_address(page));
 	unsigned long end = addr + page_size(page);
-	unsigned long *map = m->world_stopped ? *this_cpu_ptr(&still_slots) : free_slots;
+	unsigned long *map = m->world_stopped ? *this_cpu_ptr(&stopped_slots) :
+						free_slots;
 	struct slots slots = list_slots(m, (struct slab *)page, addr, end - addr, map);
 	unsigned int i;
 

@@ -187,8 +187,8 @@ static void mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 	}
 }
 
-static void mark_stacks_still(struct kmt_marker *m,
-			      const struct kmt_roots *roots)
+static void mark_stacks_stopped(struct kmt_marker *m,
+				const struct kmt_roots *roots)
 {
 	struct task_struct *p, *t;
 
@@ -209,7 +209,7 @@ static void mark_stacks_still(struct kmt_marker *m,
 void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	if (kmt_tunables.stacks && m->world_stopped)
-		mark_stacks_still(m, roots);
+		mark_stacks_stopped(m, roots);
 	else if (kmt_tunables.stacks)
 		mark_stacks(m, roots);
 }

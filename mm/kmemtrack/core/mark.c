@@ -579,8 +579,8 @@ static noinline bool map_page(struct kmt_marker *m, unsigned long pos)
 }
 
 /* As mark_range(), in place, while all CPUs are stopped, for references to suspects. */
-static void mark_range_still(struct kmt_marker *m, unsigned long start,
-			     unsigned long end)
+static void mark_range_stopped(struct kmt_marker *m, unsigned long start,
+			       unsigned long end)
 {
 	unsigned long pos = ALIGN(start, sizeof(long));
 	unsigned long next;
@@ -607,7 +607,7 @@ void kmt_mark_block(struct kmt_marker *m, unsigned long start,
 		    unsigned long end)
 {
 	if (m->world_stopped)
-		mark_range_still(m, start, end);
+		mark_range_stopped(m, start, end);
 	else
 		mark_range(m, start, end);
 	drain_unless_later(m);
@@ -654,14 +654,14 @@ static bool to_be_read(const struct kmt_object *o, u16 epoch)
 bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 {
 	const u16 epoch = m->core->epoch;
-	const struct kmt_state_match innocent = kmt_match_not_suspect(epoch);
+	const struct kmt_state_match not_suspect = kmt_match_not_suspect(epoch);
 	struct kmt_object *o;
 	bool found = false;
 
 	if (!kmt_go_on_in(m, chunk))
 		return false;
 	kmt_for_each_in(chunk, o) {
-		if (likely(kmt_state_matches(o, &innocent)))
+		if (likely(kmt_state_matches(o, &not_suspect)))
 			continue;
 		if (kmt_hint_white(o, epoch) || kmt_hint_accused(o))
 			WRITE_ONCE(m->core->maybe_white, true);

@@ -560,9 +560,9 @@ static inline void kmt_sift(struct kmt_marker *m, const unsigned long *words,
 }
 
 /* Handles words that are read in place, while all CPUs are stopped. */
-static inline void kmt_sift_still(struct kmt_marker *m,
-				  const unsigned long *words, unsigned int nr,
-				  unsigned long at)
+static inline void kmt_sift_stopped(struct kmt_marker *m,
+				    const unsigned long *words, unsigned int nr,
+				    unsigned long at)
 {
 	if (m->look == KMT_LOOK_SUM)
 		m->sum.value = kmt_sum(words, nr, m->sum.value);
@@ -596,7 +596,7 @@ static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
 	const unsigned long *words = kmt_mapped_words(m, pos, end);
 
 	if (words)
-		kmt_sift_still(m, words, (end - pos) / sizeof(long), pos);
+		kmt_sift_stopped(m, words, (end - pos) / sizeof(long), pos);
 	return words;
 }
 

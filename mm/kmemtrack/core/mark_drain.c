@@ -270,7 +270,7 @@ static enum kmt_ref_effect count_ref(struct kmt_marker *m, enum kmt_space space,
 	struct kmt_tree *tree;
 	unsigned long flags, addr;
 	struct kmt_object *o;
-	bool grey;
+	bool to_read;
 
 	m->budget -= KMT_DRAIN_STEP;
 	if (unlikely(m->share.team))
@@ -288,7 +288,7 @@ static enum kmt_ref_effect count_ref(struct kmt_marker *m, enum kmt_space space,
 	if (o->count < KMT_COUNT_MAX)
 		o->count++;
 	addr = o->addr;
-	grey = kmt_needs_refs(o) && o->count == o->min && kmt_mark_claim(o);
+	to_read = kmt_needs_refs(o) && o->count == o->min && kmt_mark_claim(o);
 	if (likely(!(o->flags & KMT_ALIAS))) {
 		if (kmt_reached(o, core->epoch))
 			effect = KMT_USELESS;
@@ -298,7 +298,7 @@ static enum kmt_ref_effect count_ref(struct kmt_marker *m, enum kmt_space space,
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 
-	if (grey)
+	if (to_read)
 		kmt_mark_push(m, o, addr);
 	return effect;
 }

@@ -258,10 +258,10 @@ struct kmt_state_match {
 };
 
 static __always_inline bool kmt_state_matches(const struct kmt_object *o,
-					      const struct kmt_state_match *look)
+					      const struct kmt_state_match *match)
 {
 	/* The caller checks again under the lock. */
-	return (data_race(o->state) & look->mask) == look->is;
+	return (data_race(o->state) & match->mask) == match->is;
 }
 
 #define KMT_ACCUSED	(KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW)
@@ -281,10 +281,10 @@ static __always_inline struct kmt_state_match kmt_match_not_suspect(u16 epoch)
 
 static __always_inline bool kmt_hint_not_suspect(const struct kmt_object *o,
 						 u16 epoch,
-						 const struct kmt_state_match *look)
+						 const struct kmt_state_match *match)
 {
 	/* A block that was read was reached, so one comparison is mostly enough. */
-	if (likely(kmt_state_matches(o, look)))
+	if (likely(kmt_state_matches(o, match)))
 		return true;
 	/* The caller checks again under the lock. */
 	return data_race(!(o->flags & KMT_LIVE) ||

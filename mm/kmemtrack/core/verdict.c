@@ -55,12 +55,12 @@ void kmt_acquit_reached(struct kmt_marker *m, struct kmt_filter *f,
 				     struct kmt_filter *f, struct kmt_verdict *v))
 {
 	const u16 epoch = m->core->epoch;
-	const struct kmt_state_match look = kmt_match_not_suspect(epoch);
+	const struct kmt_state_match not_suspect = kmt_match_not_suspect(epoch);
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
 	kmt_walk_cells(m, chunk, o) {
-		if (kmt_hint_not_suspect(o, epoch, &look) || !kmt_go_on(m))
+		if (kmt_hint_not_suspect(o, epoch, &not_suspect) || !kmt_go_on(m))
 			continue;
 		if (kmt_hint_white(o, epoch))
 			left(m, o, f, v);
