@@ -84,7 +84,7 @@ static struct kmt_range undecidable[ARRAY_SIZE(undecidable_code)];
 static bool code_unknown;
 
 /* The table; the caller holds kmt_scan_mutex or kmt_reports_sem. */
-static struct table *table_locked(void)
+static struct kmt_page_entries *table_locked(void)
 {
 	return rcu_dereference_protected(kmt_page_table,
 					 lockdep_is_held(&kmt_scan_mutex) ||
@@ -95,16 +95,17 @@ static struct table *table_locked(void)
  * Returns the first entry in use from page *@pfn on, and sets *@pfn to its page; returns
  * NULL if there is none.
  */
-static struct entry *next_entry(const struct table *t, unsigned long *pfn)
+static struct kmt_page_entry *next_entry(const struct kmt_page_entries *t,
+					 unsigned long *pfn)
 {
-	while (*pfn < t->lo + (t->nr << PART_SHIFT)) {
-		struct entry *e = entry_of(t, *pfn);
+	while (*pfn < t->lo + (t->nr << KMT_PE_PART_SHIFT)) {
+		struct kmt_page_entry *e = entry_of(t, *pfn);
 
 		if (e && READ_ONCE(e->state))
 			return e;
-		if (!(*pfn % PART_PAGES))
+		if (!(*pfn % KMT_PE_PART_PAGES))
 			cond_resched();
-		*pfn = e ? *pfn + 1 : ALIGN(*pfn + 1, PART_PAGES);
+		*pfn = e ? *pfn + 1 : ALIGN(*pfn + 1, KMT_PE_PART_PAGES);
 	}
 	return NULL;
 }
@@ -155,13 +156,13 @@ static bool is_typed(struct page *page, unsigned long nr)
 }
 
 /* Whether a mark and a search can decide if anything refers to a block. */
-static bool is_decidable(const struct table *t, unsigned long pfn,
+static bool is_decidable(const struct kmt_page_entries *t, unsigned long pfn,
 			 unsigned long end, u32 state, u32 stack)
 {
 	struct page *page = pfn_to_page(pfn);
 
 	/* Pages of high memory have no address, so no record. */
-	if (PageHighMem(page) || (state & SPLIT_REST))
+	if (PageHighMem(page) || (state & KMT_PE_SPLIT_REST))
 		return false;
 	/*
 	 * CMA hands out several blocks as one, and its user refers only to the first
@@ -176,14 +177,14 @@ static bool is_decidable(const struct table *t, unsigned long pfn,
 }
 
 /* Makes the records of a block; the caller holds a reference to its first page. */
-static bool add_records(const struct entry *e, unsigned long pfn,
+static bool add_records(const struct kmt_page_entry *e, unsigned long pfn,
 			unsigned long nr, u32 state)
 {
 	const gfp_t gfp = GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN;
 	const unsigned long addr = address_of(pfn), at = struct_of(pfn);
 	struct kmt_origin origin = {
 		.stack = READ_ONCE(e->stack), .pid = READ_ONCE(e->pid),
-		.born = READ_ONCE(e->born), .comm = state >> COMM_SHIFT,
+		.born = READ_ONCE(e->born), .comm = state >> KMT_PE_COMM_SHIFT,
 	};
 	struct kmt_core *core = &kmt_core;
 	unsigned long lists, bytes;
@@ -202,7 +203,7 @@ static bool add_records(const struct entry *e, unsigned long pfn,
 	/* Each page of a block that was split may be on a list. */
 	lists = at + offsetof(struct page, lru);
 	bytes = sizeof(struct list_head);
-	if (state & SPLIT)
+	if (state & KMT_PE_SPLIT)
 		bytes += (nr - 1) * sizeof(struct page);
 	if (kmt_add_alias(core, at, addr, gfp) &&
 	    kmt_add_area(core, addr, SIZE_MAX, gfp) &&
@@ -213,12 +214,12 @@ static bool add_records(const struct entry *e, unsigned long pfn,
 }
 
 /*
- * Sets RECORD, and makes the records of a block without any. A reference to its first
- * page keeps it from being freed, and from getting another use, until its entry says
- * that it has records.
+ * Sets KMT_PE_RECORD, and makes the records of a block without any. A reference to its
+ * first page keeps it from being freed, and from getting another use, until its entry
+ * says that it has records.
  */
-static bool set_record(const struct table *t, struct entry *e, unsigned long pfn,
-		       unsigned long end, u32 state)
+static bool set_record(const struct kmt_page_entries *t, struct kmt_page_entry *e,
+		       unsigned long pfn, unsigned long end, u32 state)
 {
 	struct page *page = pfn_to_page(pfn);
 	bool done = false;
@@ -227,39 +228,40 @@ static bool set_record(const struct table *t, struct entry *e, unsigned long pfn
 		return false;
 	if (READ_ONCE(e->state) == state &&
 	    add_records(e, pfn, end - pfn, state)) {
-		done = cmpxchg(&e->state, state, state | RECORD) == state;
+		done = cmpxchg(&e->state, state, state | KMT_PE_RECORD) == state;
 		/* If the block was split meanwhile, or a page of it freed, undo it. */
 		if (!done)
 			kmt_drop_page_records(pfn);
 		else if (end_of(t, pfn, state) != end)
-			done = !kmt_clear_record(e, pfn, state | RECORD);
+			done = !kmt_clear_record(e, pfn, state | KMT_PE_RECORD);
 	}
 	put_page(page);
 	return done;
 }
 
-/* Clears PFN_REF: the block is no root until the next search finds a number again. */
-static void clear_pfn_ref(struct entry *e, unsigned long pfn, u32 state)
+/* Clears KMT_PE_PFN_REF: the block is no root until the next search finds a number again. */
+static void clear_pfn_ref(struct kmt_page_entry *e, unsigned long pfn, u32 state)
 {
 	struct kmt_object o;
 
-	if (cmpxchg(&e->state, state, state & ~PFN_REF) == state &&
+	if (cmpxchg(&e->state, state, state & ~KMT_PE_PFN_REF) == state &&
 	    kmt_lookup(&kmt_core, KMT_VIRT, address_of(pfn), &o) &&
 	    o.min == KMT_MIN_GREY)
 		kmt_set_min(&kmt_core, KMT_VIRT, o.addr, 1);
 }
 
-/* Sets or clears OTHER; returns the new state, or 0 if the entry has changed. */
-static u32 set_other(struct entry *e, u32 state, bool other)
+/* Sets or clears KMT_PE_OTHER; returns the new state, or 0 if the entry has changed. */
+static u32 set_other(struct kmt_page_entry *e, u32 state, bool other)
 {
-	const u32 new = (state & ~OTHER) | SORTED | (other ? OTHER : 0);
+	const u32 new = (state & ~KMT_PE_OTHER) | KMT_PE_SORTED |
+			(other ? KMT_PE_OTHER : 0);
 	const u32 was = new == state ? state : cmpxchg(&e->state, state, new);
 
 	return was == state ? new : 0;
 }
 
 /* Limits the age of an entry, as kmt_limit_ages() does for records. */
-static void limit_age(struct entry *e)
+static void limit_age(struct kmt_page_entry *e)
 {
 	const u32 now = jiffies, born = READ_ONCE(e->born);
 
@@ -268,16 +270,17 @@ static void limit_age(struct entry *e)
 }
 
 /* Whether the page before is of the same block that was split, and was not freed. */
-static bool has_before(const struct table *t, unsigned long pfn, u32 state)
+static bool has_before(const struct kmt_page_entries *t, unsigned long pfn, u32 state)
 {
-	const struct entry *e = entry_of(t, pfn - 1);
+	const struct kmt_page_entry *e = entry_of(t, pfn - 1);
 	const u32 before = e ? READ_ONCE(e->state) : 0;
 
-	return (state & SPLIT_REST) && (before & (SPLIT | SPLIT_REST)) &&
-	       !((before ^ state) & ORDER);
+	return (state & KMT_PE_SPLIT_REST) &&
+	       (before & (KMT_PE_SPLIT | KMT_PE_SPLIT_REST)) &&
+	       !((before ^ state) & KMT_PE_ORDER);
 }
 
-static void sort_entry(const struct table *t, struct entry *e,
+static void sort_entry(const struct kmt_page_entries *t, struct kmt_page_entry *e,
 		       unsigned long pfn, const struct kmt_page_map *map,
 		       bool add)
 {
@@ -287,13 +290,13 @@ static void sort_entry(const struct table *t, struct entry *e,
 	struct page *page = pfn_to_online_page(pfn);
 	const bool other = !page || is_other(page, pfn, map);
 
-	if (state & PFN_REF) {
+	if (state & KMT_PE_PFN_REF) {
 		clear_pfn_ref(e, pfn, state);
-		state &= ~PFN_REF;
+		state &= ~KMT_PE_PFN_REF;
 	}
-	if (other && (state & RECORD)) {
+	if (other && (state & KMT_PE_RECORD)) {
 		kmt_clear_record(e, pfn, state);
-		state &= ~RECORD;
+		state &= ~KMT_PE_RECORD;
 	}
 	state = set_other(e, state, other);
 	if (!state || other)
@@ -303,19 +306,19 @@ static void sort_entry(const struct table *t, struct entry *e,
 		return;
 	usage.blocks++;
 	usage.pages += end - pfn;
-	if (add && !(state & RECORD) &&
+	if (add && !(state & KMT_PE_RECORD) &&
 	    is_decidable(t, pfn, end, state, READ_ONCE(e->stack)) &&
 	    set_record(t, e, pfn, end, state))
-		state |= RECORD;
-	usage.records += !!(state & RECORD);
+		state |= KMT_PE_RECORD;
+	usage.records += !!(state & KMT_PE_RECORD);
 }
 
 /* Sorts all pages; the map of owned pages is filled. */
 static void sort_all(const struct kmt_page_map *map, bool add)
 {
-	const struct table *t = table_locked();
+	const struct kmt_page_entries *t = table_locked();
 	unsigned long pfn;
-	struct entry *e;
+	struct kmt_page_entry *e;
 
 	usage.blocks = 0;
 	usage.pages = 0;
@@ -379,9 +382,9 @@ void kmt_pages_refresh(void)
  */
 void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
 {
-	const struct table *t;
+	const struct kmt_page_entries *t;
 	unsigned long pfn;
-	struct entry *e;
+	struct kmt_page_entry *e;
 
 	lockdep_assert_held_write(&kmt_reports_sem);
 	t = table_locked();
@@ -391,7 +394,7 @@ void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
 		const u32 stack = READ_ONCE(e->stack);
 		u32 with = stack;
 
-		fn(arg, &with, READ_ONCE(e->state) >> COMM_SHIFT);
+		fn(arg, &with, READ_ONCE(e->state) >> KMT_PE_COMM_SHIFT);
 		/* With an equal handle, even another block is from the same code. */
 		if (with != stack)
 			cmpxchg(&e->stack, stack, with);
@@ -410,9 +413,9 @@ void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
 bool kmt_pages_count(void (*fn)(void *arg, u32 stack, unsigned long bytes,
 				u32 born), void *arg)
 {
-	const struct table *t = table_locked();
+	const struct kmt_page_entries *t = table_locked();
 	unsigned long pfn, end;
-	struct entry *e;
+	struct kmt_page_entry *e;
 
 	if (!t)
 		return true;
@@ -422,10 +425,10 @@ bool kmt_pages_count(void (*fn)(void *arg, u32 stack, unsigned long bytes,
 		cond_resched();
 		if (fatal_signal_pending(current))
 			return false;
-		if (!(state & ORDER))
+		if (!(state & KMT_PE_ORDER))
 			continue;
 		end = end_of(t, pfn, state);
-		if ((state & (SORTED | OTHER)) == SORTED)
+		if ((state & (KMT_PE_SORTED | KMT_PE_OTHER)) == KMT_PE_SORTED)
 			fn(arg, READ_ONCE(e->stack), (end - pfn) * PAGE_SIZE,
 			   READ_ONCE(e->born));
 		pfn = end - 1;
@@ -461,53 +464,53 @@ void kmt_pages_usage(struct kmt_pages_usage *now)
 struct page_search {
 	struct kmt_marker m;
 	unsigned long base;
-	const struct table *t;
+	const struct kmt_page_entries *t;
 	unsigned long *bits;
 	unsigned long lo;
 	unsigned long hi;
 };
 
 /* The first page of the block, with records, that contains page @pfn. */
-static unsigned long first_of(const struct table *t, unsigned long pfn)
+static unsigned long first_of(const struct kmt_page_entries *t, unsigned long pfn)
 {
 	unsigned int order;
 
 	for (order = 0; order <= MAX_PAGE_ORDER; order++) {
 		const unsigned long first = ALIGN_DOWN(pfn, BIT(order));
-		const struct entry *e = entry_of(t, first);
+		const struct kmt_page_entry *e = entry_of(t, first);
 		const u32 state = e ? READ_ONCE(e->state) : 0;
 
-		if ((state & RECORD) && pfn < end_of(t, first, state))
+		if ((state & KMT_PE_RECORD) && pfn < end_of(t, first, state))
 			return first;
 	}
 	return pfn;
 }
 
 /* Whether @at is in the block itself, or the block has no records any more. */
-static bool is_within(const struct table *t, unsigned long first,
+static bool is_within(const struct kmt_page_entries *t, unsigned long first,
 		      unsigned long at)
 {
 	const unsigned long addr = address_of(first);
 	const u32 state = READ_ONCE(entry_of(t, first)->state);
 
-	if (!(state & RECORD))
+	if (!(state & KMT_PE_RECORD))
 		return true;
 	return at - addr < (end_of(t, first, state) - first) * PAGE_SIZE;
 }
 
-/* Sets PFN_REF for the block of page @pfn, which the word at @at may refer to. */
+/* Sets KMT_PE_PFN_REF for the block of page @pfn, which the word at @at may refer to. */
 static void set_pfn_ref(struct page_search *h, unsigned long pfn,
 			unsigned long at)
 {
 	const unsigned long first = first_of(h->t, pfn);
-	struct entry *e = entry_of(h->t, first);
+	struct kmt_page_entry *e = entry_of(h->t, first);
 	u32 state;
 
 	if (is_within(h->t, first, at))
 		return;
 	state = READ_ONCE(e->state);
-	if (!(state & RECORD) || (state & PFN_REF) ||
-	    cmpxchg(&e->state, state, state | PFN_REF) != state)
+	if (!(state & KMT_PE_RECORD) || (state & KMT_PE_PFN_REF) ||
+	    cmpxchg(&e->state, state, state | KMT_PE_PFN_REF) != state)
 		return;
 	kmt_set_min(&kmt_core, KMT_VIRT, address_of(first), KMT_MIN_GREY);
 	usage.pfn_refs++;
@@ -600,7 +603,7 @@ static bool seek(struct page_search *h, unsigned long pfn, u32 state)
 
 static bool seek_suspects(struct page_search *h)
 {
-	const struct entry *e;
+	const struct kmt_page_entry *e;
 	unsigned long pfn;
 	bool any = false;
 
@@ -609,7 +612,7 @@ static bool seek_suspects(struct page_search *h)
 
 		if (!kmt_go_on(&h->m))
 			return false;
-		if (state & RECORD)
+		if (state & KMT_PE_RECORD)
 			any |= seek(h, pfn, state);
 	}
 	return any;
@@ -713,7 +716,7 @@ bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
 	}
 	h->t = table_locked();
 	h->lo = h->t->lo;
-	h->hi = h->lo + (h->t->nr << PART_SHIFT);
+	h->hi = h->lo + (h->t->nr << KMT_PE_PART_SHIFT);
 	kmt_marker_init(&h->m, &kmt_core, &stack, 1, NULL);
 	h->m.look = KMT_LOOK_HAND_OVER;
 	h->m.on_words = try_words;
@@ -735,7 +738,7 @@ bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
 
 static bool has_memory(unsigned long pfn)
 {
-	const unsigned long end = pfn + PART_PAGES;
+	const unsigned long end = pfn + KMT_PE_PART_PAGES;
 
 	for (; pfn < end; pfn += kmt_piece(pfn, end, KMT_PAGES_ALIKE))
 		if (pfn_to_online_page(pfn))
@@ -743,35 +746,35 @@ static bool has_memory(unsigned long pfn)
 	return false;
 }
 
-static size_t table_bytes(const struct table *t)
+static size_t table_bytes(const struct kmt_page_entries *t)
 {
 	return struct_size(t, part, t->nr);
 }
 
-static void free_table(struct table *t)
+static void free_table(struct kmt_page_entries *t)
 {
 	unsigned long i;
 
 	for (i = 0; i < t->nr; i++) {
-		kmt_own_vfree(t->part[i], PART_BYTES);
+		kmt_own_vfree(t->part[i], KMT_PE_PART_BYTES);
 		cond_resched();
 	}
 	kmt_own_vfree(t, table_bytes(t));
 	memset(&usage, 0, sizeof(usage));
 }
 
-static struct table *alloc_table(void)
+static struct kmt_page_entries *alloc_table(void)
 {
 	unsigned long lo = ULONG_MAX, hi = 0, i;
 	struct zone *zone;
-	struct table *t;
+	struct kmt_page_entries *t;
 
 	for_each_populated_zone(zone) {
 		lo = min(lo, zone->zone_start_pfn);
 		hi = max(hi, zone_end_pfn(zone));
 	}
-	lo = ALIGN_DOWN(lo, PART_PAGES);
-	i = DIV_ROUND_UP(hi - lo, PART_PAGES);
+	lo = ALIGN_DOWN(lo, KMT_PE_PART_PAGES);
+	i = DIV_ROUND_UP(hi - lo, KMT_PE_PART_PAGES);
 	t = kmt_own_try_vzalloc(struct_size(t, part, i));
 	if (!t)
 		return NULL;
@@ -779,14 +782,14 @@ static struct table *alloc_table(void)
 	t->nr = i;
 	usage.bytes = table_bytes(t);
 	for (i = 0; i < t->nr; i++) {
-		if (!has_memory(lo + i * PART_PAGES))
+		if (!has_memory(lo + i * KMT_PE_PART_PAGES))
 			continue;
-		t->part[i] = kmt_own_try_vzalloc(PART_BYTES);
+		t->part[i] = kmt_own_try_vzalloc(KMT_PE_PART_BYTES);
 		if (!t->part[i]) {
 			free_table(t);
 			return NULL;
 		}
-		usage.bytes += PART_BYTES;
+		usage.bytes += KMT_PE_PART_BYTES;
 	}
 	return t;
 }
@@ -815,7 +818,7 @@ static void find_undecidable(void)
  */
 int kmt_pages_on(void)
 {
-	struct table *t;
+	struct kmt_page_entries *t;
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (kmt_pages_tracked())
@@ -844,8 +847,8 @@ int kmt_pages_on(void)
  */
 void kmt_pages_off(void)
 {
-	struct table *t = table_locked();
-	struct entry *e;
+	struct kmt_page_entries *t = table_locked();
+	struct kmt_page_entry *e;
 	unsigned long pfn;
 
 	lockdep_assert_held(&kmt_scan_mutex);
@@ -858,7 +861,7 @@ void kmt_pages_off(void)
 	static_branch_disable(&kmemtrack_pages_key);
 	synchronize_rcu();
 	for_each_entry(e, pfn, t) {
-		if (READ_ONCE(e->state) & RECORD)
+		if (READ_ONCE(e->state) & KMT_PE_RECORD)
 			kmt_drop_page_records(pfn);
 		cond_resched();
 	}

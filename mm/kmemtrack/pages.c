@@ -11,10 +11,11 @@
 
 DEFINE_STATIC_KEY_FALSE(kmemtrack_pages_key);
 
-struct table __rcu *kmt_page_table;
+struct kmt_page_entries __rcu *kmt_page_table;
 
 /* The table for the hooks, which hold the RCU read lock, and the entry of @pfn in it. */
-static struct entry *find_entry(unsigned long pfn, const struct table **t)
+static struct kmt_page_entry *find_entry(unsigned long pfn,
+					 const struct kmt_page_entries **t)
 {
 	*t = rcu_dereference(kmt_page_table);
 	return *t ? entry_of(*t, pfn) : NULL;
@@ -29,16 +30,17 @@ static struct entry *find_entry(unsigned long pfn, const struct table **t)
  * Context: any.
  * Return: number of the page after the run.
  */
-unsigned long kmt_split_end(const struct table *t, unsigned long pfn, u32 state)
+unsigned long kmt_split_end(const struct kmt_page_entries *t, unsigned long pfn,
+			    u32 state)
 {
 	const unsigned long first = ALIGN_DOWN(pfn, BIT(order_of(state)));
 	const unsigned long end = first + BIT(order_of(state));
 
 	while (++pfn < end) {
-		const struct entry *e = entry_of(t, pfn);
+		const struct kmt_page_entry *e = entry_of(t, pfn);
 		const u32 rest = e ? READ_ONCE(e->state) : 0;
 
-		if (!(rest & SPLIT_REST) || (rest ^ state) & ORDER)
+		if (!(rest & KMT_PE_SPLIT_REST) || (rest ^ state) & KMT_PE_ORDER)
 			break;
 	}
 	return pfn;
@@ -67,7 +69,7 @@ void kmt_drop_page_records(unsigned long pfn)
 }
 
 /**
- * kmt_clear_record - clear RECORD in an entry, and drop the records of its block
+ * kmt_clear_record - clear KMT_PE_RECORD in an entry, and drop the records of its block
  * @e: entry of its first page
  * @pfn: number of its first page
  * @state: state of the entry
@@ -75,11 +77,11 @@ void kmt_drop_page_records(unsigned long pfn)
  * Context: any but NMI.
  * Return: false if another CPU did so, or there were no records.
  */
-bool kmt_clear_record(struct entry *e, unsigned long pfn, u32 state)
+bool kmt_clear_record(struct kmt_page_entry *e, unsigned long pfn, u32 state)
 {
-	while (state & RECORD) {
+	while (state & KMT_PE_RECORD) {
 		const u32 was = cmpxchg(&e->state, state,
-					state & ~(RECORD | PFN_REF));
+					state & ~(KMT_PE_RECORD | KMT_PE_PFN_REF));
 
 		if (was == state) {
 			kmt_drop_page_records(pfn);
@@ -91,13 +93,14 @@ bool kmt_clear_record(struct entry *e, unsigned long pfn, u32 state)
 }
 
 /* A page of a block that was split is freed, so the rest is no block any more. */
-static void clear_split_record(const struct table *t, unsigned long pfn, u32 state)
+static void clear_split_record(const struct kmt_page_entries *t, unsigned long pfn,
+			       u32 state)
 {
 	const unsigned long first = ALIGN_DOWN(pfn, BIT(order_of(state)));
-	struct entry *e = entry_of(t, first);
+	struct kmt_page_entry *e = entry_of(t, first);
 	u32 now = e ? READ_ONCE(e->state) : 0;
 
-	if (now & SPLIT)
+	if (now & KMT_PE_SPLIT)
 		kmt_clear_record(e, first, now);
 }
 
@@ -112,8 +115,8 @@ static void clear_split_record(const struct table *t, unsigned long pfn, u32 sta
 void kmt_pages_add(const struct page *page, unsigned int order,
 		   const struct kmt_origin *origin)
 {
-	const struct table *t;
-	struct entry *e;
+	const struct kmt_page_entries *t;
+	struct kmt_page_entry *e;
 
 	rcu_read_lock();
 	e = find_entry(page_to_pfn(page), &t);
@@ -123,7 +126,7 @@ void kmt_pages_add(const struct page *page, unsigned int order,
 		WRITE_ONCE(e->born, origin->born);
 		/* Pairs with sort_entry(). */
 		smp_store_release(&e->state, (order + 1) |
-				  (u32)origin->comm << COMM_SHIFT);
+				  (u32)origin->comm << KMT_PE_COMM_SHIFT);
 	}
 	rcu_read_unlock();
 }
@@ -137,17 +140,17 @@ void kmt_pages_add(const struct page *page, unsigned int order,
 void kmt_pages_forget(const struct page *page)
 {
 	const unsigned long pfn = page_to_pfn(page);
-	const struct table *t;
-	struct entry *e;
+	const struct kmt_page_entries *t;
+	struct kmt_page_entry *e;
 	u32 state = 0;
 
 	rcu_read_lock();
 	e = find_entry(pfn, &t);
 	if (e && READ_ONCE(e->state))
 		state = xchg(&e->state, 0);
-	if (state & RECORD)
+	if (state & KMT_PE_RECORD)
 		kmt_drop_page_records(pfn);
-	if (state & SPLIT_REST)
+	if (state & KMT_PE_SPLIT_REST)
 		clear_split_record(t, pfn, state);
 	rcu_read_unlock();
 }
@@ -159,25 +162,26 @@ void kmt_pages_forget(const struct page *page)
 static void split(const struct page *page, unsigned long nr)
 {
 	const unsigned long pfn = page_to_pfn(page);
-	struct entry *e, *first;
-	const struct table *t;
+	struct kmt_page_entry *e, *first;
+	const struct kmt_page_entries *t;
 	unsigned long i;
 	u32 state;
 
 	rcu_read_lock();
 	first = find_entry(pfn, &t);
 	state = first ? READ_ONCE(first->state) : 0;
-	if (state && !(state & (SPLIT | SPLIT_REST))) {
+	if (state && !(state & (KMT_PE_SPLIT | KMT_PE_SPLIT_REST))) {
 		kmt_clear_record(first, pfn, state);
-		state &= ~(RECORD | PFN_REF | SORTED | OTHER);
+		state &= ~(KMT_PE_RECORD | KMT_PE_PFN_REF | KMT_PE_SORTED |
+			   KMT_PE_OTHER);
 		nr = min(nr, BIT(order_of(state)));
-		WRITE_ONCE(first->state, state | SPLIT);
+		WRITE_ONCE(first->state, state | KMT_PE_SPLIT);
 		for (i = 1; i < nr && (e = entry_of(t, pfn + i)); i++) {
 			WRITE_ONCE(e->stack, first->stack);
 			WRITE_ONCE(e->pid, first->pid);
 			WRITE_ONCE(e->born, first->born);
 			/* Pairs with sort_entry(), too. */
-			smp_store_release(&e->state, state | SPLIT_REST);
+			smp_store_release(&e->state, state | KMT_PE_SPLIT_REST);
 		}
 	}
 	rcu_read_unlock();
@@ -202,8 +206,8 @@ void kmemtrack_split_page(struct page *page, unsigned long nr)
  */
 int __kmt_pages_order(unsigned long addr)
 {
-	const struct table *t;
-	const struct entry *e;
+	const struct kmt_page_entries *t;
+	const struct kmt_page_entry *e;
 	u32 state = 0;
 
 	if (addr % PAGE_SIZE || !kmt_in(&kmt_core.linear, addr))
@@ -213,9 +217,9 @@ int __kmt_pages_order(unsigned long addr)
 	if (e)
 		state = READ_ONCE(e->state);
 	rcu_read_unlock();
-	if (!(state & RECORD))
+	if (!(state & KMT_PE_RECORD))
 		return -1;
-	return state & SPLIT ? KMT_PAGES_SPLIT : order_of(state);
+	return state & KMT_PE_SPLIT ? KMT_PAGES_SPLIT : order_of(state);
 }
 
 /**
@@ -227,22 +231,22 @@ int __kmt_pages_order(unsigned long addr)
 bool __kmt_pages_has_list(const struct page *page)
 {
 	unsigned long pfn = page_to_pfn(page);
-	const struct table *t;
-	const struct entry *e;
+	const struct kmt_page_entries *t;
+	const struct kmt_page_entry *e;
 	u32 state = 0;
 
 	rcu_read_lock();
 	e = find_entry(pfn, &t);
 	if (e)
 		state = READ_ONCE(e->state);
-	if (state & SPLIT_REST) {
+	if (state & KMT_PE_SPLIT_REST) {
 		pfn = ALIGN_DOWN(pfn, BIT(order_of(state)));
 		e = entry_of(t, pfn);
 		state = e ? READ_ONCE(e->state) : 0;
-		if (!(state & SPLIT) ||
+		if (!(state & KMT_PE_SPLIT) ||
 		    page_to_pfn(page) >= end_of(t, pfn, state))
 			state = 0;
 	}
 	rcu_read_unlock();
-	return state & RECORD;
+	return state & KMT_PE_RECORD;
 }
