@@ -252,7 +252,7 @@ static void many(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, track_as(e, index, nr * sizeof(*index), 1), 0);
 	for (i = 0; i < nr; i++)
-		index[i] = tracked(test, KMT_STEP_WORDS * sizeof(long) + 32);
+		index[i] = tracked(test, KMT_PIECE_WORDS * sizeof(long) + 32);
 	last = tracked(test, 32);
 	e->roots[7] = (unsigned long)last;
 	for (i = 0; i < nr; i++) {

@@ -683,7 +683,7 @@ void kmt_page_map_drop(unsigned long addr, unsigned long size)
 {
 	raw_spinlock_t *lock = &kmt_core.wide[KMT_VIRT].lock;
 	unsigned long pos = ALIGN_DOWN(addr, PAGE_SIZE), flags;
-	unsigned int left = 0;
+	unsigned int done = 0;
 
 	raw_spin_lock_irqsave(lock, flags);
 	for (; live_map && pos < addr + size; pos += PAGE_SIZE) {
@@ -692,7 +692,7 @@ void kmt_page_map_drop(unsigned long addr, unsigned long size)
 
 		if (pfn >= live_map->lo && pfn < live_map->hi)
 			clear_bit(pfn - live_map->lo, live_map->blocks);
-		if (++left % KMT_WALK_PAGES == 0) {
+		if (++done % KMT_WALK_PAGES == 0) {
 			raw_spin_unlock_irqrestore(lock, flags);
 			raw_spin_lock_irqsave(lock, flags);
 		}

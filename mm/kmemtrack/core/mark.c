@@ -453,7 +453,7 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 	bool wanted;
 
 	/* The fixed cost per block. */
-	m->budget -= KMT_STEP_WORDS / 8;
+	m->budget -= KMT_PIECE_WORDS / 8;
 	if (kmt_mark_relax(m))
 		return;
 	if (unlikely((unsigned long)o & KMT_ENTRY_PART)) {

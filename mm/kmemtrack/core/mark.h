@@ -15,11 +15,11 @@
  *	verdict.c)
  *	kmt_mark_end();
  *
- * Memory is read in pieces of KMT_STEP_WORDS or KMT_PUSH_WORDS, in a way that survives
+ * Memory is read in pieces of KMT_PIECE_WORDS or KMT_PUSH_WORDS, in a way that survives
  * a fault. Blocks are read under the lock of their tree, which a free takes, too, so a
  * piece is never read from a block that was freed. On the fast path a block of at most
- * KMT_STEP_WORDS is read when it is reached (reach() in mark_drain.c); all others wait on
- * the mark stack.
+ * KMT_PIECE_WORDS is read when it is reached (reach() in mark_drain.c); all others wait
+ * on the mark stack.
  *
  * Since memory changes during a mark, a block that the mark did not reach is only a
  * suspect. It becomes a leak in one of two ways: by more marks (verdict.c), or by a
@@ -31,7 +31,7 @@
 
 #include "core.h"
 
-#define KMT_STEP_WORDS	128
+#define KMT_PIECE_WORDS	128
 
 /* Words between two calls of kmt_ops.relax(). */
 #define KMT_BUDGET	4096
@@ -260,7 +260,7 @@ struct kmt_marker {
 		unsigned long hits;
 		unsigned long objects;
 	} stats;
-	unsigned long buf[KMT_STEP_WORDS];
+	unsigned long buf[KMT_PIECE_WORDS];
 };
 
 /* From now on the marker follows each reference. */

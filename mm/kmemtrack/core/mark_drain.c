@@ -442,7 +442,7 @@ static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
 	/* Let the compiler keep these, not compute them again for each block. */
 	OPTIMIZER_HIDE_VAR(c->reached);
 	OPTIMIZER_HIDE_VAR(c->must_match);
-	c->limit = m->stack.entries + m->stack.max / 2 - KMT_STEP_WORDS;
+	c->limit = m->stack.entries + m->stack.max / 2 - KMT_PIECE_WORDS;
 	c->budget = 0;
 	c->budget_at_start = 0;
 	c->refs = 0;
@@ -592,7 +592,7 @@ static __always_inline bool reach(struct kmt_drain *c, struct kmt_object *o)
 		c->seen_refs++;
 		return o->count;
 	}
-	if (unlikely(o->size > KMT_STEP_WORDS * sizeof(long)) ||
+	if (unlikely(o->size > KMT_PIECE_WORDS * sizeof(long)) ||
 	    unlikely(c->p.top > c->limit) || !push_block(c, o))
 		return false;
 	kmt_set_state(o, (state & kmt_pack_state(0xffff, 0, 0, 0, 0)) |

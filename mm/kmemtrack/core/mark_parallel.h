@@ -14,8 +14,8 @@
  * Invariants: @idle <= @members; once @over is set, @nr does not change and no marker
  * joins; the mark stack of an idle marker is empty.
  */
-#ifndef _KMT_TEAM_H
-#define _KMT_TEAM_H
+#ifndef _KMT_MARK_PARALLEL_H
+#define _KMT_MARK_PARALLEL_H
 
 #include "mark.h"
 
@@ -112,4 +112,4 @@ static __always_inline void kmt_team_share(struct kmt_marker *m)
 		kmt_team_put(m);
 }
 
-#endif /* _KMT_TEAM_H */
+#endif /* _KMT_MARK_PARALLEL_H */

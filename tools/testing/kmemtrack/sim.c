@@ -108,7 +108,7 @@ bool kmt_env_read(void *dst, unsigned long src, size_t len)
 {
 	unsigned long *to = dst, *from, i;
 
-	assert(len && len <= KMT_STEP_WORDS * sizeof(long));
+	assert(len && len <= KMT_PIECE_WORDS * sizeof(long));
 	assert(!((src | len) & (sizeof(long) - 1)));
 	assert(src / SIM_PAGE == (src + len - 1) / SIM_PAGE);
 	host_count_read(len / sizeof(long));

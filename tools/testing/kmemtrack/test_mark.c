@@ -228,7 +228,7 @@ static void test_unreadable(void **state)
 	assert_true(sim_white(s, BLOCK(1)));
 	assert_false(sim_white(s, BLOCK(2)));
 	assert_int_equal(sim_events(s, KMT_EV_FAULT),
-			 0x1000 / (W * KMT_STEP_WORDS));
+			 0x1000 / (W * KMT_PIECE_WORDS));
 	/* A root that is unmapped, and one that never existed. */
 	sim_map(SIM_IMAGE, 0x1000, false);
 	mark(s);
@@ -371,7 +371,7 @@ static void test_stop(void **state)
 	unsigned long words;
 
 	for (i = 0; i < 20; i++)
-		sim_alloc_min(s, BLOCK(i), 2 * KMT_STEP_WORDS * sizeof(long),
+		sim_alloc_min(s, BLOCK(i), 2 * KMT_PIECE_WORDS * sizeof(long),
 			      i & 1);
 	s->fine = true;
 	s->on_relax = give_up;
@@ -382,7 +382,7 @@ static void test_stop(void **state)
 		words = s->m.stats.words;
 		sim_mark(s, ROOT(0), ROOT(512));
 		assert_true(s->m.stopped);
-		assert_in_range(s->m.stats.words - words, 0, was * KMT_STEP_WORDS);
+		assert_in_range(s->m.stats.words - words, 0, was * KMT_PIECE_WORDS);
 		kmt_suspect(&s->m, &s->v);
 		kmt_mark_end(&s->m);
 		sim_mark(s, ROOT(0), ROOT(512));
