@@ -46,7 +46,7 @@ static void expect_block(struct kunit *test, const void *p, size_t size,
 	KUNIT_ASSERT_NOT_NULL(test, p);
 	KUNIT_ASSERT_TRUE(test, find(KMT_VIRT, p, &o));
 	KUNIT_EXPECT_GE(test, o.size, size);
-	KUNIT_EXPECT_EQ(test, o.min, min);
+	KUNIT_EXPECT_EQ(test, o.min_refs, min);
 	KUNIT_EXPECT_EQ(test, o.pid, current->pid);
 	KUNIT_EXPECT_STREQ(test, kmt_comm(o.comm), current->comm);
 	KUNIT_EXPECT_NE(test, o.stack, 0);
@@ -316,10 +316,10 @@ static void annotations(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, now.flags & KMT_NO_SCAN);
 	kmemleak_not_leak(p);
 	find(KMT_VIRT, p, &now);
-	KUNIT_EXPECT_EQ(test, now.min, KMT_MIN_GREY);
+	KUNIT_EXPECT_EQ(test, now.min_refs, KMT_MIN_GREY);
 	kmemleak_ignore(p);
 	find(KMT_VIRT, p, &now);
-	KUNIT_EXPECT_EQ(test, now.min, KMT_MIN_BLACK);
+	KUNIT_EXPECT_EQ(test, now.min_refs, KMT_MIN_BLACK);
 	kfree(p);
 	expect_gone(test, p);
 	area = (struct kmt_range){};

@@ -97,7 +97,7 @@ static void count_lost(int err, gfp_t gfp)
 
 /* Tracks any block, the slow way. Context: any, also early boot. */
 static noinline void track(enum kmt_space space, unsigned long addr,
-			   size_t size, u8 min, gfp_t gfp, unsigned long fp,
+			   size_t size, u8 min_refs, gfp_t gfp, unsigned long fp,
 			   unsigned long caller)
 {
 	struct kmt_origin origin;
@@ -108,7 +108,7 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 	held = kmt_pin_names();
 	/* The backtrace is 0 in early boot. */
 	kmt_origin(&origin, fp, caller, gfp);
-	count_lost(kmt_insert(&kmt_core, space, addr, size, min, &origin,
+	count_lost(kmt_insert(&kmt_core, space, addr, size, min_refs, &origin,
 			      gfp), gfp);
 	kmt_unpin_names(held);
 	if (READ_ONCE(kmt_mode) == KMT_EARLY)

@@ -246,7 +246,7 @@ static void clear_pfn_ref(struct kmt_page_entry *e, unsigned long pfn, u32 state
 
 	if (cmpxchg(&e->state, state, state & ~KMT_PE_PFN_REF) == state &&
 	    kmt_lookup(&kmt_core, KMT_VIRT, address_of(pfn), &o) &&
-	    o.min == KMT_MIN_GREY)
+	    o.min_refs == KMT_MIN_GREY)
 		kmt_set_min(&kmt_core, KMT_VIRT, o.addr, 1);
 }
 

@@ -86,7 +86,7 @@ static __always_inline bool kmt_is_page_block(const struct page *page)
 static inline bool kmt_is_struct_record(const struct kmt_object *o)
 {
 	/* The caller checks again under the lock if that matters. */
-	return data_race((o->flags & KMT_ALIAS) && o->min == KMT_MIN_BLACK &&
+	return data_race((o->flags & KMT_ALIAS) && o->min_refs == KMT_MIN_BLACK &&
 			 !o->stack);
 }
 

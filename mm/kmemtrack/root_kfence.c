@@ -25,15 +25,15 @@ static struct kfence_metadata *records(void)
 	return smp_load_acquire(&kfence_metadata);
 }
 
-/* Changes the min of the memblock block that begins at @start, if there is one. */
-static void set_phys(const void *start, u8 min)
+/* Changes the min_refs of the memblock block that begins at @start, if there is one. */
+static void set_phys(const void *start, u8 min_refs)
 {
 	const unsigned long phys = __pa(start);
 	struct kmt_object o;
 
 	if (kmt_lookup(&kmt_core, KMT_PHYS, phys, &o) && o.addr == phys &&
-	    o.min != min)
-		kmt_set_min(&kmt_core, KMT_PHYS, phys, min);
+	    o.min_refs != min_refs)
+		kmt_set_min(&kmt_core, KMT_PHYS, phys, min_refs);
 }
 
 /**

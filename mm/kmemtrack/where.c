@@ -529,9 +529,9 @@ static const char *word_for(const struct kmt_object *o)
 {
 	if (o->flags & KMT_LEAK)
 		return o->flags & KMT_INDIRECT ? "indirect leak" : "leak";
-	if (o->min == KMT_MIN_GREY)
+	if (o->min_refs == KMT_MIN_GREY)
 		return "root";
-	if (o->min == KMT_MIN_BLACK)
+	if (o->min_refs == KMT_MIN_BLACK)
 		return "ignored";
 	if (kmt_is_cleared(o))
 		return "cleared";
@@ -857,15 +857,15 @@ static void describe(const struct kmt_object *o, char *text, size_t size)
 
 static void log_references(const struct kmt_object *o)
 {
-	if (o->min == KMT_MIN_GREY)
+	if (o->min_refs == KMT_MIN_GREY)
 		pr_info("  references: needs none, it is a root\n");
-	else if (o->min == KMT_MIN_BLACK)
+	else if (o->min_refs == KMT_MIN_BLACK)
 		pr_info("  references: needs none, it is ignored\n");
 	else if (kmt_is_cleared(o))
 		pr_info("  references: needs none, it was reported and cleared\n");
 	else
 		pr_info("  references: %u found by the last mark, %u needed\n",
-			o->count, o->min);
+			o->count, o->min_refs);
 }
 
 /**

@@ -31,13 +31,13 @@ static inline struct kmt_object *lock_annotated(struct kmt_core *core,
  * @core: tracker
  * @space: address space of @addr
  * @addr: an address in the block
- * @min: number of references, KMT_MIN_GREY or KMT_MIN_BLACK
+ * @min_refs: number of references, KMT_MIN_GREY or KMT_MIN_BLACK
  *
  * Context: any but NMI, no tracker lock held.
  * Return: whether the block is tracked.
  */
 bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
-		 unsigned long addr, u8 min)
+		 unsigned long addr, u8 min_refs)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
@@ -46,9 +46,9 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 	o = lock_annotated(core, space, addr, &tree, &flags);
 	if (!o)
 		return false;
-	o->min = min;
+	o->min_refs = min_refs;
 	if (kmt_needs_refs(o)) {
-		/* Walks take KMT_SCANNED for reached, which @min may make wrong. */
+		/* Walks take KMT_SCANNED for reached, which @min_refs may make wrong. */
 		kmt_change_flags(o, 0, KMT_SCANNED);
 		WRITE_ONCE(core->maybe_white, true);
 	} else {

@@ -51,7 +51,7 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 
 /* Tracks a block in its shard; false if something is in the way or no cell is at hand. */
 static bool insert_in_shard(struct kmt_core *core, unsigned long addr,
-			    unsigned long size, u8 min,
+			    unsigned long size, u8 min_refs,
 			    const struct kmt_origin *origin)
 {
 	struct kmt_tree *shard = NULL;
@@ -60,14 +60,14 @@ static bool insert_in_shard(struct kmt_core *core, unsigned long addr,
 
 	local_irq_save(flags);
 	done = kmt_is_shut(core) ||
-	       (min == 1 && kmt_insert_fast(core, addr, size, origin, &shard));
+	       (min_refs == 1 && kmt_insert_fast(core, addr, size, origin, &shard));
 	if (!done) {
 		if (!shard) {
 			shard = kmt_shard_of(core, addr);
 			raw_spin_lock(&shard->lock);
 			__release(&shard->lock); /* for kmt_insert_locked() */
 		}
-		done = kmt_insert_locked(core, shard, addr, size, min, origin);
+		done = kmt_insert_locked(core, shard, addr, size, min_refs, origin);
 	}
 	local_irq_restore(flags);
 	return done;
@@ -79,7 +79,7 @@ static bool insert_in_shard(struct kmt_core *core, unsigned long addr,
  * @space: address space of @addr
  * @addr: first byte
  * @size: bytes
- * @min: references it needs, or KMT_MIN_*
+ * @min_refs: references it needs, or KMT_MIN_*
  * @origin: who allocated it
  * @gfp: how memory for the record may be got
  *
@@ -89,15 +89,15 @@ static bool insert_in_shard(struct kmt_core *core, unsigned long addr,
  * owner is to treat it as a root.
  */
 int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
-	       unsigned long size, u8 min, const struct kmt_origin *origin,
+	       unsigned long size, u8 min_refs, const struct kmt_origin *origin,
 	       gfp_t gfp)
 {
 	struct kmt_object new = { .addr = addr, .size = size };
 
 	if (space == KMT_VIRT && kmt_is_sharded(core, addr, size) &&
-	    likely(insert_in_shard(core, addr, size, min, origin)))
+	    likely(insert_in_shard(core, addr, size, min_refs, origin)))
 		return 0;
-	kmt_object_init(core, &new, min, origin);
+	kmt_object_init(core, &new, min_refs, origin);
 	new.flags = space;
 	if (!size || addr + size < addr) {
 		kmt_report_event(core, KMT_EV_BAD_SIZE, NULL, &new);
@@ -496,7 +496,7 @@ static bool is_taken(struct kmt_core *core, enum kmt_space space,
  * @space: address space of @addr
  * @addr: first byte
  * @size: bytes; the range does not wrap
- * @min: references it needs, or KMT_MIN_*
+ * @min_refs: references it needs, or KMT_MIN_*
  * @origin: where and when it was allocated
  * @gfp: flags to allocate memory for the record with
  *
@@ -509,13 +509,13 @@ static bool is_taken(struct kmt_core *core, enum kmt_space space,
  * Return: 0; -EEXIST if part of it is tracked, -EPERM if the tracker is shut, -ENOMEM.
  */
 int kmt_insert_unless_taken(struct kmt_core *core, enum kmt_space space,
-			    unsigned long addr, unsigned long size, u8 min,
+			    unsigned long addr, unsigned long size, u8 min_refs,
 			    const struct kmt_origin *origin, gfp_t gfp)
 {
 	struct kmt_object copy, new = { .addr = addr, .size = size };
 	struct kmt_removal r;
 
-	kmt_object_init(core, &new, min, origin);
+	kmt_object_init(core, &new, min_refs, origin);
 	new.flags = space;
 	if (is_taken(core, space, addr, size))
 		return -EEXIST;

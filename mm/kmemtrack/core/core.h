@@ -370,10 +370,10 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 		   struct kmt_tree *shards, u32 nr_shards,
 		   struct kmt_cell_cache *caches, unsigned int nr_caches);
 int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
-	       unsigned long size, u8 min, const struct kmt_origin *origin,
+	       unsigned long size, u8 min_refs, const struct kmt_origin *origin,
 	       gfp_t gfp);
 int kmt_insert_unless_taken(struct kmt_core *core, enum kmt_space space,
-			    unsigned long addr, unsigned long size, u8 min,
+			    unsigned long addr, unsigned long size, u8 min_refs,
 			    const struct kmt_origin *origin, gfp_t gfp);
 bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr);
 bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
@@ -393,7 +393,7 @@ unsigned long kmt_drop_space(struct kmt_core *core, enum kmt_space space);
 
 /* annotate.c: annotations */
 bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
-		 unsigned long addr, u8 min);
+		 unsigned long addr, u8 min_refs);
 bool kmt_set_flags(struct kmt_core *core, enum kmt_space space,
 		   unsigned long addr, u16 flags);
 bool kmt_set_stack(struct kmt_core *core, enum kmt_space space,

@@ -110,7 +110,7 @@ static inline void kmt_copy_rest(struct kmt_object *o,
 	o->comm = from->comm;
 	o->epoch = from->epoch;
 	o->count = from->count;
-	o->min = from->min;
+	o->min_refs = from->min_refs;
 }
 
 /* Makes @o, which was unlinked from its tree, a free cell. */
@@ -393,17 +393,17 @@ static __always_inline bool kmt_is_sharded(struct kmt_core *core,
 
 /* Fills in the record, with address and size, of a block of KMT_VIRT allocated now. */
 static __always_inline void kmt_object_init(struct kmt_core *core,
-					    struct kmt_object *o, u8 min,
+					    struct kmt_object *o, u8 min_refs,
 					    const struct kmt_origin *origin)
 {
 	o->stack = origin->stack;
 	o->pid = origin->pid;
 	o->born = origin->born;
 	o->crc = 0;
-	/* The min in @birth is 1. */
+	/* The min_refs in @birth is 1. */
 	kmt_publish_state(o, READ_ONCE(core->birth) +
 			  origin->comm * kmt_pack_state(1, 0, 0, 0, 0) +
-			  (min - 1LL) * kmt_pack_state(0, 0, 0, 0, 1));
+			  (min_refs - 1LL) * kmt_pack_state(0, 0, 0, 0, 1));
 }
 
 /**
@@ -509,7 +509,7 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
  * @shard: its shard, locked (sparse was told that it is not); this unlocks it
  * @addr: first byte
  * @size: bytes
- * @min: references it needs, or KMT_MIN_*
+ * @min_refs: references it needs, or KMT_MIN_*
  * @origin: where and when it was allocated
  *
  * Context: interrupts off.
@@ -518,14 +518,14 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
 static __always_inline bool kmt_insert_locked(struct kmt_core *core,
 					      struct kmt_tree *shard,
 					      unsigned long addr, unsigned long size,
-					      u8 min, const struct kmt_origin *origin)
+					      u8 min_refs, const struct kmt_origin *origin)
 {
 	struct kmt_object *o;
 
 	__acquire(&shard->lock); /* by kmt_insert_fast() */
 	o = kmt_shard_insert(core, shard, addr, size);
 	if (likely(o))
-		kmt_object_init(core, o, min, origin);
+		kmt_object_init(core, o, min_refs, origin);
 	raw_spin_unlock(&shard->lock);
 	return o;
 }

@@ -364,7 +364,7 @@ static void make_grey(struct kmt_marker *m, struct kmt_object *o)
 	if (!tree)
 		return;
 	if (kmt_is_cleared(o))
-		o->min = KMT_MIN_GREY;
+		o->min_refs = KMT_MIN_GREY;
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 

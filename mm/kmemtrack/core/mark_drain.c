@@ -288,11 +288,11 @@ static enum kmt_ref_effect count_ref(struct kmt_marker *m, enum kmt_space space,
 	if (o->count < KMT_COUNT_MAX)
 		o->count++;
 	addr = o->addr;
-	to_read = kmt_needs_refs(o) && o->count == o->min && kmt_mark_claim(o);
+	to_read = kmt_needs_refs(o) && o->count == o->min_refs && kmt_mark_claim(o);
 	if (likely(!(o->flags & KMT_ALIAS))) {
 		if (kmt_reached(o, core->epoch))
 			effect = KMT_USELESS;
-	} else if (!(kmt_needs_refs(o) && o->count <= o->min) &&
+	} else if (!(kmt_needs_refs(o) && o->count <= o->min_refs) &&
 		   kmt_get_alias(core, addr, next)) {
 		effect = KMT_EXCESS;
 	}

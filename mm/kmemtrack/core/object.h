@@ -60,7 +60,7 @@ enum kmt_space {
 #define KMT_COVERED	0x4000	/* leak that kmt_classify() walked from or to */
 #define KMT_WHOLE	0x8000	/* a scan area was lost: the whole block is read */
 
-/* Special values of kmt_object.min. */
+/* Special values of kmt_object.min_refs. */
 #define KMT_MIN_GREY	0	/* a root: read, never reported */
 #define KMT_MIN_BLACK	0xff	/* ignored: not read, never reported */
 #define KMT_MIN_CLEARED	0xfe	/* was reported and cleared: not reported again */
@@ -88,9 +88,9 @@ enum kmt_space {
  * @flags: KMT_*
  * @epoch: mark in which @count and KMT_SCANNED are valid
  * @count: references found, saturating
- * @min: a block with fewer references is a leak; or KMT_MIN_*
- * @state: @comm to @min as one word, for one load or store
- * @half: @comm to @min as two words, for 32-bit machines
+ * @min_refs: a block with fewer references is a leak; or KMT_MIN_*
+ * @state: @comm to @min_refs as one word, for one load or store
+ * @half: @comm to @min_refs as two words, for 32-bit machines
  *
  * An auxiliary cell (KMT_AUX) is in the tree of auxiliaries, where its key is the
  * address of the block it belongs to (@addr). With KMT_AREAS it is a scan area of
@@ -115,7 +115,7 @@ struct kmt_object {
 			u16 flags;
 			u16 epoch;
 			u8 count;
-			u8 min;
+			u8 min_refs;
 		};
 		u64 state;
 		u32 half[2];
@@ -132,17 +132,17 @@ static inline void kmt_change_flags(struct kmt_object *o, u16 set, u16 clear)
 
 /* Builds a kmt_object.state, or a mask of it. */
 static __always_inline u64 kmt_pack_state(u16 comm, u16 flags, u16 epoch,
-					  u8 count, u8 min)
+					  u8 count, u8 min_refs)
 {
 	const union {
 		struct {
 			u16 comm, flags, epoch;
-			u8 count, min;
+			u8 count, min_refs;
 		} part;
 		u64 all;
-	} state = { .part = { comm, flags, epoch, count, min } };
+	} state = { .part = { comm, flags, epoch, count, min_refs } };
 
-	static_assert(offsetof(struct kmt_object, min) -
+	static_assert(offsetof(struct kmt_object, min_refs) -
 		      offsetof(struct kmt_object, state) == 7);
 	return state.all;
 }
@@ -191,13 +191,13 @@ static inline enum kmt_space kmt_space(const struct kmt_object *o)
 static inline bool kmt_needs_refs(const struct kmt_object *o)
 {
 	static_assert(KMT_MIN_GREY == 0);
-	return (u8)(o->min - 1) < KMT_MIN_MAX;
+	return (u8)(o->min_refs - 1) < KMT_MIN_MAX;
 }
 
 /* Whether it was a leak that was cleared, and had not changed when last read. */
 static inline bool kmt_is_cleared(const struct kmt_object *o)
 {
-	return o->min == KMT_MIN_CLEARED;
+	return o->min_refs == KMT_MIN_CLEARED;
 }
 
 /*
@@ -218,13 +218,13 @@ static inline bool kmt_reached(const struct kmt_object *o, u16 epoch)
 {
 	if (!kmt_needs_refs(o))
 		return true;
-	return o->epoch == epoch && o->count >= o->min;
+	return o->epoch == epoch && o->count >= o->min_refs;
 }
 
 /* Whether this block can hold references. */
 static inline bool kmt_is_read(const struct kmt_object *o)
 {
-	return o->min != KMT_MIN_BLACK &&
+	return o->min_refs != KMT_MIN_BLACK &&
 	       !(o->flags & KMT_NO_SCAN);
 }
 

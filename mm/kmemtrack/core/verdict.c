@@ -245,7 +245,7 @@ static bool clear_leak(struct kmt_marker *m, struct kmt_object *o, u32 now)
 		return false;
 	leak = o->flags & KMT_LEAK;
 	if (leak) {
-		o->min = KMT_MIN_CLEARED;
+		o->min_refs = KMT_MIN_CLEARED;
 		o->crc = crc;
 		o->born = now;
 		kmt_change_flags(o, 0, KMT_SUSPECT | KMT_LEAK | KMT_NEW |
@@ -414,7 +414,7 @@ static void read_leak(struct kmt_leaks *leaks, struct kmt_object *o,
 	    (copy.flags & KMT_SCANNED))
 		return;
 	leaks->known = !(copy.flags & KMT_NEW);
-	if (copy.min != KMT_MIN_BLACK && !(copy.flags & KMT_NO_SCAN))
+	if (copy.min_refs != KMT_MIN_BLACK && !(copy.flags & KMT_NO_SCAN))
 		kmt_read_object(&lr.r, o, &copy);
 }
 

@@ -176,7 +176,7 @@ void oracle_compare(struct model *m)
 			continue;
 		nr++;
 		o = oracle_look(m, b);
-		AGREE(o.min == b->min && o.born == b->born);
+		AGREE(o.min_refs == b->min && o.born == b->born);
 		AGREE(!(o.flags & KMT_NO_SCAN) == !b->no_scan);
 		AGREE(!(o.flags & KMT_STACK) == !b->stack);
 		AGREE(!(o.flags & KMT_AREAS) == !b->nr_areas);

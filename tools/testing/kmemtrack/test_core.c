@@ -18,7 +18,7 @@ static void test_insert_free(void **state)
 	assert_int_equal(o.pid, 42);
 	assert_int_equal(o.born, 777);
 	assert_int_equal(o.comm, 7);
-	assert_int_equal(o.min, 1);
+	assert_int_equal(o.min_refs, 1);
 	assert_int_equal(o.flags, KMT_LIVE | KMT_VIRT);
 	sim_free(s, BLOCK(1), 96);
 	assert_false(sim_tracked(s, BLOCK(1)));
@@ -216,7 +216,7 @@ static void check_part(struct sim *s, unsigned long lo, unsigned long hi)
 	assert_int_equal(o.addr, lo);
 	assert_int_equal(o.size, hi - lo);
 	assert_int_equal(o.pid, 42);
-	assert_int_equal(o.min, 1);
+	assert_int_equal(o.min_refs, 1);
 }
 
 static int insert_unless_taken(struct sim *s, unsigned long addr,
@@ -389,7 +389,7 @@ static void test_free_part_spaces(void **state)
 	check_core(s);
 	assert_int_equal(sim_object(s, KMT_PHYS, SIM_PHYS + 0x2000).size,
 			 0x1000);
-	assert_int_equal(sim_object(s, KMT_PHYS, SIM_PHYS + 0x2000).min, 0);
+	assert_int_equal(sim_object(s, KMT_PHYS, SIM_PHYS + 0x2000).min_refs, 0);
 	assert_int_equal(sim_object(s, KMT_PERCPU, SIM_PERCPU + 0x2ff).addr,
 			 SIM_PERCPU + 0x200);
 	assert_false(sim_tracked(s, SIM_PERCPU));
@@ -540,7 +540,7 @@ static void test_reuse(void **state)
 	sim_alloc(s, BLOCK(2), 32);
 	o = sim_object(s, KMT_VIRT, BLOCK(2));
 	assert_int_equal(o.flags, KMT_LIVE | KMT_VIRT);
-	assert_int_equal(o.min, 1);
+	assert_int_equal(o.min_refs, 1);
 	assert_int_equal(o.count, 0);
 }
 

@@ -168,7 +168,7 @@ static void test_evacuate(void **state)
 				 i < 10 || i >= 30);
 	assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(7)).stack,
 			 (u32)(BLOCK(7) >> 4));
-	assert_int_equal(sim_object(s, KMT_VIRT, SIM_VMALLOC).min, 2);
+	assert_int_equal(sim_object(s, KMT_VIRT, SIM_VMALLOC).min_refs, 2);
 	host_irq_save();
 	assert_true(kmt_next_area(&s->core, BLOCK(4), &area));
 	assert_true(kmt_next_area(&s->core, BLOCK(4), &area));

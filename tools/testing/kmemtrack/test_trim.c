@@ -192,7 +192,7 @@ static void test_compact(void **state)
 		assert_int_equal(o.addr, AT(i));
 		assert_int_equal(o.size, 64);
 		assert_int_equal(o.stack, (u32)(AT(i) >> 4));
-		assert_int_equal(o.min, i == 10 ? KMT_MIN_GREY : 1);
+		assert_int_equal(o.min_refs, i == 10 ? KMT_MIN_GREY : 1);
 		if (i % 20)
 			continue;
 		area = (struct kmt_range){};
@@ -203,7 +203,7 @@ static void test_compact(void **state)
 		assert_int_equal(target, AT(i + 10));
 	}
 	assert_true(kmt_lookup(&s->core, KMT_VIRT, SIM_VMALLOC + 8191, &o));
-	assert_int_equal(o.min, 2);
+	assert_int_equal(o.min_refs, 2);
 	/* No more chunks can be removed, and no record is moved for it. */
 	assert_in_range(shrink(s, 100, true), 0, 1);
 	for (i = 0; i < NR; i++) {

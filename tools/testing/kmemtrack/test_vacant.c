@@ -49,7 +49,7 @@ static void test_again(void **state)
 	assert_int_equal(kmt_vacant(&s->core), 0);
 	assert_true(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1) + 63, &o));
 	assert_int_equal(o.flags, KMT_LIVE);
-	assert_int_equal(o.min, 1);
+	assert_int_equal(o.min_refs, 1);
 	assert_int_equal(o.crc, 0);
 	assert_int_equal(sim_events(s, KMT_EV_OVERLAP), 0);
 }
@@ -306,7 +306,7 @@ static void test_short_way(void **state)
 	assert_int_equal(o.flags, KMT_LIVE);
 	assert_int_equal(o.epoch, s->core.epoch);
 	assert_int_equal(o.count, 0);
-	assert_int_equal(o.min, 1);
+	assert_int_equal(o.min_refs, 1);
 	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 0);
 }
 
