@@ -8,6 +8,7 @@
 
 #include <linux/hrtimer.h>
 #include <linux/kmemleak.h>
+#include <linux/page-flags.h>
 #include <linux/timer.h>
 
 #ifndef KUNIT_CASE_SLOW
@@ -19,6 +20,11 @@
 #define ALLOCATING_IRQ_WORK_INIT(func)	IRQ_WORK_INIT(func)
 #else
 #define ALLOCATING_IRQ_WORK_INIT(func)	IRQ_WORK_INIT_HARD(func)
+#endif
+
+/* Newer kernels name the bits of page->mapping after folios. */
+#ifndef PAGE_MAPPING_ANON
+#define PAGE_MAPPING_ANON	FOLIO_MAPPING_ANON
 #endif
 
 /* Order of the stack depot's pools. */

@@ -96,7 +96,6 @@ static inline unsigned long kmt_vmalloc_pages(void)
 
 /* Low bits of page->mapping that say that it is no struct address_space. */
 #ifndef PAGE_MAPPING_FLAGS
-#define PAGE_MAPPING_ANON	FOLIO_MAPPING_ANON
 #define PAGE_MAPPING_FLAGS	FOLIO_MAPPING_FLAGS
 /* KSM's bit, which is never set alone: here no mapping means movable memory. */
 #define PAGE_MAPPING_MOVABLE	FOLIO_MAPPING_ANON_KSM

@@ -11,7 +11,6 @@
 #include <linux/export.h>
 #include <linux/init.h>
 #include <linux/kmemtrack.h>
-#include <linux/kthread.h>
 #include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
@@ -431,10 +430,6 @@ void kmt_switch_off(void)
 
 static int __init log_early_use(void)
 {
-	/* KTHREADD: registers are kept there, see mark_stack(). */
-	if (kmt_tracking())
-		kmt_add_area(&kmt_core, kmt_untag((unsigned long)kthreadd_task),
-			     offsetof(struct task_struct, thread), GFP_KERNEL);
 	if (failed)
 		pr_warn("no memory at boot: stays off\n");
 	else if (!kmt_tracking())

@@ -2,6 +2,7 @@
 /*
  * Roots in the stacks of tasks.
  */
+#include <linux/init.h>
 #include <linux/kmemtrack.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
@@ -213,3 +214,17 @@ void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 	else if (kmt_tunables.stacks)
 		mark_stacks(m, roots);
 }
+
+/*
+ * KTHREADD: the registers of kthreadd are no roots, but some architectures keep them in
+ * its task_struct, which is a block. So only the part before them is read as that block;
+ * mark_stack() reads them if the rule is off.
+ */
+static int __init leave_out_registers(void)
+{
+	if (kmt_tracking())
+		kmt_add_area(&kmt_core, kmt_untag((unsigned long)kthreadd_task),
+			     offsetof(struct task_struct, thread), GFP_KERNEL);
+	return 0;
+}
+late_initcall(leave_out_registers);

@@ -522,7 +522,6 @@ bool kmt_lookup_vacant(struct kmt_core *core, enum kmt_space space,
 		       unsigned long addr, struct kmt_object *copy);
 bool kmt_reap(struct kmt_core *core, unsigned long least);
 void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk);
-void kmt_reap_all(struct kmt_core *core);
 
 static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
 {

@@ -738,20 +738,3 @@ void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
 		local_irq_restore(flags);
 	}
 }
-
-/**
- * kmt_reap_all - make free cells of all vacant records
- * @core: tracker
- *
- * Context: no tracker lock held; the pool is not trimmed meanwhile; takes long, and may
- * sleep. Records that become vacant meanwhile may stay vacant.
- */
-void kmt_reap_all(struct kmt_core *core)
-{
-	struct kmt_chunk *chunk;
-
-	kmt_for_each_chunk(core, chunk) {
-		kmt_reap_chunk(core, chunk);
-		kmt_env_cond_resched(GFP_KERNEL);
-	}
-}

@@ -74,16 +74,6 @@ static void merge(struct kmt_site_count *s, const struct kmt_site_count *more)
 					       kmt_bytes_of(more->history[i]));
 }
 
-static void count_live(struct kmt_sites *t)
-{
-	struct kmt_site_page *page;
-	struct kmt_site_count *s;
-
-	t->live = 0;
-	kmt_for_each_site(t, page, s)
-		t->live += s->last.nr != 0;
-}
-
 /* Rebuilds the hash chains, and merges sites with equal keys. */
 static void link_all(struct kmt_sites *t)
 {
@@ -101,8 +91,6 @@ static void link_all(struct kmt_sites *t)
 		free_site(t, s);
 		t->nr--;
 	}
-	if (t->changed)
-		count_live(t);
 	t->changed = false;
 }
 
@@ -160,7 +148,6 @@ static void give_up_site(struct kmt_sites *t, struct kmt_site_count *s)
 {
 	add_sum(&t->other, &s->last);
 	add_sum(&t->now_other, &s->now);
-	t->live -= s->last.nr != 0;
 	remove_site(t, s);
 }
 
@@ -279,7 +266,6 @@ static void end_site(struct kmt_sites *t, struct kmt_site_count *s, u64 uptime,
 	s->last = s->now;
 	s->now = none;
 	s->partial = false;
-	t->live += s->last.nr != 0;
 	add_sum(&t->now_sum, &s->last);
 }
 
@@ -312,7 +298,6 @@ void kmt_sites_end(struct kmt_sites *t, u64 uptime, u32 now, unsigned int hz)
 	scans->ended[scans->newest] = uptime;
 	if (scans->nr < KMT_SITE_SCANS)
 		scans->nr++;
-	t->live = 0;
 	kmt_for_each_site(t, page, s) {
 		end_site(t, s, uptime, now, hz);
 		if (is_forgotten(s))

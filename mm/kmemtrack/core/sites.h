@@ -155,7 +155,6 @@ struct kmt_site_scans {
  * @seed: seed of the hash
  * @max: largest number of sites
  * @nr: entries in use, some of which may have no blocks now
- * @live: sites that have blocks in the newest kept scan
  * @scans: kept scans
  * @sum: all blocks in the newest kept scan; sizes are not used
  * @other: blocks in it of sites without a place
@@ -176,7 +175,6 @@ struct kmt_sites {
 	u32 seed;
 	unsigned long max;
 	unsigned long nr;
-	unsigned long live;
 	struct kmt_site_scans scans;
 	struct kmt_site_sum sum;
 	struct kmt_site_sum other;

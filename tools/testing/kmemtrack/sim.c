@@ -370,6 +370,16 @@ void sim_delete(struct sim *s)
 	assert_int_equal(overlaps, expected);
 }
 
+void sim_reap_all(struct sim *s)
+{
+	struct kmt_chunk *chunk;
+
+	kmt_for_each_chunk(&s->core, chunk) {
+		kmt_reap_chunk(&s->core, chunk);
+		kmt_env_cond_resched(GFP_KERNEL);
+	}
+}
+
 int sim_setup(void **state)
 {
 	*state = sim_new(63, 1000, 256);

@@ -169,6 +169,9 @@ void sim_delete(struct sim *s);
 /* Sets whether CPUs remember cells, as they do at first. */
 void sim_remember(struct sim *s, bool remember);
 
+/* Makes free cells of all vacant records. */
+void sim_reap_all(struct sim *s);
+
 /* cmocka's setup and teardown: 63 cells per chunk, plenty of chunks. */
 int sim_setup(void **state);
 int sim_teardown(void **state);

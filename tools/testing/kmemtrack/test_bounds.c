@@ -47,7 +47,7 @@ static void trim(struct sim *s, unsigned long keep)
 	unsigned long flags, i;
 	struct kmt_chunk *chunk;
 
-	kmt_reap_all(&s->core);
+	sim_reap_all(s);
 	local_irq_save(flags);
 	kmt_cell_give(&s->core, &s->caches[0], s->caches[0].nr);
 	local_irq_restore(flags);
@@ -87,7 +87,7 @@ static void use_pool(unsigned long nr)
 	ask_anew();
 	assert_int_equal(kmt_drop_space(&s->core, KMT_VIRT),
 			 nr - (nr + 2) / 3);
-	kmt_reap_all(&s->core);
+	sim_reap_all(s);
 	expect_rests();
 	trim(s, 0);
 	assert_int_equal(s->core.pool.cells, 0);

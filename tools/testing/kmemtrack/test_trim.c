@@ -37,7 +37,7 @@ static unsigned int shrink(struct sim *s, unsigned long keep, bool compact)
 	int cpu;
 
 	if (!compact)
-		kmt_reap_all(&s->core);
+		sim_reap_all(s);
 	flush_all(s);
 	do {
 		if (compact && left)
