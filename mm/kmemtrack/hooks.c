@@ -116,31 +116,42 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 }
 
 /*
- * Tracks a block of a shard for which kmt_insert_fast() found no record. Called with
- * interrupts off, and with the lock of @shard unless that is NULL; drops the lock, and
- * restores interrupts from @flags.
+ * Tracks a block of which the shard is locked, that a record or wide blocks may be in the
+ * way of, or for which no cell is at hand.
  */
-static noinline void track_without_record(unsigned long addr, size_t size, gfp_t gfp,
-					  struct kmt_tree *shard, unsigned long flags,
-					  u32 stack, u32 born, u16 comm)
+static noinline bool track_slowly(struct kmt_core *core, unsigned long addr,
+				  unsigned long size, gfp_t gfp,
+				  unsigned long flags, u64 where, u32 born,
+				  u16 comm)
 {
-	/* The caller passes these in registers. */
-	const struct kmt_origin origin = {
-		.stack = stack, .pid = current->pid, .born = born, .comm = comm,
-	};
-	int held;
+	const struct kmt_origin origin = kmt_origin_of(where, born, comm);
+	int held = kmt_pin_names();
 
-	if (likely(shard && kmt_insert_locked(&kmt_core, shard, addr, size, 1,
-					      &origin))) {
-		local_irq_restore(flags);
-		return;
-	}
-	held = kmt_pin_names();
 	local_irq_restore(flags);
 	count_lost(kmt_insert(&kmt_core, KMT_VIRT, addr, size, 1, &origin,
 			      gfp), gfp);
 	kmt_unpin_names(held);
+	return true;
 }
+
+/* Tracks a block that gets a record which this CPU does not remember. */
+static noinline bool track_new_record(struct kmt_core *core, unsigned long addr,
+				      unsigned long size, gfp_t gfp,
+				      struct kmt_tree *shard,
+				      unsigned long flags,
+				      u64 where, u32 born, u16 comm)
+	__releases(&shard->lock)
+{
+	const struct kmt_origin origin = kmt_origin_of(where, born, comm);
+
+	if (likely(kmt_track_locked(&kmt_core, shard, addr, size, 1, &origin)))
+		local_irq_restore(flags);
+	else
+		track_slowly(core, addr, size, gfp, flags, where, born, comm);
+	return true;
+}
+
+static const struct kmt_track_rest rest = { track_new_record, track_slowly };
 
 /*
  * Tracks a block of a shard if this CPU does not remember the backtrace (@stack is 0)
@@ -150,23 +161,20 @@ static noinline void track_without_trace(unsigned long addr, size_t size, gfp_t 
 					 u32 stack, unsigned long fp,
 					 unsigned long caller)
 {
-	struct kmt_tree *shard = kmt_shard_of(&kmt_core, addr);
+	struct kmt_origin origin = { .pid = current->pid };
 	unsigned long flags;
-	u16 comm;
 
 	if (!may_track())
 		return;
-	if (!stack)
-		stack = kmt_stack_save_new(fp, caller, gfp);
+	origin.stack = stack ?: kmt_stack_save_new(fp, caller, gfp);
 	local_irq_save(flags);
 	if (kmt_is_shut(&kmt_core)) {
 		local_irq_restore(flags);
 		return;
 	}
-	comm = kmt_task_comm();
-	raw_spin_lock(&shard->lock);
-	__release(&shard->lock); /* for track_without_record() */
-	track_without_record(addr, size, gfp, shard, flags, stack, jiffies, comm);
+	origin.comm = kmt_task_comm();
+	origin.born = jiffies;
+	kmt_track(&kmt_core, addr, size, gfp, flags, &origin, &rest);
 }
 
 /*
@@ -178,7 +186,6 @@ void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 {
 	unsigned long addr = untagged(ptr), flags;
 	struct kmt_origin origin;
-	struct kmt_tree *shard;
 
 	if (kmt_is_sharded(&kmt_core, addr, size) && likely(min_count == 1) &&
 	    likely(in_task())) {
@@ -187,12 +194,9 @@ void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 			local_irq_restore(flags);
 			track_without_trace(addr, size, gfp, origin.stack,
 					    frame_record(), _RET_IP_);
-		} else if (unlikely(!kmt_insert_fast(&kmt_core, addr, size, &origin,
-						     &shard))) {
-			track_without_record(addr, size, gfp, shard, flags,
-					     origin.stack, origin.born, origin.comm);
 		} else {
-			local_irq_restore(flags);
+			kmt_track(&kmt_core, addr, size, gfp, flags, &origin,
+				  &rest);
 		}
 		return;
 	}

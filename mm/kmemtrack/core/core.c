@@ -49,25 +49,55 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 	}
 }
 
+/* Waits for the lock of the shard, and tracks a block in it. */
+static noinline bool track_in_shard(struct kmt_core *core, unsigned long addr,
+				    unsigned long size, u8 min_refs,
+				    const struct kmt_origin *origin)
+{
+	struct kmt_tree *shard = kmt_shard_of(core, addr);
+
+	raw_spin_lock(&shard->lock);
+	return kmt_track_locked(core, shard, addr, size, min_refs, origin);
+}
+
+static bool track_locked(struct kmt_core *core, unsigned long addr,
+			 unsigned long size, gfp_t gfp, struct kmt_tree *shard,
+			 unsigned long flags, u64 where, u32 born, u16 comm)
+	__releases(&shard->lock)
+{
+	const struct kmt_origin origin = kmt_origin_of(where, born, comm);
+	bool done = kmt_track_locked(core, shard, addr, size, 1, &origin);
+
+	local_irq_restore(flags);
+	return done;
+}
+
+static bool track_unlocked(struct kmt_core *core, unsigned long addr,
+			   unsigned long size, gfp_t gfp, unsigned long flags,
+			   u64 where, u32 born, u16 comm)
+{
+	const struct kmt_origin origin = kmt_origin_of(where, born, comm);
+	bool done = track_in_shard(core, addr, size, 1, &origin);
+
+	local_irq_restore(flags);
+	return done;
+}
+
+static const struct kmt_track_rest rest = { track_locked, track_unlocked };
+
 /* Tracks a block in its shard; false if something is in the way or no cell is at hand. */
 static bool insert_in_shard(struct kmt_core *core, unsigned long addr,
 			    unsigned long size, u8 min_refs,
 			    const struct kmt_origin *origin)
 {
-	struct kmt_tree *shard = NULL;
 	unsigned long flags;
-	bool done;
+	bool done = true;
 
 	local_irq_save(flags);
-	done = kmt_is_shut(core) ||
-	       (min_refs == 1 && kmt_insert_fast(core, addr, size, origin, &shard));
-	if (!done) {
-		if (!shard) {
-			shard = kmt_shard_of(core, addr);
-			raw_spin_lock(&shard->lock);
-			__release(&shard->lock); /* for kmt_insert_locked() */
-		}
-		done = kmt_insert_locked(core, shard, addr, size, min_refs, origin);
+	if (!kmt_is_shut(core)) {
+		if (likely(min_refs == 1))
+			return kmt_track(core, addr, size, 0, flags, origin, &rest);
+		done = track_in_shard(core, addr, size, min_refs, origin);
 	}
 	local_irq_restore(flags);
 	return done;

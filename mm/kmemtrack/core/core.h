@@ -284,8 +284,7 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
  * @skip: addresses without objects of KMT_VIRT (the kernel image)
  * @shut: kmt_insert() and its callees track nothing. They check it with interrupts off
  *	where they make the record. So after @shut is set, and a grace period has
- *	passed, they make no more records. Callers of kmt_insert_fast() and
- *	kmt_insert_locked() must provide the same
+ *	passed, they make no more records. Callers of kmt_track() must provide the same
  * @epoch: number of the current or last mark
  * @maybe_white: false only if the last sweep met neither a white nor an accused block,
  *	and kmt_set_min() was called for none since: then kmt_accuse() need not walk

@@ -407,35 +407,70 @@ static __always_inline void kmt_object_init(struct kmt_core *core,
 }
 
 /**
- * kmt_insert_fast - track a block for which this CPU remembers a vacant record
+ * struct kmt_track_rest - how the caller of kmt_track() tracks all other blocks
+ * @locked: called with @shard locked if this CPU remembers no vacant record of the
+ *	block; unlocks it
+ * @unlocked: called if the lock of the shard was taken, or this CPU remembers no records
+ *
+ * Both are called with interrupts off, restore them from @flags, and return whether the
+ * block is tracked now. kmt_origin_of() makes its origin of the last three arguments: a
+ * struct kmt_origin would be in memory, even where no function is called.
+ */
+struct kmt_track_rest {
+	bool (*locked)(struct kmt_core *core, unsigned long addr,
+		       unsigned long size, gfp_t gfp, struct kmt_tree *shard,
+		       unsigned long flags, u64 where, u32 born, u16 comm);
+	bool (*unlocked)(struct kmt_core *core, unsigned long addr,
+			 unsigned long size, gfp_t gfp, unsigned long flags,
+			 u64 where, u32 born, u16 comm);
+};
+
+/* Backtrace and pid of @origin in one argument. */
+static __always_inline u64 kmt_where(const struct kmt_origin *origin)
+{
+	return (u64)origin->pid << 32 | origin->stack;
+}
+
+static __always_inline struct kmt_origin kmt_origin_of(u64 where, u32 born,
+						       u16 comm)
+{
+	return (struct kmt_origin){
+		.stack = where, .pid = where >> 32, .born = born, .comm = comm,
+	};
+}
+
+/**
+ * kmt_track - track a block that was allocated just now
  * @core: tracker
  * @addr: first byte of a block that belongs to a shard
  * @size: bytes
+ * @gfp: passed to @rest
+ * @flags: interrupt state from before
  * @origin: where and when it was allocated
- * @locked: if this returns false: set to the shard, locked, for kmt_insert_locked(); or
- *	to NULL if it is not locked
+ * @rest: constant, so that the compiler knows what is called
  *
- * The block needs one reference.
+ * The block needs one reference. If this CPU remembers a vacant record of it, nothing
+ * is called. All blocks of shards that need one reference are tracked by this: in the
+ * hooks, and by kmt_insert().
  *
- * Context: interrupts off, no tracker lock held.
- * Return: true if the block is tracked now, with nothing locked; else false.
+ * Context: interrupts off, no tracker lock held; restores interrupts.
+ * Return: true if the block is tracked now; else what @rest returned.
  */
-static __always_inline bool kmt_insert_fast(struct kmt_core *core,
-					    unsigned long addr, unsigned long size,
-					    const struct kmt_origin *origin,
-					    struct kmt_tree **locked)
+static __always_inline bool kmt_track(struct kmt_core *core, unsigned long addr,
+				      unsigned long size, gfp_t gfp,
+				      unsigned long flags,
+				      const struct kmt_origin *origin,
+				      const struct kmt_track_rest *rest)
 {
 	struct kmt_tree *shard = kmt_shard_of(core, addr);
 	struct kmt_cell_cache *cache = kmt_cache_of(core);
 	struct kmt_object **recent_cells = READ_ONCE(cache->recent_cells), *o;
 	bool known;
 
-	*locked = NULL;
 	if (unlikely(!recent_cells))
-		return false;
+		goto unlocked;
 	if (unlikely(!raw_spin_trylock(&shard->lock)))
-		return false;
-	*locked = shard;
+		goto unlocked;
 	o = READ_ONCE(*kmt_recent_cell(recent_cells, addr));
 	/*
 	 * Pairs with kmt_cell_publish(), which stores flags and address before
@@ -447,13 +482,20 @@ static __always_inline bool kmt_insert_fast(struct kmt_core *core,
 		likely(READ_ONCE(o->addr) == addr) &&
 		likely(!READ_ONCE(o->flags));
 	if (unlikely(!known)) {
-		__release(&shard->lock); /* for kmt_insert_locked() */
-		return false;
+		/* Sparse does not see that a function behind a pointer unlocks. */
+		__release(&shard->lock);
+		return rest->locked(core, addr, size, gfp, shard, flags,
+				    kmt_where(origin), origin->born, origin->comm);
 	}
 	kmt_count_vacant(cache, -1);
 	kmt_object_init(core, o, 1, origin);
 	raw_spin_unlock(&shard->lock);
+	local_irq_restore(flags);
 	return true;
+
+unlocked:
+	return rest->unlocked(core, addr, size, gfp, flags, kmt_where(origin),
+			      origin->born, origin->comm);
 }
 
 /**
@@ -504,9 +546,9 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
 }
 
 /**
- * kmt_insert_locked - track a block that kmt_insert_fast() found no record of
+ * kmt_track_locked - track a block of which no vacant record is remembered
  * @core: tracker
- * @shard: its shard, locked (sparse was told that it is not); this unlocks it
+ * @shard: its shard, locked; this unlocks it
  * @addr: first byte
  * @size: bytes
  * @min_refs: references it needs, or KMT_MIN_*
@@ -515,15 +557,15 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
  * Context: interrupts off.
  * Return: whether the block is tracked now; if not, nothing but the lock changed.
  */
-static __always_inline bool kmt_insert_locked(struct kmt_core *core,
-					      struct kmt_tree *shard,
-					      unsigned long addr, unsigned long size,
-					      u8 min_refs, const struct kmt_origin *origin)
+static __always_inline bool kmt_track_locked(struct kmt_core *core,
+					     struct kmt_tree *shard,
+					     unsigned long addr, unsigned long size,
+					     u8 min_refs,
+					     const struct kmt_origin *origin)
+	__releases(&shard->lock)
 {
-	struct kmt_object *o;
+	struct kmt_object *o = kmt_shard_insert(core, shard, addr, size);
 
-	__acquire(&shard->lock); /* by kmt_insert_fast() */
-	o = kmt_shard_insert(core, shard, addr, size);
 	if (likely(o))
 		kmt_object_init(core, o, min_refs, origin);
 	raw_spin_unlock(&shard->lock);

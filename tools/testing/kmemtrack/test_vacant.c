@@ -249,20 +249,32 @@ static void test_grows_little(void **state)
 	assert_true(s->core.pool.cells < 400);
 }
 
+static bool leave_locked(struct kmt_core *core, unsigned long addr,
+			 unsigned long size, gfp_t gfp, struct kmt_tree *shard,
+			 unsigned long flags, u64 where, u32 born, u16 comm)
+{
+	raw_spin_unlock(&shard->lock);
+	local_irq_restore(flags);
+	return false;
+}
+
+static bool leave(struct kmt_core *core, unsigned long addr, unsigned long size,
+		  gfp_t gfp, unsigned long flags, u64 where, u32 born, u16 comm)
+{
+	local_irq_restore(flags);
+	return false;
+}
+
+/* Only the part of kmt_track() that is inlined into the hooks. */
 static bool occupy(struct sim *s, unsigned long addr, unsigned long size)
 {
+	static const struct kmt_track_rest none = { leave_locked, leave };
 	const struct kmt_origin origin = { .stack = 5, .pid = 6, .comm = 7 };
-	struct kmt_tree *shard;
 	unsigned long flags;
-	bool done;
 
 	assert_true(kmt_is_sharded(&s->core, addr, size));
 	local_irq_save(flags);
-	done = kmt_insert_fast(&s->core, addr, size, &origin, &shard);
-	if (!done && shard)
-		raw_spin_unlock(&shard->lock);
-	local_irq_restore(flags);
-	return done;
+	return kmt_track(&s->core, addr, size, GFP_KERNEL, flags, &origin, &none);
 }
 
 static bool vacate(struct sim *s, unsigned long addr)
