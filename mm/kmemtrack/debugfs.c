@@ -213,26 +213,25 @@ static void show(struct seq_file *seq, const char *name, unsigned long value)
 
 static void show_pool(struct seq_file *seq)
 {
-	const struct kmt_pool *pool = &kmt_core.pool;
 	unsigned long used = kmt_used_cells(), aux = kmt_nr_aux(&kmt_core);
+	unsigned long cells = kmt_pool_cells(&kmt_core);
 
 	show(seq, "objects", used - aux);
 	show(seq, "auxiliaries", aux);
-	show(seq, "pool_cells", pool->cells);
+	show(seq, "pool_cells", cells);
 	show(seq, "pool_bytes",
-	     (pool->cells + pool->nr_chunks) * sizeof(struct kmt_object));
+	     (cells + kmt_nr_chunks(&kmt_core)) * sizeof(struct kmt_object));
 	show(seq, "pool_vacant", kmt_vacant(&kmt_core));
-	show(seq, "pool_reserve", pool->nr_free);
-	show(seq, "pool_reserve_low", pool->low);
-	show(seq, "pool_reserve_least",
-	     min(READ_ONCE(pool->least), READ_ONCE(pool->nr_free)));
+	show(seq, "pool_reserve", kmt_pool_reserve(&kmt_core));
+	show(seq, "pool_reserve_low", kmt_pool_low_mark(&kmt_core));
+	show(seq, "pool_reserve_least", kmt_pool_least(&kmt_core));
 	show(seq, "pool_passes", READ_ONCE(kmt_passes));
 	show(seq, "pool_given_back_bytes",
 	     READ_ONCE(kmt_pages_given_back) * PAGE_SIZE);
 	show(seq, "object_bytes", sizeof(struct kmt_object));
-	show(seq, "shards", kmt_core.last_shard + 1UL);
+	show(seq, "shards", kmt_nr_shards(&kmt_core));
 	show(seq, "shard_bytes",
-	     (kmt_core.last_shard + 1UL) * sizeof(struct kmt_tree));
+	     kmt_nr_shards(&kmt_core) * sizeof(struct kmt_tree));
 }
 
 static void show_traces(struct seq_file *seq)
@@ -319,7 +318,7 @@ static void show_events(struct seq_file *seq)
 
 	for (i = 0; i < KMT_NR_EVENTS; i++)
 		show(seq, event_names[i],
-		     atomic_long_read(&kmt_core.events[i]));
+		     kmt_nr_events(&kmt_core, i));
 	show(seq, "lost_atomic", atomic_long_read(&kmt_lost_atomic));
 	show(seq, "lost_early", atomic_long_read(&kmt_lost_early));
 	show(seq, "lost_backtraces", atomic_long_read(&kmt_lost_traces));

@@ -49,6 +49,9 @@ static unsigned long early_used;
 static unsigned long early_grown;
 static bool failed;
 
+/* alloc_tables() has succeeded. */
+static bool has_tables;
+
 static void *table_alloc(struct kmt_core *core, size_t bytes)
 {
 	return kmt_own_try_vzalloc(bytes);
@@ -77,8 +80,7 @@ static void __init start_early(void)
 {
 	kmt_core_init(&kmt_core, &kernel_ops, &first_shard, 1,
 		      first_caches, ARRAY_SIZE(first_caches));
-	kmt_core.skip.lo = (unsigned long)_stext;
-	kmt_core.skip.hi = (unsigned long)_end;
+	kmt_set_image(&kmt_core, (unsigned long)_stext, (unsigned long)_end);
 	kmt_add_early();
 	kmt_mode = KMT_EARLY;
 }
@@ -184,10 +186,7 @@ static int __init set_up(void)
 	if (!caches)
 		return -ENOMEM;
 	caches[smp_processor_id()] = first_caches[0];
-	kmt_core.pool.caches = caches;
-	kmt_core.pool.nr_caches = nr_cpu_ids;
-	kmt_core.pool.low = KMT_RESERVE;
-	kmt_core.pool.least = ULONG_MAX;
+	kmt_pool_set_caches(&kmt_core, caches, nr_cpu_ids, KMT_RESERVE);
 	return 0;
 }
 
@@ -200,6 +199,7 @@ static int alloc_tables(struct kmt_tree *shards)
 		return -ENOMEM;
 	kmt_linear_map(&linear.lo, &linear.hi);
 	kmt_index_resize(&kmt_core, &linear, shards, nr_shards);
+	has_tables = true;
 	kmt_comm_init();
 	/* If this fails for lack of memory, there are no backtraces. */
 	stack_depot_init();
@@ -234,7 +234,7 @@ static void add_roots(void)
 {
 	unsigned long lo, hi;
 
-	if (kmt_core.wide[KMT_ROOT].nr)
+	if (kmt_nr_wide(&kmt_core, KMT_ROOT))
 		return;
 	add_root(_sdata, _edata);
 	add_root(__bss_start, __bss_stop);
@@ -333,7 +333,7 @@ void __init kmemleak_init(void)
 		start_early();
 		kmt_set_untracked();
 	}
-	kmt_core.skip.hi = KMT_IMAGE_END;
+	kmt_set_image(&kmt_core, (unsigned long)_stext, KMT_IMAGE_END);
 	kmt_update_early_use();
 	early_grown = kmt_grown;
 	if (set_up() || kmt_leave_early() ||
@@ -348,7 +348,7 @@ void __init kmemleak_init(void)
 		static_branch_enable(&kmemtrack_key);
 	} else {
 		kmt_mode = KMT_OFF;
-		kmt_core.shut = true;
+		kmt_shut(&kmt_core);
 		static_branch_disable(&kmemtrack_key);
 		forget();
 		kmt_set_untracked();
@@ -358,13 +358,11 @@ void __init kmemleak_init(void)
 /* Fills the reserve of cells, since the first allocations may be unable to wait. */
 static void fill_reserve(void)
 {
-	struct kmt_pool *pool = &kmt_core.pool;
-
-	while (READ_ONCE(pool->nr_free) < 2 * pool->low)
+	while (kmt_pool_is_low(&kmt_core))
 		if (!kmt_pool_grow(&kmt_core, GFP_KERNEL))
 			break;
 	/* The pool may have been empty while tracking was off; do not count that. */
-	WRITE_ONCE(pool->least, ULONG_MAX);
+	kmt_pool_reset_least(&kmt_core);
 }
 
 /**
@@ -383,7 +381,7 @@ int kmt_switch_on(void)
 	if (failed)
 		return -ENOMEM;
 	kmt_set_untracked();
-	if (kmt_core.shards == &first_shard && alloc_tables(alloc_shards()))
+	if (!has_tables && alloc_tables(alloc_shards()))
 		return -ENOMEM;
 	fill_reserve();
 	/*
@@ -395,7 +393,7 @@ int kmt_switch_on(void)
 	synchronize_rcu();
 	WRITE_ONCE(kmt_mode, KMT_ON);
 	/* From here on hooks are called for each free. */
-	smp_store_release(&kmt_core.shut, false);
+	kmt_open(&kmt_core);
 	kmt_traces_on();
 	add_roots();
 	drop_gone();
@@ -412,7 +410,7 @@ void kmt_switch_off(void)
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (!kmt_tracking())
 		return;
-	WRITE_ONCE(kmt_core.shut, true);
+	kmt_shut(&kmt_core);
 	/* A hook that misses a free since its branch is off must see core->shut. */
 	smp_store_release(&kmt_mode, KMT_OFF);
 	static_branch_disable(&kmemtrack_key);

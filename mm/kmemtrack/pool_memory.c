@@ -112,7 +112,7 @@ static void *__init late_chunk(size_t *bytes)
 		early_extended = true;
 		return take_early(want, bytes);
 	}
-	if (kmt_core.pool.cells >= kmt_early_pool)
+	if (kmt_pool_cells(&kmt_core) >= kmt_early_pool)
 		kmt_grown++;
 	return NULL;
 }
@@ -152,7 +152,7 @@ int __init kmt_leave_early(void)
 	kmt_for_each_chunk(&kmt_core, chunk)
 		if (in_array(chunk))
 			kmt_chunk_close(&kmt_core, chunk);
-	for (chunk = kmt_core.pool.chunks; chunk; chunk = next) {
+	for (chunk = kmt_chunks(&kmt_core); chunk; chunk = next) {
 		next = chunk->next;
 		if (!in_array(chunk))
 			continue;
@@ -170,8 +170,8 @@ int __init kmt_leave_early(void)
  */
 unsigned long kmt_used_cells(void)
 {
-	return READ_ONCE(kmt_core.pool.cells) -
-	       kmt_pool_free_cells(&kmt_core) - kmt_vacant(&kmt_core);
+	return kmt_pool_cells(&kmt_core) - kmt_pool_free_cells(&kmt_core) -
+	       kmt_vacant(&kmt_core);
 }
 
 /*
@@ -216,10 +216,8 @@ void *__ref kmt_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 
 static void refill(struct work_struct *work)
 {
-	const struct kmt_pool *pool = &kmt_core.pool;
-
 	/* While tracking is off there is no reserve. */
-	while (kmt_tracking() && READ_ONCE(pool->nr_free) < 2 * pool->low)
+	while (kmt_tracking() && kmt_pool_is_low(&kmt_core))
 		if (!kmt_pool_extend(&kmt_core, GFP_KERNEL))
 			return;
 }
@@ -274,11 +272,10 @@ unsigned long kmt_passes;
  */
 void kmt_remember_cells(unsigned int cpu)
 {
-	struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
-
-	if (!cache->recent_cells)
-		WRITE_ONCE(cache->recent_cells, kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
-							      KMT_RECENT_ORDER));
+	if (!kmt_remembers_cells(&kmt_core, cpu))
+		kmt_set_recent_cells(&kmt_core, cpu,
+				     kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
+						   KMT_RECENT_ORDER));
 }
 
 /**
@@ -291,28 +288,18 @@ void kmt_forget_cells(void)
 	unsigned int cpu;
 
 	lockdep_assert_held(&kmt_scan_mutex);
-	for_each_possible_cpu(cpu) {
-		struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
-
-		per_cpu(unused_recent_cells, cpu) = cache->recent_cells;
-		WRITE_ONCE(cache->recent_cells, NULL);
-	}
+	for_each_possible_cpu(cpu)
+		per_cpu(unused_recent_cells, cpu) =
+			kmt_set_recent_cells(&kmt_core, cpu, NULL);
 	/* Wait for hooks, which use the tables with interrupts off. */
 	synchronize_rcu();
 	for_each_possible_cpu(cpu)
 		kmt_own_free(per_cpu(unused_recent_cells, cpu), KMT_RECENT_ORDER);
 }
 
-static void flush_cache(unsigned int cpu)
-{
-	struct kmt_cell_cache *cache = &kmt_core.pool.caches[cpu];
-
-	kmt_cell_give(&kmt_core, cache, cache->nr);
-}
-
 static void flush_here(void *unused)
 {
-	flush_cache(smp_processor_id());
+	kmt_flush_cache(&kmt_core, smp_processor_id());
 }
 
 /* Moves the cells in all caches to their chunks. Context: cpus_read_lock() held. */
@@ -326,7 +313,7 @@ static void flush_caches(void)
 		if (cpu_online(cpu))
 			continue;
 		local_irq_save(flags);
-		flush_cache(cpu);
+		kmt_flush_cache(&kmt_core, cpu);
 		local_irq_restore(flags);
 	}
 }
@@ -406,16 +393,12 @@ static void free_chunk(struct rcu_head *head)
 static void free_chunks(struct kmt_chunk *gone)
 {
 	struct kmt_chunk *chunk;
-	unsigned int cpu;
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (!gone)
 		return;
 	forget_ranks();
-	for (cpu = 0; cpu < kmt_core.pool.nr_caches; cpu++) {
-		kmt_forget_chunks(&kmt_core.pool.caches[cpu]);
-		cond_resched();
-	}
+	kmt_forget_all_chunks(&kmt_core);
 	while ((chunk = gone)) {
 		gone = chunk->next;
 		/* RCU waits for hooks, which use cells of it with interrupts off. */
@@ -462,7 +445,7 @@ void kmt_give_back_all(void)
 	flush_caches();
 	cpus_read_unlock();
 	down_write(&kmt_walk_sem);
-	left = READ_ONCE(kmt_core.pool.nr_chunks);
+	left = kmt_nr_chunks(&kmt_core);
 	compact(&left, left, left, 0);
 	up_write(&kmt_walk_sem);
 }
@@ -490,7 +473,7 @@ static unsigned long idle_cells(void)
 /* Free cells that the shrinker leaves: an eighth of those in use, and the reserve. */
 static unsigned long worth_keeping(void)
 {
-	return kmt_used_cells() / 8 + 4 * READ_ONCE(kmt_core.pool.low);
+	return kmt_used_cells() / 8 + 4 * kmt_pool_low_mark(&kmt_core);
 }
 
 /* Whether enough cells became unused since the last pass. */
@@ -521,7 +504,7 @@ static unsigned long shrink(unsigned long nr)
 
 	if (!left_in_pass) {
 		WRITE_ONCE(kmt_passes, kmt_passes + 1);
-		WRITE_ONCE(left_in_pass, READ_ONCE(kmt_core.pool.nr_chunks));
+		WRITE_ONCE(left_in_pass, kmt_nr_chunks(&kmt_core));
 		/* Cells in the CPUs' caches keep their chunks from being freed. */
 		if (cpus_read_trylock()) {
 			flush_caches();

@@ -97,7 +97,7 @@ static unsigned long turns_of_memory(void)
 	used = total - min(total, none);
 	return used * (PAGE_SIZE / sizeof(long)) / KMT_BUDGET +
 	       total / (KMT_BUDGET / KMT_PAGE_WORDS) +
-	       READ_ONCE(kmt_core.pool.cells) / (KMT_BUDGET / KMT_CELL_WORDS) + 1;
+	       kmt_pool_cells(&kmt_core) / (KMT_BUDGET / KMT_CELL_WORDS) + 1;
 }
 
 static unsigned long turns_of(enum kmt_phase phase)

@@ -602,7 +602,7 @@ static void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
  */
 #define KMT_WALK_FREE	8192
 
-/* The map of the scan under way; protected by the lock of kmt_core.wide[KMT_VIRT]. */
+/* The map of the scan under way; protected by kmt_lock_wide() of KMT_VIRT. */
 static struct kmt_page_map *live_map;
 
 /* Sets the bit of a page; atomic, since several CPUs may do this at the same time. */
@@ -681,11 +681,10 @@ bool kmt_page_map_live(void)
  */
 void kmt_page_map_drop(unsigned long addr, unsigned long size)
 {
-	raw_spinlock_t *lock = &kmt_core.wide[KMT_VIRT].lock;
 	unsigned long pos = ALIGN_DOWN(addr, PAGE_SIZE), flags;
 	unsigned int done = 0;
 
-	raw_spin_lock_irqsave(lock, flags);
+	kmt_lock_wide(&kmt_core, KMT_VIRT, &flags);
 	for (; live_map && pos < addr + size; pos += PAGE_SIZE) {
 		struct page *page = vmalloc_to_page((void *)pos);
 		unsigned long pfn = page ? page_to_pfn(page) : 0;
@@ -693,11 +692,11 @@ void kmt_page_map_drop(unsigned long addr, unsigned long size)
 		if (pfn >= live_map->lo && pfn < live_map->hi)
 			clear_bit(pfn - live_map->lo, live_map->blocks);
 		if (++done % KMT_WALK_PAGES == 0) {
-			raw_spin_unlock_irqrestore(lock, flags);
-			raw_spin_lock_irqsave(lock, flags);
+			kmt_unlock_wide(&kmt_core, KMT_VIRT, flags);
+			kmt_lock_wide(&kmt_core, KMT_VIRT, &flags);
 		}
 	}
-	raw_spin_unlock_irqrestore(lock, flags);
+	kmt_unlock_wide(&kmt_core, KMT_VIRT, flags);
 }
 
 /* Whether a block is in vmalloc space; most blocks are in the linear map. */
@@ -889,12 +888,11 @@ unsigned long kmt_pages_of_cpus(void)
 /* From now on kmt_page_map_drop() works on @map, or on no map if it is NULL. */
 static void publish(struct kmt_page_map *map)
 {
-	raw_spinlock_t *lock = &kmt_core.wide[KMT_VIRT].lock;
 	unsigned long flags;
 
-	raw_spin_lock_irqsave(lock, flags);
+	kmt_lock_wide(&kmt_core, KMT_VIRT, &flags);
 	WRITE_ONCE(live_map, map);
-	raw_spin_unlock_irqrestore(lock, flags);
+	kmt_unlock_wide(&kmt_core, KMT_VIRT, flags);
 }
 
 /*

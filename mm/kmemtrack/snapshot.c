@@ -311,7 +311,7 @@ static u64 time_to_sum(unsigned long words)
 static u64 expect(unsigned long words)
 {
 	words += words / 4;
-	words += KMT_BLOCK_WORDS * READ_ONCE(kmt_core.pool.cells);
+	words += KMT_BLOCK_WORDS * kmt_pool_cells(&kmt_core);
 	words += KMT_PAGE_WORDS * (totalram_pages() + kmt_pages_of_cpus());
 	words += KMT_STACK_WORDS * nr_threads * num_online_cpus();
 	return div_u64(time_to_sum(words), num_online_cpus());

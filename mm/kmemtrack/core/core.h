@@ -364,6 +364,68 @@ static inline void kmt_event(struct kmt_core *core, enum kmt_event ev)
 	atomic_long_inc(&core->events[ev]);
 }
 
+static inline unsigned long kmt_nr_events(const struct kmt_core *core,
+					  enum kmt_event ev)
+{
+	return atomic_long_read(&core->events[ev]);
+}
+
+/* From now on nothing is tracked, see kmt_core.shut. */
+static inline void kmt_shut(struct kmt_core *core)
+{
+	WRITE_ONCE(core->shut, true);
+}
+
+/* From now on blocks are tracked. */
+static inline void kmt_open(struct kmt_core *core)
+{
+	/* A hook that sees this also sees what the owner stored before. */
+	smp_store_release(&core->shut, false);
+}
+
+/* The kernel image, which has no objects of KMT_VIRT. */
+static inline void kmt_set_image(struct kmt_core *core, unsigned long lo,
+				 unsigned long hi)
+{
+	core->skip = (struct kmt_range){ lo, hi };
+}
+
+static inline unsigned long kmt_nr_shards(const struct kmt_core *core)
+{
+	return core->last_shard + 1UL;
+}
+
+/* Number of objects of @space that are in no shard; not exact while it changes. */
+static inline unsigned long kmt_nr_wide(const struct kmt_core *core,
+					enum kmt_space space)
+{
+	return READ_ONCE(core->wide[space].nr);
+}
+
+/**
+ * kmt_lock_wide - keep blocks that are in no shard from being freed
+ * @core: tracker
+ * @space: their address space
+ * @flags: interrupt state from before
+ *
+ * The owner may protect data of its own by this lock, if such a free changes it.
+ *
+ * Context: any but NMI, no tracker lock held.
+ */
+static inline void kmt_lock_wide(struct kmt_core *core, enum kmt_space space,
+				 unsigned long *flags)
+	__acquires(&core->wide[space].lock)
+{
+	raw_spin_lock_irqsave(&core->wide[space].lock, *flags);
+}
+
+static inline void kmt_unlock_wide(struct kmt_core *core, enum kmt_space space,
+				   unsigned long flags)
+	__releases(&core->wide[space].lock)
+{
+	raw_spin_unlock_irqrestore(&core->wide[space].lock, flags);
+}
+
 /* core.c: life of a tracker, and the operations of the hooks */
 void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 		   struct kmt_tree *shards, u32 nr_shards,
@@ -513,7 +575,61 @@ int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk,
 void kmt_pool_compact(struct kmt_core *core, unsigned long keep);
 struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep);
 void kmt_forget_chunks(struct kmt_cell_cache *cache);
+void kmt_forget_all_chunks(struct kmt_core *core);
 unsigned long kmt_pool_free_cells(struct kmt_core *core);
+void kmt_pool_set_caches(struct kmt_core *core, struct kmt_cell_cache *caches,
+			 unsigned int nr, unsigned long low);
+struct kmt_object **kmt_set_recent_cells(struct kmt_core *core, unsigned int cpu,
+					 struct kmt_object **recent_cells);
+void kmt_flush_cache(struct kmt_core *core, unsigned int cpu);
+
+/* Whether a CPU remembers cells by address. */
+static inline bool kmt_remembers_cells(const struct kmt_core *core,
+				       unsigned int cpu)
+{
+	return READ_ONCE(core->pool.caches[cpu].recent_cells);
+}
+
+/* Number of cells in all chunks. */
+static inline unsigned long kmt_pool_cells(const struct kmt_core *core)
+{
+	return READ_ONCE(core->pool.cells);
+}
+
+static inline unsigned long kmt_nr_chunks(const struct kmt_core *core)
+{
+	return READ_ONCE(core->pool.nr_chunks);
+}
+
+/* Number of free cells in chunks. */
+static inline unsigned long kmt_pool_reserve(const struct kmt_core *core)
+{
+	return READ_ONCE(core->pool.nr_free);
+}
+
+/* The lowest that number has been. */
+static inline unsigned long kmt_pool_least(const struct kmt_core *core)
+{
+	return min(READ_ONCE(core->pool.least), kmt_pool_reserve(core));
+}
+
+/* The number of free cells in chunks below which kmt_ops.low is called. */
+static inline unsigned long kmt_pool_low_mark(const struct kmt_core *core)
+{
+	return READ_ONCE(core->pool.low);
+}
+
+/* Whether the owner has to add cells after kmt_ops.low was called. */
+static inline bool kmt_pool_is_low(const struct kmt_core *core)
+{
+	return kmt_pool_reserve(core) < 2 * kmt_pool_low_mark(core);
+}
+
+/* Forgets what the lowest number of free cells was. */
+static inline void kmt_pool_reset_least(struct kmt_core *core)
+{
+	WRITE_ONCE(core->pool.least, ULONG_MAX);
+}
 
 /* pool.c: records of freed blocks */
 unsigned long kmt_vacant(struct kmt_core *core);

@@ -501,7 +501,7 @@ static inline bool kmt_mark_claim(struct kmt_object *o)
 /* Bytes of kmt_filter.bits; more blocks may mean more suspects. */
 static inline size_t kmt_filter_bytes(const struct kmt_core *core)
 {
-	unsigned long want = READ_ONCE(core->pool.cells) / 32;
+	unsigned long want = kmt_pool_cells(core) / 32;
 
 	return roundup_pow_of_two(max(KMT_FILTER_MIN,
 				      min(want, KMT_FILTER_MAX)));

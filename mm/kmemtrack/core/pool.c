@@ -500,7 +500,7 @@ void kmt_pool_compact(struct kmt_core *core, unsigned long keep)
  *
  * Context: any but NMI, no tracker lock held, no walk over the pool under way.
  * Return: a chunk, or NULL if none can leave the pool. Before the owner frees it, it
- * calls kmt_forget_chunks() for each CPU, and then waits for an RCU grace period.
+ * calls kmt_forget_all_chunks(), and then waits for an RCU grace period.
  */
 struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep)
 {
@@ -541,6 +541,73 @@ void kmt_forget_chunks(struct kmt_cell_cache *cache)
 		if (o && READ_ONCE(kmt_chunk_of(o)->closed))
 			WRITE_ONCE(recent_cells[i], NULL);
 	}
+}
+
+/**
+ * kmt_forget_all_chunks - make all CPUs forget cells of chunks that left the pool
+ * @core: tracker
+ *
+ * Context: may sleep; see kmt_forget_chunks().
+ */
+void kmt_forget_all_chunks(struct kmt_core *core)
+{
+	unsigned int cpu;
+
+	for (cpu = 0; cpu < core->pool.nr_caches; cpu++) {
+		kmt_forget_chunks(&core->pool.caches[cpu]);
+		kmt_env_cond_resched(GFP_KERNEL);
+	}
+}
+
+/**
+ * kmt_pool_set_caches - give the pool another table of caches, and a reserve
+ * @core: tracker
+ * @caches: the table, into which the caches of CPUs that run were copied
+ * @nr: its size
+ * @low: kmt_ops.low is called if fewer cells in chunks are free
+ *
+ * Context: interrupts off, no other CPU runs.
+ */
+void kmt_pool_set_caches(struct kmt_core *core, struct kmt_cell_cache *caches,
+			 unsigned int nr, unsigned long low)
+{
+	core->pool.caches = caches;
+	core->pool.nr_caches = nr;
+	core->pool.low = low;
+	core->pool.least = ULONG_MAX;
+}
+
+/**
+ * kmt_set_recent_cells - let a CPU remember cells by address, or not any more
+ * @core: tracker
+ * @cpu: its number
+ * @recent_cells: zeroed table of KMT_RECENT_CELLS, or NULL
+ *
+ * Context: one call for each CPU at a time.
+ * Return: the table before, or NULL. The CPU may use it until it has interrupts on.
+ */
+struct kmt_object **kmt_set_recent_cells(struct kmt_core *core, unsigned int cpu,
+					 struct kmt_object **recent_cells)
+{
+	struct kmt_cell_cache *cache = &core->pool.caches[cpu];
+	struct kmt_object **before = cache->recent_cells;
+
+	WRITE_ONCE(cache->recent_cells, recent_cells);
+	return before;
+}
+
+/**
+ * kmt_flush_cache - move the cells in the cache of a CPU to their chunks
+ * @core: tracker
+ * @cpu: its number
+ *
+ * Context: interrupts off; on that CPU, or it is offline.
+ */
+void kmt_flush_cache(struct kmt_core *core, unsigned int cpu)
+{
+	struct kmt_cell_cache *cache = &core->pool.caches[cpu];
+
+	kmt_cell_give(core, cache, cache->nr);
 }
 
 /**
