@@ -19,6 +19,7 @@
 #include <linux/types.h>
 
 struct page;
+struct task_struct;
 struct vm_struct;
 
 #ifdef CONFIG_KMEMTRACK
@@ -372,12 +373,12 @@ static __always_inline void kmemtrack_pages_free(struct page *page,
 void kmemtrack_split_page(struct page *page, unsigned long nr);
 
 /**
- * kmemtrack_stack - a task gets a stack
- * @stack: its address
+ * kmemtrack_stack - a task was given a stack
+ * @task: the task, whose stack and stack_vm_area are set
  *
- * From now on only the part of it that is in use is read, while the task exists.
+ * From now on only the part of the stack that is in use is read, while the task exists.
  */
-void kmemtrack_stack(const void *stack);
+void kmemtrack_stack(const struct task_struct *task);
 
 #else /* !CONFIG_KMEMTRACK */
 
@@ -394,7 +395,7 @@ static inline void kmemtrack_pages_alloc(struct page *page, unsigned int order,
 					 gfp_t gfp) { }
 static inline void kmemtrack_pages_free(struct page *page,
 					unsigned int order) { }
-static inline void kmemtrack_stack(const void *stack) { }
+static inline void kmemtrack_stack(const struct task_struct *task) { }
 
 #endif /* CONFIG_KMEMTRACK */
 

@@ -230,7 +230,7 @@ void kmt_update_early_use(void);
 /* A page is the tracker's. */
 #define KMT_OWN_PAGE	((unsigned long)&kmt_core)
 
-/* kmemtrack_not_root() was called for it. */
+/* kmemtrack_not_root() was called for it, or it is in a vmapped stack. */
 #define KMT_NOT_ROOT	(KMT_OWN_PAGE + 1)
 
 /* A stack begins there. */

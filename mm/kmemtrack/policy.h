@@ -120,9 +120,11 @@ static inline bool kmt_page_is_foreign(struct page *page)
  * PIPES: pages for which kmemtrack_not_root() was called are no roots. Such are the
  * pages of pipes, which hold what users wrote, followed by stale contents; lists of
  * memory that is to be freed; and pages of the stack depot, which hold traces,
- * followed by stale contents. Pages of stacks (kmt_stack_page()) are no roots
- * either, since they are read as stacks. The first word of a stack is a root all
- * the same: after the task has exited, RCU's list of callbacks continues from there.
+ * followed by stale contents; and page tables of the linear map, which refer to all
+ * pages. Pages of stacks are no roots either, since they are read as stacks: that at
+ * which a stack begins (kmt_stack_page()), and the others of a vmapped one. The first
+ * word of a stack is a root all the same: after the task has exited, RCU's list of
+ * callbacks continues from there.
  */
 static inline bool kmt_page_marked_not_root(const struct page *page)
 {

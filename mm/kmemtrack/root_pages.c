@@ -441,13 +441,14 @@ static void mark_struct(struct kmt_marker *m, const struct page *page)
 /* A stack that waits for a grace period links to the next RCU callback. */
 static void mark_stack_head(struct kmt_marker *m, struct page *page)
 {
-	const struct callback_head *head = page_address(page);
+	struct callback_head *head = kmap_local_page(page);
 	unsigned long next;
 
 	/* The stack may be freed by now, and its pages unmapped. */
 	if (kmt_env_read(&next, kmt_untag((unsigned long)&head->next),
 			 sizeof(next)))
 		kmt_mark_words(m, &next, 1);
+	kunmap_local(head);
 }
 
 static void walk_slab(struct kmt_page_walk *w, struct page *page)

@@ -30,15 +30,40 @@ static void flag_stack(unsigned long stack)
 		kmt_set_flags(&kmt_core, KMT_VIRT, stack, KMT_STACK);
 }
 
-void kmemtrack_stack(const void *stack)
+/*
+ * Marks the pages of a vmapped stack. They are read as a part of the stack's block, or if
+ * it has no record, because tracking was off when it was allocated or has been off since,
+ * not at all. The pages of a stack that a CPU keeps for its next task are marked already.
+ */
+static void mark_vmapped(const struct task_struct *task)
+{
+#ifdef CONFIG_VMAP_STACK
+	const struct vm_struct *area = task->stack_vm_area;
+	unsigned int i;
+
+	if (kmt_stack_page(area->pages[0]))
+		return;
+	set_page_private(area->pages[0], KMT_STACK_PAGE);
+	for (i = 1; i < area->nr_pages; i++)
+		set_page_private(area->pages[i], KMT_NOT_ROOT);
+#endif
+}
+
+/* Has memory read as a stack. It is of the page allocator, or a block. */
+static void note_memory(const void *stack)
 {
 	struct page *page = virt_addr_valid(stack) ? virt_to_page(stack) : NULL;
 
-	/* A stack is memory of the page allocator, or a tracked block. */
 	if (page && !PageSlab(compound_head(page)))
 		set_page_private(page, KMT_STACK_PAGE);
 	else if (kmt_tracking())
 		flag_stack(kmt_untag((unsigned long)stack));
+}
+
+void kmemtrack_stack(const struct task_struct *task)
+{
+	mark_vmapped(task);
+	note_memory(task->stack);
 }
 
 /*
@@ -96,7 +121,7 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 	stack.hi = stack.lo + THREAD_SIZE;
 	if (!stack.lo)
 		return;
-	/* The task may have been created after kmt_note_stacks(). */
+	/* The task may have been created after kmt_flag_stacks(). */
 	if (!m->world_stopped)
 		flag_stack(stack.lo);
 	if (kmt_stack_is_root(task)) {
@@ -131,8 +156,8 @@ struct task_struct *kmt_next_task(int *nr)
 }
 
 /*
- * Flags the vmalloc block of a task's stack: the task may be older than tracking. The pages
- * of younger stacks were marked with kmemtrack_stack().
+ * Flags the stack of a task, if it is a block: tracking may have been off when the task was
+ * given it.
  */
 static void flag_task_stack(struct task_struct *task)
 {
@@ -165,7 +190,7 @@ void kmt_flag_stacks(void)
 		if (KMT_IRQ_STACK_ENDS)
 			kmt_set_min(&kmt_core, KMT_VIRT, lo, KMT_MIN_GREY);
 		if (!kmt_irq_stack_is_root() && KMT_IRQ_STACK_ENDS)
-			kmemtrack_stack((void *)lo);
+			note_memory((void *)lo);
 		else if (!kmt_irq_stack_is_root())
 			flag_stack(lo);
 	}
