@@ -541,14 +541,43 @@ static void try_end(struct page_search *h, unsigned long word, unsigned long at)
 }
 
 /*
+ * Whether the word at @at, the number of chain @nr, is in a table of hash chains that has no
+ * record. The table begins with a page, and the words around this one are the heads of the
+ * chains beside it: numbers, of which there are two at least, or addresses.
+ */
+static bool is_in_nulls_table(unsigned long at, unsigned long nr)
+{
+	const unsigned long page = ALIGN_DOWN(at, PAGE_SIZE);
+	const unsigned long last = PAGE_SIZE / sizeof(long) - 1;
+	const unsigned long place = (at - page) / sizeof(long);
+	unsigned long i, word, numbers = 0;
+
+	if ((nr ^ place) & last)
+		return false;
+	for (i = place - min(place, 4UL); i <= min(place + 4, last); i++) {
+		if (!kmt_env_read(&word, page + i * sizeof(long), sizeof(word)))
+			return false;
+		if (word == ((nr - place + i) << 1 | 1))
+			numbers++;
+		else if (!kmt_in(&kmt_core.linear, kmt_untag(word)))
+			return false;
+	}
+	return numbers > 2;
+}
+
+/*
  * Whether a word is the head of an empty hash chain of type hlist_nulls, which holds the
  * number of the chain, shifted, and 1.
  */
 static bool is_nulls(const struct page_search *h, unsigned long word,
 		     unsigned long at)
 {
-	return h->base && (word & 1) &&
-	       (at - h->base) / sizeof(long) == word >> 1;
+	const unsigned long nr = word >> 1;
+
+	if (!(word & 1) || !at)
+		return false;
+	return h->base ? (at - h->base) / sizeof(long) == nr :
+			 is_in_nulls_table(at, nr);
 }
 
 static void try_word(struct page_search *h, unsigned long raw, unsigned long at)

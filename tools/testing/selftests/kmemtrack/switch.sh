@@ -172,6 +172,18 @@ ten_times()
 }
 check "ten times off and on: no false alarm" ten_times
 
+# Tables of the kernel have no records any more. Some hold numbers that are no page's.
+pages_after()
+{
+	put "$REPORT" pages=track || return
+	start && inject "leak pages-order-0 128" && scan && truth && judge && strays &&
+		few_missed blocks
+	rc=$?
+	inject reap
+	put "$REPORT" pages=on && return $rc
+}
+check "ten times off and on: lost pages are found" pages_after
+
 # "off" and "clear" while other tasks scan
 storm()
 {
