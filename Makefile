@@ -30,7 +30,7 @@ test: packages
 
 #: make test-all               these, and suites that take too long for each change
 test-all: packages
-	@scripts/install-packages gcc-riscv64-linux-gnu qemu-system-misc clang
+	@scripts/install-packages gcc-riscv64-linux-gnu qemu-system-misc clang qemu-user
 	@scripts/run-tests --all
 
 #: make check                  style, host tests and installation, the inner loop

@@ -516,7 +516,7 @@ static __always_inline bool lock_shard(struct kmt_drain *c, unsigned long word)
  * state in registers. With calls, and without the hidden constants of begin(), the scans
  * of `make bench` take 5 to 15 % more instructions.
  */
-static __always_inline struct rb_node *next_node(struct rb_node *node)
+static __always_inline struct rb_node *next_in_tree(struct rb_node *node)
 {
 	struct rb_node *up;
 
@@ -531,7 +531,7 @@ static __always_inline struct rb_node *next_node(struct rb_node *node)
 	return up;
 }
 
-static __always_inline struct rb_node *prev_node(struct rb_node *node)
+static __always_inline struct rb_node *prev_in_tree(struct rb_node *node)
 {
 	struct rb_node *up;
 
@@ -554,7 +554,7 @@ static __always_inline struct kmt_object *find(struct kmt_drain *c,
 	struct rb_node *node;
 
 	if (likely(o)) {
-		node = word > o->addr ? next_node(&o->node) : prev_node(&o->node);
+		node = word > o->addr ? next_in_tree(&o->node) : prev_in_tree(&o->node);
 		o = kmt_to_object(node);
 		if (likely(node) && likely(kmt_is_within(o, word)))
 			return o;
