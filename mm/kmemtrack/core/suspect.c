@@ -241,20 +241,23 @@ static unsigned long byte_of_all(const struct kmt_range *hull, unsigned int nr)
 static __always_inline bool may_begin(unsigned long a, unsigned long b,
 				      unsigned long top, unsigned long next)
 {
+#ifdef __BIG_ENDIAN
+	const unsigned long upper = a, lower = b;
+#else
+	const unsigned long upper = b, lower = a;
+#endif
+	unsigned long first, second;
+
 	if (KMT_TAGS)
 		return !next || (same_bytes(a, next) | same_bytes(b, next));
-#ifdef __BIG_ENDIAN
-	return !top || same_bytes(a, top) & ~0UL << 8;
-#else
-	unsigned long first = same_bytes(b, top) & ~0UL >> 8, second;
-
+	/* The top byte of @upper is not the top byte of an unaligned word. */
+	first = same_bytes(upper, top) & ~0UL >> 8;
 	if (likely(!first))
 		return !top;
-	/* Align each match of @next with @top; the first byte of @b follows @a. */
-	second = same_bytes(b, next) << 8;
-	second |= same_bytes(a, next) >> (KMT_BITS_PER_LONG - 8);
+	/* Align each match of @next with @top; @lower follows the last byte of @upper. */
+	second = same_bytes(upper, next) << 8;
+	second |= same_bytes(lower, next) >> (KMT_BITS_PER_LONG - 8);
 	return !next || !top || first & second;
-#endif
 }
 
 /* Whether a block begins at @addr. */
