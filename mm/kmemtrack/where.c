@@ -78,6 +78,7 @@ enum kmt_hint {
  * @own: stack of the task that searches, which holds the addresses and is skipped
  * @o: the block that is being read; of size 0 while roots are read
  * @hull: hull of all targets
+ * @odd_hull: hull of those to which a word that is not aligned may refer
  * @targets: blocks to which references are searched
  * @nr_targets: number of targets
  * @nr: number of references found
@@ -97,6 +98,7 @@ struct kmt_ref_search {
 	struct kmt_range own;
 	struct kmt_object o;
 	struct kmt_range hull;
+	struct kmt_range odd_hull;
 	struct kmt_range targets[KMT_TARGETS];
 	unsigned int nr_targets;
 	unsigned long nr;
@@ -133,17 +135,20 @@ static void add_place(struct kmt_ref_search *s, struct kmt_place *place,
 	++*nr;
 }
 
+static void try_target(struct kmt_ref_search *s, const struct kmt_range *target,
+		       unsigned long word, unsigned long at)
+{
+	if (kmt_in(target, word) && !is_in(s, target))
+		add_place(s, s->place, KMT_REFS, &s->nr, at, target->lo);
+}
+
 static void try_targets(struct kmt_ref_search *s, unsigned long word,
 			unsigned long at)
 {
 	unsigned int i;
 
-	for (i = 0; i < s->nr_targets; i++) {
-		const struct kmt_range *t = &s->targets[i];
-
-		if (kmt_in(t, word) && !is_in(s, t))
-			add_place(s, s->place, KMT_REFS, &s->nr, at, t->lo);
-	}
+	for (i = 0; i < s->nr_targets; i++)
+		try_target(s, &s->targets[i], word, at);
 }
 
 static void try_hints(struct kmt_ref_search *s, unsigned long raw,
@@ -165,11 +170,48 @@ static void try_hints(struct kmt_ref_search *s, unsigned long raw,
 			  s->targets[0].lo);
 }
 
+/* Tries the unaligned words across @a, which is at @at, and @b, as try_unaligned() does. */
+static void try_odd(struct kmt_ref_search *s, unsigned long a, unsigned long b,
+		    unsigned long at)
+{
+	unsigned int shift, i;
+
+	for (shift = 8; shift < 8 * sizeof(long); shift += 8) {
+		const unsigned long word = kmt_untag(kmt_unaligned_word(a, b, shift));
+
+		if (likely(!kmt_in(&s->odd_hull, word)) || !kmt_odd_may_refer(word))
+			continue;
+		for (i = 0; i < s->nr_targets; i++)
+			if (!kmt_odd_needs_start(word, shift) ||
+			    word == s->targets[i].lo)
+				try_target(s, &s->targets[i], word, at + shift / 8);
+	}
+}
+
+static void search_odd(struct kmt_ref_search *s, const unsigned long *words,
+		       unsigned int nr, unsigned long at)
+{
+	const bool goes_on = s->m.seam.end == at;
+	unsigned long a = goes_on ? s->m.seam.word : words[0];
+	unsigned long pos = goes_on ? at - sizeof(a) : at;
+	unsigned int i;
+
+	for (i = !goes_on; i < nr; i++, pos += sizeof(a)) {
+		if (!kmt_in(&s->own, pos))
+			try_odd(s, a, words[i], pos);
+		a = words[i];
+	}
+	s->m.seam.word = a;
+	s->m.seam.end = at + nr * sizeof(a);
+}
+
 static void search_words(struct kmt_marker *m, const unsigned long *words,
 			 unsigned int nr, unsigned long at)
 {
 	struct kmt_ref_search *s = container_of(m, struct kmt_ref_search, m);
 
+	if (at && s->odd_hull.hi)
+		search_odd(s, words, nr, at);
 	for (; nr--; words++, at += at ? sizeof(long) : 0) {
 		const unsigned long word = kmt_untag(*words);
 		const bool hit = kmt_in(&s->hull, word);
@@ -217,6 +259,7 @@ static void search(struct kmt_ref_search *s)
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
 
+	s->m.seam.end = KMT_NO_SEAM;
 	search_roots(s);
 	kmt_walk_cells(&s->m, chunk, o)
 		if (READ_ONCE(o->flags) & KMT_LIVE && kmt_go_on(&s->m))
@@ -231,6 +274,9 @@ static void add_target(struct kmt_ref_search *s, const struct kmt_object *o)
 		addr, addr + o->size
 	};
 	kmt_widen(&s->hull, addr, o->size);
+	if (kmt_bytes_are_references() && kmt_space(o) == KMT_VIRT &&
+	    addr >= KMT_NUMBERS_END)
+		kmt_widen(&s->odd_hull, addr, o->size);
 	s->known[s->nr_known++] = addr;
 }
 
@@ -290,6 +336,7 @@ static bool next_level(struct kmt_ref_search *s)
 
 	s->nr_targets = 0;
 	s->hull = (struct kmt_range){};
+	s->odd_hull = (struct kmt_range){};
 	s->hints = false;
 	for (i = 0; i < nr; i++) {
 		const struct kmt_object *o = &s->place[i].o;
@@ -756,7 +803,7 @@ static bool find_block(unsigned long addr, struct kmt_object *o)
  * @addr: an address in the block, with or without KASAN's tag
  * @levels: how many levels of references to follow back
  *
- * The answer is shown in kmemtrack_info/refs. Unaligned references are left out.
+ * The answer is shown in kmemtrack_info/refs.
  *
  * Context: kmt_scan_mutex held, may sleep; takes as long as a mark for each level.
  * Return: 0; -EINVAL if there is no such block; -ENOMEM; -EINTR if the task is killed or
@@ -871,8 +918,6 @@ static void log_references(const struct kmt_object *o)
 /**
  * kmt_log_address - log what is known of an address
  * @addr: an address in a block, with or without KASAN's tag
- *
- * Unaligned references to the block are left out.
  *
  * Context: kmt_scan_mutex held, may sleep; takes as long as a mark.
  * Return: 0; -EINVAL if it lies in no tracked block.

@@ -61,6 +61,30 @@
 #define KMT_ODD_HALVES	(sizeof(long) == 8)
 #define KMT_ODD_PAGES	(sizeof(long) == 8)
 
+/* The word that begins @shift bits after the beginning of @a, which @b follows. */
+static inline unsigned long kmt_unaligned_word(unsigned long a, unsigned long b,
+					       unsigned int shift)
+{
+#ifdef __BIG_ENDIAN
+	return a << shift | b >> (8 * sizeof(long) - shift);
+#else
+	return a >> shift | b << (8 * sizeof(long) - shift);
+#endif
+}
+
+/* Whether a word at an address that is not aligned may be a reference at all. */
+static inline bool kmt_odd_may_refer(unsigned long word)
+{
+	return !(word % KMT_ODD_ALIGN) && (KMT_ODD_PAGES || word % PAGE_SIZE);
+}
+
+/* Whether it is one only if a block begins at its value; for @shift see kmt_unaligned_word(). */
+static inline bool kmt_odd_needs_start(unsigned long word, unsigned int shift)
+{
+	return word < KMT_ODD_MIN &&
+	       !(KMT_ODD_HALVES && shift == 8 * sizeof(long) / 2);
+}
+
 /* How many times an excess reference is passed on. */
 #define KMT_ALIAS_HOPS	4
 

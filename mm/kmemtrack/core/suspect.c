@@ -203,17 +203,6 @@ u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum)
 	return sum;
 }
 
-/* The word that begins @shift bits after the beginning of @a, which @b follows. */
-static unsigned long unaligned_word(unsigned long a, unsigned long b,
-				    unsigned int shift)
-{
-#ifdef __BIG_ENDIAN
-	return a << shift | b >> (KMT_BITS_PER_LONG - shift);
-#else
-	return a >> shift | b << (KMT_BITS_PER_LONG - shift);
-#endif
-}
-
 /* A word with @b in each byte. */
 #define KMT_BYTES(b)	(~0UL / 0xff * (b))
 
@@ -280,14 +269,12 @@ static noinline void try_unaligned(struct kmt_marker *m, unsigned long a,
 	unsigned int shift;
 
 	for (shift = 8; shift < KMT_BITS_PER_LONG; shift += 8) {
-		unsigned long word = kmt_untag(unaligned_word(a, b, shift));
+		unsigned long word = kmt_untag(kmt_unaligned_word(a, b, shift));
 
-		if (likely(!kmt_in(&hull, word)) || word % KMT_ODD_ALIGN ||
-		    (!KMT_ODD_PAGES && !(word % PAGE_SIZE)))
+		if (likely(!kmt_in(&hull, word)) || !kmt_odd_may_refer(word))
 			continue;
 		/* While summing up, the lock of a tree may be held: no is_start(). */
-		if (word >= KMT_ODD_MIN || m->look == KMT_LOOK_SUM ||
-		    (KMT_ODD_HALVES && shift == KMT_BITS_PER_LONG / 2) ||
+		if (m->look == KMT_LOOK_SUM || !kmt_odd_needs_start(word, shift) ||
 		    (filter_matches(m->filter, word) && is_start(m->core, word)))
 			kmt_sift_try(m, word);
 	}

@@ -59,6 +59,8 @@ check "a block from kmalloc()" hold kmalloc-array \
 	"ref 1: object 0x[0-9a-f]+, [0-9]+ bytes, kmalloc-[0-9a-z-]+, \+0x0, allocated by .*\+0x.* $MODULE$"
 check "a block from vmalloc()" hold vmalloc-array \
 	"ref 1: object 0x[0-9a-f]+, [0-9]+ bytes, vmalloc, \+0x0, allocated by .*\+0x.* $MODULE$"
+check "an address that is not aligned" \
+	hold packed-root "ref 1: global packed_root\+0x1/0x[0-9a-f]+ $MODULE$"
 check "a list" hold list "ref 1: (global list\+0x0/0x[0-9a-f]+ $MODULE|$OBJECT)"
 check "a page" hold page "ref 1: page 0x[0-9a-f]+000, \+0x0, no known owner$"
 check "a struct page" hold page-private "ref 1: page struct"
