@@ -182,7 +182,10 @@ pages_after()
 	inject reap
 	put "$REPORT" pages=on && return $rc
 }
-check "ten times off and on: lost pages are found" pages_after
+# Where page numbers begin higher, these numbers are too small for one.
+if [ "$LOW_PFNS" ]; then
+	check "ten times off and on: lost pages are found" pages_after
+fi
 
 # "off" and "clear" while other tasks scan
 storm()
