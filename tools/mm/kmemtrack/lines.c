@@ -403,6 +403,29 @@ static char *built_from(const char *build)
 	return len > 0 ? xstrndup(target, len) : NULL;
 }
 
+/*
+ * A place with the name of its file resolved, if that is relative to @build or has "..": with
+ * base_dir, ccache makes such names.
+ */
+static const char *resolve(const char *place, const char *build)
+{
+	const char *colon = strrchr(place, ':');
+	static char text[PATH_MAX + 16];
+	struct buf b = {};
+	char *path;
+
+	if (!colon || !build || (*place == '/' && !strstr(place, "/../")))
+		return place;
+	buf_printf(&b, "%s/%.*s", *place == '/' ? "" : build, (int)(colon - place), place);
+	path = realpath(b.text, NULL);
+	buf_free(&b);
+	if (!path)
+		return place;
+	snprintf(text, sizeof(text), "%s%s", path, colon);
+	free(path);
+	return text;
+}
+
 static const char *shorten(const char *place)
 {
 	static char *prefixes[4];
@@ -421,6 +444,7 @@ static const char *shorten(const char *place)
 		prefixes[3] = build;
 		known = true;
 	}
+	place = resolve(place, prefixes[3]);
 	for (i = 0; i < ARRAY_SIZE(prefixes); i++) {
 		size_t len = prefixes[i] ? strlen(prefixes[i]) : 0;
 

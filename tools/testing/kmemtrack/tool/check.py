@@ -914,6 +914,14 @@ def lines(prefix, llvm=False):
         for i in (1, 2):
             expect(found[i] and [os.path.basename(l) for l in found[i]] == wanted, found, wanted)
         expect(found[0] is None and found[3] is None and found[4] is None, found)
+        # Names relative to the directory of vmlinux, which ccache with base_dir makes
+        os.mkdir(d + '/build')
+        subprocess.run([*gcc, '-nostdlib', '-static', '-no-pie', '-ffreestanding', '-fno-stack-protector',
+                        '-fdebug-prefix-map=%s=.' % os.path.realpath(d + '/build'), '-o', 'vmlinux',
+                        '../code.c'], cwd=d + '/build', check=True)
+        out = json.loads(run('report', '--json', '--vmlinux', d + '/build/vmlinux', '--source', d,
+                             d + '/report', status=1, env=env))
+        expect(out['sites'][0]['backtrace'][1]['lines'] == wanted, out['sites'][0]['backtrace'])
         # A file that was cut off must not be believed.
         with open(d + '/vmlinux', 'rb') as f:
             whole = f.read()
