@@ -50,7 +50,7 @@ static void mark_vmapped(const struct task_struct *task)
 }
 
 /* Has memory read as a stack. It is of the page allocator, or a block. */
-static void note_memory(const void *stack)
+static void flag_memory(const void *stack)
 {
 	struct page *page = virt_addr_valid(stack) ? virt_to_page(stack) : NULL;
 
@@ -63,7 +63,7 @@ static void note_memory(const void *stack)
 void kmemtrack_stack(const struct task_struct *task)
 {
 	mark_vmapped(task);
-	note_memory(task->stack);
+	flag_memory(task->stack);
 }
 
 /*
@@ -190,7 +190,7 @@ void kmt_flag_stacks(void)
 		if (KMT_IRQ_STACK_ENDS)
 			kmt_set_min(&kmt_core, KMT_VIRT, lo, KMT_MIN_GREY);
 		if (!kmt_irq_stack_is_root() && KMT_IRQ_STACK_ENDS)
-			note_memory((void *)lo);
+			flag_memory((void *)lo);
 		else if (!kmt_irq_stack_is_root())
 			flag_stack(lo);
 	}
