@@ -83,8 +83,7 @@ on_gone_cpu()
 	[ $rc = 0 ] && as_many_overlaps "$old_overlaps" || return
 	# vfree_atomic() reports the free of a vmapped stack, and the vfree() that follows
 	# does so again.
-	zcat /proc/config.gz 2>/dev/null | grep -q '^CONFIG_VMAP_STACK=y' ||
-		[ "$(stat_of frees_of_unknown)" = "$unknown" ]
+	[ "$VMAP_STACK" ] || [ "$(stat_of frees_of_unknown)" = "$unknown" ]
 }
 
 # After memory went online, scans read it, and blocks in it are tracked.

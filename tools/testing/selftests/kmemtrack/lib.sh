@@ -37,9 +37,18 @@ case $(uname -r) in
 6.1.*)	HASHES=1 ;;
 esac
 
+has_config()
+{
+	zcat /proc/config.gz 2>/dev/null | grep -q "^CONFIG_$1=y"
+}
+
 # With KASAN, stack frames have redzones, which are not written.
 KASAN=
-! zcat /proc/config.gz 2>/dev/null | grep -q '^CONFIG_KASAN=y' || KASAN=1
+! has_config KASAN || KASAN=1
+
+# Stacks of tasks are blocks of vmalloc space.
+VMAP_STACK=
+! has_config VMAP_STACK || VMAP_STACK=1
 
 # A kernel for one CPU: per-CPU memory is ordinary memory.
 ONE_CPU=
