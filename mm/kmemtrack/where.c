@@ -183,7 +183,8 @@ static void try_odd(struct kmt_ref_search *s, unsigned long a, unsigned long b,
 			continue;
 		for (i = 0; i < s->nr_targets; i++)
 			if (!kmt_odd_needs_start(word, shift) ||
-			    word == s->targets[i].lo)
+			    (word == s->targets[i].lo &&
+			     !kmt_odd_in_address(&kmt_core, a, b, shift)))
 				try_target(s, &s->targets[i], word, at + shift / 8);
 	}
 }

@@ -55,11 +55,14 @@
  * With 32 bits any such word may consist of numbers: on a machine with 1 GiB some 20 of
  * them point into a block of 128 KiB, wherever the block is. So there it must always be
  * the address of a block's first byte, even at half a word. And it must not be a
- * multiple of the page size, since a small number beside a pointer makes such a word.
+ * multiple of the page size, since a small number beside a pointer makes such a word,
+ * nor may its three upper bytes be the lower ones of an aligned word that is an address
+ * itself, see kmt_odd_in_address().
  */
 #define KMT_ODD_MIN	(sizeof(long) == 8 ? BIT(4 * sizeof(long)) : ~0UL)
 #define KMT_ODD_HALVES	(sizeof(long) == 8)
 #define KMT_ODD_PAGES	(sizeof(long) == 8)
+#define KMT_ODD_INSIDE	(sizeof(long) == 8)
 
 /* The word that begins @shift bits after the beginning of @a, which @b follows. */
 static inline unsigned long kmt_unaligned_word(unsigned long a, unsigned long b,
@@ -540,6 +543,8 @@ u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum);
 const unsigned long *kmt_sift_next(const struct kmt_filter *f,
 				   const unsigned long *words,
 				   const unsigned long *end);
+bool kmt_odd_in_address(struct kmt_core *core, unsigned long a, unsigned long b,
+			unsigned int shift);
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at);
 void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,

@@ -257,6 +257,42 @@ static bool is_start(struct kmt_core *core, unsigned long addr)
 	return kmt_lookup(core, KMT_VIRT, addr, &o) && o.addr == addr;
 }
 
+/**
+ * kmt_odd_in_address - is most of an unaligned word the lower part of an address?
+ * @core: tracker
+ * @a: aligned word
+ * @b: the one behind it
+ * @shift: where the unaligned word begins, in bits behind the beginning of @a
+ *
+ * A pointer to a place whose address has the same two upper bytes, such as 0xc1c1abcd,
+ * looks like 0xc1abcd00 if a small number is beside it, and like 0xc1abcdc0 beside a
+ * pointer into the kernel image: like the address of a block of 64 to 2,048 bytes. A
+ * reference in a packed structure seldom has such a neighbour: the byte behind it, or
+ * before it on a big-endian machine, would have to make an address of it.
+ *
+ * Context: no lock held.
+ * Return: whether an aligned word that is the address of a block or of the kernel has
+ * all bytes of the unaligned one but the lowest; false on 64-bit machines.
+ */
+bool kmt_odd_in_address(struct kmt_core *core, unsigned long a, unsigned long b,
+			unsigned int shift)
+{
+#ifdef __BIG_ENDIAN
+	const unsigned long upper = kmt_untag(a);
+	const unsigned int bits = KMT_BITS_PER_LONG - shift;
+#else
+	const unsigned long upper = kmt_untag(b);
+	const unsigned int bits = shift;
+#endif
+	struct kmt_object o;
+
+	if (KMT_ODD_INSIDE || bits != KMT_BITS_PER_LONG - 8)
+		return false;
+	return kmt_in(&core->skip, upper) ||
+	       kmt_lookup(core, KMT_VIRT, upper, &o) ||
+	       kmt_lookup(core, KMT_ROOT, upper, &o);
+}
+
 /*
  * Tries the unaligned words across @a and @b. References in packed structures point to
  * blocks and to structures in them. Bytes of adjacent numbers may look like any address,
@@ -275,7 +311,8 @@ static noinline void try_unaligned(struct kmt_marker *m, unsigned long a,
 			continue;
 		/* While summing up, the lock of a tree may be held: no is_start(). */
 		if (m->look == KMT_LOOK_SUM || !kmt_odd_needs_start(word, shift) ||
-		    (filter_matches(m->filter, word) && is_start(m->core, word)))
+		    (filter_matches(m->filter, word) && is_start(m->core, word) &&
+		     !kmt_odd_in_address(m->core, a, b, shift)))
 			kmt_sift_try(m, word);
 	}
 }

@@ -7,15 +7,36 @@ static const struct kmt_range roots = { ROOT(0), ROOT(ROOT_WORDS) };
 /* The word that begins @shift bits after @at; both words can be read. */
 static unsigned long word_across(unsigned long at, unsigned int shift)
 {
-	return sim_get(at) >> shift | sim_get(at + W) << (8 * W - shift);
+	const unsigned long a = sim_get(at), b = sim_get(at + W);
+
+#ifdef __BIG_ENDIAN
+	return a << shift | b >> (8 * W - shift);
+#else
+	return a >> shift | b << (8 * W - shift);
+#endif
+}
+
+/* Whether an address has all bytes of a word across @at and the next one but the lowest. */
+static bool is_in_address(struct model *m, unsigned long at, unsigned int shift)
+{
+#ifdef __BIG_ENDIAN
+	const unsigned long word = shift == 8 ? sim_get(at) : 0;
+#else
+	const unsigned long word = shift == 8 * W - 8 ? sim_get(at + W) : 0;
+#endif
+
+	return word - SIM_IMAGE < SIM_IMAGE_LEN || oracle_find(m, KMT_VIRT, word) ||
+	       oracle_find(m, KMT_ROOT, word);
 }
 
 /*
- * Whether an unaligned word may be a reference: it must be a multiple of four, and not
- * look like half a word. With 32 bits it must be the address of a block's first byte, and
- * not a multiple of the page size.
+ * Whether an unaligned word, which begins @shift bits after @at, may be a reference: it
+ * must be a multiple of four, and not look like half a word. With 32 bits it must be the
+ * address of a block's first byte, and not a multiple of the page size, nor may all its
+ * bytes but the lowest be those of an address.
  */
-static bool is_odd_word(struct model *m, unsigned long word)
+static bool is_odd_word(struct model *m, unsigned long at, unsigned int shift,
+			unsigned long word)
 {
 	struct block *b;
 
@@ -24,7 +45,7 @@ static bool is_odd_word(struct model *m, unsigned long word)
 	if (W == 8)
 		return true;
 	b = word % SIM_PAGE ? oracle_find(m, KMT_VIRT, word) : NULL;
-	return b && b->addr == word;
+	return b && b->addr == word && !is_in_address(m, at, shift);
 }
 
 static void words_across(unsigned long at,
@@ -37,7 +58,7 @@ static void words_across(unsigned long at,
 	for (shift = 8; shift < 8 * W; shift += 8) {
 		unsigned long word = kmt_untag(word_across(at, shift));
 
-		if (is_odd_word(arg, word))
+		if (is_odd_word(arg, at, shift, word))
 			fn(arg, word);
 	}
 }

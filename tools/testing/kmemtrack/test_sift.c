@@ -515,6 +515,38 @@ static void test_pages(void **state)
 	}
 }
 
+/*
+ * On 32-bit machines, an unaligned word does not count if all its bytes but the lowest are
+ * those of an aligned word that is the address of a block or in the image.
+ */
+static void test_inside(void **state)
+{
+	const unsigned long upper = (SIM_LINEAR & ~(~0UL >> 8)) | FIRST >> 8;
+	const unsigned long word = FIRST;
+	struct sim *s = *state;
+	unsigned long buf[2];
+
+#ifdef __BIG_ENDIAN
+	buf[0] = upper;
+	buf[1] = word << (8 * W - 8);
+#else
+	buf[0] = word << (8 * W - 8);
+	buf[1] = upper;
+#endif
+	let_pass(&s->filter, FIRST, 64);
+	assert_int_equal(byte_hits(s, buf, 2, 0x1000), 1);
+	s->core.skip = (struct kmt_range){ upper, upper + 1 };
+	assert_int_equal(byte_hits(s, buf, 2, 0x1000), W == 8);
+	s->core.skip = (struct kmt_range){};
+	assert_int_equal(byte_hits(s, buf, 2, 0x1000), 1);
+	assert_int_equal(sim_insert(s, KMT_ROOT, upper, 4, 0), 0);
+	assert_int_equal(byte_hits(s, buf, 2, 0x1000), W == 8);
+	kmt_drop_space(&s->core, KMT_ROOT);
+	assert_int_equal(byte_hits(s, buf, 2, 0x1000), 1);
+	assert_int_equal(sim_insert(s, KMT_VIRT, upper - 8, 64, KMT_MIN_GREY), 0);
+	assert_int_equal(byte_hits(s, buf, 2, 0x1000), W == 8);
+}
+
 /* Suspects in several spaces share a filter. */
 static void test_spaces(void **state)
 {
@@ -558,6 +590,7 @@ int main(void)
 		ODD(test_no_address),
 		ODD(test_random_bytes),
 		T(test_pages),
+		ODD(test_inside),
 		cmocka_unit_test(test_spaces),
 	};
 
