@@ -5,14 +5,17 @@
  */
 #include <kunit/test.h>
 #include <linux/gfp.h>
+#include <linux/kernfs.h>
 #include <linux/kmemleak.h>
 #include <linux/kmemtrack.h>
+#include <linux/kobject.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/vmalloc.h>
 
 #include "../mm/kmemtrack/pages.h"
+#include "../mm/slab.h"
 #include "test_kmemtrack_compat.h"
 
 static int command(const char *text)
@@ -212,6 +215,84 @@ static void ends(struct kunit *test)
 	__free_pages(page, 3);
 }
 
+#define LOST_PAGES	8
+
+/* Page numbers, which scans must not see in another place than that of a test. */
+static unsigned long hidden[LOST_PAGES];
+
+/* Overwrites the frames of functions that handled the numbers. */
+static noinline void wipe_stack(void)
+{
+	unsigned long junk[192];
+
+	memset(junk, 0, sizeof(junk));
+	barrier_data(junk);
+}
+
+/* Loses a page, and makes its number that of a kernfs node. */
+static noinline void lose_page(unsigned int i, struct kobject *obj)
+{
+	struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+
+	if (page) {
+		hidden[i] = ~page_to_pfn(page);
+		WRITE_ONCE(obj->sd->id, page_to_pfn(page));
+	}
+}
+
+static noinline bool is_leak(unsigned int i)
+{
+	struct kmt_object o = {};
+
+	kmt_lookup(&kmt_core, KMT_VIRT, addr_of(pfn_to_page(~hidden[i])), &o);
+	memset(&o.node, 0, sizeof(o.node));
+	o.addr = 0;
+	barrier_data(&o);
+	return o.flags & KMT_LEAK;
+}
+
+static noinline void free_lost(unsigned int i)
+{
+	__free_page(pfn_to_page(~hidden[i]));
+}
+
+/* The number of a kernfs node is none of a page. A stale word may hide a page, though. */
+static void node_numbers(struct kunit *test)
+{
+	struct kobject *objs[LOST_PAGES];
+	unsigned int i, found = 0;
+	u64 ids[LOST_PAGES];
+	bool known;
+
+	memset(hidden, 0, sizeof(hidden));
+	for (i = 0; i < LOST_PAGES; i++) {
+		const char name[] = { 'k', 'm', 't', '0' + i, '\0' };
+
+		objs[i] = kobject_create_and_add(name, kernel_kobj);
+		KUNIT_ASSERT_NOT_NULL(test, objs[i]);
+		ids[i] = objs[i]->sd->id;
+	}
+	known = !strcmp(virt_to_slab(objs[0]->sd)->slab_cache->name, "kernfs_node_cache");
+	for (i = 0; i < LOST_PAGES; i++)
+		lose_page(i, objs[i]);
+	wipe_stack();
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	wipe_stack();
+	for (i = 0; i < LOST_PAGES; i++) {
+		objs[i]->sd->id = ids[i];
+		if (!hidden[i])
+			continue;
+		found += is_leak(i);
+		free_lost(i);
+	}
+	for (i = 0; i < LOST_PAGES; i++)
+		kobject_put(objs[i]);
+	if (known)
+		KUNIT_EXPECT_GE(test, found, LOST_PAGES / 2);
+	else
+		kunit_mark_skipped(test, "another cache is merged with that of kernfs nodes");
+}
+
 static struct kunit_case pages_cases[] = {
 	KUNIT_CASE_SLOW(orders),
 	KUNIT_CASE(split),
@@ -221,6 +302,7 @@ static struct kunit_case pages_cases[] = {
 	KUNIT_CASE(announced),
 	KUNIT_CASE(others),
 	KUNIT_CASE(ends),
+	KUNIT_CASE(node_numbers),
 	{}
 };
 

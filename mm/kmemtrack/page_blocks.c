@@ -26,6 +26,7 @@
  */
 #include <linux/kallsyms.h>
 #include <linux/kasan.h>
+#include <linux/kernfs.h>
 #include <linux/kfence.h>
 #include <linux/kmemtrack.h>
 #include <linux/memory_hotplug.h>
@@ -36,7 +37,9 @@
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
 #include <linux/stackdepot.h>
+#include <linux/string.h>
 
+#include "../slab.h"
 #include "compat.h"
 #include "page_entry.h"
 #include "policy.h"
@@ -457,6 +460,7 @@ void kmt_pages_usage(struct kmt_pages_usage *now)
  * @m: marker, which reads memory
  * @base: start of the block that is being read; 0 if no block is
  * @t: table
+ * @nodes: slab cache of kernfs nodes; NULL if it is not known
  * @bits: a bit for each page; set if the page is searched for
  * @lo: number of the page with the first bit
  * @hi: one past the page with the last bit
@@ -465,6 +469,7 @@ struct page_search {
 	struct kmt_marker m;
 	unsigned long base;
 	const struct kmt_page_entries *t;
+	const struct kmem_cache *nodes;
 	unsigned long *bits;
 	unsigned long lo;
 	unsigned long hi;
@@ -522,20 +527,34 @@ static bool is_sought(const struct page_search *h, unsigned long pfn)
 }
 
 /*
- * Handles an address right after the end of pages. If a tracked block begins there, the
- * word is taken for a reference to that block.
+ * Whether there is a block at @addr: one with a record or, while there may be blocks
+ * without one, one in a slab. The first one of a slab begins with a page.
+ */
+static bool has_block(unsigned long addr)
+{
+	struct kmt_object o;
+
+	if (kmt_lookup(&kmt_core, KMT_VIRT, addr, &o))
+		return true;
+	return READ_ONCE(kmt_untracked_slabs) &&
+	       virt_addr_valid((void *)addr) &&
+	       pfn_to_online_page(PHYS_PFN(__pa(addr))) &&
+	       PageSlab(virt_to_head_page((void *)addr));
+}
+
+/*
+ * Handles an address right after the end of pages. If there is a block, the word is taken
+ * for a reference to that block.
  */
 static void try_end(struct page_search *h, unsigned long word, unsigned long at)
 {
 	unsigned long pfn;
-	struct kmt_object o;
 
 	if (word % PAGE_SIZE || !virt_addr_valid((void *)(word - 1)))
 		return;
 	pfn = PHYS_PFN(__pa(word - 1));
 	if (!is_sought(h, pfn) ||
-	    is_within(h->t, first_of(h->t, pfn), word) ||
-	    kmt_lookup(&kmt_core, KMT_VIRT, word, &o))
+	    is_within(h->t, first_of(h->t, pfn), word) || has_block(word))
 		return;
 	set_pfn_ref(h, pfn, at);
 }
@@ -580,6 +599,38 @@ static bool is_nulls(const struct page_search *h, unsigned long word,
 			 is_in_nulls_table(at, nr);
 }
 
+/* Finds the slab cache of kernfs nodes, which stays; another cache may be merged into it. */
+static const struct kmem_cache *find_nodes(void)
+{
+	const struct kmem_cache *cache, *found = NULL;
+
+	mutex_lock(&slab_mutex);
+	list_for_each_entry(cache, &slab_caches, list)
+		if (!strcmp(cache->name, "kernfs_node_cache"))
+			found = cache;
+	mutex_unlock(&slab_mutex);
+	return found;
+}
+
+/*
+ * Whether the word at @at is the number of a kernfs node. These count up from 1: sysfs of a
+ * small machine has all numbers up to some thousands.
+ */
+static bool is_node_number(const struct page_search *h, unsigned long at)
+{
+	struct page *page;
+	unsigned long offset;
+
+	if (!h->nodes || !virt_addr_valid((void *)at))
+		return false;
+	page = virt_to_head_page((void *)at);
+	if (!PageSlab(page) || READ_ONCE(((struct slab *)page)->slab_cache) != h->nodes)
+		return false;
+	offset = (at - kmt_untag((unsigned long)page_address(page))) % h->nodes->size;
+	offset -= h->nodes->red_left_pad + offsetof(struct kernfs_node, id);
+	return offset < sizeof_field(struct kernfs_node, id);
+}
+
 static void try_word(struct page_search *h, unsigned long raw, unsigned long at)
 {
 	const unsigned long word = kmt_untag(raw);
@@ -592,7 +643,7 @@ static void try_word(struct page_search *h, unsigned long raw, unsigned long at)
 	}
 	/* The number of the first page. */
 	if (is_sought(h, raw) && first_of(h->t, raw) == raw &&
-	    !is_nulls(h, raw, at))
+	    !is_nulls(h, raw, at) && !is_node_number(h, at))
 		set_pfn_ref(h, raw, at);
 	pfn = PHYS_PFN(raw);
 	if (is_sought(h, pfn))
@@ -744,6 +795,7 @@ bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
 		return false;
 	}
 	h->t = table_locked();
+	h->nodes = find_nodes();
 	h->lo = h->t->lo;
 	h->hi = h->lo + (h->t->nr << KMT_PE_PART_SHIFT);
 	kmt_marker_init(&h->m, &kmt_core, &stack, 1, NULL);

@@ -164,7 +164,8 @@ CHECKED=
 #	missed		18	8	13	12	10	28	8	1
 #
 # On x86-64, where they begin at 1, three runs missed 99, 114 and 139 of 1,536 in all (0.076),
-# and on arm64, where they begin at 0x40000, 15 of 1,536.
+# before numbers of kernfs nodes were recognised; on User-mode Linux a run missed 47 of 1,536
+# since. On arm64, where they begin at 0x40000, two runs missed 8 and 10 of 1,536.
 #
 # False alarms do not depend on chance: a single one fails a test.
 COMPARISONS=250
@@ -176,7 +177,7 @@ function rate(size, kind,   p) {
 		p = 0.12
 	} else if (kind ~ /^pages-/) {
 		# Page numbers are references, too, see page_blocks.c
-		p = low_pfns ? 0.08 : 0.05
+		p = low_pfns ? 0.08 : 0.02
 	} else if (bits == 32 && kind ~ /^percpu/) {
 		p = 0.005
 	} else if (bits == 32) {

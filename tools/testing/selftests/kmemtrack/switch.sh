@@ -172,7 +172,8 @@ ten_times()
 }
 check "ten times off and on: no false alarm" ten_times
 
-# Tables of the kernel have no records any more. Some hold numbers that are no page's.
+# Tables and slabs of the kernel have no records any more. Some hold numbers that are no
+# page's, and most pointers to a page are to an object of a slab that begins there.
 pages_after()
 {
 	put "$REPORT" pages=track || return
@@ -182,10 +183,7 @@ pages_after()
 	inject reap
 	put "$REPORT" pages=on && return $rc
 }
-# Where page numbers begin higher, these numbers are too small for one.
-if [ "$LOW_PFNS" ]; then
-	check "ten times off and on: lost pages are found" pages_after
-fi
+check "ten times off and on: lost pages are found" pages_after
 
 # "off" and "clear" while other tasks scan
 storm()
