@@ -204,7 +204,7 @@ static void look_at_bytes(struct frontier *f)
 	kmt_sort_out(&f->m, &f->filter, &f->v);
 	if (!f->v.suspects)
 		return;
-	kmt_marker_seek(&f->m, KMT_LOOK_BYTES, &f->filter);
+	kmt_marker_seek(&f->m, KMT_MODE_BYTES, &f->filter);
 	mark_roots(f, &f->m);
 	kmt_recheck_bytes(&f->m);
 	kmt_marker_follow(&f->m);

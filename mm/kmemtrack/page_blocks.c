@@ -799,8 +799,7 @@ bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
 	h->lo = h->t->lo;
 	h->hi = h->lo + (h->t->nr << KMT_PE_PART_SHIFT);
 	kmt_marker_init(&h->m, &kmt_core, &stack, 1, NULL);
-	h->m.look = KMT_LOOK_HAND_OVER;
-	h->m.on_words = try_words;
+	kmt_marker_hand_over(&h->m, try_words);
 	h->bits = kmt_own_try_vzalloc(bitmap_bytes(h));
 	if (!h->bits)
 		h->m.stopped = true;

@@ -721,8 +721,7 @@ static int find_refs(struct kmt_ref_search *s, struct kmt_text *t,
 
 	memset(s, 0, sizeof(*s));
 	kmt_marker_init(&s->m, &kmt_core, &stack, 1, NULL);
-	s->m.look = KMT_LOOK_HAND_OVER;
-	s->m.on_words = search_words;
+	kmt_marker_hand_over(&s->m, search_words);
 	kmt_widen(&s->own, kmt_untag((unsigned long)current->stack),
 		  THREAD_SIZE);
 	add_target(s, target);

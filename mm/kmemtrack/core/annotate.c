@@ -22,7 +22,7 @@ static inline struct kmt_object *lock_annotated(struct kmt_core *core,
 	struct kmt_object *o = kmt_lock_find(core, space, addr, treep, flags);
 
 	if (!o)
-		kmt_event(core, KMT_EV_NOTE_UNKNOWN);
+		kmt_event(core, KMT_EV_ANNOTATE_UNKNOWN);
 	return o;
 }
 

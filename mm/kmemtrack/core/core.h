@@ -166,7 +166,7 @@ enum kmt_event {
 	KMT_EV_FREE_AROUND,	/* the memory around a block was freed */
 	KMT_EV_BAD_SIZE,	/* a range that is empty or wraps around */
 	KMT_EV_BAD_AREA,	/* scan area outside its block */
-	KMT_EV_NOTE_UNKNOWN,	/* annotation of a block that is not tracked */
+	KMT_EV_ANNOTATE_UNKNOWN,	/* annotation of a block that is not tracked */
 	KMT_EV_STACK_OVERFLOW,	/* the mark stack was full */
 	KMT_EV_FAULT,		/* memory that could not be read */
 	KMT_NR_EVENTS,
@@ -635,8 +635,8 @@ static inline void kmt_pool_reset_least(struct kmt_core *core)
 unsigned long kmt_vacant(struct kmt_core *core);
 bool kmt_lookup_vacant(struct kmt_core *core, enum kmt_space space,
 		       unsigned long addr, struct kmt_object *copy);
-bool kmt_reap(struct kmt_core *core, unsigned long least);
-void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk);
+bool kmt_reclaim_cells(struct kmt_core *core, unsigned long least);
+void kmt_reclaim_chunk(struct kmt_core *core, struct kmt_chunk *chunk);
 
 static inline struct kmt_object *kmt_chunk_cells(struct kmt_chunk *chunk)
 {

@@ -95,7 +95,7 @@ static __always_inline void kmt_cell_publish(struct kmt_object *o, u16 flags,
 {
 	WRITE_ONCE(o->flags, flags);
 	WRITE_ONCE(o->addr, addr);
-	/* Pairs with reap_cell(): a reader of the size also sees flags and address. */
+	/* Pairs with reclaim_cell(): a reader of the size also sees flags and address. */
 	smp_store_release(&o->size, size);
 }
 
@@ -117,7 +117,7 @@ static inline void kmt_copy_rest(struct kmt_object *o,
 static __always_inline void kmt_cell_clear(struct kmt_object *o)
 {
 	WRITE_ONCE(o->size, 0);
-	/* Pairs with reap_cell(): no flags and a size would be a vacant record. */
+	/* Pairs with reclaim_cell(): no flags and a size would be a vacant record. */
 	smp_store_release(&o->flags, 0);
 }
 

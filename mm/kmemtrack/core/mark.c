@@ -48,7 +48,7 @@ void kmt_marker_init_stopped(struct kmt_marker *m, const struct kmt_marker *of,
 	kmt_marker_init(m, of->core, stack, max, NULL);
 	m->ranges = of->ranges;
 	m->world_stopped = true;
-	kmt_marker_seek(m, KMT_LOOK_ALIGNED, f);
+	kmt_marker_seek(m, KMT_MODE_ALIGNED, f);
 }
 
 /**
@@ -282,29 +282,29 @@ void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr)
 {
-	if (m->look == KMT_LOOK_HAND_OVER)
+	if (m->mode == KMT_MODE_HAND_OVER)
 		m->on_words(m, words, nr, 0);
-	else if (m->look == KMT_LOOK_ALIGNED)
+	else if (m->mode == KMT_MODE_ALIGNED)
 		kmt_sift(m, words, nr);
-	while (m->look == KMT_LOOK_FOLLOW && nr--)
+	while (m->mode == KMT_MODE_FOLLOW && nr--)
 		kmt_mark_word(m, *words++);
 	drain_unless_later(m);
 }
 
 /* Handles a piece of @from, or of a root: @nr words, copied from address @at. */
-static void look(struct kmt_marker *m, const unsigned long *words,
-		 unsigned int nr, unsigned long at,
-		 const struct kmt_object *from)
+static void handle_words(struct kmt_marker *m, const unsigned long *words,
+			 unsigned int nr, unsigned long at,
+			 const struct kmt_object *from)
 {
 	unsigned int i;
 	bool fresh;
 
 	m->stats.words += nr;
-	if (unlikely(m->look == KMT_LOOK_HAND_OVER)) {
+	if (unlikely(m->mode == KMT_MODE_HAND_OVER)) {
 		m->on_words(m, words, nr, at);
 		return;
 	}
-	if (m->look == KMT_LOOK_FOLLOW) {
+	if (m->mode == KMT_MODE_FOLLOW) {
 		const struct kmt_range_pair percpu = m->ranges.percpu;
 		const struct kmt_range virt = m->ranges.virt;
 
@@ -318,15 +318,15 @@ static void look(struct kmt_marker *m, const unsigned long *words,
 	}
 	/* A block that was a suspect until now was never searched: search it in full. */
 	fresh = from && READ_ONCE(from->flags) & KMT_SUSPECT;
-	if (m->look == KMT_LOOK_ALIGNED || fresh)
+	if (m->mode == KMT_MODE_ALIGNED || fresh)
 		kmt_sift(m, words, nr);
-	if (m->look == KMT_LOOK_BYTES || fresh)
+	if (m->mode == KMT_MODE_BYTES || fresh)
 		kmt_sift_bytes(m, words, nr, at);
 }
 
 static void mark_words(struct kmt_reader *r, unsigned int nr)
 {
-	look(r->m, r->m->buf, nr, r->at, r->from);
+	handle_words(r->m, r->m->buf, nr, r->at, r->from);
 }
 
 static void sum_words(struct kmt_reader *r, unsigned int nr)
@@ -382,7 +382,7 @@ static void read_cleared(struct kmt_marker *m, struct kmt_object *o,
 	m->date = copy->born;
 	m->dated = kmt_sum_object(m, o, copy) == copy->crc;
 	kmt_read_object(&r, o, copy);
-	if (!m->dated && m->look == KMT_LOOK_FOLLOW)
+	if (!m->dated && m->mode == KMT_MODE_FOLLOW)
 		make_grey(m, o);
 	m->dated = false;
 }
@@ -431,7 +431,7 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 {
 	struct kmt_reader r = {
 		.words = mark_words, .marks = true,
-		.joins_copies = m->look == KMT_LOOK_FOLLOW, .m = m, .from = o,
+		.joins_copies = m->mode == KMT_MODE_FOLLOW, .m = m, .from = o,
 	};
 	struct kmt_object copy = *o;
 
@@ -540,7 +540,7 @@ static unsigned long copy_piece(struct kmt_marker *m, unsigned long pos,
 	unsigned long len = kmt_piece(pos, end, sizeof(m->buf));
 
 	if (kmt_env_read(m->buf, pos, len))
-		look(m, m->buf, len / sizeof(long), pos, NULL);
+		handle_words(m, m->buf, len / sizeof(long), pos, NULL);
 	else
 		kmt_event(m->core, KMT_EV_FAULT);
 	return len;
@@ -856,7 +856,7 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
 static bool may_join_copies(const struct kmt_reader *r, const struct kmt_object *copy)
 {
 	return r->joins_copies && kmt_space(copy) == KMT_PERCPU &&
-	       r->m->look != KMT_LOOK_BYTES &&
+	       r->m->mode != KMT_MODE_BYTES &&
 	       copy->size <= sizeof(r->m->buf) / 2 &&
 	       kmt_piece(copy->addr, copy->addr + copy->size,
 			 sizeof(r->m->buf)) == copy->size;

@@ -150,20 +150,20 @@ struct kmt_filter {
 #define KMT_SEEN_SHIFT	10
 
 /**
- * enum kmt_look - what a marker does with the words it reads
- * @KMT_LOOK_FOLLOW: follows each reference
- * @KMT_LOOK_ALIGNED: follows references to suspects
- * @KMT_LOOK_BYTES: follows references to suspects that are not aligned to a word
- * @KMT_LOOK_SUM: sums the words up, and notes whether one of them may be a reference
+ * enum kmt_mark_mode - what a marker does with the words it reads
+ * @KMT_MODE_FOLLOW: follows each reference
+ * @KMT_MODE_ALIGNED: follows references to suspects
+ * @KMT_MODE_BYTES: follows references to suspects that are not aligned to a word
+ * @KMT_MODE_SUM: sums the words up, and notes whether one of them may be a reference
  *	to a suspect
- * @KMT_LOOK_HAND_OVER: passes them to kmt_marker.on_words
+ * @KMT_MODE_HAND_OVER: passes them to kmt_marker.on_words
  */
-enum kmt_look {
-	KMT_LOOK_FOLLOW,
-	KMT_LOOK_ALIGNED,
-	KMT_LOOK_BYTES,
-	KMT_LOOK_SUM,
-	KMT_LOOK_HAND_OVER,
+enum kmt_mark_mode {
+	KMT_MODE_FOLLOW,
+	KMT_MODE_ALIGNED,
+	KMT_MODE_BYTES,
+	KMT_MODE_SUM,
+	KMT_MODE_HAND_OVER,
 };
 
 /**
@@ -225,9 +225,10 @@ struct kmt_mark_share {
 /**
  * struct kmt_marker - one mark under way
  * @core: tracker
- * @look: how words are handled; set by kmt_marker_follow(), kmt_marker_seek()
- * @filter: lets references to suspects pass; NULL if @look does not need it
- * @on_words: for KMT_LOOK_HAND_OVER; @at is 0 where the address does not matter
+ * @mode: how words are handled; set by kmt_marker_follow(), kmt_marker_seek(),
+ *	kmt_marker_hand_over()
+ * @filter: lets references to suspects pass; NULL if @mode does not need it
+ * @on_words: for KMT_MODE_HAND_OVER; @at is 0 where the address does not matter
  * @world_stopped: all CPUs are stopped, so memory is read in place
  * @later: references in roots stay on the mark stack until a quarter of it is full
  * @searched: kmt_search() has looked for the suspects of this mark
@@ -242,7 +243,7 @@ struct kmt_mark_share {
  *	NULL if nothing is remembered
  * @near: object that was found last; the next one is often adjacent
  * @share: the marker's share of the work
- * @sum: for KMT_LOOK_SUM: @value of the words so far, and @found if one of them
+ * @sum: for KMT_MODE_SUM: @value of the words so far, and @found if one of them
  *	may be a reference to a suspect
  * @mapped: while @world_stopped, number of a @page that is known to be mapped, and
  *	the @shift from its address to where it can be read
@@ -253,7 +254,7 @@ struct kmt_mark_share {
  */
 struct kmt_marker {
 	struct kmt_core *core;
-	enum kmt_look look;
+	enum kmt_mark_mode mode;
 	const struct kmt_filter *filter;
 	void (*on_words)(struct kmt_marker *m, const unsigned long *words,
 			 unsigned int nr, unsigned long at);
@@ -293,16 +294,26 @@ struct kmt_marker {
 /* From now on the marker follows each reference. */
 static inline void kmt_marker_follow(struct kmt_marker *m)
 {
-	m->look = KMT_LOOK_FOLLOW;
+	m->mode = KMT_MODE_FOLLOW;
 	m->filter = NULL;
 }
 
-/* From now on the marker searches for references to suspects, as @look says. */
-static inline void kmt_marker_seek(struct kmt_marker *m, enum kmt_look look,
+/* From now on the marker searches for references to suspects, as @mode says. */
+static inline void kmt_marker_seek(struct kmt_marker *m, enum kmt_mark_mode mode,
 				   const struct kmt_filter *f)
 {
-	m->look = look;
+	m->mode = mode;
 	m->filter = f;
+}
+
+/* From now on the marker passes all words to @fn, see kmt_marker.on_words. */
+static inline void kmt_marker_hand_over(struct kmt_marker *m,
+					void (*fn)(struct kmt_marker *m,
+						   const unsigned long *words,
+						   unsigned int nr, unsigned long at))
+{
+	m->mode = KMT_MODE_HAND_OVER;
+	m->on_words = fn;
 }
 
 /**
@@ -465,7 +476,7 @@ static inline bool kmt_go_on_in(struct kmt_marker *m,
 /* Whether the marker follows all references, and has a table of words already seen. */
 static __always_inline bool kmt_fast_path_ok(const struct kmt_marker *m)
 {
-	return m->look == KMT_LOOK_FOLLOW && m->seen_cache;
+	return m->mode == KMT_MODE_FOLLOW && m->seen_cache;
 }
 
 /* The index of @word in kmt_marker.seen_cache. */
@@ -593,9 +604,9 @@ static inline void kmt_sift_stopped(struct kmt_marker *m,
 				    const unsigned long *words, unsigned int nr,
 				    unsigned long at)
 {
-	if (m->look == KMT_LOOK_SUM)
+	if (m->mode == KMT_MODE_SUM)
 		m->sum.value = kmt_sum(words, nr, m->sum.value);
-	else if (m->look == KMT_LOOK_BYTES)
+	else if (m->mode == KMT_MODE_BYTES)
 		kmt_sift_bytes(m, words, nr, at);
 	else
 		kmt_sift(m, words, nr);

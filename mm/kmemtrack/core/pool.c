@@ -9,7 +9,7 @@
  * after a peak and can be given back.
  *
  * Two kinds of readers look at cells without a lock. Walks over the pool: the owner
- * excludes them while it trims the pool. The fast path (fastpath.h) and kmt_reap(),
+ * excludes them while it trims the pool. The fast path (fastpath.h) and kmt_reclaim_cells(),
  * with interrupts off: the owner waits for an RCU grace period before it frees a chunk.
  */
 #include "fastpath.h"
@@ -156,7 +156,7 @@ struct kmt_object *kmt_cell_alloc(struct kmt_core *core, gfp_t gfp,
 		if (likely(o))
 			return o;
 		local_irq_restore(*flags);
-		if (!kmt_pool_extend(core, gfp) && !kmt_reap(core, 1))
+		if (!kmt_pool_extend(core, gfp) && !kmt_reclaim_cells(core, 1))
 			return NULL;
 	}
 }
@@ -242,7 +242,7 @@ bool kmt_pool_grow(struct kmt_core *core, gfp_t gfp)
  */
 bool kmt_pool_extend(struct kmt_core *core, gfp_t gfp)
 {
-	return kmt_reap(core, READ_ONCE(core->pool.cells) / 8 + 1) ||
+	return kmt_reclaim_cells(core, READ_ONCE(core->pool.cells) / 8 + 1) ||
 	       kmt_pool_grow(core, gfp);
 }
 
@@ -485,7 +485,7 @@ void kmt_pool_compact(struct kmt_core *core, unsigned long keep)
 
 	if (!chunk || !is_sparse(chunk, &used))
 		return;
-	kmt_reap_chunk(core, chunk);
+	kmt_reclaim_chunk(core, chunk);
 	if (!is_sparse(chunk, &used) || !used ||
 	    !close_sparse(pool, chunk, used, keep))
 		return;
@@ -631,14 +631,14 @@ unsigned long kmt_pool_free_cells(struct kmt_core *core)
  *
  * SLUB often allocates a block soon in the place of a freed one, with the same size. So
  * the record of a freed block stays in its shard, vacant, until that happens, until a
- * block overlaps it, or until kmt_reap() makes it a free cell. Only records in shards
+ * block overlaps it, or until kmt_reclaim_cells() makes it a free cell. Only records in shards
  * are left vacant, and only by CPUs that remember cells by address (kmt_recent_cell()),
  * since otherwise it does not pay.
  */
 
 /* How many cells are checked with interrupts off, and how many such batches. */
-#define KMT_REAP_CELLS	32
-#define KMT_REAP_TRIES	64
+#define KMT_RECLAIM_CELLS	32
+#define KMT_RECLAIM_TRIES	64
 
 /**
  * kmt_vacant - count the vacant records
@@ -703,7 +703,7 @@ static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 		return NULL;
 	}
 	first = kmt_chunk_cells(pool->reap_in) + pool->reap_at;
-	*nr = min_t(u32, pool->reap_in->nr - pool->reap_at, KMT_REAP_CELLS);
+	*nr = min_t(u32, pool->reap_in->nr - pool->reap_at, KMT_RECLAIM_CELLS);
 	pool->reap_at += *nr;
 	if (pool->reap_at == pool->reap_in->nr) {
 		pool->reap_in = pool->reap_in->next;
@@ -714,7 +714,7 @@ static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 }
 
 /* Makes a free cell of @o if it is a vacant record; interrupts are off. */
-static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
+static bool reclaim_cell(struct kmt_core *core, struct kmt_object *o)
 {
 	/* Pairs with kmt_cell_publish(), which stores the size last. */
 	unsigned long size = smp_load_acquire(&o->size);
@@ -750,21 +750,21 @@ static bool reap_cell(struct kmt_core *core, struct kmt_object *o)
 }
 
 /**
- * kmt_reap - make free cells of some vacant records
+ * kmt_reclaim_cells - make free cells of some vacant records
  * @core: tracker
  * @least: do nothing if there are fewer vacant records than this, at least 1
  *
  * Context: any but NMI, no tracker lock held; checks a bounded number of cells.
  * Return: whether it made any free cells.
  */
-bool kmt_reap(struct kmt_core *core, unsigned long least)
+bool kmt_reclaim_cells(struct kmt_core *core, unsigned long least)
 {
 	unsigned int tries, got = 0;
 	unsigned long flags;
 
 	if (kmt_vacant(core) < least)
 		return false;
-	for (tries = 0; tries < KMT_REAP_TRIES && !got; tries++) {
+	for (tries = 0; tries < KMT_RECLAIM_TRIES && !got; tries++) {
 		struct kmt_object *o;
 		u32 i, nr;
 
@@ -772,20 +772,20 @@ bool kmt_reap(struct kmt_core *core, unsigned long least)
 		local_irq_save(flags);
 		o = next_cells(&core->pool, &nr);
 		for (i = 0; i < nr; i++)
-			got += reap_cell(core, &o[i]);
+			got += reclaim_cell(core, &o[i]);
 		local_irq_restore(flags);
 	}
 	return got;
 }
 
 /**
- * kmt_reap_chunk - make free cells of the vacant records of a chunk
+ * kmt_reclaim_chunk - make free cells of the vacant records of a chunk
  * @core: tracker
  * @chunk: one of its chunks
  *
  * Context: no tracker lock held; the pool is not trimmed meanwhile.
  */
-void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
+void kmt_reclaim_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
 {
 	struct kmt_object *cells = kmt_chunk_cells(chunk);
 	struct kmt_cell_cache *cache;
@@ -793,12 +793,12 @@ void kmt_reap_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
 	u32 i = 0, got;
 
 	while (i < chunk->nr) {
-		const u32 end = min(i + KMT_REAP_CELLS, chunk->nr);
+		const u32 end = min(i + KMT_RECLAIM_CELLS, chunk->nr);
 
 		local_irq_save(flags);
 		cache = kmt_cache_of(core);
 		for (got = 0; i < end; i++)
-			got += reap_cell(core, &cells[i]);
+			got += reclaim_cell(core, &cells[i]);
 		/* The cells must go to their chunk, not stay in this CPU's cache. */
 		if (got)
 			kmt_cell_give(core, cache, cache->nr);

@@ -121,7 +121,7 @@ void kmt_sift_try(struct kmt_marker *m, unsigned long word)
 	word = kmt_untag(word);
 	if (!filter_matches(m->filter, word))
 		return;
-	if (m->look == KMT_LOOK_SUM)
+	if (m->mode == KMT_MODE_SUM)
 		m->sum.found = true;
 	else
 		kmt_mark_hit(m, word);
@@ -310,7 +310,7 @@ static noinline void try_unaligned(struct kmt_marker *m, unsigned long a,
 		if (likely(!kmt_in(&hull, word)) || !kmt_odd_may_refer(word))
 			continue;
 		/* While summing up, the lock of a tree may be held: no is_start(). */
-		if (m->look == KMT_LOOK_SUM || !kmt_odd_needs_start(word, shift) ||
+		if (m->mode == KMT_MODE_SUM || !kmt_odd_needs_start(word, shift) ||
 		    (filter_matches(m->filter, word) && is_start(m->core, word) &&
 		     !kmt_odd_in_address(m->core, a, b, shift)))
 			kmt_sift_try(m, word);
@@ -326,7 +326,7 @@ static noinline void try_unaligned(struct kmt_marker *m, unsigned long a,
  *
  * This ignores aligned references. For small values see KMT_ODD_MIN.
  *
- * Context: no lock held, or the lock of a tree with KMT_LOOK_SUM.
+ * Context: no lock held, or the lock of a tree with KMT_MODE_SUM.
  */
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at)
@@ -636,21 +636,21 @@ static void sum_block(struct kmt_marker *m, struct kmt_object *o)
 
 static void search_block(struct kmt_marker *m, struct kmt_object *o)
 {
-	m->look = KMT_LOOK_SUM;
+	m->mode = KMT_MODE_SUM;
 	sum_block(m, o);
-	m->look = KMT_LOOK_ALIGNED;
+	m->mode = KMT_MODE_ALIGNED;
 	if (likely(!m->sum.found))
 		return;
 	kmt_mark_reread(m, o);
-	m->look = KMT_LOOK_BYTES;
+	m->mode = KMT_MODE_BYTES;
 	kmt_mark_reread(m, o);
-	m->look = KMT_LOOK_ALIGNED;
+	m->mode = KMT_MODE_ALIGNED;
 }
 
 /**
  * kmt_search - search blocks for references to suspects
  * @m: marker that searches aligned addresses for references to the suspects of
- *	kmt_accuse() (KMT_LOOK_ALIGNED), and has read the roots
+ *	kmt_accuse() (KMT_MODE_ALIGNED), and has read the roots
  *
  * A suspect with enough references counts as reached, and is read. Blocks that
  * do not refer to a suspect are summed up.
@@ -669,7 +669,7 @@ void kmt_search(struct kmt_marker *m)
 	kmt_recheck_rest(m);
 }
 
-/* Reads a block in place; kmt_marker.look says what to do with its words. */
+/* Reads a block in place; kmt_marker.mode says what to do with its words. */
 static void read_block(struct kmt_marker *m, struct kmt_object *o)
 {
 	unsigned long lo = ALIGN(o->addr, sizeof(long));
@@ -701,9 +701,9 @@ static bool is_unchanged(struct kmt_marker *m, struct kmt_object *o)
 		return kmt_sum_end(kmt_sum(words, (hi - lo) / sizeof(long),
 					   KMT_SUM_BEGIN)) == o->crc;
 	m->sum.value = KMT_SUM_BEGIN;
-	m->look = KMT_LOOK_SUM;
+	m->mode = KMT_MODE_SUM;
 	read_block(m, o);
-	m->look = KMT_LOOK_ALIGNED;
+	m->mode = KMT_MODE_ALIGNED;
 	return kmt_sum_end(m->sum.value) == o->crc;
 }
 
@@ -728,9 +728,9 @@ static void recheck_object(struct kmt_marker *m, struct kmt_object *o)
 	}
 	read_block(m, o);
 	if (!is_section(o)) {
-		m->look = KMT_LOOK_BYTES;
+		m->mode = KMT_MODE_BYTES;
 		read_block(m, o);
-		m->look = KMT_LOOK_ALIGNED;
+		m->mode = KMT_MODE_ALIGNED;
 	}
 	m->dated = false;
 	if (unlikely(!kmt_is_empty_stack(&m->stack)))
@@ -793,7 +793,7 @@ void kmt_recheck_rest(struct kmt_marker *m)
 /**
  * kmt_recheck_bytes - search sections for unaligned references
  * @m: marker that searches unaligned addresses for references to the suspects of
- *	kmt_sort_out() (KMT_LOOK_BYTES)
+ *	kmt_sort_out() (KMT_MODE_BYTES)
  *
  * kmt_recheck() has searched the unaligned addresses of all other blocks.
  *

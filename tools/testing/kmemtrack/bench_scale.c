@@ -269,7 +269,7 @@ static void scan(double *r)
 	TIME(ACCUSE, cells, kmt_accuse(&m, &filter, &verdict));
 	suspects = verdict.suspects;
 	assert(suspects == b.nr / LOSE);
-	kmt_marker_seek(&m, KMT_LOOK_ALIGNED, &filter);
+	kmt_marker_seek(&m, KMT_MODE_ALIGNED, &filter);
 	kmt_mark_words(&m, &root, 1);
 	TIME(SEARCH, b.nr, kmt_search(&m));
 	kmt_marker_init_stopped(&still, &m, &filter, stack, STACK);

@@ -184,7 +184,7 @@ void oracle_compare(struct model *m)
 		AGREE(!(o.flags & KMT_LEAK) == !b->fate[FEWEST].leak);
 	}
 	AGREE(nr == check_core(m->s));
-	for (i = 0; i <= KMT_EV_NOTE_UNKNOWN; i++)
+	for (i = 0; i <= KMT_EV_ANNOTATE_UNKNOWN; i++)
 		AGREE(i == KMT_EV_FREE_TWICE ||
 		      sim_events(m->s, i) == m->events[i]);
 	/* Only frees of blocks whose vacant record still exists are counted twice. */

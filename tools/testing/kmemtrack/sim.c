@@ -375,7 +375,7 @@ void sim_reap_all(struct sim *s)
 	struct kmt_chunk *chunk;
 
 	kmt_for_each_chunk(&s->core, chunk) {
-		kmt_reap_chunk(&s->core, chunk);
+		kmt_reclaim_chunk(&s->core, chunk);
 		kmt_env_cond_resched(GFP_KERNEL);
 	}
 }

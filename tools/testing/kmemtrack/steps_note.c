@@ -105,7 +105,7 @@ void step_note(struct steps *t)
 	if (!b)
 		return;
 	at = b->addr + pick(&t->src, min(b->size, 60000ul));
-	t->m.events[KMT_EV_NOTE_UNKNOWN] += b->lost;
+	t->m.events[KMT_EV_ANNOTATE_UNKNOWN] += b->lost;
 	if (pick(&t->src, 2)) {
 		note_flags(t, b, at);
 		return;

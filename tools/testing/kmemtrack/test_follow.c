@@ -341,7 +341,7 @@ static void test_stale_neighbour(void **state)
 		/* Use its cell for a block in another region. */
 		follow(s, BLOCK(1));
 		sim_free(s, BLOCK(1), 64);
-		while (kmt_reap(&s->core, 1))
+		while (kmt_reclaim_cells(&s->core, 1))
 			;
 		sim_alloc(s, far, 64);
 		sim_alloc(s, far + 64, 64);

@@ -58,7 +58,7 @@ static void test_unknown(void **state)
 	assert_false(kmt_set_stack(&s->core, KMT_VIRT, BLOCK(1) + 64, 9));
 	assert_false(kmt_add_area(&s->core, BLOCK(2), 8, GFP_KERNEL));
 	assert_false(kmt_add_alias(&s->core, BLOCK(2), BLOCK(1), GFP_KERNEL));
-	assert_int_equal(sim_events(s, KMT_EV_NOTE_UNKNOWN), 5);
+	assert_int_equal(sim_events(s, KMT_EV_ANNOTATE_UNKNOWN), 5);
 	assert_int_equal(sim_events(s, KMT_EV_BAD_AREA), 0);
 	host_irq_save();
 	assert_false(kmt_get_alias(&s->core, BLOCK(1), &x));

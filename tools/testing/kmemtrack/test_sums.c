@@ -465,7 +465,7 @@ static unsigned int let_through(unsigned long cells)
 		.bits = calloc(1, bytes), .mask = 8 * bytes - 1,
 	};
 	struct kmt_marker m = { .core = &core, .filter = &f,
-				.look = KMT_LOOK_SUM };
+				.mode = KMT_MODE_SUM };
 	unsigned int i, nr = 0;
 	u64 seed = 1;
 
