@@ -140,6 +140,12 @@ CHECKED=
 # block was missed (0.0008), 7 of 96 blocks of 16 KiB were missed on arm64, and pointers
 # to per-CPU memory are small numbers on x86-64 (13 of 128 were allowed).
 #
+# What loses blocks leaves the address of the last one in memory more often than others. On
+# arm64, in four runs of leaks.sh with commands that lose twelve, scans missed of 384 blocks
+# of each kind 2 of 2,048 bytes, 6 of 8,192 bytes and 7 pages, that is, a block in one of
+# five commands, and 6 pairs of 384 "table"s, whose two blocks refer to each other. Of 150,000
+# blocks of 4,096 bytes that few commands lost they missed 3.
+#
 # With 32-bit addresses every word may be one. Large blocks are hidden by inode numbers
 # and by the hashes of dentries; small ones by adjacent bytes that happen to be the
 # address of the first byte. On ARM with 1 GiB, 2 CPUs:
@@ -156,6 +162,9 @@ CHECKED=
 #	vmalloc, 256 KiB 29	260	0.11
 #	vmalloc, 8 MiB	11	12
 #	per-CPU, 64	0	1000
+#
+# Since then, in three boots with 3,000 files, 1 of 6,000 blocks of 64 bytes, 7 of 256, 17
+# of 1,024 and 38 of 4,096.
 #
 # Tracked pages may also be hidden by words that look like their page numbers or physical
 # addresses. On User-mode Linux, where page numbers begin at 0, of 320 blocks of each kind:
@@ -206,6 +215,16 @@ function rate(size, kind,   p) {
 	if (untracked)
 		p += bits == 32 ? 0.03 : size <= 1024 ? 0.002 : 0.008
 	return p
+}
+
+# last(size, kind): the probability that a scan misses a block of a command, the one that was
+# allocated last, in addition
+function last(size, kind) {
+	if (um || bits == 32)
+		return 0
+	if (kind == "table")
+		return 0.5
+	return kind == "page" || kind ~ /^kmalloc/ && size > 1024 && size <= 8192 ? 0.25 : 0
 }
 
 # power(x, n): x^n; awk of BusyBox may have no exp()
@@ -473,8 +492,17 @@ few_missed()
 		p[unit] += rate($4, $1)
 		if ($5)
 			missed[unit] = 1
+		command = $1 " " $2 " " $3
+		blocks[command]++
+		if (last($4, $1)) {
+			last_of[NR] = last($4, $1)
+			command_of[NR] = command
+			unit_of[NR] = unit
+		}
 	}
 	END {
+		for (i in last_of)
+			p[unit_of[i]] += last_of[i] / blocks[command_of[i]]
 		for (unit in p)
 			mean += (p[unit] < 0.95 ? p[unit] : 0.95) / n
 		for (unit in missed)
