@@ -750,6 +750,7 @@ static void read_all(struct page_search *h, const struct kmt_roots *from)
 {
 	struct kmt_roots roots = *from;
 
+	h->nodes = find_nodes();
 	roots.exact_later = false;
 	get_online_mems();
 	kmt_mark_stacks(&h->m, &roots);
@@ -795,7 +796,6 @@ bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
 		return false;
 	}
 	h->t = table_locked();
-	h->nodes = find_nodes();
 	h->lo = h->t->lo;
 	h->hi = h->lo + (h->t->nr << KMT_PE_PART_SHIFT);
 	kmt_marker_init(&h->m, &kmt_core, &stack, 1, NULL);

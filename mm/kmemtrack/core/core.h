@@ -133,8 +133,8 @@ struct kmt_cell_cache {
  * @nr_chunks: number of chunks
  * @last_id: @id of the chunk that was added last
  * @cells: number of cells in all chunks
- * @reap_in: the next chunk to be searched for vacant records, or to be compacted
- * @reap_at: the next cell in it
+ * @reclaim_in: the next chunk to be searched for vacant records, or to be compacted
+ * @reclaim_at: the next cell in it
  * @caches: one per CPU
  * @nr_caches: number of @caches; may be 1 while only one CPU runs
  */
@@ -148,8 +148,8 @@ struct kmt_pool {
 	unsigned long nr_chunks;
 	u32 last_id;
 	unsigned long cells;
-	struct kmt_chunk *reap_in;
-	u32 reap_at;
+	struct kmt_chunk *reclaim_in;
+	u32 reclaim_at;
 	struct kmt_cell_cache *caches;
 	unsigned int nr_caches;
 };

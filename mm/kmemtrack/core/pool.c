@@ -280,9 +280,9 @@ static void unlink_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 	WRITE_ONCE(*chunk->link, chunk->next);
 	if (chunk->next)
 		chunk->next->link = chunk->link;
-	if (pool->reap_in == chunk) {
-		pool->reap_in = chunk->next;
-		pool->reap_at = 0;
+	if (pool->reclaim_in == chunk) {
+		pool->reclaim_in = chunk->next;
+		pool->reclaim_at = 0;
 	}
 	WRITE_ONCE(pool->cells, pool->cells - chunk->nr);
 	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks - 1);
@@ -407,10 +407,10 @@ static struct kmt_chunk *next_chunk(struct kmt_pool *pool)
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&pool->lock, flags);
-	chunk = pool->reap_in ?: pool->chunks;
+	chunk = pool->reclaim_in ?: pool->chunks;
 	if (chunk)
-		pool->reap_in = chunk->next;
-	pool->reap_at = 0;
+		pool->reclaim_in = chunk->next;
+	pool->reclaim_at = 0;
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 	return chunk;
 }
@@ -694,20 +694,20 @@ static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 
 	*nr = 0;
 	raw_spin_lock_irqsave(&pool->lock, flags);
-	if (!pool->reap_in) {
-		pool->reap_in = pool->chunks;
-		pool->reap_at = 0;
+	if (!pool->reclaim_in) {
+		pool->reclaim_in = pool->chunks;
+		pool->reclaim_at = 0;
 	}
-	if (!pool->reap_in) {
+	if (!pool->reclaim_in) {
 		raw_spin_unlock_irqrestore(&pool->lock, flags);
 		return NULL;
 	}
-	first = kmt_chunk_cells(pool->reap_in) + pool->reap_at;
-	*nr = min_t(u32, pool->reap_in->nr - pool->reap_at, KMT_RECLAIM_CELLS);
-	pool->reap_at += *nr;
-	if (pool->reap_at == pool->reap_in->nr) {
-		pool->reap_in = pool->reap_in->next;
-		pool->reap_at = 0;
+	first = kmt_chunk_cells(pool->reclaim_in) + pool->reclaim_at;
+	*nr = min_t(u32, pool->reclaim_in->nr - pool->reclaim_at, KMT_RECLAIM_CELLS);
+	pool->reclaim_at += *nr;
+	if (pool->reclaim_at == pool->reclaim_in->nr) {
+		pool->reclaim_in = pool->reclaim_in->next;
+		pool->reclaim_at = 0;
 	}
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 	return first;

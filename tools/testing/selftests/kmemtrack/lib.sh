@@ -494,8 +494,9 @@ few_missed()
 			missed[unit] = 1
 		command = $1 " " $2 " " $3
 		blocks[command]++
-		if (last($4, $1)) {
-			last_of[NR] = last($4, $1)
+		more = last($4, $1)
+		if (more) {
+			last_of[NR] = more
 			command_of[NR] = command
 			unit_of[NR] = unit
 		}
