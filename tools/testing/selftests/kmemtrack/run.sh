@@ -1,7 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# Runs all tests, or the named ones, and numbers their results in one list.
+# Runs all tests, or the named ones, or with "but" as the first name all others, and
+# numbers their results in one list.
 cd "$(dirname "$0")" || exit 2
+left_out=
+if [ "${1:-}" = but ]; then
+	shift
+	left_out=" $* "
+	set --
+fi
 if [ $# = 0 ]; then
 	set -- boot rate leaks snapshot stalls holds moving waiting records reports sites suppress pages \
 		commands module policy reading switch late memory meminfo refs stress
@@ -17,6 +24,9 @@ fi
 
 for test; do
 	test=${test%.sh}
+	case $left_out in
+	*" $test "*) continue ;;
+	esac
 	start=$(date +%s)
 	echo "begin $test"
 	sh "./$test.sh" 2>&1 | sed 's/^/| /'
