@@ -230,14 +230,17 @@ void kmt_update_early_use(void);
 /* A page is the tracker's. */
 #define KMT_OWN_PAGE	((unsigned long)&kmt_core)
 
-/* kmemtrack_not_root() was called for it, or it is in a vmapped stack. */
+/* kmemtrack_not_root() was called for it. */
 #define KMT_NOT_ROOT	(KMT_OWN_PAGE + 1)
 
 /* A stack begins there. */
 #define KMT_STACK_PAGE	(KMT_OWN_PAGE + 2)
 
+/* It is in a vmapped stack, and not the first page of it. */
+#define KMT_STACK_REST	(KMT_OWN_PAGE + 3)
+
 /* kmemtrack_unreadable() was called for it. */
-#define KMT_UNREADABLE	(KMT_OWN_PAGE + 3)
+#define KMT_UNREADABLE	(KMT_OWN_PAGE + 4)
 
 static inline bool kmt_own_page(const struct page *page)
 {
@@ -249,9 +252,16 @@ static inline bool kmt_not_root_page(const struct page *page)
 	return page_private(page) == KMT_NOT_ROOT;
 }
 
+/* Whether a stack begins at @page. */
 static inline bool kmt_stack_page(const struct page *page)
 {
 	return page_private(page) == KMT_STACK_PAGE;
+}
+
+/* Whether @page is known to be in a stack, at its beginning or not. */
+static inline bool kmt_in_stack_page(const struct page *page)
+{
+	return kmt_stack_page(page) || page_private(page) == KMT_STACK_REST;
 }
 
 void *kmt_own_alloc(gfp_t gfp, unsigned int order);

@@ -130,7 +130,7 @@ static bool is_other(struct page *page, unsigned long pfn,
 	    kmt_page_of_zsmalloc(page))
 		return true;
 	if (kmt_own_page(page) || kmt_not_root_page(page) ||
-	    kmt_stack_page(page) || kmt_page_unreadable(page))
+	    kmt_in_stack_page(page) || kmt_page_unreadable(page))
 		return true;
 	return kmt_page_owned(map, pfn);
 }

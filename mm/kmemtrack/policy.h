@@ -122,13 +122,13 @@ static inline bool kmt_page_is_foreign(struct page *page)
  * memory that is to be freed; and pages of the stack depot, which hold traces,
  * followed by stale contents; and page tables of the linear map, which refer to all
  * pages. Pages of stacks are no roots either, since they are read as stacks: that at
- * which a stack begins (kmt_stack_page()), and the others of a vmapped one. The first
+ * which a stack begins, and the others of a vmapped one (kmt_in_stack_page()). The first
  * word of a stack is a root all the same: after the task has exited, RCU's list of
  * callbacks continues from there.
  */
 static inline bool kmt_page_marked_not_root(const struct page *page)
 {
-	return (kmt_not_root_page(page) || kmt_stack_page(page)) &&
+	return (kmt_not_root_page(page) || kmt_in_stack_page(page)) &&
 	       kmt_rule(KMT_RULE_PIPES);
 }
 

@@ -45,7 +45,7 @@ static void mark_vmapped(const struct task_struct *task)
 		return;
 	set_page_private(area->pages[0], KMT_STACK_PAGE);
 	for (i = 1; i < area->nr_pages; i++)
-		set_page_private(area->pages[i], KMT_NOT_ROOT);
+		set_page_private(area->pages[i], KMT_STACK_REST);
 #endif
 }
 

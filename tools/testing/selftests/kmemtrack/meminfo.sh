@@ -124,6 +124,34 @@ ramfs()
 	mkdir -p "$T/ramfs" && mount -t ramfs none "$T/ramfs"
 }
 
+# Each process adds a stack of 8 KiB or more to its class, and nothing to that of marked
+# pages, as which the walk over all pages meets it if it is in vmalloc space.
+stacks()
+{
+	cat /proc/sys/vm/stat_refresh 2>/dev/null
+	look && adds_up || return
+	stacks=$(now "kernel stacks")
+	marked=$(now "pipes and traces")
+	unknown=$(now "no known owner")
+	mkfifo "$T/stacks" && exec 9<>"$T/stacks" || return
+	for i in $(seq 128); do
+		read -r line <&9 &
+	done
+	cat /proc/sys/vm/stat_refresh 2>/dev/null
+	look && adds_up
+	rc=$?
+	# One empty line for each of them
+	seq 128 | tr -d 0-9 >&9
+	wait
+	exec 9>&-
+	stacks=$(($(now "kernel stacks") - stacks))
+	marked=$(($(now "pipes and traces") - marked))
+	unknown=$(($(now "no known owner") - unknown))
+	echo "more: stacks $stacks, pipes and traces $marked, no known owner $unknown"
+	[ $rc = 0 ] && [ $stacks -ge $((1024 - NOISE)) ] &&
+		[ ${marked#-} -le $NOISE ] && [ $unknown -ge -$NOISE ]
+}
+
 # agrees <lines of /proc/meminfo> <classes, separated by commas> <KiB>: both sums differ by
 # at most that much, and 2 %
 agrees()
@@ -262,6 +290,7 @@ fi
 check "memory of a process" grows anonymous $((MB * 1024)) 1024 hold_anon
 echo >"$T/anon"
 wait
+check "stacks of processes" stacks
 check "changes since the last scan and since boot" changes
 check "agrees with /proc/meminfo: Slab" agrees_soon "Slab" \
 	"slab tracked,slab untracked,large kmalloc" 512
