@@ -132,8 +132,8 @@ static void finish(struct kmt_stop *stop, struct kmt_marker *m)
  */
 static void await_others(struct kmt_marker *m, atomic_t *pending)
 {
-	atomic_dec(pending);
-	/* Pairs with atomic_dec() of the others: makes their results visible. */
+	atomic_fetch_dec_release(pending);
+	/* Pairs with the release above on the other CPUs: makes their bits visible. */
 	while (atomic_read_acquire(pending) && !kmt_mark_cond_resched(m))
 		cpu_relax();
 }
