@@ -935,7 +935,7 @@ static void tables_of_cpus(struct kunit *test)
 
 	cpus_read_lock();
 	for (cpu = 0; cpu < kmt_core.pool.nr_caches; cpu++) {
-		const bool has = kmt_remembers_cells(&kmt_core, cpu);
+		const bool has = kmt_has_recent_cells(&kmt_core, cpu);
 
 		if (!cpu_possible(cpu) || !cpu_present(cpu))
 			KUNIT_EXPECT_FALSE(test, has);

@@ -201,7 +201,7 @@ static void snapshot(struct frontier *f)
 
 static void look_at_bytes(struct frontier *f)
 {
-	kmt_sort_out(&f->m, &f->filter, &f->v);
+	kmt_update_suspects(&f->m, &f->filter, &f->v);
 	if (!f->v.suspects)
 		return;
 	kmt_marker_seek(&f->m, KMT_MODE_BYTES, &f->filter);

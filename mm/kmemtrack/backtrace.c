@@ -300,7 +300,7 @@ static int give_table(unsigned int cpu)
 
 	if (!wanted)
 		return 0;
-	kmt_remember_cells(cpu);
+	kmt_alloc_recent_cells(cpu);
 	if (KMT_TRACES_KNOWN && !*sets)
 		WRITE_ONCE(*sets, kmt_own_alloc(gfp, KMT_TRACE_ORDER));
 	return 0;

@@ -188,8 +188,8 @@ void kmt_comm_init(void)
 	for (i = 0; i < KMT_NAME_SETS; i++)
 		raw_spin_lock_init(&new[i].lock);
 	get_random_bytes(&names_key, sizeof(names_key));
-	/* Pairs with readers of @sets: publishes the locks and the key, too. */
-	smp_store_release(&sets, new);
+	/* No hook runs until kmt_switch_on() has waited for all CPUs, or no other CPU is up. */
+	WRITE_ONCE(sets, new);
 }
 
 /* Returns the set, and the way in it, of a handle; NULL if it is not of the table. */
@@ -208,9 +208,8 @@ static struct kmt_name_set *set_of(u16 handle, unsigned int *way)
  * kmt_comm - the name of a task
  * @handle: handle in a record
  *
- * Return: a string that stays valid as long as a record or an open report has the
- * handle; while the caller holds kmt_reports_sem, as long as it does, if one had it
- * then.
+ * Return: a string, valid as long as a record or an open report has the handle. If one
+ * had it when the caller took kmt_reports_sem, it is valid until the caller releases that.
  */
 const char *kmt_comm(u16 handle)
 {

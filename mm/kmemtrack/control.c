@@ -7,7 +7,6 @@
 #include <linux/init.h>
 #include <linux/moduleparam.h>
 #include <linux/printk.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
@@ -195,7 +194,10 @@ int kmt_execute(const struct kmt_command *cmd)
 		return kmt_scan();
 	if (set(cmd))
 		return 0;
-	/* An address in @cmd is on this task's stack, where a scan would find it. */
+	/*
+	 * While the command runs under this mutex no scan can read the stack of this
+	 * task, which has the address that @cmd names.
+	 */
 	if (mutex_lock_killable(&kmt_scan_mutex))
 		return -EINTR;
 	was = kmt_tracking();

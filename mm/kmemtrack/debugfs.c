@@ -192,7 +192,7 @@ static int kmt_suppressions_show(struct seq_file *seq, void *v)
 
 static const char * const event_names[KMT_NR_EVENTS] = {
 	[KMT_EV_LOST_NOMEM]	= "lost_no_memory",
-	[KMT_EV_LOST_NOTE]	= "lost_annotations",
+	[KMT_EV_LOST_ANNOTATION]	= "lost_annotations",
 	[KMT_EV_LOST_NMI]	= "lost_nmi",
 	[KMT_EV_OVERLAP]	= "overlapping_allocations",
 	[KMT_EV_FREE_UNKNOWN]	= "frees_of_unknown",
@@ -266,7 +266,7 @@ static void show_last_scan(struct seq_file *seq)
 	show(seq, "scan_searches", last.out.searches);
 	show(seq, "scan_acquitted_by_search", last.out.acquitted_search);
 	show(seq, "scan_acquitted_by_snapshot", last.out.acquitted_snapshot);
-	show(seq, "scan_snapshot", last.out.how == KMT_BY_SNAPSHOT);
+	show(seq, "scan_snapshot", last.out.how == KMT_CONFIRM_SNAPSHOT);
 	show(seq, "pause_ns", last.out.pause_ns);
 	show(seq, "pause_expected_ns", last.out.expected_ns);
 	show(seq, "leaks", last.out.verdict.leaks);

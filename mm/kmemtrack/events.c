@@ -51,14 +51,14 @@ static void trace_leaks(void)
 }
 
 /**
- * kmt_trace_end - a scan has ended
+ * kmt_trace_scan_end - a scan has ended
  * @scan: scan
  * @ret: 0 if it has a verdict, else an error
  * @duration: nanoseconds that it took
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
-void kmt_trace_end(const struct kmt_scan *scan, int ret, u64 duration)
+void kmt_trace_scan_end(const struct kmt_scan *scan, int ret, u64 duration)
 {
 	if (!ret && scan->out.verdict.fresh && trace_kmemtrack_leak_enabled())
 		trace_leaks();

@@ -68,22 +68,22 @@ struct kmt_tunables {
 
 /**
  * enum kmt_confirmed - how a scan came to its verdict
- * @KMT_BY_SNAPSHOT: by a snapshot, or there were no suspects
- * @KMT_BY_WAIT: by further marks, since confirm=wait is set
- * @KMT_NEVER_STOP: by further marks: max_pause is 0
- * @KMT_TOO_LONG: by further marks: a snapshot would have taken too long
- * @KMT_GIVEN_UP: by further marks: a snapshot took too long and was given up
- * @KMT_CPU_BUSY: by further marks: a CPU did not stop in time
- * @KMT_NO_MEMORY: by further marks: there was no memory for a snapshot
+ * @KMT_CONFIRM_SNAPSHOT: by a snapshot, or there were no suspects to take one for
+ * @KMT_CONFIRM_WAIT: confirm=wait is set: by further marks, if there were suspects
+ * @KMT_CONFIRM_NEVER_STOP: by further marks: max_pause is 0
+ * @KMT_CONFIRM_TOO_LONG: by further marks: a snapshot would have taken too long
+ * @KMT_CONFIRM_GIVEN_UP: by further marks: a snapshot took too long and was given up
+ * @KMT_CONFIRM_CPU_BUSY: by further marks: a CPU did not stop in time
+ * @KMT_CONFIRM_NO_MEMORY: by further marks: there was no memory for a snapshot
  */
 enum kmt_confirmed {
-	KMT_BY_SNAPSHOT,
-	KMT_BY_WAIT,
-	KMT_NEVER_STOP,
-	KMT_TOO_LONG,
-	KMT_GIVEN_UP,
-	KMT_CPU_BUSY,
-	KMT_NO_MEMORY,
+	KMT_CONFIRM_SNAPSHOT,
+	KMT_CONFIRM_WAIT,
+	KMT_CONFIRM_NEVER_STOP,
+	KMT_CONFIRM_TOO_LONG,
+	KMT_CONFIRM_GIVEN_UP,
+	KMT_CONFIRM_CPU_BUSY,
+	KMT_CONFIRM_NO_MEMORY,
 };
 
 /**
@@ -333,8 +333,8 @@ void *kmt_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes);
 bool kmt_chunk_stays(const void *mem);
 void kmt_pool_low(struct kmt_core *core);
 unsigned long kmt_used_cells(void);
-void kmt_remember_cells(unsigned int cpu);
-void kmt_forget_cells(void);
+void kmt_alloc_recent_cells(unsigned int cpu);
+void kmt_free_recent_cells(void);
 void kmt_give_back_all(void);
 void kmt_keep_ranks(struct kmt_core *core, const struct kmt_rank *rank,
 		    unsigned long nr);

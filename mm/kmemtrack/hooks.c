@@ -116,8 +116,8 @@ static noinline void track(enum kmt_space space, unsigned long addr,
 }
 
 /*
- * Tracks a block of which the shard is locked, that a record or wide blocks may be in the
- * way of, or for which no cell is at hand.
+ * Tracks a block of a shard if another CPU holds its lock, if this CPU remembers no cells,
+ * if a record or a wide block may overlap the block, or if there is no free cell.
  */
 static noinline bool track_slowly(struct kmt_core *core, unsigned long addr,
 				  unsigned long size, gfp_t gfp,
@@ -157,9 +157,9 @@ static const struct kmt_track_rest rest = { track_new_record, track_slowly };
  * Tracks a block of a shard if this CPU does not remember the backtrace (@stack is 0)
  * or the task's name. There are no shards in early boot.
  */
-static noinline void track_without_trace(unsigned long addr, size_t size, gfp_t gfp,
-					 u32 stack, unsigned long fp,
-					 unsigned long caller)
+static noinline void track_new_origin(unsigned long addr, size_t size, gfp_t gfp,
+				      u32 stack, unsigned long fp,
+				      unsigned long caller)
 {
 	struct kmt_origin origin = { .pid = current->pid };
 	unsigned long flags;
@@ -179,8 +179,9 @@ static noinline void track_without_trace(unsigned long addr, size_t size, gfp_t 
 
 /*
  * For nearly all allocations this CPU remembers the backtrace, and the place has a
- * vacant record. Addresses that no shard covers, such as NULL, take track(). While
- * tracking is off no CPU remembers a backtrace, so the fast path is not taken.
+ * vacant record. Addresses that no shard covers go to track(), but for NULL and error
+ * pointers. While tracking is off no CPU remembers a backtrace, so the fast path is not
+ * taken. in_task() also excludes NMI.
  */
 void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 {
@@ -192,8 +193,8 @@ void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 		local_irq_save(flags);
 		if (unlikely(!kmt_origin_recent(&origin, frame_record()))) {
 			local_irq_restore(flags);
-			track_without_trace(addr, size, gfp, origin.stack,
-					    frame_record(), _RET_IP_);
+			track_new_origin(addr, size, gfp, origin.stack,
+					 frame_record(), _RET_IP_);
 		} else {
 			kmt_track(&kmt_core, addr, size, gfp, flags, &origin,
 				  &rest);
@@ -218,7 +219,7 @@ EXPORT_SYMBOL_GPL(__kmemtrack_alloc_percpu);
 
 void __kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
 {
-	/* A physical address beyond a word is in high memory, which is never read. */
+	/* A block beyond a word has no address in the linear map, and is not read as a block. */
 	if (phys <= ULONG_MAX - size)
 		track(KMT_PHYS, phys, size, KMT_MIN_GREY, gfp, frame_record(),
 		      _RET_IP_);

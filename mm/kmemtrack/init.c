@@ -421,7 +421,7 @@ void kmt_switch_off(void)
 	 */
 	synchronize_rcu();
 	kmt_traces_off();
-	kmt_forget_cells();
+	kmt_free_recent_cells();
 	forget();
 	kmt_give_back_all();
 }

@@ -35,7 +35,6 @@
 #include <linux/pgtable.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
-#include <linux/sizes.h>
 #include <linux/stackdepot.h>
 #include <linux/string.h>
 

@@ -67,7 +67,10 @@ static __always_inline bool kmt_pages_has_list(const struct page *page)
 	return kmt_pages_tracked() && __kmt_pages_has_list(page);
 }
 
-/* The order of the block of pages that begins at @addr; -1 if there is none. */
+/*
+ * The order of the block of pages that begins at @addr and has a record, or
+ * KMT_PAGES_SPLIT; -1 if there is none.
+ */
 static __always_inline int kmt_pages_order(unsigned long addr)
 {
 	return kmt_pages_tracked() ? __kmt_pages_order(addr) : -1;

@@ -57,8 +57,8 @@ static inline bool kmt_rule(enum kmt_rule rule)
  * out, that is the part above its saved stack pointer; its registers are saved
  * there, too, or in its task_struct. The frames of the scanner itself are excluded.
  * The stack pointer of a task that runs on a CPU is not known, so its whole stack is
- * read; that happens with confirm=wait only, since no task runs while all CPUs are
- * stopped.
+ * read. That happens without a snapshot, in the search for page numbers, and for refs=;
+ * no task runs while all CPUs are stopped.
  */
 static inline unsigned long kmt_stack_from(struct task_struct *task,
 					   const struct kmt_range *stack,
@@ -179,12 +179,9 @@ static inline bool kmt_inner_is_root(const struct kmt_marker *m,
  * BYTES: a reference can be at any address, since structures may be packed. Each mark
  * looks for references at multiples of a word. Other addresses are searched only for
  * references to suspects: by the search while all CPUs run, and by the snapshot in
- * blocks that have changed since. A reference found there must be a multiple of
- * KMT_ODD_ALIGN, since adjacent numbers, such as -1, often look like part of an
- * address. If it is below KMT_ODD_MIN and not aligned to half a word, it must also be
- * the address of a block's first byte. With 32 bits any unaligned word must be one, and
- * no multiple of the page size. A word below KMT_NUMBERS_END, or a per-CPU pointer, is
- * never an unaligned reference.
+ * blocks that have changed since. Not each word there is a reference, since adjacent
+ * numbers, such as -1, often look like part of an address: core/mark.h says which, at
+ * KMT_ODD_MIN.
  */
 static inline bool kmt_bytes_are_references(void)
 {

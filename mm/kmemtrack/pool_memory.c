@@ -208,7 +208,7 @@ void *__ref kmt_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 		*bytes = PAGE_SIZE;
 		return kmt_own_alloc(nested, 0);
 	}
-	/* Each is freed for itself. */
+	/* Each page is freed by itself. */
 	kmt_own_split(mem, KMT_CHUNK_ORDER);
 	*bytes = PAGE_SIZE << KMT_CHUNK_ORDER;
 	return mem;
@@ -262,7 +262,7 @@ unsigned long kmt_pages_given_back;
 unsigned long kmt_passes;
 
 /**
- * kmt_remember_cells - let a CPU remember the records that it used last
+ * kmt_alloc_recent_cells - let a CPU remember the records that it used last
  * @cpu: its number
  *
  * Without memory for the table, the CPU remembers none.
@@ -270,20 +270,20 @@ unsigned long kmt_passes;
  * Context: cpus_read_lock() held, or @cpu is about to come up, may sleep; or
  * early boot.
  */
-void kmt_remember_cells(unsigned int cpu)
+void kmt_alloc_recent_cells(unsigned int cpu)
 {
-	if (!kmt_remembers_cells(&kmt_core, cpu))
+	if (!kmt_has_recent_cells(&kmt_core, cpu))
 		kmt_set_recent_cells(&kmt_core, cpu,
 				     kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
 						   KMT_RECENT_ORDER));
 }
 
 /**
- * kmt_forget_cells - free the memory that kmt_remember_cells() took
+ * kmt_free_recent_cells - free the memory that kmt_alloc_recent_cells() took
  *
  * Context: kmt_scan_mutex held, may sleep; kmt_traces_off() was called.
  */
-void kmt_forget_cells(void)
+void kmt_free_recent_cells(void)
 {
 	unsigned int cpu;
 

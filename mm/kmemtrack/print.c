@@ -65,29 +65,29 @@ static void print_confirmed(struct seq_file *seq, const struct kmt_scan_result *
 	u64 expected = div_u64(out->expected_ns + 50000, 100000);
 
 	switch (out->how) {
-	case KMT_BY_SNAPSHOT:
+	case KMT_CONFIRM_SNAPSHOT:
 		seq_printf(seq, "confirm snapshot, pause %llu.%llu ms",
 			   pause / 10, pause % 10);
 		break;
-	case KMT_BY_WAIT:
+	case KMT_CONFIRM_WAIT:
 		seq_puts(seq, "confirm wait");
 		break;
-	case KMT_NEVER_STOP:
+	case KMT_CONFIRM_NEVER_STOP:
 		seq_puts(seq, "confirm wait (max_pause is 0)");
 		break;
-	case KMT_TOO_LONG:
+	case KMT_CONFIRM_TOO_LONG:
 		seq_printf(seq, "confirm wait (snapshot would pause %llu.%llu ms)",
 			   expected / 10, expected % 10);
 		break;
-	case KMT_GIVEN_UP:
+	case KMT_CONFIRM_GIVEN_UP:
 		seq_printf(seq, "confirm wait (snapshot given up, pause %llu.%llu ms)",
 			   pause / 10, pause % 10);
 		break;
-	case KMT_CPU_BUSY:
+	case KMT_CONFIRM_CPU_BUSY:
 		seq_printf(seq, "confirm wait (CPU %d busy, pause %llu.%llu ms)",
 			   out->busy_cpu, pause / 10, pause % 10);
 		break;
-	case KMT_NO_MEMORY:
+	case KMT_CONFIRM_NO_MEMORY:
 		seq_puts(seq, "confirm wait (no memory for snapshot)");
 		break;
 	}

@@ -932,8 +932,8 @@ static void free_map(struct kmt_page_map *map)
  * kmt_roots_init - get ready to read roots
  * @roots: zeroed
  *
- * Context: kmt_scan_mutex held, may sleep; memory does not come or go until
- * kmt_roots_free().
+ * Context: kmt_scan_mutex held, may sleep. Pages that are added to the machine later are
+ * outside of the map, and are roots.
  */
 void kmt_roots_init(struct kmt_roots *roots)
 {

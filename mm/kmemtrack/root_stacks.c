@@ -31,11 +31,11 @@ static void flag_stack(unsigned long stack)
 }
 
 /*
- * Marks the pages of a vmapped stack. They are read as a part of the stack's block, or if
+ * Flags the pages of a vmapped stack. They are read as a part of the stack's block, or if
  * it has no record, because tracking was off when it was allocated or has been off since,
- * not at all. The pages of a stack that a CPU keeps for its next task are marked already.
+ * not at all. The pages of a stack that a CPU keeps for its next task have flags already.
  */
-static void mark_vmapped(const struct task_struct *task)
+static void flag_vmapped(const struct task_struct *task)
 {
 #ifdef CONFIG_VMAP_STACK
 	const struct vm_struct *area = task->stack_vm_area;
@@ -49,7 +49,7 @@ static void mark_vmapped(const struct task_struct *task)
 #endif
 }
 
-/* Has memory read as a stack. It is of the page allocator, or a block. */
+/* Flags the page, or the record, at @stack, so that it is read as a stack. */
 static void flag_memory(const void *stack)
 {
 	struct page *page = virt_addr_valid(stack) ? virt_to_page(stack) : NULL;
@@ -62,7 +62,7 @@ static void flag_memory(const void *stack)
 
 void kmemtrack_stack(const struct task_struct *task)
 {
-	mark_vmapped(task);
+	flag_vmapped(task);
 	flag_memory(task->stack);
 }
 

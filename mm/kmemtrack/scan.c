@@ -38,9 +38,10 @@ static void mark(struct kmt_scan *scan)
 	get_online_mems();
 	kmt_roots_fill(&scan->m, &scan->roots);
 	/*
-	 * Read the stacks before helpers start, since stacks of helpers are no
-	 * roots. But nearly all blocks can be reached from one stack or another:
-	 * leave the references on the mark stack, to follow them with help.
+	 * Only this thread reads the stacks: while CPUs run, that work is not divided
+	 * into units (kmt_my_turn()). But nearly all blocks can be reached from one
+	 * stack or another: leave the references on the mark stack, to follow them
+	 * with help.
 	 */
 	scan->m.later = true;
 	kmt_mark_stacks(&scan->m, &scan->roots);
@@ -78,8 +79,8 @@ static void judge(struct kmt_scan *scan)
 	unsigned long before = scan->out.verdict.suspects;
 
 	kmt_progress_phase(KMT_PHASE_JUDGE);
-	kmt_sort_out(&scan->m, &scan->filter, &scan->out.verdict);
-	if (scan->out.how == KMT_BY_SNAPSHOT)
+	kmt_update_suspects(&scan->m, &scan->filter, &scan->out.verdict);
+	if (scan->out.how == KMT_CONFIRM_SNAPSHOT)
 		scan->out.acquitted_snapshot =
 			before - min(before, scan->out.verdict.suspects);
 	if (scan->out.verdict.suspects && kmt_bytes_are_references()) {
@@ -132,7 +133,7 @@ static int search(struct kmt_scan *scan, int more)
 	while (scan->out.verdict.suspects && !ret && !scan->m.stopped) {
 		before = scan->out.verdict.suspects;
 		search_once(scan);
-		kmt_sort_out(&scan->m, &scan->filter, &scan->out.verdict);
+		kmt_update_suspects(&scan->m, &scan->filter, &scan->out.verdict);
 		if (!scan->out.verdict.suspects || !--left)
 			break;
 		if (scan->out.verdict.suspects == before) {
@@ -217,14 +218,14 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 	for (;;) {
 		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
 		if (!scan->out.verdict.suspects || scan->m.stopped)
-			return KMT_BY_SNAPSHOT;
+			return KMT_CONFIRM_SNAPSHOT;
 		how = kmt_snapshot(scan, words);
-		if (how != KMT_GIVEN_UP && how != KMT_CPU_BUSY)
+		if (how != KMT_CONFIRM_GIVEN_UP && how != KMT_CONFIRM_CPU_BUSY)
 			return how;
 		if (!--tries || scan->m.stopped ||
-		    (how == KMT_GIVEN_UP && scan->out.expected_ns > max / 2))
+		    (how == KMT_CONFIRM_GIVEN_UP && scan->out.expected_ns > max / 2))
 			return how;
-		if (how == KMT_CPU_BUSY && nap(KMT_AGAIN_MS))
+		if (how == KMT_CONFIRM_CPU_BUSY && nap(KMT_AGAIN_MS))
 			return how;
 	}
 }
@@ -262,13 +263,13 @@ int kmt_find_leaks(struct kmt_scan *scan)
 		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
 		search(scan, 0);
 	}
-	scan->out.how = KMT_BY_SNAPSHOT;
+	scan->out.how = KMT_CONFIRM_SNAPSHOT;
 	if (!stops)
-		scan->out.how = kmt_tunables.snapshot ? KMT_NEVER_STOP :
-						    KMT_BY_WAIT;
+		scan->out.how = kmt_tunables.snapshot ? KMT_CONFIRM_NEVER_STOP :
+							KMT_CONFIRM_WAIT;
 	else if (scan->out.verdict.suspects && !scan->m.stopped)
 		scan->out.how = take_snapshot(scan, words);
-	if (scan->out.how == KMT_BY_SNAPSHOT || !scan->out.verdict.suspects) {
+	if (scan->out.how == KMT_CONFIRM_SNAPSHOT || !scan->out.verdict.suspects) {
 		/* Mostly there are no suspects or leaks to judge. */
 		if (scan->out.verdict.accused)
 			judge(scan);

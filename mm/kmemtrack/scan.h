@@ -75,7 +75,7 @@ int kmt_find_leaks(struct kmt_scan *scan);
 void kmt_mark_with_help(struct kmt_scan *scan);
 
 /* events.c: tracepoints */
-void kmt_trace_end(const struct kmt_scan *scan, int ret, u64 duration);
+void kmt_trace_scan_end(const struct kmt_scan *scan, int ret, u64 duration);
 
 /* snapshot.c */
 enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words);

@@ -110,9 +110,8 @@ static void conclude(struct kmt_scan *scan, u64 since)
 		kmt_classify(&scan->m, scan->out.verdict.leaks, jiffies);
 		kmt_report_refresh();
 	} else {
-		/* Without leaks readers need no report. */
+		/* Without leaks there are no ranks to keep. */
 		kmt_keep_ranks(&kmt_core, NULL, 0);
-		kmt_report_drop();
 	}
 	last->made = true;
 	last->nr++;
@@ -149,7 +148,7 @@ static int scan_locked(unsigned long frame)
 	if (!ret)
 		conclude(scan, since);
 	kmt_progress_end(!ret);
-	kmt_trace_end(scan, ret, ktime_get_ns() - since);
+	kmt_trace_scan_end(scan, ret, ktime_get_ns() - since);
 	kmt_roots_free(&scan->roots);
 	free_filter(&scan->filter);
 	kmt_own_free(scan->m.seen_cache, KMT_SEEN_ORDER);

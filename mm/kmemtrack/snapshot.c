@@ -103,7 +103,10 @@ static u64 max_pause(void)
 	return READ_ONCE(kmt_tunables.max_pause) * (u64)NSEC_PER_USEC;
 }
 
-/* Called on the last CPU, when all others have finished: the rest, and the result. */
+/*
+ * Called on the last CPU when all others have finished: reads suspects that fitted on no
+ * mark stack, and says whether the snapshot is complete.
+ */
 static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 {
 	struct kmt_scan *scan = stop->scan;
@@ -399,15 +402,15 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 		mutex_unlock(&slab_mutex);
 	put_online_mems();
 	if (scan->m.stopped)
-		return KMT_GIVEN_UP;
+		return KMT_CONFIRM_GIVEN_UP;
 	since = atomic64_read(&stop->since);
 	until = atomic64_read(&stop->until);
 	scan->out.pause_ns = max(scan->out.pause_ns, until - min(since, until));
 	if (atomic_read(&stop->state) == KMT_STOP_OVER) {
 		scan->out.busy_cpu = stop->late_cpu;
-		return KMT_CPU_BUSY;
+		return KMT_CONFIRM_CPU_BUSY;
 	}
-	return stop->done ? KMT_BY_SNAPSHOT : KMT_GIVEN_UP;
+	return stop->done ? KMT_CONFIRM_SNAPSHOT : KMT_CONFIRM_GIVEN_UP;
 }
 
 /**
@@ -416,23 +419,23 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
  * @words: number of words that its mark read
  *
  * Context: may sleep; all CPUs are stopped, for kmt_tunables.max_pause at most.
- * Return: KMT_BY_SNAPSHOT if the reference counts of suspects are exact now; otherwise
+ * Return: KMT_CONFIRM_SNAPSHOT if the reference counts of suspects are exact now; otherwise
  * the reason why they are not.
  */
 enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 {
-	enum kmt_confirmed how = KMT_NO_MEMORY;
+	enum kmt_confirmed how = KMT_CONFIRM_NO_MEMORY;
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	/* A CPU has not entered yet since the last snapshot. */
 	if (atomic_read_acquire(&the_stop.users)) {
 		scan->out.busy_cpu = the_stop.late_cpu;
-		return KMT_CPU_BUSY;
+		return KMT_CONFIRM_CPU_BUSY;
 	}
 	cpus_read_lock();
 	scan->out.expected_ns = expect(words);
 	if (scan->out.expected_ns > max_pause() - (max_pause() >> KMT_ENTER_SHIFT)) {
-		how = KMT_TOO_LONG;
+		how = KMT_CONFIRM_TOO_LONG;
 	} else {
 		if (alloc_markers(scan))
 			how = stop_and_search(scan);

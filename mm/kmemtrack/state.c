@@ -20,8 +20,8 @@ DEFINE_MUTEX(kmt_scan_mutex);
 DECLARE_RWSEM(kmt_walk_sem);
 
 /*
- * Write-locked while backtraces are replaced (module_syms.c), so that no report is made
- * and no backtrace is printed meanwhile.
+ * Write-locked while handles.c replaces backtraces, or visits the names in use, in
+ * reports, sites and pages: no report is made and no backtrace is printed meanwhile.
  */
 DECLARE_RWSEM(kmt_reports_sem);
 

@@ -19,7 +19,6 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/printk.h>
-#include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
 #include <linux/seq_buf.h>
@@ -929,12 +928,9 @@ int kmt_log_address(unsigned long addr)
 	struct kmt_object o;
 	char text[160];
 
-	addr = kmt_untag(addr);
 	/* Keeps the name of the task. */
 	down_read(&kmt_reports_sem);
-	if (!kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) &&
-	    !kmt_lookup(&kmt_core, KMT_PERCPU, addr, &o) &&
-	    !kmt_lookup(&kmt_core, KMT_PHYS, addr, &o)) {
+	if (!find_block(kmt_untag(addr), &o)) {
 		up_read(&kmt_reports_sem);
 		return -EINVAL;
 	}

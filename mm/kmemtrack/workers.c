@@ -6,7 +6,6 @@
  * stacks are no roots (policy.h), since they hold words that a mark read.
  */
 #include <linux/cpumask.h>
-#include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/sched.h>
 #include <linux/sizes.h>

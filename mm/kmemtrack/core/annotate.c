@@ -203,7 +203,7 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 
 	aux = kmt_cell_alloc(core, gfp, &flags);
 	if (!aux) {
-		kmt_event(core, KMT_EV_LOST_NOTE);
+		kmt_event(core, KMT_EV_LOST_ANNOTATION);
 		if (r->kind == KMT_AREAS)
 			kmt_set_flags(core, KMT_VIRT, r->at, KMT_WHOLE);
 		return false;

@@ -20,7 +20,8 @@ static void init_tree(struct kmt_tree *tree)
  * @caches: zeroed cell caches, one for each CPU
  * @nr_caches: how many
  *
- * The linear map is empty until kmt_index_resize() sets it. The owner sets @core->skip.
+ * The linear map is empty until kmt_index_resize() sets it. The owner calls
+ * kmt_set_image().
  */
 void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 		   struct kmt_tree *shards, u32 nr_shards,
@@ -111,10 +112,10 @@ static bool insert_in_shard(struct kmt_core *core, unsigned long addr,
  * @size: bytes
  * @min_refs: references it needs, or KMT_MIN_*
  * @origin: who allocated it
- * @gfp: how memory for the record may be got
+ * @gfp: flags to allocate memory for the record with
  *
  * Context: any but NMI, no tracker lock held.
- * Return: 0, also if the tracker is shut; -EINVAL if the range is none; -ENOMEM
+ * Return: 0, also if the tracker is shut; -EINVAL if the range is empty or wraps; -ENOMEM
  * if there is no memory for the record: the block is untracked then, and the
  * owner is to treat it as a root.
  */

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The tracker: pool, index, mark. It uses the kernel only through env.h and struct
- * kmt_ops, and all its state is in struct kmt_core, so that it also builds and runs
- * in user space.
+ * kmt_ops, and all its state but the table of steps of an unwinder (step.c) is in
+ * structures of its owner, so that it also builds and runs in user space.
  *
  * Locking
  *
- *   kmt_tree.lock	one per shard and per wide tree: the tree, its counters
- *			and every field of the objects in it
+ *   kmt_tree.lock	one per shard and per wide tree: the tree, @nr and every field
+ *			of the objects in it; that of wide[KMT_VIRT] also kmt_tree.wide
+ *			of all shards
  *   kmt_core.aux[].lock	one per tree of auxiliary cells
  *   kmt_pool.lock	the free cells of all chunks, and the list of chunks
  *
  * All are raw and taken with interrupts off, in the order listed. The locks of two
  * trees are never held at the same time. Code that holds one of these locks does not
- * allocate, print or sleep. Only its own CPU uses a cell cache, with interrupts off.
+ * allocate, print or sleep. Only its own CPU takes cells from a cell cache and puts
+ * cells into it, with interrupts off, or another CPU while that one is offline. Others
+ * may read its counters, and clear entries of kmt_cell_cache.recent_cells.
  */
 #ifndef _KMT_CORE_H
 #define _KMT_CORE_H
@@ -26,7 +29,7 @@ struct kmt_rank;
 
 /**
  * struct kmt_tree - objects ordered by address, under one lock
- * @lock: protects the tree, the counters and the objects in it
+ * @lock: protects the tree, @nr and the objects in it
  * @nr: number of live objects in @root; not kept for shards, where each allocation and
  *	free would have to update it
  * @wide: in a shard: how many objects of the wide tree of KMT_VIRT overlap its regions,
@@ -157,7 +160,7 @@ struct kmt_pool {
 /* Events worth a counter; their names are in debugfs.c. */
 enum kmt_event {
 	KMT_EV_LOST_NOMEM,	/* no cell: the block is untracked */
-	KMT_EV_LOST_NOTE,	/* no cell: scan area or alias is lost */
+	KMT_EV_LOST_ANNOTATION,	/* no cell: scan area or alias is lost */
 	KMT_EV_LOST_NMI,	/* hook called from NMI: refused */
 	KMT_EV_OVERLAP,		/* insert over a live object */
 	KMT_EV_FREE_UNKNOWN,	/* free of a block that is not tracked */
@@ -289,7 +292,6 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
  * @maybe_white: false only if the last sweep met neither a white nor an accused block,
  *	and kmt_set_min() was called for none since: then kmt_accuse() need not walk
  *	over the pool
- * @marking: a mark is under way: blocks that are allocated now count as reached
  * @birth: kmt_object.state, with comm 0, for a block of KMT_VIRT that is allocated now
  *	and needs one reference
  * @classified: when leaks were classified last, low 32 bits of jiffies
@@ -309,7 +311,6 @@ struct kmt_core {
 	bool shut;
 	u16 epoch;
 	bool maybe_white;
-	bool marking;
 	u64 birth;
 	u32 classified;
 	atomic_long_t events[KMT_NR_EVENTS];
@@ -335,7 +336,6 @@ struct kmt_origin {
  */
 static inline void kmt_set_birth(struct kmt_core *core, bool marking)
 {
-	WRITE_ONCE(core->marking, marking);
 	WRITE_ONCE(core->birth, kmt_pack_state(0, KMT_LIVE | KMT_VIRT,
 					       core->epoch,
 					       marking ? KMT_COUNT_MAX : 0, 1));
@@ -379,8 +379,8 @@ static inline void kmt_shut(struct kmt_core *core)
 /* From now on blocks are tracked. */
 static inline void kmt_open(struct kmt_core *core)
 {
-	/* A hook that sees this also sees what the owner stored before. */
-	smp_store_release(&core->shut, false);
+	/* Orders nothing: the owner set up what hooks use, and waited for all CPUs, before. */
+	WRITE_ONCE(core->shut, false);
 }
 
 /* The kernel image, which has no objects of KMT_VIRT. */
@@ -584,7 +584,7 @@ struct kmt_object **kmt_set_recent_cells(struct kmt_core *core, unsigned int cpu
 void kmt_flush_cache(struct kmt_core *core, unsigned int cpu);
 
 /* Whether a CPU remembers cells by address. */
-static inline bool kmt_remembers_cells(const struct kmt_core *core,
+static inline bool kmt_has_recent_cells(const struct kmt_core *core,
 				       unsigned int cpu)
 {
 	return READ_ONCE(core->pool.caches[cpu].recent_cells);
@@ -660,7 +660,7 @@ static inline size_t kmt_chunk_bytes(unsigned long nr)
 
 static inline struct kmt_chunk *kmt_chunks(struct kmt_core *core)
 {
-	/* Pairs with kmt_pool_add(): a chunk is complete when it is listed. */
+	/* Pairs with add_chunk(): a chunk is complete when it is listed. */
 	return smp_load_acquire(&core->pool.chunks);
 }
 

@@ -253,7 +253,10 @@ static __always_inline bool kmt_is_within(const struct kmt_object *o,
  */
 static __always_inline bool kmt_is_virt(struct kmt_object *o)
 {
-	/* Pairs with kmt_tree_set_live(), which stores the address before. */
+	/*
+	 * Pairs with kmt_publish_state(), kmt_tree_set_live() and replace_object(),
+	 * which store the address before.
+	 */
 	return (smp_load_acquire(&o->flags) & (KMT_LIVE | KMT_SPACE_MASK)) ==
 	       (KMT_LIVE | KMT_VIRT);
 }
@@ -410,7 +413,8 @@ static __always_inline void kmt_object_init(struct kmt_core *core,
  * struct kmt_track_rest - how the caller of kmt_track() tracks all other blocks
  * @locked: called with @shard locked if this CPU remembers no vacant record of the
  *	block; unlocks it
- * @unlocked: called if the lock of the shard was taken, or this CPU remembers no records
+ * @unlocked: called without the lock, if another CPU holds it or this CPU remembers no
+ *	records
  *
  * Both are called with interrupts off, restore them from @flags, and return whether the
  * block is tracked now. kmt_origin_of() makes its origin of the last three arguments: a
@@ -600,8 +604,8 @@ static __always_inline bool kmt_free_fast(struct kmt_core *core,
 		return false;
 	o = READ_ONCE(*kmt_recent_cell(recent_cells, addr));
 	/*
-	 * Pairs with kmt_tree_set_live(), which stores the address before. A
-	 * live object of a shard whose address is @addr is in this shard.
+	 * Pairs with kmt_publish_state() and the like, as in kmt_is_virt(). A live
+	 * object of a shard whose address is @addr is in this shard.
 	 */
 	state = o ? smp_load_acquire(&o->flags) : 0;
 	known = likely((state & KMT_PLAIN_MASK) == KMT_PLAIN) &&

@@ -466,7 +466,7 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 	wanted = o->addr == addr && kmt_reached(o, m->core->epoch);
 	if (wanted) {
 		kmt_enter_epoch(o, m->core->epoch);
-		wanted = kmt_mark_claim(o);
+		wanted = kmt_must_read(o);
 	}
 	if (wanted)
 		read_rest(m, o, tree, flags);
@@ -639,7 +639,7 @@ void kmt_mark_wide(struct kmt_marker *m)
 
 static bool to_be_read(const struct kmt_object *o, u16 epoch)
 {
-	/* This is a hint: kmt_mark_claim() checks again under the lock. */
+	/* This is a hint: kmt_must_read() checks again under the lock. */
 	return data_race((o->flags & KMT_LIVE) && kmt_reached(o, epoch));
 }
 
@@ -681,7 +681,7 @@ bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
  * for which the mark stack had no room, and blocks that were allocated during the mark.
  * A block that is allocated during the walk may hold the last reference to a white
  * block. So if the walk found objects to read, and there is a white or accused block, it
- * walks again, up to KMT_SWEEPS times.
+ * walks again, up to KMT_SWEEPS walks in all.
  *
  * Context: no lock held.
  */

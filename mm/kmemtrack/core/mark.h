@@ -81,7 +81,10 @@ static inline bool kmt_odd_may_refer(unsigned long word)
 	return !(word % KMT_ODD_ALIGN) && (KMT_ODD_PAGES || word % PAGE_SIZE);
 }
 
-/* Whether it is one only if a block begins at its value; for @shift see kmt_unaligned_word(). */
+/*
+ * Whether @word, which is not aligned, is a reference only if a block begins at that
+ * address; for @shift see kmt_unaligned_word().
+ */
 static inline bool kmt_odd_needs_start(unsigned long word, unsigned int shift)
 {
 	return word < KMT_ODD_MIN &&
@@ -114,7 +117,7 @@ struct kmt_mark_entry {
 	};
 };
 
-/* A bit that is 0 in the address of a cell, since cells are aligned to their size. */
+/* A bit that is 0 in the address of a cell, since cells are aligned to a word. */
 #define KMT_ENTRY_PART	1UL
 
 /* Size of kmt_filter.pages; constant, which makes the lookup fast. */
@@ -143,7 +146,7 @@ struct kmt_filter {
 	u8 *pages;
 };
 
-/* Instead of the address where a word ends: no word across two pieces begins there. */
+/* Value of kmt_marker.seam.end if no word continues into the next piece. */
 #define KMT_NO_SEAM	1UL
 
 /* Size, as a power of two, of kmt_marker.seen_cache. */
@@ -523,10 +526,10 @@ static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)
 }
 
 /*
- * Whether a block that was reached, and whose tree is locked, is still to be read,
- * by the caller or by another marker.
+ * Whether a block that was reached, and whose tree is locked, is still to be read, by
+ * the caller or by another marker. Sets KMT_SCANNED if it never is.
  */
-static inline bool kmt_mark_claim(struct kmt_object *o)
+static inline bool kmt_must_read(struct kmt_object *o)
 {
 	if (o->flags & KMT_SCANNED)
 		return false;
@@ -560,7 +563,7 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at);
 void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 		struct kmt_verdict *v);
-void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
+void kmt_update_suspects(struct kmt_marker *m, struct kmt_filter *f,
 		  struct kmt_verdict *v);
 void kmt_search(struct kmt_marker *m);
 void kmt_recheck(struct kmt_marker *m);
@@ -629,7 +632,7 @@ kmt_mapped_words(struct kmt_marker *m, unsigned long pos, unsigned long end)
 	return (const unsigned long *)(pos + m->mapped.shift);
 }
 
-/* Handles the words of [@pos, @end) if they are in that page; else returns false. */
+/* Handles the words of [@pos, @end) if kmt_marker.mapped has them; else returns false. */
 static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
 				   unsigned long end)
 {

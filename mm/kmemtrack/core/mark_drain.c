@@ -15,10 +15,10 @@
  * @bytes: its size; 0 if it is none
  * @lo: start of kmt_ref_ranges.shards; words outside need further checks
  * @span: size of that range in bytes
- * @least: if @apart, words below this power of two are no references
- * @gap_lo: if @apart, start of kmt_ref_ranges.gap, whose words are no references
+ * @least: if @low_refs, words below this power of two are no references
+ * @gap_lo: if @low_refs, start of kmt_ref_ranges.gap, whose words are no references
  * @gap_span: size of that range in bytes
- * @apart: false only if all per-CPU pointers lie in kmt_ref_ranges.virt, and its
+ * @low_refs: false only if all per-CPU pointers lie in kmt_ref_ranges.virt, and its
  *	lowest address is negative as a signed number: then a word that is not
  *	negative is no reference
  * @top: where in the mark stack the next reference goes
@@ -33,19 +33,19 @@ struct kmt_push {
 	unsigned long least;
 	unsigned long gap_lo;
 	unsigned long gap_span;
-	bool apart;
+	bool low_refs;
 	struct kmt_mark_entry *top;
 };
 
-/* The argument @apart of kmt_push_begin(). */
-static __always_inline bool kmt_push_apart(const struct kmt_marker *m)
+/* The argument @low_refs of kmt_push_begin(). */
+static __always_inline bool kmt_push_low_refs(const struct kmt_marker *m)
 {
 	return m->ranges.percpu_outside || (long)m->ranges.virt.lo >= 0;
 }
 
 /* kmt_fast_path_ok() is true for @m. */
 static __always_inline void kmt_push_begin(struct kmt_push *p,
-					   struct kmt_marker *m, bool apart)
+					   struct kmt_marker *m, bool low_refs)
 {
 	p->m = m;
 	p->seen_cache = m->seen_cache;
@@ -56,13 +56,13 @@ static __always_inline void kmt_push_begin(struct kmt_push *p,
 	p->least = m->ranges.least;
 	p->gap_lo = m->ranges.gap.lo;
 	p->gap_span = m->ranges.gap.hi - m->ranges.gap.lo;
-	p->apart = apart;
+	p->low_refs = low_refs;
 	p->top = m->stack.entries + m->stack.refs;
 }
 
 /*
- * Whether @word, untagged, may be a reference. Per-CPU pointers look like addresses
- * in the image.
+ * Whether @word, untagged, may be a reference. A per-CPU pointer may equal an address in
+ * the image, so core->skip does not apply to it.
  */
 static __always_inline bool kmt_may_refer(const struct kmt_marker *m,
 					  unsigned long word)
@@ -75,7 +75,7 @@ static __always_inline bool kmt_may_refer(const struct kmt_marker *m,
 static __always_inline bool kmt_is_small(const struct kmt_push *p,
 					 unsigned long word)
 {
-	return p->apart ? word < p->least : (long)word >= 0;
+	return p->low_refs ? word < p->least : (long)word >= 0;
 }
 
 /*
@@ -88,13 +88,13 @@ static __always_inline void kmt_push_word(struct kmt_push *p,
 	const bool far = word - p->lo >= p->span;
 
 	if (kmt_is_small(p, word) ||
-	    (p->apart && far && (word - p->gap_lo < p->gap_span ||
+	    (p->low_refs && far && (word - p->gap_lo < p->gap_span ||
 				 !kmt_may_refer(p->m, word))))
 		return;
 	if (word - p->self < p->bytes ||
 	    p->seen_cache[kmt_seen_slot(word)] == word)
 		return;
-	if (!p->apart && unlikely(far) && !kmt_may_refer(p->m, word))
+	if (!p->low_refs && unlikely(far) && !kmt_may_refer(p->m, word))
 		return;
 	/*
 	 * The block is mostly read soon. If blocks refer to each other in no
@@ -144,10 +144,7 @@ static __always_inline bool kmt_push_words(struct kmt_push *p,
 #define KMT_DRAIN_STEP	8
 
 /*
- * Following a reference to its block, and reading the block.
- *
- * A mark spends most of its time here. A small block is read at once, while its tree is
- * locked for the reference that reached it, and possible references in it are pushed
+ * Following a reference to its block. A block that is reached, and is to be read, goes
  * onto the mark stack. Most references were met before: for example, both neighbours of
  * a member of a list refer to it.
  */
@@ -192,11 +189,11 @@ void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 static __always_inline bool push_piece(struct kmt_marker *m,
 				       const struct kmt_range *self,
 				       unsigned long pos, unsigned long end,
-				       bool apart)
+				       bool low_refs)
 {
 	struct kmt_push p;
 
-	kmt_push_begin(&p, m, apart);
+	kmt_push_begin(&p, m, low_refs);
 	p.self = self->lo;
 	p.bytes = self->hi - self->lo;
 	if (unlikely(!kmt_push_words(&p, pos, end)))
@@ -233,7 +230,7 @@ unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 
 	if (!kmt_fast_path_ok(m) || !has_room(m, len))
 		return 0;
-	done = kmt_push_apart(m) ? push_piece(m, self, pos, pos + len, true) :
+	done = kmt_push_low_refs(m) ? push_piece(m, self, pos, pos + len, true) :
 				    push_piece(m, self, pos, pos + len, false);
 	return done ? len : 0;
 }
@@ -288,7 +285,7 @@ static enum kmt_ref_effect count_ref(struct kmt_marker *m, enum kmt_space space,
 	if (o->count < KMT_COUNT_MAX)
 		o->count++;
 	addr = o->addr;
-	to_read = kmt_needs_refs(o) && o->count == o->min_refs && kmt_mark_claim(o);
+	to_read = kmt_needs_refs(o) && o->count == o->min_refs && kmt_must_read(o);
 	if (likely(!(o->flags & KMT_ALIAS))) {
 		if (kmt_reached(o, core->epoch))
 			effect = KMT_USELESS;
@@ -378,9 +375,11 @@ void kmt_mark_follow(struct kmt_marker *m)
 }
 
 /*
- * The fast path of following references. Nearly all lead to a small block of a shard
- * that needs one reference and has no special flags, next to the block that was found
- * before. All other references are left to kmt_mark_hit().
+ * The fast path of following references, where a mark spends most of its time. Nearly all
+ * references lead to a small block of a shard that needs one reference and has no special
+ * flags, next to the block that was found before. Such a block is read at once, while its
+ * tree is locked for the reference that reached it, and possible references in it are
+ * pushed onto the mark stack. All other references are left to kmt_mark_hit().
  *
  * Successive references often lead to the same shard. Its lock is kept from one to the
  * next, for up to KMT_DRAIN_HOLD words of work. That is some microseconds, in which
@@ -426,11 +425,11 @@ struct kmt_drain {
 };
 
 static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
-				  bool apart, bool shared)
+				  bool low_refs, bool shared)
 {
 	struct kmt_core *core = m->core;
 
-	kmt_push_begin(&c->p, m, apart);
+	kmt_push_begin(&c->p, m, low_refs);
 	c->shared = shared;
 	c->held = NULL;
 	c->flags = 0;
@@ -638,12 +637,12 @@ static __always_inline bool relax(struct kmt_drain *c)
 }
 
 /* Inlined for each case, so that the checks for the other cases cost nothing. */
-static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
+static __always_inline void drain(struct kmt_marker *m, bool low_refs, bool shared)
 {
 	const struct kmt_mark_entry *bottom = m->stack.entries;
 	struct kmt_drain c;
 
-	begin(&c, m, apart, shared);
+	begin(&c, m, low_refs, shared);
 	while (c.p.top != bottom) {
 		unsigned long word;
 
@@ -672,7 +671,7 @@ static __always_inline void drain(struct kmt_marker *m, bool apart, bool shared)
  */
 void kmt_mark_drain_fast(struct kmt_marker *m)
 {
-	if (kmt_push_apart(m))
+	if (kmt_push_low_refs(m))
 		drain(m, true, true);
 	else if (m->share.team)
 		drain(m, false, true);

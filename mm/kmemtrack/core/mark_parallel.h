@@ -11,8 +11,9 @@
  * Locking: @lock is a leaf lock, taken with no lock held, and never in interrupts. It
  * protects @box, @nr, @members, @idle and @over. Its holders do not sleep.
  *
- * Invariants: @idle <= @members; once @over is set, @nr does not change and no marker
- * joins; the mark stack of an idle marker is empty.
+ * Invariants: @idle <= @members; once @over is set, no entry is taken from the box and no
+ * marker joins; unless the mark was given up, @nr is 0 then and stays 0; the mark stack of
+ * an idle marker is empty.
  */
 #ifndef _KMT_MARK_PARALLEL_H
 #define _KMT_MARK_PARALLEL_H

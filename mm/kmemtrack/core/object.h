@@ -2,22 +2,24 @@
 /*
  * The record kept for one tracked block of memory.
  *
- * An object lives in a 64-byte cell of the pool (pool.c). Cells are type-stable:
- * the memory of a cell is not used for anything else while a thread walks over
- * the pool or a CPU has interrupts off. Both may therefore read any cell without
- * a lock. What they read is a hint; it is only valid under the lock of the
+ * An object lives in a cell of the pool (pool.c): 64 bytes, or 48 with 32 bits. Cells
+ * are type-stable: the memory of a cell is not used for anything else while a thread
+ * walks over the pool or a CPU has interrupts off. Both may therefore read any cell
+ * without a lock. What they read is a hint; it is only valid under the lock of the
  * object's tree.
  *
  * Invariants
  *
  *  - A live object has KMT_LIVE set and is in a tree. While KMT_LIVE is set,
- *    @addr, @size and the space bits do not change; all other fields are written
- *    under the tree's lock.
+ *    @addr, @size and the space bits do not change, but for a removal, which sets
+ *    @size to 0 before it clears KMT_LIVE: a reader without the lock checks both. All
+ *    other fields are written under the tree's lock.
  *  - A vacant record has a size, but no flag. It describes a freed block and
  *    stays in its shard. It becomes live again, or a free cell, under the lock of
  *    that shard.
- *  - Objects of one tree, live or vacant, never overlap. Live objects of one
- *    space never overlap.
+ *  - Objects of one tree, live or vacant, never overlap. Live objects of one space
+ *    that are in different trees overlap only after two insertions at the same time,
+ *    see kmt_insert_unless_taken().
  *  - A free cell has neither flags nor size; node.rb_left links it in a free
  *    list. Publishing a cell stores the flags, if any, and the address, then the
  *    size with release semantics. Clearing a cell stores the size first, then
@@ -26,7 +28,6 @@
 #ifndef _KMT_OBJECT_H
 #define _KMT_OBJECT_H
 
-#include "core.h"
 #include "env.h"
 
 /**

@@ -8,9 +8,6 @@
  * pass are looked up in the index.
  */
 #include "mark.h"
-#include "object.h"
-
-#define KMT_BITS_PER_LONG	(8 * sizeof(long))
 
 /*
  * Bytes per bit of the filter. A block larger than a page has a bit per page instead, so
@@ -56,8 +53,8 @@ static void set_bits(struct kmt_filter *f, unsigned long first,
 	for (; nr--; first++) {
 		unsigned long bit = hash_place(f, first);
 
-		f->bits[bit / KMT_BITS_PER_LONG] |=
-			1UL << bit % KMT_BITS_PER_LONG;
+		f->bits[bit / BITS_PER_LONG] |=
+			1UL << bit % BITS_PER_LONG;
 	}
 }
 
@@ -99,7 +96,7 @@ static bool has_bit(const struct kmt_filter *f, unsigned long place)
 {
 	unsigned long bit = hash_place(f, place);
 
-	return f->bits[bit / KMT_BITS_PER_LONG] >> bit % KMT_BITS_PER_LONG & 1;
+	return f->bits[bit / BITS_PER_LONG] >> bit % BITS_PER_LONG & 1;
 }
 
 static bool filter_matches(const struct kmt_filter *f, unsigned long word)
@@ -127,7 +124,7 @@ void kmt_sift_try(struct kmt_marker *m, unsigned long word)
 		kmt_mark_hit(m, word);
 }
 
-/* Whether one of four words may refer to a suspect; the index ignores tags. */
+/* Whether one of four words may refer to a suspect; filter_page() ignores tags. */
 static __always_inline unsigned int any_of_4(const u8 *pages,
 					     const unsigned long *words)
 {
@@ -206,7 +203,10 @@ u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum)
 /* A word with @b in each byte. */
 #define KMT_BYTES(b)	(~0UL / 0xff * (b))
 
-/* Sets the top bit of each byte of @word that equals that of @bytes; perhaps of more. */
+/*
+ * Returns a word in which the top bit of each byte is set where @word equals @bytes, and
+ * perhaps of bytes above an equal one.
+ */
 static __always_inline unsigned long same_bytes(unsigned long word,
 						unsigned long bytes)
 {
@@ -245,7 +245,7 @@ static __always_inline bool may_begin(unsigned long a, unsigned long b,
 		return !top;
 	/* Align each match of @next with @top; @lower follows the last byte of @upper. */
 	second = same_bytes(upper, next) << 8;
-	second |= same_bytes(lower, next) >> (KMT_BITS_PER_LONG - 8);
+	second |= same_bytes(lower, next) >> (BITS_PER_LONG - 8);
 	return !next || !top || first & second;
 }
 
@@ -279,14 +279,14 @@ bool kmt_odd_in_address(struct kmt_core *core, unsigned long a, unsigned long b,
 {
 #ifdef __BIG_ENDIAN
 	const unsigned long upper = kmt_untag(a);
-	const unsigned int bits = KMT_BITS_PER_LONG - shift;
+	const unsigned int bits = BITS_PER_LONG - shift;
 #else
 	const unsigned long upper = kmt_untag(b);
 	const unsigned int bits = shift;
 #endif
 	struct kmt_object o;
 
-	if (KMT_ODD_INSIDE || bits != KMT_BITS_PER_LONG - 8)
+	if (KMT_ODD_INSIDE || bits != BITS_PER_LONG - 8)
 		return false;
 	return kmt_in(&core->skip, upper) ||
 	       kmt_lookup(core, KMT_VIRT, upper, &o) ||
@@ -304,7 +304,7 @@ static noinline void try_unaligned(struct kmt_marker *m, unsigned long a,
 	const struct kmt_range hull = m->filter->odd_hull;
 	unsigned int shift;
 
-	for (shift = 8; shift < KMT_BITS_PER_LONG; shift += 8) {
+	for (shift = 8; shift < BITS_PER_LONG; shift += 8) {
 		unsigned long word = kmt_untag(kmt_unaligned_word(a, b, shift));
 
 		if (likely(!kmt_in(&hull, word)) || !kmt_odd_may_refer(word))
@@ -370,7 +370,7 @@ void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
  *	kmt_mark_block() ...
  *	kmt_recheck();
  *	kmt_recheck_rest();		in the last marker
- *	kmt_sort_out();			with all CPUs running again
+ *	kmt_update_suspects();			with all CPUs running again
  *	kmt_mark_block() ...		roots, for references that are not aligned
  *	kmt_recheck_bytes();
  *
@@ -473,7 +473,10 @@ static void filter_add_holder(struct kmt_core *core, struct kmt_object *o,
 	tree = kmt_lock_object(core, o, &flags);
 	if (!tree)
 		return;
-	/* A block that needs none, or was spared or just allocated, passes on all. */
+	/*
+	 * A block that needs no references, or was spared or allocated in this mark,
+	 * passes on all references: do not count them anew.
+	 */
 	if (anew && kmt_needs_refs(o) && o->count != KMT_COUNT_MAX)
 		accuse(core, o, f);
 	else
@@ -482,7 +485,8 @@ static void filter_add_holder(struct kmt_core *core, struct kmt_object *o,
 }
 
 /*
- * Lets references to holders pass whose excess references count for suspects. With
+ * Lets references pass to blocks with an alias whose excess references count for
+ * suspects. With
  * @anew, all references to the holders are counted again, from zero, to determine how
  * many are in excess.
  */
@@ -535,14 +539,14 @@ static void keep_suspect(struct kmt_marker *m, struct kmt_object *o,
 }
 
 /**
- * kmt_sort_out - acquit suspects that were referenced, and count the others
+ * kmt_update_suspects - acquit suspects that were referenced, and count the others
  * @m: marker
  * @f: set to let references to suspects pass that are not reported yet
  * @v: set to the number of these suspects
  *
  * Context: no lock held.
  */
-void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
+void kmt_update_suspects(struct kmt_marker *m, struct kmt_filter *f,
 		  struct kmt_verdict *v)
 {
 	v->suspects = 0;
@@ -553,7 +557,7 @@ void kmt_sort_out(struct kmt_marker *m, struct kmt_filter *f,
 		filter_add_holders(m, f, false);
 }
 
-/* Whether @o is a reached block, and no suspect. */
+/* Whether @o is to be read again: live, reached, and able to hold references. */
 static bool to_be_reread(const struct kmt_object *o)
 {
 	/* The caller checks again under the lock before it reads the block. */
@@ -793,9 +797,10 @@ void kmt_recheck_rest(struct kmt_marker *m)
 /**
  * kmt_recheck_bytes - search sections for unaligned references
  * @m: marker that searches unaligned addresses for references to the suspects of
- *	kmt_sort_out() (KMT_MODE_BYTES)
+ *	kmt_update_suspects() (KMT_MODE_BYTES)
  *
- * kmt_recheck() has searched the unaligned addresses of all other blocks.
+ * kmt_recheck(), or kmt_search() if there is no snapshot, has searched the unaligned
+ * addresses of all other blocks.
  *
  * Context: no lock held; all CPUs run.
  */

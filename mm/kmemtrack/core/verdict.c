@@ -89,7 +89,7 @@ static void make_suspect(struct kmt_marker *m, struct kmt_object *o,
 		kmt_change_flags(o, KMT_SUSPECT, 0);
 		o->crc = crc;
 		if (!(o->flags & KMT_LEAK)) {
-			if (!v->suspects || (s32)(o->born - v->youngest) > 0)
+			if (!v->suspects || kmt_is_younger(o->born, v->youngest))
 				v->youngest = o->born;
 			v->suspects++;
 		}
@@ -185,7 +185,7 @@ static void make_leak(struct kmt_marker *m, struct kmt_object *o,
 
 /**
  * kmt_judge - make leaks of the suspects that are left
- * @m: marker, after kmt_sort_out() or kmt_mark_doubtful(), before kmt_mark_end()
+ * @m: marker, after kmt_update_suspects() or kmt_mark_doubtful(), before kmt_mark_end()
  * @v: set to the number of leaks, their bytes, and the number of new leaks
  *
  * A leak that is referenced again is acquitted.
@@ -414,7 +414,7 @@ static void read_leak(struct kmt_leaks *leaks, struct kmt_object *o,
 	    (copy.flags & KMT_SCANNED))
 		return;
 	leaks->known = !(copy.flags & KMT_NEW);
-	if (copy.min_refs != KMT_MIN_BLACK && !(copy.flags & KMT_NO_SCAN))
+	if (kmt_is_read(&copy))
 		kmt_read_object(&lr.r, o, &copy);
 }
 

@@ -275,7 +275,7 @@ static void scan(double *r)
 	kmt_marker_init_stopped(&still, &m, &filter, stack, STACK);
 	TIME(RECHECK, b.nr, kmt_recheck(&still));
 	kmt_marker_follow(&m);
-	TIME(SORT_OUT, cells, kmt_sort_out(&m, &filter, &verdict));
+	TIME(SORT_OUT, cells, kmt_update_suspects(&m, &filter, &verdict));
 	TIME(JUDGE, cells, kmt_judge(&m, &verdict));
 	r[A_SUSPECT] = ((r[SEARCH] + r[RECHECK]) * b.nr + cells *
 			(r[ACCUSE] + r[SORT_OUT] + r[JUDGE])) / suspects;

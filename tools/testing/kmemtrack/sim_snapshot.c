@@ -193,7 +193,7 @@ bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
 		if (!sim_stop(s, lo, hi))
 			return false;
 		phase(s, SIM_STOPPED);
-		kmt_sort_out(&s->m, &s->filter, &s->v);
+		kmt_update_suspects(&s->m, &s->filter, &s->v);
 		s->left = s->v.suspects;
 		if (s->left)
 			look_at_bytes(s, lo, hi);

@@ -38,7 +38,7 @@ void step_alias(struct steps *t)
 		holder->aliased = true;
 		holder->alias = target->addr;
 	} else {
-		t->m.events[KMT_EV_LOST_NOTE]++;
+		t->m.events[KMT_EV_LOST_ANNOTATION]++;
 	}
 }
 
@@ -69,8 +69,8 @@ void step_area(struct steps *t)
 		size = SIZE_MAX;
 	done = kmt_add_area(&t->m.s->core, at, size, GFP_KERNEL);
 	/* The tracker takes a cell before it checks the area. */
-	had_cell = sim_events(t->m.s, KMT_EV_LOST_NOTE) ==
-		   t->m.events[KMT_EV_LOST_NOTE];
+	had_cell = sim_events(t->m.s, KMT_EV_LOST_ANNOTATION) ==
+		   t->m.events[KMT_EV_LOST_ANNOTATION];
 	check_cell(t, cell, had_cell);
 	AGREE(done == (had_cell && (size <= left || size == SIZE_MAX)));
 	if (done) {
@@ -79,7 +79,7 @@ void step_area(struct steps *t)
 	} else if (had_cell) {
 		t->m.events[KMT_EV_BAD_AREA]++;
 	} else {
-		t->m.events[KMT_EV_LOST_NOTE]++;
+		t->m.events[KMT_EV_LOST_ANNOTATION]++;
 		b->whole = true;
 	}
 }

@@ -175,7 +175,7 @@ static void test_walks(void **state)
 	expect_walk_rests();
 	kmt_recheck_rest(&s->m);
 	expect_walk_rests();
-	kmt_sort_out(&s->m, &s->filter, &s->v);
+	kmt_update_suspects(&s->m, &s->filter, &s->v);
 	expect_walk_rests();
 	kmt_judge(&s->m, &s->v);
 	assert_int_equal(s->v.leaks, 1);

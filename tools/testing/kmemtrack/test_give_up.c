@@ -239,7 +239,7 @@ static void test_at_once(void **state)
 	at_once(1, 64 * SIM_PAGE, SIM_PAGE / W);
 }
 
-/* Gives up during kmt_accuse() or kmt_sort_out(): no leak is reported. */
+/* Gives up during kmt_accuse() or kmt_update_suspects(): no leak is reported. */
 static bool count_down(struct sim *s)
 {
 	return !left || !--left;

@@ -45,7 +45,7 @@ static void add_up(struct sums *sums, const struct model *m)
 	sums->leaks += m->leaks;
 	sums->indirect += m->indirect;
 	sums->lost += m->events[KMT_EV_LOST_NOMEM] +
-		      m->events[KMT_EV_LOST_NOTE];
+		      m->events[KMT_EV_LOST_ANNOTATION];
 	sums->overflows += sim_events(m->s, KMT_EV_STACK_OVERFLOW);
 	sums->overlaps += m->events[KMT_EV_OVERLAP];
 	sums->verdicts += m->verdicts;
