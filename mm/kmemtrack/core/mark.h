@@ -229,7 +229,7 @@ struct kmt_mark_share {
  * struct kmt_marker - one mark under way
  * @core: tracker
  * @mode: how words are handled; set by kmt_marker_follow(), kmt_marker_seek(),
- *	kmt_marker_hand_over()
+ *	kmt_marker_hand_over(), and in suspect.c, which reads a block in several modes
  * @filter: lets references to suspects pass; NULL if @mode does not need it
  * @on_words: for KMT_MODE_HAND_OVER; @at is 0 where the address does not matter
  * @world_stopped: all CPUs are stopped, so memory is read in place
@@ -548,7 +548,7 @@ static inline size_t kmt_filter_bytes(const struct kmt_core *core)
 				      min(want, KMT_FILTER_MAX)));
 }
 
-/* suspect.c */
+/* filter.c */
 void kmt_filter_reset(struct kmt_filter *f);
 void kmt_filter_add(struct kmt_filter *f, enum kmt_space space,
 		    unsigned long addr, unsigned long size);
@@ -561,10 +561,12 @@ bool kmt_odd_in_address(struct kmt_core *core, unsigned long a, unsigned long b,
 			unsigned int shift);
 void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr, unsigned long at);
+
+/* suspect.c */
 void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
 		struct kmt_verdict *v);
 void kmt_update_suspects(struct kmt_marker *m, struct kmt_filter *f,
-		  struct kmt_verdict *v);
+			 struct kmt_verdict *v);
 void kmt_search(struct kmt_marker *m);
 void kmt_recheck(struct kmt_marker *m);
 void kmt_recheck_rest(struct kmt_marker *m);
