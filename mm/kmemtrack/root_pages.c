@@ -67,6 +67,7 @@
  * @kfence: addresses of KFENCE's records, which are no roots either
  * @block_end: pages before this one may be inner pages of an allocation, although they
  *	look free
+ * @free_slots: bitmap for the free slots of a slab; NULL if there is none
  * @structs: struct pages are roots
  * @inner: inner pages of allocations are roots
  */
@@ -75,6 +76,7 @@ struct kmt_page_walk {
 	const struct kmt_page_map *map;
 	struct kmt_range kfence;
 	unsigned long block_end;
+	unsigned long *free_slots;
 	bool structs;
 	bool inner;
 };
@@ -232,10 +234,10 @@ void kmt_exclude_poisoned(void)
 #define KMT_SLOTS	((PAGE_SIZE << 3) / 8)
 
 /*
- * Bitmaps of free slots, too large for a stack: one protected by kmt_scan_mutex, and one
- * per CPU for use while all CPUs are stopped.
+ * Bitmaps of free slots, too large for a stack, for use while all CPUs are stopped. In
+ * other walks each marker allocates its own.
  */
-static DECLARE_BITMAP(free_slots, KMT_SLOTS);
+static_assert(BITS_TO_LONGS(KMT_SLOTS) * sizeof(long) <= PAGE_SIZE);
 static DEFINE_PER_CPU(unsigned long [BITS_TO_LONGS(KMT_SLOTS)], stopped_slots);
 
 /* The cache of a slab page, which slab_mutex keeps; NULL if the page is no slab now. */
@@ -324,8 +326,8 @@ static bool may_be_roots(const struct kmem_cache *cache)
 
 /*
  * Sets the bits of the free slots of a slab of @bytes at @addr. Returns no slots if the
- * page is no slab any more. In a slab with a poisoned page the list of free slots is not
- * followed, so all slots without a record count as objects.
+ * page is no slab any more. In a slab with a poisoned page, and without memory for @map,
+ * the list of free slots is not followed, so all slots without a record count as objects.
  */
 static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 			       unsigned long addr, unsigned long bytes,
@@ -334,7 +336,8 @@ static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 	struct slots slots = { .poisoned = has_poison(addr, addr + bytes) };
 	struct kmem_cache *cache;
 
-	bitmap_zero(map, KMT_SLOTS);
+	if (map)
+		bitmap_zero(map, KMT_SLOTS);
 	if (!m->world_stopped)
 		mutex_lock(&slab_mutex);
 	cache = cache_of(slab);
@@ -343,7 +346,7 @@ static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 		slots.size = cache->size;
 		slots.pad = cache->red_left_pad;
 		slots.skip = kmt_bounds_in_slot(cache->name);
-		if (slots.nr <= KMT_SLOTS && !slots.poisoned)
+		if (map && slots.nr <= KMT_SLOTS && !slots.poisoned)
 			kmemtrack_free_slots(cache, slab, map);
 	}
 	if (!m->world_stopped)
@@ -355,12 +358,10 @@ static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
  * Marks from the objects of a slab that have no record. The slab may be freed, and its
  * memory reused, at any time: then this mark takes memory for a root that is none.
  */
-static void mark_slots(struct kmt_marker *m, struct page *page)
+static void mark_slots(struct kmt_marker *m, struct page *page, unsigned long *map)
 {
 	unsigned long addr = kmt_untag((unsigned long)page_address(page));
 	unsigned long end = addr + page_size(page);
-	unsigned long *map = m->world_stopped ? *this_cpu_ptr(&stopped_slots) :
-						free_slots;
 	struct slots slots = list_slots(m, (struct slab *)page, addr, end - addr, map);
 	unsigned int i;
 
@@ -371,7 +372,7 @@ static void mark_slots(struct kmt_marker *m, struct page *page)
 	}
 	for (i = 0; i < slots.nr && addr + slots.size <= end && !m->stopped;
 	     i++, addr += slots.size)
-		if (i >= KMT_SLOTS || !test_bit(i, map))
+		if (!map || i >= KMT_SLOTS || !test_bit(i, map))
 			mark_slot(m, addr, &slots);
 }
 
@@ -460,7 +461,7 @@ static void walk_slab(struct kmt_page_walk *w, struct page *page)
 	if (w->structs)
 		kmt_mark_words(w->m, &next, 1);
 	if (READ_ONCE(kmt_untracked_slabs))
-		mark_slots(w->m, page);
+		mark_slots(w->m, page, w->free_slots);
 }
 
 static void walk_used(struct kmt_page_walk *w, struct page *page,
@@ -571,8 +572,15 @@ static void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 	};
 	struct zone *zone;
 
+	/* Several markers walk at the same time. */
+	if (m->world_stopped)
+		w.free_slots = *this_cpu_ptr(&stopped_slots);
+	else if (READ_ONCE(kmt_untracked_slabs))
+		w.free_slots = kmt_own_alloc(GFP_KERNEL, 0);
 	for_each_populated_zone(zone)
 		walk_zone(&w, zone);
+	if (!m->world_stopped)
+		kmt_own_free(w.free_slots, 0);
 }
 
 /*
