@@ -263,7 +263,7 @@ bool kmt_relax(struct kmt_marker *m)
 		return ktime_get_mono_fast_ns() > m->deadline;
 	kmt_progress_turn(m);
 	cond_resched_tasks_rcu_qs();
-	return !kmt_tracking() || kmt_scan_cancelled();
+	return kmt_scan_cancelled();
 }
 
 /* kmt_ops.wait: short at first, since there may soon be work; then longer each time. */

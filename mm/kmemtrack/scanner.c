@@ -239,10 +239,10 @@ static int scan_loop(void *unused)
 		 * Blocks that only init memory refers to are not lost yet, and init
 		 * memory is no root.
 		 */
-		if (system_state < SYSTEM_RUNNING)
-			left = HZ / 10;
-		else if (kmt_scan() != -EINTR)
+		if (system_state >= SYSTEM_RUNNING && kmt_scan() != -EINTR)
 			left = period_left();
+		else
+			left = HZ / 10;
 	}
 	return 0;
 }
