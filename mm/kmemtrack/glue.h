@@ -2,15 +2,21 @@
 /*
  * Declarations shared by the files between the core and the kernel.
  *
- * Locking order: kmt_scan_mutex -> kmt_walk_sem -> cpus_read_lock() ->
- * get_online_mems() -> slab_mutex -> pcpu_alloc_mutex -> the locks of core.h.
- * memory_mutex (meminfo.c) and kmt_reports_sem are between the first
- * one and get_online_mems(); reports_mutex (report.c) comes after these.
- * replace_mutex (handles.c) is outside of kmt_walk_sem and kmt_reports_sem. A
- * walker of the pool holds kmt_scan_mutex, or kmt_walk_sem for reading. The
- * hooks take only the locks of core.h, and run with interrupts on between them.
- * While all CPUs are stopped (snapshot.c), no lock of core.h is held, and no other
- * lock is taken.
+ * Locking: "Locks" in kmemtrack-design.rst has all locks, what each protects, and which
+ * locks of the kernel are taken inside. In short:
+ *
+ *	kmt_scan_mutex, or replace_mutex (handles.c)
+ *	-> kmt_walk_sem, or kmt_reports_sem
+ *	-> one of reports_mutex, views_mutex, refs_mutex, memory_mutex
+ *	-> cpus_read_lock() -> get_online_mems() -> slab_mutex -> pcpu_alloc_mutex
+ *	-> gone_lock (module_syms.c) -> kmt_name_set.lock, or the locks of core.h
+ *
+ * The shrinker only tries the first ones, in whatever context. A walker of the pool holds
+ * kmt_scan_mutex, or kmt_walk_sem for reading. Hooks make and remove records under the
+ * locks of core.h alone, and run with interrupts on between them; they also take
+ * kmt_name_set.lock and gone_lock, and locks of the stack depot, the page allocator and
+ * vmalloc(). While all CPUs are stopped (snapshot.c), no stopped task holds a lock of
+ * core.h: the markers take those of trees and of kmt_core.aux, and no other lock.
  */
 #ifndef _KMT_GLUE_H
 #define _KMT_GLUE_H

@@ -210,7 +210,6 @@ static int confirm_wait(struct kmt_scan *scan)
 static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 					unsigned long words)
 {
-	const u64 max = kmt_tunables.max_pause * (u64)NSEC_PER_USEC;
 	enum kmt_confirmed how;
 	int tries = KMT_SNAPSHOTS;
 
@@ -223,7 +222,8 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 		if (how != KMT_CONFIRM_GIVEN_UP && how != KMT_CONFIRM_CPU_BUSY)
 			return how;
 		if (!--tries || scan->m.stopped ||
-		    (how == KMT_CONFIRM_GIVEN_UP && scan->out.expected_ns > max / 2))
+		    (how == KMT_CONFIRM_GIVEN_UP &&
+		     scan->out.expected_ns > kmt_max_pause() / 2))
 			return how;
 		if (how == KMT_CONFIRM_CPU_BUSY && nap(KMT_AGAIN_MS))
 			return how;
@@ -243,7 +243,7 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 int kmt_find_leaks(struct kmt_scan *scan)
 {
 	/* Suspects are confirmed by a snapshot, if there can be one. */
-	const bool stops = kmt_tunables.snapshot && kmt_tunables.max_pause;
+	const bool stops = kmt_tunables.snapshot && kmt_max_pause();
 	unsigned long words = scan->m.stats.words;
 	u64 since = ktime_get_ns();
 	int ret;

@@ -21,6 +21,12 @@ struct kmt_scan {
 	struct kmt_scan_result out;
 };
 
+/* How long a snapshot may stop all CPUs, in ns; a command may change it at any time. */
+static inline u64 kmt_max_pause(void)
+{
+	return READ_ONCE(kmt_tunables.max_pause) * (u64)NSEC_PER_USEC;
+}
+
 /**
  * enum kmt_phase - phases of a scan, in order
  * @KMT_PHASE_NONE: there is no scan

@@ -98,11 +98,6 @@ static struct kmt_stop the_stop;
 /* A marker for each CPU that is online, during a snapshot. */
 static DEFINE_PER_CPU(struct kmt_marker *, stop_marker);
 
-static u64 max_pause(void)
-{
-	return READ_ONCE(kmt_tunables.max_pause) * (u64)NSEC_PER_USEC;
-}
-
 /*
  * Called on the last CPU when all others have finished: reads suspects that fitted on no
  * mark stack, and says whether the snapshot is complete.
@@ -147,7 +142,7 @@ static void search_share(struct kmt_stop *stop)
 	struct kmt_roots *roots = &stop->scan->roots;
 	struct kmt_marker *m = __this_cpu_read(stop_marker);
 
-	m->deadline = atomic64_read(&stop->since) + max_pause();
+	m->deadline = atomic64_read(&stop->since) + kmt_max_pause();
 	kmt_take_turns(m, &stop->free_turns);
 	kmt_page_map_add_free(m, roots);
 	await_others(m, &stop->mapping_free);
@@ -169,7 +164,7 @@ static bool is_late(struct kmt_stop *stop)
 	/* Negative if the clock of this CPU is behind that of the first to enter. */
 	s64 waited = ktime_get_mono_fast_ns() - atomic64_read(&stop->since);
 
-	return waited > (s64)(max_pause() >> KMT_ENTER_SHIFT);
+	return waited > (s64)(kmt_max_pause() >> KMT_ENTER_SHIFT);
 }
 
 static void set_until(struct kmt_stop *stop)
@@ -363,13 +358,20 @@ static bool alloc_markers(struct kmt_scan *scan)
  * could be stopped while it changes one. The allocators take them in the same order:
  * creating a slab cache takes pcpu_alloc_mutex with slab_mutex held.
  */
-static void prepare(struct kmt_scan *scan, bool slots)
+static void lock_lists(bool slots)
 {
 	get_online_mems();
 	if (slots)
 		mutex_lock(&slab_mutex);
 	mutex_lock(&pcpu_alloc_mutex);
-	kmt_page_map_prepare(&scan->m, &scan->roots);
+}
+
+static void unlock_lists(bool slots)
+{
+	mutex_unlock(&pcpu_alloc_mutex);
+	if (slots)
+		mutex_unlock(&slab_mutex);
+	put_online_mems();
 }
 
 static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan)
@@ -392,15 +394,13 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 	struct kmt_stop *stop = &the_stop;
 	u64 since, until;
 
-	prepare(scan, slots);
+	lock_lists(slots);
+	kmt_page_map_prepare(&scan->m, &scan->roots);
 	if (!scan->m.stopped) {
 		init_stop(stop, scan);
 		begin_stop(stop);
 	}
-	mutex_unlock(&pcpu_alloc_mutex);
-	if (slots)
-		mutex_unlock(&slab_mutex);
-	put_online_mems();
+	unlock_lists(slots);
 	if (scan->m.stopped)
 		return KMT_CONFIRM_GIVEN_UP;
 	since = atomic64_read(&stop->since);
@@ -434,7 +434,7 @@ enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 	}
 	cpus_read_lock();
 	scan->out.expected_ns = expect(words);
-	if (scan->out.expected_ns > max_pause() - (max_pause() >> KMT_ENTER_SHIFT)) {
+	if (scan->out.expected_ns > kmt_max_pause() - (kmt_max_pause() >> KMT_ENTER_SHIFT)) {
 		how = KMT_CONFIRM_TOO_LONG;
 	} else {
 		if (alloc_markers(scan))

@@ -8,15 +8,18 @@
  *
  *   kmt_tree.lock	one per shard and per wide tree: the tree, @nr and every field
  *			of the objects in it; that of wide[KMT_VIRT] also kmt_tree.wide
- *			of all shards
+ *			of all shards, and data of the owner, see kmt_lock_wide()
  *   kmt_core.aux[].lock	one per tree of auxiliary cells
  *   kmt_pool.lock	the free cells of all chunks, and the list of chunks
  *
- * All are raw and taken with interrupts off, in the order listed. The locks of two
- * trees are never held at the same time. Code that holds one of these locks does not
- * allocate, print or sleep. Only its own CPU takes cells from a cell cache and puts
- * cells into it, with interrupts off, or another CPU while that one is offline. Others
- * may read its counters, and clear entries of kmt_cell_cache.recent_cells.
+ * All are raw and taken with interrupts off, in the order listed; kmt_team.lock
+ * (mark_parallel.h) is the only other lock of the core, and never held together with one
+ * of these. The locks of two trees are never held at the same time. Code that holds one
+ * of these locks does not allocate, print or sleep.
+ *
+ * Only its own CPU takes cells from a cell cache and puts cells into it, with interrupts
+ * off, or another CPU while that one is offline. Others may read its counters, and clear
+ * entries of kmt_cell_cache.recent_cells.
  */
 #ifndef _KMT_CORE_H
 #define _KMT_CORE_H

@@ -8,8 +8,10 @@
  * work from the box. The mark is complete when all markers look for work and the box is
  * empty.
  *
- * Locking: @lock is a leaf lock, taken with no lock held, and never in interrupts. It
- * protects @box, @nr, @members, @idle and @over. Its holders do not sleep.
+ * Locking: @lock is raw and taken with interrupts off, with no lock of the core held, and
+ * no lock is taken inside; never in interrupts. It protects @box, @nr, @members, @idle
+ * and @over; READ_ONCE() of them without it is a hint. @stopped is only ever set, without
+ * the lock; @turns is atomic; @chunks is constant. Holders do not sleep.
  *
  * Invariants: @idle <= @members; once @over is set, no entry is taken from the box and no
  * marker joins; unless the mark was given up, @nr is 0 then and stays 0; the mark stack of
