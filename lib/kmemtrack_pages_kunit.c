@@ -4,16 +4,21 @@
  * allocation to the records that a scan makes of them, and to their free.
  */
 #include <kunit/test.h>
+#include <linux/completion.h>
 #include <linux/gfp.h>
 #include <linux/kernfs.h>
 #include <linux/kmemleak.h>
 #include <linux/kmemtrack.h>
 #include <linux/kobject.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/vmalloc.h>
 
+#include "../mm/kmemtrack/page_entry.h"
 #include "../mm/kmemtrack/pages.h"
 #include "../mm/slab.h"
 #include "test_kmemtrack_compat.h"
@@ -215,6 +220,43 @@ static void ends(struct kunit *test)
 	__free_pages(page, 3);
 }
 
+struct reuse {
+	struct page *page;
+	struct completion done;
+};
+
+/* Acts as a free of pages, and as a slab in them, as soon as the hooks see no table. */
+static int reuse_pages(void *arg)
+{
+	struct reuse *r = arg;
+
+	while (rcu_access_pointer(kmt_page_table))
+		schedule();
+	kmemtrack_pages_free(r->page, 1);
+	kmemleak_alloc(page_address(r->page), 64, 1, GFP_KERNEL);
+	complete(&r->done);
+	return 0;
+}
+
+/* Pages may be freed, and get another use, while tracking of pages is being ended. */
+static void ends_reused(struct kunit *test)
+{
+	struct reuse r = { .page = alloc_pages(GFP_KERNEL, 1) };
+	struct task_struct *task;
+
+	KUNIT_ASSERT_NOT_NULL(test, r.page);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(r.page), 2 * PAGE_SIZE);
+	init_completion(&r.done);
+	task = kthread_run(reuse_pages, &r, "kmt_reuse");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	KUNIT_EXPECT_EQ(test, command("pages=on"), 0);
+	wait_for_completion(&r.done);
+	KUNIT_EXPECT_EQ(test, recorded(r.page), 64);
+	kmemleak_free(page_address(r.page));
+	__free_pages(r.page, 1);
+}
+
 #define LOST_PAGES	8
 
 /* With 32 bits many words look like page table entries: in two of ten boots 2 were found. */
@@ -305,6 +347,7 @@ static struct kunit_case pages_cases[] = {
 	KUNIT_CASE(announced),
 	KUNIT_CASE(others),
 	KUNIT_CASE(ends),
+	KUNIT_CASE(ends_reused),
 	KUNIT_CASE(node_numbers),
 	{}
 };

@@ -933,16 +933,16 @@ void kmt_pages_off(void)
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (!t)
 		return;
+	/* The hooks note frees until the last record is dropped; no scan makes others. */
+	for_each_entry(e, pfn, t) {
+		kmt_clear_record(e, pfn, READ_ONCE(e->state));
+		cond_resched();
+	}
 	/* Under kmt_reports_sem, since backtraces in the table may be being replaced. */
 	down_read(&kmt_reports_sem);
 	RCU_INIT_POINTER(kmt_page_table, NULL);
 	up_read(&kmt_reports_sem);
 	static_branch_disable(&kmemtrack_pages_key);
 	synchronize_rcu();
-	for_each_entry(e, pfn, t) {
-		if (READ_ONCE(e->state) & KMT_PE_RECORD)
-			kmt_drop_page_records(pfn);
-		cond_resched();
-	}
 	free_table(t);
 }
