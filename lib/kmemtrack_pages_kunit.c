@@ -176,6 +176,63 @@ static void announced(struct kunit *test)
 	__free_pages(page, 1);
 }
 
+/*
+ * A scan may make the records of pages before SLUB has set their type. Then the first
+ * block that SLUB hands out there replaces the record, and is no fault.
+ */
+static void taken(struct kunit *test)
+{
+	const unsigned long before = kmt_nr_events(&kmt_core, KMT_EV_OVERLAP);
+	struct page *page = alloc_pages(GFP_KERNEL, 1);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 2 * PAGE_SIZE);
+	kmemleak_alloc(page_address(page), 64, 1, GFP_KERNEL);
+	KUNIT_EXPECT_EQ(test, kmt_nr_events(&kmt_core, KMT_EV_OVERLAP), before);
+	KUNIT_EXPECT_EQ(test, kmt_pages_order(addr_of(page)), -1);
+	KUNIT_EXPECT_FALSE(test, has_struct(page));
+	kmemtrack_not_root(page_address(page));
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 64);
+	kmemleak_free(page_address(page));
+	__free_pages(page, 1);
+}
+
+/* A scan drops the record that it made, and no other one at the same address. */
+static void replaced(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL, 1);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 2 * PAGE_SIZE);
+	kmemleak_free(page_address(page));
+	kmemleak_alloc(page_address(page), 64, 1, GFP_KERNEL);
+	kmemtrack_not_root(page_address(page));
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 64);
+	KUNIT_EXPECT_FALSE(test, has_struct(page));
+	kmemleak_free(page_address(page));
+	__free_pages(page, 1);
+}
+
+/* The same at the end of tracking of pages. */
+static void ends_replaced(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL, 1);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	kmemleak_free(page_address(page));
+	kmemleak_alloc(page_address(page), 64, 1, GFP_KERNEL);
+	KUNIT_EXPECT_EQ(test, command("pages=on"), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 64);
+	KUNIT_EXPECT_FALSE(test, has_struct(page));
+	kmemleak_free(page_address(page));
+	__free_pages(page, 1);
+}
+
 /* Pages that other allocators took from the page allocator are no blocks. */
 static void others(struct kunit *test)
 {
@@ -345,6 +402,9 @@ static struct kunit_case pages_cases[] = {
 	KUNIT_CASE(bulk),
 	KUNIT_CASE(known_later),
 	KUNIT_CASE(announced),
+	KUNIT_CASE(taken),
+	KUNIT_CASE(replaced),
+	KUNIT_CASE(ends_replaced),
 	KUNIT_CASE(others),
 	KUNIT_CASE(ends),
 	KUNIT_CASE(ends_reused),

@@ -24,6 +24,7 @@
 #endif
 #include "compat.h"
 #include "glue.h"
+#include "pages.h"
 
 /* Limits of the number of shards: one per region, up to 1 TiB. */
 #define KMT_SHARDS_MIN	1024U
@@ -67,6 +68,7 @@ static const struct kmt_ops kernel_ops = {
 	.chunk_stays	= kmt_chunk_stays,
 	.low		= kmt_pool_low,
 	.warn		= kmt_warn,
+	.replaced	= kmt_pages_replaced,
 	.relax		= kmt_relax,
 	.wait		= kmt_wait,
 	.trace_order	= kmt_trace_order,

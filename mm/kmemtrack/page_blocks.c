@@ -233,7 +233,7 @@ static bool set_record(const struct kmt_page_entries *t, struct kmt_page_entry *
 		done = cmpxchg(&e->state, state, state | KMT_PE_RECORD) == state;
 		/* If the block was split meanwhile, or a page of it freed, undo it. */
 		if (!done)
-			kmt_drop_page_records(pfn);
+			kmt_drop_own_records(pfn);
 		else if (end_of(t, pfn, state) != end)
 			done = !kmt_clear_record(e, pfn, state | KMT_PE_RECORD);
 	}

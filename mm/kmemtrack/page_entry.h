@@ -56,6 +56,7 @@ extern struct kmt_page_entries __rcu *kmt_page_table;
 unsigned long kmt_split_end(const struct kmt_page_entries *t, unsigned long pfn,
 			    u32 state);
 void kmt_drop_page_records(unsigned long pfn);
+void kmt_drop_own_records(unsigned long pfn);
 bool kmt_clear_record(struct kmt_page_entry *e, unsigned long pfn, u32 state);
 
 static inline struct kmt_page_entry *entry_of(const struct kmt_page_entries *t,

@@ -50,9 +50,8 @@ unsigned long kmt_split_end(const struct kmt_page_entries *t, unsigned long pfn,
  * kmt_drop_page_records - drop the records of a block
  * @pfn: number of its first page
  *
- * The block is about to be freed, or is no block any more. If its owner has reported the
- * memory as a block, such as by kmemleak_alloc(), that record replaced ours, and is
- * dropped.
+ * The block is about to be freed. If its owner has reported the memory as a block, such
+ * as by kmemleak_alloc(), that record replaced ours, and is dropped.
  *
  * Context: any but NMI.
  */
@@ -69,7 +68,23 @@ void kmt_drop_page_records(unsigned long pfn)
 }
 
 /**
- * kmt_clear_record - clear KMT_PE_RECORD in an entry, and drop the records of its block
+ * kmt_drop_own_records - drop the records that a scan made of a block
+ * @pfn: number of its first page
+ *
+ * The block is no block any more, or its use is known now, but its pages stay in use.
+ * The record of an object in a slab, or one that their owner made, may have replaced
+ * ours: that one stays.
+ *
+ * Context: any but NMI.
+ */
+void kmt_drop_own_records(unsigned long pfn)
+{
+	kmt_free_if(&kmt_core, address_of(pfn), kmt_is_page_record);
+	kmt_free_if(&kmt_core, struct_of(pfn), kmt_is_struct_record);
+}
+
+/**
+ * kmt_clear_record - clear KMT_PE_RECORD in an entry, and drop our records of its block
  * @e: entry of its first page
  * @pfn: number of its first page
  * @state: state of the entry
@@ -84,7 +99,7 @@ bool kmt_clear_record(struct kmt_page_entry *e, unsigned long pfn, u32 state)
 					state & ~(KMT_PE_RECORD | KMT_PE_PFN_REF));
 
 		if (was == state) {
-			kmt_drop_page_records(pfn);
+			kmt_drop_own_records(pfn);
 			return true;
 		}
 		state = was;
@@ -153,6 +168,39 @@ void kmt_pages_forget(const struct page *page)
 	if (state & KMT_PE_SPLIT_REST)
 		clear_split_record(t, pfn, state);
 	rcu_read_unlock();
+}
+
+/**
+ * kmt_pages_replaced - a new block overlaps an old one, whose record was dropped
+ * @core: tracker
+ * @old: the old one
+ *
+ * A scan may find pages before SLUB or kmalloc() has set the flags that tell their use,
+ * and make records of them. Then the first block that these hand out there has to
+ * replace such a record.
+ *
+ * Context: any but NMI.
+ * Return: whether @old was a block of pages; it has no records any more.
+ */
+bool kmt_pages_replaced(struct kmt_core *core, const struct kmt_object *old)
+{
+	const struct kmt_page_entries *t;
+	struct kmt_page_entry *e;
+	unsigned long pfn;
+	u32 state = 0;
+
+	if (!kmt_pages_tracked() || !kmt_is_page_record(old) ||
+	    !kmt_in(&core->linear, old->addr))
+		return false;
+	pfn = page_to_pfn(virt_to_page((void *)old->addr));
+	rcu_read_lock();
+	e = find_entry(pfn, &t);
+	if (e) {
+		state = READ_ONCE(e->state);
+		kmt_clear_record(e, pfn, state);
+	}
+	rcu_read_unlock();
+	return state;
 }
 
 /*

@@ -50,6 +50,7 @@ void kmt_pages_refresh(void);
 bool kmt_pages_count(void (*fn)(void *arg, u32 stack, unsigned long bytes,
 				u32 born), void *arg);
 bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots);
+bool kmt_pages_replaced(struct kmt_core *core, const struct kmt_object *old);
 void kmt_pages_usage(struct kmt_pages_usage *now);
 int __kmt_pages_order(unsigned long addr);
 bool __kmt_pages_has_list(const struct page *page);
@@ -91,6 +92,16 @@ static inline bool kmt_is_struct_record(const struct kmt_object *o)
 	/* The caller checks again under the lock if that matters. */
 	return data_race((o->flags & KMT_ALIAS) && o->min_refs == KMT_MIN_BLACK &&
 			 !o->stack);
+}
+
+/*
+ * Whether @o, with the lock of its tree held or a copy, is the record that a scan made of
+ * a block of pages: whole pages, with scan areas. Hardly any other block has both.
+ */
+static inline bool kmt_is_page_record(const struct kmt_object *o)
+{
+	return kmt_space(o) == KMT_VIRT && (o->flags & KMT_AREAS) &&
+	       !((o->addr | o->size) % PAGE_SIZE);
 }
 
 #endif /* _KMT_PAGES_H */

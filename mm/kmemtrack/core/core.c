@@ -273,6 +273,33 @@ bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr)
 	return likely(done) || kmt_free_slowly(core, space, addr);
 }
 
+/**
+ * kmt_free_if - drop the record of a block if it is a certain one
+ * @core: tracker
+ * @addr: first byte of the block (KMT_VIRT)
+ * @is: whether a record is to be dropped; called with the lock of its tree held
+ *
+ * For an owner that drops a record which it made itself, and that the record of another
+ * block may have replaced by now.
+ *
+ * Context: any but NMI, no tracker lock held.
+ */
+void kmt_free_if(struct kmt_core *core, unsigned long addr,
+		 bool (*is)(const struct kmt_object *o))
+{
+	struct kmt_tree *tree;
+	unsigned long flags;
+	struct kmt_object *o;
+
+	o = kmt_lock_find(core, KMT_VIRT, addr, &tree, &flags);
+	if (!o)
+		return;
+	if (o->addr == addr && is(o))
+		remove_locked(core, tree, o, flags);
+	else
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+}
+
 /*
  * Stale records, and parts of blocks: rare cases of allocation and free.
  *
@@ -418,7 +445,8 @@ static bool remove_overlap(struct kmt_core *core, struct kmt_removal *r,
 
 /*
  * Removes all records that overlap @new, and reports those of live blocks: the
- * allocator has handed out their memory again, so the hooks missed the free.
+ * allocator has handed out their memory again, so the hooks missed the free. But the
+ * owner of the tracker may itself have made a record of memory that is handed out later.
  */
 static void evict(struct kmt_core *core, const struct kmt_object *new,
 		  gfp_t gfp)
@@ -428,7 +456,8 @@ static void evict(struct kmt_core *core, const struct kmt_object *new,
 
 	init_removal(&r, core, kmt_space(new), new->addr, new->size, gfp);
 	while (remove_overlap(core, &r, &old))
-		kmt_report_event(core, KMT_EV_OVERLAP, &old, new);
+		if (!core->ops->replaced || !core->ops->replaced(core, &old))
+			kmt_report_event(core, KMT_EV_OVERLAP, &old, new);
 }
 
 /* Makes @o the record of @new; returns false if a record overlaps it. */

@@ -191,6 +191,10 @@ enum kmt_event {
  *	perhaps under a tree's lock
  * @warn: event @ev happened to @old because of @new (either may be NULL); called with
  *	no lock held, on copies
+ * @replaced: a new block overlaps @old, whose record was dropped; called with no lock
+ *	held; returns whether the owner of the tracker had made that record itself, of
+ *	memory that may be handed out again, so that this is no fault; NULL if it makes
+ *	no such records
  * @relax: called between two bounded steps of a mark with no lock held; returns true
  *	if the mark is to be given up
  * @wait: called with no lock held by a marker that waits for another one of its team;
@@ -212,6 +216,7 @@ struct kmt_ops {
 	void (*warn)(struct kmt_core *core, enum kmt_event ev,
 		     const struct kmt_object *old,
 		     const struct kmt_object *new);
+	bool (*replaced)(struct kmt_core *core, const struct kmt_object *old);
 	bool (*relax)(struct kmt_marker *m);
 	void (*wait)(struct kmt_marker *m, unsigned int before);
 	u32 (*trace_order)(u32 stack);
@@ -442,6 +447,8 @@ int kmt_insert_unless_taken(struct kmt_core *core, enum kmt_space space,
 bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr);
 bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
 		     unsigned long addr);
+void kmt_free_if(struct kmt_core *core, unsigned long addr,
+		 bool (*is)(const struct kmt_object *o));
 
 /* core.c: stale records, parts of blocks */
 void kmt_report_event(struct kmt_core *core, enum kmt_event ev,

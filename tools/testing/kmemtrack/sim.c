@@ -201,6 +201,14 @@ static void sim_warn(struct kmt_core *core, enum kmt_event ev,
 	pthread_mutex_unlock(&one_at_a_time);
 }
 
+static bool sim_replaced(struct kmt_core *core, const struct kmt_object *old)
+{
+	struct sim *s = container_of(core, struct sim, core);
+
+	assert(!host_locks_held() && !host_irqs_off());
+	return s->replaceable && (old->flags & KMT_AREAS);
+}
+
 static bool sim_relax(struct kmt_marker *m)
 {
 	struct sim *s = container_of(m->core, struct sim, core);
@@ -263,6 +271,7 @@ static const struct kmt_ops sim_ops = {
 	.chunk_stays	= sim_chunk_stays,
 	.low		= sim_low,
 	.warn		= sim_warn,
+	.replaced	= sim_replaced,
 	.relax		= sim_relax,
 	.wait		= sim_wait,
 	.trace_order	= sim_trace_order,

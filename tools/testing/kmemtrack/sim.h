@@ -100,6 +100,8 @@ struct sim {
 	struct kmt_object warned_old;
 	struct kmt_object warned_new;
 
+	/* Records with scan areas are the owner's, which others may replace. */
+	bool replaceable;
 	/* Called with each warning. */
 	void (*on_warn)(struct sim *s, enum kmt_event ev,
 			const struct kmt_object *old,

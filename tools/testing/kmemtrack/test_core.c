@@ -194,6 +194,29 @@ static void test_overlap_other_space(void **state)
 			 0x100);
 }
 
+/* A record that the owner of the tracker made itself is replaced without a warning. */
+static void test_replaced(void **state)
+{
+	static const unsigned long at[] = { BLOCK(1), SIM_VMALLOC };
+	struct sim *s = *state;
+	unsigned int i;
+
+	s->replaceable = true;
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		assert_int_equal(sim_insert(s, KMT_VIRT, at[i], 0x100, 1), 0);
+		assert_true(kmt_add_area(&s->core, at[i], SIZE_MAX, GFP_KERNEL));
+		assert_int_equal(sim_insert(s, KMT_VIRT, at[i] + 0x80, 0x40, 1), 0);
+		assert_int_equal(s->warned, i);
+		assert_false(sim_tracked(s, at[i]));
+		/* The new block is another's. */
+		assert_int_equal(sim_insert(s, KMT_VIRT, at[i] + 0x90, 0x40, 1), 0);
+		assert_int_equal(s->warned, i + 1);
+		assert_int_equal(sim_events(s, KMT_EV_OVERLAP), ++s->overlaps);
+		check_core(s);
+	}
+	assert_int_equal(kmt_nr_aux(&s->core), 0);
+}
+
 /* Old records are evicted even if there is no cell for the new one. */
 static void test_overlap_no_memory(void **state)
 {
@@ -420,6 +443,35 @@ static void test_free_drops_aux(void **state)
 	check_core(s);
 }
 
+static bool has_areas(const struct kmt_object *o)
+{
+	return o->flags & KMT_AREAS;
+}
+
+/* Only a record that begins at the address, and is the one that is meant, is dropped. */
+static void test_free_if(void **state)
+{
+	static const unsigned long at[] = { BLOCK(1), SIM_VMALLOC };
+	struct sim *s = *state;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		kmt_free_if(&s->core, at[i], has_areas);
+		assert_int_equal(sim_insert(s, KMT_VIRT, at[i], 0x100, 1), 0);
+		kmt_free_if(&s->core, at[i], has_areas);
+		assert_true(sim_tracked(s, at[i]));
+		assert_true(kmt_add_area(&s->core, at[i], SIZE_MAX, GFP_KERNEL));
+		kmt_free_if(&s->core, at[i] + 8, has_areas);
+		assert_true(sim_tracked(s, at[i]));
+		kmt_free_if(&s->core, at[i], has_areas);
+		assert_false(sim_tracked(s, at[i]));
+		check_core(s);
+	}
+	assert_int_equal(kmt_nr_aux(&s->core), 0);
+	assert_int_equal(sim_events(s, KMT_EV_FREE_UNKNOWN), 0);
+	assert_int_equal(s->warned, 0);
+}
+
 static void test_drop_space(void **state)
 {
 	struct sim *s = *state;
@@ -556,6 +608,7 @@ int main(void)
 		T(test_overlap),
 		T(test_overlap_many),
 		T(test_overlap_other_space),
+		T(test_replaced),
 		cmocka_unit_test(test_overlap_no_memory),
 		T(test_unless_taken),
 		T(test_free_part),
@@ -563,6 +616,7 @@ int main(void)
 		T(test_free_part_spaces),
 		T(test_free_within),
 		T(test_free_drops_aux),
+		T(test_free_if),
 		T(test_drop_space),
 		T(test_shut),
 		cmocka_unit_test(test_shut_meanwhile),
