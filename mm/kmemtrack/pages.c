@@ -219,11 +219,12 @@ static void split(const struct page *page, unsigned long nr)
 	first = find_entry(pfn, &t);
 	state = first ? READ_ONCE(first->state) : 0;
 	if (state && !(state & (KMT_PE_SPLIT | KMT_PE_SPLIT_REST))) {
-		kmt_clear_record(first, pfn, state);
 		state &= ~(KMT_PE_RECORD | KMT_PE_PFN_REF | KMT_PE_SORTED |
 			   KMT_PE_OTHER);
 		nr = min(nr, BIT(order_of(state)));
-		WRITE_ONCE(first->state, state | KMT_PE_SPLIT);
+		/* A scan may have set KMT_PE_RECORD since the state was read. */
+		if (xchg(&first->state, state | KMT_PE_SPLIT) & KMT_PE_RECORD)
+			kmt_drop_own_records(pfn);
 		for (i = 1; i < nr && (e = entry_of(t, pfn + i)); i++) {
 			WRITE_ONCE(e->stack, first->stack);
 			WRITE_ONCE(e->pid, first->pid);
