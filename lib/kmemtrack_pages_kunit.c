@@ -11,6 +11,7 @@
 #include <linux/kmemtrack.h>
 #include <linux/kobject.h>
 #include <linux/kthread.h>
+#include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -105,12 +106,15 @@ static void split(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
 	KUNIT_EXPECT_EQ(test, recorded(page), 4 * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, kmt_pages_order(addr_of(page)), KMT_PAGES_SPLIT);
+	KUNIT_EXPECT_TRUE(test, kmt_pages_has_list(page + 3));
 	/* If one of the pages is freed, the state of the pages after it is unknown. */
 	__free_page(page + 2);
 	KUNIT_EXPECT_EQ(test, recorded(page), 0);
 	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
 	KUNIT_EXPECT_EQ(test, recorded(page), 2 * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, recorded(page + 3), 0);
+	KUNIT_EXPECT_TRUE(test, kmt_pages_has_list(page + 1));
+	KUNIT_EXPECT_FALSE(test, kmt_pages_has_list(page + 3));
 	__free_page(page);
 	KUNIT_EXPECT_EQ(test, recorded(page), 0);
 	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
@@ -231,6 +235,38 @@ static void ends_replaced(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, has_struct(page));
 	kmemleak_free(page_address(page));
 	__free_pages(page, 1);
+}
+
+/* The least time of some walks over @nr pages. */
+static u64 walk_ns(const struct page *page, unsigned long nr, bool first_only)
+{
+	u64 start, least = U64_MAX;
+	unsigned long i, times;
+
+	for (times = 0; times < 20; times++) {
+		start = ktime_get_ns();
+		for (i = 0; i < nr; i++)
+			__kmt_pages_has_list(first_only ? page : page + i);
+		least = min(least, ktime_get_ns() - start);
+	}
+	return least;
+}
+
+/* The time for a page of a block that was split does not depend on the block's size. */
+static void large_split(struct kunit *test)
+{
+	const unsigned int order = 9;
+	const unsigned long nr = BIT(order);
+	struct page *page = alloc_pages(GFP_KERNEL | __GFP_NOWARN, order);
+	unsigned long i;
+
+	if (!page)
+		kunit_skip(test, "no memory");
+	split_page(page, order);
+	KUNIT_EXPECT_LE(test, walk_ns(page, nr, false),
+			20 * walk_ns(page, nr, true) + NSEC_PER_USEC);
+	for (i = 0; i < nr; i++)
+		__free_page(page + i);
 }
 
 /* Pages that other allocators took from the page allocator are no blocks. */
@@ -405,6 +441,7 @@ static struct kunit_case pages_cases[] = {
 	KUNIT_CASE(taken),
 	KUNIT_CASE(replaced),
 	KUNIT_CASE(ends_replaced),
+	KUNIT_CASE(large_split),
 	KUNIT_CASE(others),
 	KUNIT_CASE(ends),
 	KUNIT_CASE(ends_reused),

@@ -288,9 +288,9 @@ static void sort_entry(const struct kmt_page_entries *t, struct kmt_page_entry *
 {
 	/* Pairs with kmt_pages_add(): the other fields were stored before. */
 	u32 state = smp_load_acquire(&e->state);
-	unsigned long end = end_of(t, pfn, state);
 	struct page *page = pfn_to_online_page(pfn);
 	const bool other = !page || is_other(page, pfn, map);
+	unsigned long end;
 
 	if (state & KMT_PE_PFN_REF) {
 		clear_pfn_ref(e, pfn, state);
@@ -306,6 +306,7 @@ static void sort_entry(const struct kmt_page_entries *t, struct kmt_page_entry *
 	limit_age(e);
 	if (has_before(t, pfn, state))
 		return;
+	end = end_of(t, pfn, state);
 	usage.blocks++;
 	usage.pages += end - pfn;
 	if (add && !(state & KMT_PE_RECORD) &&

@@ -275,13 +275,18 @@ int __kmt_pages_order(unsigned long addr)
  * __kmt_pages_has_list - are a page's list links read together with its contents?
  * @page: page in use, not a tail page of a compound page
  *
+ * Called for each page by each walk, also while all CPUs are stopped. Blocks that were
+ * split may be large, so this does not look for their ends.
+ *
  * Context: any but NMI.
  */
 bool __kmt_pages_has_list(const struct page *page)
 {
-	unsigned long pfn = page_to_pfn(page);
+	const unsigned long pfn = page_to_pfn(page);
 	const struct kmt_page_entries *t;
 	const struct kmt_page_entry *e;
+	unsigned long first = pfn;
+	struct kmt_object o;
 	u32 state = 0;
 
 	rcu_read_lock();
@@ -289,13 +294,16 @@ bool __kmt_pages_has_list(const struct page *page)
 	if (e)
 		state = READ_ONCE(e->state);
 	if (state & KMT_PE_SPLIT_REST) {
-		pfn = ALIGN_DOWN(pfn, BIT(order_of(state)));
-		e = entry_of(t, pfn);
+		first = ALIGN_DOWN(pfn, BIT(order_of(state)));
+		e = entry_of(t, first);
 		state = e ? READ_ONCE(e->state) : 0;
-		if (!(state & KMT_PE_SPLIT) ||
-		    page_to_pfn(page) >= end_of(t, pfn, state))
+		if (!(state & KMT_PE_SPLIT))
 			state = 0;
 	}
 	rcu_read_unlock();
-	return state & KMT_PE_RECORD;
+	if (!(state & KMT_PE_RECORD))
+		return false;
+	/* The pages behind one that was freed are not in the record. */
+	return first == pfn || (kmt_lookup(&kmt_core, KMT_VIRT, address_of(pfn), &o) &&
+				o.addr == address_of(first));
 }
