@@ -752,11 +752,9 @@ static void read_all(struct page_search *h, const struct kmt_roots *from)
 
 	h->nodes = find_nodes();
 	roots.exact_later = false;
-	get_online_mems();
 	kmt_mark_stacks(&h->m, &roots);
 	kmt_mark_memory(&h->m, &roots);
 	read_tables(h);
-	put_online_mems();
 	read_objects(h);
 }
 
@@ -801,10 +799,13 @@ bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
 	kmt_marker_init(&h->m, &kmt_core, &stack, 1, NULL);
 	kmt_marker_hand_over(&h->m, try_words);
 	h->bits = kmt_own_try_vzalloc(bitmap_bytes(h));
+	/* A search reads struct pages at each step. */
+	get_online_mems();
 	if (!h->bits)
 		h->m.stopped = true;
 	else if (seek_suspects(h))
 		read_all(h, roots);
+	put_online_mems();
 	kmt_own_vfree(h->bits, bitmap_bytes(h));
 	if (h->m.stopped)
 		m->stopped = true;
