@@ -90,7 +90,7 @@ static bool has_record(struct page *head)
 	if (PageHighMem(head))
 		return false;
 	pos = kmt_untag((unsigned long)page_address(head));
-	end = pos + page_size(head);
+	end = pos + kmt_head_bytes(head);
 	/* kmt_first_block() takes a range within one region. */
 	for (; pos < end; pos += PAGE_SIZE)
 		if (kmt_first_block(&kmt_core, KMT_VIRT, pos, pos + PAGE_SIZE,

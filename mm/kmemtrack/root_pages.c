@@ -361,7 +361,7 @@ static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 static void mark_slots(struct kmt_marker *m, struct page *page, unsigned long *map)
 {
 	unsigned long addr = kmt_untag((unsigned long)page_address(page));
-	unsigned long end = addr + page_size(page);
+	unsigned long end = addr + kmt_head_bytes(page);
 	struct slots slots = list_slots(m, (struct slab *)page, addr, end - addr, map);
 	unsigned int i;
 
