@@ -347,7 +347,7 @@ static struct slots list_slots(struct kmt_marker *m, struct slab *slab,
 		slots.pad = cache->red_left_pad;
 		slots.skip = kmt_bounds_in_slot(cache->name);
 		if (map && slots.nr <= KMT_SLOTS && !slots.poisoned)
-			kmemtrack_free_slots(cache, slab, map);
+			kmemtrack_free_slots(cache, slab, map, slots.nr);
 	}
 	if (!m->world_stopped)
 		mutex_unlock(&slab_mutex);
