@@ -636,8 +636,8 @@ static void try_word(struct page_search *h, unsigned long raw, unsigned long at)
 	const unsigned long word = kmt_untag(raw);
 	unsigned long pfn;
 
-	/* An address in the pages is a reference, which marks follow. */
-	if (kmt_in(&kmt_core.linear, word)) {
+	/* An address in the pages is a reference, which marks follow; one may be their end. */
+	if (kmt_in(&kmt_core.linear, word) || word == kmt_core.linear.hi) {
 		try_end(h, word, at);
 		return;
 	}
