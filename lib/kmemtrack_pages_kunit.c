@@ -431,6 +431,47 @@ static void node_numbers(struct kunit *test)
 		kunit_mark_skipped(test, "another cache is merged with that of kernfs nodes");
 }
 
+/* Loses a page, and puts its number where a table of empty hash chains has it. */
+static noinline unsigned long *lose_numbered(unsigned int i)
+{
+	struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	unsigned long pfn, *table;
+
+	if (!page)
+		return NULL;
+	pfn = page_to_pfn(page);
+	table = pfn % 2 && pfn < SZ_1M ?
+		kvcalloc(pfn / 2 + 8, sizeof(long), GFP_KERNEL) : NULL;
+	if (table) {
+		hidden[i] = ~pfn;
+		table[pfn / 2] = pfn;
+	} else {
+		__free_page(page);
+	}
+	return table;
+}
+
+/* A number that looks like the head of an empty hash chain is one of a page, if it is alone. */
+static void lone_numbers(struct kunit *test)
+{
+	static unsigned long *tables[LOST_PAGES];
+	unsigned int i;
+
+	memset(hidden, 0, sizeof(hidden));
+	for (i = 0; i < LOST_PAGES; i++)
+		tables[i] = lose_numbered(i);
+	wipe_stack();
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	for (i = 0; i < LOST_PAGES; i++) {
+		if (!hidden[i])
+			continue;
+		KUNIT_EXPECT_FALSE(test, is_leak(i));
+		free_lost(i);
+		kvfree(tables[i]);
+		tables[i] = NULL;
+	}
+}
+
 static struct kunit_case pages_cases[] = {
 	KUNIT_CASE_SLOW(orders),
 	KUNIT_CASE(split),
@@ -446,6 +487,7 @@ static struct kunit_case pages_cases[] = {
 	KUNIT_CASE(ends),
 	KUNIT_CASE(ends_reused),
 	KUNIT_CASE(node_numbers),
+	KUNIT_CASE(lone_numbers),
 	{}
 };
 

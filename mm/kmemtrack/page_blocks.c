@@ -459,6 +459,7 @@ void kmt_pages_usage(struct kmt_pages_usage *now)
  * struct page_search - a search for numbers
  * @m: marker, which reads memory
  * @base: start of the block that is being read; 0 if no block is
+ * @end: its end
  * @t: table
  * @nodes: slab cache of kernfs nodes; NULL if it is not known
  * @bits: a bit for each page; set if the page is searched for
@@ -468,6 +469,7 @@ void kmt_pages_usage(struct kmt_pages_usage *now)
 struct page_search {
 	struct kmt_marker m;
 	unsigned long base;
+	unsigned long end;
 	const struct kmt_page_entries *t;
 	const struct kmem_cache *nodes;
 	unsigned long *bits;
@@ -560,21 +562,19 @@ static void try_end(struct page_search *h, unsigned long word, unsigned long at)
 }
 
 /*
- * Whether the word at @at, the number of chain @nr, is in a table of hash chains that has no
- * record. The table begins with a page, and the words around this one are the heads of the
- * chains beside it: numbers, of which there are two at least, or addresses.
+ * Whether the word at @at, the number of chain @nr, is in a table of hash chains, of which
+ * [@lo, @hi) is a part. The words around this one are the heads of the chains beside it:
+ * numbers, of which there are two at least, or addresses.
  */
-static bool is_in_nulls_table(unsigned long at, unsigned long nr)
+static bool is_in_nulls_table(unsigned long lo, unsigned long hi, unsigned long at,
+			      unsigned long nr)
 {
-	const unsigned long page = ALIGN_DOWN(at, PAGE_SIZE);
-	const unsigned long last = PAGE_SIZE / sizeof(long) - 1;
-	const unsigned long place = (at - page) / sizeof(long);
+	const unsigned long place = (at - lo) / sizeof(long);
+	const unsigned long last = (hi - lo) / sizeof(long) - 1;
 	unsigned long i, word, numbers = 0;
 
-	if ((nr ^ place) & last)
-		return false;
 	for (i = place - min(place, 4UL); i <= min(place + 4, last); i++) {
-		if (!kmt_env_read(&word, page + i * sizeof(long), sizeof(word)))
+		if (!kmt_env_read(&word, lo + i * sizeof(long), sizeof(word)))
 			return false;
 		if (word == ((nr - place + i) << 1 | 1))
 			numbers++;
@@ -586,17 +586,21 @@ static bool is_in_nulls_table(unsigned long at, unsigned long nr)
 
 /*
  * Whether a word is the head of an empty hash chain of type hlist_nulls, which holds the
- * number of the chain, shifted, and 1.
+ * number of the chain, shifted, and 1. A table without a record begins with a page.
  */
 static bool is_nulls(const struct page_search *h, unsigned long word,
 		     unsigned long at)
 {
+	const unsigned long page = ALIGN_DOWN(at, PAGE_SIZE);
 	const unsigned long nr = word >> 1;
 
 	if (!(word & 1) || !at)
 		return false;
-	return h->base ? (at - h->base) / sizeof(long) == nr :
-			 is_in_nulls_table(at, nr);
+	if (h->base)
+		return (at - h->base) / sizeof(long) == nr &&
+		       is_in_nulls_table(h->base, h->end, at, nr);
+	return !((nr - (at - page) / sizeof(long)) % (PAGE_SIZE / sizeof(long))) &&
+	       is_in_nulls_table(page, page + PAGE_SIZE, at, nr);
 }
 
 /* Finds the slab cache of kernfs nodes, which stays; another cache may be merged into it. */
@@ -740,6 +744,7 @@ static void read_objects(struct page_search *h)
 		r.from = o;
 		h->base = kmt_space(&copy) == KMT_PHYS ?
 			  kmt_env_phys(copy.addr) : copy.addr;
+		h->end = h->base + copy.size;
 		if (kmt_is_read(&copy))
 			kmt_read_object(&r, o, &copy);
 	}
