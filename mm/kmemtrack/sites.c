@@ -228,6 +228,7 @@ static noinline_for_stack struct kmt_site_count *count_new_site(struct kmt_objec
 	return s;
 }
 
+/* Whether @o, of KMT_VIRT, is a record of a block of pages. */
 static bool is_of_pages(const struct kmt_object *o)
 {
 	/* Without the lock, as the head of this file explains. */
@@ -247,7 +248,7 @@ static struct kmt_site_count *count_block(struct kmt_object *o,
 	if (!(flags & KMT_LIVE) || (flags & KMT_SPACE_MASK) == KMT_ROOT)
 		return s;
 	/* count_pages() counts blocks of pages, with or without a record. */
-	if (kmt_pages_tracked() && is_of_pages(o))
+	if (kmt_pages_tracked() && (flags & KMT_SPACE_MASK) == KMT_VIRT && is_of_pages(o))
 		return s;
 	/* As above. */
 	key = kmt_site_of(data_race(o->stack), flags & KMT_SPACE_MASK, size);
