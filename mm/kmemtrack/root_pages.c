@@ -488,13 +488,13 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 	/*
 	 * Pages of an allocation of 2^n pages without __GFP_COMP have no reference
 	 * count, except the first one. n is unknown, but 2^n is at most the
-	 * alignment of @pfn. So a page before w->block_end that looks free, and is
-	 * neither in the buddy allocator nor on a CPU's list, may belong to it. If
-	 * w->inner is set, its contents are read, but not its struct page, where
-	 * page_private() may be from an earlier use.
+	 * alignment of @pfn, and at most a unit. So a page before w->block_end that
+	 * looks free, and is neither in the buddy allocator nor on a CPU's list, may
+	 * belong to it. If w->inner is set, its contents are read, but not its struct
+	 * page, where page_private() may be from an earlier use.
 	 */
 	if (!PageCompound(page))
-		w->block_end = pfn + (pfn & -pfn);
+		w->block_end = pfn + (pfn ? pfn & -pfn : KMT_UNIT_PAGES);
 }
 
 /* Reads a page, or skips free pages; returns how many pages it handled. */
