@@ -595,7 +595,7 @@ void kmt_flush_cache(struct kmt_core *core, unsigned int cpu);
 
 /* Whether a CPU remembers cells by address. */
 static inline bool kmt_has_recent_cells(const struct kmt_core *core,
-				       unsigned int cpu)
+					unsigned int cpu)
 {
 	return READ_ONCE(core->pool.caches[cpu].recent_cells);
 }
