@@ -603,14 +603,17 @@ static bool is_nulls(const struct page_search *h, unsigned long word,
 	       is_in_nulls_table(page, page + PAGE_SIZE, at, nr);
 }
 
-/* Finds the slab cache of kernfs nodes, which stays; another cache may be merged into it. */
+/*
+ * Finds the slab cache of kernfs nodes, which stays. Objects of a cache that is merged with
+ * it may hold the number of a page where a node has its own.
+ */
 static const struct kmem_cache *find_nodes(void)
 {
 	const struct kmem_cache *cache, *found = NULL;
 
 	mutex_lock(&slab_mutex);
 	list_for_each_entry(cache, &slab_caches, list)
-		if (!strcmp(cache->name, "kernfs_node_cache"))
+		if (!strcmp(cache->name, "kernfs_node_cache") && cache->refcount == 1)
 			found = cache;
 	mutex_unlock(&slab_mutex);
 	return found;
