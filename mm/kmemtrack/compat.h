@@ -70,6 +70,10 @@ kmt_register_shrinker(const char *name,
 #define MAX_PAGE_ORDER	(MAX_ORDER - 1)
 #endif
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+#define stack_depot_request_early_init	stack_depot_want_early_init
+#endif
+
 /*
  * Bytes of the pages of @head, which the caller holds no reference to: the pages may get
  * another use meanwhile, and the order may be any number. The result is at most that of a

@@ -149,6 +149,9 @@ void __init kmemtrack_alloc_early(void)
 
 	if (kmt_mode == KMT_UNINIT)
 		start_early();
+	/* Later neither the page allocator nor vmalloc() may have a table of that size. */
+	if (kmt_want_on)
+		stack_depot_request_early_init();
 	nr_shards = clamp_t(unsigned long, roundup_pow_of_two(regions),
 			    KMT_SHARDS_MIN, KMT_SHARDS_MAX);
 	while (kmt_want_on) {
@@ -169,14 +172,16 @@ void __init kmemtrack_alloc_early(void)
 /* Allocates the table of shards when tracking is switched on after boot. */
 static struct kmt_tree *alloc_shards(void)
 {
-	struct kmt_tree *shards;
+	struct kmt_tree *shards = NULL;
+	u32 nr;
 
-	for (; nr_shards; nr_shards /= 2) {
-		shards = kmt_own_alloc_table(nr_shards * sizeof(*shards));
+	for (nr = nr_shards; nr && !shards; nr /= 2) {
+		shards = kmt_own_alloc_table(nr * sizeof(*shards));
+		/* Without memory the next "on" tries all sizes again. */
 		if (shards)
-			return shards;
+			nr_shards = nr;
 	}
-	return NULL;
+	return shards;
 }
 
 static int __init set_up(void)

@@ -10,6 +10,9 @@ boot_line()
 }
 check "the log says how much of the early pool was used" boot_line
 
+# Without a table there are no backtraces. It is large where there is much memory.
+check "the stack depot has a table" eval '! dmesg | grep "stackdepot.*failed"'
+
 unscanned()
 {
 	head -n 1 "$REPORT"
