@@ -46,12 +46,16 @@
  * @KMT_STOP_ENTER: CPUs enter their stopper threads; interrupts are on
  * @KMT_STOP_CLOSE: all CPUs have entered, and switch interrupts off
  * @KMT_STOP_SEARCH: all CPUs are stopped, and read memory
+ * @KMT_STOP_DONE: all CPUs have read their shares, and leave
+ * @KMT_STOP_TOO_LONG: the time is over before that: all CPUs leave
  * @KMT_STOP_OVER: a CPU was too late: all CPUs leave
  */
 enum kmt_stop_state {
 	KMT_STOP_ENTER,
 	KMT_STOP_CLOSE,
 	KMT_STOP_SEARCH,
+	KMT_STOP_DONE,
+	KMT_STOP_TOO_LONG,
 	KMT_STOP_OVER,
 };
 
@@ -152,8 +156,21 @@ static void search_share(struct kmt_stop *stop)
 	kmt_mark_memory(m, roots);
 	kmt_recheck(m);
 	/* Makes the results of the other CPUs visible to finish(). */
-	if (atomic_dec_and_test(&stop->searching))
+	if (atomic_dec_and_test(&stop->searching)) {
 		finish(stop, m);
+		atomic_cmpxchg(&stop->state, KMT_STOP_SEARCH, KMT_STOP_DONE);
+	}
+	/*
+	 * No CPU leaves before all memory was read: a task could move a reference to
+	 * where this was done already. If a CPU leaves since the time is over, the
+	 * result is void.
+	 */
+	while (atomic_read_acquire(&stop->state) == KMT_STOP_SEARCH) {
+		cpu_relax();
+		if (kmt_mark_cond_resched(m))
+			atomic_cmpxchg(&stop->state, KMT_STOP_SEARCH,
+				       KMT_STOP_TOO_LONG);
+	}
 }
 
 #ifdef CONFIG_SMP
@@ -215,7 +232,8 @@ static bool enter_stop(struct kmt_stop *stop)
 	if (atomic_dec_and_test(&stop->irqs_on))
 		atomic_cmpxchg(&stop->state, KMT_STOP_CLOSE, KMT_STOP_SEARCH);
 	wait_in(stop, KMT_STOP_CLOSE);
-	if (atomic_read(&stop->state) == KMT_STOP_SEARCH)
+	/* Others may have searched until the time was over. */
+	if (atomic_read(&stop->state) != KMT_STOP_OVER)
 		return true;
 	local_irq_enable();
 	return false;
@@ -266,10 +284,10 @@ static void begin_stop(struct kmt_stop *stop)
 
 	local_irq_save(flags);
 	atomic64_set(&stop->since, ktime_get_mono_fast_ns());
+	atomic_set(&stop->state, KMT_STOP_SEARCH);
 	search_share(stop);
 	atomic64_set(&stop->until, ktime_get_mono_fast_ns());
 	local_irq_restore(flags);
-	atomic_set(&stop->state, KMT_STOP_SEARCH);
 	atomic_set(&stop->users, 0);
 }
 #endif
@@ -410,7 +428,8 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 		scan->out.busy_cpu = stop->late_cpu;
 		return KMT_CONFIRM_CPU_BUSY;
 	}
-	return stop->done ? KMT_CONFIRM_SNAPSHOT : KMT_CONFIRM_GIVEN_UP;
+	return atomic_read(&stop->state) == KMT_STOP_DONE && stop->done ?
+	       KMT_CONFIRM_SNAPSHOT : KMT_CONFIRM_GIVEN_UP;
 }
 
 /**
