@@ -438,6 +438,7 @@ static unsigned long compact(unsigned long *left, unsigned long look,
  */
 void kmt_give_back_all(void)
 {
+	struct kmt_chunk *chunk;
 	unsigned long left;
 
 	lockdep_assert_held(&kmt_scan_mutex);
@@ -445,6 +446,15 @@ void kmt_give_back_all(void)
 	flush_caches();
 	cpus_read_unlock();
 	down_write(&kmt_walk_sem);
+	/*
+	 * Also vacant records in chunks that stay: while tracking is off no hook would
+	 * make them live again, and the free of a block in their place would look like
+	 * a second one.
+	 */
+	kmt_for_each_chunk(&kmt_core, chunk) {
+		kmt_reclaim_chunk(&kmt_core, chunk);
+		cond_resched();
+	}
 	left = kmt_nr_chunks(&kmt_core);
 	compact(&left, left, left, 0);
 	up_write(&kmt_walk_sem);
