@@ -194,10 +194,7 @@ int kmt_execute(const struct kmt_command *cmd)
 		return kmt_scan();
 	if (set(cmd))
 		return 0;
-	/*
-	 * While the command runs under this mutex no scan can read the stack of this
-	 * task, which has the address that @cmd names.
-	 */
+	/* While the command runs under this mutex no scan reads the stack of this task. */
 	if (mutex_lock_killable(&kmt_scan_mutex))
 		return -EINTR;
 	was = kmt_tracking();

@@ -63,7 +63,7 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		       loff_t *ppos)
 {
 	const size_t head = min_t(size_t, len, KMT_WRITE_MAX);
-	struct kmt_command cmds[KMT_COMMANDS];
+	struct kmt_command *cmds;
 	int i, nr, ret = 0;
 	char *text;
 
@@ -71,9 +71,16 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 	if (IS_ERR(text))
 		return PTR_ERR(text);
 	/*
-	 * Only frames of this task refer to the text, and a scan that one of the
-	 * commands makes does not read them.
+	 * A scan, which another task or one of the commands may make meanwhile, would
+	 * read addresses in commands on this task's stack as references.
 	 */
+	cmds = kcalloc(KMT_COMMANDS, sizeof(*cmds), GFP_KERNEL);
+	if (!cmds) {
+		kfree(text);
+		return -ENOMEM;
+	}
+	kmemleak_ignore(cmds);
+	/* Only frames of this task refer to the text. */
 	if (head)
 		kmemleak_ignore(text);
 	nr = kmt_parse_lines(text, head, cmds, KMT_COMMANDS);
@@ -83,6 +90,7 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		ret = check_padding(buf + head, len - head);
 	for (i = 0; i < nr && !ret; i++)
 		ret = kmt_execute(&cmds[i]);
+	kfree_sensitive(cmds);
 	kfree(text);
 	if (ret)
 		return ret;

@@ -326,6 +326,18 @@ places()
 }
 check "dump= says where references are" places
 
+# The address in a command is no reference to the leak that it names.
+named()
+{
+	start && inject "leak cache 20" && scan && truth && judge || return
+	addr=$(sed -n 's/^unreferenced object \(0x[0-9a-f]*\) .*/\1/p' "$T/report" |
+		head -n 1)
+	[ "$addr" ] && taken "$REPORT" "refs=$addr${NL}dump=$addr${NL}scan" || return
+	cat "$LEAKS" >"$T/report"
+	grep "$addr" "$T/report" && inject reap
+}
+check "a scan after dump= and refs= in one write reports the same leak" named
+
 none_again()
 {
 	scan && ! grep -Ff "$T/cleared" "$T/report"
