@@ -178,15 +178,28 @@ static void give_up(struct kmt_sites *t, unsigned long nr)
 	}
 }
 
+/*
+ * Makes room for a quarter more sites. If nearly all of them rise, this makes less room,
+ * and then none until the next count: it walks over the whole table.
+ */
+static void make_room(struct kmt_sites *t)
+{
+	const unsigned long before = t->nr, wanted = max(1UL, before / KMT_GIVE_UP);
+
+	t->missed = true;
+	if (t->full)
+		return;
+	give_up(t, wanted);
+	t->full = before - t->nr < wanted;
+}
+
 /* Returns a free entry, for which it may give up sites or allocate; NULL if it fails. */
 static struct kmt_site_count *take_entry(struct kmt_sites *t)
 {
 	struct kmt_site_count *s;
 
-	if (t->nr >= t->max) {
-		t->missed = true;
-		give_up(t, max(1UL, t->nr / KMT_GIVE_UP));
-	}
+	if (t->nr >= t->max)
+		make_room(t);
 	if (t->nr >= t->max || (!t->unused && !add_page(t))) {
 		t->missed = true;
 		return NULL;
@@ -245,6 +258,7 @@ void kmt_sites_begin(struct kmt_sites *t)
 	if (t->bucket && t->changed)
 		link_all(t);
 	t->missed = false;
+	t->full = false;
 	t->now_sum = none;
 	t->now_other = none;
 }

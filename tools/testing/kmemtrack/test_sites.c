@@ -398,6 +398,8 @@ static void test_all_rise(void **state)
 			count(&t, i, 8, 1 + scan);
 		for (i = 4; i <= 50 && scan >= 3; i++)
 			count(&t, i, 4096, 1);
+		/* The table is not searched for places again and again. */
+		assert_int_equal(t.full, scan >= 3);
 		finish(&t, 1000 * scan);
 		for (i = 1; i <= 3; i++)
 			assert_int_equal(find(&t, i)->last.nr, 1 + scan);
