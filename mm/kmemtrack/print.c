@@ -52,9 +52,10 @@ static void print_dump(struct seq_file *seq, const struct kmt_leak *leak)
 		     leak->dumped, true);
 }
 
-static unsigned long ms_since(u32 born)
+/* Up to KMT_AGE_MAX, which is more milliseconds than 32 bits have. */
+static u64 ms_since(u32 born)
 {
-	return jiffies_to_msecs((u32)jiffies - born);
+	return jiffies64_to_msecs((u32)((u32)jiffies - born));
 }
 
 /* Prints how the last scan confirmed suspects. */
@@ -203,8 +204,6 @@ void kmt_print_cache(struct seq_file *seq, const char *cache)
 void kmt_print_group(struct seq_file *seq, const struct kmt_group *g)
 {
 	const struct kmt_leak *old = &g->oldest;
-	const unsigned long age = ms_since(old->born);
-	const unsigned long last = ms_since(g->newest);
 
 	down_read(&kmt_reports_sem);
 	seq_printf(seq, "\nleak: %lu objects, %lu bytes (%lu direct, %lu indirect), ",
@@ -218,8 +217,11 @@ void kmt_print_group(struct seq_file *seq, const struct kmt_group *g)
 		seq_printf(seq, "; in all %lu direct, %lu indirect, %lu bytes",
 			   g->all.nr - g->all.indirect, g->all.indirect,
 			   g->all.bytes);
-	seq_printf(seq, "\n  first %lu.%03lu s ago, last %lu.%03lu s ago, comm ",
-		   age / 1000, age % 1000, last / 1000, last % 1000);
+	seq_puts(seq, "\n  first ");
+	kmt_print_seconds(seq, ms_since(old->born));
+	seq_puts(seq, " s ago, last ");
+	kmt_print_seconds(seq, ms_since(g->newest));
+	seq_puts(seq, " s ago, comm ");
 	print_comm(seq, old->comm);
 	seq_printf(seq, " pid %d\n", old->pid);
 	print_tasks(seq, g);
@@ -451,8 +453,8 @@ static void log_leader(const struct kmt_group *g, unsigned long nr,
 	down_read(&kmt_reports_sem);
 	kmt_log_task(&task, kmt_comm(g->names ? g->tasks[0].comm :
 						g->oldest.comm));
-	up_read(&kmt_reports_sem);
 	log_site(g, nr, sites, kmt_cache_text(cache, g->cache), task.text);
+	up_read(&kmt_reports_sem);
 }
 
 /**
