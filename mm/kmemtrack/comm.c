@@ -356,16 +356,20 @@ void kmt_begin_sweep(void)
 	 * records, or held in this phase.
 	 */
 	synchronize_rcu();
+	/*
+	 * Keep the names that CPUs remember, since hooks use these without a lookup.
+	 * This comes before the next phase: a hook that holds such a name in that phase
+	 * is not waited for, and the CPU may remember another one by now.
+	 */
+	for_each_possible_cpu(cpu)
+		/* Pairs with kmt_task_comm(): records with the one before. */
+		kmt_keep_name(smp_load_acquire(per_cpu_ptr(&kmt_recent.comm, cpu)));
 	/* Pairs with kmt_pin_names(): the bits are clear. */
 	smp_store_release(&phase, !before);
 	/* When this returns, no hook begins in the old phase any more. */
 	synchronize_rcu();
 	while (atomic_read_acquire(&holders[before]))
 		msleep(20);
-	/* Keep the names that CPUs remember: hooks use these without a lookup. */
-	for_each_possible_cpu(cpu)
-		/* Pairs with kmt_task_comm(): records with the one before. */
-		kmt_keep_name(smp_load_acquire(per_cpu_ptr(&kmt_recent.comm, cpu)));
 }
 
 static void remove_unused(struct kmt_name_set *set)
