@@ -46,7 +46,7 @@
  * @KMT_STOP_ENTER: CPUs enter their stopper threads; interrupts are on
  * @KMT_STOP_CLOSE: all CPUs have entered, and switch interrupts off
  * @KMT_STOP_SEARCH: all CPUs are stopped, and read memory
- * @KMT_STOP_DONE: all CPUs have read their shares, and leave
+ * @KMT_STOP_DONE: all memory was read: all CPUs leave
  * @KMT_STOP_TOO_LONG: the time is over before that: all CPUs leave
  * @KMT_STOP_OVER: a CPU was too late: all CPUs leave
  */
@@ -76,7 +76,6 @@ enum kmt_stop_state {
  * @since: when the first CPU arrived, in nanoseconds
  * @until: when the last CPU left, in nanoseconds
  * @late_cpu: a CPU that did not arrive in time
- * @done: all memory was searched
  */
 struct kmt_stop {
 	struct kmt_scan *scan;
@@ -93,7 +92,6 @@ struct kmt_stop {
 	atomic64_t since;
 	atomic64_t until;
 	int late_cpu;
-	bool done;
 };
 
 /* Protected by kmt_scan_mutex; a CPU that is late may use it after the scan. */
@@ -104,7 +102,7 @@ static DEFINE_PER_CPU(struct kmt_marker *, stop_marker);
 
 /*
  * Called on the last CPU when all others have finished: reads suspects that fitted on no
- * mark stack, and says whether the snapshot is complete.
+ * mark stack, and ends the search. If a marker was stopped, the snapshot is void.
  */
 static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 {
@@ -124,7 +122,8 @@ static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 		scan->m.stats.words += per_cpu(stop_marker, cpu)->stats.words;
 		scan->m.stats.hits += per_cpu(stop_marker, cpu)->stats.hits;
 	}
-	stop->done = !stopped;
+	atomic_cmpxchg(&stop->state, KMT_STOP_SEARCH,
+		       stopped ? KMT_STOP_TOO_LONG : KMT_STOP_DONE);
 }
 
 /*
@@ -156,10 +155,8 @@ static void search_share(struct kmt_stop *stop)
 	kmt_mark_memory(m, roots);
 	kmt_recheck(m);
 	/* Makes the results of the other CPUs visible to finish(). */
-	if (atomic_dec_and_test(&stop->searching)) {
+	if (atomic_dec_and_test(&stop->searching))
 		finish(stop, m);
-		atomic_cmpxchg(&stop->state, KMT_STOP_SEARCH, KMT_STOP_DONE);
-	}
 	/*
 	 * No CPU leaves before all memory was read: a task could move a reference to
 	 * where this was done already. If a CPU leaves since the time is over, the
@@ -428,8 +425,8 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 		scan->out.busy_cpu = stop->late_cpu;
 		return KMT_CONFIRM_CPU_BUSY;
 	}
-	return atomic_read(&stop->state) == KMT_STOP_DONE && stop->done ?
-	       KMT_CONFIRM_SNAPSHOT : KMT_CONFIRM_GIVEN_UP;
+	return atomic_read(&stop->state) == KMT_STOP_DONE ? KMT_CONFIRM_SNAPSHOT :
+							    KMT_CONFIRM_GIVEN_UP;
 }
 
 /**
