@@ -180,6 +180,26 @@ static void announced(struct kunit *test)
 	__free_pages(page, 1);
 }
 
+/* Two pages of which a scan has made a record. */
+static struct page *recorded_pages(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL, 1);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, recorded(page), 2 * PAGE_SIZE);
+	return page;
+}
+
+/* Frees such pages, where a block of 64 bytes must have the only record by now. */
+static void free_replaced(struct kunit *test, struct page *page)
+{
+	KUNIT_EXPECT_EQ(test, recorded(page), 64);
+	KUNIT_EXPECT_FALSE(test, has_struct(page));
+	kmemleak_free(page_address(page));
+	__free_pages(page, 1);
+}
+
 /*
  * A scan may make the records of pages before SLUB has set their type. Then the first
  * block that SLUB hands out there replaces the record, and is no fault.
@@ -187,54 +207,38 @@ static void announced(struct kunit *test)
 static void taken(struct kunit *test)
 {
 	const unsigned long before = kmt_nr_events(&kmt_core, KMT_EV_OVERLAP);
-	struct page *page = alloc_pages(GFP_KERNEL, 1);
+	struct page *page = recorded_pages(test);
 
-	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
-	KUNIT_EXPECT_EQ(test, recorded(page), 2 * PAGE_SIZE);
 	kmemleak_alloc(page_address(page), 64, 1, GFP_KERNEL);
 	KUNIT_EXPECT_EQ(test, kmt_nr_events(&kmt_core, KMT_EV_OVERLAP), before);
 	KUNIT_EXPECT_EQ(test, kmt_pages_order(addr_of(page)), -1);
 	KUNIT_EXPECT_FALSE(test, has_struct(page));
 	kmemtrack_not_root(page_address(page));
 	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
-	KUNIT_EXPECT_EQ(test, recorded(page), 64);
-	kmemleak_free(page_address(page));
-	__free_pages(page, 1);
+	free_replaced(test, page);
 }
 
 /* A scan drops the record that it made, and no other one at the same address. */
 static void replaced(struct kunit *test)
 {
-	struct page *page = alloc_pages(GFP_KERNEL, 1);
+	struct page *page = recorded_pages(test);
 
-	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
-	KUNIT_EXPECT_EQ(test, recorded(page), 2 * PAGE_SIZE);
 	kmemleak_free(page_address(page));
 	kmemleak_alloc(page_address(page), 64, 1, GFP_KERNEL);
 	kmemtrack_not_root(page_address(page));
 	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
-	KUNIT_EXPECT_EQ(test, recorded(page), 64);
-	KUNIT_EXPECT_FALSE(test, has_struct(page));
-	kmemleak_free(page_address(page));
-	__free_pages(page, 1);
+	free_replaced(test, page);
 }
 
 /* The same at the end of tracking of pages. */
 static void ends_replaced(struct kunit *test)
 {
-	struct page *page = alloc_pages(GFP_KERNEL, 1);
+	struct page *page = recorded_pages(test);
 
-	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
 	kmemleak_free(page_address(page));
 	kmemleak_alloc(page_address(page), 64, 1, GFP_KERNEL);
 	KUNIT_EXPECT_EQ(test, command("pages=on"), 0);
-	KUNIT_EXPECT_EQ(test, recorded(page), 64);
-	KUNIT_EXPECT_FALSE(test, has_struct(page));
-	kmemleak_free(page_address(page));
-	__free_pages(page, 1);
+	free_replaced(test, page);
 }
 
 /* The least time of some walks over @nr pages. */
