@@ -282,10 +282,15 @@ same_period()
 }
 check "scan=on keeps the period that was set" same_period
 
+# first_leak <file>: the address of the first leak in the format of kmemleak
+first_leak()
+{
+	sed -n 's/^unreferenced object \(0x[0-9a-f]*\) .*/\1/p' "$1" | head -n 1
+}
+
 dumps()
 {
-	addr=$(sed -n 's/^unreferenced object \(0x[0-9a-f]*\) .*/\1/p' \
-		"$LEAKS" | head -n 1)
+	addr=$(first_leak "$LEAKS")
 	[ "$addr" ] || { echo "no leak to dump"; return 1; }
 	dmesg | wc -l >"$T/lines"
 	taken "$1" "dump=$addr$NL" || return
@@ -330,8 +335,7 @@ check "dump= says where references are" places
 named()
 {
 	start && inject "leak cache 20" && scan && truth && judge || return
-	addr=$(sed -n 's/^unreferenced object \(0x[0-9a-f]*\) .*/\1/p' "$T/report" |
-		head -n 1)
+	addr=$(first_leak "$T/report")
 	[ "$addr" ] && taken "$REPORT" "refs=$addr${NL}dump=$addr${NL}scan" || return
 	cat "$LEAKS" >"$T/report"
 	grep "$addr" "$T/report" && inject reap
