@@ -132,10 +132,9 @@ static void filter_add_holder(struct kmt_core *core, struct kmt_object *o,
 }
 
 /*
- * Lets references pass to blocks with an alias whose excess references count for
- * suspects. With
- * @anew, all references to the holders are counted again, from zero, to determine how
- * many are in excess.
+ * Lets references pass to blocks with an alias (holders) whose excess references count
+ * for suspects. With @anew, all references to the holders are counted again, from zero,
+ * to determine how many are in excess.
  */
 static void filter_add_holders(struct kmt_marker *m, struct kmt_filter *f, bool anew)
 {
