@@ -48,18 +48,20 @@ static int clear(void)
 	struct kmt_marker *m = kmt_own_alloc(GFP_KERNEL, 0);
 	struct kmt_mark_entry stack;
 	unsigned long nr;
+	bool stopped;
 
 	static_assert(sizeof(*m) <= PAGE_SIZE);
 	if (!m)
 		return -ENOMEM;
 	kmt_marker_init(m, &kmt_core, &stack, 1, NULL);
 	nr = kmt_clear(m, jiffies);
+	stopped = m->stopped;
 	kmt_own_free(m, 0);
 	/* Blocks allocated after this command must be younger than those cleared. */
 	if (nr)
 		schedule_timeout_uninterruptible(1);
 	kmt_report_drop();
-	return 0;
+	return stopped ? kmt_restart_frozen(-EINTR) : 0;
 }
 
 /* Whether a command is allowed only while tracking is on. */

@@ -230,7 +230,7 @@ bool kmt_mark_cond_resched(struct kmt_marker *m)
 	struct kmt_team *team = m->share.team;
 
 	m->budget = KMT_BUDGET;
-	if (m->core->ops->relax && m->core->ops->relax(m))
+	if (m->core->ops->relax && m->core->ops->relax(m) && !m->goes_on)
 		m->stopped = true;
 	if (!team)
 		return m->stopped;
@@ -342,7 +342,7 @@ static void sum_words(struct kmt_reader *r, unsigned int nr)
  * @copy: what the cell held when the block was chosen
  *
  * Context: no lock held.
- * Return: the checksum, never 0.
+ * Return: the checksum; 0, which none has, if the marker was stopped meanwhile.
  */
 u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
 		   const struct kmt_object *copy)
@@ -351,7 +351,7 @@ u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
 
 	m->sum.value = KMT_SUM_BEGIN;
 	kmt_read_object(&r, o, copy);
-	return kmt_sum_end(m->sum.value);
+	return m->stopped ? 0 : kmt_sum_end(m->sum.value);
 }
 
 /* Makes a cleared block, which has changed since, a root. */
@@ -382,7 +382,8 @@ static void read_cleared(struct kmt_marker *m, struct kmt_object *o,
 	m->date = copy->born;
 	m->dated = kmt_sum_object(m, o, copy) == copy->crc;
 	kmt_read_object(&r, o, copy);
-	if (!m->dated && m->mode == KMT_MODE_FOLLOW)
+	/* A sum of a part of the block tells nothing. */
+	if (!m->dated && !m->stopped && m->mode == KMT_MODE_FOLLOW)
 		make_grey(m, o);
 	m->dated = false;
 }

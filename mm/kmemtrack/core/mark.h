@@ -234,10 +234,12 @@ struct kmt_mark_share {
  * @on_words: for KMT_MODE_HAND_OVER; @at is 0 where the address does not matter
  * @world_stopped: all CPUs are stopped, so memory is read in place
  * @later: references in roots stay on the mark stack until a quarter of it is full
- * @searched: kmt_search() has looked for the suspects of this mark
+ * @searched: kmt_search() or kmt_mark_doubtful() has looked at the suspects of this mark: a
+ *	white block that is none came later
  * @dated: references to blocks that are younger than @date do not count
  * @date: low 32 bits of jiffies
  * @stopped: the mark was given up; it proves nothing
+ * @goes_on: kmt_ops.relax() is called, but the mark is not given up
  * @budget: words to go until kmt_ops.relax() is called
  * @deadline: while @world_stopped, time at which the owner gives the mark up
  * @stack: mark stack
@@ -267,6 +269,7 @@ struct kmt_marker {
 	bool dated;
 	u32 date;
 	bool stopped;
+	bool goes_on;
 	long budget;
 	u64 deadline;
 	struct kmt_mark_stack stack;

@@ -159,6 +159,8 @@ void kmt_mark_doubtful(struct kmt_marker *m, u32 now, u32 min_age)
 		    mark_if_doubtful(m, o, now, min_age))
 			kmt_mark_object(m, o);
 	kmt_mark_sweep(m);
+	/* kmt_accuse() spares a white block that this has not seen. */
+	m->searched = true;
 }
 
 static void make_leak(struct kmt_marker *m, struct kmt_object *o,
@@ -188,7 +190,8 @@ static void make_leak(struct kmt_marker *m, struct kmt_object *o,
  * @m: marker, after kmt_update_suspects() or kmt_mark_doubtful(), before kmt_mark_end()
  * @v: set to the number of leaks, their bytes, and the number of new leaks
  *
- * A leak that is referenced again is acquitted.
+ * A leak that is referenced again is acquitted. This is not given up half-way: leaks
+ * that it has made would not be new for the next scan, and nobody would be told of them.
  *
  * Context: no lock held.
  */
@@ -197,7 +200,11 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 	v->leaks = 0;
 	v->leak_bytes = 0;
 	v->fresh = 0;
+	if (m->stopped)
+		return;
+	m->goes_on = true;
 	kmt_acquit_reached(m, NULL, v, make_leak);
+	m->goes_on = false;
 }
 
 /**
@@ -240,6 +247,8 @@ static bool clear_leak(struct kmt_marker *m, struct kmt_object *o, u32 now)
 	if (!kmt_copy_object(m->core, o, &copy) || !(copy.flags & KMT_LEAK))
 		return false;
 	crc = kmt_sum_object(m, o, &copy);
+	if (!crc)
+		return false;
 	tree = kmt_lock_same(m->core, o, &copy, &flags);
 	if (!tree)
 		return false;

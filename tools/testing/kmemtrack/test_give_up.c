@@ -275,6 +275,81 @@ static void test_anywhere(void **state)
 	assert_true(given_up > 100);
 }
 
+/* Gives up a mark that reads a cleared leak, or the clearing: the leak stays unchanged. */
+static void test_cleared(void **state)
+{
+	const unsigned long size = 4 * SIM_PAGE;
+	unsigned int step, i, given_up = 0;
+	bool done = false;
+
+	for (step = 1; !done; step++) {
+		struct sim *s = sim_new(4, 100, 3);
+
+		sim_alloc(s, SIM_VMALLOC, size);
+		for (i = 0; i < size / W; i++)
+			sim_put(SIM_VMALLOC + W * i, i + 1);
+		assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
+		assert_int_equal(s->v.leaks, 1);
+		kmt_mark_end(&s->m);
+		kmt_marker_follow(&s->m);
+		s->fine = true;
+		s->m.budget = 0;
+		s->on_relax = count_down;
+		left = step;
+		if (kmt_clear(&s->m, s->now)) {
+			sim_mark(s, ROOT(0), ROOT(64));
+			kmt_mark_end(&s->m);
+		} else {
+			assert_true(s->m.stopped);
+			assert_true(sim_leak(s, SIM_VMALLOC));
+			s->m.stopped = false;
+			s->on_relax = NULL;
+			assert_int_equal(kmt_clear(&s->m, s->now), 1);
+		}
+		done = !s->m.stopped && s->on_relax;
+		given_up += !done;
+		s->on_relax = NULL;
+		assert_int_equal(sim_object(s, KMT_VIRT, SIM_VMALLOC).min_refs,
+				 KMT_MIN_CLEARED);
+		/* A whole mark finds the contents unchanged. */
+		kmt_marker_follow(&s->m);
+		sim_mark(s, ROOT(0), ROOT(64));
+		kmt_mark_end(&s->m);
+		assert_int_equal(sim_object(s, KMT_VIRT, SIM_VMALLOC).min_refs,
+				 KMT_MIN_CLEARED);
+		sim_delete(s);
+	}
+	assert_true(given_up > 3);
+}
+
+/* A judgement is not given up half-way: all leaks of the scan are new, or none is a leak. */
+static void test_judge(void **state)
+{
+	unsigned int step, i, leaks, given_up = 0;
+	const unsigned int nr = 3 * KMT_PAGE_CELLS;
+	bool done = false;
+
+	for (step = 1; !done; step++) {
+		struct sim *s = sim_new(16, 100, 3);
+
+		for (i = 0; i < nr; i++)
+			sim_alloc(s, SIM_LINEAR + 64 * i, 64);
+		s->fine = true;
+		s->on_relax = count_down;
+		left = step;
+		done = sim_snapshot(s, ROOT(0), ROOT(64)) && !s->m.stopped;
+		given_up += !done;
+		for (i = leaks = 0; i < nr; i++)
+			leaks += sim_leak(s, SIM_LINEAR + 64 * i);
+		assert_true(!leaks || leaks == nr);
+		if (leaks)
+			assert_int_equal(s->v.fresh, nr);
+		s->on_relax = NULL;
+		sim_delete(s);
+	}
+	assert_true(given_up > 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,6 +359,8 @@ int main(void)
 		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_at_once),
 		cmocka_unit_test(test_anywhere),
+		cmocka_unit_test(test_cleared),
+		cmocka_unit_test(test_judge),
 	};
 
 	return cmocka_run_group_tests_name("give up", tests, NULL, NULL);
