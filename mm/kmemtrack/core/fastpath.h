@@ -93,8 +93,9 @@ static __always_inline void kmt_cell_publish(struct kmt_object *o, u16 flags,
 					     unsigned long addr,
 					     unsigned long size)
 {
-	WRITE_ONCE(o->flags, flags);
 	WRITE_ONCE(o->addr, addr);
+	/* Pairs with move_object(): the address, which tells the tree, comes first. */
+	smp_store_release(&o->flags, flags);
 	/* Pairs with reclaim_cell(): a reader of the size also sees flags and address. */
 	smp_store_release(&o->size, size);
 }
@@ -261,17 +262,23 @@ static __always_inline bool kmt_is_virt(struct kmt_object *o)
 	       (KMT_LIVE | KMT_VIRT);
 }
 
-/* Whether @o is a live object in the region of @addr, whose shard is locked. */
+/*
+ * Whether @o is a live object in the region of @addr, whose shard is locked. @o may be a
+ * wide block, whose tree is not locked, and be freed and used again meanwhile.
+ */
 static __always_inline bool kmt_is_in_shard_of(struct kmt_object *o,
 					       unsigned long addr)
 {
-	unsigned long first, last;
+	unsigned long first, size;
 
 	if (!kmt_is_virt(o))
 		return false;
 	first = READ_ONCE(o->addr);
-	last = first + READ_ONCE(o->size) - 1;
-	return !(((first ^ addr) | (last ^ addr)) >> KMT_REGION_SHIFT);
+	/* Pairs with kmt_cell_publish(): a new size comes with a new address. */
+	size = smp_load_acquire(&o->size);
+	return !((first ^ addr) >> KMT_REGION_SHIFT) &&
+	       size - 1 <= (~first & (BIT(KMT_REGION_SHIFT) - 1)) &&
+	       likely(READ_ONCE(o->addr) == first);
 }
 
 /*

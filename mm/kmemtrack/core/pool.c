@@ -336,8 +336,12 @@ static bool move_object(struct kmt_core *core, struct kmt_object *from,
 	if (READ_ONCE(from->flags) & KMT_AUX) {
 		tree = kmt_aux_tree(core, READ_ONCE(from->addr));
 		raw_spin_lock_irqsave(&tree->lock, flags);
-		/* The auxiliary cell may be free by now, or belong to another block. */
-		if (!(READ_ONCE(from->flags) & KMT_AUX) ||
+		/*
+		 * The auxiliary cell may be free by now, or belong to another block,
+		 * and be in no tree yet. Pairs with kmt_cell_publish(): then its
+		 * address is that of the other block, too.
+		 */
+		if (!(smp_load_acquire(&from->flags) & KMT_AUX) ||
 		    tree != kmt_aux_tree(core, READ_ONCE(from->addr))) {
 			raw_spin_unlock_irqrestore(&tree->lock, flags);
 			return false;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Allocation and free. */
+#include "fastpath.h"
 #include "sim.h"
 
 #define REGION	(1ul << KMT_REGION_SHIFT)
@@ -472,6 +473,19 @@ static void test_free_if(void **state)
 	assert_int_equal(s->warned, 0);
 }
 
+/* A record that is being removed, which has no size any more, is in no shard. */
+static void test_in_shard(void **state)
+{
+	struct kmt_object o = { .flags = KMT_LIVE | KMT_VIRT, .addr = BLOCK(1) + 8 };
+
+	assert_false(kmt_is_in_shard_of(&o, BLOCK(1)));
+	o.size = 8;
+	assert_true(kmt_is_in_shard_of(&o, BLOCK(1)));
+	assert_false(kmt_is_in_shard_of(&o, BLOCK(1) + BIT(KMT_REGION_SHIFT)));
+	o.size = BIT(KMT_REGION_SHIFT);
+	assert_false(kmt_is_in_shard_of(&o, BLOCK(1)));
+}
+
 static void test_drop_space(void **state)
 {
 	struct sim *s = *state;
@@ -617,6 +631,7 @@ int main(void)
 		T(test_free_within),
 		T(test_free_drops_aux),
 		T(test_free_if),
+		cmocka_unit_test(test_in_shard),
 		T(test_drop_space),
 		T(test_shut),
 		cmocka_unit_test(test_shut_meanwhile),
