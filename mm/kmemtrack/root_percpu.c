@@ -24,13 +24,16 @@
 /* Room for chunks that appear between counting and copying. */
 #define KMT_CHUNKS_MORE	16
 
-/* The per-CPU pointer whose memory for the CPU with the first unit is at @addr. */
+/*
+ * The per-CPU pointer whose memory for the CPU with the first unit is at @addr, without
+ * KASAN's tag, as records have it.
+ */
 static unsigned long pointer_to(const void *addr)
 {
 	if (!IS_ENABLED(CONFIG_SMP))
-		return (unsigned long)addr;
-	return (unsigned long)addr - (unsigned long)pcpu_base_addr +
-	       (unsigned long)__per_cpu_start;
+		return kmt_untag((unsigned long)addr);
+	return kmt_untag((unsigned long)addr - (unsigned long)pcpu_base_addr +
+			 (unsigned long)__per_cpu_start);
 }
 
 static void add_chunk(struct kmt_percpu_map *p, const struct pcpu_chunk *chunk)
