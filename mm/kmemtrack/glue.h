@@ -46,6 +46,9 @@ enum kmt_mode {
 	KMT_OFF,
 };
 
+/* Seconds between periodic scans, where no other period was set. */
+#define KMT_SCAN_PERIOD	600
+
 /**
  * struct kmt_tunables - what users can set
  * @scan_period: seconds between periodic scans, 0 for none

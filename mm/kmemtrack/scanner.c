@@ -200,7 +200,7 @@ noinline int kmt_scan(void)
 static struct task_struct *scan_thread;
 
 /* The last period that was not 0, which "scan=on" uses. */
-static unsigned int usual_period = CONFIG_KMEMTRACK_SCAN_PERIOD ?: 600;
+static unsigned int usual_period = KMT_SCAN_PERIOD;
 
 /* The period was set: the scan thread restarts its wait. */
 static bool period_set;

@@ -26,7 +26,7 @@ DECLARE_RWSEM(kmt_walk_sem);
 DECLARE_RWSEM(kmt_reports_sem);
 
 struct kmt_tunables kmt_tunables = {
-	.scan_period	= CONFIG_KMEMTRACK_SCAN_PERIOD,
+	.scan_period	= IS_ENABLED(CONFIG_DEBUG_KMEMLEAK_AUTO_SCAN) ? KMT_SCAN_PERIOD : 0,
 	.min_age	= 1000,
 	.stacks		= true,
 	.pages		= true,
