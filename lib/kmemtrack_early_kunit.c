@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit test of kmemtrack: early boots that allocate far more blocks than this
+ * KUnit tests of kmemtrack: early boots that allocate far more blocks than this
  * one. kmemtrack_test.early=<n> on the command line does so, before the page
- * allocator is up.
+ * allocator is up. And what was freed since is no root. The kernel frees memory of
+ * its image only after KUnit has run, so run the suite once more in debugfs.
  */
 #include <kunit/test.h>
 #include <linux/init.h>
 #include <linux/kstrtox.h>
 #include <linux/memblock.h>
+#include <linux/mm.h>
 
 #include "../mm/kmemtrack/glue.h"
 
@@ -65,8 +67,52 @@ static void early_blocks(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&kmt_lost_early), 0);
 }
 
+/* Pages from @phys on, @size bytes, that belong to neither memblock nor the image. */
+static unsigned long nr_given_away(phys_addr_t phys, unsigned long size)
+{
+	unsigned long pfn, nr = 0;
+
+	for (pfn = PFN_UP(phys); pfn < PFN_DOWN(phys + size); pfn++) {
+		struct page *page = pfn_to_online_page(pfn);
+
+		nr += page && !PageReserved(page);
+	}
+	return nr;
+}
+
+/*
+ * What the page allocator has is no part of a root, or contents of users and of free
+ * objects would hide leaks.
+ */
+static void roots_are_reserved(struct kunit *test)
+{
+	unsigned long pos = 0, sections = 0;
+	struct kmt_object o;
+
+	if (!kmt_tracking())
+		kunit_skip(test, "not tracking");
+	while (kmt_next_wide(&kmt_core, KMT_PHYS, &pos))
+		if (kmt_lookup(&kmt_core, KMT_PHYS, pos - 1, &o) &&
+		    o.min_refs == KMT_MIN_GREY)
+			KUNIT_EXPECT_EQ_MSG(test, nr_given_away(o.addr, o.size), 0,
+					    "%#lx, %lu bytes", o.addr,
+					    (unsigned long)o.size);
+	pos = 0;
+	while (kmt_next_wide(&kmt_core, KMT_ROOT, &pos)) {
+		if (!kmt_lookup(&kmt_core, KMT_ROOT, pos - 1, &o))
+			continue;
+		sections++;
+		KUNIT_EXPECT_EQ_MSG(test, nr_given_away(__pa_symbol((void *)o.addr),
+							o.size), 0,
+				    "%pS, %lu bytes", (void *)o.addr,
+				    (unsigned long)o.size);
+	}
+	KUNIT_EXPECT_GT(test, sections, 0);
+}
+
 static struct kunit_case early_cases[] = {
 	KUNIT_CASE(early_blocks),
+	KUNIT_CASE(roots_are_reserved),
 	{}
 };
 

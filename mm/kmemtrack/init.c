@@ -239,6 +239,7 @@ static void drop_root(const char *start, const char *end)
 
 static void add_roots(void)
 {
+	const char *start, *end;
 	unsigned long lo, hi;
 
 	if (kmt_nr_wide(&kmt_core, KMT_ROOT))
@@ -259,6 +260,10 @@ static void add_roots(void)
 	 * freed, it keeps stale pointers to memory that was used during boot.
 	 */
 	drop_root(__init_begin, __init_end);
+	/* If tracking is on from boot, the kernel reports this free. */
+	kmt_freed_bss(&start, &end);
+	if (system_state >= SYSTEM_RUNNING)
+		drop_root(start, end);
 	/* The stack of interrupts is in the image on some architectures. */
 	if (kmt_irq_stack(0, &lo, &hi))
 		drop_root((const char *)lo, (const char *)hi);

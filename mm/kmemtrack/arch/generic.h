@@ -159,6 +159,17 @@ static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
 #endif
 
 /*
+ * The part of .bss that the kernel frees with its init memory: empty. It is a part of
+ * the root that .bss is only until then.
+ */
+#ifndef kmt_freed_bss
+static inline void kmt_freed_bss(const char **start, const char **end)
+{
+	*start = *end = NULL;
+}
+#endif
+
+/*
  * Calls @section for each part of the image that a hypervisor below this kernel keeps
  * for itself, and @memory for memory that was reserved for it at boot.
  */

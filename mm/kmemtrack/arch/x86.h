@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * x86: reads that survive a fault, frame records, the stack of interrupts.
+ * x86: reads that survive a fault, frame records, the stack of interrupts, freed .bss.
  */
 #ifndef _KMT_ARCH_X86_H
 #define _KMT_ARCH_X86_H
@@ -9,6 +9,7 @@
 #include <linux/sched/task_stack.h>
 #include <linux/version.h>
 #include <asm/asm.h>
+#include <asm/mem_encrypt.h>
 #include <asm/processor.h>
 
 #ifdef CONFIG_X86_64
@@ -135,5 +136,16 @@ static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
 
 #define kmt_irq_stack_memory	kmt_irq_stack_memory
 #endif /* CONFIG_X86_64 */
+
+#ifdef CONFIG_AMD_MEM_ENCRYPT
+/* The part of .bss that mem_encrypt_free_decrypted_mem() frees on each machine. */
+static inline void kmt_freed_bss(const char **start, const char **end)
+{
+	*start = __start_bss_decrypted_unused;
+	*end = __end_bss_decrypted;
+}
+
+#define kmt_freed_bss	kmt_freed_bss
+#endif
 
 #endif /* _KMT_ARCH_X86_H */
