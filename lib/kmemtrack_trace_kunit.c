@@ -10,6 +10,7 @@
 #include <linux/kallsyms.h>
 #include <linux/kprobes.h>
 #include <linux/prandom.h>
+#include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
 #include <linux/stacktrace.h>
@@ -349,7 +350,24 @@ static void traces_exit(struct kunit *test)
 	stop_probing();
 }
 
+/* Of two traces the depot took the one with the lower order first. */
+static void order_of_traces(struct kunit *test)
+{
+	unsigned long entries[2] = { (unsigned long)order_of_traces };
+	u32 order, last = 0;
+	unsigned int i;
+
+	/* More than one pool. */
+	for (i = 0; i < 2000; i++) {
+		entries[1] = get_random_long();
+		order = kmt_trace_order(stack_depot_save(entries, 2, GFP_KERNEL));
+		KUNIT_ASSERT_GT(test, order, last);
+		last = order;
+	}
+}
+
 static struct kunit_case traces_cases[] = {
+	KUNIT_CASE(order_of_traces),
 	KUNIT_CASE_SLOW(task_traces),
 	KUNIT_CASE(recognised),
 	KUNIT_CASE_SLOW(hardirq_traces),

@@ -260,15 +260,22 @@ kmt_depot_save(unsigned long *entries, unsigned int nr, gfp_t gfp)
 static inline u32 kmt_trace_order(u32 handle)
 {
 #ifdef DEPOT_POOL_INDEX_BITS
-	const unsigned int place_bits = DEPOT_OFFSET_BITS, pool_bits = DEPOT_POOL_INDEX_BITS;
+	const union handle_parts parts = { .handle = handle };
+
+	return (u32)parts.pool_index_plus_1 << DEPOT_OFFSET_BITS | parts.offset;
 #else
-	/* Above them is a bit that is always set. */
+	/* As the union of that name, which is in lib/stackdepot.c. */
 	const unsigned int place_bits = PAGE_SHIFT - 2;
 	const unsigned int pool_bits = 31 - place_bits - STACK_DEPOT_EXTRA_BITS;
-#endif
-	const u32 pool = handle & (BIT(pool_bits) - 1);
+	const u32 pools = BIT(pool_bits) - 1, places = BIT(place_bits) - 1;
 
-	return pool << place_bits | (handle >> pool_bits & (BIT(place_bits) - 1));
+#ifdef __BIG_ENDIAN_BITFIELD
+	return (handle >> (32 - pool_bits) & pools) << place_bits |
+	       (handle >> (32 - pool_bits - place_bits) & places);
+#else
+	return (handle & pools) << place_bits | (handle >> pool_bits & places);
+#endif
+#endif
 }
 
 /* The function that allocates single pages which are used as one block. */

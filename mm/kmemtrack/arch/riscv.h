@@ -8,6 +8,7 @@
 #include <linux/percpu.h>
 #include <linux/processor.h>
 #include <linux/sched/task_stack.h>
+#include <linux/version.h>
 #include <asm/asm-extable.h>
 #include <asm/processor.h>
 
@@ -53,7 +54,9 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 #define KMT_READS_WORDS
 #endif /* CONFIG_64BIT */
 
-#ifdef CONFIG_FRAME_POINTER
+/* In 6.1 the end of the entry code has no name. */
+#if defined(CONFIG_FRAME_POINTER) && \
+	LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
 #define KMT_FRAME_RECORDS	1
 
 /* A frame pointer points right above its function's frame record. */
