@@ -255,7 +255,7 @@ core_initcall(refill_first);
 
 static DEFINE_PER_CPU(struct kmt_object **, unused_recent_cells);
 
-/* Total number of pages given back; protected by kmt_scan_mutex. */
+/* Total number of pages that left the pool; protected by kmt_scan_mutex. */
 unsigned long kmt_pages_given_back;
 
 /* Number of passes of the shrinker over the pool; protected by kmt_scan_mutex. */
@@ -389,46 +389,43 @@ static void free_chunk(struct rcu_head *head)
 	kmt_own_free(container_of(head, struct kmt_chunk, rcu), 0);
 }
 
-/* Frees chunks that have left the pool. */
-static void free_chunks(struct kmt_chunk *gone)
+/* Frees chunks that have left the pool: with @all even few. */
+static void free_chunks(bool all)
 {
-	struct kmt_chunk *chunk;
+	struct kmt_chunk *chunk, *gone;
 
 	lockdep_assert_held(&kmt_scan_mutex);
+	gone = kmt_pool_take_gone(&kmt_core, all);
 	if (!gone)
 		return;
 	forget_ranks();
-	kmt_forget_all_chunks(&kmt_core);
 	while ((chunk = gone)) {
 		gone = chunk->next;
 		/* RCU waits for hooks, which use cells of it with interrupts off. */
 		call_rcu(&chunk->rcu, free_chunk);
-		WRITE_ONCE(kmt_pages_given_back, kmt_pages_given_back + 1);
 		cond_resched();
 	}
 }
 
 /*
- * Compacts up to @look chunks, and frees up to @nr, but keeps @keep free cells; returns
- * how many it freed. Stops when *@left, which counts the chunks down, is 0.
+ * Compacts up to @look chunks, and removes up to @nr from the pool, but keeps @keep free
+ * cells; returns how many it removed. Stops when *@left, which counts the chunks down, is
+ * 0.
  */
 static unsigned long compact(unsigned long *left, unsigned long look,
 			     unsigned long nr, unsigned long keep)
 {
-	struct kmt_chunk *chunk, *gone = NULL;
-	unsigned long freed = 0;
+	unsigned long went = 0;
 
-	for (; *left && look && freed < nr; --*left, look--) {
+	for (; *left && look && went < nr; --*left, look--) {
 		kmt_pool_compact(&kmt_core, keep);
-		while (freed < nr && (chunk = kmt_pool_trim(&kmt_core, keep))) {
-			chunk->next = gone;
-			gone = chunk;
-			freed++;
+		while (went < nr && kmt_pool_trim(&kmt_core, keep)) {
+			WRITE_ONCE(kmt_pages_given_back, kmt_pages_given_back + 1);
+			went++;
 		}
 		cond_resched();
 	}
-	free_chunks(gone);
-	return freed;
+	return went;
 }
 
 /**
@@ -457,6 +454,7 @@ void kmt_give_back_all(void)
 	}
 	left = kmt_nr_chunks(&kmt_core);
 	compact(&left, left, left, 0);
+	free_chunks(true);
 	up_write(&kmt_walk_sem);
 }
 
@@ -500,17 +498,19 @@ static unsigned long shrinker_count(struct shrinker *shrinker,
 				    struct shrink_control *sc)
 {
 	const unsigned long keep = worth_keeping(), idle = idle_cells();
+	const unsigned long gone = kmt_nr_gone(&kmt_core);
 
-	if (!kmt_tracking() || idle <= keep ||
-	    (!is_worth_a_pass(idle) && !READ_ONCE(left_in_pass)))
+	if (!kmt_tracking())
 		return 0;
-	return (idle - keep) / KMT_PAGE_CELLS;
+	if (idle <= keep || (!is_worth_a_pass(idle) && !READ_ONCE(left_in_pass)))
+		return gone;
+	return gone + (idle - keep) / KMT_PAGE_CELLS;
 }
 
 /* Continues a pass, or begins one. */
 static unsigned long shrink(unsigned long nr)
 {
-	unsigned long freed;
+	unsigned long went;
 
 	if (!left_in_pass) {
 		WRITE_ONCE(kmt_passes, kmt_passes + 1);
@@ -521,10 +521,11 @@ static unsigned long shrink(unsigned long nr)
 			cpus_read_unlock();
 		}
 	}
-	freed = compact(&left_in_pass, KMT_LOOK * nr, nr, worth_keeping());
+	went = compact(&left_in_pass, KMT_LOOK * nr, nr, worth_keeping());
 	if (!left_in_pass)
 		WRITE_ONCE(idle_after_pass, idle_cells());
-	return freed;
+	free_chunks(!left_in_pass);
+	return went;
 }
 
 /*

@@ -128,8 +128,8 @@ struct kmt_cell_cache {
 
 /**
  * struct kmt_pool - memory of all cells
- * @lock: protects all fields that follow except @low, @caches and @nr_caches, and the
- *	headers of chunks
+ * @lock: protects all fields that follow except @low, @caches, @nr_caches, @gone and
+ *	@nr_gone, and the headers of chunks
  * @by_free: chunks with free cells, by the logarithm of how many they have; the
  *	last list is of chunks that can leave the pool
  * @nr_free: number of free cells in these chunks
@@ -143,6 +143,9 @@ struct kmt_cell_cache {
  * @reclaim_at: the next cell in it
  * @caches: one per CPU
  * @nr_caches: number of @caches; may be 1 while only one CPU runs
+ * @gone: chunks that left the pool, and are not freed yet; only the thread that trims
+ *	the pool uses it
+ * @nr_gone: their number
  */
 struct kmt_pool {
 	raw_spinlock_t lock;
@@ -158,6 +161,8 @@ struct kmt_pool {
 	u32 reclaim_at;
 	struct kmt_cell_cache *caches;
 	unsigned int nr_caches;
+	struct kmt_chunk *gone;
+	unsigned long nr_gone;
 };
 
 /* Events worth a counter; their names are in debugfs.c. */
@@ -583,9 +588,8 @@ void kmt_chunk_close(struct kmt_core *core, struct kmt_chunk *chunk);
 int kmt_pool_evacuate(struct kmt_core *core, struct kmt_chunk *chunk,
 		      gfp_t gfp);
 void kmt_pool_compact(struct kmt_core *core, unsigned long keep);
-struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep);
-void kmt_forget_chunks(struct kmt_cell_cache *cache);
-void kmt_forget_all_chunks(struct kmt_core *core);
+bool kmt_pool_trim(struct kmt_core *core, unsigned long keep);
+struct kmt_chunk *kmt_pool_take_gone(struct kmt_core *core, bool all);
 unsigned long kmt_pool_free_cells(struct kmt_core *core);
 void kmt_pool_set_caches(struct kmt_core *core, struct kmt_cell_cache *caches,
 			 unsigned int nr, unsigned long low);
@@ -609,6 +613,12 @@ static inline unsigned long kmt_pool_cells(const struct kmt_core *core)
 static inline unsigned long kmt_nr_chunks(const struct kmt_core *core)
 {
 	return READ_ONCE(core->pool.nr_chunks);
+}
+
+/* Number of chunks that left the pool, and are not freed yet. */
+static inline unsigned long kmt_nr_gone(const struct kmt_core *core)
+{
+	return READ_ONCE(core->pool.nr_gone);
 }
 
 /* Number of free cells in chunks. */

@@ -503,10 +503,9 @@ void kmt_pool_compact(struct kmt_core *core, unsigned long keep)
  * @keep: free cells that must remain
  *
  * Context: any but NMI, no tracker lock held, no walk over the pool under way.
- * Return: a chunk, or NULL if none can leave the pool. Before the owner frees it, it
- * calls kmt_forget_all_chunks(), and then waits for an RCU grace period.
+ * Return: whether a chunk left the pool; kmt_pool_take_gone() returns it later.
  */
-struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep)
+bool kmt_pool_trim(struct kmt_core *core, unsigned long keep)
 {
 	struct kmt_pool *pool = &core->pool;
 	struct kmt_chunk *chunk = NULL;
@@ -519,6 +518,9 @@ struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep)
 		if (pool->nr_free >= keep + chunk->nr) {
 			close_chunk(pool, chunk);
 			unlink_chunk(pool, chunk);
+			chunk->next = pool->gone;
+			pool->gone = chunk;
+			WRITE_ONCE(pool->nr_gone, pool->nr_gone + 1);
 		} else {
 			chunk = NULL;
 		}
@@ -527,15 +529,8 @@ struct kmt_chunk *kmt_pool_trim(struct kmt_core *core, unsigned long keep)
 	return chunk;
 }
 
-/**
- * kmt_forget_chunks - make a CPU forget cells of chunks that left the pool
- * @cache: the CPU's cache
- *
- * All cells of these chunks are free, so no CPU starts to remember one again.
- *
- * Context: any but NMI; all closed chunks have left the pool, and none is freed yet.
- */
-void kmt_forget_chunks(struct kmt_cell_cache *cache)
+/* Makes a CPU forget cells of chunks that left the pool. */
+static void forget_chunks(struct kmt_cell_cache *cache)
 {
 	struct kmt_object **recent_cells = READ_ONCE(cache->recent_cells), *o;
 	unsigned int i;
@@ -547,20 +542,37 @@ void kmt_forget_chunks(struct kmt_cell_cache *cache)
 	}
 }
 
+/* For how many chunks per CPU it pays to look through the tables of all CPUs. */
+#define KMT_GONE_PER_CPU	64
+
 /**
- * kmt_forget_all_chunks - make all CPUs forget cells of chunks that left the pool
+ * kmt_pool_take_gone - take the chunks that left the pool, so that they can be freed
  * @core: tracker
+ * @all: even if they are few
  *
- * Context: may sleep; see kmt_forget_chunks().
+ * CPUs may remember cells of these chunks, so their tables must be looked through. That
+ * takes as long for one chunk as for many. All these cells are free, so no CPU starts to
+ * remember one again.
+ *
+ * Context: may sleep; no other thread compacts or trims the pool.
+ * Return: their list, or NULL if there are none, or too few. The owner waits for an RCU
+ * grace period before it frees them.
  */
-void kmt_forget_all_chunks(struct kmt_core *core)
+struct kmt_chunk *kmt_pool_take_gone(struct kmt_core *core, bool all)
 {
+	struct kmt_pool *pool = &core->pool;
+	struct kmt_chunk *gone = pool->gone;
 	unsigned int cpu;
 
-	for (cpu = 0; cpu < core->pool.nr_caches; cpu++) {
-		kmt_forget_chunks(&core->pool.caches[cpu]);
+	if (!gone || (!all && pool->nr_gone < KMT_GONE_PER_CPU * pool->nr_caches))
+		return NULL;
+	for (cpu = 0; cpu < pool->nr_caches; cpu++) {
+		forget_chunks(&pool->caches[cpu]);
 		kmt_env_cond_resched(GFP_KERNEL);
 	}
+	pool->gone = NULL;
+	WRITE_ONCE(pool->nr_gone, 0);
+	return gone;
 }
 
 /**

@@ -14,6 +14,9 @@
 #define CHUNK		(4 * PAGE_SIZE)
 #define RESERVE		2048UL
 
+/* Pages that the kernel asks a shrinker for at a time. */
+#define SHRINK_BATCH	128
+
 __thread int host_cpu;
 __thread u64 host_steps, host_locked_at, host_locked_ns;
 __thread u64 host_held_max, host_held_ns;
@@ -85,10 +88,10 @@ static void row(const char *what, unsigned long nr, u64 since)
 	host_held_max = 0;
 }
 
-/* Gives back as much as possible; returns the number of pages. */
+/* Gives back as much as possible, as a shrinker does; returns the number of pages. */
 static unsigned long give_back(unsigned long keep)
 {
-	unsigned long nr = 0, left = core.pool.nr_chunks;
+	unsigned long nr = 0, asked = 0, left = core.pool.nr_chunks;
 	unsigned int cpu;
 
 	for (cpu = 0; cpu < HOST_CPUS; cpu++)
@@ -97,9 +100,12 @@ static unsigned long give_back(unsigned long keep)
 		kmt_pool_compact(&core, keep);
 		while (kmt_pool_trim(&core, keep))
 			nr++;
+		if (nr - asked >= SHRINK_BATCH) {
+			kmt_pool_take_gone(&core, false);
+			asked = nr;
+		}
 	}
-	for (cpu = 0; cpu < HOST_CPUS; cpu++)
-		kmt_forget_chunks(&caches[cpu]);
+	kmt_pool_take_gone(&core, true);
 	return nr;
 }
 

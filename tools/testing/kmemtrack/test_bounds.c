@@ -45,7 +45,6 @@ static void put(struct sim *s, unsigned long i)
 static void trim(struct sim *s, unsigned long keep)
 {
 	unsigned long flags, i;
-	struct kmt_chunk *chunk;
 
 	sim_reap_all(s);
 	local_irq_save(flags);
@@ -54,8 +53,9 @@ static void trim(struct sim *s, unsigned long keep)
 	for (i = s->core.pool.nr_chunks; i; i--)
 		kmt_pool_compact(&s->core, keep);
 	host_cond_resched(GFP_KERNEL);
-	while ((chunk = kmt_pool_trim(&s->core, keep)))
-		kmt_forget_chunks(&s->caches[0]);
+	while (kmt_pool_trim(&s->core, keep))
+		;
+	kmt_pool_take_gone(&s->core, true);
 	check_core(s);
 }
 

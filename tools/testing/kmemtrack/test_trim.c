@@ -28,13 +28,24 @@ static void discard(struct sim *s, struct kmt_chunk *chunk)
 	free(chunk);
 }
 
+/* Frees the chunks that left the pool, with @all even few; returns how many. */
+static unsigned int free_gone(struct sim *s, bool all)
+{
+	struct kmt_chunk *chunk, *gone = kmt_pool_take_gone(&s->core, all);
+	unsigned int nr = 0;
+
+	for (; (chunk = gone); nr++) {
+		gone = chunk->next;
+		discard(s, chunk);
+	}
+	return nr;
+}
+
 /* Returns how many chunks were removed; with @compact, moves records out of some. */
 static unsigned int shrink(struct sim *s, unsigned long keep, bool compact)
 {
 	unsigned long left = s->core.pool.nr_chunks;
-	struct kmt_chunk *chunk, *gone = NULL;
 	unsigned int nr = 0;
-	int cpu;
 
 	if (!compact)
 		sim_reap_all(s);
@@ -42,18 +53,10 @@ static unsigned int shrink(struct sim *s, unsigned long keep, bool compact)
 	do {
 		if (compact && left)
 			kmt_pool_compact(&s->core, keep);
-		while ((chunk = kmt_pool_trim(&s->core, keep))) {
-			chunk->next = gone;
-			gone = chunk;
+		while (kmt_pool_trim(&s->core, keep))
 			nr++;
-		}
 	} while (compact && left--);
-	for_each_possible_cpu(cpu)
-		kmt_forget_chunks(&s->caches[cpu]);
-	while ((chunk = gone)) {
-		gone = chunk->next;
-		discard(s, chunk);
-	}
+	assert_int_equal(free_gone(s, true), nr);
 	check_core(s);
 	return nr;
 }
@@ -295,6 +298,41 @@ static void test_mark(void **state)
 	assert_true(sim_white(s, AT(9)));
 }
 
+/*
+ * As a shrinker, which asks for a few chunks at a time: the tables of all CPUs must not be
+ * looked through each time. Each table has 16,384 entries.
+ */
+static void test_few_at_a_time(void **state)
+{
+	const unsigned int batch = 16;
+	unsigned int i, nr, freed = 0, calls = 0;
+	struct sim *s = sim_new(3, 1000, 16);
+	unsigned long since;
+
+	for (i = 0; i < 2800; i++)
+		put(s, AT(i));
+	for (i = 0; i < 2800; i++)
+		drop(s, AT(i));
+	sim_reap_all(s);
+	flush_all(s);
+	since = host_steps;
+	do {
+		for (nr = 0; nr < batch && kmt_pool_trim(&s->core, 0); nr++)
+			;
+		freed += free_gone(s, nr < batch);
+		calls++;
+		assert_in_range(kmt_nr_gone(&s->core), 0, 1000);
+	} while (nr == batch);
+	since = host_steps - since;
+	assert_int_equal(s->nr_chunks, 0);
+	assert_int_equal(kmt_nr_gone(&s->core), 0);
+	assert_true(freed > 900 && calls > 900 / batch);
+	/* Each entry twice, at a few steps. */
+	assert_in_range(since, KMT_RECENT_CELLS * HOST_CPUS,
+			KMT_RECENT_CELLS * HOST_CPUS * 2 * 4);
+	sim_delete(s);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
 
 int main(void)
@@ -308,6 +346,7 @@ int main(void)
 		T(test_leaks_stay),
 		T(test_few),
 		T(test_mark),
+		cmocka_unit_test(test_few_at_a_time),
 	};
 
 	return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
