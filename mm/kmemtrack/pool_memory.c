@@ -217,9 +217,12 @@ void *__ref kmt_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 static void refill(struct work_struct *work)
 {
 	/* While tracking is off there is no reserve. */
-	while (kmt_tracking() && kmt_pool_is_low(&kmt_core))
+	while (kmt_tracking() && kmt_pool_is_low(&kmt_core)) {
 		if (!kmt_pool_extend(&kmt_core, GFP_KERNEL))
 			return;
+		/* Other CPUs may take cells as fast as this gets them. */
+		cond_resched();
+	}
 }
 
 static DECLARE_WORK(refill_work, refill);

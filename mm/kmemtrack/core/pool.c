@@ -766,12 +766,13 @@ static bool reclaim_cell(struct kmt_core *core, struct kmt_object *o)
 }
 
 /**
- * kmt_reclaim_cells - make free cells of some vacant records
+ * kmt_reclaim_cells - make KMT_BATCH free cells or a few more of vacant records
  * @core: tracker
  * @least: do nothing if there are fewer vacant records than this, at least 1
  *
  * Context: any but NMI, no tracker lock held; checks a bounded number of cells.
- * Return: whether it made any free cells.
+ * Return: whether it made any free cells; fewer if there are not enough vacant records
+ * among the cells that it checks.
  */
 bool kmt_reclaim_cells(struct kmt_core *core, unsigned long least)
 {
@@ -780,7 +781,8 @@ bool kmt_reclaim_cells(struct kmt_core *core, unsigned long least)
 
 	if (kmt_vacant(core) < least)
 		return false;
-	for (tries = 0; tries < KMT_RECLAIM_TRIES && !got; tries++) {
+	/* The sum over all CPUs above pays for a batch of cells, not for a few. */
+	for (tries = 0; tries < KMT_RECLAIM_TRIES && got < KMT_BATCH; tries++) {
 		struct kmt_object *o;
 		u32 i, nr;
 

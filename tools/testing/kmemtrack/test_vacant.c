@@ -249,6 +249,28 @@ static void test_grows_little(void **state)
 	assert_true(s->core.pool.cells < 400);
 }
 
+/* Vacant records among others: a call yields a batch, since it looks at all CPUs once. */
+static void test_reap_batch(void **state)
+{
+	struct sim *s = *state;
+	unsigned long i, before, nr = 0;
+
+	for (i = 0; i < 8000; i++)
+		put(s, SIM_LINEAR + 64 * i, 64);
+	for (i = 0; i < 8000; i += 8)
+		drop(s, SIM_LINEAR + 64 * i);
+	assert_int_equal(kmt_vacant(&s->core), 1000);
+	while (kmt_vacant(&s->core) >= 100) {
+		before = kmt_pool_free_cells(&s->core);
+		assert_true(kmt_reclaim_cells(&s->core, 1));
+		assert_in_range(kmt_pool_free_cells(&s->core) - before,
+				KMT_BATCH, 2 * KMT_BATCH);
+		nr++;
+	}
+	assert_in_range(nr, 900 / (2 * KMT_BATCH), 900 / KMT_BATCH);
+	check_core(s);
+}
+
 static bool leave_locked(struct kmt_core *core, unsigned long addr,
 			 unsigned long size, gfp_t gfp, struct kmt_tree *shard,
 			 unsigned long flags, u64 where, u32 born, u16 comm)
@@ -410,6 +432,7 @@ int main(void)
 		T(test_many),
 		cmocka_unit_test(test_reap),
 		T(test_grows_little),
+		T(test_reap_batch),
 		T(test_short_way),
 		T(test_short_way_locked),
 		T(test_short_way_not),
