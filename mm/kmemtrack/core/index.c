@@ -11,6 +11,9 @@
  */
 #include "fastpath.h"
 
+/* How many vacant records are skipped under one lock. */
+#define KMT_SKIP_BATCH	32
+
 /**
  * kmt_tree_first - the first object or vacant record that overlaps a range
  * @tree: tree, locked
@@ -260,27 +263,43 @@ bool kmt_lookup(struct kmt_core *core, enum kmt_space space,
 	return o;
 }
 
-/* Sets @found to the part of [@addr, @end) that its first live object in @tree covers. */
+/* The record after @o in its tree, which is locked; NULL if it begins at @end or later. */
+static struct kmt_object *next_before(struct kmt_object *o, unsigned long end)
+{
+	struct rb_node *next = rb_next(&o->node);
+
+	return next && kmt_to_object(next)->addr < end ? kmt_to_object(next) : NULL;
+}
+
+/*
+ * Sets @found to the part of [@addr, @end) that its first live object in @tree covers. Lets
+ * go of the lock after each KMT_SKIP_BATCH vacant records.
+ */
 static bool first_live(struct kmt_tree *tree, unsigned long addr,
 		       unsigned long end, struct kmt_range *found)
 {
-	unsigned long flags;
-	struct kmt_object *o = NULL;
+	bool more, live = false;
 
-	raw_spin_lock_irqsave(&tree->lock, flags);
-	while (addr < end) {
+	do {
+		struct kmt_object *o;
+		unsigned int nr = 0;
+		unsigned long flags;
+
+		raw_spin_lock_irqsave(&tree->lock, flags);
 		o = kmt_tree_first(tree, addr, end - addr);
-		if (!o || !kmt_is_vacant(o))
-			break;
-		addr = o->addr + o->size;
-		o = NULL;
-	}
-	if (o) {
-		found->lo = max(addr, o->addr);
-		found->hi = min(end, o->addr + o->size);
-	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return o;
+		while (o && kmt_is_vacant(o) && nr++ < KMT_SKIP_BATCH) {
+			addr = o->addr + o->size;
+			o = next_before(o, end);
+		}
+		more = o;
+		if (o && !kmt_is_vacant(o)) {
+			live = true;
+			found->lo = max(addr, o->addr);
+			found->hi = min(end, o->addr + o->size);
+		}
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
+	} while (more && !live);
+	return live;
 }
 
 /**

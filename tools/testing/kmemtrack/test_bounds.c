@@ -147,6 +147,30 @@ static void test_cover(void **state)
 	expect_short();
 }
 
+/* Looks for a block in a region that is full of vacant records of 8 bytes. */
+static void test_skip(void **state)
+{
+	const unsigned long region = BIT(KMT_REGION_SHIFT), size = 8;
+	struct sim *s = sim_new(63, 1000, 16);
+	struct kmt_range found;
+	unsigned long at;
+
+	for (at = SIM_LINEAR; at < SIM_LINEAR + region; at += size)
+		assert_int_equal(sim_insert(s, KMT_VIRT, at, size, 1), 0);
+	for (at = SIM_LINEAR; at < SIM_LINEAR + region - size; at += size)
+		assert_true(kmt_free(&s->core, KMT_VIRT, at));
+	ask_anew();
+	assert_true(kmt_first_block(&s->core, KMT_VIRT, SIM_LINEAR, at + size,
+				    &found));
+	expect_short();
+	assert_int_equal(found.lo, at);
+	assert_int_equal(found.hi, at + size);
+	ask_anew();
+	assert_false(kmt_first_block(&s->core, KMT_VIRT, SIM_LINEAR, at, &found));
+	expect_short();
+	sim_delete(s);
+}
+
 /*
  * Between two rests, at most the budget, at some steps a record, however many there
  * are.
@@ -238,6 +262,7 @@ int main(void)
 		cmocka_unit_test(test_few),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_cover),
+		cmocka_unit_test(test_skip),
 		cmocka_unit_test(test_walks),
 		cmocka_unit_test(test_areas),
 	};
