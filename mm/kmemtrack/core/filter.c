@@ -53,6 +53,8 @@ static void set_bits(struct kmt_filter *f, unsigned long first,
 	for (; nr--; first++) {
 		unsigned long bit = hash_place(f, first);
 
+		if (unlikely(nr % KMT_BUDGET == KMT_BUDGET - 1))
+			kmt_env_cond_resched(GFP_KERNEL);
 		f->bits[bit / BITS_PER_LONG] |=
 			1UL << bit % BITS_PER_LONG;
 	}
@@ -76,6 +78,8 @@ static void set_pages(struct kmt_filter *f, unsigned long first,
  *
  * @f->odd_hull is for KMT_VIRT only: per-CPU pointers are small numbers or far from all
  * other addresses, and with a hull of both nearly each unaligned word would pass.
+ *
+ * Context: no lock held, may sleep; for a large block it sets many bits.
  */
 void kmt_filter_add(struct kmt_filter *f, enum kmt_space space,
 		    unsigned long addr, unsigned long size)

@@ -33,14 +33,28 @@
 #include "mark.h"
 
 /* Makes @o a suspect, with no references counted yet. */
-static void accuse(struct kmt_core *core, struct kmt_object *o,
-		   struct kmt_filter *f)
+static void accuse(struct kmt_core *core, struct kmt_object *o)
 {
 	o->epoch = core->epoch;
 	o->count = 0;
 	o->crc = 0;
 	kmt_change_flags(o, KMT_SUSPECT, KMT_SCANNED);
-	kmt_filter_add(f, kmt_space(o), o->addr, o->size);
+}
+
+/*
+ * Unlocks @tree. If @pass, references to the block in @o pass from then on: not before,
+ * since a large block has many bits in the filter. If it is freed meanwhile, more words
+ * than necessary pass.
+ */
+static void unlock_and_pass(struct kmt_tree *tree, unsigned long flags,
+			    const struct kmt_object *o, struct kmt_filter *f, bool pass)
+	__releases(&tree->lock)
+{
+	const struct kmt_object copy = *o;
+
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	if (pass)
+		kmt_filter_add(f, kmt_space(&copy), copy.addr, copy.size);
 }
 
 /* Counts @o as reached, like a block that was allocated during this mark. */
@@ -67,6 +81,7 @@ static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 			 struct kmt_filter *f, struct kmt_verdict *v)
 {
 	struct kmt_tree *tree;
+	bool accused = false;
 	unsigned long flags;
 
 	tree = kmt_lock_object(m->core, o, &flags);
@@ -78,11 +93,12 @@ static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 		/* Spare it this once, with all blocks that it leads to. */
 		count_as_reached(m->core, o);
 	} else {
-		accuse(m->core, o, f);
+		accuse(m->core, o);
+		accused = true;
 		v->accused++;
 		v->suspects += !(o->flags & KMT_LEAK);
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	unlock_and_pass(tree, flags, o, f, accused);
 }
 
 /* Whether excess references to the block at @holder count for a suspect. */
@@ -125,10 +141,8 @@ static void filter_add_holder(struct kmt_core *core, struct kmt_object *o,
 	 * passes on all references: do not count them anew.
 	 */
 	if (anew && kmt_needs_refs(o) && o->count != KMT_COUNT_MAX)
-		accuse(core, o, f);
-	else
-		kmt_filter_add(f, kmt_space(o), o->addr, o->size);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+		accuse(core, o);
+	unlock_and_pass(tree, flags, o, f, true);
 }
 
 /*
@@ -172,16 +186,15 @@ static void keep_suspect(struct kmt_marker *m, struct kmt_object *o,
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
+	bool left;
 
 	tree = kmt_lock_object(m->core, o, &flags);
 	if (!tree)
 		return;
-	if (!kmt_reached(o, m->core->epoch) &&
-	    (o->flags & (KMT_SUSPECT | KMT_LEAK)) == KMT_SUSPECT) {
-		kmt_filter_add(f, kmt_space(o), o->addr, o->size);
-		v->suspects++;
-	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	left = !kmt_reached(o, m->core->epoch) &&
+	       (o->flags & (KMT_SUSPECT | KMT_LEAK)) == KMT_SUSPECT;
+	v->suspects += left;
+	unlock_and_pass(tree, flags, o, f, left);
 }
 
 /**

@@ -214,6 +214,37 @@ static void test_walks(void **state)
 	sim_delete(s);
 }
 
+/*
+ * A lost block of many pages, each of which has a bit in the filter, and another one that
+ * passes references on to it.
+ */
+static void test_huge(void **state)
+{
+	const unsigned long lost = SIM_VMALLOC, size = 8192 * SIM_PAGE;
+	static u8 bits[8192];
+	struct sim *s = sim_new(63, 1000, 64);
+
+	s->filter.bits = (unsigned long *)bits;
+	s->filter.mask = 8 * sizeof(bits) - 1;
+	assert_int_equal(sim_insert(s, KMT_VIRT, lost, size, 1), 0);
+	assert_int_equal(sim_insert(s, KMT_VIRT, lost + size, size, KMT_MIN_GREY), 0);
+	assert_true(kmt_set_flags(&s->core, KMT_VIRT, lost + size, KMT_NO_SCAN));
+	assert_true(kmt_add_alias(&s->core, lost + size, lost, GFP_KERNEL));
+	kmt_mark_begin(&s->m);
+	kmt_mark_sweep(&s->m);
+	ask_anew();
+	kmt_accuse(&s->m, &s->filter, &s->v);
+	assert_int_equal(s->v.suspects, 1);
+	expect_short();
+	expect_walk_rests();
+	kmt_update_suspects(&s->m, &s->filter, &s->v);
+	assert_int_equal(s->v.suspects, 1);
+	expect_short();
+	expect_walk_rests();
+	kmt_mark_end(&s->m);
+	sim_delete(s);
+}
+
 /* Marks a block that has @nr scan areas; returns the number of steps. */
 static unsigned long mark_areas(unsigned long nr)
 {
@@ -264,6 +295,7 @@ int main(void)
 		cmocka_unit_test(test_cover),
 		cmocka_unit_test(test_skip),
 		cmocka_unit_test(test_walks),
+		cmocka_unit_test(test_huge),
 		cmocka_unit_test(test_areas),
 	};
 
