@@ -77,6 +77,30 @@ static bool came_after_search(const struct kmt_marker *m,
 	return m->searched && !(o->flags & (KMT_SUSPECT | KMT_LEAK));
 }
 
+static bool is_in(const struct kmt_range *r, const struct kmt_object *o)
+{
+	return kmt_in(r, o->addr) && kmt_in(r, o->addr + o->size - 1);
+}
+
+/*
+ * Whether words can be references to @o in this mark. They cannot if its CPU filled it in
+ * before the mark began, but widened the range of its space after kmt_mark_begin() had
+ * copied that.
+ */
+static bool may_be_referred_to(const struct kmt_marker *m, const struct kmt_object *o)
+{
+	const struct kmt_range *percpu = m->ranges.percpu.part;
+
+	switch (kmt_space(o)) {
+	case KMT_VIRT:
+		return is_in(&m->ranges.virt, o);
+	case KMT_PERCPU:
+		return is_in(&percpu[0], o) || is_in(&percpu[1], o);
+	default:
+		return true;
+	}
+}
+
 static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 			 struct kmt_filter *f, struct kmt_verdict *v)
 {
@@ -89,7 +113,8 @@ static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 		return;
 	if (kmt_reached(o, m->core->epoch)) {
 		/* Referenced or allocated meanwhile. */
-	} else if ((o->flags & KMT_TRANSIENT) || came_after_search(m, o)) {
+	} else if ((o->flags & KMT_TRANSIENT) || came_after_search(m, o) ||
+		   !may_be_referred_to(m, o)) {
 		/* Spare it this once, with all blocks that it leads to. */
 		count_as_reached(m->core, o);
 	} else {

@@ -399,6 +399,34 @@ static void test_stale_suspicion(void **state)
 	assert_int_equal(s->v.leaks, 0);
 }
 
+/*
+ * A block that becomes visible after the last mark of a scan that waits, though its CPU
+ * read the birth of blocks before that mark: no mark has confirmed it.
+ */
+static void test_visible_late(void **state)
+{
+	struct sim *s = *state;
+	u64 before, birth;
+
+	sim_alloc(s, BLOCK(1), 64);
+	first(s);
+	s->now += 1000;
+	before = s->core.birth;
+	sim_mark(s, ROOT(0), ROOT(64));
+	kmt_mark_doubtful(&s->m, s->now, 1000);
+	birth = s->core.birth;
+	s->core.birth = before;
+	sim_alloc(s, BLOCK(2), 64);
+	s->core.birth = birth;
+	assert_true(sim_white(s, BLOCK(2)));
+	kmt_accuse(&s->m, &s->filter, &s->v);
+	assert_int_equal(s->v.suspects, 1);
+	kmt_judge(&s->m, &s->v);
+	kmt_mark_end(&s->m);
+	assert_true(sim_leak(s, BLOCK(1)));
+	assert_false(sim_leak(s, BLOCK(2)));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
 
 int main(void)
@@ -419,6 +447,7 @@ int main(void)
 		T(test_younger_leak),
 		T(test_old_age),
 		T(test_stale_suspicion),
+		T(test_visible_late),
 	};
 
 	return cmocka_run_group_tests_name("judge", tests, NULL, NULL);

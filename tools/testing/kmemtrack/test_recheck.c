@@ -418,6 +418,51 @@ static void test_reborn(void **state)
 }
 
 /*
+ * A block that is outside of the ranges of this mark, and whose CPU read the birth of
+ * blocks before the mark began: no reference to it counts, so it must not be a leak.
+ */
+static void test_beyond(void **state)
+{
+	static const struct {
+		enum kmt_space space;
+		unsigned long addr;
+	} late[] = {
+		{ KMT_VIRT, SIM_VMALLOC + SIM_VMALLOC_LEN - SIM_PAGE },
+		{ KMT_PERCPU, SIM_PERCPU_FAR + 64 },
+	};
+	struct sim *s = *state;
+	u64 before, birth;
+	unsigned int i;
+
+	sim_alloc(s, LOST, 64);
+	sim_alloc(s, SIM_VMALLOC, 64);
+	sim_put(ROOT(8), SIM_VMALLOC);
+	sim_own(late[0].addr, 64);
+	for (i = 0; i < ARRAY_SIZE(late); i++) {
+		before = s->core.birth;
+		kmt_mark_begin(&s->m);
+		birth = s->core.birth;
+		s->core.birth = before;
+		assert_int_equal(sim_insert(s, late[i].space, late[i].addr, 64, 1), 0);
+		s->core.birth = birth;
+		sim_put(ROOT(i), late[i].addr);
+		sim_mark_roots(s, ROOT(0), ROOT(64));
+		kmt_mark_sweep(&s->m);
+		assert_true(sim_confirm(s, ROOT(0), ROOT(64)));
+		assert_int_equal(s->v.leaks, 1);
+		assert_true(sim_leak(s, LOST));
+		/* The next mark sees the reference, and that there is none. */
+		scan(s);
+		assert_int_equal(s->v.leaks, 1);
+		sim_put(ROOT(i), 0);
+		scan(s);
+		assert_int_equal(s->v.leaks, 2);
+		assert_true(sim_object(s, late[i].space, late[i].addr).flags & KMT_LEAK);
+		assert_true(kmt_free(&s->core, late[i].space, late[i].addr));
+	}
+}
+
+/*
  * Hulls of the two filters, each of which lets only references to current suspects
  * pass.
  */
@@ -475,6 +520,7 @@ int main(void)
 		T(test_freed),
 		T(test_old_leaks),
 		T(test_reborn),
+		T(test_beyond),
 		T(test_filters),
 	};
 
