@@ -182,10 +182,11 @@ static int confirm_wait(struct kmt_scan *scan)
 
 	scan->roots.exact_later = false;
 	for (i = 1; i <= KMT_CONFIRM_MARKS && !ret; i++) {
+		/* A command may change it meanwhile. */
+		const unsigned int min_age = READ_ONCE(kmt_tunables.min_age);
 		unsigned int age = jiffies_to_msecs((u32)jiffies -
 						    scan->out.verdict.youngest);
-		unsigned int left = age < kmt_tunables.min_age ?
-				    kmt_tunables.min_age - age : 0;
+		unsigned int left = age < min_age ? min_age - age : 0;
 		const bool last = i == KMT_CONFIRM_MARKS;
 
 		if (!last)
