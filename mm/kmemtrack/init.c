@@ -403,7 +403,8 @@ int kmt_switch_on(void)
 	 */
 	static_branch_enable(&kmemtrack_key);
 	synchronize_rcu();
-	WRITE_ONCE(kmt_mode, KMT_ON);
+	/* The file "memory" may use the index from now on: see has_record(). */
+	smp_store_release(&kmt_mode, KMT_ON);
 	/* From here on hooks are called for each free. */
 	kmt_open(&kmt_core);
 	kmt_traces_on();

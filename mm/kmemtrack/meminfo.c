@@ -87,7 +87,11 @@ static bool has_record(struct page *head)
 	unsigned long pos, end;
 	struct kmt_range block;
 
-	if (PageHighMem(head))
+	/*
+	 * While tracking is off there is no such record, and the first "on" replaces the
+	 * index. Pairs with kmt_switch_on().
+	 */
+	if (PageHighMem(head) || smp_load_acquire(&kmt_mode) != KMT_ON)
 		return false;
 	pos = kmt_untag((unsigned long)page_address(head));
 	end = pos + kmt_head_bytes(head);
