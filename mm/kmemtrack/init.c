@@ -102,6 +102,9 @@ bool __ref kmt_start_early(void)
 		/* This is early boot: kmemleak_init() sets another mode. */
 		start_early();
 		return true;
+	case KMT_EARLY:
+		/* The boot CPU may have another number; set_up() allocates its cache. */
+		return smp_processor_id() < kmt_core.pool.nr_caches;
 	case KMT_OFF:
 		return false;
 	default:
@@ -345,6 +348,9 @@ void __init kmemleak_init(void)
 		start_early();
 		kmt_set_untracked();
 	}
+	/* Hooks were refused until now: see kmt_start_early(). */
+	if (smp_processor_id())
+		kmt_set_untracked();
 	kmt_set_image(&kmt_core, (unsigned long)_stext, KMT_IMAGE_END);
 	kmt_update_early_use();
 	early_grown = kmt_grown;
