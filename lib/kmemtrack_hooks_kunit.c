@@ -15,6 +15,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
+#include <linux/sched/signal.h>
 #include <linux/secretmem.h>
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
@@ -437,6 +438,70 @@ static void scans(struct kunit *test)
 		free_pair(i);
 	for (i = 0; i < ARRAY_SIZE(hidden); i++)
 		KUNIT_EXPECT_EQ(test, flags_of(i), 0);
+}
+
+static void set_killed(bool killed)
+{
+	unsigned long flags;
+
+	if (!lock_task_sighand(current, &flags))
+		return;
+	if (killed)
+		sigaddset(&current->pending.signal, SIGKILL);
+	else
+		sigdelset(&current->pending.signal, SIGKILL);
+	assign_bit(TIF_SIGPENDING, &task_thread_info(current)->flags, killed);
+	unlock_task_sighand(current, &flags);
+}
+
+/* The number of leaks that a report of kmemleak has after `off`. */
+static unsigned long nr_kept(void)
+{
+	const struct kmt_leak *leak;
+	unsigned long nr = 0;
+	loff_t pos = 0;
+
+	for (; !IS_ERR_OR_NULL(leak = kmt_kept_leak(pos)); pos = leak->pos + 1)
+		nr++;
+	return nr;
+}
+
+/*
+ * What follows from a scan that is complete, and `off`, do not stop halfway when the task
+ * is killed: new leaks are still told from those that are suppressed, and all are kept.
+ */
+static void killed_later(struct kunit *test)
+{
+	const struct kmt_command cmd = {
+		.verb = KMT_CMD_SUPPRESS, .arg = KMT_BY_TASK, .name = "*", .len = 1,
+	};
+	unsigned long shown, suppressed, kept;
+	unsigned int i;
+
+	for (i = 0; i < PAIRS; i++) {
+		make_pair(i);
+		WRITE_ONCE(areas[i], NULL);
+		WRITE_ONCE(holders[i], NULL);
+	}
+	wipe_stack();
+	KUNIT_ASSERT_EQ(test, kmt_scan(), 0);
+	mutex_lock(&kmt_scan_mutex);
+	kmt_report_drop();
+	set_killed(true);
+	KUNIT_EXPECT_EQ(test, kmt_log_sites(), 0);
+	kmt_report_keep();
+	kept = nr_kept();
+	kmt_report_drop();
+	KUNIT_EXPECT_EQ(test, kmt_suppress(&cmd), 0);
+	shown = kmt_new_shown(1000, &suppressed);
+	KUNIT_EXPECT_EQ(test, kmt_unsuppress(&cmd), 0);
+	set_killed(false);
+	mutex_unlock(&kmt_scan_mutex);
+	KUNIT_EXPECT_GE(test, kept, PAIRS);
+	KUNIT_EXPECT_EQ(test, shown, 0);
+	KUNIT_EXPECT_GE(test, suppressed, PAIRS);
+	for (i = 0; i < PAIRS; i++)
+		free_pair(i);
 }
 
 static noinline void put_new(unsigned long *where)
@@ -1036,6 +1101,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(parts),
 	KUNIT_CASE(parts_left),
 	KUNIT_CASE_SLOW(scans),
+	KUNIT_CASE_SLOW(killed_later),
 	KUNIT_CASE_SLOW(stale_pages),
 	KUNIT_CASE(closed_pages),
 	KUNIT_CASE_SLOW(unreadable_pages),

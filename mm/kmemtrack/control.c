@@ -16,17 +16,15 @@
 #include "pages.h"
 #include "report.h"
 
-static int switch_off(void)
+static void switch_off(void)
 {
 	if (!kmt_tracking())
-		return 0;
-	if (kmt_report_keep())
-		return -EINTR;
+		return;
+	kmt_report_keep();
 	kmt_pages_off();
 	kmt_switch_off();
 	kmt_sites_off();
 	kmt_helpers_leave();
-	return 0;
 }
 
 static int switch_on(void)
@@ -148,7 +146,8 @@ static int execute_locked(const struct kmt_command *cmd)
 	case KMT_CMD_ON:
 		return switch_on();
 	case KMT_CMD_OFF:
-		return switch_off();
+		switch_off();
+		return 0;
 	case KMT_CMD_LOG:
 		return kmt_log_sites();
 	case KMT_CMD_CLEAR:

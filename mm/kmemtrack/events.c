@@ -32,22 +32,22 @@ static void trace_leak(const struct kmt_leak *leak, struct frames *f)
 
 static void trace_leaks(void)
 {
-	struct frames *frames = kmt_own_alloc(GFP_KERNEL, 0);
+	/* Not allocated, so that no leak goes without its event. */
+	static struct frames frames;
 	struct kmt_cursor cursor = {};
 	struct kmt_leak leak;
 	struct kmt_object *o;
 
-	static_assert(sizeof(*frames) <= PAGE_SIZE);
-	for (; frames && (o = kmt_next_leak(&cursor, KMT_NEW)); cursor.pos++) {
+	lockdep_assert_held(&kmt_scan_mutex);
+	for (; (o = kmt_next_leak(&cursor, KMT_NEW)); cursor.pos++) {
 		/* kmt_reports_sem delays the unload of modules whose code is named. */
 		down_read(&kmt_reports_sem);
 		if (kmt_take_leak(o, KMT_NEW, &leak))
-			trace_leak(&leak, frames);
+			trace_leak(&leak, &frames);
 		up_read(&kmt_reports_sem);
 	}
 	/* A later scan may read this stack, so wipe the addresses. */
 	memzero_explicit(&leak, sizeof(leak));
-	kmt_own_free(frames, 0);
 }
 
 /**

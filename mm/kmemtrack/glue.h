@@ -459,7 +459,7 @@ struct kmt_log_name {
 };
 
 void kmt_log_name(struct kmt_log_name *name, unsigned long addr);
-void kmt_log_new(void);
+void kmt_log_new(unsigned long nr);
 int kmt_log_sites(void);
 void kmt_log_found(unsigned long fresh, unsigned long leaks);
 unsigned long kmt_allocated_by(u32 stack);

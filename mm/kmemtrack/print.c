@@ -360,21 +360,48 @@ static void log_record(const struct kmt_group *g, unsigned long nr, unsigned lon
 			g->sum.nr - 1);
 }
 
+/* Logs the first KMT_LOG_SITES of @nr new leaks. Needs no memory. */
+static void log_singly(unsigned long nr)
+{
+	struct kmt_cursor cursor = {};
+	struct kmt_object *o;
+	struct kmt_leak leak;
+	unsigned long logged = 0;
+
+	down_read(&kmt_reports_sem);
+	for (; logged < KMT_LOG_SITES && (o = kmt_next_leak(&cursor, KMT_NEW));
+	     cursor.pos++) {
+		if (!kmt_take_leak(o, KMT_NEW, &leak))
+			continue;
+		kmt_print_record(NULL, &leak);
+		logged++;
+	}
+	up_read(&kmt_reports_sem);
+	/* A later scan may read this stack, so wipe the addresses. */
+	memzero_explicit(&leak, sizeof(leak));
+	if (nr > logged)
+		pr_info("... and %lu more object(s)\n", nr - logged);
+}
+
 /**
  * kmt_log_new - log the new leaks of the last scan, one record per site
+ * @nr: how many there are
  *
- * There are KMT_LOG_SITES records at most, and a line for all other sites.
+ * There are KMT_LOG_SITES records at most, and a line for all other sites. Without memory
+ * to sort the leaks by site, the records are those of single leaks.
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
-void kmt_log_new(void)
+void kmt_log_new(unsigned long nr)
 {
 	struct kmt_report *report = kmt_report_open(KMT_NEW);
 	struct kmt_sum rest;
 	unsigned long left;
 
-	if (IS_ERR(report))
+	if (IS_ERR(report)) {
+		log_singly(nr);
 		return;
+	}
 	left = log_first(report, false, log_record, &rest);
 	if (left)
 		pr_info("... and %lu more site(s): %lu bytes, %lu object(s)\n", left,
@@ -465,7 +492,7 @@ static void log_leader(const struct kmt_group *g, unsigned long nr,
  * line sums up the other sites.
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: 0, or an error: -ENOMEM, -EINTR.
+ * Return: 0 or -ENOMEM.
  */
 int kmt_log_sites(void)
 {

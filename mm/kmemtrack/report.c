@@ -18,7 +18,6 @@
 #include <linux/overflow.h>
 #include <linux/printk.h>
 #include <linux/random.h>
-#include <linux/sched/signal.h>
 #include <linux/sort.h>
 #include <linux/uaccess.h>
 
@@ -131,8 +130,11 @@ static struct kmt_object *find_in(struct kmt_chunk *chunk, loff_t *pos,
  *	before the next call
  * @wanted: KMT_LEAK for all, KMT_NEW for those that are new in the last scan
  *
+ * A walk does not end when the task is killed: what follows from a scan needs all leaks,
+ * and `off` keeps them all.
+ *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: a cell for kmt_take_leak(); NULL at the end, or if the task is killed.
+ * Return: a cell for kmt_take_leak(); NULL at the end.
  */
 struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted)
 {
@@ -143,7 +145,7 @@ struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted)
 	if (!chunk || c->given_back != kmt_pages_given_back)
 		chunk = kmt_chunks(&kmt_core);
 	c->given_back = kmt_pages_given_back;
-	for (; chunk && !fatal_signal_pending(current); chunk = chunk->next) {
+	for (; chunk; chunk = chunk->next) {
 		o = find_in(chunk, &c->pos, wanted);
 		if (o) {
 			c->chunk = chunk;
@@ -500,9 +502,7 @@ static int count_leaks(struct counting *c, u16 wanted)
 	}
 	/* A later scan may read this stack, so wipe the addresses. */
 	memzero_explicit(&one.oldest, sizeof(one.oldest));
-	if (one.o)
-		return -ENOMEM;
-	return fatal_signal_pending(current) ? -EINTR : 0;
+	return one.o ? -ENOMEM : 0;
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -646,7 +646,7 @@ static void fill_report(struct kmt_report *report, struct counting *c)
  * @wanted: KMT_LEAK for all, KMT_NEW for those that are new in the last scan
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: a report for kmt_report_close(), or an error pointer: -ENOMEM, -EINTR.
+ * Return: a report for kmt_report_close(), or -ENOMEM as an error pointer.
  */
 struct kmt_report *kmt_report_open(u16 wanted)
 {
@@ -683,24 +683,36 @@ struct kmt_report *kmt_report_open(u16 wanted)
  * @fresh: number of all new leaks
  * @suppressed: set to the number of those that are suppressed
  *
- * If there are suppressions, leaks that were freed since the scan are not counted.
+ * If there are suppressions, leaks that were freed since the scan are not counted. Needs
+ * no memory, so that a suppressed leak never counts for panic_on_leak.
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: their number; @fresh if there is no memory to count them.
+ * Return: their number.
  */
 unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed)
 {
-	struct kmt_report *report;
+	const struct kmt_rank *hint = NULL;
+	char cache[KMT_CACHE_NAME];
+	struct kmt_cursor c = {};
+	struct kmt_object *o;
+	struct kmt_leak leak;
 
 	*suppressed = 0;
 	if (!kmt_suppressing())
 		return fresh;
-	report = kmt_report_open(KMT_NEW);
-	if (IS_ERR(report))
-		return fresh;
-	fresh = report->sum.nr;
-	*suppressed = report->suppressed.nr;
-	kmt_report_close(report);
+	fresh = 0;
+	down_read(&kmt_reports_sem);
+	for (; (o = kmt_next_leak(&c, KMT_NEW)); c.pos++) {
+		if (!take_leak(o, KMT_NEW, false, &leak, cache))
+			continue;
+		if (suppressed_by(o, &leak, cache, &hint) == KMT_NOT_SUPPRESSED)
+			fresh++;
+		else
+			++*suppressed;
+	}
+	up_read(&kmt_reports_sem);
+	/* A later scan may read this stack, so wipe the addresses. */
+	memzero_explicit(&leak, sizeof(leak));
 	return fresh;
 }
 
@@ -832,22 +844,19 @@ static void keep_oldest(const struct kmt_report *report)
  * readers get an error.
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: 0; -EINTR if the task is killed.
  */
-int kmt_report_keep(void)
+void kmt_report_keep(void)
 {
 	struct kmt_report *report = kmt_report_current();
 
 	kmt_report_drop();
-	if (report == ERR_PTR(-EINTR))
-		return -EINTR;
 	current_report = report;
 	if (IS_ERR(report)) {
 		kept_error = PTR_ERR(report);
-		return 0;
+		return;
 	}
 	if (!report->sum.nr)
-		return 0;
+		return;
 	down_read(&kmt_reports_sem);
 	if (alloc_kept(report->sum.nr)) {
 		keep_leaks(report->sum.nr);
@@ -859,7 +868,6 @@ int kmt_report_keep(void)
 		kept_error = -ENOMEM;
 	}
 	up_read(&kmt_reports_sem);
-	return 0;
 }
 
 /**

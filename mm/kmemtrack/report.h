@@ -169,7 +169,7 @@ const struct kmt_leak *kmt_kept_leak(loff_t pos);
 struct kmt_report *kmt_report_open(u16 wanted);
 struct kmt_report *kmt_report_current(void);
 void kmt_report_close(struct kmt_report *report);
-int kmt_report_keep(void);
+void kmt_report_keep(void);
 bool kmt_cache_at(char *name, unsigned long addr);
 void kmt_source_name(char *name, enum kmt_space space, unsigned long addr);
 unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed);
