@@ -84,8 +84,9 @@ atomic_long_t kmt_lost_names;
 /* A sweep was requested, and has not begun. */
 static bool sweep_wanted;
 
-/* A record was moved since the last sweep began. */
-static bool records_moved;
+/* How many times records were moved; and until the last sweep began. */
+static atomic_long_t records_moved;
+static unsigned long moved_before;
 
 static void want_sweep(void);
 
@@ -294,15 +295,31 @@ void kmt_unpin_names(int held)
 }
 
 /**
- * kmt_set_records_moved - tell kmt_end_sweep() that a record is about to be moved
+ * kmt_set_records_moved - tell walks over all records that one is about to be moved
  *
  * Context: the caller is an RCU reader until the record is in its new place.
  */
 void kmt_set_records_moved(void)
 {
-	WRITE_ONCE(records_moved, true);
-	/* Pairs with kmt_end_sweep(): it either meets the record, or sees this. */
+	atomic_long_inc(&records_moved);
+	/* Pairs with kmt_records_moved(): a walk either meets the record, or sees this. */
+	smp_mb__after_atomic();
+}
+
+/**
+ * kmt_records_moved - count the calls of kmt_set_records_moved()
+ *
+ * A walk that began a grace period after one call of this, and ended before another one
+ * with the same result, has met all records.
+ *
+ * Context: any.
+ * Return: their number.
+ */
+unsigned long kmt_records_moved(void)
+{
+	/* Pairs with kmt_set_records_moved(). */
 	smp_mb();
+	return atomic_long_read(&records_moved);
 }
 
 /**
@@ -345,7 +362,7 @@ void kmt_begin_sweep(void)
 
 	sweep_began = jiffies;
 	WRITE_ONCE(sweep_wanted, false);
-	WRITE_ONCE(records_moved, false);
+	moved_before = kmt_records_moved();
 	for (i = 0; i < KMT_NAME_SETS; i++) {
 		raw_spin_lock_irq(&sets[i].lock);
 		WRITE_ONCE(sets[i].used, 0);
@@ -421,9 +438,7 @@ static void remove_all_unused(void)
  */
 void kmt_end_sweep(void)
 {
-	/* Pairs with kmt_set_records_moved(). */
-	smp_mb();
-	if (!READ_ONCE(records_moved))
+	if (kmt_records_moved() == moved_before)
 		remove_all_unused();
 	WRITE_ONCE(next_sweep,
 		   jiffies + max(50 * (jiffies - sweep_began), 1UL * HZ));

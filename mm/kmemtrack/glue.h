@@ -292,6 +292,7 @@ const char *kmt_comm(u16 handle);
 int kmt_pin_names(void);
 void kmt_unpin_names(int held);
 void kmt_set_records_moved(void);
+unsigned long kmt_records_moved(void);
 void kmt_start_sweeping(work_func_t sweep);
 void kmt_begin_sweep(void);
 void kmt_keep_name(u16 handle);

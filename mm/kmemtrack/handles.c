@@ -21,9 +21,10 @@
 #include "core/step.h"
 
 /*
- * Calls @record for each cell, and then @copy for each copy of handles. The copies come
- * second: a copy that is made after the call of @copy is made from a record for which
- * @record was called.
+ * Calls @record for each cell, and @copy for each other place with handles. What is made
+ * of another comes after it: a scan makes records from entries of pages, with
+ * kmt_reports_sem held, and reports and the table of sites are made from records. So
+ * what is made after its turn is made from something that was met.
  */
 static void walk_handles(void *arg,
 			 void (*record)(void *arg, struct kmt_object *o),
@@ -33,6 +34,9 @@ static void walk_handles(void *arg,
 	struct kmt_object *o;
 	unsigned int i = 0;
 
+	down_write(&kmt_reports_sem);
+	kmt_pages_for_each(copy, arg);
+	up_write(&kmt_reports_sem);
 	down_read(&kmt_walk_sem);
 	kmt_for_each_cell(&kmt_core, chunk, o) {
 		if (!(++i % 1024))
@@ -44,7 +48,6 @@ static void walk_handles(void *arg,
 	kmt_suppress_forget();
 	kmt_reports_for_each(copy, arg);
 	kmt_sites_for_each(copy, arg);
-	kmt_pages_for_each(copy, arg);
 	up_write(&kmt_reports_sem);
 }
 
@@ -156,9 +159,16 @@ static void replace_copy(void *arg, u32 *stack, u16 comm)
 static void replace_traces(const struct module *mod, bool init)
 {
 	struct replacing now = { .mod = mod, .init = init };
+	unsigned long moved;
 
 	mutex_lock(&replace_mutex);
-	walk_handles(&now, replace_trace, replace_copy);
+	/* Few callers free parts of blocks, and mostly at boot: one walk is enough. */
+	do {
+		moved = kmt_records_moved();
+		/* When this returns, no record is on the way that was counted before. */
+		synchronize_rcu();
+		walk_handles(&now, replace_trace, replace_copy);
+	} while (kmt_records_moved() != moved);
 	mutex_unlock(&replace_mutex);
 }
 

@@ -346,11 +346,17 @@ void kmt_pages_sort(struct kmt_marker *m, struct kmt_roots *roots, bool add)
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (!kmt_pages_tracked() || !roots->map.blocks)
 		return;
+	/*
+	 * handles.c replaces backtraces of entries, and then those of records. So a record
+	 * is made of an entry either before both, or with the new backtrace.
+	 */
+	down_read(&kmt_reports_sem);
 	get_online_mems();
 	kmt_roots_fill(m, roots);
 	if (!m->stopped)
 		sort_all(&roots->map, add);
 	put_online_mems();
+	up_read(&kmt_reports_sem);
 }
 
 /**
