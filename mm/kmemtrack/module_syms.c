@@ -15,9 +15,10 @@
  *
  * A function that async_schedule() has queued may run __init text after the module is
  * live. The kernel waits for it before it frees the text, but there is no notification
- * of that. So a trace through __init text of a live module gets its numbers when it is
- * taken.
+ * of that. So a trace through __init text of a live module, or taken by such a function,
+ * gets its numbers when it is taken.
  */
+#include <linux/async.h>
 #include <linux/bitops.h>
 #include <linux/hash.h>
 #include <linux/hashtable.h>
@@ -117,8 +118,10 @@ bool kmt_was_initialising(struct module *mod)
 }
 
 /*
- * Returns whether @pc is in __init text of a module. If the module is live, sets @live,
- * since the notifier was called for it, or is about to be. Otherwise notes the module.
+ * Returns whether @pc is in __init text of a module. If the notifier may have been called
+ * for the module before the trace is in a record, sets @live: the module is live, or will
+ * be while a function of async_schedule() runs, for which its initialisation does not
+ * wait. Otherwise notes the module.
  */
 static bool in_init_text(unsigned long pc, bool *live)
 {
@@ -128,7 +131,7 @@ static bool in_init_text(unsigned long pc, bool *live)
 	preempt_disable();
 	mod = __module_address(pc);
 	found = mod && within_module_init(pc, mod);
-	if (found && mod->state == MODULE_STATE_LIVE)
+	if (found && (mod->state == MODULE_STATE_LIVE || current_is_async()))
 		*live = true;
 	else if (found)
 		add_initialising(mod);
