@@ -354,6 +354,7 @@ const struct kmt_rank *kmt_rank_of(const struct kmt_object *o,
 /* warn.c */
 void kmt_warn(struct kmt_core *core, enum kmt_event ev,
 	      const struct kmt_object *old, const struct kmt_object *new);
+void kmt_flush_warnings(void);
 
 /* progress.c */
 bool kmt_scan_cancelled(void);

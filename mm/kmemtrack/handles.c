@@ -192,6 +192,7 @@ static int module_event(struct notifier_block *nb, unsigned long event,
 		synchronize_rcu();
 		kmt_steps_forget();
 	}
+	kmt_flush_warnings();
 	init = kmt_was_initialising(data);
 	if (event == MODULE_STATE_GOING ? kmt_was_traced(data) : init)
 		replace_traces(data, event == MODULE_STATE_LIVE);

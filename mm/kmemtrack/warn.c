@@ -174,6 +174,19 @@ void kmt_warn(struct kmt_core *core, enum kmt_event ev,
 		irq_work_queue(&warn_irq_work);
 }
 
+/**
+ * kmt_flush_warnings - print the warnings that are pending
+ *
+ * Backtraces in warnings are not replaced when code is freed, so this is called before.
+ *
+ * Context: workers are up, may sleep.
+ */
+void kmt_flush_warnings(void)
+{
+	irq_work_sync(&warn_irq_work);
+	flush_work(&warn_work);
+}
+
 /* Prints warnings from before workers were up. */
 static int __init log_early(void)
 {
