@@ -74,20 +74,6 @@ kmt_register_shrinker(const char *name,
 #define stack_depot_request_early_init	stack_depot_want_early_init
 #endif
 
-/*
- * Bytes of the pages of @head, which the caller holds no reference to: the pages may get
- * another use meanwhile, and the order may be any number. The result is at most that of a
- * block of the page allocator, whose struct pages all exist.
- */
-static inline unsigned long kmt_head_bytes(struct page *head)
-{
-	const unsigned int order = compound_order(head);
-
-	if (order > MAX_PAGE_ORDER || page_to_pfn(head) & (BIT(order) - 1))
-		return PAGE_SIZE;
-	return PAGE_SIZE << order;
-}
-
 /* Flags of a mapping whose pages may not be in the linear map. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
 #define KMT_CLOSED_MAPPING	BIT(AS_INACCESSIBLE)

@@ -413,6 +413,8 @@ void kmt_roots_init(struct kmt_roots *roots);
 void kmt_roots_fill(struct kmt_marker *m, struct kmt_roots *roots);
 void kmt_roots_free(struct kmt_roots *roots);
 bool kmt_page_unreadable(struct page *page);
+unsigned long kmt_head_bytes(struct page *head);
+unsigned long kmt_free_pages_from(const struct page *page, unsigned long pfn);
 #ifdef CONFIG_MEMORY_FAILURE
 void kmt_exclude_poisoned(void);
 #else

@@ -164,19 +164,6 @@ static bool is_free(struct page *page)
 	       kmt_page_is_unaccepted(page);
 }
 
-/* The number of free pages from this one on; read without the zone's lock. */
-static unsigned long free_pages_from(const struct page *page, unsigned long pfn)
-{
-	unsigned long order = READ_ONCE(page_private(page));
-
-	if (kmt_page_is_unaccepted(page))
-		return MAX_ORDER_NR_PAGES;
-	/* The page may be in use by now, so @order may be any number. */
-	if (order > MAX_PAGE_ORDER || pfn & (BIT(order) - 1))
-		return 1;
-	return BIT(order);
-}
-
 static enum kmt_memory_class class_of_tail(struct kmt_memory_walk *w,
 					   struct page *page)
 {
@@ -217,7 +204,7 @@ static unsigned long count_pages(struct kmt_memory_walk *w, struct page *page,
 		w->pages[class_of(w, page, pfn)]++;
 		return 1;
 	}
-	nr = min(free_pages_from(page, pfn), end - pfn);
+	nr = min(kmt_free_pages_from(page, pfn), end - pfn);
 	w->pages[KMT_MEM_FREE] += nr;
 	w->marked_end = 0;
 	return nr;

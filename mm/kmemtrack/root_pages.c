@@ -116,6 +116,45 @@ bool kmt_page_unreadable(struct page *page)
 	return mapping && !PageTable(head) && is_private(mapping);
 }
 
+/**
+ * kmt_head_bytes - size of a block of pages to which the caller holds no reference
+ * @head: first page
+ *
+ * The pages may get another use meanwhile, and the order may be any number.
+ *
+ * Context: any.
+ * Return: bytes, at most those of a block of the page allocator, whose struct pages all
+ * exist.
+ */
+unsigned long kmt_head_bytes(struct page *head)
+{
+	const unsigned int order = compound_order(head);
+
+	if (order > MAX_PAGE_ORDER || page_to_pfn(head) & (BIT(order) - 1))
+		return PAGE_SIZE;
+	return PAGE_SIZE << order;
+}
+
+/**
+ * kmt_free_pages_from - number of pages that are free from a free page on
+ * @page: page that was free when the caller looked; it may be in use by now
+ * @pfn: its number
+ *
+ * Context: any; the zone's lock is not needed.
+ * Return: their number, at least 1.
+ */
+unsigned long kmt_free_pages_from(const struct page *page, unsigned long pfn)
+{
+	const unsigned long order = READ_ONCE(page_private(page));
+
+	if (kmt_page_is_unaccepted(page))
+		return MAX_ORDER_NR_PAGES;
+	/* If the page is in use by now, @order may be any number. */
+	if (order > MAX_PAGE_ORDER || pfn & (BIT(order) - 1))
+		return 1;
+	return BIT(order);
+}
+
 #ifdef CONFIG_MEMORY_FAILURE
 DEFINE_STATIC_KEY_FALSE(kmt_poison_key);
 
@@ -502,11 +541,8 @@ static unsigned long walk_page(struct kmt_page_walk *w, struct page *page,
 			       unsigned long pfn)
 {
 	if (PageBuddy(page)) {
-		unsigned long order = READ_ONCE(page_private(page));
-
 		w->block_end = 0;
-		/* The order was read without the zone's lock, so check it. */
-		return order <= MAX_PAGE_ORDER ? 1UL << order : 1;
+		return kmt_free_pages_from(page, pfn);
 	}
 	if (kmt_page_in_use(compound_head(page)))
 		walk_used(w, page, pfn);
