@@ -77,11 +77,6 @@ static bool came_after_search(const struct kmt_marker *m,
 	return m->searched && !(o->flags & (KMT_SUSPECT | KMT_LEAK));
 }
 
-static bool is_in(const struct kmt_range *r, const struct kmt_object *o)
-{
-	return kmt_in(r, o->addr) && kmt_in(r, o->addr + o->size - 1);
-}
-
 /*
  * Whether words can be references to @o in this mark. They cannot if its CPU filled it in
  * before the mark began, but widened the range of its space after kmt_mark_begin() had
@@ -89,13 +84,14 @@ static bool is_in(const struct kmt_range *r, const struct kmt_object *o)
  */
 static bool may_be_referred_to(const struct kmt_marker *m, const struct kmt_object *o)
 {
-	const struct kmt_range *percpu = m->ranges.percpu.part;
+	const struct kmt_ref_ranges *r = &m->ranges;
+	const unsigned long last = o->addr + o->size - 1;
 
 	switch (kmt_space(o)) {
 	case KMT_VIRT:
-		return is_in(&m->ranges.virt, o);
+		return kmt_in(&r->virt, o->addr) && kmt_in(&r->virt, last);
 	case KMT_PERCPU:
-		return is_in(&percpu[0], o) || is_in(&percpu[1], o);
+		return kmt_in_pair(&r->percpu, o->addr) && kmt_in_pair(&r->percpu, last);
 	default:
 		return true;
 	}
