@@ -585,7 +585,8 @@ static void pass_ranks(struct kmt_leaks *leaks)
  * number of leaks; without that memory all leaks are direct. If a leak was split since
  * it was counted, a part may keep the result of an earlier scan.
  *
- * Context: no lock held; may sleep. Given up when kmt_ops.relax() returns true.
+ * Context: no lock held; may sleep. Given up when kmt_ops.relax() returns true, unless
+ * @m->goes_on is set.
  */
 void kmt_classify(struct kmt_marker *m, unsigned long nr, u32 now)
 {
