@@ -106,11 +106,6 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	struct kmt_last_scan *last = &kmt_last_scan;
 
 	kmt_progress_phase(KMT_PHASE_JUDGE);
-	/*
-	 * The next scan takes the new leaks for known. So all that follows from this one is
-	 * done, even if the task is killed.
-	 */
-	scan->m.goes_on = true;
 	if (scan->out.verdict.leaks) {
 		kmt_classify(&scan->m, scan->out.verdict.leaks, jiffies);
 		kmt_report_refresh();

@@ -201,6 +201,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 	m->stack.blocks = 0;
 	m->near = NULL;
 	m->stopped = false;
+	m->goes_on = false;
 	m->searched = false;
 	if (m->seen_cache)
 		memset(m->seen_cache, 0, sizeof(*m->seen_cache) << KMT_SEEN_SHIFT);

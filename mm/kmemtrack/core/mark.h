@@ -239,7 +239,7 @@ struct kmt_mark_share {
  * @dated: references to blocks that are younger than @date do not count
  * @date: low 32 bits of jiffies
  * @stopped: the mark was given up; it proves nothing
- * @goes_on: kmt_ops.relax() is called, but the mark is not given up
+ * @goes_on: from kmt_judge() to the next mark: what kmt_ops.relax() returns is ignored
  * @budget: words to go until kmt_ops.relax() is called
  * @deadline: while @world_stopped, time at which the owner gives the mark up
  * @stack: mark stack

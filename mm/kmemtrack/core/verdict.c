@@ -190,8 +190,9 @@ static void make_leak(struct kmt_marker *m, struct kmt_object *o,
  * @m: marker, after kmt_update_suspects() or kmt_mark_doubtful(), before kmt_mark_end()
  * @v: set to the number of leaks, their bytes, and the number of new leaks
  *
- * A leak that is referenced again is acquitted. This is not given up half-way: leaks
- * that it has made would not be new for the next scan, and nobody would be told of them.
+ * A leak that is referenced again is acquitted. From here until the next mark begins
+ * nothing gives up: leaks made here are not new for the next scan, so all that follows
+ * from them is done.
  *
  * Context: no lock held.
  */
@@ -204,7 +205,6 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 		return;
 	m->goes_on = true;
 	kmt_acquit_reached(m, NULL, v, make_leak);
-	m->goes_on = false;
 }
 
 /**
@@ -541,7 +541,7 @@ static void sort_digit(struct kmt_leaks *leaks, unsigned long nr, bool by_cell,
 	memset(count, 0, KMT_DIGITS * sizeof(*count));
 	for (i = 0; i < nr && kmt_go_on(leaks->m); i++)
 		count[digit(&r[i], by_cell, shift)]++;
-	if (leaks->m->stopped || count[digit(&r[0], by_cell, shift)] == nr)
+	if (count[digit(&r[0], by_cell, shift)] == nr)
 		return;
 	for (i = 0; i < KMT_DIGITS; i++) {
 		n = count[i];
@@ -557,7 +557,7 @@ static void sort_ranks(struct kmt_leaks *leaks, unsigned long nr, bool by_cell)
 {
 	unsigned int shift;
 
-	for (shift = 0; shift < 64 && nr && !leaks->m->stopped; shift += 8)
+	for (shift = 0; shift < 64 && nr; shift += 8)
 		sort_digit(leaks, nr, by_cell, shift);
 }
 
@@ -566,12 +566,11 @@ static void pass_ranks(struct kmt_leaks *leaks)
 {
 	struct kmt_core *core = leaks->m->core;
 
-	if (!core->ops->classified || leaks->m->stopped)
+	if (!core->ops->classified)
 		return;
 	swap(leaks->rank, leaks->other);
 	sort_ranks(leaks, leaks->found, true);
-	if (!leaks->m->stopped)
-		core->ops->classified(core, leaks->rank, leaks->found);
+	core->ops->classified(core, leaks->rank, leaks->found);
 }
 
 /**
@@ -585,8 +584,7 @@ static void pass_ranks(struct kmt_leaks *leaks)
  * number of leaks; without that memory all leaks are direct. If a leak was split since
  * it was counted, a part may keep the result of an earlier scan.
  *
- * Context: no lock held; may sleep. Given up when kmt_ops.relax() returns true, unless
- * @m->goes_on is set.
+ * Context: no lock held; may sleep. Never given up.
  */
 void kmt_classify(struct kmt_marker *m, unsigned long nr, u32 now)
 {
@@ -598,8 +596,6 @@ void kmt_classify(struct kmt_marker *m, unsigned long nr, u32 now)
 		       KMT_DIGITS * sizeof(*leaks.count);
 	void *table;
 
-	if (m->stopped)
-		return;
 	m->core->classified = now;
 	table = ops->table_alloc ? ops->table_alloc(m->core, bytes) : NULL;
 	if (table) {
