@@ -39,7 +39,7 @@ static void trace_leaks(void)
 	struct kmt_object *o;
 
 	lockdep_assert_held(&kmt_scan_mutex);
-	for (; (o = kmt_next_leak(&cursor, KMT_NEW)); cursor.pos++) {
+	kmt_for_each_leak(&cursor, o, KMT_NEW) {
 		/* kmt_reports_sem delays the unload of modules whose code is named. */
 		down_read(&kmt_reports_sem);
 		if (kmt_take_leak(o, KMT_NEW, &leak))

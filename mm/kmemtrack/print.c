@@ -369,12 +369,12 @@ static void log_singly(unsigned long nr)
 	unsigned long logged = 0;
 
 	down_read(&kmt_reports_sem);
-	for (; logged < KMT_LOG_SITES && (o = kmt_next_leak(&cursor, KMT_NEW));
-	     cursor.pos++) {
+	kmt_for_each_leak(&cursor, o, KMT_NEW) {
 		if (!kmt_take_leak(o, KMT_NEW, &leak))
 			continue;
 		kmt_print_record(NULL, &leak);
-		logged++;
+		if (++logged == KMT_LOG_SITES)
+			break;
 	}
 	up_read(&kmt_reports_sem);
 	/* A later scan may read this stack, so wipe the addresses. */

@@ -483,7 +483,7 @@ static int count_leaks(struct counting *c, u16 wanted)
 	struct kmt_cursor cursor = {};
 	struct kmt_group *g, one = {};
 
-	for (; (one.o = kmt_next_leak(&cursor, wanted)); cursor.pos++) {
+	kmt_for_each_leak(&cursor, one.o, wanted) {
 		if (!take_leak(one.o, wanted, false, &one.oldest,
 			       kmt_suppressing() ? one.cache : NULL))
 			continue;
@@ -702,7 +702,7 @@ unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed)
 		return fresh;
 	fresh = 0;
 	down_read(&kmt_reports_sem);
-	for (; (o = kmt_next_leak(&c, KMT_NEW)); c.pos++) {
+	kmt_for_each_leak(&c, o, KMT_NEW) {
 		if (!take_leak(o, KMT_NEW, false, &leak, cache))
 			continue;
 		if (suppressed_by(o, &leak, cache, &hint) == KMT_NOT_SUPPRESSED)
@@ -742,7 +742,7 @@ static bool is_complete(const struct kmt_report *report)
 	/* kmt_limit_ages() may have changed times of allocation since. */
 	if (jiffies - report->made > KMT_AGE_MAX / 2)
 		return false;
-	for (; (o = kmt_next_leak(&c, KMT_LEAK)); c.pos++) {
+	kmt_for_each_leak(&c, o, KMT_LEAK) {
 		sum.nr++;
 		/* A leak that is freed meanwhile may be counted or not. */
 		sum.bytes += data_race(o->size);
@@ -820,7 +820,9 @@ static void keep_leaks(unsigned long nr)
 	struct kmt_cursor c = {};
 	struct kmt_object *o;
 
-	for (; nr_kept < nr && (o = kmt_next_leak(&c, KMT_LEAK)); c.pos++) {
+	kmt_for_each_leak(&c, o, KMT_LEAK) {
+		if (nr_kept == nr)
+			break;
 		kept[nr_kept].pos = c.pos;
 		if (kmt_take_leak(o, KMT_LEAK, &kept[nr_kept]))
 			nr_kept++;

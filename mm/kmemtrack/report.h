@@ -163,6 +163,11 @@ struct kmt_report {
 };
 
 struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted);
+
+/* Visits all leaks; @c is zeroed before. See kmt_next_leak(). */
+#define kmt_for_each_leak(c, o, wanted) \
+	for (; ((o) = kmt_next_leak(c, wanted)); (c)->pos++)
+
 bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak);
 const struct kmt_leak *kmt_kept_leak(loff_t pos);
 
