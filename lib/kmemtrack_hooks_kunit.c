@@ -823,11 +823,12 @@ static void kfence_callbacks(struct kunit *test)
 		kunit_skip(test, "KFENCE does not sample");
 	put_block((unsigned long *)&record->rcu_head.next);
 	wipe_stack();
-	WRITE_ONCE(record->state, KFENCE_OBJECT_RCU_FREEING);
+	WRITE_ONCE(record->state, KMT_KFENCE_RCU_FREES);
 	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
 	/* The link in the object remains after the free. */
-	WRITE_ONCE(record->state, KFENCE_OBJECT_ALLOCATED);
+	WRITE_ONCE(record->state, KMT_KFENCE_RCU_IDLE);
 	KUNIT_EXPECT_TRUE(test, scan_says_leak(test));
+	WRITE_ONCE(record->state, KFENCE_OBJECT_ALLOCATED);
 	kfree((void *)(hidden[1] ^ KEY));
 	kfree(p);
 }

@@ -47,4 +47,13 @@ do {									\
 } while (0)
 #endif
 
+/* States of a record of KFENCE while RCU is about to free its object, and otherwise. */
+#ifdef KFENCE_METADATA_SIZE
+#define KMT_KFENCE_RCU_FREES	KFENCE_OBJECT_RCU_FREEING
+#define KMT_KFENCE_RCU_IDLE	KFENCE_OBJECT_ALLOCATED
+#else /* An object is allocated until RCU has freed it. */
+#define KMT_KFENCE_RCU_FREES	KFENCE_OBJECT_ALLOCATED
+#define KMT_KFENCE_RCU_IDLE	KFENCE_OBJECT_FREED
+#endif
+
 #endif /* _TEST_KMEMTRACK_COMPAT_H */

@@ -426,10 +426,16 @@ static inline void kmt_exclude_poisoned(void)
 /* root_kfence.c */
 #ifdef CONFIG_KFENCE
 void kmt_kfence_begin(struct kmt_range *none);
+void kmt_kfence_bss(const char **start, const char **end);
 void kmt_mark_kfence(struct kmt_marker *m);
 #else
 static inline void kmt_kfence_begin(struct kmt_range *none)
 {
+}
+
+static inline void kmt_kfence_bss(const char **start, const char **end)
+{
+	*start = *end = NULL;
 }
 
 static inline void kmt_mark_kfence(struct kmt_marker *m)

@@ -267,6 +267,8 @@ static void add_roots(void)
 	kmt_freed_bss(&start, &end);
 	if (system_state >= SYSTEM_RUNNING)
 		drop_root(start, end);
+	kmt_kfence_bss(&start, &end);
+	drop_root(start, end);
 	/* The stack of interrupts is in the image on some architectures. */
 	if (kmt_irq_stack(0, &lo, &hi))
 		drop_root((const char *)lo, (const char *)hi);

@@ -9,21 +9,53 @@
  *
  * KFENCE keeps a record of each object, struct kfence_metadata, which holds the
  * address of the object while it is allocated, and after that. The records come
- * from memblock, or from the page allocator if KFENCE is switched on after boot. In
- * either case they are no roots (policy.h), and neither is the pool. Each scan looks
- * both up anew, since KFENCE may have been switched on since the last one, or while
- * tracking was off.
+ * from memblock, or from the page allocator if KFENCE is switched on after boot; in 6.1
+ * they are in .bss. In all cases they are no roots (policy.h), and neither is the pool.
+ * Each scan looks both up anew, since KFENCE may have been switched on since the last
+ * one, or while tracking was off.
  */
 #include <linux/mm.h>
 
 #include "../kfence/kfence.h"
 #include "policy.h"
 
+#ifdef KFENCE_METADATA_SIZE
+#define KMT_KFENCE_IN_BSS	0
+
 static struct kfence_metadata *records(void)
 {
 	/* Pairs with the release in kfence_init_pool(). */
 	return smp_load_acquire(&kfence_metadata);
 }
+
+static const void *memcg_of(const struct kfence_metadata *r)
+{
+#ifdef CONFIG_MEMCG
+	return &r->obj_exts.objcg;
+#else
+	return NULL;
+#endif
+}
+#else /* 6.1 */
+#define KMT_KFENCE_IN_BSS	1
+#define KFENCE_METADATA_SIZE	sizeof(kfence_metadata)
+/* An object has this state until RCU has freed it. */
+#define KFENCE_OBJECT_RCU_FREEING	KFENCE_OBJECT_ALLOCATED
+
+static struct kfence_metadata *records(void)
+{
+	return READ_ONCE(__kfence_pool) ? kfence_metadata : NULL;
+}
+
+static const void *memcg_of(const struct kfence_metadata *r)
+{
+#ifdef CONFIG_MEMCG
+	return &r->objcg;
+#else
+	return NULL;
+#endif
+}
+#endif
 
 /* Changes the min_refs of the memblock block that begins at @start, if there is one. */
 static void set_phys(const void *start, u8 min_refs)
@@ -51,11 +83,27 @@ void kmt_kfence_begin(struct kmt_range *none)
 	if (!first)
 		return;
 	set_phys(__kfence_pool, KMT_MIN_BLACK);
+	if (KMT_KFENCE_IN_BSS)
+		return;
 	set_phys(first, root ? KMT_MIN_GREY : KMT_MIN_BLACK);
 	if (root)
 		return;
 	none->lo = kmt_untag((unsigned long)first);
 	none->hi = none->lo + KFENCE_METADATA_SIZE;
+}
+
+/**
+ * kmt_kfence_bss - find the part of .bss that KFENCE's records are
+ * @start: set to its first byte
+ * @end: set to the byte after the last one; the same if there is no such part
+ *
+ * Context: any.
+ */
+void kmt_kfence_bss(const char **start, const char **end)
+{
+	*start = *end = (const char *)kfence_metadata;
+	if (KMT_KFENCE_IN_BSS)
+		*end += KFENCE_METADATA_SIZE;
 }
 
 /* Marks from the word at @at, in place: a copy of it would stay on this stack. */
@@ -72,11 +120,14 @@ static void mark_word(struct kmt_marker *m, const void *at)
  */
 static void mark_record(struct kmt_marker *m, const struct kfence_metadata *r)
 {
+	if (KMT_KFENCE_IN_BSS && kmt_kfence_is_root()) {
+		kmt_mark_block(m, (unsigned long)r, (unsigned long)(r + 1));
+		return;
+	}
 	if (READ_ONCE(r->state) == KFENCE_OBJECT_RCU_FREEING)
 		mark_word(m, &r->rcu_head.next);
-#ifdef CONFIG_MEMCG
-	mark_word(m, &r->obj_exts.objcg);
-#endif
+	if (memcg_of(r))
+		mark_word(m, memcg_of(r));
 }
 
 /**
