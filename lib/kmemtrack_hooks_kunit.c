@@ -50,7 +50,7 @@ static void expect_block(struct kunit *test, const void *p, size_t size,
 	KUNIT_EXPECT_EQ(test, o.min_refs, min);
 	KUNIT_EXPECT_EQ(test, o.pid, current->pid);
 	KUNIT_EXPECT_STREQ(test, kmt_comm(o.comm), current->comm);
-	KUNIT_EXPECT_NE(test, o.stack, 0);
+	KUNIT_EXPECT_NE(test, o.trace, 0);
 	KUNIT_EXPECT_LE(test, (u32)jiffies - o.born, 60 * HZ);
 }
 
@@ -243,7 +243,7 @@ static void percpu_blocks(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, !!p);
 	KUNIT_ASSERT_TRUE(test, find(KMT_PERCPU_SPACE, (__force void *)p, &o));
 	KUNIT_EXPECT_GE(test, o.size, 72);
-	KUNIT_EXPECT_NE(test, o.stack, 0);
+	KUNIT_EXPECT_NE(test, o.trace, 0);
 	free_percpu(p);
 	KUNIT_EXPECT_FALSE(test, find(KMT_PERCPU_SPACE, (__force void *)p, &o));
 }
@@ -279,7 +279,7 @@ static void irq_blocks(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, find(KMT_VIRT, b.p, &o));
 	/* An interrupt has no task. */
 	KUNIT_EXPECT_EQ(test, o.pid, 0);
-	KUNIT_EXPECT_NE(test, o.stack, 0);
+	KUNIT_EXPECT_NE(test, o.trace, 0);
 	kfree(b.p);
 	expect_gone(test, b.p);
 }
@@ -300,8 +300,8 @@ static void annotations(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, find(KMT_VIRT, p, &o));
 	hand_over(p);
 	find(KMT_VIRT, p, &now);
-	KUNIT_EXPECT_NE(test, now.stack, 0);
-	KUNIT_EXPECT_NE(test, now.stack, o.stack);
+	KUNIT_EXPECT_NE(test, now.trace, 0);
+	KUNIT_EXPECT_NE(test, now.trace, o.trace);
 
 	kmemleak_scan_area(p + 64, 32, GFP_KERNEL);
 	KUNIT_EXPECT_TRUE(test, kmt_next_area(&kmt_core, (unsigned long)p,

@@ -24,7 +24,7 @@
 #define ODD		3
 
 /**
- * struct frontier - a tracker, its memory, and a reference on the move
+ * struct moving - a tracker, its memory, and a reference on the move
  * @core: tracker
  * @shards: of it
  * @caches: of it
@@ -47,7 +47,7 @@
  * @odd: the reference is at no multiple of a word
  * @at_end: it is in the last block, and not in the first
  */
-struct frontier {
+struct moving {
 	struct kmt_core core;
 	struct kmt_tree shards[NR_SHARDS];
 	struct kmt_cell_cache caches[NR_CPUS];
@@ -77,9 +77,9 @@ struct word {
 
 static const struct kmt_origin nobody;
 
-static void *frontier_chunk(struct kmt_core *core, gfp_t gfp, size_t *bytes)
+static void *moving_chunk(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 {
-	struct frontier *f = container_of(core, struct frontier, core);
+	struct moving *f = container_of(core, struct moving, core);
 
 	if (f->nr_chunks == MAX_CHUNKS)
 		return NULL;
@@ -88,7 +88,7 @@ static void *frontier_chunk(struct kmt_core *core, gfp_t gfp, size_t *bytes)
 	return (void *)f->chunks[f->nr_chunks++];
 }
 
-static struct word *place(struct frontier *f, bool end)
+static struct word *place(struct moving *f, bool end)
 {
 	char *block = f->blocks[end ? NR_BLOCKS - 1 : 0];
 
@@ -96,7 +96,7 @@ static struct word *place(struct frontier *f, bool end)
 }
 
 /* Stores the reference in the new place first: it always is in one place. */
-static void move(struct frontier *f)
+static void move(struct moving *f)
 {
 	place(f, !f->at_end)->value = (unsigned long)f->target;
 	barrier();
@@ -104,9 +104,9 @@ static void move(struct frontier *f)
 	f->at_end = !f->at_end;
 }
 
-static bool frontier_relax(struct kmt_marker *m)
+static bool moving_relax(struct kmt_marker *m)
 {
-	struct frontier *f = container_of(m->core, struct frontier, core);
+	struct moving *f = container_of(m->core, struct moving, core);
 	long step = f->step++ - f->moves;
 
 	/* Without a budget, the marker calls this at each step. */
@@ -117,14 +117,14 @@ static bool frontier_relax(struct kmt_marker *m)
 	return false;
 }
 
-static const struct kmt_ops frontier_ops = {
-	.chunk_alloc	= frontier_chunk,
-	.relax		= frontier_relax,
+static const struct kmt_ops moving_ops = {
+	.chunk_alloc	= moving_chunk,
+	.relax		= moving_relax,
 };
 
 static void *tracked(struct kunit *test, size_t size)
 {
-	struct frontier *f = test->priv;
+	struct moving *f = test->priv;
 	void *p = kunit_kzalloc(test, size, GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, p);
@@ -133,14 +133,14 @@ static void *tracked(struct kunit *test, size_t size)
 	return p;
 }
 
-static int frontier_init(struct kunit *test)
+static int moving_init(struct kunit *test)
 {
-	struct frontier *f = vzalloc(sizeof(*f));
+	struct moving *f = vzalloc(sizeof(*f));
 	unsigned int i;
 
 	KUNIT_ASSERT_NOT_NULL(test, f);
 	test->priv = f;
-	kmt_core_init(&f->core, &frontier_ops, f->shards, NR_SHARDS, f->caches,
+	kmt_core_init(&f->core, &moving_ops, f->shards, NR_SHARDS, f->caches,
 		      ARRAY_SIZE(f->caches));
 	f->core.linear = kmt_core.linear;
 	kmt_marker_init(&f->m, &f->core, f->grey, NR_GREY, f->seen_cache);
@@ -154,9 +154,9 @@ static int frontier_init(struct kunit *test)
 	return 0;
 }
 
-static void frontier_exit(struct kunit *test)
+static void moving_exit(struct kunit *test)
 {
-	struct frontier *f = test->priv;
+	struct moving *f = test->priv;
 
 	if (!f)
 		return;
@@ -166,7 +166,7 @@ static void frontier_exit(struct kunit *test)
 }
 
 /* Reads each root on its own, so that others run in between. */
-static void mark_roots(struct frontier *f, struct kmt_marker *m)
+static void mark_roots(struct moving *f, struct kmt_marker *m)
 {
 	unsigned int i;
 
@@ -179,7 +179,7 @@ static void mark_roots(struct frontier *f, struct kmt_marker *m)
 }
 
 /* One thread does the work of all helpers, one after the other. */
-static void snapshot(struct frontier *f)
+static void snapshot(struct moving *f)
 {
 	atomic_long_t turns = ATOMIC_LONG_INIT(0);
 	bool overflow = false;
@@ -199,7 +199,7 @@ static void snapshot(struct frontier *f)
 		kmt_recheck_rest(&f->helpers[0]);
 }
 
-static void look_at_bytes(struct frontier *f)
+static void look_at_bytes(struct moving *f)
 {
 	kmt_update_suspects(&f->m, &f->filter, &f->v);
 	if (!f->v.suspects)
@@ -210,7 +210,7 @@ static void look_at_bytes(struct frontier *f)
 	kmt_marker_follow(&f->m);
 }
 
-static void scan(struct frontier *f)
+static void scan(struct moving *f)
 {
 	f->step = 0;
 	kmt_mark_begin(&f->m);
@@ -224,7 +224,7 @@ static void scan(struct frontier *f)
 	kmt_mark_end(&f->m);
 }
 
-static bool is_leak(struct frontier *f, const void *p)
+static bool is_leak(struct moving *f, const void *p)
 {
 	struct kmt_object o;
 
@@ -232,7 +232,7 @@ static bool is_leak(struct frontier *f, const void *p)
 	       (o.flags & KMT_LEAK);
 }
 
-static bool is_reached(struct frontier *f, const void *p)
+static bool is_reached(struct moving *f, const void *p)
 {
 	struct kmt_object o;
 
@@ -243,7 +243,7 @@ static bool is_reached(struct frontier *f, const void *p)
 /* Replaces the lost block with a new one, which has to be found again. */
 static void lose_another(struct kunit *test)
 {
-	struct frontier *f = test->priv;
+	struct moving *f = test->priv;
 
 	KUNIT_ASSERT_TRUE(test, kmt_free(&f->core, KMT_VIRT,
 					 (unsigned long)f->lost));
@@ -253,7 +253,7 @@ static void lose_another(struct kunit *test)
 /* Makes one scan for each step at which the first move can be. */
 static void move_at_any_step(struct kunit *test, bool odd, long every)
 {
-	struct frontier *f = test->priv;
+	struct moving *f = test->priv;
 	unsigned int wrong = 0, missed = 0;
 	long moves, steps;
 
@@ -301,7 +301,7 @@ static void moved_now_and_then(struct kunit *test)
 /* A concurrent mark may miss the reference in each place; a snapshot finds it. */
 static void seen_by_no_mark(struct kunit *test)
 {
-	struct frontier *f = test->priv;
+	struct moving *f = test->priv;
 	unsigned int suspected = 0;
 	long moves;
 
@@ -325,7 +325,7 @@ static void seen_by_no_mark(struct kunit *test)
 /* Unaligned references that do not move. */
 static void odd_places(struct kunit *test)
 {
-	struct frontier *f = test->priv;
+	struct moving *f = test->priv;
 	void *chain[4], *holder;
 	unsigned int i;
 
@@ -359,8 +359,8 @@ static struct kunit_case snapshot_cases[] = {
 
 static struct kunit_suite snapshot_suite = {
 	.name = "kmemtrack_snapshot",
-	.init = frontier_init,
-	.exit = frontier_exit,
+	.init = moving_init,
+	.exit = moving_exit,
 	.test_cases = snapshot_cases,
 };
 

@@ -115,8 +115,8 @@ static void compare(struct kunit *test, struct way *way)
 	KUNIT_ASSERT_NOT_NULL(test, way->p);
 	KUNIT_ASSERT_TRUE(test, kmt_lookup(&kmt_core, KMT_VIRT,
 					   (unsigned long)way->p, &o));
-	KUNIT_ASSERT_NE(test, o.stack, 0);
-	nr = stack_depot_fetch(o.stack, &entries);
+	KUNIT_ASSERT_NE(test, o.trace, 0);
+	nr = stack_depot_fetch(o.trace, &entries);
 	way->nr = filter_irq_stacks(way->entries, way->nr);
 	while (skip < nr && !is_in(entries[skip], allocate))
 		skip++;

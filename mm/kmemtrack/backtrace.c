@@ -221,7 +221,7 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
 }
 
 /**
- * kmt_stack_save_new - save the current backtrace, which this CPU does not remember
+ * kmt_trace_save_new - save the current backtrace, which this CPU does not remember
  * @fp: frame record of the hook
  * @caller: return address of the hook, the first entry of the backtrace
  * @gfp: flags to allocate with; KMT_GFP_NONE: do not allocate
@@ -229,7 +229,7 @@ static noinline u32 unwind(struct kmt_walk *walk, unsigned long fp,
  * Context: any but NMI.
  * Return: its handle, or 0.
  */
-u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp)
+u32 kmt_trace_save_new(unsigned long fp, unsigned long caller, gfp_t gfp)
 {
 	struct kmt_walk walk __uninitialized;
 	u32 handle;
@@ -254,7 +254,7 @@ u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp)
 }
 
 /**
- * kmt_stack_save - save the current backtrace
+ * kmt_trace_save - save the current backtrace
  * @fp: frame record of the hook
  * @caller: return address of the hook, the first entry of the backtrace
  * @gfp: flags to allocate with; KMT_GFP_NONE: do not allocate
@@ -262,13 +262,13 @@ u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp)
  * Context: any but NMI.
  * Return: its handle, or 0.
  */
-u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp)
+u32 kmt_trace_save(unsigned long fp, unsigned long caller, gfp_t gfp)
 {
 	u32 handle = find_trace(fp);
 
 	if (likely(handle))
 		return handle;
-	return kmt_stack_save_new(fp, caller, gfp);
+	return kmt_trace_save_new(fp, caller, gfp);
 }
 
 /**

@@ -518,7 +518,7 @@ void kmt_origin(struct kmt_origin *origin, unsigned long fp,
 {
 	unsigned long flags;
 
-	origin->stack = kmt_stack_save(fp, caller, gfp);
+	origin->trace = kmt_trace_save(fp, caller, gfp);
 	origin->born = jiffies;
 	if (unlikely(in_hardirq() || in_serving_softirq())) {
 		origin->pid = 0;

@@ -20,7 +20,7 @@ struct frames {
 static void trace_leak(const struct kmt_leak *leak, struct frames *f)
 {
 	unsigned long *entries, pc[2] = {};
-	unsigned int nr = stack_depot_fetch(leak->stack, &entries);
+	unsigned int nr = stack_depot_fetch(leak->trace, &entries);
 
 	memcpy(pc, entries, min(nr, 2U) * sizeof(*pc));
 	trace_kmemtrack_leak(leak->addr, leak->size,

@@ -310,8 +310,8 @@ const char *kmt_log_task(struct kmt_log_task *name, const char *comm);
 const char *kmt_code_name(char *text, unsigned long pc);
 extern atomic_long_t kmt_walked;
 extern atomic_long_t kmt_unwound;
-u32 kmt_stack_save_new(unsigned long fp, unsigned long caller, gfp_t gfp);
-u32 kmt_stack_save(unsigned long fp, unsigned long caller, gfp_t gfp);
+u32 kmt_trace_save_new(unsigned long fp, unsigned long caller, gfp_t gfp);
+u32 kmt_trace_save(unsigned long fp, unsigned long caller, gfp_t gfp);
 void kmt_traces_on(void);
 void kmt_traces_off(void);
 
@@ -370,8 +370,8 @@ struct module;
 
 bool kmt_was_initialising(struct module *mod);
 bool kmt_was_traced(const struct module *mod);
-bool kmt_seems_modular(u32 stack);
-u32 kmt_without_module(const struct module *mod, bool init, u32 stack);
+bool kmt_seems_modular(u32 trace);
+u32 kmt_without_module(const struct module *mod, bool init, u32 trace);
 bool kmt_register_module_trace(u32 *handle, const unsigned long *pc,
 			       unsigned int nr, gfp_t gfp);
 const char *kmt_gone_name(unsigned long pc);
@@ -472,7 +472,7 @@ void kmt_log_name(struct kmt_log_name *name, unsigned long addr);
 void kmt_log_new(unsigned long nr);
 int kmt_log_sites(void);
 void kmt_log_found(unsigned long fresh, unsigned long leaks);
-unsigned long kmt_allocated_by(u32 stack);
+unsigned long kmt_allocated_by(u32 trace);
 
 /* where.c */
 int kmt_log_address(unsigned long addr);
@@ -508,7 +508,7 @@ void kmt_memory_scanned(void);
 int kmt_memory_show(struct seq_file *seq, void *v);
 
 /* report.c */
-void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
+void kmt_reports_for_each(void (*fn)(void *arg, u32 *trace, u16 comm),
 			  void *arg);
 void kmt_report_refresh(void);
 void kmt_report_drop(void);

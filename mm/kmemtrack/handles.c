@@ -28,7 +28,7 @@
  */
 static void walk_handles(void *arg,
 			 void (*record)(void *arg, struct kmt_object *o),
-			 void (*copy)(void *arg, u32 *stack, u16 comm))
+			 void (*copy)(void *arg, u32 *trace, u16 comm))
 {
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
@@ -57,7 +57,7 @@ static void use_name_of(void *unused, struct kmt_object *o)
 		kmt_keep_name(READ_ONCE(o->comm));
 }
 
-static void use_name(void *unused, u32 *stack, u16 comm)
+static void use_name(void *unused, u32 *trace, u16 comm)
 {
 	kmt_keep_name(comm);
 }
@@ -79,7 +79,7 @@ static DEFINE_MUTEX(replace_mutex);
 
 /* A backtrace, and the one that replaces it. */
 struct replaced {
-	u32 stack;
+	u32 trace;
 	u32 with;
 };
 
@@ -88,12 +88,12 @@ static bool seems_modular(const struct kmt_object *o)
 	/* replace_trace() reads both again under the lock of the tree. */
 	const u16 flags = data_race(o->flags);
 	/* As above. */
-	const u32 stack = data_race(o->stack);
+	const u32 trace = data_race(o->trace);
 
-	return (flags & KMT_LIVE) && kmt_seems_modular(stack);
+	return (flags & KMT_LIVE) && kmt_seems_modular(trace);
 }
 
-static void set_stack(struct kmt_object *o, u32 stack, u32 with)
+static void set_trace(struct kmt_object *o, u32 trace, u32 with)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
@@ -102,8 +102,8 @@ static void set_stack(struct kmt_object *o, u32 stack, u32 with)
 	if (!tree)
 		return;
 	/* Another block with this backtrace was allocated by the same code. */
-	if (o->stack == stack)
-		o->stack = with;
+	if (o->trace == trace)
+		o->trace = with;
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
 
@@ -119,40 +119,41 @@ struct replacing {
 	struct replaced seen[1 << KMT_SEEN_BITS];
 };
 
-static u32 replace_stack(void *arg, u32 stack)
+/* The trace to keep in place of @trace; 0 if there is no memory for it. */
+static u32 replacement_of(void *arg, u32 trace)
 {
 	struct replacing *now = arg;
-	struct replaced *r = &now->seen[hash_32(stack, KMT_SEEN_BITS)];
+	struct replaced *r = &now->seen[hash_32(trace, KMT_SEEN_BITS)];
 
-	if (stack && r->stack != stack) {
-		r->with = kmt_without_module(now->mod, now->init, stack);
-		r->stack = stack;
+	if (trace && r->trace != trace) {
+		r->with = kmt_without_module(now->mod, now->init, trace);
+		r->trace = trace;
 	}
-	return stack ? r->with : 0;
+	return trace ? r->with : 0;
 }
 
 static void replace_trace(void *arg, struct kmt_object *o)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
-	u32 stack, with;
+	u32 trace, with;
 
 	if (!seems_modular(o))
 		return;
 	tree = kmt_lock_object(&kmt_core, o, &flags);
 	if (!tree)
 		return;
-	stack = o->stack;
+	trace = o->trace;
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	with = replace_stack(arg, stack);
-	if (with != stack)
-		set_stack(o, stack, with);
+	with = replacement_of(arg, trace);
+	if (with != trace)
+		set_trace(o, trace, with);
 }
 
-static void replace_copy(void *arg, u32 *stack, u16 comm)
+static void replace_copy(void *arg, u32 *trace, u16 comm)
 {
-	if (stack)
-		*stack = replace_stack(arg, *stack);
+	if (trace)
+		*trace = replacement_of(arg, *trace);
 }
 
 /* Replaces backtraces through @mod, or its __init text, before that code is freed. */

@@ -154,11 +154,11 @@ static noinline bool track_new_record(struct kmt_core *core, unsigned long addr,
 static const struct kmt_track_rest rest = { track_new_record, track_slowly };
 
 /*
- * Tracks a block of a shard if this CPU does not remember the backtrace (@stack is 0)
+ * Tracks a block of a shard if this CPU does not remember the backtrace (@trace is 0)
  * or the task's name. There are no shards in early boot.
  */
 static noinline void track_new_origin(unsigned long addr, size_t size, gfp_t gfp,
-				      u32 stack, unsigned long fp,
+				      u32 trace, unsigned long fp,
 				      unsigned long caller)
 {
 	struct kmt_origin origin = { .pid = current->pid };
@@ -166,7 +166,7 @@ static noinline void track_new_origin(unsigned long addr, size_t size, gfp_t gfp
 
 	if (!may_track())
 		return;
-	origin.stack = stack ?: kmt_stack_save_new(fp, caller, gfp);
+	origin.trace = trace ?: kmt_trace_save_new(fp, caller, gfp);
 	local_irq_save(flags);
 	if (kmt_is_shut(&kmt_core)) {
 		local_irq_restore(flags);
@@ -193,7 +193,7 @@ void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 		local_irq_save(flags);
 		if (unlikely(!kmt_origin_recent(&origin, frame_record()))) {
 			local_irq_restore(flags);
-			track_new_origin(addr, size, gfp, origin.stack,
+			track_new_origin(addr, size, gfp, origin.trace,
 					 frame_record(), _RET_IP_);
 		} else {
 			kmt_track(&kmt_core, addr, size, gfp, flags, &origin,
@@ -409,8 +409,8 @@ void __kmemtrack_pages_free(struct page *page)
 void __kmemtrack_update_trace(const void *ptr)
 {
 	if (is_block(ptr) && may_track())
-		kmt_set_stack(&kmt_core, KMT_VIRT, untagged(ptr),
-			      kmt_stack_save(frame_record(), _RET_IP_,
+		kmt_set_trace(&kmt_core, KMT_VIRT, untagged(ptr),
+			      kmt_trace_save(frame_record(), _RET_IP_,
 					     GFP_NOWAIT));
 }
 EXPORT_SYMBOL(__kmemtrack_update_trace);

@@ -303,30 +303,30 @@ bool kmt_register_module_trace(u32 *handle, const unsigned long *pc,
 
 /**
  * kmt_seems_modular - may a backtrace lead through modules?
- * @stack: its handle
+ * @trace: its handle
  *
  * Context: any.
  */
-bool kmt_seems_modular(u32 stack)
+bool kmt_seems_modular(u32 trace)
 {
-	return test_bit(trace_bit(stack), module_traces);
+	return test_bit(trace_bit(trace), module_traces);
 }
 
 /**
  * kmt_without_module - the backtrace that replaces one when code is freed
  * @mod: module
  * @init: only its __init text is about to be freed, else all of its code
- * @stack: handle of the backtrace
+ * @trace: handle of the backtrace
  *
  * Context: may sleep, one task at a time.
- * Return: @stack if it does not lead through that code; 0 if there is no memory for
+ * Return: @trace if it does not lead through that code; 0 if there is no memory for
  * another one, since the addresses would be taken for those of other code.
  */
 noinline_for_stack u32 kmt_without_module(const struct module *mod, bool init,
-					  u32 stack)
+					  u32 trace)
 {
 	unsigned long pc[CONFIG_KMEMTRACK_STACK_DEPTH], *entries;
-	unsigned int i, nr = stack_depot_fetch(stack, &entries);
+	unsigned int i, nr = stack_depot_fetch(trace, &entries);
 	bool gone = false;
 
 	nr = min_t(unsigned int, nr, ARRAY_SIZE(pc));
@@ -339,11 +339,11 @@ noinline_for_stack u32 kmt_without_module(const struct module *mod, bool init,
 		}
 	}
 	if (!gone)
-		return stack;
-	stack = kmt_depot_save(pc, nr, GFP_KERNEL | __GFP_NOWARN);
-	if (stack) /* It may lead through other modules, too. */
-		set_once(trace_bit(stack), module_traces);
+		return trace;
+	trace = kmt_depot_save(pc, nr, GFP_KERNEL | __GFP_NOWARN);
+	if (trace) /* It may lead through other modules, too. */
+		set_once(trace_bit(trace), module_traces);
 	else
 		atomic_long_inc(&kmt_lost_traces);
-	return stack;
+	return trace;
 }

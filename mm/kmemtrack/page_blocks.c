@@ -134,10 +134,10 @@ static bool is_other(struct page *page, unsigned long pfn,
 	return kmt_page_owned(map, pfn);
 }
 
-static bool in_undecidable(u32 stack)
+static bool in_undecidable(u32 trace)
 {
 	unsigned long *pc;
-	unsigned int i, n, nr = stack_depot_fetch(stack, &pc);
+	unsigned int i, n, nr = stack_depot_fetch(trace, &pc);
 
 	for (i = 0; i < nr; i++)
 		for (n = 0; n < ARRAY_SIZE(undecidable); n++)
@@ -159,7 +159,7 @@ static bool is_typed(struct page *page, unsigned long nr)
 
 /* Whether a mark and a search can decide if anything refers to a block. */
 static bool is_decidable(const struct kmt_page_entries *t, unsigned long pfn,
-			 unsigned long end, u32 state, u32 stack)
+			 unsigned long end, u32 state, u32 trace)
 {
 	struct page *page = pfn_to_page(pfn);
 
@@ -173,7 +173,7 @@ static bool is_decidable(const struct kmt_page_entries *t, unsigned long pfn,
 	if (is_migrate_cma_page(page) || is_kfence_address(page_address(page)))
 		return false;
 	/* Without a backtrace the pages may be from an undecidable function. */
-	if (!stack || code_unknown || in_undecidable(stack))
+	if (!trace || code_unknown || in_undecidable(trace))
 		return false;
 	return !is_typed(page, end - pfn);
 }
@@ -185,7 +185,7 @@ static bool add_records(const struct kmt_page_entry *e, unsigned long pfn,
 	const gfp_t gfp = GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN;
 	const unsigned long addr = address_of(pfn), at = struct_of(pfn);
 	struct kmt_origin origin = {
-		.stack = READ_ONCE(e->stack), .pid = READ_ONCE(e->pid),
+		.trace = READ_ONCE(e->trace), .pid = READ_ONCE(e->pid),
 		.born = READ_ONCE(e->born), .comm = state >> KMT_PE_COMM_SHIFT,
 	};
 	struct kmt_core *core = &kmt_core;
@@ -194,7 +194,7 @@ static bool add_records(const struct kmt_page_entry *e, unsigned long pfn,
 	if (kmt_insert_unless_taken(core, KMT_VIRT, addr, nr * PAGE_SIZE, 1,
 				    &origin, gfp))
 		return false;
-	origin.stack = 0;
+	origin.trace = 0;
 	origin.comm = 0;
 	if (kmt_insert_unless_taken(core, KMT_VIRT, at,
 				    nr * sizeof(struct page), KMT_MIN_BLACK,
@@ -310,7 +310,7 @@ static void sort_entry(const struct kmt_page_entries *t, struct kmt_page_entry *
 	usage.blocks++;
 	usage.pages += end - pfn;
 	if (add && !(state & KMT_PE_RECORD) &&
-	    is_decidable(t, pfn, end, state, READ_ONCE(e->stack)) &&
+	    is_decidable(t, pfn, end, state, READ_ONCE(e->trace)) &&
 	    set_record(t, e, pfn, end, state))
 		state |= KMT_PE_RECORD;
 	usage.records += !!(state & KMT_PE_RECORD);
@@ -389,7 +389,7 @@ void kmt_pages_refresh(void)
  *
  * Context: kmt_reports_sem held for writing, may sleep.
  */
-void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
+void kmt_pages_for_each(void (*fn)(void *arg, u32 *trace, u16 comm), void *arg)
 {
 	const struct kmt_page_entries *t;
 	unsigned long pfn;
@@ -400,13 +400,13 @@ void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
 	if (!t)
 		return;
 	for_each_entry(e, pfn, t) {
-		const u32 stack = READ_ONCE(e->stack);
-		u32 with = stack;
+		const u32 trace = READ_ONCE(e->trace);
+		u32 with = trace;
 
 		fn(arg, &with, READ_ONCE(e->state) >> KMT_PE_COMM_SHIFT);
 		/* With an equal handle, even another block is from the same code. */
-		if (with != stack)
-			cmpxchg(&e->stack, stack, with);
+		if (with != trace)
+			cmpxchg(&e->trace, trace, with);
 		cond_resched();
 	}
 }
@@ -419,7 +419,7 @@ void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
  * Context: kmt_scan_mutex held, may sleep.
  * Return: false if the task is being killed.
  */
-bool kmt_pages_count(void (*fn)(void *arg, u32 stack, unsigned long bytes,
+bool kmt_pages_count(void (*fn)(void *arg, u32 trace, unsigned long bytes,
 				u32 born), void *arg)
 {
 	const struct kmt_page_entries *t = table_locked();
@@ -438,7 +438,7 @@ bool kmt_pages_count(void (*fn)(void *arg, u32 stack, unsigned long bytes,
 			continue;
 		end = end_of(t, pfn, state);
 		if ((state & (KMT_PE_SORTED | KMT_PE_OTHER)) == KMT_PE_SORTED)
-			fn(arg, READ_ONCE(e->stack), (end - pfn) * PAGE_SIZE,
+			fn(arg, READ_ONCE(e->trace), (end - pfn) * PAGE_SIZE,
 			   READ_ONCE(e->born));
 		pfn = end - 1;
 	}

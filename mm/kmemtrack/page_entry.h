@@ -28,13 +28,13 @@
 /**
  * struct kmt_page_entry - allocation of a block of pages
  * @state: see above; 0 if no tracked block begins with this page
- * @stack: handle of the backtrace
+ * @trace: handle of the backtrace
  * @pid: pid of the task
  * @born: low 32 bits of jiffies
  */
 struct kmt_page_entry {
 	u32 state;
-	u32 stack;
+	u32 trace;
 	s32 pid;
 	u32 born;
 };

@@ -136,7 +136,7 @@ void kmt_pages_add(const struct page *page, unsigned int order,
 	rcu_read_lock();
 	e = find_entry(page_to_pfn(page), &t);
 	if (e) {
-		WRITE_ONCE(e->stack, origin->stack);
+		WRITE_ONCE(e->trace, origin->trace);
 		WRITE_ONCE(e->pid, origin->pid);
 		WRITE_ONCE(e->born, origin->born);
 		/* Pairs with sort_entry(). */
@@ -226,7 +226,7 @@ static void split(const struct page *page, unsigned long nr)
 		if (xchg(&first->state, state | KMT_PE_SPLIT) & KMT_PE_RECORD)
 			kmt_drop_own_records(pfn);
 		for (i = 1; i < nr && (e = entry_of(t, pfn + i)); i++) {
-			WRITE_ONCE(e->stack, first->stack);
+			WRITE_ONCE(e->trace, first->trace);
 			WRITE_ONCE(e->pid, first->pid);
 			WRITE_ONCE(e->born, first->born);
 			/* Pairs with sort_entry(), too. */

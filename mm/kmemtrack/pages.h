@@ -44,10 +44,10 @@ void kmt_pages_off(void);
 void kmt_pages_add(const struct page *page, unsigned int order,
 		   const struct kmt_origin *origin);
 void kmt_pages_forget(const struct page *page);
-void kmt_pages_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg);
+void kmt_pages_for_each(void (*fn)(void *arg, u32 *trace, u16 comm), void *arg);
 void kmt_pages_sort(struct kmt_marker *m, struct kmt_roots *roots, bool add);
 void kmt_pages_refresh(void);
-bool kmt_pages_count(void (*fn)(void *arg, u32 stack, unsigned long bytes,
+bool kmt_pages_count(void (*fn)(void *arg, u32 trace, unsigned long bytes,
 				u32 born), void *arg);
 bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots);
 bool kmt_pages_replaced(struct kmt_core *core, const struct kmt_object *old);
@@ -91,7 +91,7 @@ static inline bool kmt_is_struct_record(const struct kmt_object *o)
 {
 	/* The caller checks again under the lock if that matters. */
 	return data_race((o->flags & KMT_ALIAS) && o->min_refs == KMT_MIN_BLACK &&
-			 !o->stack);
+			 !o->trace);
 }
 
 /*

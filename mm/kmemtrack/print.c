@@ -34,14 +34,14 @@ static noinline_for_stack void print_frame(struct seq_file *seq,
  * kmt_print_trace - print a backtrace
  * @seq: where to, NULL for the log
  * @indent: printed before each line; for the log it includes the prefix
- * @stack: its handle
+ * @trace: its handle
  */
-void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack)
+void kmt_print_trace(struct seq_file *seq, const char *indent, u32 trace)
 {
 	unsigned long *entries;
 	unsigned int i, nr;
 
-	nr = stack_depot_fetch(stack, &entries);
+	nr = stack_depot_fetch(trace, &entries);
 	for (i = 0; i < nr; i++)
 		print_frame(seq, indent, entries[i]);
 }
@@ -229,7 +229,7 @@ void kmt_print_group(struct seq_file *seq, const struct kmt_group *g)
 	seq_printf(seq, "  hex dump (first %u bytes):\n", old->dumped);
 	print_dump(seq, old);
 	seq_puts(seq, "  backtrace:\n");
-	kmt_print_trace(seq, "    ", old->stack);
+	kmt_print_trace(seq, "    ", old->trace);
 	up_read(&kmt_reports_sem);
 }
 
@@ -249,10 +249,10 @@ void kmt_log_name(struct kmt_log_name *name, unsigned long addr)
 }
 
 /* Checksum of a backtrace, by which programs distinguish kinds of leaks. */
-static u32 trace_crc(u32 stack)
+static u32 trace_crc(u32 trace)
 {
 	unsigned long *entries;
-	unsigned int nr = stack_depot_fetch(stack, &entries);
+	unsigned int nr = stack_depot_fetch(trace, &entries);
 
 	return crc32(0, entries, nr * sizeof(*entries));
 }
@@ -298,8 +298,8 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 			   leak->dumped, cpu);
 		print_dump(seq, leak);
 	}
-	put(seq, "  backtrace (crc %x):\n", trace_crc(leak->stack));
-	kmt_print_trace(seq, seq ? "    " : pr_fmt("    "), leak->stack);
+	put(seq, "  backtrace (crc %x):\n", trace_crc(leak->trace));
+	kmt_print_trace(seq, seq ? "    " : pr_fmt("    "), leak->trace);
 }
 
 /**
@@ -438,16 +438,16 @@ static noinline_for_stack bool is_allocator(unsigned long pc)
 
 /**
  * kmt_allocated_by - find the function that allocated a block
- * @stack: handle of the allocation's backtrace
+ * @trace: handle of the allocation's backtrace
  *
  * Context: any but NMI.
  * Return: the address in the first frame that is not of an allocator, or else in the
  * last frame; 0 if there is no backtrace.
  */
-unsigned long kmt_allocated_by(u32 stack)
+unsigned long kmt_allocated_by(u32 trace)
 {
 	unsigned long *entries;
-	unsigned int i = 0, nr = stack_depot_fetch(stack, &entries);
+	unsigned int i = 0, nr = stack_depot_fetch(trace, &entries);
 
 	if (!nr)
 		return 0;
@@ -461,7 +461,7 @@ static noinline_for_stack void log_site(const struct kmt_group *g,
 					unsigned long nr, unsigned long sites,
 					const char *cache, const char *task)
 {
-	unsigned long pc = kmt_allocated_by(g->oldest.stack);
+	unsigned long pc = kmt_allocated_by(g->oldest.trace);
 	char text[KSYM_SYMBOL_LEN];
 	const char *name = pc ? kmt_code_name(text, pc) : "?";
 

@@ -171,7 +171,7 @@ static __always_inline struct kmt_name kmt_task_name(const struct task_struct *t
 /**
  * kmt_origin_recent - describe the current allocation if this CPU remembers its
  *		       backtrace and the task's name
- * @origin: filled in if this returns true; otherwise only @origin->stack is set, to
+ * @origin: filled in if this returns true; otherwise only @origin->trace is set, to
  *	0 if the backtrace is not remembered
  * @fp: frame record of the hook
  *
@@ -186,9 +186,9 @@ static __always_inline bool kmt_origin_recent(struct kmt_origin *origin,
 	struct kmt_recent *recent = this_cpu_ptr(&kmt_recent);
 	struct kmt_name name;
 
-	origin->stack = 0;
+	origin->trace = 0;
 	if (unlikely(fp - stack >= THREAD_SIZE) ||
-	    unlikely(!kmt_find_trace(recent->sets, stack, fp, &origin->stack)))
+	    unlikely(!kmt_find_trace(recent->sets, stack, fp, &origin->trace)))
 		return false;
 	name = kmt_task_name(task);
 	if (unlikely(!kmt_same_name(&recent->name, &name)))

@@ -55,12 +55,12 @@ static LIST_HEAD(reports);
 static DEFINE_MUTEX(reports_mutex);
 
 static void each_of_group(struct kmt_group *g,
-			  void (*fn)(void *arg, u32 *stack, u16 comm),
+			  void (*fn)(void *arg, u32 *trace, u16 comm),
 			  void *arg)
 {
 	unsigned int i, shown = min_t(unsigned int, g->names, KMT_TASKS);
 
-	fn(arg, &g->oldest.stack, g->oldest.comm);
+	fn(arg, &g->oldest.trace, g->oldest.comm);
 	for (i = 0; i < shown; i++)
 		fn(arg, NULL, g->tasks[i].comm);
 }
@@ -73,7 +73,7 @@ static void each_of_group(struct kmt_group *g,
  *
  * Context: kmt_reports_sem held for writing, may sleep.
  */
-void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
+void kmt_reports_for_each(void (*fn)(void *arg, u32 *trace, u16 comm),
 			  void *arg)
 {
 	struct kmt_report *report;
@@ -89,7 +89,7 @@ void kmt_reports_for_each(void (*fn)(void *arg, u32 *stack, u16 comm),
 	}
 	mutex_unlock(&reports_mutex);
 	for (i = 0; i < nr_kept; i++) {
-		fn(arg, &kept[i].stack, kept[i].comm);
+		fn(arg, &kept[i].trace, kept[i].comm);
 		cond_resched();
 	}
 }
@@ -242,7 +242,7 @@ static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
 	if (found) {
 		leak->addr = o->addr;
 		leak->size = o->size;
-		leak->stack = o->stack;
+		leak->trace = o->trace;
 		leak->pid = o->pid;
 		leak->born = o->born;
 		leak->comm = o->comm;
@@ -265,7 +265,7 @@ static noinline int head_suppressed_by(struct kmt_object *head)
 	int by = KMT_NOT_SUPPRESSED;
 
 	if (take_leak(head, KMT_LEAK, false, &leak, cache))
-		by = kmt_suppressed_by(leak.stack, leak.comm, cache);
+		by = kmt_suppressed_by(leak.trace, leak.comm, cache);
 	/* A later scan may read this stack, so wipe the addresses. */
 	memzero_explicit(&leak, sizeof(leak));
 	return by;
@@ -278,7 +278,7 @@ static noinline int head_suppressed_by(struct kmt_object *head)
 static int suppressed_by(const struct kmt_object *o, const struct kmt_leak *leak,
 			 const char *cache, const struct kmt_rank **hint)
 {
-	int by = kmt_suppressed_by(leak->stack, leak->comm, cache);
+	int by = kmt_suppressed_by(leak->trace, leak->comm, cache);
 
 	if (by != KMT_NOT_SUPPRESSED || !(leak->flags & KMT_INDIRECT))
 		return by;
@@ -320,7 +320,7 @@ static bool site_of_head(struct kmt_object *head, struct kmt_site *site)
 		return false;
 	leak = head->flags & KMT_LEAK;
 	if (leak)
-		*site = kmt_site_of(head->stack, kmt_space(head), head->size);
+		*site = kmt_site_of(head->trace, kmt_space(head), head->size);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	return leak;
 }
@@ -451,7 +451,7 @@ static void describe_leak(struct counting *c, struct kmt_group *one)
 	const bool indirect = leak->flags & KMT_INDIRECT;
 	struct kmt_key *key = &one->key;
 
-	key->site = kmt_site_of(leak->stack, kmt_leak_space(leak), leak->size);
+	key->site = kmt_site_of(leak->trace, kmt_leak_space(leak), leak->size);
 	key->comm = leak->comm;
 	if (indirect)
 		c->rank = kmt_rank_of(one->o, c->rank);

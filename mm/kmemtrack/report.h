@@ -15,7 +15,7 @@
  * @pos: position of its cell, see struct kmt_cursor
  * @addr: first byte
  * @size: bytes
- * @stack: handle of the allocation's backtrace
+ * @trace: handle of the allocation's backtrace
  * @pid: pid of the allocating task
  * @born: low 32 bits of jiffies
  * @comm: handle of the allocating task's name
@@ -27,7 +27,7 @@ struct kmt_leak {
 	loff_t pos;
 	unsigned long addr;
 	unsigned long size;
-	u32 stack;
+	u32 trace;
 	s32 pid;
 	u32 born;
 	u16 comm;
@@ -189,7 +189,7 @@ void kmt_print_group(struct seq_file *seq, const struct kmt_group *g);
 const char *kmt_cache_text(char *text, const char *cache);
 void kmt_print_cache(struct seq_file *seq, const char *cache);
 void kmt_print_seconds(struct seq_file *seq, u64 ms);
-void kmt_print_trace(struct seq_file *seq, const char *indent, u32 stack);
+void kmt_print_trace(struct seq_file *seq, const char *indent, u32 trace);
 
 extern unsigned long kmt_leaks_suppressed;
 
@@ -198,12 +198,12 @@ int kmt_suppress(const struct kmt_command *cmd);
 int kmt_unsuppress(const struct kmt_command *cmd);
 bool kmt_suppressing(void);
 void kmt_suppress_forget(void);
-int kmt_suppressed_by(u32 stack, u16 comm, const char *cache);
+int kmt_suppressed_by(u32 trace, u16 comm, const char *cache);
 void kmt_print_suppressions(struct seq_file *seq,
 			    const struct kmt_report *report);
 
 /* sites.c */
-void kmt_sites_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg);
+void kmt_sites_for_each(void (*fn)(void *arg, u32 *trace, u16 comm), void *arg);
 void kmt_sites_scanned(void);
 void kmt_sites_off(void);
 void kmt_sites_usage(unsigned long *sites, size_t *bytes);

@@ -115,7 +115,7 @@ static u64 uptime_ms(void)
  *
  * Context: kmt_reports_sem held for writing, may sleep.
  */
-void kmt_sites_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
+void kmt_sites_for_each(void (*fn)(void *arg, u32 *trace, u16 comm), void *arg)
 {
 	struct kmt_site_page *page;
 	struct kmt_site_count *s;
@@ -124,17 +124,17 @@ void kmt_sites_for_each(void (*fn)(void *arg, u32 *stack, u16 comm), void *arg)
 
 	lockdep_assert_held_write(&kmt_reports_sem);
 	kmt_for_each_site(&sites, page, s) {
-		const u32 stack = s->key.stack;
+		const u32 trace = s->key.trace;
 
-		fn(arg, &s->key.stack, KMT_COMM_NONE);
-		if (s->key.stack != stack)
+		fn(arg, &s->key.trace, KMT_COMM_NONE);
+		if (s->key.trace != trace)
 			sites.changed = true;
 		cond_resched();
 	}
 	mutex_lock(&views_mutex);
 	list_for_each_entry(view, &views, list) {
 		for (i = 0; i < view->nr; i++) {
-			fn(arg, &view->entry[i].site.key.stack, KMT_COMM_NONE);
+			fn(arg, &view->entry[i].site.key.trace, KMT_COMM_NONE);
 			cond_resched();
 		}
 	}
@@ -164,7 +164,7 @@ static noinline bool read_block(struct kmt_object *o, struct block *b)
 	tree = kmt_lock_object(&kmt_core, o, &flags);
 	if (!tree)
 		return false;
-	b->site = kmt_site_of(o->stack, kmt_space(o), o->size);
+	b->site = kmt_site_of(o->trace, kmt_space(o), o->size);
 	b->size = o->size;
 	b->born = o->born;
 	kmt_source_name(b->cache, kmt_space(o), o->addr);
@@ -186,10 +186,10 @@ static bool is_in(unsigned long pc, unsigned long start)
  * freed in each scan, but the vmalloc allocator keeps their descriptors for many scans.
  * Without KALLSYMS, which has the ends of functions, this is not known.
  */
-static bool is_own(u32 stack)
+static bool is_own(u32 trace)
 {
 	unsigned long *entries;
-	unsigned int i, nr = stack_depot_fetch(stack, &entries);
+	unsigned int i, nr = stack_depot_fetch(trace, &entries);
 
 	for (i = 0; i < nr; i++)
 		if (is_in(entries[i], (unsigned long)kmt_own_vzalloc) ||
@@ -210,7 +210,7 @@ static struct kmt_site_count *get_site(const struct kmt_site *key,
 	s = kmt_sites_add(&sites, key);
 	if (s) {
 		strscpy(s->cache, cache, sizeof(s->cache));
-		s->own = is_own(key->stack);
+		s->own = is_own(key->trace);
 	}
 	return s;
 }
@@ -251,7 +251,7 @@ static struct kmt_site_count *count_block(struct kmt_object *o,
 	if (kmt_pages_tracked() && (flags & KMT_SPACE_MASK) == KMT_VIRT && is_of_pages(o))
 		return s;
 	/* As above. */
-	key = kmt_site_of(data_race(o->stack), flags & KMT_SPACE_MASK, size);
+	key = kmt_site_of(data_race(o->trace), flags & KMT_SPACE_MASK, size);
 	if (!s || !kmt_same_site(&s->key, &key))
 		s = kmt_sites_find(&sites, &key);
 	if (!s)
@@ -277,11 +277,11 @@ static bool count_blocks(void)
 	return true;
 }
 
-static void count_pages(void *unused, u32 stack, unsigned long bytes, u32 born)
+static void count_pages(void *unused, u32 trace, unsigned long bytes, u32 born)
 {
 	const struct kmt_site key = {
-		.stack = stack, .space = KMT_SITE_PAGES,
-		.size = stack ? 0 : bytes,
+		.trace = trace, .space = KMT_SITE_PAGES,
+		.size = trace ? 0 : bytes,
 	};
 
 	kmt_sites_count(&sites, get_site(&key, KMT_PAGES_NAME), bytes, born);
@@ -372,7 +372,7 @@ static u32 id_of(const struct kmt_site *key)
 {
 	const u64 rest[2] = { key->space, key->size };
 	unsigned long *entries;
-	unsigned int i, nr = stack_depot_fetch(key->stack, &entries);
+	unsigned int i, nr = stack_depot_fetch(key->trace, &entries);
 	u32 crc = crc32(0, rest, sizeof(rest));
 
 	for (i = 0; i < nr; i++)
@@ -613,7 +613,7 @@ static void print_site(struct seq_file *seq, const struct view *view,
 	seq_puts(seq, " s ago\n  backtrace:\n");
 	/* Backtraces are replaced when code of modules is freed. */
 	down_read(&kmt_reports_sem);
-	kmt_print_trace(seq, "    ", READ_ONCE(s->key.stack));
+	kmt_print_trace(seq, "    ", READ_ONCE(s->key.trace));
 	up_read(&kmt_reports_sem);
 }
 

@@ -38,12 +38,12 @@ static unsigned int nr_suppressions;
 
 /**
  * struct seen - a cached verdict on a backtrace
- * @stack: handle of the backtrace; 0 if the entry is empty
+ * @trace: handle of the backtrace; 0 if the entry is empty
  * @verdict: number of the first suppression that matches a function or module in the
  *	backtrace, or KMT_NOT_SUPPRESSED
  */
 struct seen {
-	u32 stack;
+	u32 trace;
 	int verdict;
 };
 
@@ -182,11 +182,11 @@ static noinline_for_stack unsigned int by_frame(unsigned long pc,
 	return i;
 }
 
-static int look_at_stack(u32 stack)
+static int look_at_trace(u32 trace)
 {
 	unsigned long *entries;
 	unsigned int i, first = nr_suppressions;
-	unsigned int nr = stack_depot_fetch(stack, &entries);
+	unsigned int nr = stack_depot_fetch(trace, &entries);
 
 	/* For each further frame, check only suppressions before @first. */
 	for (i = 0; i < nr; i++)
@@ -194,29 +194,29 @@ static int look_at_stack(u32 stack)
 	return first < nr_suppressions ? first : KMT_NOT_SUPPRESSED;
 }
 
-static int by_stack(u32 stack)
+static int by_trace(u32 trace)
 {
-	struct seen *s = &seen[hash_32(stack, KMT_SUPPRESS_SEEN_BITS)];
+	struct seen *s = &seen[hash_32(trace, KMT_SUPPRESS_SEEN_BITS)];
 
-	if (!stack)
+	if (!trace)
 		return KMT_NOT_SUPPRESSED;
-	if (s->stack != stack) {
-		s->verdict = look_at_stack(stack);
-		s->stack = stack;
+	if (s->trace != trace) {
+		s->verdict = look_at_trace(trace);
+		s->trace = trace;
 	}
 	return s->verdict;
 }
 
 /**
  * kmt_suppressed_by - which suppression holds a leak back?
- * @stack: handle of its backtrace
+ * @trace: handle of its backtrace
  * @comm: handle of the name of its task
  * @cache: name of its cache, or the name that is shown in its place
  *
  * Context: kmt_scan_mutex and kmt_reports_sem held.
  * Return: the number of the first one, or KMT_NOT_SUPPRESSED.
  */
-int kmt_suppressed_by(u32 stack, u16 comm, const char *cache)
+int kmt_suppressed_by(u32 trace, u16 comm, const char *cache)
 {
 	int i, verdict;
 
@@ -224,7 +224,7 @@ int kmt_suppressed_by(u32 stack, u16 comm, const char *cache)
 	lockdep_assert_held(&kmt_reports_sem);
 	if (!nr_suppressions)
 		return KMT_NOT_SUPPRESSED;
-	verdict = by_stack(stack);
+	verdict = by_trace(trace);
 	if (verdict == KMT_NOT_SUPPRESSED)
 		verdict = nr_suppressions;
 	for (i = 0; i < verdict; i++)

@@ -18,13 +18,13 @@
  * struct kmt_side - a block that a warning is about
  * @hidden: its address, inverted, so that it is no reference; 0 if there is no block
  * @size: its bytes
- * @stack: handle of the backtrace of its allocation
+ * @trace: handle of the backtrace of its allocation
  * @pid: pid of the task that allocated it
  */
 struct kmt_side {
 	unsigned long hidden;
 	unsigned long size;
-	u32 stack;
+	u32 trace;
 	s32 pid;
 };
 
@@ -42,10 +42,10 @@ static noinline_for_stack void warn_frame(unsigned long pc)
 }
 
 /* Prints a backtrace with the names of code that may be gone. */
-static void warn_trace(u32 stack)
+static void warn_trace(u32 trace)
 {
 	unsigned long *entries;
-	unsigned int i, nr = stack_depot_fetch(stack, &entries);
+	unsigned int i, nr = stack_depot_fetch(trace, &entries);
 
 	for (i = 0; i < nr; i++)
 		warn_frame(entries[i]);
@@ -88,7 +88,7 @@ static void fill_side(struct kmt_side *side, const struct kmt_object *o)
 		return;
 	side->hidden = ~o->addr;
 	side->size = o->size;
-	side->stack = o->stack;
+	side->trace = o->trace;
 	side->pid = o->pid;
 }
 
@@ -99,7 +99,7 @@ static void print_side(const char *what, const struct kmt_side *side)
 		return;
 	pr_warn("kmemtrack: %s block %p, %lu bytes, pid %d\n", what,
 		(void *)~side->hidden, side->size, side->pid);
-	warn_trace(side->stack);
+	warn_trace(side->trace);
 }
 
 static void print_warning(const struct kmt_warning *w)

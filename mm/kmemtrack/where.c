@@ -542,9 +542,9 @@ static void put_page_at(struct kmt_text *t, unsigned long at)
 		put_cache(t, cache);
 }
 
-static void put_site(struct kmt_text *t, u32 stack)
+static void put_site(struct kmt_text *t, u32 trace)
 {
-	unsigned long pc = kmt_allocated_by(stack);
+	unsigned long pc = kmt_allocated_by(trace);
 
 	if (!pc)
 		return;
@@ -602,7 +602,7 @@ static void put_object(struct kmt_text *t, const struct kmt_place *p)
 			     ", its struct pages" : ", its vm_struct");
 	if (strcmp(word_for(&p->o), "live"))
 		seq_buf_printf(&t->buf, ", %s", word_for(&p->o));
-	put_site(t, p->o.stack);
+	put_site(t, p->o.trace);
 }
 
 /* Appends the kind of place, as the first word, and the place. */
@@ -943,7 +943,7 @@ int kmt_log_address(unsigned long addr)
 	log_places(&o);
 	pr_info("  state: %s\n", text);
 	pr_info("  backtrace:\n");
-	kmt_print_trace(NULL, pr_fmt("    "), o.stack);
+	kmt_print_trace(NULL, pr_fmt("    "), o.trace);
 	up_read(&kmt_reports_sem);
 	return 0;
 }

@@ -86,17 +86,17 @@ bool kmt_set_flags(struct kmt_core *core, enum kmt_space space,
 }
 
 /**
- * kmt_set_stack - replace the backtrace of a block
+ * kmt_set_trace - replace the backtrace of a block
  * @core: tracker
  * @space: address space of @addr
  * @addr: an address in the block
- * @stack: handle of the new backtrace
+ * @trace: handle of the new backtrace
  *
  * Context: any but NMI, no tracker lock held.
  * Return: whether the block is tracked.
  */
-bool kmt_set_stack(struct kmt_core *core, enum kmt_space space,
-		   unsigned long addr, u32 stack)
+bool kmt_set_trace(struct kmt_core *core, enum kmt_space space,
+		   unsigned long addr, u32 trace)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
@@ -104,7 +104,7 @@ bool kmt_set_stack(struct kmt_core *core, enum kmt_space space,
 
 	o = lock_annotated(core, space, addr, &tree, &flags);
 	if (o) {
-		o->stack = stack;
+		o->trace = trace;
 		raw_spin_unlock_irqrestore(&tree->lock, flags);
 	}
 	return o;

@@ -224,7 +224,7 @@ struct kmt_ops {
 	bool (*replaced)(struct kmt_core *core, const struct kmt_object *old);
 	bool (*relax)(struct kmt_marker *m);
 	void (*wait)(struct kmt_marker *m, unsigned int before);
-	u32 (*trace_order)(u32 stack);
+	u32 (*trace_order)(u32 trace);
 	void *(*table_alloc)(struct kmt_core *core, size_t bytes);
 	void (*table_free)(struct kmt_core *core, void *table, size_t bytes);
 	void (*classified)(struct kmt_core *core, const struct kmt_rank *rank,
@@ -331,13 +331,13 @@ struct kmt_core {
 
 /**
  * struct kmt_origin - where and when a block was allocated
- * @stack: handle of the backtrace
+ * @trace: handle of the backtrace
  * @pid: pid of the task
  * @born: low 32 bits of jiffies
  * @comm: handle of the task's name
  */
 struct kmt_origin {
-	u32 stack;
+	u32 trace;
 	s32 pid;
 	u32 born;
 	u16 comm;
@@ -472,8 +472,8 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 		 unsigned long addr, u8 min_refs);
 bool kmt_set_flags(struct kmt_core *core, enum kmt_space space,
 		   unsigned long addr, u16 flags);
-bool kmt_set_stack(struct kmt_core *core, enum kmt_space space,
-		   unsigned long addr, u32 stack);
+bool kmt_set_trace(struct kmt_core *core, enum kmt_space space,
+		   unsigned long addr, u32 trace);
 bool kmt_add_area(struct kmt_core *core, unsigned long addr,
 		  unsigned long size, gfp_t gfp);
 bool kmt_add_outer_area(struct kmt_core *core, unsigned long block,

@@ -104,7 +104,7 @@ static __always_inline void kmt_cell_publish(struct kmt_object *o, u16 flags,
 static inline void kmt_copy_rest(struct kmt_object *o,
 				 const struct kmt_object *from)
 {
-	o->stack = from->stack;
+	o->trace = from->trace;
 	o->pid = from->pid;
 	o->born = from->born;
 	o->crc = from->crc;
@@ -406,7 +406,7 @@ static __always_inline void kmt_object_init(struct kmt_core *core,
 					    struct kmt_object *o, u8 min_refs,
 					    const struct kmt_origin *origin)
 {
-	o->stack = origin->stack;
+	o->trace = origin->trace;
 	o->pid = origin->pid;
 	o->born = origin->born;
 	o->crc = 0;
@@ -439,14 +439,14 @@ struct kmt_track_rest {
 /* Backtrace and pid of @origin in one argument. */
 static __always_inline u64 kmt_where(const struct kmt_origin *origin)
 {
-	return (u64)origin->pid << 32 | origin->stack;
+	return (u64)origin->pid << 32 | origin->trace;
 }
 
 static __always_inline struct kmt_origin kmt_origin_of(u64 where, u32 born,
 						       u16 comm)
 {
 	return (struct kmt_origin){
-		.stack = where, .pid = where >> 32, .born = born, .comm = comm,
+		.trace = where, .pid = where >> 32, .born = born, .comm = comm,
 	};
 }
 

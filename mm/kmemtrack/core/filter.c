@@ -111,13 +111,13 @@ static bool filter_matches(const struct kmt_filter *f, unsigned long word)
 }
 
 /**
- * kmt_sift_try - follow a word if it may refer to a suspect
+ * kmt_search_word - follow a word if it may refer to a suspect
  * @m: marker with a filter
  * @word: word, with its tag if it has one
  *
  * Context: no lock held.
  */
-void kmt_sift_try(struct kmt_marker *m, unsigned long word)
+void kmt_search_word(struct kmt_marker *m, unsigned long word)
 {
 	word = kmt_untag(word);
 	if (!filter_matches(m->filter, word))
@@ -152,7 +152,7 @@ static const unsigned long *next_in_hull(const struct kmt_range *hull,
 }
 
 /**
- * kmt_sift_next - find a word that may refer to a suspect
+ * kmt_search_next - find a word that may refer to a suspect
  * @f: filter
  * @words: words that do not change meanwhile
  * @end: one past the last of them
@@ -161,9 +161,9 @@ static const unsigned long *next_in_hull(const struct kmt_range *hull,
  *
  * Return: the first such word, or @end.
  */
-const unsigned long *kmt_sift_next(const struct kmt_filter *f,
-				   const unsigned long *words,
-				   const unsigned long *end)
+const unsigned long *kmt_search_next(const struct kmt_filter *f,
+				     const unsigned long *words,
+				     const unsigned long *end)
 {
 	const unsigned long *eights = words + ((end - words) & ~7UL);
 	const u8 *pages = f->pages;
@@ -317,12 +317,12 @@ static noinline void try_unaligned(struct kmt_marker *m, unsigned long a,
 		if (m->mode == KMT_MODE_SUM || !kmt_odd_needs_start(word, shift) ||
 		    (filter_matches(m->filter, word) && is_start(m->core, word) &&
 		     !kmt_odd_in_address(m->core, a, b, shift)))
-			kmt_sift_try(m, word);
+			kmt_search_word(m, word);
 	}
 }
 
 /**
- * kmt_sift_bytes - follow unaligned words that may refer to a suspect
+ * kmt_search_bytes - follow unaligned words that may refer to a suspect
  * @m: marker with a filter
  * @words: words that do not change meanwhile
  * @nr: how many words, not 0
@@ -332,8 +332,8 @@ static noinline void try_unaligned(struct kmt_marker *m, unsigned long a,
  *
  * Context: no lock held, or the lock of a tree with KMT_MODE_SUM.
  */
-void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
-		    unsigned int nr, unsigned long at)
+void kmt_search_bytes(struct kmt_marker *m, const unsigned long *words,
+		      unsigned int nr, unsigned long at)
 {
 	const struct kmt_range *hull = &m->filter->odd_hull;
 	const unsigned long top = byte_of_all(hull, sizeof(long) - 1);

@@ -286,7 +286,7 @@ void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 	if (m->mode == KMT_MODE_HAND_OVER)
 		m->on_words(m, words, nr, 0);
 	else if (m->mode == KMT_MODE_ALIGNED)
-		kmt_sift(m, words, nr);
+		kmt_search_words(m, words, nr);
 	while (m->mode == KMT_MODE_FOLLOW && nr--)
 		kmt_mark_word(m, *words++);
 	drain_unless_later(m);
@@ -320,9 +320,9 @@ static void handle_words(struct kmt_marker *m, const unsigned long *words,
 	/* A block that was a suspect until now was never searched: search it in full. */
 	fresh = from && READ_ONCE(from->flags) & KMT_SUSPECT;
 	if (m->mode == KMT_MODE_ALIGNED || fresh)
-		kmt_sift(m, words, nr);
+		kmt_search_words(m, words, nr);
 	if (m->mode == KMT_MODE_BYTES || fresh)
-		kmt_sift_bytes(m, words, nr, at);
+		kmt_search_bytes(m, words, nr, at);
 }
 
 static void mark_words(struct kmt_reader *r, unsigned int nr)
@@ -590,8 +590,8 @@ static void mark_range_stopped(struct kmt_marker *m, unsigned long start,
 	end = ALIGN_DOWN(end, sizeof(long));
 	for (; pos < end && !kmt_mark_relax(m); pos = next) {
 		next = pos + kmt_piece(pos, end, PAGE_SIZE);
-		if (!kmt_sift_mapped(m, pos, next) && map_page(m, pos))
-			kmt_sift_mapped(m, pos, next);
+		if (!kmt_search_mapped(m, pos, next) && map_page(m, pos))
+			kmt_search_mapped(m, pos, next);
 	}
 }
 

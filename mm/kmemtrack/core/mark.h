@@ -555,15 +555,15 @@ static inline size_t kmt_filter_bytes(const struct kmt_core *core)
 void kmt_filter_reset(struct kmt_filter *f);
 void kmt_filter_add(struct kmt_filter *f, enum kmt_space space,
 		    unsigned long addr, unsigned long size);
-void kmt_sift_try(struct kmt_marker *m, unsigned long word);
+void kmt_search_word(struct kmt_marker *m, unsigned long word);
 u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum);
-const unsigned long *kmt_sift_next(const struct kmt_filter *f,
-				   const unsigned long *words,
-				   const unsigned long *end);
+const unsigned long *kmt_search_next(const struct kmt_filter *f,
+				     const unsigned long *words,
+				     const unsigned long *end);
 bool kmt_odd_in_address(struct kmt_core *core, unsigned long a, unsigned long b,
 			unsigned int shift);
-void kmt_sift_bytes(struct kmt_marker *m, const unsigned long *words,
-		    unsigned int nr, unsigned long at);
+void kmt_search_bytes(struct kmt_marker *m, const unsigned long *words,
+		      unsigned int nr, unsigned long at);
 
 /* suspect.c */
 void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
@@ -591,33 +591,33 @@ static inline u32 kmt_sum_end(u64 sum)
 }
 
 /**
- * kmt_sift - follow what may be a reference to a suspect
+ * kmt_search_words - follow what may be a reference to a suspect
  * @m: marker with a filter
  * @words: what was read; not changed meanwhile
  * @nr: how many words
  *
  * Context: no lock held.
  */
-static inline void kmt_sift(struct kmt_marker *m, const unsigned long *words,
-			    unsigned int nr)
+static inline void kmt_search_words(struct kmt_marker *m,
+				    const unsigned long *words, unsigned int nr)
 {
 	const unsigned long *end = words + nr;
 
-	while ((words = kmt_sift_next(m->filter, words, end)) != end)
-		kmt_sift_try(m, *words++);
+	while ((words = kmt_search_next(m->filter, words, end)) != end)
+		kmt_search_word(m, *words++);
 }
 
 /* Handles words that are read in place, while all CPUs are stopped. */
-static inline void kmt_sift_stopped(struct kmt_marker *m,
-				    const unsigned long *words, unsigned int nr,
-				    unsigned long at)
+static inline void kmt_search_stopped(struct kmt_marker *m,
+				      const unsigned long *words, unsigned int nr,
+				      unsigned long at)
 {
 	if (m->mode == KMT_MODE_SUM)
 		m->sum.value = kmt_sum(words, nr, m->sum.value);
 	else if (m->mode == KMT_MODE_BYTES)
-		kmt_sift_bytes(m, words, nr, at);
+		kmt_search_bytes(m, words, nr, at);
 	else
-		kmt_sift(m, words, nr);
+		kmt_search_words(m, words, nr);
 }
 
 /*
@@ -638,13 +638,13 @@ kmt_mapped_words(struct kmt_marker *m, unsigned long pos, unsigned long end)
 }
 
 /* Handles the words of [@pos, @end) if kmt_marker.mapped has them; else returns false. */
-static inline bool kmt_sift_mapped(struct kmt_marker *m, unsigned long pos,
-				   unsigned long end)
+static inline bool kmt_search_mapped(struct kmt_marker *m, unsigned long pos,
+				     unsigned long end)
 {
 	const unsigned long *words = kmt_mapped_words(m, pos, end);
 
 	if (words)
-		kmt_sift_stopped(m, words, (end - pos) / sizeof(long), pos);
+		kmt_search_stopped(m, words, (end - pos) / sizeof(long), pos);
 	return words;
 }
 

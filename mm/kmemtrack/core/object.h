@@ -75,7 +75,7 @@ enum kmt_space {
  *	cell into kmt_core.aux; in a free cell rb_left is the next free cell
  * @addr: first byte of the block, in its space
  * @size: bytes
- * @stack: handle of the allocation's backtrace, 0 if there is none
+ * @trace: handle of the allocation's backtrace, 0 if there is none
  * @pid: of the allocating task
  * @start: in an auxiliary cell, the first byte of the scan area, or the
  *	address of the block that gets the excess references
@@ -103,7 +103,7 @@ struct kmt_object {
 	unsigned long size;
 	union {
 		struct {
-			u32 stack;
+			u32 trace;
 			s32 pid;
 		};
 		unsigned long start;

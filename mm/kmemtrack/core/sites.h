@@ -27,29 +27,29 @@
 
 /**
  * struct kmt_site - what blocks are grouped by
- * @stack: handle of their backtrace
+ * @trace: handle of their backtrace
  * @space: enum kmt_space, or KMT_SITE_PAGES
  * @size: size of each block if they have no backtrace; else 0
  */
 struct kmt_site {
-	u32 stack;
+	u32 trace;
 	u32 space;
 	unsigned long size;
 };
 
 /* With a backtrace the size is ignored: one call site may allocate many sizes. */
-static inline struct kmt_site kmt_site_of(u32 stack, enum kmt_space space,
+static inline struct kmt_site kmt_site_of(u32 trace, enum kmt_space space,
 					  unsigned long size)
 {
 	return (struct kmt_site){
-		.stack = stack, .space = space, .size = stack ? 0 : size,
+		.trace = trace, .space = space, .size = trace ? 0 : size,
 	};
 }
 
 static inline bool kmt_same_site(const struct kmt_site *a,
 				 const struct kmt_site *b)
 {
-	return a->stack == b->stack && a->space == b->space &&
+	return a->trace == b->trace && a->space == b->space &&
 	       a->size == b->size;
 }
 
@@ -218,7 +218,7 @@ static inline struct kmt_site_count *kmt_site_next(struct kmt_site_page **page,
 static inline unsigned int kmt_sites_hash(const struct kmt_sites *t,
 					  const struct kmt_site *key)
 {
-	const u32 mixed = (key->stack ^ t->seed) * (u32)GOLDEN_RATIO_32 +
+	const u32 mixed = (key->trace ^ t->seed) * (u32)GOLDEN_RATIO_32 +
 			  (u32)(key->size ^ key->space << 30);
 
 	return hash_32(mixed, PAGE_SHIFT + t->order) /

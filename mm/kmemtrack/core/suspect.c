@@ -250,8 +250,8 @@ static void sum_piece(struct kmt_marker *m, unsigned int nr, unsigned long at)
 {
 	m->stats.words += nr;
 	m->sum.value = kmt_sum(m->buf, nr, m->sum.value);
-	kmt_sift(m, m->buf, nr);
-	kmt_sift_bytes(m, m->buf, nr, at);
+	kmt_search_words(m, m->buf, nr);
+	kmt_search_bytes(m, m->buf, nr, at);
 }
 
 static void sum_words(struct kmt_reader *r, unsigned int nr)
@@ -362,7 +362,7 @@ static void read_block(struct kmt_marker *m, struct kmt_object *o)
 	int nr = 0;
 
 	if (kmt_reads_whole(o)) {
-		if (likely(lo < hi) && unlikely(!kmt_sift_mapped(m, lo, hi)))
+		if (likely(lo < hi) && unlikely(!kmt_search_mapped(m, lo, hi)))
 			kmt_mark_block(m, lo, hi);
 		return;
 	}

@@ -481,8 +481,8 @@ static u64 order(const struct kmt_core *core, const struct kmt_object *o, u32 no
 	const u32 size = min_t(unsigned long, o->size, U32_MAX);
 	u32 trace = BIT(KMT_TRACE_ORDER_BITS) - 1;
 
-	if (o->stack && core->ops->trace_order)
-		trace = core->ops->trace_order(o->stack);
+	if (o->trace && core->ops->trace_order)
+		trace = core->ops->trace_order(o->trace);
 	return (u64)(u32)~(now - o->born) << 32 |
 	       (u64)trace << (32 - KMT_TRACE_ORDER_BITS) | (31 - ilog2(size));
 }

@@ -101,7 +101,7 @@ static struct kmt_core core;
 static struct kmt_cell_cache caches[HOST_CPUS];
 static struct kmt_mark_entry stack[STACK];
 static unsigned long seen_cache[BIT(KMT_SEEN_SHIFT)];
-static struct kmt_marker m, still;
+static struct kmt_marker m, stop_marker;
 static u8 filter_bits[KMT_FILTER_MAX], filter_pages[KMT_FILTER_PAGES];
 static struct kmt_filter filter = {
 	.odd = true, .bits = (unsigned long *)filter_bits, .pages = filter_pages,
@@ -272,8 +272,8 @@ static void scan(double *r)
 	kmt_marker_seek(&m, KMT_MODE_ALIGNED, &filter);
 	kmt_mark_words(&m, &root, 1);
 	TIME(SEARCH, b.nr, kmt_search(&m));
-	kmt_marker_init_stopped(&still, &m, &filter, stack, STACK);
-	TIME(RECHECK, b.nr, kmt_recheck(&still));
+	kmt_marker_init_stopped(&stop_marker, &m, &filter, stack, STACK);
+	TIME(RECHECK, b.nr, kmt_recheck(&stop_marker));
 	kmt_marker_follow(&m);
 	TIME(SORT_OUT, cells, kmt_update_suspects(&m, &filter, &verdict));
 	TIME(JUDGE, cells, kmt_judge(&m, &verdict));

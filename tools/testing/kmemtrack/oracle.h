@@ -69,7 +69,7 @@ struct model {
 	/* The fate that is being computed. */
 	enum bound bound;
 	/* Only references to suspects count; unaligned ones count, too. */
-	bool sift;
+	bool only_suspects;
 	bool bytes;
 	/* Only references to blocks that are not younger than this count. */
 	bool dated;

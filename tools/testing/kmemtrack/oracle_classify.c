@@ -57,8 +57,8 @@ static bool goes_before(struct model *m, const struct block *a,
 			const struct block *b)
 {
 	const u32 age_a = m->s->now - a->born, age_b = m->s->now - b->born;
-	const u32 trace_a = sim_trace_order(oracle_look(m, a).stack);
-	const u32 trace_b = sim_trace_order(oracle_look(m, b).stack);
+	const u32 trace_a = sim_trace_order(oracle_look(m, a).trace);
+	const u32 trace_b = sim_trace_order(oracle_look(m, b).trace);
 
 	if (age_a != age_b)
 		return age_a > age_b;

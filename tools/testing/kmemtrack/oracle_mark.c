@@ -101,7 +101,7 @@ static bool count_ref(struct model *m, enum kmt_space space, unsigned long *word
 	if (!b)
 		return false;
 	f = &b->fate[m->bound];
-	if (m->sift && !f->suspect && !b->aliased)
+	if (m->only_suspects && !f->suspect && !b->aliased)
 		return false;
 	if (m->dated && !passed_on && (s32)(b->born - m->date) > 0)
 		return false;
@@ -113,7 +113,7 @@ static bool count_ref(struct model *m, enum kmt_space space, unsigned long *word
 		return false;
 	if (f->count < KMT_COUNT_MAX)
 		f->count++;
-	if (block_judged(b) && f->count >= b->min && (!m->sift || f->suspect))
+	if (block_judged(b) && f->count >= b->min && (!m->only_suspects || f->suspect))
 		oracle_reach(m, b);
 	if (!b->aliased || (block_judged(b) && f->count <= b->min))
 		return false;
@@ -280,7 +280,7 @@ void oracle_read_others(struct model *m)
 {
 	struct block *b = NULL;
 
-	m->sift = true;
+	m->only_suspects = true;
 	read_roots(m);
 	if (m->bound == MOST && (m->bytes || m->sums || m->search))
 		read_seams(m);
@@ -288,7 +288,7 @@ void oracle_read_others(struct model *m)
 		if (!b->lost && !b->fate[m->bound].suspect && block_read(b))
 			read_block(m, b);
 	oracle_follow(m);
-	m->sift = false;
+	m->only_suspects = false;
 }
 
 /* The tracker's side: lost blocks are roots, as its owner would make them. */

@@ -261,9 +261,9 @@ static void sim_classified(struct kmt_core *core, const struct kmt_rank *rank,
 }
 
 /* Traces were kept in the order of their numbers. */
-u32 sim_trace_order(u32 stack)
+u32 sim_trace_order(u32 trace)
 {
-	return stack % BIT(KMT_TRACE_ORDER_BITS);
+	return trace % BIT(KMT_TRACE_ORDER_BITS);
 }
 
 static const struct kmt_ops sim_ops = {
@@ -344,7 +344,7 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 	s->filter.mask = SIM_BITS - 1;
 	s->filter.pages = s->filter_pages;
 	s->markers = 1;
-	s->still_stack = stack;
+	s->stop_stack = stack;
 	s->stack = malloc(stack * sizeof(*s->stack));
 	kmt_core_init(&s->core, &sim_ops, s->shards, SIM_SHARDS, s->caches,
 		      HOST_CPUS);
@@ -406,7 +406,7 @@ int sim_insert(struct sim *s, enum kmt_space space, unsigned long addr,
 	       unsigned long size, u8 min)
 {
 	struct kmt_origin origin = {
-		.stack = addr >> 4,
+		.trace = addr >> 4,
 		.pid = 42,
 		.born = READ_ONCE(s->now),
 		.comm = 7,

@@ -140,9 +140,9 @@ struct sim {
 	struct kmt_filter filter;
 	unsigned long filter_bits[SIM_BITS / (8 * sizeof(long))];
 	u8 filter_pages[KMT_FILTER_PAGES];
-	struct kmt_marker still[SIM_MARKERS];
+	struct kmt_marker stop_marker[SIM_MARKERS];
 	unsigned int markers;
-	unsigned int still_stack;
+	unsigned int stop_stack;
 	bool parallel;
 	void (*on_phase)(struct sim *s, enum sim_phase phase);
 	/* Words that are written in this phase, and a callback, once. */
@@ -161,7 +161,7 @@ extern struct sim *the_sim;
 /* The number in the environment variable @name; @otherwise if it is not set. */
 unsigned long sim_env(const char *name, unsigned long otherwise);
 
-u32 sim_trace_order(u32 stack);
+u32 sim_trace_order(u32 trace);
 
 /* Creates a machine with @chunks chunks of @cells cells, and a mark stack of @stack. */
 struct sim *sim_new(unsigned int cells, unsigned int chunks,

@@ -49,7 +49,7 @@ static void *read_share(void *arg)
 static void prepare(struct sim *s, struct kmt_marker *m,
 		    struct kmt_mark_entry *stack, atomic_long_t *turns)
 {
-	kmt_marker_init_stopped(m, &s->m, &s->filter, stack, s->still_stack);
+	kmt_marker_init_stopped(m, &s->m, &s->filter, stack, s->stop_stack);
 	if (s->fine)
 		m->budget = 0;
 	kmt_take_turns(m, turns);
@@ -62,7 +62,7 @@ static void run_markers(struct sim *s, unsigned long lo, unsigned long hi)
 	unsigned int i;
 
 	for (i = 0; i < s->markers; i++) {
-		share[i] = (struct stopped){ s, &s->still[i], lo, hi };
+		share[i] = (struct stopped){ s, &s->stop_marker[i], lo, hi };
 		if (!s->parallel)
 			read_share(&share[i]);
 		else if (pthread_create(&threads[i], NULL, read_share,
@@ -83,7 +83,7 @@ static void run_markers(struct sim *s, unsigned long lo, unsigned long hi)
  */
 bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi)
 {
-	struct kmt_mark_entry *stack = calloc(s->markers * s->still_stack,
+	struct kmt_mark_entry *stack = calloc(s->markers * s->stop_stack,
 					      sizeof(*stack));
 	atomic_long_t turns = {};
 	bool stopped = false;
@@ -92,16 +92,16 @@ bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi)
 	assert(stack && s->markers <= SIM_MARKERS);
 	s->rest = false;
 	for (i = 0; i < s->markers; i++)
-		prepare(s, &s->still[i], stack + i * s->still_stack, &turns);
+		prepare(s, &s->stop_marker[i], stack + i * s->stop_stack, &turns);
 	run_markers(s, lo, hi);
 	for (i = 0; i < s->markers; i++) {
-		assert(!s->still[i].stack.refs);
-		s->rest |= s->still[i].stack.overflow;
+		assert(!s->stop_marker[i].stack.refs);
+		s->rest |= s->stop_marker[i].stack.overflow;
 	}
 	if (s->rest)
-		kmt_recheck_rest(&s->still[s->markers - 1]);
+		kmt_recheck_rest(&s->stop_marker[s->markers - 1]);
 	for (i = 0; i < s->markers; i++)
-		stopped |= s->still[i].stopped;
+		stopped |= s->stop_marker[i].stopped;
 	free(stack);
 	return !stopped;
 }

@@ -381,7 +381,7 @@ static void do_small_step(struct steps *t)
 	else if (what < 53)
 		do_free_part(t);
 	else if (what < 55)
-		step_note(t);
+		step_annotate(t);
 	else if (what < 57)
 		step_area(t);
 	else if (what < 59)
@@ -426,7 +426,7 @@ static void snapshot(struct steps *t)
 
 	s->markers = 1 + pick(src, SIM_MARKERS);
 	s->parallel = !src->fuzzed && !pick(src, 8);
-	s->still_stack = stacks[pick(src, ARRAY_SIZE(stacks))];
+	s->stop_stack = stacks[pick(src, ARRAY_SIZE(stacks))];
 	s->filter.mask = (64 << 2 * pick(src, 2)) - 1;
 	s->filter.bits = pick(src, 4) ? s->filter_bits : NULL;
 	s->filter.pages = pick(src, 4) ? s->filter_pages : NULL;

@@ -36,10 +36,10 @@ u8 pick_min(struct steps *t, enum kmt_space space);
 enum answer may_get_cell(struct steps *t);
 void check_cell(struct steps *t, enum answer expected, bool got);
 
-/* steps_note.c */
+/* steps_annotate.c */
 void step_alias(struct steps *t);
 void step_area(struct steps *t);
-void step_note(struct steps *t);
+void step_annotate(struct steps *t);
 
 /* steps_write.c */
 void step_write(struct steps *t);

@@ -276,7 +276,7 @@ static void test_first_of_same_age(void **state)
 
 	for (i = 0; i < 6; i++) {
 		sim_alloc(s, BLOCK(i), i % 2 ? 64 : 128);
-		kmt_set_stack(&s->core, KMT_VIRT, BLOCK(i), traces[i]);
+		kmt_set_trace(&s->core, KMT_VIRT, BLOCK(i), traces[i]);
 		link_blocks(i, 1, i ^ 1);
 	}
 	leak_all(s, 6);
@@ -298,7 +298,7 @@ static void test_larger_of_same_age(void **state)
 
 	for (i = 0; i < 4; i++) {
 		sim_alloc(s, BLOCK(i), i == 1 || i == 2 ? 256 : 128);
-		kmt_set_stack(&s->core, KMT_VIRT, BLOCK(i), 5);
+		kmt_set_trace(&s->core, KMT_VIRT, BLOCK(i), 5);
 	}
 	for (i = 0; i < 4; i++)
 		link_blocks(i, 1, i ^ 1);

@@ -15,7 +15,7 @@ static void test_insert_free(void **state)
 	o = sim_object(s, KMT_VIRT, BLOCK(1) + 40);
 	assert_int_equal(o.addr, BLOCK(1));
 	assert_int_equal(o.size, 96);
-	assert_int_equal(o.stack, (u32)(BLOCK(1) >> 4));
+	assert_int_equal(o.trace, (u32)(BLOCK(1) >> 4));
 	assert_int_equal(o.pid, 42);
 	assert_int_equal(o.born, 777);
 	assert_int_equal(o.comm, 7);
@@ -246,7 +246,7 @@ static void check_part(struct sim *s, unsigned long lo, unsigned long hi)
 static int insert_unless_taken(struct sim *s, unsigned long addr,
 			       unsigned long size)
 {
-	const struct kmt_origin origin = { .stack = 9, .pid = 3, .born = 5 };
+	const struct kmt_origin origin = { .trace = 9, .pid = 3, .born = 5 };
 
 	return kmt_insert_unless_taken(&s->core, KMT_VIRT, addr, size, 1,
 				       &origin, GFP_KERNEL);
@@ -279,7 +279,7 @@ static void test_unless_taken(void **state)
 					 0);
 			assert_int_equal(sim_object(s, KMT_VIRT, places[i]).size,
 					 0x100);
-			assert_int_equal(sim_object(s, KMT_VIRT, places[i]).stack,
+			assert_int_equal(sim_object(s, KMT_VIRT, places[i]).trace,
 					 9);
 			check_core(s);
 			sim_free(s, places[i], 0x100);

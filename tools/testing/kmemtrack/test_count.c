@@ -198,7 +198,7 @@ static void tree(unsigned int stack, unsigned int markers, bool parallel,
 	unsigned int i, k;
 
 	s->markers = markers;
-	s->still_stack = stack;
+	s->stop_stack = stack;
 	s->parallel = parallel;
 	for (i = TREE; i-- > 0; )
 		sim_alloc(s, SIM_LINEAR + 64 * i, 64);
@@ -305,7 +305,7 @@ static void test_markers_agree(void **state)
 			scan(s);
 			assert_true(s->v.leaks < s->accused);
 			for (i = 0; i < s->markers; i++)
-				words += s->still[i].stats.words;
+				words += s->stop_marker[i].stats.words;
 			if (!n) {
 				leaks = s->v.leaks;
 				read = words;

@@ -222,7 +222,7 @@ static void at_once(unsigned int nr, unsigned long size, unsigned int per_step)
 		left = step;
 		done = sim_snapshot(s, ROOT(0), ROOT(64));
 		if (!done)
-			assert_in_range(s->still[0].stats.words, 0,
+			assert_in_range(s->stop_marker[0].stats.words, 0,
 					64 + step * per_step);
 		sim_delete(s);
 	}

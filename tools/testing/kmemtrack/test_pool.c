@@ -166,7 +166,7 @@ static void test_evacuate(void **state)
 	for (i = 0; i < 60; i++)
 		assert_int_equal(sim_tracked(s, BLOCK(i) + 63),
 				 i < 10 || i >= 30);
-	assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(7)).stack,
+	assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(7)).trace,
 			 (u32)(BLOCK(7) >> 4));
 	assert_int_equal(sim_object(s, KMT_VIRT, SIM_VMALLOC).min_refs, 2);
 	host_irq_save();

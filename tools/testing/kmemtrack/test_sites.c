@@ -43,10 +43,10 @@ static void end(struct kmt_sites *t)
 	assert_int_equal(pages_out, 0);
 }
 
-static void count_born(struct kmt_sites *t, u32 stack, unsigned long size,
+static void count_born(struct kmt_sites *t, u32 trace, unsigned long size,
 		       unsigned long nr, u32 born)
 {
-	const struct kmt_site key = kmt_site_of(stack, KMT_VIRT, size);
+	const struct kmt_site key = kmt_site_of(trace, KMT_VIRT, size);
 
 	while (nr--) {
 		struct kmt_site_count *s = kmt_sites_find(t, &key);
@@ -57,15 +57,15 @@ static void count_born(struct kmt_sites *t, u32 stack, unsigned long size,
 	}
 }
 
-static void count(struct kmt_sites *t, u32 stack, unsigned long size,
+static void count(struct kmt_sites *t, u32 trace, unsigned long size,
 		  unsigned long nr)
 {
-	count_born(t, stack, size, nr, 0);
+	count_born(t, trace, size, nr, 0);
 }
 
-static struct kmt_site_count *find(struct kmt_sites *t, u32 stack)
+static struct kmt_site_count *find(struct kmt_sites *t, u32 trace)
 {
-	const struct kmt_site key = kmt_site_of(stack, KMT_VIRT, 0);
+	const struct kmt_site key = kmt_site_of(trace, KMT_VIRT, 0);
 
 	return kmt_sites_find(t, &key);
 }
@@ -281,14 +281,14 @@ static void test_merge(void **state)
 	count_born(&t, 1, 8, 5, 70);
 	count_born(&t, 2, 16, 3, 50);
 	finish(&t, 1000);
-	find(&t, 1)->key.stack = 3;
+	find(&t, 1)->key.trace = 3;
 	t.changed = true;
 	kmt_sites_begin(&t);
 	assert_null(find(&t, 1));
 	count(&t, 3, 8, 5);
 	count(&t, 2, 16, 3);
 	finish(&t, 2000);
-	find(&t, 3)->key.stack = 2;
+	find(&t, 3)->key.trace = 2;
 	t.changed = true;
 	kmt_sites_begin(&t);
 	count(&t, 2, 8, 20);

@@ -148,7 +148,7 @@ static unsigned long still_words(struct sim *s)
 	unsigned int i;
 
 	for (i = 0; i < s->markers; i++)
-		words += s->still[i].stats.words;
+		words += s->stop_marker[i].stats.words;
 	return words;
 }
 
@@ -477,7 +477,7 @@ static unsigned int let_through(unsigned long cells)
 		const unsigned long n = sim_random(&seed) % suspects;
 
 		m.sum.found = false;
-		kmt_sift_try(&m, SIM_LINEAR + n * apart + PAGE_SIZE);
+		kmt_search_word(&m, SIM_LINEAR + n * apart + PAGE_SIZE);
 		nr += m.sum.found;
 	}
 	free(f.bits);

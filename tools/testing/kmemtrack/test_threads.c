@@ -102,7 +102,7 @@ static void use_block(struct sim *s, struct slot *slot, u64 *rng)
 	else if (what == 5)
 		kmt_set_min(&s->core, KMT_VIRT, slot->addr, KMT_MIN_GREY);
 	else if (what == 6)
-		kmt_set_stack(&s->core, KMT_VIRT, slot->addr, what);
+		kmt_set_trace(&s->core, KMT_VIRT, slot->addr, what);
 }
 
 static void alloc_slot(struct sim *s, int w, int i, u64 *rng)

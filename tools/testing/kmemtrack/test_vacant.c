@@ -291,7 +291,7 @@ static bool leave(struct kmt_core *core, unsigned long addr, unsigned long size,
 static bool occupy(struct sim *s, unsigned long addr, unsigned long size)
 {
 	static const struct kmt_track_rest none = { leave_locked, leave };
-	const struct kmt_origin origin = { .stack = 5, .pid = 6, .comm = 7 };
+	const struct kmt_origin origin = { .trace = 5, .pid = 6, .comm = 7 };
 	unsigned long flags;
 
 	assert_true(kmt_is_sharded(&s->core, addr, size));
@@ -334,7 +334,7 @@ static void test_short_way(void **state)
 	check_core(s);
 	assert_int_equal(kmt_vacant(&s->core), 0);
 	assert_true(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1), &o));
-	assert_int_equal(o.stack, 5);
+	assert_int_equal(o.trace, 5);
 	assert_int_equal(o.pid, 6);
 	assert_int_equal(o.comm, 7);
 	assert_int_equal(o.flags, KMT_LIVE);

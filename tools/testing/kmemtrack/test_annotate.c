@@ -55,7 +55,7 @@ static void test_unknown(void **state)
 	assert_false(kmt_set_min(&s->core, KMT_VIRT, BLOCK(2), 0));
 	assert_false(kmt_set_flags(&s->core, KMT_PERCPU, BLOCK(1),
 				   KMT_NO_SCAN));
-	assert_false(kmt_set_stack(&s->core, KMT_VIRT, BLOCK(1) + 64, 9));
+	assert_false(kmt_set_trace(&s->core, KMT_VIRT, BLOCK(1) + 64, 9));
 	assert_false(kmt_add_area(&s->core, BLOCK(2), 8, GFP_KERNEL));
 	assert_false(kmt_add_alias(&s->core, BLOCK(2), BLOCK(1), GFP_KERNEL));
 	assert_int_equal(sim_events(s, KMT_EV_ANNOTATE_UNKNOWN), 5);
@@ -69,13 +69,13 @@ static void test_unknown(void **state)
 			 s->core.pool.cells - 1);
 }
 
-static void test_set_stack(void **state)
+static void test_set_trace(void **state)
 {
 	struct sim *s = *state;
 
 	sim_alloc(s, BLOCK(1), 64);
-	assert_true(kmt_set_stack(&s->core, KMT_VIRT, BLOCK(1), 1234));
-	assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(1)).stack, 1234);
+	assert_true(kmt_set_trace(&s->core, KMT_VIRT, BLOCK(1), 1234));
+	assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(1)).trace, 1234);
 }
 
 static void test_no_scan(void **state)
@@ -325,7 +325,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_min),
 		T(test_unknown),
-		T(test_set_stack),
+		T(test_set_trace),
 		T(test_no_scan),
 		T(test_stack_not_read),
 		T(test_areas),
@@ -338,5 +338,5 @@ int main(void)
 		T(test_acquittal),
 	};
 
-	return cmocka_run_group_tests_name("note", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("annotate", tests, NULL, NULL);
 }

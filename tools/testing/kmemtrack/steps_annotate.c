@@ -84,7 +84,7 @@ void step_area(struct steps *t)
 	}
 }
 
-static void note_flags(struct steps *t, struct block *b, unsigned long at)
+static void annotate_flags(struct steps *t, struct block *b, unsigned long at)
 {
 	static const u16 flags[] = { KMT_NO_SCAN, KMT_STACK, KMT_TRANSIENT };
 	u16 flag = flags[pick(&t->src, ARRAY_SIZE(flags))];
@@ -97,7 +97,7 @@ static void note_flags(struct steps *t, struct block *b, unsigned long at)
 	b->fate[MOST].transient |= flag == KMT_TRANSIENT;
 }
 
-void step_note(struct steps *t)
+void step_annotate(struct steps *t)
 {
 	struct block *b = pick_block(t);
 	unsigned long at;
@@ -107,7 +107,7 @@ void step_note(struct steps *t)
 	at = b->addr + pick(&t->src, min(b->size, 60000ul));
 	t->m.events[KMT_EV_ANNOTATE_UNKNOWN] += b->lost;
 	if (pick(&t->src, 2)) {
-		note_flags(t, b, at);
+		annotate_flags(t, b, at);
 		return;
 	}
 	b->min = pick_min(t, b->space);

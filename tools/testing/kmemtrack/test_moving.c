@@ -44,7 +44,7 @@ static const unsigned long holders[] = {
 	BLOCK(12) + 2040, BLOCK(13), SIM_VMALLOC + 0x1ff8,
 };
 
-static struct sim *new_frontier(struct mover *v, unsigned int stack)
+static struct sim *new_mover(struct mover *v, unsigned int stack)
 {
 	struct sim *s = sim_new(63, 4, stack);
 	unsigned int i;
@@ -80,7 +80,7 @@ static bool try_move(unsigned int step, unsigned long from, unsigned long to,
 	struct mover v = {
 		.step = step, .move = hand_over, .from = from, .to = to,
 	};
-	struct sim *s = new_frontier(&v, stack);
+	struct sim *s = new_mover(&v, stack);
 
 	sim_put(from, OBJECT + 40);
 	sim_mark(s, ROOT(0), ROOT(640));
@@ -127,7 +127,7 @@ static void test_leak_stays(void **state)
 			.step = step, .move = hand_over,
 			.from = ROOT(0), .to = BLOCK(13),
 		};
-		struct sim *s = new_frontier(&v, 2);
+		struct sim *s = new_mover(&v, 2);
 
 		sim_put(ROOT(0), BLOCK(2));
 		sim_scan(s, ROOT(0), ROOT(640));
@@ -167,7 +167,7 @@ static void test_node_replaced(void **state)
 				.step = k, .move = replace_node,
 				.from = BLOCK(21), .to = BLOCK(20),
 			};
-			struct sim *s = new_frontier(&v, 1 + i % 3);
+			struct sim *s = new_mover(&v, 1 + i % 3);
 
 			sim_alloc(s, BLOCK(20), 576);
 			sim_put(ROOT(300), BLOCK(20));
@@ -226,7 +226,7 @@ static void test_filled_later(void **state)
 			struct two_steps t = {
 				.v = { .step = step }, .delay = delay,
 			};
-			struct sim *s = new_frontier(&t.v, 1 + step % 3);
+			struct sim *s = new_mover(&t.v, 1 + step % 3);
 
 			s->on_relax = tick_two;
 			s->priv = &t;
@@ -321,5 +321,5 @@ int main(void)
 		cmocka_unit_test(test_newborn),
 	};
 
-	return cmocka_run_group_tests_name("frontier", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("moving", tests, NULL, NULL);
 }

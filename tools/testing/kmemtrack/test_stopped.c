@@ -180,5 +180,5 @@ int main(void)
 		T(test_loose_words),
 	};
 
-	return cmocka_run_group_tests_name("still", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("stopped", tests, NULL, NULL);
 }

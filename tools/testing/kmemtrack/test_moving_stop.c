@@ -2,7 +2,7 @@
 /*
  * References that move while the marker runs, followed by a snapshot.
  *
- * As in test_frontier.c, the only reference to a block moves at each possible
+ * As in test_moving.c, the only reference to a block moves at each possible
  * step of the mark, and of all that follows except the stop. Such a scan never
  * takes the block for a leak, and always finds the one leak.
  */
@@ -411,6 +411,6 @@ int main(void)
 		cmocka_unit_test(test_late_record),
 	};
 
-	return cmocka_run_group_tests_name("frontier with a stop", tests, NULL,
+	return cmocka_run_group_tests_name("moving with a stop", tests, NULL,
 					   NULL);
 }

@@ -194,7 +194,7 @@ static void test_compact(void **state)
 			continue;
 		assert_int_equal(o.addr, AT(i));
 		assert_int_equal(o.size, 64);
-		assert_int_equal(o.stack, (u32)(AT(i) >> 4));
+		assert_int_equal(o.trace, (u32)(AT(i) >> 4));
 		assert_int_equal(o.min_refs, i == 10 ? KMT_MIN_GREY : 1);
 		if (i % 20)
 			continue;
@@ -349,5 +349,5 @@ int main(void)
 		cmocka_unit_test(test_few_at_a_time),
 	};
 
-	return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("give_back", tests, NULL, NULL);
 }

@@ -75,7 +75,7 @@ static void set_kind(struct kmt_filter *f, const struct kind *kind)
 }
 
 /* The suspect is the linear map without its first @skip bytes. */
-static struct sim *new_sift(unsigned long skip)
+static struct sim *new_filter(unsigned long skip)
 {
 	struct sim *s = sim_new(63, 2, 4);
 	struct kmt_verdict v;
@@ -93,7 +93,7 @@ static struct sim *new_sift(unsigned long skip)
 
 static int setup(void **state)
 {
-	*state = new_sift(0);
+	*state = new_filter(0);
 	return 0;
 }
 
@@ -102,7 +102,7 @@ static int setup(void **state)
 
 static int setup_odd(void **state)
 {
-	*state = new_sift(FIRST - SIM_LINEAR);
+	*state = new_filter(FIRST - SIM_LINEAR);
 	return 0;
 }
 
@@ -120,7 +120,7 @@ static unsigned long hits(struct sim *s, const unsigned long *words,
 {
 	unsigned long was = s->m.stats.hits;
 
-	kmt_sift(&s->m, words, nr);
+	kmt_search_words(&s->m, words, nr);
 	return s->m.stats.hits - was;
 }
 
@@ -129,7 +129,7 @@ static unsigned long byte_hits(struct sim *s, const unsigned long *words,
 {
 	unsigned long was = s->m.stats.hits;
 
-	kmt_sift_bytes(&s->m, words, nr, at);
+	kmt_search_bytes(&s->m, words, nr, at);
 	return s->m.stats.hits - was;
 }
 
@@ -594,5 +594,5 @@ int main(void)
 		cmocka_unit_test(test_spaces),
 	};
 
-	return cmocka_run_group_tests_name("sift", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("filter", tests, NULL, NULL);
 }
