@@ -597,7 +597,7 @@ static void walk_zone(struct kmt_page_walk *w, struct zone *zone)
 	}
 }
 
-static void kmt_mark_pages(struct kmt_marker *m, const struct kmt_roots *roots)
+static void mark_used_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	struct kmt_page_walk w = {
 		.m = m,
@@ -1025,5 +1025,5 @@ void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots)
 	kmt_mark_percpu(m, &roots->percpu);
 	if (kmt_my_turn(m))
 		kmt_mark_kfence(m);
-	kmt_mark_pages(m, roots);
+	mark_used_pages(m, roots);
 }

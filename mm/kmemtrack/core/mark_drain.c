@@ -37,15 +37,15 @@ struct kmt_push {
 	struct kmt_mark_entry *top;
 };
 
-/* The argument @low_refs of kmt_push_begin(). */
-static __always_inline bool kmt_push_low_refs(const struct kmt_marker *m)
+/* The argument @low_refs of push_begin(). */
+static __always_inline bool push_low_refs(const struct kmt_marker *m)
 {
 	return m->ranges.percpu_outside || (long)m->ranges.virt.lo >= 0;
 }
 
 /* kmt_fast_path_ok() is true for @m. */
-static __always_inline void kmt_push_begin(struct kmt_push *p,
-					   struct kmt_marker *m, bool low_refs)
+static __always_inline void push_begin(struct kmt_push *p, struct kmt_marker *m,
+				       bool low_refs)
 {
 	p->m = m;
 	p->seen_cache = m->seen_cache;
@@ -64,16 +64,15 @@ static __always_inline void kmt_push_begin(struct kmt_push *p,
  * Whether @word, untagged, may be a reference. A per-CPU pointer may equal an address in
  * the image, so core->skip does not apply to it.
  */
-static __always_inline bool kmt_may_refer(const struct kmt_marker *m,
-					  unsigned long word)
+static __always_inline bool may_refer(const struct kmt_marker *m,
+				      unsigned long word)
 {
 	return kmt_in_pair(&m->ranges.percpu, word) ||
 	       (kmt_in(&m->ranges.virt, word) && !kmt_in(&m->core->skip, word));
 }
 
 /* Whether @word, and so each of several words ORed into it, is no reference. */
-static __always_inline bool kmt_is_small(const struct kmt_push *p,
-					 unsigned long word)
+static __always_inline bool is_small(const struct kmt_push *p, unsigned long word)
 {
 	return p->low_refs ? word < p->least : (long)word >= 0;
 }
@@ -82,19 +81,18 @@ static __always_inline bool kmt_is_small(const struct kmt_push *p,
  * Pushes @word, untagged, onto the mark stack if it may be a reference to another block.
  * Most references were seen before, so check that first.
  */
-static __always_inline void kmt_push_word(struct kmt_push *p,
-					  unsigned long word)
+static __always_inline void push_word(struct kmt_push *p, unsigned long word)
 {
 	const bool far = word - p->lo >= p->span;
 
-	if (kmt_is_small(p, word) ||
+	if (is_small(p, word) ||
 	    (p->low_refs && far && (word - p->gap_lo < p->gap_span ||
-				 !kmt_may_refer(p->m, word))))
+				    !may_refer(p->m, word))))
 		return;
 	if (word - p->self < p->bytes ||
 	    p->seen_cache[kmt_seen_slot(word)] == word)
 		return;
-	if (!p->low_refs && unlikely(far) && !kmt_may_refer(p->m, word))
+	if (!p->low_refs && unlikely(far) && !may_refer(p->m, word))
 		return;
 	/*
 	 * The block is mostly read soon. If blocks refer to each other in no
@@ -108,8 +106,8 @@ static __always_inline void kmt_push_word(struct kmt_push *p,
  * Pushes the words of [@pos, @end) that may be references; returns false if they cannot
  * be read. Most words are small numbers: one check of their ORed bits skips four of them.
  */
-static __always_inline bool kmt_push_words(struct kmt_push *p,
-					   unsigned long pos, unsigned long end)
+static __always_inline bool push_words(struct kmt_push *p, unsigned long pos,
+				       unsigned long end)
 {
 	const unsigned long fours = end - 4 * sizeof(long);
 	unsigned long a, b, c, d;
@@ -122,16 +120,16 @@ static __always_inline bool kmt_push_words(struct kmt_push *p,
 		b = kmt_untag(b);
 		c = kmt_untag(c);
 		d = kmt_untag(d);
-		if (likely(kmt_is_small(p, a | b | c | d)))
+		if (likely(is_small(p, a | b | c | d)))
 			continue;
-		kmt_push_word(p, a);
-		kmt_push_word(p, b);
-		kmt_push_word(p, c);
-		kmt_push_word(p, d);
+		push_word(p, a);
+		push_word(p, b);
+		push_word(p, c);
+		push_word(p, d);
 	}
 	for (; pos < end; pos += sizeof(long)) {
 		kmt_env_one(pos, &a, &bad);
-		kmt_push_word(p, kmt_untag(a));
+		push_word(p, kmt_untag(a));
 	}
 	return !bad;
 }
@@ -193,10 +191,10 @@ static __always_inline bool push_piece(struct kmt_marker *m,
 {
 	struct kmt_push p;
 
-	kmt_push_begin(&p, m, low_refs);
+	push_begin(&p, m, low_refs);
 	p.self = self->lo;
 	p.bytes = self->hi - self->lo;
-	if (unlikely(!kmt_push_words(&p, pos, end)))
+	if (unlikely(!push_words(&p, pos, end)))
 		return false;
 	m->stack.refs = p.top - m->stack.entries;
 	m->stats.words += (end - pos) / sizeof(long);
@@ -230,8 +228,8 @@ unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 
 	if (!kmt_fast_path_ok(m) || !has_room(m, len))
 		return 0;
-	done = kmt_push_low_refs(m) ? push_piece(m, self, pos, pos + len, true) :
-				    push_piece(m, self, pos, pos + len, false);
+	done = push_low_refs(m) ? push_piece(m, self, pos, pos + len, true) :
+				  push_piece(m, self, pos, pos + len, false);
 	return done ? len : 0;
 }
 
@@ -347,7 +345,7 @@ static void follow(struct kmt_marker *m, unsigned long word)
  */
 void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
 {
-	if (kmt_may_refer(m, word) && !kmt_in_seen_cache(m, word))
+	if (may_refer(m, word) && !kmt_in_seen_cache(m, word))
 		follow(m, word);
 }
 
@@ -429,7 +427,7 @@ static __always_inline void begin(struct kmt_drain *c, struct kmt_marker *m,
 {
 	struct kmt_core *core = m->core;
 
-	kmt_push_begin(&c->p, m, low_refs);
+	push_begin(&c->p, m, low_refs);
 	c->shared = shared;
 	c->held = NULL;
 	c->flags = 0;
@@ -569,9 +567,8 @@ static __always_inline bool push_block(struct kmt_drain *c,
 
 	c->p.self = o->addr;
 	c->p.bytes = o->size;
-	if (unlikely(!kmt_push_words(&c->p, ALIGN(o->addr, sizeof(long)),
-				     ALIGN_DOWN(o->addr + o->size,
-						sizeof(long))))) {
+	if (unlikely(!push_words(&c->p, ALIGN(o->addr, sizeof(long)),
+				 ALIGN_DOWN(o->addr + o->size, sizeof(long))))) {
 		c->p.top = top;
 		return false;
 	}
@@ -671,7 +668,7 @@ static __always_inline void drain(struct kmt_marker *m, bool low_refs, bool shar
  */
 void kmt_mark_drain_fast(struct kmt_marker *m)
 {
-	if (kmt_push_low_refs(m))
+	if (push_low_refs(m))
 		drain(m, true, true);
 	else if (m->share.team)
 		drain(m, false, true);
