@@ -84,6 +84,7 @@ struct kmt_tunables {
  * @KMT_CONFIRM_GIVEN_UP: by further marks: a snapshot took too long and was given up
  * @KMT_CONFIRM_CPU_BUSY: by further marks: a CPU did not stop in time
  * @KMT_CONFIRM_NO_MEMORY: by further marks: there was no memory for a snapshot
+ * @KMT_CONFIRM_NO_CLOCK: by further marks: the clock stands still in a stop
  */
 enum kmt_confirmed {
 	KMT_CONFIRM_SNAPSHOT,
@@ -93,6 +94,7 @@ enum kmt_confirmed {
 	KMT_CONFIRM_GIVEN_UP,
 	KMT_CONFIRM_CPU_BUSY,
 	KMT_CONFIRM_NO_MEMORY,
+	KMT_CONFIRM_NO_CLOCK,
 };
 
 /**

@@ -91,6 +91,9 @@ static void print_confirmed(struct seq_file *seq, const struct kmt_scan_result *
 	case KMT_CONFIRM_NO_MEMORY:
 		seq_puts(seq, "confirm wait (no memory for snapshot)");
 		break;
+	case KMT_CONFIRM_NO_CLOCK:
+		seq_puts(seq, "confirm wait (no clock for snapshot)");
+		break;
 	}
 }
 

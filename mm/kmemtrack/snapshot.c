@@ -450,9 +450,11 @@ enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 	}
 	cpus_read_lock();
 	scan->out.expected_ns = expect(words);
-	/* 0: the clock stands still, as jiffies do in a stop, so no deadline would pass. */
-	if (!scan->out.expected_ns ||
-	    scan->out.expected_ns > kmt_max_pause() - (kmt_max_pause() >> KMT_ENTER_SHIFT)) {
+	if (!scan->out.expected_ns) {
+		/* The clock is jiffies, so no deadline would pass in a stop. */
+		how = KMT_CONFIRM_NO_CLOCK;
+	} else if (scan->out.expected_ns >
+		   kmt_max_pause() - (kmt_max_pause() >> KMT_ENTER_SHIFT)) {
 		how = KMT_CONFIRM_TOO_LONG;
 	} else {
 		if (alloc_markers(scan))
