@@ -138,6 +138,46 @@ no_report()
 	put "$REPORT" on && return $rc
 }
 
+# news <space>: fault injection leaves the detector this many bytes, which may be enough for
+# a scan, but not for a report. If the scan succeeds, its new leaks are logged: all of them
+# are suppressed, or none.
+news()
+{
+	for by in task:none 'task:*'; do
+		start && put "$REPORT" "suppress=$by" &&
+			inject "leak kmalloc-256 20" || return
+		dmesg -c >/dev/null
+		fail fail_kmemtrack 100 1 && put "$D/fail_kmemtrack/space" "$1" || return
+		put "$REPORT" scan && succeeded=$((succeeded + 1)) || ERR=none
+		no_fail fail_kmemtrack
+		dmesg >"$T/log"
+		put "$REPORT" unsuppress=all || return
+		grep -q "no memory for a report" "$T/log" && short=$((short + 1))
+		[ "$ERR" != none ] || continue
+		if [ "$by" = task:none ]; then
+			grep -q "[0-9] new suspected memory leaks" "$T/log" &&
+				grep -q "unreferenced object" "$T/log"
+		else
+			grep -q "[0-9] new leaks are suppressed" "$T/log" &&
+				! grep "[0-9] new suspected memory leaks" "$T/log"
+		fi || { echo "with $1 bytes:"; cat "$T/log"; return 1; }
+	done
+}
+
+# A scan for which there is memory tells of new leaks even if there is none for a report.
+short_of_report()
+{
+	succeeded=0 short=0
+	put "$REPORT" verbose=on || return
+	for kib in $(seq 64 192 1024); do
+		news $((kib * 1024)) || break
+	done
+	rc=$?
+	put "$REPORT" verbose=off
+	echo "$succeeded scans, $short reports without memory"
+	[ $rc = 0 ] && [ $succeeded -gt $short ] && [ $short -gt 0 ]
+}
+
 # A fifth of the page allocations of one process fail, for whatever they are. The process
 # must not fork, which would fail, too.
 pages_fail()
@@ -188,6 +228,7 @@ check "after ten seconds: leaks are found, and nothing else" found
 check "tracking is switched on while all allocations fail" on_meanwhile
 check "after that: leaks are found, and nothing else" found
 check "a report for which there is no memory is an error" no_report
+check "new leaks are logged without memory for a report" short_of_report
 check "after the report: leaks are found, and nothing else" found
 check "a fifth of the page allocations of a process fail" pages_fail
 check "after page allocations: leaks are found, and nothing else" found
