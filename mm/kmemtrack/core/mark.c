@@ -642,7 +642,8 @@ void kmt_mark_wide(struct kmt_marker *m)
 static bool to_be_read(const struct kmt_object *o, u16 epoch)
 {
 	/* This is a hint: kmt_must_read() checks again under the lock. */
-	return data_race((o->flags & KMT_LIVE) && kmt_reached(o, epoch));
+	return data_race((o->flags & KMT_LIVE) && kmt_reached(o, epoch) &&
+			 !(o->epoch == epoch && (o->flags & KMT_SCANNED)));
 }
 
 /**
