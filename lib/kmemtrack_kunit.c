@@ -123,7 +123,7 @@ static bool known(struct env *e, const void *p)
 static void mark(struct env *e)
 {
 	kmt_mark_begin(&e->m);
-	kmt_mark_block(&e->m, (unsigned long)e->roots,
+	kmt_mark_range(&e->m, (unsigned long)e->roots,
 		       (unsigned long)(e->roots + NR_ROOTS));
 	kmt_mark_sweep(&e->m);
 }

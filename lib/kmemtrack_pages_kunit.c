@@ -327,7 +327,7 @@ static int reuse_pages(void *arg)
 {
 	struct reuse *r = arg;
 
-	while (rcu_access_pointer(kmt_page_table))
+	while (rcu_access_pointer(kmt_tracked_pages))
 		schedule();
 	kmemtrack_pages_free(r->page, 1);
 	kmemleak_alloc(page_address(r->page), 64, 1, GFP_KERNEL);

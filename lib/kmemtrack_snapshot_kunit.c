@@ -173,7 +173,7 @@ static void mark_roots(struct moving *f, struct kmt_marker *m)
 	for (i = 0; i < NR_ROOTS; i++) {
 		if (!kmt_my_turn(m))
 			continue;
-		kmt_mark_block(m, (unsigned long)&f->roots[i],
+		kmt_mark_range(m, (unsigned long)&f->roots[i],
 			       (unsigned long)&f->roots[i + 1]);
 	}
 }
@@ -196,7 +196,7 @@ static void snapshot(struct moving *f)
 		overflow |= f->helpers[i].stack.overflow;
 	}
 	if (overflow)
-		kmt_recheck_rest(&f->helpers[0]);
+		kmt_read_acquitted(&f->helpers[0]);
 }
 
 static void look_at_bytes(struct moving *f)

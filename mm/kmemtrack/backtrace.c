@@ -330,6 +330,8 @@ void kmt_traces_on(void)
 /**
  * kmt_traces_off - free the tables of traces of all CPUs
  *
+ * The tables of cells remain until kmt_free_recent_cells().
+ *
  * Context: kmt_scan_mutex held, may sleep.
  */
 void kmt_traces_off(void)

@@ -158,8 +158,12 @@ static int execute_locked(const struct kmt_command *cmd)
 		return set_pages(cmd);
 	case KMT_CMD_DUMP:
 		return kmt_log_address(cmd->arg);
-	default:
+	case KMT_CMD_SUPPRESS:
+	case KMT_CMD_UNSUPPRESS:
+	case KMT_CMD_UNSUPPRESS_ALL:
 		return suppress(cmd);
+	default:
+		return -EINVAL;
 	}
 }
 

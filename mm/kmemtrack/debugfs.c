@@ -117,17 +117,17 @@ static void *site_start(struct seq_file *seq, loff_t *pos)
 			mutex_unlock(&kmt_scan_mutex);
 			return report;
 		}
-		kmt_report_close(seq->private);
+		kmt_report_put(seq->private);
 		seq->private = report;
 	}
-	return *pos <= report->sites ? pos : NULL;
+	return *pos <= report->nr_groups ? pos : NULL;
 }
 
 static void *site_next(struct seq_file *seq, void *v, loff_t *pos)
 {
 	struct kmt_report *report = seq->private;
 
-	return ++*pos <= report->sites ? pos : NULL;
+	return ++*pos <= report->nr_groups ? pos : NULL;
 }
 
 static void site_stop(struct seq_file *seq, void *v)
@@ -164,7 +164,7 @@ static int report_release(struct inode *inode, struct file *file)
 {
 	struct seq_file *seq = file->private_data;
 
-	kmt_report_close(seq->private);
+	kmt_report_put(seq->private);
 	return seq_release(inode, file);
 }
 
@@ -188,7 +188,7 @@ static int kmt_suppressions_show(struct seq_file *seq, void *v)
 	report = kmt_report_current();
 	if (!IS_ERR(report))
 		kmt_print_suppressions(seq, report);
-	kmt_report_close(report);
+	kmt_report_put(report);
 	mutex_unlock(&kmt_scan_mutex);
 	return PTR_ERR_OR_ZERO(report);
 }

@@ -144,7 +144,7 @@ struct kmt_last_scan {
 };
 
 /**
- * struct kmt_page_map - pages in use that are no roots
+ * struct kmt_page_map - pages that a walk must not read as pages
  * @blocks: a bit for each page that is behind a tracked block; NULL if there was no
  *	memory for both bitmaps
  * @rest: a bit for each page that is in a per-CPU chunk, or free
@@ -158,7 +158,7 @@ struct kmt_page_map {
 	unsigned long hi;
 };
 
-static inline bool kmt_page_owned(const struct kmt_page_map *map,
+static inline bool kmt_page_excluded(const struct kmt_page_map *map,
 				  unsigned long pfn)
 {
 	return map->blocks && pfn >= map->lo && pfn < map->hi &&

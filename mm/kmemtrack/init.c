@@ -438,7 +438,8 @@ void kmt_switch_off(void)
 	/*
 	 * Hooks that were called before may still run for any time, preempted or
 	 * asleep in the page allocator. When this returns, they make no more
-	 * records, except on the fast path, which ends with the tables of traces.
+	 * records, except on the fast path: __kmemtrack_alloc() does not check
+	 * core->shut, but finds no table of traces after kmt_traces_off().
 	 */
 	synchronize_rcu();
 	kmt_traces_off();

@@ -164,7 +164,7 @@ static void *own_vzalloc(size_t bytes, gfp_t gfp)
  * kmt_own_vzalloc - allocate a large buffer that is never scanned or reported
  * @bytes: size
  *
- * A scan under way has filled its map of owned pages already; the marks keep it from
+ * A scan under way has filled its map of excluded pages already; the marks keep it from
  * reading the pages of the buffer.
  *
  * Return: zeroed memory, or NULL.

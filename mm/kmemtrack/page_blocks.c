@@ -88,7 +88,7 @@ static bool code_unknown;
 /* The table; the caller holds kmt_scan_mutex or kmt_reports_sem. */
 static struct kmt_page_entries *table_locked(void)
 {
-	return rcu_dereference_protected(kmt_page_table,
+	return rcu_dereference_protected(kmt_tracked_pages,
 					 lockdep_is_held(&kmt_scan_mutex) ||
 					 lockdep_is_held(&kmt_reports_sem));
 }
@@ -116,7 +116,7 @@ static struct kmt_page_entry *next_entry(const struct kmt_page_entries *t,
 	for (pfn = (t)->lo; (e = next_entry(t, &pfn)); pfn++)
 
 /*
- * Whether the use of a page is known from its struct page or from the map of owned pages,
+ * Whether the use of a page is known from its struct page or from the map of excluded pages,
  * or the page must not be read. The use of the page may change later.
  */
 static bool is_other(struct page *page, unsigned long pfn,
@@ -131,7 +131,7 @@ static bool is_other(struct page *page, unsigned long pfn,
 	if (kmt_own_page(page) || kmt_not_root_page(page) ||
 	    kmt_in_stack_page(page) || kmt_page_unreadable(page))
 		return true;
-	return kmt_page_owned(map, pfn);
+	return kmt_page_excluded(map, pfn);
 }
 
 static bool in_undecidable(u32 trace)
@@ -211,7 +211,7 @@ static bool add_records(const struct kmt_page_entry *e, unsigned long pfn,
 	    kmt_add_area(core, addr, SIZE_MAX, gfp) &&
 	    kmt_add_outer_area(core, addr, lists, bytes, gfp))
 		return true;
-	kmt_drop_page_records(pfn);
+	kmt_drop_records_at(pfn);
 	return false;
 }
 
@@ -233,7 +233,7 @@ static bool set_record(const struct kmt_page_entries *t, struct kmt_page_entry *
 		done = cmpxchg(&e->state, state, state | KMT_PE_RECORD) == state;
 		/* If the block was split meanwhile, or a page of it freed, undo it. */
 		if (!done)
-			kmt_drop_own_records(pfn);
+			kmt_drop_our_records(pfn);
 		else if (end_of(t, pfn, state) != end)
 			done = !kmt_clear_record(e, pfn, state | KMT_PE_RECORD);
 	}
@@ -255,7 +255,7 @@ static void clear_pfn_ref(struct kmt_page_entry *e, unsigned long pfn, u32 state
 /* Sets or clears KMT_PE_OTHER; returns the new state, or 0 if the entry has changed. */
 static u32 set_other(struct kmt_page_entry *e, u32 state, bool other)
 {
-	const u32 new = (state & ~KMT_PE_OTHER) | KMT_PE_SORTED |
+	const u32 new = (state & ~KMT_PE_OTHER) | KMT_PE_CHECKED |
 			(other ? KMT_PE_OTHER : 0);
 	const u32 was = new == state ? state : cmpxchg(&e->state, state, new);
 
@@ -316,7 +316,7 @@ static void sort_entry(const struct kmt_page_entries *t, struct kmt_page_entry *
 	usage.records += !!(state & KMT_PE_RECORD);
 }
 
-/* Sorts all pages; the map of owned pages is filled. */
+/* Sorts all pages; the map of excluded pages is filled. */
 static void sort_all(const struct kmt_page_map *map, bool add)
 {
 	const struct kmt_page_entries *t = table_locked();
@@ -334,14 +334,14 @@ static void sort_all(const struct kmt_page_map *map, bool add)
 }
 
 /**
- * kmt_pages_sort - determine the use of all tracked pages
+ * kmt_pages_check_use - determine the use of all tracked pages
  * @m: marker, which does not mark yet
- * @roots: roots, with a map of owned pages; without memory for the map nothing changes
+ * @roots: roots, with a map of excluded pages; without memory for the map nothing changes
  * @add: make records of blocks without a known use
  *
  * Context: kmt_scan_mutex held, may sleep; before a mark.
  */
-void kmt_pages_sort(struct kmt_marker *m, struct kmt_roots *roots, bool add)
+void kmt_pages_check_use(struct kmt_marker *m, struct kmt_roots *roots, bool add)
 {
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (!kmt_pages_tracked() || !roots->map.blocks)
@@ -360,7 +360,7 @@ void kmt_pages_sort(struct kmt_marker *m, struct kmt_roots *roots, bool add)
 }
 
 /**
- * kmt_pages_refresh - as kmt_pages_sort(), outside of a scan, without making records
+ * kmt_pages_refresh - as kmt_pages_check_use(), outside of a scan, without making records
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
@@ -377,7 +377,7 @@ void kmt_pages_refresh(void)
 		return;
 	kmt_marker_init(m, &kmt_core, &stack, 1, NULL);
 	kmt_roots_init(&roots);
-	kmt_pages_sort(m, &roots, false);
+	kmt_pages_check_use(m, &roots, false);
 	kmt_roots_free(&roots);
 	kmt_own_free(m, 0);
 }
@@ -437,7 +437,7 @@ bool kmt_pages_count(void (*fn)(void *arg, u32 trace, unsigned long bytes,
 		if (!(state & KMT_PE_ORDER))
 			continue;
 		end = end_of(t, pfn, state);
-		if ((state & (KMT_PE_SORTED | KMT_PE_OTHER)) == KMT_PE_SORTED)
+		if ((state & (KMT_PE_CHECKED | KMT_PE_OTHER)) == KMT_PE_CHECKED)
 			fn(arg, READ_ONCE(e->trace), (end - pfn) * PAGE_SIZE,
 			   READ_ONCE(e->born));
 		pfn = end - 1;
@@ -729,7 +729,7 @@ static void read_tables(struct page_search *h)
 			const unsigned long at =
 				kmt_untag((unsigned long)page_address(page));
 
-			kmt_mark_block(&h->m, at, at + PAGE_SIZE);
+			kmt_mark_range(&h->m, at, at + PAGE_SIZE);
 		}
 	}
 }
@@ -931,7 +931,7 @@ int kmt_pages_on(void)
 	 */
 	static_branch_enable(&kmemtrack_pages_key);
 	synchronize_rcu();
-	rcu_assign_pointer(kmt_page_table, t);
+	rcu_assign_pointer(kmt_tracked_pages, t);
 	return 0;
 }
 
@@ -956,7 +956,7 @@ void kmt_pages_off(void)
 	}
 	/* Under kmt_reports_sem, since backtraces in the table may be being replaced. */
 	down_read(&kmt_reports_sem);
-	RCU_INIT_POINTER(kmt_page_table, NULL);
+	RCU_INIT_POINTER(kmt_tracked_pages, NULL);
 	up_read(&kmt_reports_sem);
 	static_branch_disable(&kmemtrack_pages_key);
 	synchronize_rcu();

@@ -19,7 +19,7 @@
 #define KMT_PE_ORDER		0x001fU	/* order of the block, plus one; 0: no entry */
 #define KMT_PE_RECORD		0x0020U	/* the core has records of the block */
 #define KMT_PE_PFN_REF		0x0040U	/* a page number may refer to it: a root */
-#define KMT_PE_SORTED		0x0080U	/* a scan has checked the use of the pages */
+#define KMT_PE_CHECKED		0x0080U	/* a scan has checked the use of the pages */
 #define KMT_PE_OTHER		0x0100U	/* the use is known from their struct pages */
 #define KMT_PE_SPLIT		0x0200U	/* first page of a block that was split */
 #define KMT_PE_SPLIT_REST	0x0400U	/* other page of one; the order is that of the first */
@@ -51,12 +51,12 @@ struct kmt_page_entries {
 	struct kmt_page_entry *part[];
 };
 
-extern struct kmt_page_entries __rcu *kmt_page_table;
+extern struct kmt_page_entries __rcu *kmt_tracked_pages;
 
 unsigned long kmt_split_end(const struct kmt_page_entries *t, unsigned long pfn,
 			    u32 state);
-void kmt_drop_page_records(unsigned long pfn);
-void kmt_drop_own_records(unsigned long pfn);
+void kmt_drop_records_at(unsigned long pfn);
+void kmt_drop_our_records(unsigned long pfn);
 bool kmt_clear_record(struct kmt_page_entry *e, unsigned long pfn, u32 state);
 
 static inline struct kmt_page_entry *entry_of(const struct kmt_page_entries *t,

@@ -11,13 +11,13 @@
 
 DEFINE_STATIC_KEY_FALSE(kmemtrack_pages_key);
 
-struct kmt_page_entries __rcu *kmt_page_table;
+struct kmt_page_entries __rcu *kmt_tracked_pages;
 
 /* The table for the hooks, which hold the RCU read lock, and the entry of @pfn in it. */
 static struct kmt_page_entry *find_entry(unsigned long pfn,
 					 const struct kmt_page_entries **t)
 {
-	*t = rcu_dereference(kmt_page_table);
+	*t = rcu_dereference(kmt_tracked_pages);
 	return *t ? entry_of(*t, pfn) : NULL;
 }
 
@@ -47,7 +47,7 @@ unsigned long kmt_split_end(const struct kmt_page_entries *t, unsigned long pfn,
 }
 
 /**
- * kmt_drop_page_records - drop the records of a block
+ * kmt_drop_records_at - drop the records of a block
  * @pfn: number of its first page
  *
  * The block is about to be freed. If its owner has reported the memory as a block, such
@@ -55,7 +55,7 @@ unsigned long kmt_split_end(const struct kmt_page_entries *t, unsigned long pfn,
  *
  * Context: any but NMI.
  */
-void kmt_drop_page_records(unsigned long pfn)
+void kmt_drop_records_at(unsigned long pfn)
 {
 	const unsigned long at[] = { address_of(pfn), struct_of(pfn) };
 	struct kmt_object o;
@@ -68,7 +68,7 @@ void kmt_drop_page_records(unsigned long pfn)
 }
 
 /**
- * kmt_drop_own_records - drop the records that a scan made of a block
+ * kmt_drop_our_records - drop the records that a scan made of a block
  * @pfn: number of its first page
  *
  * The block is no block any more, or its use is known now, but its pages stay in use.
@@ -77,7 +77,7 @@ void kmt_drop_page_records(unsigned long pfn)
  *
  * Context: any but NMI.
  */
-void kmt_drop_own_records(unsigned long pfn)
+void kmt_drop_our_records(unsigned long pfn)
 {
 	kmt_free_if(&kmt_core, address_of(pfn), kmt_is_page_record);
 	kmt_free_if(&kmt_core, struct_of(pfn), kmt_is_struct_record);
@@ -99,7 +99,7 @@ bool kmt_clear_record(struct kmt_page_entry *e, unsigned long pfn, u32 state)
 					state & ~(KMT_PE_RECORD | KMT_PE_PFN_REF));
 
 		if (was == state) {
-			kmt_drop_own_records(pfn);
+			kmt_drop_our_records(pfn);
 			return true;
 		}
 		state = was;
@@ -164,7 +164,7 @@ void kmt_pages_forget(const struct page *page)
 	if (e && READ_ONCE(e->state))
 		state = xchg(&e->state, 0);
 	if (state & KMT_PE_RECORD)
-		kmt_drop_page_records(pfn);
+		kmt_drop_records_at(pfn);
 	if (state & KMT_PE_SPLIT_REST)
 		clear_split_record(t, pfn, state);
 	rcu_read_unlock();
@@ -219,12 +219,12 @@ static void split(const struct page *page, unsigned long nr)
 	first = find_entry(pfn, &t);
 	state = first ? READ_ONCE(first->state) : 0;
 	if (state && !(state & (KMT_PE_SPLIT | KMT_PE_SPLIT_REST))) {
-		state &= ~(KMT_PE_RECORD | KMT_PE_PFN_REF | KMT_PE_SORTED |
+		state &= ~(KMT_PE_RECORD | KMT_PE_PFN_REF | KMT_PE_CHECKED |
 			   KMT_PE_OTHER);
 		nr = min(nr, BIT(order_of(state)));
 		/* A scan may have set KMT_PE_RECORD since the state was read. */
 		if (xchg(&first->state, state | KMT_PE_SPLIT) & KMT_PE_RECORD)
-			kmt_drop_own_records(pfn);
+			kmt_drop_our_records(pfn);
 		for (i = 1; i < nr && (e = entry_of(t, pfn + i)); i++) {
 			WRITE_ONCE(e->trace, first->trace);
 			WRITE_ONCE(e->pid, first->pid);

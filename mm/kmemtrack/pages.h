@@ -45,7 +45,7 @@ void kmt_pages_add(const struct page *page, unsigned int order,
 		   const struct kmt_origin *origin);
 void kmt_pages_forget(const struct page *page);
 void kmt_pages_for_each(void (*fn)(void *arg, u32 *trace, u16 comm), void *arg);
-void kmt_pages_sort(struct kmt_marker *m, struct kmt_roots *roots, bool add);
+void kmt_pages_check_use(struct kmt_marker *m, struct kmt_roots *roots, bool add);
 void kmt_pages_refresh(void);
 bool kmt_pages_count(void (*fn)(void *arg, u32 trace, unsigned long bytes,
 				u32 born), void *arg);

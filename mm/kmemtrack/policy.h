@@ -119,9 +119,9 @@ static inline bool kmt_page_is_foreign(struct page *page)
 /*
  * PIPES: pages for which kmemtrack_not_root() was called are no roots. Such are the
  * pages of pipes, which hold what users wrote, followed by stale contents; lists of
- * memory that is to be freed; and pages of the stack depot, which hold traces,
- * followed by stale contents; and page tables of the linear map, which refer to all
- * pages. Pages of stacks are no roots either, since they are read as stacks: that at
+ * memory that is to be freed; pages of the stack depot, which hold traces, followed by
+ * stale contents; ring buffers of tracing; and page tables of the linear map, which refer
+ * to all pages. Pages of stacks are no roots either, since they are read as stacks: that at
  * which a stack begins, and the others of a vmapped one (kmt_in_stack_page()). The first
  * word of a stack is a root all the same: after the task has exited, RCU's list of
  * callbacks continues from there.

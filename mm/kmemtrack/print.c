@@ -125,7 +125,7 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 	/* Print "0 leaks" only as the result of a scan. */
 	if (last.made || report->sum.nr || report->suppressed.nr)
 		seq_printf(seq, "%lu leaks, %lu bytes, %lu sites",
-			   report->sum.nr, report->sum.bytes, report->sites);
+			   report->sum.nr, report->sum.bytes, report->nr_groups);
 	else
 		seq_puts(seq, "no scan yet");
 	if (report->suppressed.nr)
@@ -338,9 +338,9 @@ static unsigned long log_first(const struct kmt_report *report, bool direct,
 	unsigned long i, nr = 0, sites = 0;
 
 	*rest = report->sum;
-	for (i = 0; i < report->sites; i++)
+	for (i = 0; i < report->nr_groups; i++)
 		sites += !direct || report->groups[i].leader;
-	for (i = 0; i < report->sites && nr < KMT_LOG_SITES; i++) {
+	for (i = 0; i < report->nr_groups && nr < KMT_LOG_SITES; i++) {
 		const struct kmt_group *g = &report->groups[i];
 		const struct kmt_sum *sum = direct ? &g->all : &g->sum;
 
@@ -397,7 +397,7 @@ static void log_singly(unsigned long nr)
  */
 void kmt_log_new(unsigned long nr)
 {
-	struct kmt_report *report = kmt_report_open(KMT_NEW);
+	struct kmt_report *report = kmt_report_make(KMT_NEW);
 	struct kmt_sum rest;
 	unsigned long left;
 
@@ -409,7 +409,7 @@ void kmt_log_new(unsigned long nr)
 	if (left)
 		pr_info("... and %lu more site(s): %lu bytes, %lu object(s)\n", left,
 			rest.bytes, rest.nr);
-	kmt_report_close(report);
+	kmt_report_put(report);
 }
 
 /* No program looks for the lines that follow, so they have our own prefix. */
@@ -510,6 +510,6 @@ int kmt_log_sites(void)
 		pr_info("leak site %u to %lu of %lu: %lu bytes, %lu objects\n",
 			KMT_LOG_SITES + 1, KMT_LOG_SITES + left, KMT_LOG_SITES + left,
 			rest.bytes, rest.nr);
-	kmt_report_close(report);
+	kmt_report_put(report);
 	return 0;
 }

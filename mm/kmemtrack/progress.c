@@ -58,7 +58,8 @@ static const unsigned int first_parts[KMT_NR_PHASES] = {
  * @least: fewest milliseconds left that were published in this phase
  * @naps: milliseconds of sleep that are still expected
  *
- * Only the task that scans uses fields other than @turns, with kmt_scan_mutex held.
+ * Only the task that scans writes fields other than @turns, with kmt_scan_mutex held. Threads
+ * that help it read @m.
  */
 struct kmt_course {
 	const struct kmt_marker *m;

@@ -82,7 +82,7 @@ void kmt_reports_for_each(void (*fn)(void *arg, u32 *trace, u16 comm),
 	lockdep_assert_held_write(&kmt_reports_sem);
 	mutex_lock(&reports_mutex);
 	list_for_each_entry(report, &reports, list) {
-		for (i = 0; i < report->sites; i++) {
+		for (i = 0; i < report->nr_groups; i++) {
 			each_of_group(&report->groups[i], fn, arg);
 			cond_resched();
 		}
@@ -632,7 +632,7 @@ static void fill_report(struct kmt_report *report, struct counting *c)
 	report->made = jiffies;
 	report->sum = c->sum;
 	report->suppressed = c->suppressed;
-	report->sites = c->nr;
+	report->nr_groups = c->nr;
 	report->groups = c->groups;
 	report->bytes = array_size(c->max, sizeof(*c->groups));
 	c->groups = NULL;
@@ -642,13 +642,13 @@ static void fill_report(struct kmt_report *report, struct counting *c)
 }
 
 /**
- * kmt_report_open - make a report: group leaks by site
+ * kmt_report_make - make a report: group leaks by site
  * @wanted: KMT_LEAK for all, KMT_NEW for those that are new in the last scan
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: a report for kmt_report_close(), or -ENOMEM as an error pointer.
+ * Return: a report for kmt_report_put(), or -ENOMEM as an error pointer.
  */
-struct kmt_report *kmt_report_open(u16 wanted)
+struct kmt_report *kmt_report_make(u16 wanted)
 {
 	struct counting c = { .seed = get_random_u32() };
 	struct kmt_report *report = kzalloc(sizeof(*report), GFP_KERNEL |
@@ -717,11 +717,11 @@ unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed)
 }
 
 /**
- * kmt_report_close - drop a reference to a report, and free it if it was the last one
- * @report: from kmt_report_open() or kmt_report_current(); NULL and error pointers are
+ * kmt_report_put - drop a reference to a report, and free it if it was the last one
+ * @report: from kmt_report_make() or kmt_report_current(); NULL and error pointers are
  *	ignored
  */
-void kmt_report_close(struct kmt_report *report)
+void kmt_report_put(struct kmt_report *report)
 {
 	if (IS_ERR_OR_NULL(report) || !refcount_dec_and_test(&report->users))
 		return;
@@ -758,8 +758,8 @@ static bool is_complete(const struct kmt_report *report)
  */
 void kmt_report_refresh(void)
 {
-	kmt_report_close(current_report);
-	current_report = kmt_report_open(KMT_LEAK);
+	kmt_report_put(current_report);
+	current_report = kmt_report_make(KMT_LEAK);
 	if (IS_ERR(current_report))
 		current_report = NULL;
 }
@@ -768,7 +768,7 @@ void kmt_report_refresh(void)
  * kmt_report_current - get the report for a reader
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: a report for kmt_report_close(), or an error pointer.
+ * Return: a report for kmt_report_put(), or an error pointer.
  */
 struct kmt_report *kmt_report_current(void)
 {
@@ -778,10 +778,10 @@ struct kmt_report *kmt_report_current(void)
 	if (IS_ERR(report))
 		return report;
 	if (!report || (kmt_tracking() && !is_complete(report))) {
-		report = kmt_report_open(KMT_LEAK);
+		report = kmt_report_make(KMT_LEAK);
 		if (IS_ERR(report))
 			return report;
-		kmt_report_close(current_report);
+		kmt_report_put(current_report);
 		current_report = report;
 	}
 	refcount_inc(&report->users);
@@ -831,7 +831,7 @@ static void keep_leaks(unsigned long nr)
 
 static void keep_oldest(const struct kmt_report *report)
 {
-	while (nr_kept < report->sites) {
+	while (nr_kept < report->nr_groups) {
 		kept[nr_kept] = report->groups[nr_kept].oldest;
 		nr_kept++;
 	}
@@ -862,7 +862,7 @@ void kmt_report_keep(void)
 	down_read(&kmt_reports_sem);
 	if (alloc_kept(report->sum.nr)) {
 		keep_leaks(report->sum.nr);
-	} else if (alloc_kept(report->sites)) {
+	} else if (alloc_kept(report->nr_groups)) {
 		pr_warn("no memory to keep each leak: one of each record is kept\n");
 		keep_oldest(report);
 	} else {
@@ -906,7 +906,7 @@ const struct kmt_leak *kmt_kept_leak(loff_t pos)
 void kmt_report_drop(void)
 {
 	lockdep_assert_held(&kmt_scan_mutex);
-	kmt_report_close(current_report);
+	kmt_report_put(current_report);
 	current_report = NULL;
 	drop_kept();
 }

@@ -100,7 +100,7 @@ struct kmt_task_sum {
 };
 
 /**
- * struct kmt_group - a record of a report: leaks of one site that hang on leaks of one
+ * struct kmt_group - an entry of a report: leaks of one site that hang on leaks of one
  *		      other site
  * @key: the two sites
  * @next: while leaks are counted: number of the next group with the same hash
@@ -110,8 +110,8 @@ struct kmt_task_sum {
  * @o: while leaks are counted: the cell of @oldest
  * @oldest: the oldest leak
  * @sum: number and size of the leaks
- * @all: sum of all records whose leaks hang on the same site
- * @leader: this is the first one of these records
+ * @all: sum of all entries whose leaks hang on the same site
+ * @leader: this is the first one of these entries
  * @names: number of different names of tasks
  * @tasks: the names with most leaks
  * @cache: name of the slab cache of the oldest leak, or the name shown in its place
@@ -138,16 +138,16 @@ struct kmt_group {
 #define KMT_NOT_SUPPRESSED	(-1)
 
 /**
- * struct kmt_report - the records of all reported blocks, as they were at one time
+ * struct kmt_report - all reported blocks, as they were at one time
  * @users: reference count
  * @list: link in the list of reports
  * @made: when it was made, in jiffies
  * @sum: all leaks that are shown
  * @suppressed: all leaks that are held back
  * @held: how many leaks each suppression holds back
- * @sites: number of records
- * @groups: the records, sorted: sites that lose most bytes first, each followed by the
- *	records that hang on it
+ * @nr_groups: number of entries
+ * @groups: the entries, sorted: sites that lose most bytes first, each followed by the
+ *	entries that hang on it
  * @bytes: size of @groups
  */
 struct kmt_report {
@@ -157,7 +157,7 @@ struct kmt_report {
 	struct kmt_sum sum;
 	struct kmt_sum suppressed;
 	unsigned long held[KMT_SUPPRESSIONS];
-	unsigned long sites;
+	unsigned long nr_groups;
 	struct kmt_group *groups;
 	size_t bytes;
 };
@@ -171,9 +171,9 @@ struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted);
 bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak);
 const struct kmt_leak *kmt_kept_leak(loff_t pos);
 
-struct kmt_report *kmt_report_open(u16 wanted);
+struct kmt_report *kmt_report_make(u16 wanted);
 struct kmt_report *kmt_report_current(void);
-void kmt_report_close(struct kmt_report *report);
+void kmt_report_put(struct kmt_report *report);
 void kmt_report_keep(void);
 bool kmt_cache_at(char *name, unsigned long addr);
 void kmt_source_name(char *name, enum kmt_space space, unsigned long addr);

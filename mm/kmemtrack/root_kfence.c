@@ -111,7 +111,7 @@ static void mark_word(struct kmt_marker *m, const void *at)
 {
 	const unsigned long addr = kmt_untag((unsigned long)at);
 
-	kmt_mark_block(m, addr, addr + sizeof(long));
+	kmt_mark_range(m, addr, addr + sizeof(long));
 }
 
 /*
@@ -121,7 +121,7 @@ static void mark_word(struct kmt_marker *m, const void *at)
 static void mark_record(struct kmt_marker *m, const struct kfence_metadata *r)
 {
 	if (KMT_KFENCE_IN_BSS && kmt_kfence_is_root()) {
-		kmt_mark_block(m, (unsigned long)r, (unsigned long)(r + 1));
+		kmt_mark_range(m, (unsigned long)r, (unsigned long)(r + 1));
 		return;
 	}
 	if (READ_ONCE(r->state) == KFENCE_OBJECT_RCU_FREEING)

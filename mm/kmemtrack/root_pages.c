@@ -4,7 +4,7 @@
  *
  * Kernel code keeps pointers in pages of the page allocator, and in struct page itself.
  * A page in use is a root unless it is known to have another use: slab, page cache, user
- * memory, page tables, the tracker, or those in the map of owned pages. Slab pages are
+ * memory, page tables, the tracker, or those in the map of excluded pages. Slab pages are
  * read only while blocks without a record may exist: each slot without one is a root
  * then.
  *
@@ -334,7 +334,7 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o)) {
 		kmt_count_untracked();
 		if (!slots->poisoned || !has_poison(addr, addr + size))
-			kmt_mark_block(m, addr + slots->skip,
+			kmt_mark_range(m, addr + slots->skip,
 				       end_of_slot(addr, addr + size));
 	}
 }
@@ -350,7 +350,7 @@ static void mark_kfence_page(struct kmt_marker *m, unsigned long addr)
 		return;
 	if (!m->world_stopped && kmt_env_read(&word, addr, sizeof(word)))
 		kmt_count_untracked();
-	kmt_mark_block(m, addr, addr + PAGE_SIZE);
+	kmt_mark_range(m, addr, addr + PAGE_SIZE);
 }
 
 /*
@@ -427,7 +427,7 @@ static void mark_high(struct kmt_marker *m, struct page *page)
 {
 	void *at = kmap_local_page(page);
 
-	kmt_mark_block(m, (unsigned long)at, (unsigned long)at + PAGE_SIZE);
+	kmt_mark_range(m, (unsigned long)at, (unsigned long)at + PAGE_SIZE);
 	kunmap_local(at);
 }
 
@@ -438,7 +438,7 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 	struct kmt_range block;
 	unsigned long pos, end;
 
-	if (kmt_page_owned(w->map, pfn))
+	if (kmt_page_excluded(w->map, pfn))
 		return;
 	if (PageHighMem(page)) {
 		mark_high(w->m, page);
@@ -451,11 +451,11 @@ static void mark_content(struct kmt_page_walk *w, struct page *page,
 	while (pos < end &&
 	       kmt_first_block(&kmt_core, KMT_VIRT, pos, end, &block)) {
 		if (pos < block.lo)
-			kmt_mark_block(w->m, pos, block.lo);
+			kmt_mark_range(w->m, pos, block.lo);
 		pos = block.hi;
 	}
 	if (pos < end)
-		kmt_mark_block(w->m, pos, end);
+		kmt_mark_range(w->m, pos, end);
 }
 
 /*
@@ -620,8 +620,8 @@ static void mark_used_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 }
 
 /*
- * The map of owned pages: pages in use that are not read as pages. Their contents are
- * read in another way, or not at all.
+ * The map of excluded pages: pages that are not read as pages. Their contents are read in
+ * another way, or not at all.
  *
  * Two bits per page frame tell that the page is no root. The first is set for pages of
  * a tracked block in vmalloc space, and cleared when the block is freed
@@ -754,7 +754,7 @@ static __always_inline bool seems_mapped(const struct kmt_object *o)
 	       is_vmalloc_or_module_addr((void *)addr);
 }
 
-static void set_owned_blocks(struct kmt_marker *m, struct kmt_page_map *map)
+static void exclude_blocks(struct kmt_marker *m, struct kmt_page_map *map)
 {
 	unsigned long pos = 0;
 	struct kmt_object *o;
@@ -766,8 +766,8 @@ static void set_owned_blocks(struct kmt_marker *m, struct kmt_page_map *map)
 }
 
 /* Sets the bits of the pages of per-CPU chunks, for each CPU; see root_percpu.c. */
-static void set_owned_percpu(struct kmt_marker *m, struct kmt_page_map *map,
-			     const struct kmt_percpu_map *percpu)
+static void exclude_percpu(struct kmt_marker *m, struct kmt_page_map *map,
+			   const struct kmt_percpu_map *percpu)
 {
 	unsigned long addr, pos;
 	unsigned int i;
@@ -846,7 +846,7 @@ static void exclude_pcp_pages(struct kmt_marker *m, struct kmt_page_map *map,
 	}
 }
 
-static void set_owned_free_pages(struct kmt_marker *m, struct kmt_page_map *map)
+static void exclude_free_pages(struct kmt_marker *m, struct kmt_page_map *map)
 {
 	struct zone *zone;
 	int cpu;
@@ -877,7 +877,7 @@ static void clear_map(struct kmt_marker *m, void *bits, size_t bytes)
 }
 
 /**
- * kmt_page_map_prepare - fill the map of owned pages, except for free pages
+ * kmt_page_map_prepare - fill the map of excluded pages, except for free pages
  * @m: marker
  * @roots: roots, whose map of per-CPU memory is filled already
  *
@@ -895,8 +895,8 @@ void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots)
 	clear_map(m, map->rest, map_bytes(map));
 	if (kmt_mapped_is_root())
 		return;
-	set_owned_blocks(m, map);
-	set_owned_percpu(m, map, &roots->percpu);
+	exclude_blocks(m, map);
+	exclude_percpu(m, map, &roots->percpu);
 }
 
 /**
@@ -909,7 +909,7 @@ void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots)
 void kmt_page_map_add_free(struct kmt_marker *m, struct kmt_roots *roots)
 {
 	if (roots->map.blocks)
-		set_owned_free_pages(m, &roots->map);
+		exclude_free_pages(m, &roots->map);
 }
 
 /**

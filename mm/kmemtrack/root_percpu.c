@@ -282,13 +282,13 @@ static void mark_around(struct kmt_marker *m, unsigned long lo,
 			unsigned long hole_hi)
 {
 	if (hole_lo >= hi || hole_hi <= lo) {
-		kmt_mark_block(m, lo, hi);
+		kmt_mark_range(m, lo, hi);
 		return;
 	}
 	if (lo < hole_lo)
-		kmt_mark_block(m, lo, hole_lo);
+		kmt_mark_range(m, lo, hole_lo);
 	if (hole_hi < hi)
-		kmt_mark_block(m, hole_hi, hi);
+		kmt_mark_range(m, hole_hi, hi);
 }
 
 /* Marks from a CPU's copy of the section; from the rest of the chunk, too, if @whole. */
@@ -310,7 +310,7 @@ static void mark_section(struct kmt_marker *m, int cpu, bool whole)
 	unsigned long lo = (unsigned long)pcpu_first_chunk->base_addr;
 
 	if (whole)
-		kmt_mark_block(m, lo, lo + PFN_PHYS(pcpu_first_chunk->nr_pages));
+		kmt_mark_range(m, lo, lo + PFN_PHYS(pcpu_first_chunk->nr_pages));
 }
 #endif
 
@@ -331,7 +331,7 @@ void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p)
 		if (!kmt_my_turn(m))
 			continue;
 		if (kmt_irq_stack(cpu, &lo, &hi) && kmt_irq_stack_is_root())
-			kmt_mark_block(m, lo, hi);
+			kmt_mark_range(m, lo, hi);
 		mark_section(m, cpu, p->whole);
 	}
 	for (i = 0; i < p->nr_areas && !m->stopped; i++) {
@@ -341,7 +341,7 @@ void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p)
 			continue;
 		for_each_possible_cpu(cpu) {
 			lo = kmt_env_percpu(area->lo, cpu);
-			kmt_mark_block(m, lo, lo + area->hi - area->lo);
+			kmt_mark_range(m, lo, lo + area->hi - area->lo);
 		}
 	}
 }

@@ -93,14 +93,14 @@ static unsigned long switches(struct task_struct *task)
 	return READ_ONCE(task->nvcsw) + READ_ONCE(task->nivcsw);
 }
 
-static void mark_live(struct kmt_marker *m, struct task_struct *task,
+static void mark_used_part(struct kmt_marker *m, struct task_struct *task,
 		      const struct kmt_range *stack,
 		      const struct kmt_roots *roots)
 {
 	unsigned long ran = switches(task);
 
 	if (task == roots->scanner || !task_curr(task))
-		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
+		kmt_mark_range(m, kmt_stack_from(task, stack, roots), stack->hi);
 	/*
 	 * A task that runs is read by the snapshot, if one follows. While all
 	 * CPUs are stopped only stopper threads run. Otherwise read the stack
@@ -109,7 +109,7 @@ static void mark_live(struct kmt_marker *m, struct task_struct *task,
 	if (roots->exact_later || m->world_stopped || task == roots->scanner)
 		return;
 	if (task_curr(task) || READ_ONCE(task->on_rq) || switches(task) != ran)
-		kmt_mark_block(m, kmt_stack_from(task, stack, roots), stack->hi);
+		kmt_mark_range(m, kmt_stack_from(task, stack, roots), stack->hi);
 }
 
 static void mark_stack(struct kmt_marker *m, struct task_struct *task,
@@ -125,9 +125,9 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 	if (!m->world_stopped)
 		flag_stack(stack.lo);
 	if (kmt_stack_is_root(task)) {
-		mark_live(m, task, &stack, roots);
+		mark_used_part(m, task, &stack, roots);
 		if (task == kthreadd_task)
-			kmt_mark_block(m, (unsigned long)&task->thread,
+			kmt_mark_range(m, (unsigned long)&task->thread,
 				       (unsigned long)(&task->thread + 1));
 	}
 	put_task_stack(task);

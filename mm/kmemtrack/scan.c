@@ -121,8 +121,8 @@ static int nap(unsigned int ms)
 
 /*
  * Acquits suspects whose references moved during the mark. Repeats the search while it
- * acquits suspects, and @more times after that. Afterwards reference counts are those of
- * the last search.
+ * acquits suspects; up to @more searches that acquit none are repeated, too, after a sleep.
+ * Afterwards reference counts are those of the last search.
  */
 static int search(struct kmt_scan *scan, int more)
 {

@@ -143,7 +143,7 @@ static int scan_locked(unsigned long frame)
 	scan->roots.scanner = current;
 	scan->roots.frame = frame;
 	trace_kmemtrack_scan_start(kmt_last_scan.nr);
-	kmt_pages_sort(&scan->m, &scan->roots, true);
+	kmt_pages_check_use(&scan->m, &scan->roots, true);
 	ret = kmt_find_leaks(scan);
 	if (!ret)
 		conclude(scan, since);

@@ -48,7 +48,7 @@
  * @KMT_STOP_SEARCH: all CPUs are stopped, and read memory
  * @KMT_STOP_DONE: all memory was read: all CPUs leave
  * @KMT_STOP_TOO_LONG: the time is over before that: all CPUs leave
- * @KMT_STOP_OVER: a CPU was too late: all CPUs leave
+ * @KMT_STOP_LATE: a CPU was too late: all CPUs leave
  */
 enum kmt_stop_state {
 	KMT_STOP_ENTER,
@@ -56,7 +56,7 @@ enum kmt_stop_state {
 	KMT_STOP_SEARCH,
 	KMT_STOP_DONE,
 	KMT_STOP_TOO_LONG,
-	KMT_STOP_OVER,
+	KMT_STOP_LATE,
 };
 
 /**
@@ -115,7 +115,7 @@ static void finish(struct kmt_stop *stop, struct kmt_marker *m)
 		stopped |= per_cpu(stop_marker, cpu)->stopped;
 	}
 	if (overflow && !stopped) {
-		kmt_recheck_rest(m);
+		kmt_read_acquitted(m);
 		stopped = m->stopped;
 	}
 	for_each_online_cpu(cpu) {
@@ -207,7 +207,7 @@ static void wait_in(struct kmt_stop *stop, enum kmt_stop_state state)
 		cpu_relax();
 		if (!is_late(stop))
 			continue;
-		if (atomic_cmpxchg(&stop->state, state, KMT_STOP_OVER) != state)
+		if (atomic_cmpxchg(&stop->state, state, KMT_STOP_LATE) != state)
 			continue;
 		stop->late_cpu = find_late_cpu(stop);
 		set_until(stop);
@@ -222,7 +222,7 @@ static bool enter_stop(struct kmt_stop *stop)
 	if (atomic_dec_and_test(&stop->pending))
 		atomic_cmpxchg(&stop->state, KMT_STOP_ENTER, KMT_STOP_CLOSE);
 	wait_in(stop, KMT_STOP_ENTER);
-	if (atomic_read(&stop->state) == KMT_STOP_OVER)
+	if (atomic_read(&stop->state) == KMT_STOP_LATE)
 		return false;
 
 	local_irq_disable();
@@ -230,7 +230,7 @@ static bool enter_stop(struct kmt_stop *stop)
 		atomic_cmpxchg(&stop->state, KMT_STOP_CLOSE, KMT_STOP_SEARCH);
 	wait_in(stop, KMT_STOP_CLOSE);
 	/* Others may have searched until the time was over. */
-	if (atomic_read(&stop->state) != KMT_STOP_OVER)
+	if (atomic_read(&stop->state) != KMT_STOP_LATE)
 		return true;
 	local_irq_enable();
 	return false;
@@ -319,7 +319,7 @@ static u64 time_to_sum(unsigned long words)
  * KMT_PAGE_WORDS, and a task KMT_STACK_WORDS on each CPU, since each CPU walks over all
  * tasks. @words is the number of words that the mark read, including stacks and per-CPU
  * memory of all possible CPUs. A block that has changed takes several times as long, but
- * few blocks have.
+ * few blocks have: a quarter more words stands for these.
  */
 static u64 expect(unsigned long words)
 {
@@ -421,7 +421,7 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 	since = atomic64_read(&stop->since);
 	until = atomic64_read(&stop->until);
 	scan->out.pause_ns = max(scan->out.pause_ns, until - min(since, until));
-	if (atomic_read(&stop->state) == KMT_STOP_OVER) {
+	if (atomic_read(&stop->state) == KMT_STOP_LATE) {
 		scan->out.busy_cpu = stop->late_cpu;
 		return KMT_CONFIRM_CPU_BUSY;
 	}

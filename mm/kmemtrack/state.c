@@ -13,7 +13,10 @@ struct kmt_core kmt_core;
 DEFINE_STATIC_KEY_FALSE(kmt_folded_key);
 enum kmt_mode kmt_mode;
 
-/* Held by a scan, by switching on and off, and by clearing leaks. */
+/*
+ * One scan, switch, report, pass of the shrinker, or command that does more than set a
+ * variable, at a time.
+ */
 DEFINE_MUTEX(kmt_scan_mutex);
 
 /* Read-locked by walks over the pool; write-locked to move records or free chunks. */

@@ -84,9 +84,16 @@ static bool track_unlocked(struct kmt_core *core, unsigned long addr,
 	return done;
 }
 
+/*
+ * The hooks have functions of their own for what kmt_track() leaves over. With these, other
+ * callers and the host tests run kmt_track(), too.
+ */
 static const struct kmt_track_rest rest = { track_locked, track_unlocked };
 
-/* Tracks a block in its shard; false if something is in the way or no cell is at hand. */
+/*
+ * Tracks a block in its shard; false if something is in the way or no cell is at hand. True
+ * if the tracker is shut, too: then there is nothing left to do.
+ */
 static bool insert_in_shard(struct kmt_core *core, unsigned long addr,
 			    unsigned long size, u8 min_refs,
 			    const struct kmt_origin *origin)
@@ -128,7 +135,7 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	if (space == KMT_VIRT && kmt_is_sharded(core, addr, size) &&
 	    likely(insert_in_shard(core, addr, size, min_refs, origin)))
 		return 0;
-	kmt_object_init(core, &new, min_refs, origin);
+	kmt_make_live(core, &new, min_refs, origin);
 	new.flags = space;
 	if (!size || addr + size < addr) {
 		kmt_report_event(core, KMT_EV_BAD_SIZE, NULL, &new);
@@ -575,7 +582,7 @@ int kmt_insert_unless_taken(struct kmt_core *core, enum kmt_space space,
 	struct kmt_object copy, new = { .addr = addr, .size = size };
 	struct kmt_removal r;
 
-	kmt_object_init(core, &new, min_refs, origin);
+	kmt_make_live(core, &new, min_refs, origin);
 	new.flags = space;
 	if (is_taken(core, space, addr, size))
 		return -EEXIST;
@@ -654,7 +661,8 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
  * @size: its bytes, or 0; the range does not wrap
  * @gfp: says whether this may sleep
  *
- * The owner reported such a block as part of its memory, and did not report its free.
+ * The code that had this memory dropped its record and reported parts of it as blocks, but
+ * not their free.
  * If @addr lies in a block, this does nothing.
  *
  * Context: any but NMI, no tracker lock held.

@@ -102,8 +102,8 @@ struct kmt_chunk {
 #define KMT_PAGE_CELLS	(PAGE_SIZE / sizeof(struct kmt_object) - 1)
 
 /* Chunks are sorted by how many of their cells are free: 1, 2, 4, ... or all. */
-#define KMT_FILLS	(PAGE_SHIFT - 4)
-#define KMT_ALL_FREE	(KMT_FILLS - 1)
+#define KMT_FREE_CLASSES	(PAGE_SHIFT - 4)
+#define KMT_ALL_FREE	(KMT_FREE_CLASSES - 1)
 
 /* Number of cells that a CPU remembers, by address. */
 #define KMT_RECENT_SHIFT	14
@@ -149,7 +149,7 @@ struct kmt_cell_cache {
  */
 struct kmt_pool {
 	raw_spinlock_t lock;
-	struct hlist_head by_free[KMT_FILLS];
+	struct hlist_head by_free[KMT_FREE_CLASSES];
 	unsigned long nr_free;
 	unsigned long low;
 	unsigned long least;
@@ -183,7 +183,10 @@ enum kmt_event {
 	KMT_NR_EVENTS,
 };
 
-/* With five bits for a size there is room for them beside an age. */
+/*
+ * Bits of what kmt_ops.trace_order() returns: in the sort key of order() (classify.c) an
+ * age takes 32 bits, and the logarithm of a size five.
+ */
 #define KMT_TRACE_ORDER_BITS	27
 
 /**
@@ -300,7 +303,8 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
  * @skip: addresses without objects of KMT_VIRT (the kernel image)
  * @shut: kmt_insert() and its callees track nothing. They check it with interrupts off
  *	where they make the record. So after @shut is set, and a grace period has
- *	passed, they make no more records. Callers of kmt_track() must provide the same
+ *	passed, they make no more records. Callers of kmt_track() must provide the same:
+ *	the hooks do not check @shut, but find no table of traces after kmt_traces_off()
  * @epoch: number of the current or last mark
  * @maybe_white: false only if the last sweep met neither a white nor an accused block,
  *	and kmt_set_min() was called for none since: then kmt_accuse() need not walk

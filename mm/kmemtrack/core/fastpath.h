@@ -52,7 +52,7 @@ kmt_pop_free(struct kmt_object **list)
  * @core: tracker
  * @cache: this CPU's cache
  *
- * Context: interrupts off.
+ * Context: interrupts off; the lock of a tree may be held.
  * Return: a free cell, or NULL if neither the cache nor the chunks have one.
  */
 static __always_inline struct kmt_object *
@@ -380,7 +380,8 @@ static __always_inline void kmt_tree_set_vacant(struct kmt_tree *tree,
  * Most blocks are freed on a CPU that remembers their record, and another block is
  * allocated in the same place later. The functions below handle these cases inline in
  * the hooks: inlining halves the instructions of the common case. A new record in a shard
- * is made inline beside the hook. All other cases are left to core.c.
+ * is made inline in track_new_record() (hooks.c), which the hook calls. All other cases
+ * are left to core.c.
  */
 
 /*
@@ -401,10 +402,12 @@ static __always_inline bool kmt_is_sharded(struct kmt_core *core,
 	       likely(size - 1 <= (~addr & (region - 1)));
 }
 
-/* Fills in the record, with address and size, of a block of KMT_VIRT allocated now. */
-static __always_inline void kmt_object_init(struct kmt_core *core,
-					    struct kmt_object *o, u8 min_refs,
-					    const struct kmt_origin *origin)
+/*
+ * Fills in the rest of the record of a block of KMT_VIRT that was allocated now, whose
+ * address and size are set, and makes it live. The tree is locked.
+ */
+static __always_inline void kmt_make_live(struct kmt_core *core, struct kmt_object *o,
+					  u8 min_refs, const struct kmt_origin *origin)
 {
 	o->trace = origin->trace;
 	o->pid = origin->pid;
@@ -461,8 +464,7 @@ static __always_inline struct kmt_origin kmt_origin_of(u64 where, u32 born,
  * @rest: constant, so that the compiler knows what is called
  *
  * The block needs one reference. If this CPU remembers a vacant record of it, nothing
- * is called. All blocks of shards that need one reference are tracked by this: in the
- * hooks, and by kmt_insert().
+ * is called. The hooks track blocks of shards by this, and kmt_insert() tries it first.
  *
  * Context: interrupts off, no tracker lock held; restores interrupts.
  * Return: true if the block is tracked now; else what @rest returned.
@@ -499,7 +501,7 @@ static __always_inline bool kmt_track(struct kmt_core *core, unsigned long addr,
 				    kmt_where(origin), origin->born, origin->comm);
 	}
 	kmt_count_vacant(cache, -1);
-	kmt_object_init(core, o, 1, origin);
+	kmt_make_live(core, o, 1, origin);
 	raw_spin_unlock(&shard->lock);
 	local_irq_restore(flags);
 	return true;
@@ -578,7 +580,7 @@ static __always_inline bool kmt_track_locked(struct kmt_core *core,
 	struct kmt_object *o = kmt_shard_insert(core, shard, addr, size);
 
 	if (likely(o))
-		kmt_object_init(core, o, min_refs, origin);
+		kmt_make_live(core, o, min_refs, origin);
 	raw_spin_unlock(&shard->lock);
 	return o;
 }

@@ -548,8 +548,8 @@ static unsigned long copy_piece(struct kmt_marker *m, unsigned long pos,
 	return len;
 }
 
-static void mark_range(struct kmt_marker *m, unsigned long start,
-		       unsigned long end)
+static void mark_range_running(struct kmt_marker *m, unsigned long start,
+			       unsigned long end)
 {
 	const struct kmt_range nothing = {};
 	unsigned long pos = ALIGN(start, sizeof(long));
@@ -580,7 +580,7 @@ static noinline bool map_page(struct kmt_marker *m, unsigned long pos)
 	return true;
 }
 
-/* As mark_range(), in place, while all CPUs are stopped, for references to suspects. */
+/* As mark_range_running(), in place, while all CPUs are stopped, for references to suspects. */
 static void mark_range_stopped(struct kmt_marker *m, unsigned long start,
 			       unsigned long end)
 {
@@ -596,7 +596,7 @@ static void mark_range_stopped(struct kmt_marker *m, unsigned long start,
 }
 
 /**
- * kmt_mark_block - read memory as a root
+ * kmt_mark_range - read memory as a root
  * @m: marker
  * @start: first byte
  * @end: one past the last
@@ -605,13 +605,13 @@ static void mark_range_stopped(struct kmt_marker *m, unsigned long start,
  *
  * Context: no lock held.
  */
-void kmt_mark_block(struct kmt_marker *m, unsigned long start,
+void kmt_mark_range(struct kmt_marker *m, unsigned long start,
 		    unsigned long end)
 {
 	if (m->world_stopped)
 		mark_range_stopped(m, start, end);
 	else
-		mark_range(m, start, end);
+		mark_range_running(m, start, end);
 	drain_unless_later(m);
 }
 

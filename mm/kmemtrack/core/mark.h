@@ -7,7 +7,7 @@
  * or the markers of a team (mark_parallel.h) if the step says so:
  *
  *	kmt_mark_begin();
- *	kmt_mark_block() ...		roots that are no objects (team)
+ *	kmt_mark_range() ...		roots that are no objects (team)
  *	kmt_team_work();		blocks that they lead to (team)
  *	kmt_mark_sweep();		grey objects, and blocks that they lead to
  *	(judgement: kmt_accuse() ... kmt_judge(), see suspect.c; or
@@ -47,22 +47,26 @@
 
 /*
  * A word at an address that is not aligned consists of bytes of two neighbouring words,
- * most often of small numbers. If its value is below KMT_ODD_MIN, and its address is not
- * aligned to half a word, it is a reference only if it is the address of a block's
- * first byte. If its value is below KMT_NUMBERS_END, it is no reference. A per-CPU
- * pointer that is not aligned is no reference either.
- *
- * With 32 bits any such word may consist of numbers: on a machine with 1 GiB some 20 of
- * them point into a block of 128 KiB, wherever the block is. So there it must always be
- * the address of a block's first byte, even at half a word. And it must not be a
- * multiple of the page size, since a small number beside a pointer makes such a word,
- * nor may its three upper bytes be the lower ones of an aligned word that is an address
- * itself, see kmt_odd_in_address().
+ * most often of small numbers. If its value is below KMT_NUMBERS_END, it is no reference. A
+ * per-CPU pointer that is not aligned is no reference either. With 32 bits any such word
+ * may consist of numbers: on a machine with 1 GiB some 20 of them point into a block of
+ * 128 KiB, wherever the block is. So there it has to meet more conditions.
  */
+
+/* A word below this is a reference only if it is the address of a block's first byte. */
 #define KMT_ODD_MIN	(sizeof(long) == 8 ? BIT(4 * sizeof(long)) : ~0UL)
+
+/* Whether KMT_ODD_MIN does not apply to words at a multiple of half a word. */
 #define KMT_ODD_HALVES	(sizeof(long) == 8)
+
+/*
+ * Whether a multiple of the page size may be a reference. With 32 bits a small number
+ * beside a pointer makes such a word.
+ */
 #define KMT_ODD_PAGES	(sizeof(long) == 8)
-#define KMT_ODD_INSIDE	(sizeof(long) == 8)
+
+/* Whether it may be a part of an aligned word that is an address: kmt_odd_in_address(). */
+#define KMT_ODD_IN_ADDRESS	(sizeof(long) == 8)
 
 /* The word that begins @shift bits after the beginning of @a, which @b follows. */
 static inline unsigned long kmt_unaligned_word(unsigned long a, unsigned long b,
@@ -414,7 +418,7 @@ void kmt_mark_begin(struct kmt_marker *m);
 void kmt_mark_word(struct kmt_marker *m, unsigned long word);
 void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 		    unsigned int nr);
-void kmt_mark_block(struct kmt_marker *m, unsigned long start,
+void kmt_mark_range(struct kmt_marker *m, unsigned long start,
 		    unsigned long end);
 void kmt_mark_drain(struct kmt_marker *m);
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o);
@@ -528,6 +532,14 @@ static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)
 	kmt_change_flags(o, 0, KMT_SCANNED);
 }
 
+/* Counts @o as reached by this mark, and to be read; its tree is locked. */
+static inline void kmt_set_reached(struct kmt_object *o, u16 epoch)
+{
+	o->epoch = epoch;
+	o->count = KMT_COUNT_MAX;
+	kmt_change_flags(o, 0, KMT_SCANNED);
+}
+
 /*
  * Whether a block that was reached, and whose tree is locked, is still to be read, by
  * the caller or by another marker. Sets KMT_SCANNED if it never is.
@@ -572,7 +584,7 @@ void kmt_update_suspects(struct kmt_marker *m, struct kmt_filter *f,
 			 struct kmt_verdict *v);
 void kmt_search(struct kmt_marker *m);
 void kmt_recheck(struct kmt_marker *m);
-void kmt_recheck_rest(struct kmt_marker *m);
+void kmt_read_acquitted(struct kmt_marker *m);
 void kmt_recheck_bytes(struct kmt_marker *m);
 
 /* Initial sum; not 0, so that leading words of 0 change it. */
@@ -658,6 +670,8 @@ void kmt_acquit_reached(struct kmt_marker *m, struct kmt_filter *f,
 				     struct kmt_filter *f, struct kmt_verdict *v));
 unsigned long kmt_clear(struct kmt_marker *m, u32 now);
 void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now);
+
+/* classify.c */
 void kmt_classify(struct kmt_marker *m, unsigned long nr, u32 now);
 
 #endif /* _KMT_MARK_H */

@@ -585,8 +585,11 @@ static __always_inline bool reach(struct kmt_drain *c, struct kmt_object *o)
 	if (unlikely(differ & c->must_match))
 		return false;
 	if (unlikely(!(differ & kmt_pack_state(0, 0, 0xffff, 0, 0)))) {
+		/* This mark has counted references to it before, mostly. */
+		if (unlikely(!o->count))
+			return false;
 		c->seen_refs++;
-		return o->count;
+		return true;
 	}
 	if (unlikely(o->size > KMT_PIECE_WORDS * sizeof(long)) ||
 	    unlikely(c->p.top > c->limit) || !push_block(c, o))
@@ -633,7 +636,11 @@ static __always_inline bool relax(struct kmt_drain *c)
 	return !kmt_mark_relax(c->p.m);
 }
 
-/* Inlined for each case, so that the checks for the other cases cost nothing. */
+/*
+ * Inlined three times, so that the checks for other cases cost nothing. If there are words
+ * below all addresses to check (@low_refs), there is one copy, for a marker with a team or
+ * without.
+ */
 static __always_inline void drain(struct kmt_marker *m, bool low_refs, bool shared)
 {
 	const struct kmt_mark_entry *bottom = m->stack.entries;

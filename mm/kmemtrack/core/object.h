@@ -46,14 +46,14 @@ enum kmt_space {
 };
 
 #define KMT_SPACE_MASK	0x0003	/* enum kmt_space */
-#define KMT_LIVE	0x0004	/* in a tree */
+#define KMT_LIVE	0x0004	/* the block is allocated */
 #define KMT_AREAS	0x0008	/* only the scan areas hold references */
 #define KMT_ALIAS	0x0010	/* excess references count for another block */
 #define KMT_SCANNED	0x0020	/* contents read, if @epoch is the current one */
 #define KMT_NO_SCAN	0x0040	/* contents hold no references */
 #define KMT_STACK	0x0080	/* a task's stack: only its live part is read */
 #define KMT_TRANSIENT	0x0100	/* the next scan must not suspect it */
-#define KMT_SUSPECT	0x0200	/* unreferenced in an earlier mark, @crc is valid */
+#define KMT_SUSPECT	0x0200	/* a mark of this scan did not reach it; see @crc */
 #define KMT_LEAK	0x0400	/* reported */
 #define KMT_NEW		0x0800	/* reported for the first time by the last scan */
 #define KMT_INDIRECT	0x1000	/* leak that only another leak refers to */
@@ -83,7 +83,7 @@ enum kmt_space {
  *	cleared
  * @crc: checksum of the contents, 0 if there is none:
  *	of a cleared block, when it was cleared;
- *	of a suspect of kmt_suspect(), when it became a suspect;
+ *	of a suspect of kmt_suspect(), when it became a suspect (kmt_accuse() sets 0);
  *	of a reached block, when kmt_search() found no reference to a suspect in it
  * @comm: handle of the allocating task's name
  * @flags: KMT_*

@@ -16,7 +16,8 @@
 
 static_assert(sizeof(struct kmt_chunk) <= sizeof(struct kmt_object));
 
-static unsigned int fill_of(const struct kmt_chunk *chunk)
+/* The index in kmt_pool.by_free of a chunk, by the number of its free cells. */
+static unsigned int free_class(const struct kmt_chunk *chunk)
 {
 	if (chunk->nr_free == chunk->nr && !chunk->stays)
 		return KMT_ALL_FREE;
@@ -25,7 +26,7 @@ static unsigned int fill_of(const struct kmt_chunk *chunk)
 
 static void list_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 {
-	hlist_add_head(&chunk->peers, &pool->by_free[fill_of(chunk)]);
+	hlist_add_head(&chunk->peers, &pool->by_free[free_class(chunk)]);
 }
 
 /* Moves the first @nr entries (1 <= @nr <= length of @from) to the head of @to. */
@@ -42,20 +43,20 @@ static void move_cells(struct kmt_object **from, struct kmt_object **to,
 }
 
 /* Takes up to @nr cells from the fullest chunks; returns how many. */
-static unsigned int take_cells(struct kmt_pool *pool, struct kmt_object **list,
+static unsigned int chunk_take(struct kmt_pool *pool, struct kmt_object **list,
 			       unsigned int nr)
 {
-	unsigned int fill, n, got = 0;
+	unsigned int class, n, got = 0;
 
 	lockdep_assert_held(&pool->lock);
-	for (fill = 0; fill < KMT_FILLS && got < nr; ) {
+	for (class = 0; class < KMT_FREE_CLASSES && got < nr; ) {
 		struct kmt_chunk *chunk;
 
-		if (hlist_empty(&pool->by_free[fill])) {
-			fill++;
+		if (hlist_empty(&pool->by_free[class])) {
+			class++;
 			continue;
 		}
-		chunk = hlist_entry(pool->by_free[fill].first, struct kmt_chunk,
+		chunk = hlist_entry(pool->by_free[class].first, struct kmt_chunk,
 				    peers);
 		n = min(nr - got, chunk->nr_free);
 		move_cells(&chunk->free, list, n);
@@ -69,10 +70,11 @@ static unsigned int take_cells(struct kmt_pool *pool, struct kmt_object **list,
 	return got;
 }
 
-static void give_cell(struct kmt_pool *pool, struct kmt_object *o)
+/* Gives a cell back to its chunk. */
+static void chunk_give(struct kmt_pool *pool, struct kmt_object *o)
 {
 	struct kmt_chunk *chunk = kmt_chunk_of(o);
-	unsigned int before = chunk->nr_free ? fill_of(chunk) : KMT_FILLS;
+	unsigned int before = chunk->nr_free ? free_class(chunk) : KMT_FREE_CLASSES;
 
 	lockdep_assert_held(&pool->lock);
 	kmt_push_free(&chunk->free, o);
@@ -80,9 +82,9 @@ static void give_cell(struct kmt_pool *pool, struct kmt_object *o)
 	if (chunk->closed)
 		return;
 	pool->nr_free++;
-	if (fill_of(chunk) == before)
+	if (free_class(chunk) == before)
 		return;
-	if (before < KMT_FILLS)
+	if (before < KMT_FREE_CLASSES)
 		hlist_del(&chunk->peers);
 	list_chunk(pool, chunk);
 }
@@ -92,7 +94,7 @@ static void give_cell(struct kmt_pool *pool, struct kmt_object *o)
  * @core: tracker
  * @cache: this CPU's cache, which is empty
  *
- * Context: interrupts off.
+ * Context: interrupts off; the lock of a tree may be held.
  * Return: a free cell, or NULL if there is none.
  */
 struct kmt_object *kmt_cell_refill(struct kmt_core *core,
@@ -102,7 +104,7 @@ struct kmt_object *kmt_cell_refill(struct kmt_core *core,
 	bool low;
 
 	raw_spin_lock(&pool->lock);
-	cache->nr = take_cells(pool, &cache->free, KMT_BATCH);
+	cache->nr = chunk_take(pool, &cache->free, KMT_BATCH);
 	if (pool->nr_free < pool->least)
 		WRITE_ONCE(pool->least, pool->nr_free);
 	low = pool->nr_free < pool->low;
@@ -132,7 +134,7 @@ void kmt_cell_give(struct kmt_core *core, struct kmt_cell_cache *cache,
 	cache->nr -= nr;
 	raw_spin_lock(&pool->lock);
 	while (nr--)
-		give_cell(pool, kmt_pop_free(&cache->free));
+		chunk_give(pool, kmt_pop_free(&cache->free));
 	raw_spin_unlock(&pool->lock);
 }
 
@@ -289,23 +291,24 @@ static void unlink_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 }
 
 /* Takes a free cell of the fullest chunk, not of this CPU's cache; NULL if none. */
-static struct kmt_object *take_cell(struct kmt_pool *pool)
+static struct kmt_object *chunk_take_one(struct kmt_pool *pool)
 {
 	struct kmt_object *o = NULL;
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&pool->lock, flags);
-	take_cells(pool, &o, 1);
+	chunk_take(pool, &o, 1);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 	return o;
 }
 
-static void put_cell(struct kmt_pool *pool, struct kmt_object *o)
+/* As chunk_give(), without the lock of the pool. */
+static void chunk_give_one(struct kmt_pool *pool, struct kmt_object *o)
 {
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&pool->lock, flags);
-	give_cell(pool, o);
+	chunk_give(pool, o);
 	raw_spin_unlock_irqrestore(&pool->lock, flags);
 }
 
@@ -365,10 +368,10 @@ static bool empty_chunk(struct kmt_core *core, struct kmt_chunk *chunk)
 	kmt_for_each_in(chunk, o) {
 		if (!READ_ONCE(o->flags))
 			continue;
-		to = take_cell(pool);
+		to = chunk_take_one(pool);
 		if (!to)
 			return false;
-		put_cell(pool, move_object(core, o, to) ? o : to);
+		chunk_give_one(pool, move_object(core, o, to) ? o : to);
 	}
 	return true;
 }

@@ -22,7 +22,7 @@
 /* Bytes kept of the name of a slab cache. */
 #define KMT_CACHE_NAME	48
 
-/* Instead of an address space: blocks of pages, counted from the page table. */
+/* Instead of an address space: blocks of pages, counted where they are tracked. */
 #define KMT_SITE_PAGES	(KMT_NR_SPACES + 1)
 
 /**

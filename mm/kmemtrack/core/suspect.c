@@ -8,16 +8,16 @@
  * later.
  *
  *	kmt_accuse();			with all CPUs running
- *	kmt_mark_block() ...		roots
+ *	kmt_mark_range() ...		roots
  *	kmt_search();
  *	(again from kmt_accuse() on while that acquits suspects)
  *	kmt_accuse();
  *	kmt_take_turns();		in each of the markers, all CPUs stopped:
- *	kmt_mark_block() ...
+ *	kmt_mark_range() ...
  *	kmt_recheck();
- *	kmt_recheck_rest();		in the last marker
+ *	kmt_read_acquitted();		in the last marker
  *	kmt_update_suspects();		with all CPUs running again
- *	kmt_mark_block() ...		roots, for references that are not aligned
+ *	kmt_mark_range() ...		roots, for references that are not aligned
  *	kmt_recheck_bytes();
  *
  * All these calls are between kmt_mark_sweep() and kmt_mark_end(): blocks that are
@@ -60,9 +60,8 @@ static void unlock_and_pass(struct kmt_tree *tree, unsigned long flags,
 /* Counts @o as reached, like a block that was allocated during this mark. */
 static void count_as_reached(struct kmt_core *core, struct kmt_object *o)
 {
-	o->epoch = core->epoch;
-	o->count = KMT_COUNT_MAX;
-	kmt_change_flags(o, 0, KMT_TRANSIENT | KMT_SUSPECT | KMT_SCANNED);
+	kmt_set_reached(o, core->epoch);
+	kmt_change_flags(o, 0, KMT_TRANSIENT | KMT_SUSPECT);
 }
 
 /*
@@ -350,7 +349,7 @@ void kmt_search(struct kmt_marker *m)
 	kmt_walk_cells(m, chunk, o)
 		if (to_be_reread(o) && kmt_go_on(m))
 			search_block(m, o);
-	kmt_recheck_rest(m);
+	kmt_read_acquitted(m);
 }
 
 /* Reads a block in place; kmt_marker.mode says what to do with its words. */
@@ -363,11 +362,11 @@ static void read_block(struct kmt_marker *m, struct kmt_object *o)
 
 	if (kmt_reads_whole(o)) {
 		if (likely(lo < hi) && unlikely(!kmt_search_mapped(m, lo, hi)))
-			kmt_mark_block(m, lo, hi);
+			kmt_mark_range(m, lo, hi);
 		return;
 	}
 	while (kmt_next_range(m->core, o, &nr, &range))
-		kmt_mark_block(m, range.lo, range.hi);
+		kmt_mark_range(m, range.lo, range.hi);
 }
 
 /* Most of a snapshot's time is spent here, on small blocks. */
@@ -456,12 +455,12 @@ static bool to_be_followed(const struct kmt_object *o, u16 epoch)
 }
 
 /**
- * kmt_recheck_rest - read suspects for which a mark stack had no room
+ * kmt_read_acquitted - read suspects for which a mark stack had no room
  * @m: marker
  *
  * Context: no other marker runs; all CPUs may be stopped.
  */
-void kmt_recheck_rest(struct kmt_marker *m)
+void kmt_read_acquitted(struct kmt_marker *m)
 {
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
@@ -492,5 +491,5 @@ void kmt_recheck_bytes(struct kmt_marker *m)
 	kmt_walk_cells(m, chunk, o)
 		if (to_be_reread(o) && is_section(o) && kmt_go_on(m))
 			kmt_mark_reread(m, o);
-	kmt_recheck_rest(m);
+	kmt_read_acquitted(m);
 }

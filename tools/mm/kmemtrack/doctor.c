@@ -236,7 +236,7 @@ static const struct {
 	{ 0x004, "KTHREADD", "the stack of kthreadd counts" },
 	{ 0x008, "IRQ_STACKS", "stacks of interrupts count" },
 	{ 0x010, "FOREIGN", "page cache and user memory count" },
-	{ 0x020, "PIPES", "pages of pipes and saved backtraces count" },
+	{ 0x020, "PIPES", "pages of pipes, saved backtraces and stacks count" },
 	{ 0x040, "MAPPED", "pages of vmalloc and per-CPU blocks always count" },
 	{ 0x080, "OWN", "nothing is found" },
 	{ 0x100, "STRUCT_PAGES", "page_private() and its like do not count" },

@@ -166,7 +166,7 @@ static unsigned long check_chunk(struct sim *s, struct kmt_chunk *chunk)
 	for (o = chunk->free; o; o = (struct kmt_object *)o->node.rb_left)
 		REQUIRE(kmt_chunk_of(o) == chunk);
 	REQUIRE(check_list(s, chunk->free) == chunk->nr_free);
-	for (fill = 0; fill < KMT_FILLS; fill++) {
+	for (fill = 0; fill < KMT_FREE_CLASSES; fill++) {
 		bool here = fill == KMT_ALL_FREE ?
 			    chunk->nr_free == chunk->nr && !chunk->stays :
 			    chunk->nr_free >> fill == 1 &&

@@ -304,7 +304,7 @@ void oracle_more_roots(struct sim *s, struct kmt_marker *m)
 
 		for (i = 0; i < nr; i++)
 			if (kmt_my_turn(m))
-				kmt_mark_block(m, ranges[i].lo, ranges[i].hi);
+				kmt_mark_range(m, ranges[i].lo, ranges[i].hi);
 	}
 }
 

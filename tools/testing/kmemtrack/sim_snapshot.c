@@ -24,7 +24,7 @@ void sim_roots(struct sim *s, struct kmt_marker *m, unsigned long lo,
 
 	for (; lo < hi; lo += step)
 		if (kmt_my_turn(m))
-			kmt_mark_block(m, lo, min(hi, lo + step));
+			kmt_mark_range(m, lo, min(hi, lo + step));
 	if (s->more_roots)
 		s->more_roots(s, m);
 }
@@ -99,7 +99,7 @@ bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi)
 		s->rest |= s->stop_marker[i].stack.overflow;
 	}
 	if (s->rest)
-		kmt_recheck_rest(&s->stop_marker[s->markers - 1]);
+		kmt_read_acquitted(&s->stop_marker[s->markers - 1]);
 	for (i = 0; i < s->markers; i++)
 		stopped |= s->stop_marker[i].stopped;
 	free(stack);

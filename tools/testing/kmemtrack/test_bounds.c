@@ -197,7 +197,7 @@ static void test_walks(void **state)
 	kmt_accuse(&s->m, &s->filter, &s->v);
 	assert_int_equal(s->v.suspects, 1);
 	expect_walk_rests();
-	kmt_recheck_rest(&s->m);
+	kmt_read_acquitted(&s->m);
 	expect_walk_rests();
 	kmt_update_suspects(&s->m, &s->filter, &s->v);
 	expect_walk_rests();

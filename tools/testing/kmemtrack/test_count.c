@@ -232,7 +232,7 @@ static void test_overflow(void **state)
 		}
 }
 
-/* Each round of kmt_recheck_rest() gets one block further. */
+/* Each round of kmt_read_acquitted() gets one block further. */
 static void rest_often(bool backwards)
 {
 	const unsigned int nr = 40;

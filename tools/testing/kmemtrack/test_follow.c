@@ -315,7 +315,7 @@ static void test_useless_and_born(void **state)
 static void follow(struct sim *s, unsigned long word)
 {
 	sim_put(ROOT(0), word);
-	kmt_mark_block(&s->m, ROOT(0), ROOT(1));
+	kmt_mark_range(&s->m, ROOT(0), ROOT(1));
 }
 
 /* The block that was found last may have been freed, or its cell used for another. */

@@ -208,8 +208,8 @@ static void test_later(void **state)
 	s->now += 1000;
 	kmt_mark_begin(&s->m);
 	s->m.later = true;
-	kmt_mark_block(&s->m, ROOT(0), ROOT(4));
-	kmt_mark_block(&s->m, ROOT(8), ROOT(12));
+	kmt_mark_range(&s->m, ROOT(0), ROOT(4));
+	kmt_mark_range(&s->m, ROOT(8), ROOT(12));
 	kmt_mark_words(&s->m, (unsigned long[]){ BLOCK(5) }, 1);
 	assert_in_range(s->m.stack.refs, 1, 256);
 	assert_true(sim_white(s, BLOCK(1)));

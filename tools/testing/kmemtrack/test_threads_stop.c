@@ -190,7 +190,7 @@ static void stacks(struct sim *s, struct kmt_marker *m)
 
 	for (w = 0; m->world_stopped && w < WORKERS; w++)
 		if (kmt_my_turn(m))
-			kmt_mark_block(m, STACK(w), STACK(w) + 8);
+			kmt_mark_range(m, STACK(w), STACK(w) + 8);
 }
 
 static bool let_run(struct sim *s)
