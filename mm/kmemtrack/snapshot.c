@@ -18,6 +18,8 @@
 #include <linux/completion.h>
 #include <linux/cpu.h>
 #include <linux/cpumask.h>
+#include <linux/hrtimer.h>
+#include <linux/jiffies.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -69,6 +71,7 @@ enum kmt_stop_state {
  * @irqs_on: number of CPUs that have interrupts on
  * @mapping_free: number of CPUs that have not added their free pages to the map yet
  * @searching: number of CPUs that have not finished their search yet
+ * @reading: number of CPUs that may still read memory
  * @users: number of CPUs that may still access this; it is not used again before
  *	there are none
  * @arrived: CPUs that have arrived
@@ -86,6 +89,7 @@ struct kmt_stop {
 	atomic_t irqs_on;
 	atomic_t mapping_free;
 	atomic_t searching;
+	atomic_t reading;
 	atomic_t users;
 	struct cpumask arrived;
 	struct completion over;
@@ -146,6 +150,8 @@ static void search_share(struct kmt_stop *stop)
 	struct kmt_marker *m = __this_cpu_read(stop_marker);
 
 	m->deadline = atomic64_read(&stop->since) + kmt_max_pause();
+	/* The time may be over already, if a host had preempted this CPU. */
+	kmt_mark_cond_resched(m);
 	kmt_take_turns(m, &stop->free_turns);
 	kmt_page_map_add_free(m, roots);
 	await_others(m, &stop->mapping_free);
@@ -157,6 +163,7 @@ static void search_share(struct kmt_stop *stop)
 	/* Makes the results of the other CPUs visible to finish(). */
 	if (atomic_dec_and_test(&stop->searching))
 		finish(stop, m);
+	atomic_fetch_dec_release(&stop->reading);
 	/*
 	 * No CPU leaves before all memory was read: a task could move a reference to
 	 * where this was done already. If a CPU leaves since the time is over, the
@@ -168,6 +175,13 @@ static void search_share(struct kmt_stop *stop)
 			atomic_cmpxchg(&stop->state, KMT_STOP_SEARCH,
 				       KMT_STOP_TOO_LONG);
 	}
+	/*
+	 * Memory is read in place. A task could free and unmap what another CPU, which
+	 * looks at the clock every KMT_BUDGET words, is reading. Pairs with the release
+	 * above on the other CPUs.
+	 */
+	while (atomic_read_acquire(&stop->reading))
+		cpu_relax();
 }
 
 #ifdef CONFIG_SMP
@@ -399,6 +413,7 @@ static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan)
 	atomic_set(&stop->irqs_on, nr);
 	atomic_set(&stop->mapping_free, nr);
 	atomic_set(&stop->searching, nr);
+	atomic_set(&stop->reading, nr);
 	atomic_set(&stop->users, nr);
 	init_completion(&stop->over);
 }
@@ -450,8 +465,11 @@ enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 	}
 	cpus_read_lock();
 	scan->out.expected_ns = expect(words);
-	if (!scan->out.expected_ns) {
-		/* The clock is jiffies, so no deadline would pass in a stop. */
+	if (!scan->out.expected_ns && hrtimer_resolution >= TICK_NSEC) {
+		/*
+		 * The clock is jiffies, so no deadline would pass in a stop. Another
+		 * clock may be too coarse for the estimate, but runs.
+		 */
 		how = KMT_CONFIRM_NO_CLOCK;
 	} else if (scan->out.expected_ns >
 		   kmt_max_pause() - (kmt_max_pause() >> KMT_ENTER_SHIFT)) {
