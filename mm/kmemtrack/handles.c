@@ -90,7 +90,22 @@ static bool seems_modular(const struct kmt_object *o)
 	/* As above. */
 	const u32 trace = data_race(o->trace);
 
-	return (flags & KMT_LIVE) && kmt_seems_modular(trace);
+	/* A vacant record has no flags. It has a trace for the warning of a double free. */
+	return (!flags || (flags & KMT_LIVE)) && kmt_seems_modular(trace);
+}
+
+/* Locks the tree of @o, which is live or vacant; NULL if it is neither. */
+static struct kmt_tree *lock_record(struct kmt_object *o, unsigned long *flags)
+{
+	struct kmt_tree *tree = kmt_lock_object(&kmt_core, o, flags);
+
+	if (tree)
+		return tree;
+	local_irq_save(*flags);
+	tree = kmt_lock_vacant(&kmt_core, o);
+	if (!tree)
+		local_irq_restore(*flags);
+	return tree;
 }
 
 static void set_trace(struct kmt_object *o, u32 trace, u32 with)
@@ -98,7 +113,7 @@ static void set_trace(struct kmt_object *o, u32 trace, u32 with)
 	struct kmt_tree *tree;
 	unsigned long flags;
 
-	tree = kmt_lock_object(&kmt_core, o, &flags);
+	tree = lock_record(o, &flags);
 	if (!tree)
 		return;
 	/* Another block with this backtrace was allocated by the same code. */
@@ -140,7 +155,7 @@ static void replace_trace(void *arg, struct kmt_object *o)
 
 	if (!seems_modular(o))
 		return;
-	tree = kmt_lock_object(&kmt_core, o, &flags);
+	tree = lock_record(o, &flags);
 	if (!tree)
 		return;
 	trace = o->trace;
@@ -193,10 +208,10 @@ static int module_event(struct notifier_block *nb, unsigned long event,
 		synchronize_rcu();
 		kmt_steps_forget();
 	}
-	kmt_flush_warnings();
 	init = kmt_was_initialising(data);
 	if (event == MODULE_STATE_GOING ? kmt_was_traced(data) : init)
 		replace_traces(data, event == MODULE_STATE_LIVE);
+	kmt_flush_warnings();
 	return NOTIFY_DONE;
 }
 

@@ -5,6 +5,7 @@
 #include <linux/init.h>
 #include <linux/irq_work.h>
 #include <linux/kallsyms.h>
+#include <linux/mutex.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
@@ -177,14 +178,20 @@ void kmt_warn(struct kmt_core *core, enum kmt_event ev,
 /**
  * kmt_flush_warnings - print the warnings that are pending
  *
- * Backtraces in warnings are not replaced when code is freed, so this is called before.
+ * Backtraces in warnings are not replaced when code is freed. So this is called before,
+ * when no record has a backtrace through that code any more.
  *
  * Context: workers are up, may sleep.
  */
 void kmt_flush_warnings(void)
 {
+	/* Only one task at a time may wait in irq_work_sync(). */
+	static DEFINE_MUTEX(flush_mutex);
+
+	mutex_lock(&flush_mutex);
 	irq_work_sync(&warn_irq_work);
 	flush_work(&warn_work);
+	mutex_unlock(&flush_mutex);
 }
 
 /* Prints warnings from before workers were up. */

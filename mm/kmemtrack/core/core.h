@@ -659,6 +659,7 @@ static inline void kmt_pool_reset_least(struct kmt_core *core)
 unsigned long kmt_vacant(struct kmt_core *core);
 bool kmt_lookup_vacant(struct kmt_core *core, enum kmt_space space,
 		       unsigned long addr, struct kmt_object *copy);
+struct kmt_tree *kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o);
 bool kmt_reclaim_cells(struct kmt_core *core, unsigned long least);
 void kmt_reclaim_chunk(struct kmt_core *core, struct kmt_chunk *chunk);
 

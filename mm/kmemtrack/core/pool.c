@@ -732,20 +732,26 @@ static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 	return first;
 }
 
-/* Makes a free cell of @o if it is a vacant record; interrupts are off. */
-static bool reclaim_cell(struct kmt_core *core, struct kmt_object *o)
+/**
+ * kmt_lock_vacant - lock the shard of a vacant record
+ * @core: tracker
+ * @o: cell
+ *
+ * Context: interrupts off, no tracker lock held.
+ * Return: the shard; NULL, with nothing locked, if @o is no vacant record.
+ */
+struct kmt_tree *kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o)
 {
 	/* Pairs with kmt_cell_publish(), which stores the size last. */
 	unsigned long size = smp_load_acquire(&o->size);
 	unsigned long addr = READ_ONCE(o->addr);
 	struct kmt_tree *tree;
-	bool vacant;
 
 	if (!size || READ_ONCE(o->flags))
-		return false;
+		return NULL;
 	tree = kmt_tree_of(core, KMT_VIRT, addr, size);
 	if (kmt_is_wide(core, tree))
-		return false;
+		return NULL;
 	raw_spin_lock(&tree->lock);
 	/*
 	 * kmt_cell_clear() clears the size first and the flags last;
@@ -753,19 +759,27 @@ static bool reclaim_cell(struct kmt_core *core, struct kmt_object *o)
 	 * A cell that was cleared, and is the record of another block by now,
 	 * has flags, another size or another address.
 	 */
-	vacant = !smp_load_acquire(&o->flags) &&
-		 /* Pairs with kmt_cell_publish(), as above. */
-		 smp_load_acquire(&o->size) == size &&
-		 READ_ONCE(o->addr) == addr;
-	if (vacant) {
-		kmt_count_vacant(kmt_cache_of(core), -1);
-		kmt_tree_unlink(tree, o);
-		kmt_cell_clear(o);
-	}
+	if (!smp_load_acquire(&o->flags) &&
+	    /* Pairs with kmt_cell_publish(), as above. */
+	    smp_load_acquire(&o->size) == size && READ_ONCE(o->addr) == addr)
+		return tree;
 	raw_spin_unlock(&tree->lock);
-	if (vacant)
-		kmt_cell_put(core, o);
-	return vacant;
+	return NULL;
+}
+
+/* Makes a free cell of @o if it is a vacant record; interrupts are off. */
+static bool reclaim_cell(struct kmt_core *core, struct kmt_object *o)
+{
+	struct kmt_tree *tree = kmt_lock_vacant(core, o);
+
+	if (!tree)
+		return false;
+	kmt_count_vacant(kmt_cache_of(core), -1);
+	kmt_tree_unlink(tree, o);
+	kmt_cell_clear(o);
+	raw_spin_unlock(&tree->lock);
+	kmt_cell_put(core, o);
+	return true;
 }
 
 /**
