@@ -48,7 +48,8 @@ static struct kmt_cell_cache first_caches[1];
 
 static unsigned long early_used;
 static unsigned long early_grown;
-static bool failed;
+/* Why tracking cannot be switched on, ever; NULL if it can. */
+static const char *failed;
 
 /* alloc_tables() has succeeded. */
 static bool has_tables;
@@ -150,6 +151,14 @@ void __init kmemtrack_alloc_early(void)
 {
 	unsigned long regions = memblock_phys_mem_size() >> KMT_REGION_SHIFT;
 
+	/*
+	 * The hooks were refused until now (kmt_start_early()), so memory of memblock,
+	 * which is read by its records, is no root.
+	 */
+	if (smp_processor_id()) {
+		failed = "the boot CPU is not CPU 0";
+		kmt_want_on = false;
+	}
 	if (kmt_mode == KMT_UNINIT)
 		start_early();
 	/* Later neither the page allocator nor vmalloc() may have a table of that size. */
@@ -350,15 +359,12 @@ void __init kmemleak_init(void)
 		start_early();
 		kmt_set_untracked();
 	}
-	/* Hooks were refused until now: see kmt_start_early(). */
-	if (smp_processor_id())
-		kmt_set_untracked();
 	kmt_set_image(&kmt_core, (unsigned long)_stext, KMT_IMAGE_END);
 	kmt_update_early_use();
 	early_grown = kmt_grown;
 	if (set_up() || kmt_leave_early() ||
 	    (kmt_want_on && alloc_tables(boot_shards))) {
-		failed = true;
+		failed = "no memory at boot";
 		kmt_want_on = false;
 	}
 	if (kmt_want_on) {
@@ -451,7 +457,7 @@ void kmt_switch_off(void)
 static int __init log_early_use(void)
 {
 	if (failed)
-		pr_warn("no memory at boot: stays off\n");
+		pr_warn("%s: stays off\n", failed);
 	else if (!kmt_tracking())
 		pr_info("tracking is off until \"on\" is written to /sys/kernel/debug/kmemtrack\n");
 	pr_info("early pool %lu of %u used, grew %lu times\n", early_used,
