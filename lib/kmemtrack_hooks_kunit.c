@@ -798,16 +798,16 @@ static void own_pages(struct kunit *test)
  * KFENCE serves an allocation now and then. The size differs from that of a test's
  * block.
  */
-static noinline void *alloc_from_kfence(void)
+static noinline void *alloc_from_kfence(struct kmem_cache *cache)
 {
 	unsigned long end = jiffies + 10 * HZ;
 
 	while (kfence_sample_interval && time_before(jiffies, end)) {
-		void *p = kzalloc(300, GFP_KERNEL);
+		void *p = kmem_cache_zalloc(cache, GFP_KERNEL);
 
 		if (is_kfence_address(p))
 			return p;
-		kfree(p);
+		kmem_cache_free(cache, p);
 		usleep_range(100, 200);
 	}
 	return NULL;
@@ -816,11 +816,18 @@ static noinline void *alloc_from_kfence(void)
 /* While RCU is about to free an object, blocks queued behind it are no leaks. */
 static void kfence_callbacks(struct kunit *test)
 {
-	void *p = alloc_from_kfence();
-	struct kfence_metadata *record = addr_to_metadata((unsigned long)p);
+	struct kmem_cache *cache = kmem_cache_create("kmemtrack_kfence", 300, 0,
+						     SLAB_TYPESAFE_BY_RCU, NULL);
+	struct kfence_metadata *record;
+	void *p;
 
-	if (!record)
+	KUNIT_ASSERT_NOT_NULL(test, cache);
+	p = alloc_from_kfence(cache);
+	record = addr_to_metadata((unsigned long)p);
+	if (!record) {
+		kmem_cache_destroy(cache);
 		kunit_skip(test, "KFENCE does not sample");
+	}
 	put_block((unsigned long *)&record->rcu_head.next);
 	wipe_stack();
 	WRITE_ONCE(record->state, KMT_KFENCE_RCU_FREES);
@@ -830,7 +837,8 @@ static void kfence_callbacks(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, scan_says_leak(test));
 	WRITE_ONCE(record->state, KFENCE_OBJECT_ALLOCATED);
 	kfree((void *)(hidden[1] ^ KEY));
-	kfree(p);
+	kmem_cache_free(cache, p);
+	kmem_cache_destroy(cache);
 }
 #endif
 

@@ -15,6 +15,7 @@
  * one, or while tracking was off.
  */
 #include <linux/mm.h>
+#include <linux/uaccess.h>
 
 #include "../kfence/kfence.h"
 #include "policy.h"
@@ -28,6 +29,12 @@ static struct kfence_metadata *records(void)
 	return smp_load_acquire(&kfence_metadata);
 }
 
+/* Whether RCU may be about to free the object. */
+static bool waits_for_rcu(const struct kfence_metadata *r)
+{
+	return READ_ONCE(r->state) == KFENCE_OBJECT_RCU_FREEING;
+}
+
 static const void *memcg_of(const struct kfence_metadata *r)
 {
 #ifdef CONFIG_MEMCG
@@ -39,12 +46,23 @@ static const void *memcg_of(const struct kfence_metadata *r)
 #else /* 6.1 */
 #define KMT_KFENCE_IN_BSS	1
 #define KFENCE_METADATA_SIZE	sizeof(kfence_metadata)
-/* An object has this state until RCU has freed it. */
-#define KFENCE_OBJECT_RCU_FREEING	KFENCE_OBJECT_ALLOCATED
-
 static struct kfence_metadata *records(void)
 {
 	return READ_ONCE(__kfence_pool) ? kfence_metadata : NULL;
+}
+
+/*
+ * Whether RCU may be about to free the object: it counts as allocated until then. Only
+ * objects of some caches wait. The cache of a record may be gone, so read it safely.
+ */
+static bool waits_for_rcu(const struct kfence_metadata *r)
+{
+	const struct kmem_cache *cache = READ_ONCE(r->cache);
+	slab_flags_t flags;
+
+	return READ_ONCE(r->state) == KFENCE_OBJECT_ALLOCATED && cache &&
+	       !get_kernel_nofault(flags, &cache->flags) &&
+	       (flags & SLAB_TYPESAFE_BY_RCU);
 }
 
 static const void *memcg_of(const struct kfence_metadata *r)
@@ -124,7 +142,7 @@ static void mark_record(struct kmt_marker *m, const struct kfence_metadata *r)
 		kmt_mark_range(m, (unsigned long)r, (unsigned long)(r + 1));
 		return;
 	}
-	if (READ_ONCE(r->state) == KFENCE_OBJECT_RCU_FREEING)
+	if (waits_for_rcu(r))
 		mark_word(m, &r->rcu_head.next);
 	if (memcg_of(r))
 		mark_word(m, memcg_of(r));
