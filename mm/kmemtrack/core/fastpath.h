@@ -93,7 +93,11 @@ static __always_inline void kmt_cell_publish(struct kmt_object *o, u16 flags,
 					     unsigned long addr,
 					     unsigned long size)
 {
-	WRITE_ONCE(o->addr, addr);
+	/*
+	 * Pairs with kmt_is_in_shard_of(): the size of an earlier block was cleared
+	 * before.
+	 */
+	smp_store_release(&o->addr, addr);
 	/* Pairs with move_object(): the address, which tells the tree, comes first. */
 	smp_store_release(&o->flags, flags);
 	/* Pairs with reclaim_cell(): a reader of the size also sees flags and address. */
@@ -273,7 +277,8 @@ static __always_inline bool kmt_is_in_shard_of(struct kmt_object *o,
 
 	if (!kmt_is_virt(o))
 		return false;
-	first = READ_ONCE(o->addr);
+	/* Pairs with kmt_cell_publish(): an old size does not come with a new address. */
+	first = smp_load_acquire(&o->addr);
 	/* Pairs with kmt_cell_publish(): a new size comes with a new address. */
 	size = smp_load_acquire(&o->size);
 	return !((first ^ addr) >> KMT_REGION_SHIFT) &&
