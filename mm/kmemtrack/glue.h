@@ -159,7 +159,7 @@ struct kmt_page_map {
 };
 
 static inline bool kmt_page_excluded(const struct kmt_page_map *map,
-				  unsigned long pfn)
+				     unsigned long pfn)
 {
 	return map->blocks && pfn >= map->lo && pfn < map->hi &&
 	       (test_bit(pfn - map->lo, map->blocks) ||

@@ -94,8 +94,8 @@ static unsigned long switches(struct task_struct *task)
 }
 
 static void mark_used_part(struct kmt_marker *m, struct task_struct *task,
-		      const struct kmt_range *stack,
-		      const struct kmt_roots *roots)
+			   const struct kmt_range *stack,
+			   const struct kmt_roots *roots)
 {
 	unsigned long ran = switches(task);
 
