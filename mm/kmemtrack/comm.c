@@ -84,8 +84,7 @@ atomic_long_t kmt_lost_names;
 /* A sweep was requested, and has not begun. */
 static bool sweep_wanted;
 
-/* How many times records were moved; and until the last sweep began. */
-static atomic_long_t records_moved;
+/* kmt_records_moved() when the last sweep began. */
 static unsigned long moved_before;
 
 static void want_sweep(void);
@@ -292,34 +291,6 @@ void kmt_unpin_names(int held)
 	/* Pairs with kmt_begin_sweep(): the record is in its place. */
 	if (held >= 0)
 		atomic_fetch_dec_release(&holders[held]);
-}
-
-/**
- * kmt_set_records_moved - tell walks over all records that one is about to be moved
- *
- * Context: the caller is an RCU reader until the record is in its new place.
- */
-void kmt_set_records_moved(void)
-{
-	atomic_long_inc(&records_moved);
-	/* Pairs with kmt_records_moved(): a walk either meets the record, or sees this. */
-	smp_mb__after_atomic();
-}
-
-/**
- * kmt_records_moved - count the calls of kmt_set_records_moved()
- *
- * A walk that began a grace period after one call of this, and ended before another one
- * with the same result, has met all records.
- *
- * Context: any.
- * Return: their number.
- */
-unsigned long kmt_records_moved(void)
-{
-	/* Pairs with kmt_set_records_moved(). */
-	smp_mb();
-	return atomic_long_read(&records_moved);
 }
 
 /**

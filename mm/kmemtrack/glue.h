@@ -293,8 +293,6 @@ void kmt_comm_init(void);
 const char *kmt_comm(u16 handle);
 int kmt_pin_names(void);
 void kmt_unpin_names(int held);
-void kmt_set_records_moved(void);
-unsigned long kmt_records_moved(void);
 void kmt_start_sweeping(work_func_t sweep);
 void kmt_begin_sweep(void);
 void kmt_keep_name(u16 handle);
@@ -326,6 +324,8 @@ void kmt_count_untracked(void);
 long kmt_begin_untracked(void);
 void kmt_end_untracked(long before, bool percpu);
 void kmt_count_lost(gfp_t gfp);
+void kmt_set_records_moved(void);
+unsigned long kmt_records_moved(void);
 
 /* pool_memory.c: memory for records */
 

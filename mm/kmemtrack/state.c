@@ -150,3 +150,34 @@ void kmt_count_lost(gfp_t gfp)
 	else if (!gfpflags_allow_blocking(gfp))
 		atomic_long_inc(&kmt_lost_atomic);
 }
+
+/* How many times records, or entries of pages, were moved. */
+static atomic_long_t records_moved;
+
+/**
+ * kmt_set_records_moved - tell walks over all records that one is about to be moved
+ *
+ * Context: the caller is an RCU reader until the record is in its new place.
+ */
+void kmt_set_records_moved(void)
+{
+	atomic_long_inc(&records_moved);
+	/* Pairs with kmt_records_moved(): a walk either meets the record, or sees this. */
+	smp_mb__after_atomic();
+}
+
+/**
+ * kmt_records_moved - count the calls of kmt_set_records_moved()
+ *
+ * A walk that began a grace period after one call of this, and ended before another one
+ * with the same result, has met all records.
+ *
+ * Context: any.
+ * Return: their number.
+ */
+unsigned long kmt_records_moved(void)
+{
+	/* Pairs with kmt_set_records_moved(). */
+	smp_mb();
+	return atomic_long_read(&records_moved);
+}
