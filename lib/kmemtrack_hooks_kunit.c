@@ -506,8 +506,15 @@ static void killed_later(struct kunit *test)
 
 static noinline void put_new(unsigned long *where)
 {
-	void *p = kzalloc(100, GFP_KERNEL);
+	void *p, *spare[4];
+	unsigned int i;
 
+	/* The creator of this thread may still refer to memory that it has just freed. */
+	for (i = 0; i < ARRAY_SIZE(spare); i++)
+		spare[i] = kzalloc(100, GFP_KERNEL);
+	p = kzalloc(100, GFP_KERNEL);
+	for (i = 0; i < ARRAY_SIZE(spare); i++)
+		kfree(spare[i]);
 	hidden[1] = (unsigned long)p ^ KEY;
 	WRITE_ONCE(*where, (unsigned long)p);
 }

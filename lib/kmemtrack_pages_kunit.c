@@ -393,6 +393,18 @@ static noinline bool is_leak(unsigned int i)
 	return o.flags & KMT_LEAK;
 }
 
+/* Logs what refers to pages that were not reported. */
+static void log_missed(void)
+{
+	unsigned int i;
+
+	mutex_lock(&kmt_scan_mutex);
+	for (i = 0; i < LOST_PAGES; i++)
+		if (hidden[i] && !is_leak(i))
+			kmt_log_address(addr_of(pfn_to_page(~hidden[i])));
+	mutex_unlock(&kmt_scan_mutex);
+}
+
 static noinline void free_lost(unsigned int i)
 {
 	__free_page(pfn_to_page(~hidden[i]));
@@ -424,13 +436,16 @@ static void node_numbers(struct kunit *test)
 	wipe_stack();
 	for (i = 0; i < LOST_PAGES; i++) {
 		objs[i]->sd->id = ids[i];
-		if (!hidden[i])
-			continue;
-		found += is_leak(i);
-		free_lost(i);
+		if (hidden[i])
+			found += is_leak(i);
 	}
-	for (i = 0; i < LOST_PAGES; i++)
+	if (known && found < FOUND_PAGES)
+		log_missed();
+	for (i = 0; i < LOST_PAGES; i++) {
+		if (hidden[i])
+			free_lost(i);
 		kobject_put(objs[i]);
+	}
 	if (known)
 		KUNIT_EXPECT_GE(test, found, FOUND_PAGES);
 	else
