@@ -94,26 +94,12 @@ static bool seems_modular(const struct kmt_object *o)
 	return (!flags || (flags & KMT_LIVE)) && kmt_seems_modular(trace);
 }
 
-/* Locks the tree of @o, which is live or vacant; NULL if it is neither. */
-static struct kmt_tree *lock_record(struct kmt_object *o, unsigned long *flags)
-{
-	struct kmt_tree *tree = kmt_lock_object(&kmt_core, o, flags);
-
-	if (tree)
-		return tree;
-	local_irq_save(*flags);
-	tree = kmt_lock_vacant(&kmt_core, o);
-	if (!tree)
-		local_irq_restore(*flags);
-	return tree;
-}
-
 static void set_trace(struct kmt_object *o, u32 trace, u32 with)
 {
 	struct kmt_tree *tree;
 	unsigned long flags;
 
-	tree = lock_record(o, &flags);
+	tree = kmt_lock_record(&kmt_core, o, &flags);
 	if (!tree)
 		return;
 	/* Another block with this backtrace was allocated by the same code. */
@@ -155,7 +141,7 @@ static void replace_trace(void *arg, struct kmt_object *o)
 
 	if (!seems_modular(o))
 		return;
-	tree = lock_record(o, &flags);
+	tree = kmt_lock_record(&kmt_core, o, &flags);
 	if (!tree)
 		return;
 	trace = o->trace;

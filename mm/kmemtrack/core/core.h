@@ -502,6 +502,8 @@ struct kmt_object *__kmt_lock_find(struct kmt_core *core, enum kmt_space space,
 				   unsigned long *flags);
 struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 				   unsigned long *flags);
+struct kmt_tree *__kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o,
+				   unsigned long *flags);
 struct kmt_tree *__kmt_lock_same(struct kmt_core *core, struct kmt_object *o,
 				 const struct kmt_object *copy,
 				 unsigned long *flags);
@@ -540,6 +542,37 @@ static inline struct kmt_tree *kmt_lock_object(struct kmt_core *core,
 					       unsigned long *flags)
 {
 	struct kmt_tree *tree = __kmt_lock_object(core, o, flags);
+
+	(void)__cond_lock(&tree->lock, tree);
+	return tree;
+}
+
+/**
+ * kmt_lock_vacant - lock the shard of a vacant record
+ * @core: tracker
+ * @o: cell
+ * @flags: saved interrupt state
+ *
+ * Context: no tracker lock held. The caller walks over the pool, or has interrupts off.
+ * Return: the shard; NULL, with nothing locked, if @o is no vacant record.
+ */
+static inline struct kmt_tree *kmt_lock_vacant(struct kmt_core *core,
+					       struct kmt_object *o,
+					       unsigned long *flags)
+{
+	struct kmt_tree *tree = __kmt_lock_vacant(core, o, flags);
+
+	(void)__cond_lock(&tree->lock, tree);
+	return tree;
+}
+
+/* As kmt_lock_object() if @o is live, else as kmt_lock_vacant(). */
+static inline struct kmt_tree *kmt_lock_record(struct kmt_core *core,
+					       struct kmt_object *o,
+					       unsigned long *flags)
+{
+	struct kmt_tree *tree = __kmt_lock_object(core, o, flags) ?:
+				__kmt_lock_vacant(core, o, flags);
 
 	(void)__cond_lock(&tree->lock, tree);
 	return tree;
@@ -659,7 +692,6 @@ static inline void kmt_pool_reset_least(struct kmt_core *core)
 unsigned long kmt_vacant(struct kmt_core *core);
 bool kmt_lookup_vacant(struct kmt_core *core, enum kmt_space space,
 		       unsigned long addr, struct kmt_object *copy);
-struct kmt_tree *kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o);
 bool kmt_reclaim_cells(struct kmt_core *core, unsigned long least);
 void kmt_reclaim_chunk(struct kmt_core *core, struct kmt_chunk *chunk);
 

@@ -732,15 +732,9 @@ static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 	return first;
 }
 
-/**
- * kmt_lock_vacant - lock the shard of a vacant record
- * @core: tracker
- * @o: cell
- *
- * Context: interrupts off, no tracker lock held.
- * Return: the shard; NULL, with nothing locked, if @o is no vacant record.
- */
-struct kmt_tree *kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o)
+/* As kmt_lock_vacant(), which tells sparse that the tree is locked. */
+struct kmt_tree *__kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o,
+				   unsigned long *flags)
 {
 	/* Pairs with kmt_cell_publish(), which stores the size last. */
 	unsigned long size = smp_load_acquire(&o->size);
@@ -752,7 +746,7 @@ struct kmt_tree *kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o)
 	tree = kmt_tree_of(core, KMT_VIRT, addr, size);
 	if (kmt_is_wide(core, tree))
 		return NULL;
-	raw_spin_lock(&tree->lock);
+	raw_spin_lock_irqsave(&tree->lock, *flags);
 	/*
 	 * kmt_cell_clear() clears the size first and the flags last;
 	 * kmt_cell_publish() stores flags and address first and the size last.
@@ -761,23 +755,27 @@ struct kmt_tree *kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o)
 	 */
 	if (!smp_load_acquire(&o->flags) &&
 	    /* Pairs with kmt_cell_publish(), as above. */
-	    smp_load_acquire(&o->size) == size && READ_ONCE(o->addr) == addr)
+	    smp_load_acquire(&o->size) == size && READ_ONCE(o->addr) == addr) {
+		__release(&tree->lock);	/* kmt_lock_vacant() has it */
 		return tree;
-	raw_spin_unlock(&tree->lock);
+	}
+	raw_spin_unlock_irqrestore(&tree->lock, *flags);
 	return NULL;
 }
 
 /* Makes a free cell of @o if it is a vacant record; interrupts are off. */
 static bool reclaim_cell(struct kmt_core *core, struct kmt_object *o)
 {
-	struct kmt_tree *tree = kmt_lock_vacant(core, o);
+	struct kmt_tree *tree;
+	unsigned long flags;
 
+	tree = kmt_lock_vacant(core, o, &flags);
 	if (!tree)
 		return false;
 	kmt_count_vacant(kmt_cache_of(core), -1);
 	kmt_tree_unlink(tree, o);
 	kmt_cell_clear(o);
-	raw_spin_unlock(&tree->lock);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	kmt_cell_put(core, o);
 	return true;
 }
