@@ -200,12 +200,6 @@ static unsigned long count_pages(struct kmt_memory_walk *w, struct page *page,
 {
 	unsigned long nr;
 
-	/* Right after boot most pages that are not free. */
-	if (PageReserved(page)) {
-		w->pages[KMT_MEM_RESERVED]++;
-		w->marked_end = 0;
-		return 1;
-	}
 	if (!is_free(page)) {
 		w->pages[class_of(w, page, pfn)]++;
 		return 1;
