@@ -282,9 +282,9 @@ static bool has_before(const struct kmt_page_entries *t, unsigned long pfn, u32 
 	       !((before ^ state) & KMT_PE_ORDER);
 }
 
-static void sort_entry(const struct kmt_page_entries *t, struct kmt_page_entry *e,
-		       unsigned long pfn, const struct kmt_page_map *map,
-		       bool add)
+static void check_entry(const struct kmt_page_entries *t, struct kmt_page_entry *e,
+			unsigned long pfn, const struct kmt_page_map *map,
+			bool add)
 {
 	/* Pairs with kmt_pages_add(): the other fields were stored before. */
 	u32 state = smp_load_acquire(&e->state);
@@ -316,8 +316,8 @@ static void sort_entry(const struct kmt_page_entries *t, struct kmt_page_entry *
 	usage.records += !!(state & KMT_PE_RECORD);
 }
 
-/* Sorts all pages; the map of excluded pages is filled. */
-static void sort_all(const struct kmt_page_map *map, bool add)
+/* Checks the use of all pages; the map of excluded pages is filled. */
+static void check_all(const struct kmt_page_map *map, bool add)
 {
 	const struct kmt_page_entries *t = table_locked();
 	unsigned long pfn;
@@ -328,7 +328,7 @@ static void sort_all(const struct kmt_page_map *map, bool add)
 	usage.records = 0;
 	usage.pfn_refs = 0;
 	for_each_entry(e, pfn, t) {
-		sort_entry(t, e, pfn, map, add);
+		check_entry(t, e, pfn, map, add);
 		cond_resched();
 	}
 }
@@ -354,7 +354,7 @@ void kmt_pages_check_use(struct kmt_marker *m, struct kmt_roots *roots, bool add
 	get_online_mems();
 	kmt_roots_fill(m, roots);
 	if (!m->stopped)
-		sort_all(&roots->map, add);
+		check_all(&roots->map, add);
 	put_online_mems();
 	up_read(&kmt_reports_sem);
 }
@@ -412,7 +412,7 @@ void kmt_pages_for_each(void (*fn)(void *arg, u32 *trace, u16 comm), void *arg)
 }
 
 /**
- * kmt_pages_count - call a function for each block of pages, as sorted last
+ * kmt_pages_count - call a function for each block of pages, as checked last
  * @fn: called with the backtrace, the bytes and the time of allocation of each
  * @arg: for @fn
  *

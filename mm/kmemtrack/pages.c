@@ -139,7 +139,7 @@ void kmt_pages_add(const struct page *page, unsigned int order,
 		WRITE_ONCE(e->trace, origin->trace);
 		WRITE_ONCE(e->pid, origin->pid);
 		WRITE_ONCE(e->born, origin->born);
-		/* Pairs with sort_entry(). */
+		/* Pairs with check_entry(). */
 		smp_store_release(&e->state, (order + 1) |
 				  (u32)origin->comm << KMT_PE_COMM_SHIFT);
 	}
@@ -231,7 +231,7 @@ static void split(const struct page *page, unsigned long nr)
 			WRITE_ONCE(e->trace, first->trace);
 			WRITE_ONCE(e->pid, first->pid);
 			WRITE_ONCE(e->born, first->born);
-			/* Pairs with sort_entry(), too. */
+			/* Pairs with check_entry(), too. */
 			smp_store_release(&e->state, state | KMT_PE_SPLIT_REST);
 		}
 	}

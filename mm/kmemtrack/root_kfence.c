@@ -22,6 +22,8 @@
 
 #ifdef KFENCE_METADATA_SIZE
 #define KMT_KFENCE_IN_BSS	0
+/* The member that refers to the memory cgroup, with CONFIG_MEMCG. */
+#define KMT_KFENCE_OBJCG	obj_exts.objcg
 
 static struct kfence_metadata *records(void)
 {
@@ -34,18 +36,11 @@ static bool waits_for_rcu(const struct kfence_metadata *r)
 {
 	return READ_ONCE(r->state) == KFENCE_OBJECT_RCU_FREEING;
 }
-
-static const void *memcg_of(const struct kfence_metadata *r)
-{
-#ifdef CONFIG_MEMCG
-	return &r->obj_exts.objcg;
-#else
-	return NULL;
-#endif
-}
 #else /* 6.1 */
 #define KMT_KFENCE_IN_BSS	1
+#define KMT_KFENCE_OBJCG	objcg
 #define KFENCE_METADATA_SIZE	sizeof(kfence_metadata)
+
 static struct kfence_metadata *records(void)
 {
 	return READ_ONCE(__kfence_pool) ? kfence_metadata : NULL;
@@ -63,15 +58,6 @@ static bool waits_for_rcu(const struct kfence_metadata *r)
 	return READ_ONCE(r->state) == KFENCE_OBJECT_ALLOCATED && cache &&
 	       !get_kernel_nofault(flags, &cache->flags) &&
 	       (flags & SLAB_TYPESAFE_BY_RCU);
-}
-
-static const void *memcg_of(const struct kfence_metadata *r)
-{
-#ifdef CONFIG_MEMCG
-	return &r->objcg;
-#else
-	return NULL;
-#endif
 }
 #endif
 
@@ -144,8 +130,9 @@ static void mark_record(struct kmt_marker *m, const struct kfence_metadata *r)
 	}
 	if (waits_for_rcu(r))
 		mark_word(m, &r->rcu_head.next);
-	if (memcg_of(r))
-		mark_word(m, memcg_of(r));
+#ifdef CONFIG_MEMCG
+	mark_word(m, &r->KMT_KFENCE_OBJCG);
+#endif
 }
 
 /**

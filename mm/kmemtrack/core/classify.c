@@ -18,6 +18,8 @@
  * A leak that an earlier scan reported has been unreachable since then, so no code can
  * have stored the address of a younger block in it. A word that looks like one refers to
  * an earlier block in the same place.
+ *
+ * Since kmt_judge() nothing gives up: kmt_go_on() lets others run, and is true.
  */
 #include "mark.h"
 #include "object.h"

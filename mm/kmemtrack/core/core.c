@@ -662,8 +662,7 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
  * @gfp: says whether this may sleep
  *
  * The code that had this memory dropped its record and reported parts of it as blocks, but
- * not their free.
- * If @addr lies in a block, this does nothing.
+ * not their free. If @addr lies in a block, this does nothing.
  *
  * Context: any but NMI, no tracker lock held.
  * Return: number of blocks that were forgotten.

@@ -100,7 +100,7 @@ static __always_inline void kmt_cell_publish(struct kmt_object *o, u16 flags,
 	smp_store_release(&o->addr, addr);
 	/* Pairs with move_object(): the address, which tells the tree, comes first. */
 	smp_store_release(&o->flags, flags);
-	/* Pairs with reclaim_cell(): a reader of the size also sees flags and address. */
+	/* Pairs with __kmt_lock_vacant(): a reader of the size also sees flags and address. */
 	smp_store_release(&o->size, size);
 }
 
@@ -122,7 +122,7 @@ static inline void kmt_copy_rest(struct kmt_object *o,
 static __always_inline void kmt_cell_clear(struct kmt_object *o)
 {
 	WRITE_ONCE(o->size, 0);
-	/* Pairs with reclaim_cell(): no flags and a size would be a vacant record. */
+	/* Pairs with __kmt_lock_vacant(): no flags and a size would be a vacant record. */
 	smp_store_release(&o->flags, 0);
 }
 
@@ -409,7 +409,7 @@ static __always_inline bool kmt_is_sharded(struct kmt_core *core,
 
 /*
  * Fills in the rest of the record of a block of KMT_VIRT that was allocated now, whose
- * address and size are set, and makes it live. The tree is locked.
+ * address and size are set, and makes it live. If @o is a cell its tree is locked.
  */
 static __always_inline void kmt_make_live(struct kmt_core *core, struct kmt_object *o,
 					  u8 min_refs, const struct kmt_origin *origin)
