@@ -147,7 +147,7 @@ static bool is_leak(struct env *e, const void *p)
 static void suspect(struct env *e)
 {
 	mark(e);
-	kmt_suspect(&e->m, &e->v);
+	kmt_suspect_for_wait(&e->m, &e->v);
 	kmt_mark_end(&e->m);
 }
 

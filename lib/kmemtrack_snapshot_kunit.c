@@ -171,7 +171,7 @@ static void mark_roots(struct moving *f, struct kmt_marker *m)
 	unsigned int i;
 
 	for (i = 0; i < NR_ROOTS; i++) {
-		if (!kmt_my_turn(m))
+		if (!kmt_take_unit(m))
 			continue;
 		kmt_mark_range(m, (unsigned long)&f->roots[i],
 			       (unsigned long)&f->roots[i + 1]);
@@ -181,14 +181,14 @@ static void mark_roots(struct moving *f, struct kmt_marker *m)
 /* One thread does the work of all helpers, one after the other. */
 static void snapshot(struct moving *f)
 {
-	atomic_long_t turns = ATOMIC_LONG_INIT(0);
+	atomic_long_t taken = ATOMIC_LONG_INIT(0);
 	bool overflow = false;
 	unsigned int i;
 
 	for (i = 0; i < NR_HELPERS; i++) {
 		kmt_marker_init_stopped(&f->helpers[i], &f->m, &f->filter,
 					f->helper_grey[i], NR_GREY);
-		kmt_take_turns(&f->helpers[i], &turns);
+		kmt_share_units(&f->helpers[i], &taken);
 	}
 	for (i = 0; i < NR_HELPERS; i++) {
 		mark_roots(f, &f->helpers[i]);
@@ -216,7 +216,7 @@ static void scan(struct moving *f)
 	kmt_mark_begin(&f->m);
 	mark_roots(f, &f->m);
 	kmt_mark_sweep(&f->m);
-	kmt_accuse(&f->m, &f->filter, &f->v);
+	kmt_suspect_for_search(&f->m, &f->filter, &f->v);
 	if (f->v.suspects)
 		snapshot(f);
 	look_at_bytes(f);

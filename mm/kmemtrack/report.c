@@ -100,7 +100,7 @@ static loff_t first_pos(const struct kmt_chunk *chunk)
 	return (loff_t)(U32_MAX - chunk->id) << KMT_POS_SHIFT;
 }
 
-static bool seems_wanted(const struct kmt_object *o, u16 wanted)
+static bool hint_wanted(const struct kmt_object *o, u16 wanted)
 {
 	/* kmt_take_leak() checks again under the lock. */
 	const u16 flags = data_race(o->flags);
@@ -116,7 +116,7 @@ static struct kmt_object *find_in(struct kmt_chunk *chunk, loff_t *pos,
 	loff_t i = max(*pos - first, 0LL);
 
 	for (; i < chunk->nr; i++) {
-		if (!seems_wanted(&cells[i], wanted))
+		if (!hint_wanted(&cells[i], wanted))
 			continue;
 		*pos = first + i;
 		return &cells[i];

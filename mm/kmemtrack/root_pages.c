@@ -592,7 +592,7 @@ static void walk_zone(struct kmt_page_walk *w, struct zone *zone)
 	for (; pfn < end && !w->m->stopped; pfn = next) {
 		next = pfn + kmt_piece(pfn, end, KMT_UNIT_PAGES);
 		/* kmt_go_on() for each unit, since holes may have many. */
-		if (kmt_my_turn(w->m) && kmt_go_on(w->m))
+		if (kmt_take_unit(w->m) && kmt_go_on(w->m))
 			walk_unit(w, zone, pfn, next);
 	}
 }
@@ -745,7 +745,7 @@ void kmt_page_map_drop(unsigned long addr, unsigned long size)
 }
 
 /* Whether a block is in vmalloc space; most blocks are in the linear map. */
-static __always_inline bool seems_mapped(const struct kmt_object *o)
+static __always_inline bool hint_mapped(const struct kmt_object *o)
 {
 	/* set_owned_block() checks again under the lock. */
 	const unsigned long addr = data_race(o->addr);
@@ -761,7 +761,7 @@ static void exclude_blocks(struct kmt_marker *m, struct kmt_page_map *map)
 
 	while (kmt_go_on(m) &&
 	       (o = kmt_next_wide(&kmt_core, KMT_VIRT, &pos)))
-		if (seems_mapped(o))
+		if (hint_mapped(o))
 			set_owned_block(m, map, o);
 }
 
@@ -853,7 +853,7 @@ static void exclude_free_pages(struct kmt_marker *m, struct kmt_page_map *map)
 
 	for_each_populated_zone(zone)
 		for_each_possible_cpu(cpu)
-			if (kmt_my_turn(m))
+			if (kmt_take_unit(m))
 				exclude_pcp_pages(m, map,
 						  per_cpu_ptr(zone->per_cpu_pageset, cpu));
 }
@@ -1023,7 +1023,7 @@ void kmt_roots_free(struct kmt_roots *roots)
 void kmt_mark_memory(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	kmt_mark_percpu(m, &roots->percpu);
-	if (kmt_my_turn(m))
+	if (kmt_take_unit(m))
 		kmt_mark_kfence(m);
 	mark_used_pages(m, roots);
 }

@@ -328,7 +328,7 @@ void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p)
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		if (!kmt_my_turn(m))
+		if (!kmt_take_unit(m))
 			continue;
 		if (kmt_irq_stack(cpu, &lo, &hi) && kmt_irq_stack_is_root())
 			kmt_mark_range(m, lo, hi);
@@ -337,7 +337,7 @@ void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p)
 	for (i = 0; i < p->nr_areas && !m->stopped; i++) {
 		const struct kmt_range *area = &p->areas[i];
 
-		if (!kmt_my_turn(m))
+		if (!kmt_take_unit(m))
 			continue;
 		for_each_possible_cpu(cpu) {
 			lo = kmt_env_percpu(area->lo, cpu);

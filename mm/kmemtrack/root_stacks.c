@@ -220,7 +220,7 @@ static void mark_stacks_stopped(struct kmt_marker *m,
 
 	rcu_read_lock();
 	for_each_process_thread(p, t)
-		if (kmt_my_turn(m) && !m->stopped)
+		if (kmt_take_unit(m) && !m->stopped)
 			mark_stack(m, t, roots);
 	rcu_read_unlock();
 }

@@ -39,7 +39,7 @@ static void mark(struct kmt_scan *scan)
 	kmt_roots_fill(&scan->m, &scan->roots);
 	/*
 	 * Only this thread reads the stacks: while CPUs run, that work is not divided
-	 * into units (kmt_my_turn()). But nearly all blocks can be reached from one
+	 * into units (kmt_take_unit()). But nearly all blocks can be reached from one
 	 * stack or another: leave the references on the mark stack, to follow them
 	 * with help.
 	 */
@@ -145,7 +145,7 @@ static int search(struct kmt_scan *scan, int more)
 			scan->out.busy_ns -= ktime_get_ns() - since;
 		}
 		/* Reset reference counts, so that no reference counts twice. */
-		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
+		kmt_suspect_for_search(&scan->m, &scan->filter, &scan->out.verdict);
 	}
 	scan->out.acquitted_search += first - min(first, scan->out.verdict.suspects);
 	return ret;
@@ -162,12 +162,12 @@ static int confirm(struct kmt_scan *scan, bool last)
 			  last ? msecs_to_jiffies(kmt_tunables.min_age) : 0);
 	if (last) {
 		/* Marks do not see unaligned references, so search for them. */
-		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
+		kmt_suspect_for_search(&scan->m, &scan->filter, &scan->out.verdict);
 		ret = search(scan, KMT_FRUITLESS);
 		if (!ret)
 			judge(scan);
 	} else {
-		kmt_suspect(&scan->m, &scan->out.verdict);
+		kmt_suspect_for_wait(&scan->m, &scan->out.verdict);
 	}
 	return end_mark(scan, since) ?: ret;
 }
@@ -216,7 +216,7 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 
 	kmt_progress_phase(KMT_PHASE_STOP);
 	for (;;) {
-		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
+		kmt_suspect_for_search(&scan->m, &scan->filter, &scan->out.verdict);
 		if (!scan->out.verdict.suspects || scan->m.stopped)
 			return KMT_CONFIRM_SNAPSHOT;
 		how = kmt_snapshot(scan, words);
@@ -254,14 +254,14 @@ int kmt_find_leaks(struct kmt_scan *scan)
 	scan->roots.exact_later = stops;
 	mark(scan);
 	words = scan->m.stats.words - words;
-	kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
+	kmt_suspect_for_search(&scan->m, &scan->filter, &scan->out.verdict);
 	scan->out.suspects = scan->out.verdict.suspects;
 	if (scan->out.suspects)
 		kmt_progress_phase(KMT_PHASE_SEARCH);
 	/* With 0 this does not sleep, so it cannot fail; m.stopped is checked later. */
 	search(scan, 0);
 	if (scan->out.verdict.suspects && kmt_pages_search(&scan->m, &scan->roots)) {
-		kmt_accuse(&scan->m, &scan->filter, &scan->out.verdict);
+		kmt_suspect_for_search(&scan->m, &scan->filter, &scan->out.verdict);
 		search(scan, 0);
 	}
 	scan->out.how = KMT_CONFIRM_SNAPSHOT;
@@ -272,12 +272,12 @@ int kmt_find_leaks(struct kmt_scan *scan)
 		scan->out.how = take_snapshot(scan, words);
 	if (scan->out.how == KMT_CONFIRM_SNAPSHOT || !scan->out.verdict.suspects) {
 		/* Mostly there are no suspects or leaks to judge. */
-		if (scan->out.verdict.accused)
+		if (scan->out.verdict.all_suspects)
 			judge(scan);
 		return end_mark(scan, since);
 	}
 	/* This mark is the first of those with confirm=wait. */
-	kmt_suspect(&scan->m, &scan->out.verdict);
+	kmt_suspect_for_wait(&scan->m, &scan->out.verdict);
 	ret = end_mark(scan, since);
 	return ret ? ret : confirm_wait(scan);
 }

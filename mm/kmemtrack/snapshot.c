@@ -64,8 +64,8 @@ enum kmt_stop_state {
 /**
  * struct kmt_stop - a snapshot being taken
  * @scan: the scan
- * @free_turns: units of adding free pages to the map that CPUs have taken
- * @turns: units of searching for references that CPUs have taken
+ * @free_taken: number of units of adding free pages to the map that CPUs have taken
+ * @taken: number of units of the search that CPUs have taken
  * @state: enum kmt_stop_state
  * @pending: number of CPUs that have not arrived yet
  * @irqs_on: number of CPUs that have interrupts on
@@ -82,8 +82,8 @@ enum kmt_stop_state {
  */
 struct kmt_stop {
 	struct kmt_scan *scan;
-	atomic_long_t free_turns;
-	atomic_long_t turns;
+	atomic_long_t free_taken;
+	atomic_long_t taken;
 	atomic_t state;
 	atomic_t pending;
 	atomic_t irqs_on;
@@ -152,11 +152,11 @@ static void search_share(struct kmt_stop *stop)
 	m->deadline = atomic64_read(&stop->since) + kmt_max_pause();
 	/* The time may be over already, if a host had preempted this CPU. */
 	kmt_mark_cond_resched(m);
-	kmt_take_turns(m, &stop->free_turns);
+	kmt_share_units(m, &stop->free_taken);
 	kmt_page_map_add_free(m, roots);
 	await_others(m, &stop->mapping_free);
 
-	kmt_take_turns(m, &stop->turns);
+	kmt_share_units(m, &stop->taken);
 	kmt_mark_stacks(m, roots);
 	kmt_mark_memory(m, roots);
 	kmt_recheck(m);
@@ -446,7 +446,7 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 
 /**
  * kmt_snapshot - search for references to suspects while all CPUs are stopped
- * @scan: scan, after kmt_accuse()
+ * @scan: scan, after kmt_suspect_for_search()
  * @words: number of words that its mark read
  *
  * Context: may sleep; all CPUs are stopped, for kmt_tunables.max_pause at most.

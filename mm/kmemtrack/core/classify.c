@@ -59,7 +59,7 @@ struct leak_reader {
 	struct kmt_leaks *leaks;
 };
 
-static bool seems_leak(const struct kmt_object *o)
+static bool hint_leak(const struct kmt_object *o)
 {
 	/* change_leak() checks again under the lock. */
 	return (data_race(o->flags) & (KMT_LIVE | KMT_LEAK)) ==
@@ -225,7 +225,7 @@ static void collect_leaks(struct kmt_leaks *leaks, unsigned long left)
 		if (!left || !kmt_go_on_in(leaks->m, chunk))
 			return;
 		kmt_for_each_in(chunk, o) {
-			if (!seems_leak(o))
+			if (!hint_leak(o))
 				continue;
 			if (!kmt_go_on(leaks->m))
 				return;

@@ -306,8 +306,8 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
  *	passed, they make no more records. Callers of kmt_track() must provide the same:
  *	the hooks do not check @shut, but find no table of traces after kmt_traces_off()
  * @epoch: number of the current or last mark
- * @maybe_white: false only if the last sweep met neither a white nor an accused block,
- *	and kmt_set_min() was called for none since: then kmt_accuse() need not walk
+ * @maybe_white: false only if the last sweep met neither a white block nor a suspect,
+ *	and kmt_set_min() was called for none since: then kmt_suspect_for_search() need not walk
  *	over the pool
  * @birth: kmt_object.state, with comm 0, for a block of KMT_VIRT that is allocated now
  *	and needs one reference

@@ -400,7 +400,7 @@ static bool split(struct kmt_marker *m, struct kmt_object *o,
 	    copy->size / KMT_TEAM_PART + 2 > kmt_room_for_blocks(&m->stack))
 		return false;
 	/*
-	 * kmt_team_share() is not called between this test and the last push, so
+	 * kmt_team_offer() is not called between this test and the last push, so
 	 * there is room for all parts. A sweep would not find a part that was
 	 * dropped.
 	 */
@@ -489,7 +489,7 @@ void kmt_mark_drain(struct kmt_marker *m)
 	while (!kmt_is_empty_stack(s)) {
 		struct kmt_mark_entry *g;
 
-		kmt_team_share(m);
+		kmt_team_offer(m);
 		if (s->refs) {
 			kmt_mark_follow(m);
 			continue;
@@ -639,7 +639,7 @@ void kmt_mark_wide(struct kmt_marker *m)
 	}
 }
 
-static bool to_be_read(const struct kmt_object *o, u16 epoch)
+static bool hint_unread(const struct kmt_object *o, u16 epoch)
 {
 	/* This is a hint: kmt_must_read() checks again under the lock. */
 	return data_race((o->flags & KMT_LIVE) && kmt_reached(o, epoch) &&
@@ -666,9 +666,9 @@ bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 	kmt_for_each_in(chunk, o) {
 		if (likely(kmt_state_matches(o, &not_suspect)))
 			continue;
-		if (kmt_hint_white(o, epoch) || kmt_hint_accused(o))
+		if (kmt_hint_white(o, epoch) || kmt_hint_suspect(o))
 			WRITE_ONCE(m->core->maybe_white, true);
-		if (!to_be_read(o, epoch))
+		if (!hint_unread(o, epoch))
 			continue;
 		found = true;
 		kmt_mark_object(m, o);
@@ -683,7 +683,7 @@ bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
  * Walks over the pool for objects that are reached and not read: grey objects, objects
  * for which the mark stack had no room, and blocks that were allocated during the mark.
  * A block that is allocated during the walk may hold the last reference to a white
- * block. So if the walk found objects to read, and there is a white or accused block, it
+ * block. So if the walk found objects to read, and there is a white block or a suspect, it
  * walks again, up to KMT_SWEEPS walks in all.
  *
  * Context: no lock held.

@@ -10,9 +10,9 @@
  *	kmt_mark_range() ...		roots that are no objects (team)
  *	kmt_team_work();		blocks that they lead to (team)
  *	kmt_mark_sweep();		grey objects, and blocks that they lead to
- *	(judgement: kmt_accuse() ... kmt_judge(), see suspect.c; or
- *	kmt_suspect(), and in a later mark kmt_mark_doubtful() and kmt_judge(), see
- *	verdict.c)
+ *	(judgement: kmt_suspect_for_search() ... kmt_judge(), see suspect.c; or
+ *	kmt_suspect_for_wait(), and in a later mark kmt_mark_doubtful() and kmt_judge(),
+ *	see verdict.c)
  *	kmt_mark_end();
  *
  * Memory is read in pieces of KMT_PIECE_WORDS or KMT_PUSH_WORDS, in a way that survives
@@ -217,16 +217,16 @@ struct kmt_ref_ranges {
 /**
  * struct kmt_mark_share - a marker's part in a mark that several markers share
  * @team: the team; NULL if the marker is alone
- * @turns: counter of units of work that markers have taken; NULL if this marker does
+ * @taken: number of units of work that markers have taken; NULL if this marker does
  *	all of the work
- * @unit: number of units that this marker has passed
- * @turn: the next unit of this marker
+ * @passed: number of units that this marker has passed
+ * @mine: the next unit of this marker
  */
 struct kmt_mark_share {
 	struct kmt_team *team;
-	atomic_long_t *turns;
-	long unit;
-	long turn;
+	atomic_long_t *taken;
+	long passed;
+	long mine;
 };
 
 /**
@@ -329,7 +329,7 @@ static inline void kmt_marker_hand_over(struct kmt_marker *m,
 /**
  * struct kmt_verdict - result of a judgement
  * @suspects: number of suspects that are not reported yet
- * @accused: number of suspects, including reported ones
+ * @all_suspects: number of suspects, including reported ones
  * @youngest: when the youngest suspect was allocated, low 32 bits of jiffies
  * @leaks: number of leaks, new and old
  * @leak_bytes: their bytes
@@ -337,7 +337,7 @@ static inline void kmt_marker_hand_over(struct kmt_marker *m,
  */
 struct kmt_verdict {
 	unsigned long suspects;
-	unsigned long accused;
+	unsigned long all_suspects;
 	u32 youngest;
 	unsigned long leaks;
 	unsigned long leak_bytes;
@@ -380,29 +380,29 @@ struct kmt_reader {
 };
 
 /**
- * kmt_my_turn - does this marker do the next unit of work?
+ * kmt_take_unit - does this marker do the next unit of work?
  * @m: marker
  *
  * All markers that share work pass the same units in the same order.
  */
-static inline bool kmt_my_turn(struct kmt_marker *m)
+static inline bool kmt_take_unit(struct kmt_marker *m)
 {
 	struct kmt_mark_share *share = &m->share;
 
-	if (!share->turns)
+	if (!share->taken)
 		return true;
-	if (share->unit++ != share->turn)
+	if (share->passed++ != share->mine)
 		return false;
-	share->turn = atomic_long_fetch_inc(share->turns);
+	share->mine = atomic_long_fetch_inc(share->taken);
 	return true;
 }
 
-/* From now on the marker shares units of work with others; @turns counts them. */
-static inline void kmt_take_turns(struct kmt_marker *m, atomic_long_t *turns)
+/* From now on the marker shares units of work with others; @taken counts them. */
+static inline void kmt_share_units(struct kmt_marker *m, atomic_long_t *taken)
 {
-	m->share.turns = turns;
-	m->share.unit = 0;
-	m->share.turn = atomic_long_fetch_inc(turns);
+	m->share.taken = taken;
+	m->share.passed = 0;
+	m->share.mine = atomic_long_fetch_inc(taken);
 }
 
 /* mark.c */
@@ -578,8 +578,8 @@ void kmt_search_bytes(struct kmt_marker *m, const unsigned long *words,
 		      unsigned int nr, unsigned long at);
 
 /* suspect.c */
-void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
-		struct kmt_verdict *v);
+void kmt_suspect_for_search(struct kmt_marker *m, struct kmt_filter *f,
+			    struct kmt_verdict *v);
 void kmt_update_suspects(struct kmt_marker *m, struct kmt_filter *f,
 			 struct kmt_verdict *v);
 void kmt_search(struct kmt_marker *m);
@@ -661,7 +661,7 @@ static inline bool kmt_search_mapped(struct kmt_marker *m, unsigned long pos,
 }
 
 /* verdict.c */
-void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v);
+void kmt_suspect_for_wait(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_mark_doubtful(struct kmt_marker *m, u32 now, u32 min_age);
 void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v);
 void kmt_acquit_reached(struct kmt_marker *m, struct kmt_filter *f,

@@ -365,7 +365,7 @@ void kmt_mark_follow(struct kmt_marker *m)
 	while (m->stack.refs) {
 		unsigned long word;
 
-		kmt_team_share(m);
+		kmt_team_offer(m);
 		word = m->stack.entries[--m->stack.refs].ref;
 		if (!kmt_in_seen_cache(m, word) && !kmt_mark_relax(m))
 			follow(m, word);
@@ -402,7 +402,7 @@ void kmt_mark_follow(struct kmt_marker *m)
  * @reached: state, without comm, of a block that was reached and read
  * @must_match: bits of @reached that a block must have before
  * @limit: while the top of the mark stack is not above this, a block fits
- * @budget: work to go, in words, until @held is unlocked and others get their turn
+ * @budget: work to go, in words, until @held is unlocked for others
  * @budget_at_start: @budget after the last relax(); 0 after flush_stats()
  * @refs: references followed since then
  * @seen_refs: how many of these led to a block that was reached before
@@ -629,7 +629,7 @@ static __always_inline bool follow_fast(struct kmt_drain *c,
 static __always_inline bool relax(struct kmt_drain *c)
 {
 	flush_stats(c);
-	kmt_team_share(c->p.m);
+	kmt_team_offer(c->p.m);
 	reload(c);
 	c->budget = KMT_DRAIN_HOLD;
 	c->budget_at_start = KMT_DRAIN_HOLD;

@@ -17,7 +17,7 @@ void kmt_team_init(struct kmt_team *team, struct kmt_core *core)
 	team->idle = 0;
 	team->over = false;
 	team->stopped = false;
-	atomic_long_set(&team->turns, 0);
+	atomic_long_set(&team->taken, 0);
 	team->chunks = kmt_chunks(core);
 }
 
@@ -26,8 +26,8 @@ void kmt_team_init(struct kmt_team *team, struct kmt_core *core)
  * @team: team
  * @m: the marker for which kmt_mark_begin() was called, or one from kmt_marker_join()
  *
- * From now on the marker takes turns with others. The caller goes through all units of
- * roots, and then calls kmt_team_work().
+ * From now on the marker shares units of work with others. The caller goes through all
+ * units of roots, and then calls kmt_team_work().
  *
  * Context: no lock held.
  * Return: false if no work is left.
@@ -44,7 +44,7 @@ bool kmt_team_join(struct kmt_team *team, struct kmt_marker *m)
 	if (over)
 		return false;
 	m->share.team = team;
-	kmt_take_turns(m, &team->turns);
+	kmt_share_units(m, &team->taken);
 	return true;
 }
 
@@ -143,7 +143,7 @@ static void await_work(struct kmt_team *team, struct kmt_marker *m)
 }
 
 /* How many entries of the box a marker takes. */
-static u32 share(const struct kmt_team *team, const struct kmt_marker *m)
+static u32 max_take(const struct kmt_team *team, const struct kmt_marker *m)
 {
 	u32 most = min_t(u32, KMT_BOX_MOVE, kmt_room_for_blocks(&m->stack));
 
@@ -173,7 +173,7 @@ static u32 take(struct kmt_team *team, struct kmt_marker *m, bool *idle)
 
 	raw_spin_lock_irqsave(&team->lock, flags);
 	if (!team->over && !m->stopped)
-		nr = share(team, m);
+		nr = max_take(team, m);
 	WRITE_ONCE(team->nr, team->nr - nr);
 	unpack(m, &team->box[team->nr], nr);
 	WRITE_ONCE(team->idle, team->idle - *idle + !nr);
@@ -202,10 +202,10 @@ static void sweep(struct kmt_team *team, struct kmt_marker *m)
 {
 	struct kmt_chunk *chunk = team->chunks;
 
-	if (kmt_my_turn(m))
+	if (kmt_take_unit(m))
 		kmt_mark_wide(m);
 	for (; chunk && !m->stopped; chunk = chunk->next)
-		if (kmt_my_turn(m))
+		if (kmt_take_unit(m))
 			kmt_mark_chunk(m, chunk);
 }
 
@@ -229,5 +229,5 @@ void kmt_team_work(struct kmt_marker *m)
 	} while (get_work(team, m));
 	m->stopped |= READ_ONCE(team->stopped);
 	m->share.team = NULL;
-	m->share.turns = NULL;
+	m->share.taken = NULL;
 }

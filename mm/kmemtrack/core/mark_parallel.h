@@ -3,7 +3,7 @@
  * Several markers that share one mark, while all CPUs run.
  *
  * Roots, and chunks of the pool to be swept, are divided into units, each of which one
- * marker takes (kmt_my_turn()). A marker itself follows the references in its units,
+ * marker takes (kmt_take_unit()). A marker itself follows the references in its units,
  * except those that it puts into the team's box. When no units are left, markers take
  * work from the box. The mark is complete when all markers look for work and the box is
  * empty.
@@ -11,7 +11,7 @@
  * Locking: @lock is raw and taken with interrupts off, with no lock of the core held, and
  * no lock is taken inside; never in interrupts. It protects @box, @nr, @members, @idle
  * and @over; READ_ONCE() of them without it is a hint. @stopped is only ever set, without
- * the lock; @turns is atomic; @chunks is constant. Holders do not sleep.
+ * the lock; @taken is atomic; @chunks is constant. Holders do not sleep.
  *
  * Invariants: @idle <= @members; once @over is set, no entry is taken from the box and no
  * marker joins; unless the mark was given up, @nr is 0 then and stays 0; the mark stack of
@@ -45,7 +45,7 @@
  * @idle: number of members without work
  * @over: no work is left, or the mark was given up
  * @stopped: the mark was given up
- * @turns: counter of units that were taken
+ * @taken: number of units that were taken
  * @chunks: the first chunk to be swept; chunks that are added later come before it
  */
 struct kmt_team {
@@ -56,7 +56,7 @@ struct kmt_team {
 	u32 idle;
 	bool over;
 	bool stopped;
-	atomic_long_t turns;
+	atomic_long_t taken;
 	struct kmt_chunk *chunks;
 };
 
@@ -101,12 +101,12 @@ static inline u32 kmt_team_wants(const struct kmt_marker *m)
 }
 
 /**
- * kmt_team_share - put entries of the mark stack into the box if it has too few
+ * kmt_team_offer - put entries of the mark stack into the box if it has too few
  * @m: marker
  *
  * Context: no lock held.
  */
-static __always_inline void kmt_team_share(struct kmt_marker *m)
+static __always_inline void kmt_team_offer(struct kmt_marker *m)
 {
 	const struct kmt_team *team = m->share.team;
 

@@ -83,7 +83,8 @@ enum kmt_space {
  *	cleared
  * @crc: checksum of the contents, 0 if there is none:
  *	of a cleared block, when it was cleared;
- *	of a suspect of kmt_suspect(), when it became a suspect (kmt_accuse() sets 0);
+ *	of a suspect, when kmt_suspect_for_wait() made it one (kmt_suspect_for_search()
+ *	sets 0);
  *	of a reached block, when kmt_search() found no reference to a suspect in it
  * @comm: handle of the allocating task's name
  * @flags: KMT_*
@@ -265,16 +266,16 @@ static __always_inline bool kmt_state_matches(const struct kmt_object *o,
 	return (data_race(o->state) & match->mask) == match->is;
 }
 
-#define KMT_ACCUSED	(KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW)
+#define KMT_SUSPECT_MASK	(KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK | KMT_NEW)
 
 /*
  * The state of most blocks after a mark, see kmt_hint_not_suspect(): live, read in
- * this mark, and not accused.
+ * this mark, and no suspect.
  */
 static __always_inline struct kmt_state_match kmt_match_not_suspect(u16 epoch)
 {
 	return (struct kmt_state_match){
-		.mask = kmt_pack_state(0, KMT_LIVE | KMT_SCANNED | KMT_ACCUSED,
+		.mask = kmt_pack_state(0, KMT_LIVE | KMT_SCANNED | KMT_SUSPECT_MASK,
 				       0xffff, 0, 0),
 		.is = kmt_pack_state(0, KMT_LIVE | KMT_SCANNED, epoch, 0, 0),
 	};
@@ -289,15 +290,15 @@ static __always_inline bool kmt_hint_not_suspect(const struct kmt_object *o,
 		return true;
 	/* The caller checks again under the lock. */
 	return data_race(!(o->flags & KMT_LIVE) ||
-			 (!(o->flags & KMT_ACCUSED) && kmt_reached(o, epoch)));
+			 (!(o->flags & KMT_SUSPECT_MASK) && kmt_reached(o, epoch)));
 }
 
-static inline bool kmt_hint_accused(const struct kmt_object *o)
+static inline bool kmt_hint_suspect(const struct kmt_object *o)
 {
 	/* The caller checks again under the lock. */
 	const u16 flags = data_race(o->flags);
 
-	return (flags & KMT_LIVE) && (flags & KMT_ACCUSED);
+	return (flags & KMT_LIVE) && (flags & KMT_SUSPECT_MASK);
 }
 
 #endif /* _KMT_OBJECT_H */

@@ -7,12 +7,12 @@
  * has enough of them is read, too. No path leads to a suspect that is left, now or
  * later.
  *
- *	kmt_accuse();			with all CPUs running
+ *	kmt_suspect_for_search();	with all CPUs running
  *	kmt_mark_range() ...		roots
  *	kmt_search();
- *	(again from kmt_accuse() on while that acquits suspects)
- *	kmt_accuse();
- *	kmt_take_turns();		in each of the markers, all CPUs stopped:
+ *	(again from kmt_suspect_for_search() on while that acquits suspects)
+ *	kmt_suspect_for_search();
+ *	kmt_share_units();		in each of the markers, all CPUs stopped:
  *	kmt_mark_range() ...
  *	kmt_recheck();
  *	kmt_read_acquitted();		in the last marker
@@ -33,7 +33,7 @@
 #include "mark.h"
 
 /* Makes @o a suspect, with no references counted yet. */
-static void accuse(struct kmt_core *core, struct kmt_object *o)
+static void make_suspect(struct kmt_core *core, struct kmt_object *o)
 {
 	o->epoch = core->epoch;
 	o->count = 0;
@@ -66,9 +66,9 @@ static void count_as_reached(struct kmt_core *core, struct kmt_object *o)
 
 /*
  * Whether @o, which is white, was filled in by its CPU before the mark began, but became
- * visible in its tree only after the first kmt_accuse(). The search did not look for
- * references to it, and blocks with such references may have a checksum, so that they
- * would not be read again.
+ * visible in its tree only after the first kmt_suspect_for_search(). The search did not
+ * look for references to it, and blocks with such references may have a checksum, so that
+ * they would not be read again.
  */
 static bool came_after_search(const struct kmt_marker *m,
 			      const struct kmt_object *o)
@@ -96,11 +96,11 @@ static bool may_be_referred_to(const struct kmt_marker *m, const struct kmt_obje
 	}
 }
 
-static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
+static void suspect_white(struct kmt_marker *m, struct kmt_object *o,
 			 struct kmt_filter *f, struct kmt_verdict *v)
 {
 	struct kmt_tree *tree;
-	bool accused = false;
+	bool suspected = false;
 	unsigned long flags;
 
 	tree = kmt_lock_object(m->core, o, &flags);
@@ -113,12 +113,12 @@ static void accuse_white(struct kmt_marker *m, struct kmt_object *o,
 		/* Spare it this once, with all blocks that it leads to. */
 		count_as_reached(m->core, o);
 	} else {
-		accuse(m->core, o);
-		accused = true;
-		v->accused++;
+		make_suspect(m->core, o);
+		suspected = true;
+		v->all_suspects++;
 		v->suspects += !(o->flags & KMT_LEAK);
 	}
-	unlock_and_pass(tree, flags, o, f, accused);
+	unlock_and_pass(tree, flags, o, f, suspected);
 }
 
 /* Whether excess references to the block at @holder count for a suspect. */
@@ -137,7 +137,7 @@ static bool stands_for_suspect(struct kmt_core *core, unsigned long holder)
 	return false;
 }
 
-static bool seems_holder(const struct kmt_object *o)
+static bool hint_holder(const struct kmt_object *o)
 {
 	/* filter_add_holder() checks again under the lock. */
 	return (data_race(o->flags) &
@@ -161,7 +161,7 @@ static void filter_add_holder(struct kmt_core *core, struct kmt_object *o,
 	 * passes on all references: do not count them anew.
 	 */
 	if (anew && kmt_needs_refs(o) && o->count != KMT_COUNT_MAX)
-		accuse(core, o);
+		make_suspect(core, o);
 	unlock_and_pass(tree, flags, o, f, true);
 }
 
@@ -176,26 +176,26 @@ static void filter_add_holders(struct kmt_marker *m, struct kmt_filter *f, bool 
 	struct kmt_object *o;
 
 	kmt_walk_cells(m, chunk, o)
-		if (seems_holder(o) && kmt_go_on(m))
+		if (hint_holder(o) && kmt_go_on(m))
 			filter_add_holder(m->core, o, f, anew);
 }
 
 /**
- * kmt_accuse - make suspects of the blocks that the mark did not reach
+ * kmt_suspect_for_search - make suspects of the blocks that the mark did not reach
  * @m: marker, after kmt_mark_sweep()
  * @f: set to let references to suspects pass
  * @v: set to the number of suspects, and of those that are not reported yet
  *
  * Context: no lock held.
  */
-void kmt_accuse(struct kmt_marker *m, struct kmt_filter *f,
-		struct kmt_verdict *v)
+void kmt_suspect_for_search(struct kmt_marker *m, struct kmt_filter *f,
+			    struct kmt_verdict *v)
 {
 	memset(v, 0, sizeof(*v));
 	kmt_filter_reset(f);
 	if (!READ_ONCE(m->core->maybe_white))
 		return;
-	kmt_acquit_reached(m, f, v, accuse_white);
+	kmt_acquit_reached(m, f, v, suspect_white);
 	if (v->suspects)
 		filter_add_holders(m, f, true);
 }
@@ -237,7 +237,7 @@ void kmt_update_suspects(struct kmt_marker *m, struct kmt_filter *f,
 }
 
 /* Whether @o is to be read again: live, reached, and able to hold references. */
-static bool to_be_reread(const struct kmt_object *o)
+static bool hint_reread(const struct kmt_object *o)
 {
 	/* The caller checks again under the lock before it reads the block. */
 	return data_race((o->flags & (KMT_LIVE | KMT_SUSPECT)) == KMT_LIVE &&
@@ -312,7 +312,7 @@ static void sum_block(struct kmt_marker *m, struct kmt_object *o)
 	/* Keep the checksum of a cleared block. */
 	if (kmt_is_cleared(o))
 		m->sum.found = true;
-	else if (to_be_reread(o) && !sum_small(m, o))
+	else if (hint_reread(o) && !sum_small(m, o))
 		return sum_large(m, o, tree, flags);
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 }
@@ -333,7 +333,7 @@ static void search_block(struct kmt_marker *m, struct kmt_object *o)
 /**
  * kmt_search - search blocks for references to suspects
  * @m: marker that searches aligned addresses for references to the suspects of
- *	kmt_accuse() (KMT_MODE_ALIGNED), and has read the roots
+ *	kmt_suspect_for_search() (KMT_MODE_ALIGNED), and has read the roots
  *
  * A suspect with enough references counts as reached, and is read. Blocks that
  * do not refer to a suspect are summed up.
@@ -347,7 +347,7 @@ void kmt_search(struct kmt_marker *m)
 
 	m->searched = true;
 	kmt_walk_cells(m, chunk, o)
-		if (to_be_reread(o) && kmt_go_on(m))
+		if (hint_reread(o) && kmt_go_on(m))
 			search_block(m, o);
 	kmt_read_acquitted(m);
 }
@@ -391,7 +391,7 @@ static bool is_unchanged(struct kmt_marker *m, struct kmt_object *o)
 }
 
 /* Whether @o is a section or memblock memory: it changes often, and is seldom packed. */
-static bool is_section(const struct kmt_object *o)
+static bool hint_section(const struct kmt_object *o)
 {
 	/* The space decides only how to read; the read itself takes the lock. */
 	const enum kmt_space space = data_race(kmt_space(o));
@@ -410,7 +410,7 @@ static void recheck_object(struct kmt_marker *m, struct kmt_object *o)
 		return;
 	}
 	read_block(m, o);
-	if (!is_section(o)) {
+	if (!hint_section(o)) {
 		m->mode = KMT_MODE_BYTES;
 		read_block(m, o);
 		m->mode = KMT_MODE_ALIGNED;
@@ -427,7 +427,7 @@ static void recheck_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 	if (!kmt_go_on_in(m, chunk))
 		return;
 	kmt_for_each_in(chunk, o)
-		if (to_be_reread(o))
+		if (hint_reread(o))
 			recheck_object(m, o);
 }
 
@@ -442,7 +442,7 @@ void kmt_recheck(struct kmt_marker *m)
 	struct kmt_chunk *chunk = m->core->pool.chunks;
 
 	for (; chunk && !m->stopped; chunk = chunk->next)
-		if (kmt_my_turn(m))
+		if (kmt_take_unit(m))
 			recheck_chunk(m, chunk);
 }
 
@@ -489,7 +489,7 @@ void kmt_recheck_bytes(struct kmt_marker *m)
 	struct kmt_object *o;
 
 	kmt_walk_cells(m, chunk, o)
-		if (to_be_reread(o) && is_section(o) && kmt_go_on(m))
+		if (hint_reread(o) && hint_section(o) && kmt_go_on(m))
 			kmt_mark_reread(m, o);
 	kmt_read_acquitted(m);
 }

@@ -6,7 +6,7 @@
  * does not reach are suspects. A suspect becomes a leak in one of two ways. Either a
  * recheck while all CPUs are stopped (suspect.c) finds no reference to it, and then
  * kmt_judge() is called at once. Or the scan waits (confirm=wait, or no snapshot could
- * be taken): kmt_suspect() sums up the contents of the block, and in a later mark
+ * be taken): kmt_suspect_for_wait() sums up the contents of the block, and in a later mark
  * kmt_mark_doubtful() counts it as reached unless it is white again, unchanged and old
  * enough.
  */
@@ -98,7 +98,7 @@ static void make_suspect(struct kmt_marker *m, struct kmt_object *o,
 }
 
 /**
- * kmt_suspect - make suspects of white blocks, for a later mark to confirm
+ * kmt_suspect_for_wait - make suspects of white blocks, for a later mark to confirm
  * @m: marker, between kmt_mark_sweep() and kmt_mark_end()
  * @v: set to the number of suspects, and when the youngest was allocated
  *
@@ -106,7 +106,7 @@ static void make_suspect(struct kmt_marker *m, struct kmt_object *o,
  *
  * Context: no lock held.
  */
-void kmt_suspect(struct kmt_marker *m, struct kmt_verdict *v)
+void kmt_suspect_for_wait(struct kmt_marker *m, struct kmt_verdict *v)
 {
 	memset(v, 0, sizeof(*v));
 	kmt_acquit_reached(m, NULL, v, make_suspect);
@@ -156,7 +156,7 @@ void kmt_mark_doubtful(struct kmt_marker *m, u32 now, u32 min_age)
 		    mark_if_doubtful(m, o, now, min_age))
 			kmt_mark_object(m, o);
 	kmt_mark_sweep(m);
-	/* kmt_accuse() spares a white block that this has not seen. */
+	/* kmt_suspect_for_search() spares a white block that this has not seen. */
 	m->searched = true;
 }
 
@@ -279,7 +279,7 @@ unsigned long kmt_clear(struct kmt_marker *m, u32 now)
 	unsigned long nr = 0;
 
 	kmt_walk_cells(m, chunk, o)
-		if (kmt_hint_accused(o) && kmt_go_on(m))
+		if (kmt_hint_suspect(o) && kmt_go_on(m))
 			nr += clear_leak(m, o, now);
 	return nr;
 }

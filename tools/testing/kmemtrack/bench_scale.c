@@ -69,9 +69,9 @@ enum what {
 static const char * const whats[NR_WHAT] = {
 	"insert, in order", "free, at random", "insert in its place",
 	"mark, a block", "mark, a word", "mark, random order",
-	"sweep, a record", "accuse, a record", "search, a block",
+	"sweep, a record", "suspect, a record", "search, a block",
 	"recheck, a block", "sort out, a record", "judge, a record",
-	"accuse-judge, a suspect", "classify, a leak", "bytes a block",
+	"suspect-judge, a suspect", "classify, a leak", "bytes a block",
 	"one lock, steps", "one lock, ns",
 };
 
@@ -266,7 +266,7 @@ static void scan(double *r)
 	TIME(MARK, b.nr, kmt_mark_words(&m, &root, 1));
 	r[MARK_WORD] = r[MARK] * b.nr / m.stats.words;
 	TIME(SWEEP, cells, kmt_mark_sweep(&m));
-	TIME(ACCUSE, cells, kmt_accuse(&m, &filter, &verdict));
+	TIME(ACCUSE, cells, kmt_suspect_for_search(&m, &filter, &verdict));
 	suspects = verdict.suspects;
 	assert(suspects == b.nr / LOSE);
 	kmt_marker_seek(&m, KMT_MODE_ALIGNED, &filter);

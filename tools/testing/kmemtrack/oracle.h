@@ -103,7 +103,7 @@ struct model {
 	unsigned long cells;
 	unsigned long open_cells;
 	/* Numbers of the last snapshot, and of all snapshots. */
-	unsigned long accused[NR_BOUNDS];
+	unsigned long suspects[NR_BOUNDS];
 	unsigned long sought[NR_BOUNDS];
 	unsigned long left[NR_BOUNDS];
 	unsigned long snapshots;

@@ -303,7 +303,7 @@ void oracle_more_roots(struct sim *s, struct kmt_marker *m)
 		unsigned int i, nr = b->lost ? block_ranges(b, ranges) : 0;
 
 		for (i = 0; i < nr; i++)
-			if (kmt_my_turn(m))
+			if (kmt_take_unit(m))
 				kmt_mark_range(m, ranges[i].lo, ranges[i].hi);
 	}
 }

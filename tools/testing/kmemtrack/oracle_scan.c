@@ -43,7 +43,7 @@ static void suspect_all(struct model *m)
 		v.youngest = max(v.youngest, b->born);
 		v.suspects++;
 	}
-	kmt_suspect(&m->s->m, &m->s->v);
+	kmt_suspect_for_wait(&m->s->m, &m->s->v);
 	AGREE(m->s->v.suspects == v.suspects);
 	AGREE(m->s->v.youngest == v.youngest);
 }

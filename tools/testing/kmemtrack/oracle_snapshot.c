@@ -6,7 +6,7 @@
 #include "oracle.h"
 
 /* Holders whose excess references count for a suspect are counted again, from zero. */
-static void accuse_holders(struct model *m)
+static void suspect_holders(struct model *m)
 {
 	struct block *b = NULL, *target;
 
@@ -26,7 +26,7 @@ static void accuse_holders(struct model *m)
 	}
 }
 
-static unsigned long accuse(struct model *m)
+static unsigned long make_suspects(struct model *m)
 {
 	struct block *b = NULL;
 	unsigned long nr = 0;
@@ -50,7 +50,7 @@ static unsigned long accuse(struct model *m)
 		}
 	}
 	if (nr)
-		accuse_holders(m);
+		suspect_holders(m);
 	return nr;
 }
 
@@ -145,21 +145,21 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 		search(m);
 	if (phase == SIM_MARKED)
 		oracle_compare_mark(m);
-	else if (phase != SIM_ACCUSED)
+	else if (phase != SIM_SUSPECTED)
 		compare_suspects(m);
 	m->during(m->arg, phase);
 	switch (phase) {
 	case SIM_MARKED:
 		for_each_bound(m)
-			m->accused[m->bound] = accuse(m);
+			m->suspects[m->bound] = make_suspects(m);
 		break;
 	case SIM_SEARCHED:
 		for_each_bound(m)
-			m->sought[m->bound] = accuse(m);
-		m->found += m->sought[FEWEST] < m->accused[MOST];
+			m->sought[m->bound] = make_suspects(m);
+		m->found += m->sought[FEWEST] < m->suspects[MOST];
 		break;
-	case SIM_ACCUSED:
-		AGREE(is_between(s->accused, m->accused));
+	case SIM_SUSPECTED:
+		AGREE(is_between(s->suspects, m->suspects));
 		AGREE(is_between(s->sought, m->sought));
 		m->sums = true;
 		for_each_bound(m)
@@ -203,7 +203,7 @@ void oracle_snapshot(struct model *m,
 	m->marking = false;
 	m->sums = false;
 	s->on_phase = NULL;
-	AGREE(is_between(s->accused, m->accused));
+	AGREE(is_between(s->suspects, m->suspects));
 	count_up(m);
 	oracle_judge(m);
 	oracle_classify(m);

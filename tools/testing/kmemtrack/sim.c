@@ -338,7 +338,7 @@ struct sim *sim_new(unsigned int cells, unsigned int chunks, unsigned int stack)
 	s->chunk_cells = cells;
 	s->chunks_left = chunks;
 	s->now = 10000;
-	s->late_phase = SIM_ACCUSED;
+	s->late_phase = SIM_SUSPECTED;
 	s->filter.odd = true;
 	s->filter.bits = s->filter_bits;
 	s->filter.mask = SIM_BITS - 1;
@@ -468,7 +468,7 @@ void sim_mark(struct sim *s, unsigned long lo, unsigned long hi)
 void sim_scan(struct sim *s, unsigned long lo, unsigned long hi)
 {
 	sim_mark(s, lo, hi);
-	kmt_suspect(&s->m, &s->v);
+	kmt_suspect_for_wait(&s->m, &s->v);
 	kmt_mark_end(&s->m);
 	WRITE_ONCE(s->now, s->now + 1000);
 	sim_mark(s, lo, hi);

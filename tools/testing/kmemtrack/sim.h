@@ -69,10 +69,10 @@
 /* Phases of such a scan, at which tests can intervene. */
 enum sim_phase {
 	SIM_MARKED,	/* the concurrent mark is complete */
-	SIM_ACCUSED,	/* suspects are determined, and blocks are summed up */
+	SIM_SUSPECTED,	/* suspects are determined, and blocks are summed up */
 	SIM_STOPPED,	/* all CPUs run again */
 	SIM_SORTED,	/* unaligned references were searched for */
-	SIM_SEARCHED,	/* before SIM_ACCUSED, if there was a search */
+	SIM_SEARCHED,	/* before SIM_SUSPECTED, if there was a search */
 };
 
 struct sim {
@@ -129,7 +129,7 @@ struct sim {
 	struct kmt_rank ranks[64];
 	unsigned long nr_ranks;
 
-	/* Reads additional roots; calls kmt_my_turn() for each unit. */
+	/* Reads additional roots; calls kmt_take_unit() for each unit. */
 	void (*more_roots)(struct sim *s, struct kmt_marker *m);
 
 	/* How many markers help with a mark, on threads of their own. */
@@ -150,7 +150,7 @@ struct sim {
 	unsigned long late[SIM_LATE][2];
 	unsigned int nr_late;
 	void (*then)(struct sim *s);
-	unsigned long accused;
+	unsigned long suspects;
 	unsigned long sought;
 	unsigned long left;
 	bool rest;

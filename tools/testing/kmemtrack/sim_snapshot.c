@@ -20,10 +20,10 @@
 void sim_roots(struct sim *s, struct kmt_marker *m, unsigned long lo,
 	       unsigned long hi)
 {
-	unsigned long step = m->share.turns ? UNIT : hi - lo;
+	unsigned long step = m->share.taken ? UNIT : hi - lo;
 
 	for (; lo < hi; lo += step)
-		if (kmt_my_turn(m))
+		if (kmt_take_unit(m))
 			kmt_mark_range(m, lo, min(hi, lo + step));
 	if (s->more_roots)
 		s->more_roots(s, m);
@@ -47,12 +47,12 @@ static void *read_share(void *arg)
 }
 
 static void prepare(struct sim *s, struct kmt_marker *m,
-		    struct kmt_mark_entry *stack, atomic_long_t *turns)
+		    struct kmt_mark_entry *stack, atomic_long_t *taken)
 {
 	kmt_marker_init_stopped(m, &s->m, &s->filter, stack, s->stop_stack);
 	if (s->fine)
 		m->budget = 0;
-	kmt_take_turns(m, turns);
+	kmt_share_units(m, taken);
 }
 
 static void run_markers(struct sim *s, unsigned long lo, unsigned long hi)
@@ -75,7 +75,7 @@ static void run_markers(struct sim *s, unsigned long lo, unsigned long hi)
 
 /*
  * sim_stop - take a snapshot: search for references to the suspects
- * @s: machine, after kmt_accuse()
+ * @s: machine, after kmt_suspect_for_search()
  * @lo: first byte of the root words
  * @hi: one past the last
  *
@@ -85,14 +85,14 @@ bool sim_stop(struct sim *s, unsigned long lo, unsigned long hi)
 {
 	struct kmt_mark_entry *stack = calloc(s->markers * s->stop_stack,
 					      sizeof(*stack));
-	atomic_long_t turns = {};
+	atomic_long_t taken = {};
 	bool stopped = false;
 	unsigned int i;
 
 	assert(stack && s->markers <= SIM_MARKERS);
 	s->rest = false;
 	for (i = 0; i < s->markers; i++)
-		prepare(s, &s->stop_marker[i], stack + i * s->stop_stack, &turns);
+		prepare(s, &s->stop_marker[i], stack + i * s->stop_stack, &taken);
 	run_markers(s, lo, hi);
 	for (i = 0; i < s->markers; i++) {
 		assert(!s->stop_marker[i].stack.refs);
@@ -163,7 +163,7 @@ static void search(struct sim *s, unsigned long lo, unsigned long hi)
 	if (s->m.stopped)
 		return;
 	phase(s, SIM_SEARCHED);
-	kmt_accuse(&s->m, &s->filter, &s->v);
+	kmt_suspect_for_search(&s->m, &s->filter, &s->v);
 	s->sought = s->v.suspects;
 }
 
@@ -177,19 +177,19 @@ static void search(struct sim *s, unsigned long lo, unsigned long hi)
  */
 bool sim_confirm(struct sim *s, unsigned long lo, unsigned long hi)
 {
-	kmt_accuse(&s->m, &s->filter, &s->v);
-	s->accused = s->v.suspects;
+	kmt_suspect_for_search(&s->m, &s->filter, &s->v);
+	s->suspects = s->v.suspects;
 	s->left = 0;
 	if (s->m.stopped)
 		return false;
-	if (s->accused) {
+	if (s->suspects) {
 		search(s, lo, hi);
 		if (s->m.stopped)
 			return false;
 	}
 	/* No snapshot if the search acquitted all suspects. */
 	if (s->v.suspects) {
-		phase(s, SIM_ACCUSED);
+		phase(s, SIM_SUSPECTED);
 		if (!sim_stop(s, lo, hi))
 			return false;
 		phase(s, SIM_STOPPED);

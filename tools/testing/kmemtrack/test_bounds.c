@@ -194,7 +194,7 @@ static void test_walks(void **state)
 	kmt_mark_begin(&s->m);
 	kmt_mark_sweep(&s->m);
 	ask_anew();
-	kmt_accuse(&s->m, &s->filter, &s->v);
+	kmt_suspect_for_search(&s->m, &s->filter, &s->v);
 	assert_int_equal(s->v.suspects, 1);
 	expect_walk_rests();
 	kmt_read_acquitted(&s->m);
@@ -233,7 +233,7 @@ static void test_huge(void **state)
 	kmt_mark_begin(&s->m);
 	kmt_mark_sweep(&s->m);
 	ask_anew();
-	kmt_accuse(&s->m, &s->filter, &s->v);
+	kmt_suspect_for_search(&s->m, &s->filter, &s->v);
 	assert_int_equal(s->v.suspects, 1);
 	expect_short();
 	expect_walk_rests();
@@ -268,7 +268,7 @@ static unsigned long mark_areas(unsigned long nr)
 	kmt_mark_end(&s->m);
 	steps = host_steps - steps;
 	expect_walk_rests();
-	kmt_accuse(&s->m, &s->filter, &s->v);
+	kmt_suspect_for_search(&s->m, &s->filter, &s->v);
 	assert_int_equal(s->v.suspects, 0);
 	ask_anew();
 	sim_free(s, AT(0), nr * size);

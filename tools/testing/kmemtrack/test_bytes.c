@@ -55,7 +55,7 @@ static void try_place(struct sim *s, unsigned long addr, bool counts)
 
 	put_bytes(addr, OBJECT + SIM_ODD(4));
 	scan(s);
-	assert_int_equal(s->accused, 1);
+	assert_int_equal(s->suspects, 1);
 	/* The search handles unaligned addresses in blocks, but not in roots. */
 	assert_int_equal(s->left, !counts || addr - ROOT(0) < 512 * W);
 	assert_int_equal(sim_leak(s, OBJECT), !counts);

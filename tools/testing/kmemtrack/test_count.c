@@ -62,9 +62,9 @@ static void count(unsigned int min, unsigned int early, unsigned int moved,
 	for (i = 0; i < late; i++)
 		sim_put_late(s, place(n++), OBJECT + 63);
 	scan(s);
-	assert_int_equal(s->accused, early < min);
+	assert_int_equal(s->suspects, early < min);
 	assert_int_equal(sim_leak(s, OBJECT), early + late < min);
-	if (s->accused)
+	if (s->suspects)
 		assert_int_equal(sim_object(s, KMT_VIRT, OBJECT).count,
 				 early + late);
 	sim_delete(s);
@@ -210,7 +210,7 @@ static void tree(unsigned int stack, unsigned int markers, bool parallel,
 	if (cut)
 		sim_put_late(s, SIM_LINEAR + 8 * 3, 0);
 	scan(s);
-	assert_int_equal(s->accused, TREE);
+	assert_int_equal(s->suspects, TREE);
 	assert_int_equal(s->v.leaks, cut ? 73 : 0);
 	if (stack < FAN)
 		assert_true(s->rest);
@@ -250,7 +250,7 @@ static void rest_often(bool backwards)
 	sim_put_late(s, ROOT(0), BLOCK(0));
 	scan(s);
 	assert_true(s->rest);
-	assert_int_equal(s->accused, 2 * nr);
+	assert_int_equal(s->suspects, 2 * nr);
 	assert_int_equal(s->v.leaks, 0);
 	sim_delete(s);
 }
@@ -303,7 +303,7 @@ static void test_markers_agree(void **state)
 			unsigned long words = 0;
 
 			scan(s);
-			assert_true(s->v.leaks < s->accused);
+			assert_true(s->v.leaks < s->suspects);
 			for (i = 0; i < s->markers; i++)
 				words += s->stop_marker[i].stats.words;
 			if (!n) {

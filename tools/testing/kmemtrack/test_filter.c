@@ -82,7 +82,7 @@ static struct sim *new_filter(unsigned long skip)
 
 	sim_alloc_min(s, SIM_LINEAR + skip, SIM_LINEAR_LEN - skip, KMT_MIN_MAX);
 	sim_mark(s, ROOT(0), ROOT(1));
-	kmt_accuse(&s->m, &s->filter, &v);
+	kmt_suspect_for_search(&s->m, &s->filter, &v);
 	assert_int_equal(v.suspects, 1);
 	assert_int_equal(s->filter.hull.lo, SIM_LINEAR + skip);
 	assert_int_equal(s->filter.hull.hi, SIM_LINEAR + SIM_LINEAR_LEN);
@@ -561,7 +561,7 @@ static void test_spaces(void **state)
 	sim_insert(s, KMT_PERCPU, SIM_PERCPU + 0x100, 64, 9);
 	sim_alloc_min(s, SIM_VMALLOC, 100, 9);
 	sim_mark(s, ROOT(0), ROOT(1));
-	kmt_accuse(&s->m, &s->filter, &v);
+	kmt_suspect_for_search(&s->m, &s->filter, &v);
 	assert_int_equal(v.suspects, 2);
 	kmt_marker_seek(&s->m, KMT_MODE_ALIGNED, &s->filter);
 	assert_int_equal(hits(s, words, ARRAY_SIZE(words)), 3);

@@ -365,10 +365,10 @@ static void test_root_no_more(void **state)
 	sim_alloc_min(s, BLOCK(1), 64, KMT_MIN_GREY);
 	sim_mark(s, ROOT(0), ROOT(64));
 	assert_true(kmt_set_min(&s->core, KMT_VIRT, BLOCK(1), 1));
-	kmt_accuse(&s->m, &s->filter, &s->v);
+	kmt_suspect_for_search(&s->m, &s->filter, &s->v);
 	kmt_mark_end(&s->m);
 	assert_int_equal(s->v.suspects, 1);
-	assert_int_equal(s->v.accused, 1);
+	assert_int_equal(s->v.all_suspects, 1);
 }
 
 /*

@@ -22,7 +22,7 @@ static bool give_up(struct sim *s)
 
 static void on_phase(struct sim *s, enum sim_phase phase)
 {
-	stopped = phase == SIM_ACCUSED;
+	stopped = phase == SIM_SUSPECTED;
 }
 
 /*
@@ -101,7 +101,7 @@ static void again(struct sim *s)
 static void wait(struct sim *s)
 {
 	s->on_relax = NULL;
-	kmt_suspect(&s->m, &s->v);
+	kmt_suspect_for_wait(&s->m, &s->v);
 	assert_true(s->v.suspects >= 2);
 	kmt_mark_end(&s->m);
 	s->now += 1000;
@@ -130,7 +130,7 @@ static void give_up_everywhere(void (*then)(struct sim *s),
 
 		left = step;
 		done = sim_snapshot(s, ROOT(0), ROOT(64));
-		assert_int_equal(s->accused, 4 + BLOCKS);
+		assert_int_equal(s->suspects, 4 + BLOCKS);
 		if (!done)
 			then(s);
 		check_heap(s);
@@ -239,7 +239,7 @@ static void test_at_once(void **state)
 	at_once(1, 64 * SIM_PAGE, SIM_PAGE / W);
 }
 
-/* Gives up during kmt_accuse() or kmt_update_suspects(): no leak is reported. */
+/* Gives up during kmt_suspect_for_search() or kmt_update_suspects(): no leak is reported. */
 static bool count_down(struct sim *s)
 {
 	return !left || !--left;

@@ -95,7 +95,7 @@ static void test_bytes(void **state)
 	kmt_set_min(&s->core, KMT_VIRT, TARGET, 1);
 	memcpy((char *)sim_host(ROOT(8)) + 3, &word, W);
 	scan(s);
-	assert_int_equal(s->accused, 1);
+	assert_int_equal(s->suspects, 1);
 	assert_int_equal(s->v.leaks, 0);
 	/* Unless the holder has enough references, none is passed on. */
 	sim_put(ROOT(2), 0);
@@ -209,7 +209,7 @@ static void test_born(void **state)
 			s->late_phase = SIM_MARKED;
 			s->then = bear_holder;
 			scan(s);
-			assert_int_equal(s->accused, 1);
+			assert_int_equal(s->suspects, 1);
 			assert_false(sim_leak(s, HOLDER));
 			assert_int_equal(sim_leak(s, TARGET),
 					 refs_to_born < min);
@@ -236,10 +236,10 @@ static void test_raised(void **state)
 	sim_alloc(s, HOLDER, 64);
 	sim_alloc(s, TARGET, 64);
 	sim_put(ROOT(0), HOLDER);
-	s->late_phase = SIM_ACCUSED;
+	s->late_phase = SIM_SUSPECTED;
 	s->then = raise_min;
 	scan(s);
-	assert_int_equal(s->accused, 1);
+	assert_int_equal(s->suspects, 1);
 	assert_int_equal(s->v.leaks, 0);
 }
 

@@ -5,7 +5,7 @@
 static void first(struct sim *s)
 {
 	sim_mark(s, ROOT(0), ROOT(64));
-	kmt_suspect(&s->m, &s->v);
+	kmt_suspect_for_wait(&s->m, &s->v);
 	kmt_mark_end(&s->m);
 }
 
@@ -378,7 +378,7 @@ static void test_cleared_late(void **state)
 	s->now++;
 	sim_alloc(s, BLOCK(1), 64);
 	sim_alloc(s, BLOCK(2), 64);
-	s->late_phase = SIM_ACCUSED;
+	s->late_phase = SIM_SUSPECTED;
 	sim_put_late(s, BLOCK(0) + 8, BLOCK(1));
 	assert_true(sim_snapshot(s, ROOT(0), ROOT(8)));
 	assert_int_equal(s->v.leaks, 1);
@@ -419,7 +419,7 @@ static void test_visible_late(void **state)
 	sim_alloc(s, BLOCK(2), 64);
 	s->core.birth = birth;
 	assert_true(sim_white(s, BLOCK(2)));
-	kmt_accuse(&s->m, &s->filter, &s->v);
+	kmt_suspect_for_search(&s->m, &s->filter, &s->v);
 	assert_int_equal(s->v.suspects, 1);
 	kmt_judge(&s->m, &s->v);
 	kmt_mark_end(&s->m);

@@ -383,7 +383,7 @@ static void test_stop(void **state)
 		sim_mark(s, ROOT(0), ROOT(512));
 		assert_true(s->m.stopped);
 		assert_in_range(s->m.stats.words - words, 0, was * KMT_PIECE_WORDS);
-		kmt_suspect(&s->m, &s->v);
+		kmt_suspect_for_wait(&s->m, &s->v);
 		kmt_mark_end(&s->m);
 		sim_mark(s, ROOT(0), ROOT(512));
 		kmt_mark_doubtful(&s->m, s->now, 0);
@@ -493,12 +493,12 @@ static long cost_of_mark(bool leaked)
 	return budget - left;
 }
 
-/* A block that was read is not found by a sweep, even if it is still accused. */
+/* A block that was read is not found by a sweep, even if it is still a suspect. */
 static void test_leak_reached(void **state)
 {
 	const long cost = cost_of_mark(false);
 
-	/* One sweep more, since there is an accused block. */
+	/* One sweep more, since there is a suspect. */
 	assert_in_range(cost_of_mark(true), cost, cost + 5000 + 100);
 }
 

@@ -84,7 +84,7 @@ static bool try_move(unsigned int step, unsigned long from, unsigned long to,
 
 	sim_put(from, OBJECT + 40);
 	sim_mark(s, ROOT(0), ROOT(640));
-	kmt_suspect(&s->m, &s->v);
+	kmt_suspect_for_wait(&s->m, &s->v);
 	*missed += s->v.suspects;
 	kmt_mark_end(&s->m);
 	s->now += 1000;

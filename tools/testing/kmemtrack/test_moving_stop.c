@@ -48,9 +48,9 @@ static void on_phase(struct sim *s, enum sim_phase phase)
 	struct mover *v = s->priv;
 
 	/* Once more right before the stop. */
-	if (phase == SIM_ACCUSED)
+	if (phase == SIM_SUSPECTED)
 		tick(s);
-	v->stopped = phase == SIM_ACCUSED;
+	v->stopped = phase == SIM_SUSPECTED;
 }
 
 /* Holders everywhere: read early and late, with records before and after the block's. */
@@ -131,7 +131,7 @@ static void test_one_move(void **state)
 				v.moved = false;
 				sim_put(v.from, OBJECT + 40);
 				scan(s);
-				missed += s->accused > 1;
+				missed += s->suspects > 1;
 				assert_int_equal(s->left, 1);
 				check_one_leak(s);
 			}
@@ -191,7 +191,7 @@ static void test_odd_move(void **state)
 				sim_put(OBJECT + 120, 0);
 				put_odd(OBJECT + 113, BEHIND + SIM_ODD(4));
 				scan(s);
-				missed += s->accused > 2;
+				missed += s->suspects > 2;
 				assert_int_equal(s->left, 1);
 				check_one_leak(s);
 			}
@@ -276,7 +276,7 @@ static void test_restless(void **state)
 		sim_put(v.from, OBJECT);
 		scan(s);
 		assert_true(v.moved);
-		missed += s->accused > 1;
+		missed += s->suspects > 1;
 		check_one_leak(s);
 	}
 	assert_true(missed > 50);

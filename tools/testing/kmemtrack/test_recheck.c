@@ -126,13 +126,13 @@ static void test_places(void **state)
 			bool counts = places[i].counts;
 			bool leads = places[i].at == BLOCK(16);
 
-			s->late_phase = n & 1 ? SIM_MARKED : SIM_ACCUSED;
+			s->late_phase = n & 1 ? SIM_MARKED : SIM_SUSPECTED;
 			s->markers = 1 + n / 2;
 			add_places(s);
 			add_chain(s);
 			sim_put_late(s, places[i].at, OBJECT + 99);
 			scan(s);
-			assert_int_equal(s->accused, CHAIN + 1);
+			assert_int_equal(s->suspects, CHAIN + 1);
 			assert_int_equal(s->left, counts ? 1 : CHAIN + 1);
 			assert_int_equal(s->v.leaks, s->left);
 			assert_int_equal(s->v.fresh, s->left);
@@ -153,7 +153,7 @@ static void search_place(unsigned long at, bool counts, unsigned int stack)
 	add_chain(s);
 	sim_put_late(s, at, OBJECT + 96);
 	scan(s);
-	assert_int_equal(s->accused, CHAIN + 1);
+	assert_int_equal(s->suspects, CHAIN + 1);
 	assert_int_equal(s->sought, counts ? 1 : CHAIN + 1);
 	assert_int_equal(s->left, s->sought);
 	assert_int_equal(s->v.leaks, s->sought);
@@ -244,12 +244,12 @@ static void test_newborn(void **state)
 
 	enum sim_phase when;
 
-	for (when = SIM_MARKED; when <= SIM_ACCUSED; when++) {
+	for (when = SIM_MARKED; when <= SIM_SUSPECTED; when++) {
 		s->late_phase = when;
 		add_chain(s);
 		s->then = give_birth;
 		scan(s);
-		assert_int_equal(s->accused, CHAIN);
+		assert_int_equal(s->suspects, CHAIN);
 		assert_int_equal(s->v.leaks, 0);
 		check_chain(s, false, false);
 		scan(s);
@@ -271,7 +271,7 @@ static void test_transient(void **state)
 	sim_put(LOST + 8, OBJECT);
 	kmt_set_flags(&s->core, KMT_VIRT, LOST, KMT_TRANSIENT);
 	scan(s);
-	assert_int_equal(s->accused, CHAIN);
+	assert_int_equal(s->suspects, CHAIN);
 	assert_int_equal(s->v.leaks, 0);
 	check_chain(s, false, false);
 	assert_false(sim_object(s, KMT_VIRT, LOST).flags & KMT_TRANSIENT);
@@ -349,14 +349,14 @@ static void test_old_leaks(void **state)
 	assert_int_equal(s->v.fresh, 1);
 	/* It stays a leak, is not new, and is no reason to stop CPUs. */
 	scan(s);
-	assert_int_equal(s->accused, 0);
+	assert_int_equal(s->suspects, 0);
 	assert_int_equal(s->v.leaks, 1);
 	assert_int_equal(s->v.fresh, 0);
 	assert_false(sim_object(s, KMT_VIRT, LOST).flags & KMT_NEW);
 	/* A new leak as well. */
 	sim_alloc(s, BLOCK(3), 64);
 	scan(s);
-	assert_int_equal(s->accused, 1);
+	assert_int_equal(s->suspects, 1);
 	assert_int_equal(s->v.leaks, 2);
 	assert_int_equal(s->v.fresh, 1);
 	assert_false(sim_object(s, KMT_VIRT, LOST).flags & KMT_NEW);
@@ -410,7 +410,7 @@ static void test_reborn(void **state)
 		s->then = before_next_lock;
 		scan(s);
 		assert_null(host_before_lock);
-		assert_int_equal(s->accused, when != SIM_MARKED);
+		assert_int_equal(s->suspects, when != SIM_MARKED);
 		assert_int_equal(s->v.leaks, 0);
 		assert_false(sim_leak(s, LOST));
 		sim_free(s, LOST, 64);
@@ -470,7 +470,7 @@ static struct kmt_range hulls[2];
 
 static void note_hull(struct sim *s, enum sim_phase phase)
 {
-	if (phase == SIM_ACCUSED)
+	if (phase == SIM_SUSPECTED)
 		hulls[0] = s->filter.hull;
 	else if (phase == SIM_SORTED)
 		hulls[1] = s->filter.hull;

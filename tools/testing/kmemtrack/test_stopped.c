@@ -51,7 +51,7 @@ static void test_unreadable(void **state)
 
 	sim_alloc(s, BIG, BIG_SIZE);
 	sim_put(ROOT(0), BIG);
-	s->late_phase = SIM_ACCUSED;
+	s->late_phase = SIM_SUSPECTED;
 	s->then = take_page;
 	for (i = 0; i < 3; i++) {
 		sim_alloc(s, BLOCK(i), 64);
@@ -61,7 +61,7 @@ static void test_unreadable(void **state)
 	scan(s);
 	assert_int_equal(s->v.leaks, 1);
 	assert_true(sim_leak(s, BLOCK(1)));
-	assert_int_equal(s->accused, 3);
+	assert_int_equal(s->suspects, 3);
 	/* One fault each for its sum, its aligned words and its unaligned words. */
 	assert_int_equal(sim_events(s, KMT_EV_FAULT), 3);
 	/* The same for roots. */
@@ -101,11 +101,11 @@ static void test_border(void **state)
 		sim_put_late(s, page + 0xff8, BLOCK(10));
 		sim_put_late(s, page + 0x1000, BLOCK(11));
 		sim_put_late(s, page + 0x10f8, BLOCK(12));
-		s->late_phase = SIM_ACCUSED;
+		s->late_phase = SIM_SUSPECTED;
 		gone = page + (i ? 0 : 0x1000);
 		s->then = take_page;
 		scan(s);
-		assert_int_equal(s->accused, 3);
+		assert_int_equal(s->suspects, 3);
 		assert_int_equal(sim_leak(s, BLOCK(10)), i);
 		assert_int_equal(sim_leak(s, BLOCK(11)), !i);
 		assert_int_equal(sim_leak(s, BLOCK(12)), !i);
@@ -123,7 +123,7 @@ static unsigned long loose[5];
 
 static void add_loose(struct sim *s, struct kmt_marker *m)
 {
-	if (kmt_my_turn(m))
+	if (kmt_take_unit(m))
 		kmt_mark_words(m, loose, ARRAY_SIZE(loose));
 }
 
@@ -139,7 +139,7 @@ static void test_loose_words(void **state)
 	unsigned int i, min;
 
 	s->more_roots = add_loose;
-	s->late_phase = SIM_ACCUSED;
+	s->late_phase = SIM_SUSPECTED;
 	for (min = 1; min <= 2; min++) {
 		for (i = 0; i < 2 * SIM_MARKERS; i++) {
 			s->markers = 1 + i / 2;
@@ -153,7 +153,7 @@ static void test_loose_words(void **state)
 			else
 				s->then = set_loose;
 			scan(s);
-			assert_int_equal(s->accused,
+			assert_int_equal(s->suspects,
 					 i & 1 && min == 1 ? 1 : 3);
 			assert_true(sim_leak(s, BLOCK(3)));
 			/*

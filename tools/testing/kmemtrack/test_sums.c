@@ -39,7 +39,7 @@ static void scan(struct sim *s)
 /* Sets what the next scan does between the sums and the stop, and scans. */
 static void next(struct sim *s, void (*then)(struct sim *s))
 {
-	s->late_phase = SIM_ACCUSED;
+	s->late_phase = SIM_SUSPECTED;
 	s->then = then;
 	scan(s);
 }
@@ -270,7 +270,7 @@ static void try_late(unsigned int i, unsigned int odd, unsigned int markers)
 	add_holders(s);
 	where = places[i].at + odd;
 	next(s, refer);
-	assert_int_equal(s->accused, 2);
+	assert_int_equal(s->suspects, 2);
 	assert_int_equal(s->left, in_time ? 1 : 2);
 	assert_int_equal(sim_leak(s, OBJECT), !places[i].counts);
 	sim_delete(s);
@@ -289,7 +289,7 @@ static void try_early(unsigned int i, unsigned int odd, unsigned int markers)
 	where = places[i].at + odd;
 	refer(s);
 	next(s, nothing);
-	assert_int_equal(s->accused, odd || !places[i].counts ? 2 : 1);
+	assert_int_equal(s->suspects, odd || !places[i].counts ? 2 : 1);
 	assert_int_equal(s->sought, seen ? 1 : 2);
 	assert_int_equal(sim_leak(s, OBJECT), !places[i].counts);
 	sim_delete(s);
@@ -328,7 +328,7 @@ static void test_suspects(void **state)
 		put_bytes(OBJECT + 24 + odd, BEHIND + SIM_ODD(4));
 		where = odd & 1 ? HOLDER + 8 : HOLDER + 11;
 		next(s, refer);
-		assert_int_equal(s->accused, 3);
+		assert_int_equal(s->suspects, 3);
 		assert_int_equal(s->left, 1);
 		assert_false(sim_leak(s, OBJECT));
 		assert_false(sim_leak(s, BEHIND));
@@ -344,11 +344,11 @@ static void test_old_sums(void **state)
 	put_bytes(HOLDER + 13, OBJECT);
 	sim_put(ROOT(1), OBJECT);
 	scan(s);
-	assert_int_equal(s->accused, 1);
+	assert_int_equal(s->suspects, 1);
 	sim_put(ROOT(1), 0);
 	sim_alloc(s, BEHIND, 64);
 	scan(s);
-	assert_int_equal(s->accused, 2);
+	assert_int_equal(s->suspects, 2);
 	assert_false(sim_leak(s, OBJECT));
 	assert_true(sim_leak(s, BEHIND));
 	sim_delete(s);

@@ -101,7 +101,7 @@ static void snapshot(struct sim *s, unsigned long at, unsigned long word)
 	sim_alloc(s, OBJECT, 64);
 	sim_put_late(s, at, word);
 	assert_true(sim_snapshot(s, ROOT(0), ROOT(512)));
-	assert_int_equal(s->accused, 1);
+	assert_int_equal(s->suspects, 1);
 	assert_false(sim_leak(s, OBJECT));
 	sim_put(at, 0);
 	sim_free(s, OBJECT, 64);
@@ -146,7 +146,7 @@ static void test_bytes(void **state)
 				       sizeof(word));
 				assert_true(sim_snapshot(s, ROOT(0),
 							 ROOT(512)));
-				assert_int_equal(s->accused, 1);
+				assert_int_equal(s->suspects, 1);
 				assert_false(sim_leak(s, OBJECT));
 				sim_put(at, 0);
 				sim_put(at + 8, 0);

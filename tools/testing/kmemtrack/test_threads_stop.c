@@ -173,7 +173,7 @@ static void *work(void *arg)
 
 static void stop_all(struct sim *s, enum sim_phase phase)
 {
-	if (phase == SIM_ACCUSED) {
+	if (phase == SIM_SUSPECTED) {
 		__atomic_store_n(&stopping, 1, __ATOMIC_RELEASE);
 		while (__atomic_load_n(&parked, __ATOMIC_ACQUIRE) < WORKERS)
 			sched_yield();
@@ -189,7 +189,7 @@ static void stacks(struct sim *s, struct kmt_marker *m)
 	unsigned int w;
 
 	for (w = 0; m->world_stopped && w < WORKERS; w++)
-		if (kmt_my_turn(m))
+		if (kmt_take_unit(m))
 			kmt_mark_range(m, STACK(w), STACK(w) + 8);
 }
 
@@ -283,7 +283,7 @@ static void run(unsigned int cells, unsigned int stack, unsigned int scans,
 	start(s, seed);
 	for (n = 0; n < scans || (forgave < worth && n < 50 * scans); n++) {
 		scan_once(s);
-		forgave += s->left < s->accused;
+		forgave += s->left < s->suspects;
 	}
 	finish(s);
 	printf("seed %lu: %u scans, %u forgave, %lu leaks\n",
