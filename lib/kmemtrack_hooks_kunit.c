@@ -858,6 +858,29 @@ static void kfence_callbacks(struct kunit *test)
 	kmem_cache_free(cache, p);
 	kmem_cache_destroy(cache);
 }
+
+/* RCU frees no objects of such a cache, so the link in the record is stale. */
+static void kfence_stale_link(struct kunit *test)
+{
+	struct kmem_cache *cache = kmem_cache_create("kmemtrack_plain", 300, 0, 0, NULL);
+	struct kfence_metadata *record;
+	void *p;
+
+	KUNIT_ASSERT_NOT_NULL(test, cache);
+	p = alloc_from_kfence(cache);
+	record = addr_to_metadata((unsigned long)p);
+	if (!record) {
+		kmem_cache_destroy(cache);
+		kunit_skip(test, "KFENCE does not sample");
+	}
+	put_block((unsigned long *)&record->rcu_head.next);
+	wipe_stack();
+	expect_leak(test);
+	WRITE_ONCE(record->rcu_head.next, NULL);
+	kfree((void *)(hidden[1] ^ KEY));
+	kmem_cache_free(cache, p);
+	kmem_cache_destroy(cache);
+}
 #endif
 
 #define NAMES		100000
@@ -1147,6 +1170,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE_SLOW(held_names),
 #ifdef CONFIG_KFENCE
 	KUNIT_CASE_SLOW(kfence_callbacks),
+	KUNIT_CASE_SLOW(kfence_stale_link),
 #endif
 	{}
 };

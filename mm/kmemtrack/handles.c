@@ -20,11 +20,18 @@
 #include "report.h"
 #include "core/step.h"
 
+static void walk_pages(void *arg, void (*copy)(void *arg, u32 *trace, u16 comm))
+{
+	down_write(&kmt_reports_sem);
+	kmt_pages_for_each(copy, arg);
+	up_write(&kmt_reports_sem);
+}
+
 /*
  * Calls @record for each cell, and @copy for each other place with handles. What is made
  * of another comes after it: a scan makes records from entries of pages, with
  * kmt_reports_sem held, and reports and the table of sites are made from records. So
- * what is made after its turn is made from something that was met.
+ * what is made after the walk has passed its place comes from something that was met.
  */
 static void walk_handles(void *arg,
 			 void (*record)(void *arg, struct kmt_object *o),
@@ -34,9 +41,7 @@ static void walk_handles(void *arg,
 	struct kmt_object *o;
 	unsigned int i = 0;
 
-	down_write(&kmt_reports_sem);
-	kmt_pages_for_each(copy, arg);
-	up_write(&kmt_reports_sem);
+	walk_pages(arg, copy);
 	down_read(&kmt_walk_sem);
 	kmt_for_each_cell(&kmt_core, chunk, o) {
 		if (!(++i % 1024))
@@ -83,7 +88,7 @@ struct replaced {
 	u32 with;
 };
 
-static bool seems_modular(const struct kmt_object *o)
+static bool hint_modular(const struct kmt_object *o)
 {
 	/* replace_trace() reads both again under the lock of the tree. */
 	const u16 flags = data_race(o->flags);
@@ -139,7 +144,7 @@ static void replace_trace(void *arg, struct kmt_object *o)
 	unsigned long flags;
 	u32 trace, with;
 
-	if (!seems_modular(o))
+	if (!hint_modular(o))
 		return;
 	tree = kmt_lock_record(&kmt_core, o, &flags);
 	if (!tree)
@@ -164,6 +169,12 @@ static void replace_traces(const struct module *mod, bool init)
 	unsigned long moved;
 
 	mutex_lock(&replace_mutex);
+	/*
+	 * split_page() copies the entry of a block's first page to those behind it, once.
+	 * After this walk first pages have new traces. After the grace period below, copies
+	 * that were made before are complete, and the next walk meets them.
+	 */
+	walk_pages(&now, replace_copy);
 	/* Few callers free parts of blocks, and mostly at boot: one walk is enough. */
 	do {
 		moved = kmt_records_moved();

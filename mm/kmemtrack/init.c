@@ -397,7 +397,7 @@ static void fill_reserve(void)
  * Blocks that exist already are not tracked, and are roots.
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: 0, or -ENOMEM.
+ * Return: 0, -ENOMEM, or -EOPNOTSUPP if tracking failed at boot.
  */
 int kmt_switch_on(void)
 {
@@ -405,7 +405,7 @@ int kmt_switch_on(void)
 	if (kmt_tracking())
 		return 0;
 	if (failed)
-		return -ENOMEM;
+		return -EOPNOTSUPP;
 	kmt_set_untracked();
 	if (!has_tables && alloc_tables(alloc_shards()))
 		return -ENOMEM;

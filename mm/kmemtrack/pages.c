@@ -222,8 +222,6 @@ static void split(const struct page *page, unsigned long nr)
 		state &= ~(KMT_PE_RECORD | KMT_PE_PFN_REF | KMT_PE_CHECKED |
 			   KMT_PE_OTHER);
 		nr = min(nr, BIT(order_of(state)));
-		/* A walk that replaces traces may have passed the entries written here. */
-		kmt_set_records_moved();
 		/* A scan may have set KMT_PE_RECORD since the state was read. */
 		if (xchg(&first->state, state | KMT_PE_SPLIT) & KMT_PE_RECORD)
 			kmt_drop_our_records(pfn);

@@ -18,8 +18,6 @@
 #include <linux/completion.h>
 #include <linux/cpu.h>
 #include <linux/cpumask.h>
-#include <linux/hrtimer.h>
-#include <linux/jiffies.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -29,6 +27,7 @@
 #include <linux/timekeeping.h>
 #include <asm/sections.h>
 
+#include "../../kernel/time/timekeeping.h"
 #include "../percpu-internal.h"
 #include "../slab.h"
 #include "scan.h"
@@ -465,11 +464,8 @@ enum kmt_confirmed kmt_snapshot(struct kmt_scan *scan, unsigned long words)
 	}
 	cpus_read_lock();
 	scan->out.expected_ns = expect(words);
-	if (!scan->out.expected_ns && hrtimer_resolution >= TICK_NSEC) {
-		/*
-		 * The clock is jiffies, so no deadline would pass in a stop. Another
-		 * clock may be too coarse for the estimate, but runs.
-		 */
+	if (!timekeeping_valid_for_hres()) {
+		/* The clock may be jiffies: no deadline would pass in a stop. */
 		how = KMT_CONFIRM_NO_CLOCK;
 	} else if (scan->out.expected_ns >
 		   kmt_max_pause() - (kmt_max_pause() >> KMT_ENTER_SHIFT)) {

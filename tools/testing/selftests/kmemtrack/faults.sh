@@ -82,13 +82,11 @@ all_fail()
 	# The detector gives back its free cells, so that it needs new pages at once.
 	echo 2 >/proc/sys/vm/drop_caches
 	fail fail_kmemtrack 100 1 || return
-	until=$(($(date +%s) + 10))
-	while [ "$(date +%s)" -lt $until ]; do
+	until=$(($(date +%s) + 10)) rc=0
+	while [ $rc = 0 ] && [ "$(date +%s)" -lt $until ]; do
 		peak
-		scans_meanwhile || break
-		inject "leak kmalloc-64 5" || break
+		scans_meanwhile && inject "leak kmalloc-64 5" || rc=1
 	done
-	rc=$?
 	no_fail fail_kmemtrack
 	after=$(lost)
 	echo "refused: $(refused fail_kmemtrack)"
@@ -147,13 +145,16 @@ news()
 		start && put "$REPORT" "suppress=$by" &&
 			inject "leak kmalloc-256 20" || return
 		dmesg -c >/dev/null
-		fail fail_kmemtrack 100 1 && put "$D/fail_kmemtrack/space" "$1" || return
-		put "$REPORT" scan && succeeded=$((succeeded + 1)) || ERR=none
+		fail fail_kmemtrack 100 1 && put "$D/fail_kmemtrack/space" "$1" &&
+			scans_meanwhile
+		rc=$? scan_failed=$ERR
 		no_fail fail_kmemtrack
+		[ $rc = 0 ] || return
 		dmesg >"$T/log"
 		put "$REPORT" unsuppress=all || return
 		grep -q "no memory for a report" "$T/log" && short=$((short + 1))
-		[ "$ERR" != none ] || continue
+		[ -z "$scan_failed" ] || continue
+		succeeded=$((succeeded + 1))
 		if [ "$by" = task:none ]; then
 			grep -q "[0-9] new suspected memory leaks" "$T/log" &&
 				grep -q "unreferenced object" "$T/log"
@@ -170,9 +171,10 @@ short_of_report()
 	succeeded=0 short=0
 	put "$REPORT" verbose=on || return
 	for kib in $(seq 64 192 1024); do
-		news $((kib * 1024)) || break
+		news $((kib * 1024))
+		rc=$?
+		[ $rc = 0 ] || break
 	done
-	rc=$?
 	put "$REPORT" verbose=off
 	echo "$succeeded scans, $short reports without memory"
 	[ $rc = 0 ] && [ $succeeded -gt $short ] && [ $short -gt 0 ]
@@ -207,14 +209,14 @@ out_of_memory()
 	echo -1000 >/proc/self/oom_score_adj
 	(echo 1000 >/proc/self/oom_score_adj; exec tail /dev/zero) &
 	hog=$!
+	rc=0
 	while kill -0 $hog 2>/dev/null; do
 		ls -lR /sys/kernel/mm >/dev/null
-		[ "$1" != scan ] || scans_meanwhile || break
+		[ "$1" != scan ] || scans_meanwhile || rc=1
 	done
-	rc=$?
 	wait $hog
 	put /proc/sys/vm/overcommit_memory 0
-	dmesg | grep 'Out of memory: Killed process' &&
+	[ $rc = 0 ] && dmesg | grep 'Out of memory: Killed process' &&
 		[ "$(stat_of tracking)" = 1 ]
 }
 

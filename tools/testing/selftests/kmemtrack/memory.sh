@@ -150,12 +150,13 @@ hundred_times()
 	for i in $BUSY; do
 		busy "$i" &
 	done
-	for round in $(seq 100); do
-		put "$REPORT" off && put "$REPORT" on || break
+	times=0
+	while [ $times -lt 100 ] && put "$REPORT" off && put "$REPORT" on; do
+		times=$((times + 1))
 	done
 	rm "$T/busy"
 	wait
-	[ $round = 100 ] && quiet_code && scan && ! grep . "$T/report"
+	[ $times = 100 ] && quiet_code && scan && ! grep . "$T/report"
 }
 
 check "the pool gives back memory after a peak when memory is short" short_of_memory

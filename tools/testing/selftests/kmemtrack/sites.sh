@@ -357,7 +357,8 @@ reading()
 		done &
 	done
 	for i in $(rounds 20); do
-		inject hold growing-list 10 && put "$REPORT" scan || break
+		inject hold growing-list 10 && put "$REPORT" scan ||
+			{ echo "scan: $ERR" >>"$T/slow"; break; }
 	done
 	# Both have read something.
 	while ! { grep -q sites "$T/slow.done" && grep -q growth "$T/slow.done"; }; do
