@@ -388,7 +388,6 @@ static bool alloc_markers(struct kmt_scan *scan)
  */
 static void lock_lists(bool slots)
 {
-	get_online_mems();
 	if (slots)
 		mutex_lock(&slab_mutex);
 	mutex_lock(&pcpu_alloc_mutex);
@@ -399,7 +398,6 @@ static void unlock_lists(bool slots)
 	mutex_unlock(&pcpu_alloc_mutex);
 	if (slots)
 		mutex_unlock(&slab_mutex);
-	put_online_mems();
 }
 
 static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan)
@@ -421,15 +419,25 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 {
 	const bool slots = READ_ONCE(kmt_untracked_slabs);
 	struct kmt_stop *stop = &the_stop;
+	unsigned long removed;
 	u64 since, until;
 
-	lock_lists(slots);
+	get_online_mems();
+	/*
+	 * Each fork() takes pcpu_alloc_mutex, and this task may have to wait for a CPU, so
+	 * the map is made before. Pages that chunks lost meanwhile may have another use.
+	 */
+	removed = READ_ONCE(pcpu_nr_removed);
 	kmt_page_map_prepare(&scan->m, &scan->roots);
+	lock_lists(slots);
+	if (pcpu_nr_removed != removed)
+		kmt_page_map_prepare(&scan->m, &scan->roots);
 	if (!scan->m.stopped) {
 		init_stop(stop, scan);
 		begin_stop(stop);
 	}
 	unlock_lists(slots);
+	put_online_mems();
 	if (scan->m.stopped)
 		return KMT_CONFIRM_GIVEN_UP;
 	since = atomic64_read(&stop->since);
