@@ -12,6 +12,7 @@
 #include <linux/kfence.h>
 #include <linux/kmemleak.h>
 #include <linux/kmsg_dump.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
@@ -551,6 +552,78 @@ static void expect_leak(struct kunit *test)
 	mutex_unlock(&kmt_scan_mutex);
 }
 
+#ifdef CONFIG_PREEMPT_RCU
+#define QUEUED_BLOCKS	32
+#define QUEUED_CELLS	20000
+
+struct queued {
+	struct rcu_head rcu;
+	char rest[200];
+};
+
+static void free_queued(struct rcu_head *rcu)
+{
+	kfree(container_of(rcu, struct queued, rcu));
+}
+
+/* Makes the tracker's pool larger than it has to be for long. */
+static void use_many_cells(struct kunit *test)
+{
+	void **p = kvcalloc(QUEUED_CELLS, sizeof(*p), GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	for (i = 0; i < QUEUED_CELLS; i++)
+		p[i] = kmalloc(8, GFP_KERNEL);
+	for (i = 0; i < QUEUED_CELLS; i++)
+		kfree(p[i]);
+	kvfree(p);
+}
+
+/* Keeps RCU from calling back for some seconds. */
+static int read_long(void *begun)
+{
+	const unsigned long end = jiffies + 3 * HZ;
+
+	rcu_read_lock();
+	complete(begun);
+	while (time_before(jiffies, end))
+		cpu_relax();
+	rcu_read_unlock();
+	return 0;
+}
+
+/*
+ * Blocks that RCU is about to free are no leaks, even if memory that the tracker gave
+ * back is before them in RCU's list.
+ */
+static void queued_behind_chunks(struct kunit *test)
+{
+	const unsigned long before = READ_ONCE(kmt_pages_given_back);
+	DECLARE_COMPLETION_ONSTACK(begun);
+	struct task_struct *reader;
+	unsigned int i;
+
+	use_many_cells(test);
+	reader = kthread_run(read_long, &begun, "kmt-reader");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, reader);
+	wait_for_completion(&begun);
+	migrate_disable();
+	drop_slab();
+	for (i = 0; i < QUEUED_BLOCKS; i++) {
+		struct queued *q = kzalloc(sizeof(*q), GFP_KERNEL);
+
+		if (q)
+			call_rcu(&q->rcu, free_queued);
+	}
+	migrate_enable();
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	KUNIT_EXPECT_EQ(test, kmt_last_scan.out.verdict.fresh, 0);
+	KUNIT_EXPECT_GT(test, READ_ONCE(kmt_pages_given_back), before);
+	rcu_barrier();
+}
+#endif
+
 /* Stale state of a struct page that becomes a tail page. */
 static void stale_pages(struct kunit *test)
 {
@@ -672,6 +745,20 @@ static void poisoned_blocks(struct kunit *test)
 	WRITE_ONCE(poisoned, mem + PAGE_SIZE);
 	check_poisoned(test, vmalloc_to_page(mem + PAGE_SIZE));
 	vfree(mem);
+}
+
+/* Nor is a per-CPU block. */
+static void poisoned_percpu(struct kunit *test)
+{
+	void __percpu *area = __alloc_percpu(PAGE_SIZE / 2, sizeof(long));
+	unsigned long *mem;
+
+	KUNIT_ASSERT_NOT_NULL(test, area);
+	mem = per_cpu_ptr(area, 0);
+	WRITE_ONCE(poisoned, mem);
+	check_poisoned(test, is_vmalloc_addr(mem) ? vmalloc_to_page(mem) :
+						    virt_to_page(mem));
+	free_percpu(area);
 }
 
 /* An object without a record is a root, even if another page of its slab is poisoned. */
@@ -1152,11 +1239,15 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(parts_left),
 	KUNIT_CASE_SLOW(scans),
 	KUNIT_CASE_SLOW(killed_later),
+#ifdef CONFIG_PREEMPT_RCU
+	KUNIT_CASE_SLOW(queued_behind_chunks),
+#endif
 	KUNIT_CASE_SLOW(stale_pages),
 	KUNIT_CASE(closed_pages),
 	KUNIT_CASE_SLOW(unreadable_pages),
 #ifdef CONFIG_MEMORY_FAILURE
 	KUNIT_CASE_SLOW(poisoned_blocks),
+	KUNIT_CASE_SLOW(poisoned_percpu),
 	KUNIT_CASE_SLOW(poisoned_slab),
 #endif
 	KUNIT_CASE(depot_pages),

@@ -200,8 +200,9 @@ int kmt_execute(const struct kmt_command *cmd)
 	if (set(cmd))
 		return 0;
 	/* While the command runs under this mutex no scan reads the stack of this task. */
-	if (mutex_lock_killable(&kmt_scan_mutex))
-		return -EINTR;
+	ret = kmt_lock_scan();
+	if (ret)
+		return ret;
 	was = kmt_tracking();
 	ret = execute_locked(cmd);
 	if (!ret)

@@ -108,9 +108,10 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 static void *site_start(struct seq_file *seq, loff_t *pos)
 {
 	struct kmt_report *report = seq->private;
+	int ret = kmt_lock_scan();
 
-	if (mutex_lock_killable(&kmt_scan_mutex))
-		return ERR_PTR(-EINTR);
+	if (ret)
+		return ERR_PTR(ret);
 	if (!*pos || !report) {
 		report = kmt_report_current();
 		if (IS_ERR(report)) {
@@ -182,9 +183,10 @@ static const struct file_operations report_fops = {
 static int kmt_suppressions_show(struct seq_file *seq, void *v)
 {
 	struct kmt_report *report;
+	int ret = kmt_lock_scan();
 
-	if (mutex_lock_killable(&kmt_scan_mutex))
-		return -EINTR;
+	if (ret)
+		return ret;
 	report = kmt_report_current();
 	if (!IS_ERR(report))
 		kmt_print_suppressions(seq, report);

@@ -279,7 +279,6 @@ void *kmt_own_alloc(gfp_t gfp, unsigned int order);
 void kmt_own_free(void *mem, unsigned int order);
 void kmt_own_split(void *mem, unsigned int order);
 void *kmt_own_vzalloc(size_t bytes);
-void *kmt_own_try_vzalloc(size_t bytes);
 void *kmt_own_alloc_table(size_t bytes);
 void kmt_own_vfree(void *mem, size_t bytes);
 extern atomic_long_t kmt_own_vpages;
@@ -347,6 +346,7 @@ void kmt_pool_low(struct kmt_core *core);
 unsigned long kmt_used_cells(void);
 void kmt_alloc_recent_cells(unsigned int cpu);
 void kmt_free_recent_cells(void);
+void kmt_await_chunks(void);
 void kmt_give_back_all(void);
 void kmt_keep_ranks(struct kmt_core *core, const struct kmt_rank *rank,
 		    unsigned long nr);
@@ -418,9 +418,9 @@ bool kmt_page_unreadable(struct page *page);
 unsigned long kmt_head_bytes(struct page *head);
 unsigned long kmt_free_pages_from(const struct page *page, unsigned long pfn);
 #ifdef CONFIG_MEMORY_FAILURE
-void kmt_exclude_poisoned(void);
+void kmt_note_poison(void);
 #else
-static inline void kmt_exclude_poisoned(void)
+static inline void kmt_note_poison(void)
 {
 }
 #endif
@@ -447,6 +447,7 @@ static inline void kmt_mark_kfence(struct kmt_marker *m)
 
 /* scanner.c */
 int kmt_scan(void);
+int kmt_lock_scan(void);
 int kmt_restart_frozen(int ret);
 void kmt_scan_every(unsigned int seconds);
 void kmt_scan_periodically(void);

@@ -55,6 +55,8 @@ static noinline bool may_track_slow(void)
 {
 	if (in_nmi()) {
 		kmt_event(&kmt_core, KMT_EV_LOST_NMI);
+		/* If a block was allocated, it may hold the only reference to another. */
+		kmt_set_untracked();
 		return false;
 	}
 	return kmt_start_early();
@@ -65,9 +67,10 @@ static __always_inline bool may_track(void)
 	return likely(is_tracking()) || may_track_slow();
 }
 
+/* Excludes NULL, error pointers, and what can only be a mistake of the caller. */
 static bool is_block(const void *ptr)
 {
-	return !IS_ERR_OR_NULL(ptr);
+	return (unsigned long)ptr >= KMT_LEAST_ADDRESS && !IS_ERR(ptr);
 }
 
 static unsigned long untagged(const void *ptr)
@@ -211,7 +214,7 @@ void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
 {
 	const void *p = (__force const void *)ptr;
 
-	if (is_block(p) && size)
+	if (!IS_ERR_OR_NULL(p) && size)
 		track(KMT_PERCPU_SPACE, untagged_percpu(ptr), size, 1, gfp,
 		      frame_record(), _RET_IP_);
 }
@@ -365,7 +368,7 @@ void __kmemtrack_free_percpu(const void __percpu *ptr)
 {
 	const void *p = (__force const void *)ptr;
 
-	if (is_block(p) && may_track())
+	if (!IS_ERR_OR_NULL(p) && may_track())
 		kmt_free(&kmt_core, KMT_PERCPU_SPACE, untagged_percpu(ptr));
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_free_percpu);

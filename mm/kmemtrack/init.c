@@ -56,7 +56,7 @@ static bool has_tables;
 
 static void *table_alloc(struct kmt_core *core, size_t bytes)
 {
-	return kmt_own_try_vzalloc(bytes);
+	return kmt_own_vzalloc(bytes);
 }
 
 static void table_free(struct kmt_core *core, void *table, size_t bytes)

@@ -46,10 +46,11 @@ static void *find_record(struct reader *r, loff_t *pos)
 static void *record_start(struct seq_file *seq, loff_t *pos)
 {
 	struct reader *r = seq->private;
+	int ret = kmt_lock_scan();
 	void *v;
 
-	if (mutex_lock_killable(&kmt_scan_mutex))
-		return ERR_PTR(-EINTR);
+	if (ret)
+		return ERR_PTR(ret);
 	if (!*pos)
 		r->cursor.chunk = NULL;
 	v = find_record(r, pos);

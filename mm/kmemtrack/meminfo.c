@@ -471,18 +471,18 @@ static void show(struct seq_file *seq, const struct kmt_memory *now)
  * @v: not used
  *
  * Context: may sleep, for the time of a walk over all struct pages.
- * Return: 0; -EINTR if the task is killed.
+ * Return: 0; -EINTR if the task is killed; -ERESTARTNOINTR if it is frozen.
  */
 int kmt_memory_show(struct seq_file *seq, void *v)
 {
 	struct kmt_memory now;
 
 	WRITE_ONCE(wanted, true);
-	if (mutex_lock_killable(&memory_mutex))
-		return -EINTR;
+	if (mutex_lock_interruptible(&memory_mutex))
+		return kmt_restart_frozen(-EINTR);
 	if (!count(&now)) {
 		mutex_unlock(&memory_mutex);
-		return -EINTR;
+		return kmt_restart_frozen(-EINTR);
 	}
 	show(seq, &now);
 	mutex_unlock(&memory_mutex);

@@ -152,14 +152,6 @@ static void disown_vpages(const void *mem)
 	mark_vpages(mem, KMT_OWN_PAGE);
 }
 
-static void *own_vzalloc(size_t bytes, gfp_t gfp)
-{
-	void *mem = __vmalloc(bytes, gfp | __GFP_ZERO);
-
-	disown_vpages(mem);
-	return mem;
-}
-
 /**
  * kmt_own_vzalloc - allocate a large buffer that is never scanned or reported
  * @bytes: size
@@ -167,24 +159,17 @@ static void *own_vzalloc(size_t bytes, gfp_t gfp)
  * A scan under way has filled its map of excluded pages already; the marks keep it from
  * reading the pages of the buffer.
  *
- * Return: zeroed memory, or NULL.
+ * Return: zeroed memory; or NULL, without a warning or the OOM killer, if memory is short.
  */
 void *kmt_own_vzalloc(size_t bytes)
 {
-	return own_vzalloc(bytes, GFP_KERNEL);
-}
+	void *mem;
 
-/**
- * kmt_own_try_vzalloc - as kmt_own_vzalloc(), for memory that is not essential
- * @bytes: size
- *
- * Return: zeroed memory; or NULL, without a warning, if memory is short.
- */
-void *kmt_own_try_vzalloc(size_t bytes)
-{
 	if (should_fail_own(bytes))
 		return NULL;
-	return own_vzalloc(bytes, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+	mem = __vmalloc(bytes, GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY | __GFP_NOWARN);
+	disown_vpages(mem);
+	return mem;
 }
 
 /**

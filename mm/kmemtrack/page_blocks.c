@@ -812,7 +812,7 @@ bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
 	h->hi = h->lo + (h->t->nr << KMT_PE_PART_SHIFT);
 	kmt_marker_init(&h->m, &kmt_core, &stack, 1, NULL);
 	kmt_marker_hand_over(&h->m, try_words);
-	h->bits = kmt_own_try_vzalloc(bitmap_bytes(h));
+	h->bits = kmt_own_vzalloc(bitmap_bytes(h));
 	/* A search reads struct pages at each step. */
 	get_online_mems();
 	if (!h->bits)
@@ -870,7 +870,7 @@ static struct kmt_page_entries *alloc_table(void)
 	}
 	lo = ALIGN_DOWN(lo, KMT_PE_PART_PAGES);
 	i = DIV_ROUND_UP(hi - lo, KMT_PE_PART_PAGES);
-	t = kmt_own_try_vzalloc(struct_size(t, part, i));
+	t = kmt_own_vzalloc(struct_size(t, part, i));
 	if (!t)
 		return NULL;
 	t->lo = lo;
@@ -879,7 +879,7 @@ static struct kmt_page_entries *alloc_table(void)
 	for (i = 0; i < t->nr; i++) {
 		if (!has_memory(lo + i * KMT_PE_PART_PAGES))
 			continue;
-		t->part[i] = kmt_own_try_vzalloc(KMT_PE_PART_BYTES);
+		t->part[i] = kmt_own_vzalloc(KMT_PE_PART_BYTES);
 		if (!t->part[i]) {
 			free_table(t);
 			return NULL;

@@ -166,13 +166,13 @@ static inline bool kmt_struct_page_is_root(void)
  * although only the first one looks as if it is in use. A page that looks free but
  * is neither in the buddy allocator nor on a CPU's list of free pages belongs to such
  * an allocation. Since free pages come and go, the mark leaves such pages to the
- * search for references to suspects, if there is one.
+ * search for references to suspects, if there is one. Without a map of excluded pages,
+ * free pages of CPUs are read, too: that hides leaks, but makes none up.
  */
 static inline bool kmt_inner_is_root(const struct kmt_marker *m,
 				     const struct kmt_roots *roots)
 {
-	return roots->map.blocks && (m->filter || !roots->exact_later) &&
-	       kmt_rule(KMT_RULE_INNER);
+	return (m->filter || !roots->exact_later) && kmt_rule(KMT_RULE_INNER);
 }
 
 /*

@@ -335,7 +335,7 @@ void kmt_keep_ranks(struct kmt_core *core, const struct kmt_rank *rank,
 {
 	lockdep_assert_held(&kmt_scan_mutex);
 	kmt_own_vfree(ranks, array_size(nr_ranks, sizeof(*ranks)));
-	ranks = nr ? kmt_own_try_vzalloc(array_size(nr, sizeof(*ranks))) : NULL;
+	ranks = nr ? kmt_own_vzalloc(array_size(nr, sizeof(*ranks))) : NULL;
 	nr_ranks = ranks ? nr : 0;
 	if (ranks)
 		memcpy(ranks, rank, nr * sizeof(*rank));
@@ -387,9 +387,30 @@ static void forget_ranks(void)
 	}
 }
 
+/* Number of chunks that were passed to RCU, and are not freed yet. */
+static atomic_long_t nr_with_rcu;
+
 static void free_chunk(struct rcu_head *head)
 {
 	kmt_own_free(container_of(head, struct kmt_chunk, rcu), 0);
+	/* Pairs with kmt_await_chunks(): RCU's list does not lead through the chunk. */
+	atomic_long_dec_return_release(&nr_with_rcu);
+}
+
+/**
+ * kmt_await_chunks - wait until RCU has no chunk
+ *
+ * RCU's list of callbacks leads from each to the next, and chunks are not read. A scan
+ * would report blocks whose callback is queued behind that of a chunk. While it scans, no
+ * chunk is queued.
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ */
+void kmt_await_chunks(void)
+{
+	lockdep_assert_held(&kmt_scan_mutex);
+	if (atomic_long_read_acquire(&nr_with_rcu))
+		rcu_barrier();
 }
 
 /* Frees chunks that have left the pool: with @all even few. */
@@ -405,6 +426,7 @@ static void free_chunks(bool all)
 	while ((chunk = gone)) {
 		gone = chunk->next;
 		/* RCU waits for hooks, which use cells of it with interrupts off. */
+		atomic_long_inc(&nr_with_rcu);
 		call_rcu(&chunk->rcu, free_chunk);
 		cond_resched();
 	}

@@ -377,9 +377,9 @@ static bool grow(struct counting *c)
 	struct counting more = *c;
 
 	more.max = c->max ? 2 * c->max : KMT_GROUPS_MIN;
-	more.groups = kmt_own_try_vzalloc(array_size(more.max,
+	more.groups = kmt_own_vzalloc(array_size(more.max,
 						     sizeof(*more.groups)));
-	more.first = kmt_own_try_vzalloc(array_size(more.max,
+	more.first = kmt_own_vzalloc(array_size(more.max,
 						    sizeof(*more.first)));
 	if (!more.groups || !more.first) {
 		free_counting(&more);
@@ -811,7 +811,7 @@ static int compare_positions(const void *a, const void *b)
 static bool alloc_kept(unsigned long nr)
 {
 	kept_bytes = array_size(nr, sizeof(*kept));
-	kept = kmt_own_try_vzalloc(kept_bytes);
+	kept = kmt_own_vzalloc(kept_bytes);
 	return kept;
 }
 

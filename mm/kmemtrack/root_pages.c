@@ -18,10 +18,9 @@
  *					memory does not have
  *   pages a guest gave to its host	PageOffline: kmt_page_unreadable()
  *   poisoned pages			PageHWPoison: kmt_page_unreadable().
- *					kmt_exclude_poisoned() sets KMT_NO_SCAN for
- *					blocks in such pages, mark_slots() skips
- *					objects without a record in them, and
- *					kmt_env_read() refuses them
+ *					mark_slots() skips objects without a record
+ *					in them. Whoever reads blocks and other
+ *					roots asks kmt_env_poisoned()
  *   secretmem, guest_memfd		the operations or flags of their mapping:
  *					kmt_page_unreadable(). A page of secretmem
  *					without a mapping yet is not in the linear
@@ -88,6 +87,9 @@ static bool is_private(const struct address_space *mapping)
 
 	if ((unsigned long)mapping & PAGE_MAPPING_FLAGS)
 		return false;
+	/* The page may be a slab by now, with a number in place of the mapping. */
+	if ((unsigned long)mapping < KMT_LEAST_ADDRESS)
+		return true;
 	if (!kmt_env_read(&flags, (unsigned long)&mapping->flags,
 			  sizeof(flags)) ||
 	    !kmt_env_read(&ops, (unsigned long)&mapping->a_ops, sizeof(ops)))
@@ -176,90 +178,17 @@ bool kmt_is_poisoned(unsigned long addr)
 	return page && PageHWPoison(page);
 }
 
-/* Excludes blocks of the linear map in a page from reading. */
-static void exclude_page(struct page *page)
-{
-	unsigned long pos = kmt_untag((unsigned long)page_address(page));
-	unsigned long end = pos + PAGE_SIZE;
-	struct kmt_range block;
-
-	while (pos && pos < end &&
-	       kmt_first_block(&kmt_core, KMT_VIRT, pos, end, &block)) {
-		kmt_set_flags(&kmt_core, KMT_VIRT, block.lo, KMT_NO_SCAN);
-		pos = block.hi;
-	}
-}
-
-/* Whether the page at @addr of a block in vmalloc space is poisoned. */
-static bool is_poisoned(struct kmt_object *o, unsigned long addr)
-{
-	unsigned long flags;
-	struct kmt_tree *tree = kmt_lock_object(&kmt_core, o, &flags);
-	bool poisoned;
-
-	if (!tree)
-		return false;
-	/* The block is mapped as long as it is tracked. */
-	poisoned = kmt_space(o) == KMT_VIRT && addr - o->addr < o->size &&
-		   kmt_is_poisoned(addr);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return poisoned;
-}
-
-/* Excludes blocks of vmalloc space with a poisoned page from reading. */
-static void exclude_mapped(void)
-{
-	unsigned long addr, pos = 0;
-	struct kmt_object *o, copy;
-
-	while ((o = kmt_next_wide(&kmt_core, KMT_VIRT, &pos))) {
-		cond_resched();
-		addr = pos - 1;
-		if (!is_vmalloc_or_module_addr((void *)addr) ||
-		    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &copy))
-			continue;
-		for (addr = copy.addr; addr < copy.addr + copy.size;
-		     addr += kmt_piece(addr, copy.addr + copy.size, PAGE_SIZE)) {
-			cond_resched();
-			if (!is_poisoned(o, addr))
-				continue;
-			kmt_set_flags(&kmt_core, KMT_VIRT, addr, KMT_NO_SCAN);
-			break;
-		}
-	}
-}
-
 /**
- * kmt_exclude_poisoned - exclude blocks in poisoned pages from reading
+ * kmt_note_poison - from now on do not read poisoned pages, if there are any
  *
- * A block to which only an excluded block refers will be reported as a leak.
+ * A block to which only a block in such a page refers will be reported as a leak.
  *
- * Context: may sleep.
+ * Context: may sleep; before memory is read.
  */
-void kmt_exclude_poisoned(void)
+void kmt_note_poison(void)
 {
-	struct zone *zone;
-	unsigned long pfn;
-
-	if (!atomic_long_read(&num_poisoned_pages))
-		return;
-	static_branch_enable(&kmt_poison_key);
-	get_online_mems();
-	for_each_populated_zone(zone) {
-		for (pfn = zone->zone_start_pfn; pfn < zone_end_pfn(zone);
-		     pfn++) {
-			struct page *page = pfn_to_online_page(pfn);
-
-			/* The rest of the section has no pages either. */
-			if (!page)
-				pfn = ALIGN(pfn + 1, KMT_HOLE_PAGES) - 1;
-			else if (PageHWPoison(page) && !PageHighMem(page))
-				exclude_page(page);
-			cond_resched();
-		}
-	}
-	put_online_mems();
-	exclude_mapped();
+	if (atomic_long_read(&num_poisoned_pages))
+		static_branch_enable(&kmt_poison_key);
 }
 #endif
 
@@ -881,10 +810,10 @@ static void clear_map(struct kmt_marker *m, void *bits, size_t bytes)
  * @m: marker
  * @roots: roots, whose map of per-CPU memory is filled already
  *
- * If the caller holds pcpu_alloc_mutex, the bits of per-CPU chunks are correct until it
- * drops the mutex.
+ * As long as per-CPU chunks lose no page (pcpu_nr_removed), their bits exclude no other
+ * memory.
  *
- * Context: may sleep.
+ * Context: memory does not come or go; may sleep.
  */
 void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots)
 {

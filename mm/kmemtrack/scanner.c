@@ -138,7 +138,7 @@ static int scan_locked(unsigned long frame)
 	if (!scan)
 		return -ENOMEM;
 	alloc_filter(&scan->filter);
-	kmt_exclude_poisoned();
+	kmt_await_chunks();
 	kmt_roots_init(&scan->roots);
 	scan->roots.scanner = current;
 	scan->roots.frame = frame;
@@ -175,6 +175,24 @@ int kmt_restart_frozen(int ret)
 }
 
 /**
+ * kmt_lock_scan - take kmt_scan_mutex, to scan or to read memory or records
+ *
+ * A signal ends the wait, also that of the freezer, which would give up otherwise if the
+ * scan thread holds the mutex for long. The system call starts again, so programs do not
+ * see it.
+ *
+ * Context: any task.
+ * Return: 0 with the mutex held; -EINTR if the task is killed; -ERESTARTNOINTR.
+ */
+int kmt_lock_scan(void)
+{
+	if (mutex_lock_interruptible(&kmt_scan_mutex))
+		return fatal_signal_pending(current) ? -EINTR : -ERESTARTNOINTR;
+	kmt_note_poison();
+	return 0;
+}
+
+/**
  * kmt_scan - find leaks
  *
  * Returns when the scan is complete. A second call waits until the first is complete.
@@ -182,16 +200,15 @@ int kmt_restart_frozen(int ret)
  * Context: may sleep for the time of some marks, and for kmt_tunables.min_age if
  * suspects are confirmed by waiting.
  * Return: 0; -EINTR if the task is killed, or is a kernel thread that is frozen or
- * stopped; -ERESTARTNOINTR if it is a user task that is frozen: the system call starts
- * again when it is thawed; -EPERM while tracking is off; -ENOMEM.
+ * stopped; -ERESTARTNOINTR if it is a user task that is frozen, or gets a signal before
+ * the scan begins: the system call starts again; -EPERM while tracking is off; -ENOMEM.
  */
 noinline int kmt_scan(void)
 {
-	int ret;
+	int ret = kmt_lock_scan();
 
-	ret = mutex_lock_killable(&kmt_scan_mutex);
 	if (ret)
-		return -EINTR;
+		return ret;
 	ret = scan_locked((unsigned long)__builtin_frame_address(0));
 	mutex_unlock(&kmt_scan_mutex);
 	return kmt_restart_frozen(ret);
@@ -293,7 +310,11 @@ static void limit_ages(struct work_struct *work)
 {
 	struct kmt_chunk *chunk;
 
-	mutex_lock(&kmt_scan_mutex);
+	/* A scan may take longer than a worker may wait without a warning. */
+	if (!mutex_trylock(&kmt_scan_mutex)) {
+		queue_delayed_work(kmt_unbound_wq, &age_work, 60 * HZ);
+		return;
+	}
 	kmt_for_each_chunk(&kmt_core, chunk) {
 		kmt_limit_ages(&kmt_core, chunk, jiffies);
 		cond_resched();

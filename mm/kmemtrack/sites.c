@@ -193,7 +193,6 @@ static bool is_own(u32 trace)
 
 	for (i = 0; i < nr; i++)
 		if (is_in(entries[i], (unsigned long)kmt_own_vzalloc) ||
-		    is_in(entries[i], (unsigned long)kmt_own_try_vzalloc) ||
 		    is_in(entries[i], (unsigned long)kmt_find_leaks))
 			return true;
 	return false;
@@ -442,7 +441,7 @@ static int copy_sites(struct view *view)
 	if (!max)
 		return 0;
 	view->bytes = array_size(max, sizeof(*view->entry));
-	view->entry = kmt_own_try_vzalloc(view->bytes);
+	view->entry = kmt_own_vzalloc(view->bytes);
 	if (!view->entry)
 		return -ENOMEM;
 	kmt_for_each_site(&sites, page, s) {
@@ -532,8 +531,9 @@ static void *view_start(struct seq_file *seq, loff_t *pos)
 	int ret;
 
 	if (!*pos) {
-		if (mutex_lock_killable(&kmt_scan_mutex))
-			return ERR_PTR(-EINTR);
+		ret = kmt_lock_scan();
+		if (ret)
+			return ERR_PTR(ret);
 		empty(view);
 		ret = fill(view);
 		mutex_unlock(&kmt_scan_mutex);

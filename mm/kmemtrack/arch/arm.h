@@ -68,6 +68,7 @@ void call_with_stack(void (*fn)(void *data), void *data, void *sp);
 #define KMT_RECORD_BELOW	sizeof(long)
 #endif
 
+#define KMT_LEAST_ADDRESS	TASK_SIZE
 #define kmt_saved_sp(task)	thread_saved_sp(task)
 
 #ifdef CONFIG_IRQSTACKS

@@ -92,6 +92,7 @@ static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 
 #define kmt_env_strip	kmt_env_strip
 
+#define KMT_LEAST_ADDRESS	TASK_SIZE_MAX
 #define KMT_LINEAR_END		PAGE_END
 #define KMT_FRAME_RECORDS	1
 

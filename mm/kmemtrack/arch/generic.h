@@ -76,6 +76,14 @@ static __always_inline bool kmt_env_is_entry(unsigned long pc)
 #define KMT_NUMBERS_END		BIT(4 * sizeof(long))
 #endif
 
+/*
+ * No kernel memory is below this. Where user space is, a read survives no fault: the
+ * kernel takes it for a mistake.
+ */
+#ifndef KMT_LEAST_ADDRESS
+#define KMT_LEAST_ADDRESS	PAGE_SIZE
+#endif
+
 /* One past the end of the linear map, including memory to be hotplugged. */
 #ifndef KMT_LINEAR_END
 #define KMT_LINEAR_END		((unsigned long)high_memory)

@@ -45,6 +45,7 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 }
 
 #define KMT_READS_WORDS
+#define KMT_LEAST_ADDRESS	TASK_SIZE_MAX
 #define KMT_LINEAR_END		VMALLOC_START
 #endif /* CONFIG_X86_64 */
 

@@ -113,6 +113,8 @@ static __always_inline bool push_words(struct kmt_push *p, unsigned long pos,
 	unsigned long a, b, c, d;
 	unsigned int bad = 0;
 
+	if (pos < end && kmt_env_poisoned(pos, end - pos))
+		return false;
 	while (pos <= fours) {
 		kmt_env_four(pos, &a, &b, &c, &d, &bad);
 		pos += 4 * sizeof(long);

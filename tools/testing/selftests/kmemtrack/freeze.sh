@@ -57,19 +57,29 @@ on_request()
 }
 
 # Freezing ends a periodic scan. The periodic scan is off by then, so it does not start
-# again.
+# again. Tasks that read or write meanwhile wait for the scan; user tasks are frozen
+# before the thread that scans.
 regular()
 {
 	endless && put "$REPORT" scan=1 || return
 	sleep 4
 	put "$REPORT" scan=off
+	: >"$T/waits"
+	for f in kmemleak kmemtrack_info/sites kmemtrack_info/suppressions; do
+		cat "$D/$f" >/dev/null 2>>"$T/waits" &
+	done
+	(echo clear >"$REPORT") 2>>"$T/waits" &
+	sleep 1
 	freeze
 	rc=$?
+	wait
+	cat "$T/waits"
+	[ ! -s "$T/waits" ] || rc=1
 	ends_well && return $rc
 }
 
 check "tasks are frozen while no scan runs" freeze
 check "tasks are frozen during a scan on request, while a second one waits" on_request
-check "tasks are frozen during a periodic scan" regular
+check "tasks are frozen during a periodic scan, while others wait for it" regular
 put $POWER/pm_test none
 end
