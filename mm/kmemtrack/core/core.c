@@ -167,24 +167,8 @@ static void remove_locked(struct kmt_core *core, struct kmt_tree *tree,
 		kmt_drop_aux(core, addr);
 }
 
-/* Frees the object at @addr in the wide tree of its space, if there is one. */
-static bool free_wide(struct kmt_core *core, struct kmt_tree *tree,
-		      unsigned long addr)
-{
-	struct kmt_object *o;
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&tree->lock, flags);
-	o = kmt_tree_at(tree, addr);
-	if (o)
-		remove_locked(core, tree, o, flags);
-	else
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return o;
-}
-
-/* Frees the object at @addr in @shard, if there is one. */
-static bool free_in(struct kmt_core *core, struct kmt_tree *shard,
+/* Frees the object at @addr in @tree, if there is one. */
+static bool free_in(struct kmt_core *core, struct kmt_tree *tree,
 		    unsigned long addr)
 {
 	struct kmt_object **recent_cells, *o;
@@ -192,23 +176,24 @@ static bool free_in(struct kmt_core *core, struct kmt_tree *shard,
 	unsigned long flags;
 	u16 aux;
 
-	raw_spin_lock_irqsave(&shard->lock, flags);
+	raw_spin_lock_irqsave(&tree->lock, flags);
 	cache = kmt_cache_of(core);
-	o = kmt_tree_at(shard, addr);
+	o = kmt_tree_at(tree, addr);
 	if (unlikely(!o || kmt_is_vacant(o))) {
-		raw_spin_unlock_irqrestore(&shard->lock, flags);
+		raw_spin_unlock_irqrestore(&tree->lock, flags);
 		return false;
 	}
+	/* Only a shard keeps the records of freed blocks. */
 	recent_cells = READ_ONCE(cache->recent_cells);
-	if (unlikely(!recent_cells)) {
-		remove_locked(core, shard, o, flags);
+	if (unlikely(!recent_cells) || kmt_is_wide(core, tree)) {
+		remove_locked(core, tree, o, flags);
 		return true;
 	}
 	WRITE_ONCE(*kmt_recent_cell(recent_cells, addr), o);
 	aux = o->flags & (KMT_AREAS | KMT_ALIAS);
-	kmt_tree_set_vacant(shard, o);
+	kmt_tree_set_vacant(tree, o);
 	kmt_count_vacant(cache, 1);
-	raw_spin_unlock_irqrestore(&shard->lock, flags);
+	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	if (unlikely(aux))
 		kmt_drop_aux(core, addr);
 	return true;
@@ -227,7 +212,7 @@ static bool free_anywhere(struct kmt_core *core, enum kmt_space space,
 		if (!READ_ONCE(shard->wide))
 			return false;
 	}
-	return free_wide(core, &core->wide[space], addr);
+	return free_in(core, &core->wide[space], addr);
 }
 
 /**
