@@ -40,12 +40,6 @@ const struct kmt_command_number kmt_command_numbers[] = {
 	{ }
 };
 
-const struct kmt_command_name kmt_command_names[] = {
-	{ "suppress=",	 KMT_CMD_SUPPRESS },
-	{ "unsuppress=", KMT_CMD_UNSUPPRESS },
-	{ }
-};
-
 const char * const kmt_suppress_words[KMT_NR_SUPPRESS_WHATS] = {
 	[KMT_BY_FUNCTION] = "function",
 	[KMT_BY_MODULE]	  = "module",
@@ -142,7 +136,6 @@ static int parse(const char *line, size_t len, struct kmt_command *cmd,
 {
 	char text[KMT_COMMAND_MAX + 1];
 	const struct kmt_command_number *number;
-	const struct kmt_command_name *name;
 	const struct kmt_command_word *word;
 
 	while (len && is_blank(line[len - 1]))
@@ -180,12 +173,10 @@ static int parse(const char *line, size_t len, struct kmt_command *cmd,
 		cmd->levels = levels;
 		return 0;
 	}
-	for (name = kmt_command_names; name->key; name++) {
-		size_t n = strlen(name->key);
-
-		if (!strncmp(text, name->key, n))
-			return parse_name(name->verb, text + n, line + n, cmd);
-	}
+	if (!strncmp(text, "suppress=", 9))
+		return parse_name(KMT_CMD_SUPPRESS, text + 9, line + 9, cmd);
+	if (!strncmp(text, "unsuppress=", 11))
+		return parse_name(KMT_CMD_UNSUPPRESS, text + 11, line + 11, cmd);
 	return -EINVAL;
 }
 

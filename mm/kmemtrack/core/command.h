@@ -128,16 +128,6 @@ struct kmt_command_number {
 	unsigned int levels;
 };
 
-/**
- * struct kmt_command_name - a command that ends with a name
- * @key: its text up to the kind of name; NULL in the entry that ends the table
- * @verb: what to do with the name
- */
-struct kmt_command_name {
-	const char *key;
-	enum kmt_verb verb;
-};
-
 /* Largest max_pause, in microseconds. */
 #define KMT_PAUSE_MAX	5000000UL
 
@@ -157,12 +147,11 @@ struct kmt_command_name {
 #define KMT_NAME_MAX	100
 
 /*
- * All commands. Parameters of the kernel and of sysfs take the same values. The
- * tests try each of them.
+ * All commands but suppress= and unsuppress=. Parameters of the kernel and of sysfs take
+ * the same values. The tests try each of them.
  */
 extern const struct kmt_command_word kmt_command_words[];
 extern const struct kmt_command_number kmt_command_numbers[];
-extern const struct kmt_command_name kmt_command_names[];
 extern const char * const kmt_suppress_words[KMT_NR_SUPPRESS_WHATS];
 
 int kmt_parse(const char *line, size_t len, struct kmt_command *cmd);
