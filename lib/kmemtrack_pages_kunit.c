@@ -28,7 +28,7 @@ static int command(const char *text)
 {
 	struct kmt_command cmd;
 
-	return kmt_parse(text, strlen(text), &cmd) ?: kmt_execute(&cmd);
+	return kmt_parse(text, strlen(text), &cmd, false) ?: kmt_execute(&cmd);
 }
 
 static int pages_init(struct kunit *test)

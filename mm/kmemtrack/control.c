@@ -270,7 +270,7 @@ static int parse_value(const char *key, const char *val,
 
 	if (len >= sizeof(text))
 		return -EINVAL;
-	return kmt_parse_parameter(text, len, cmd);
+	return kmt_parse(text, len, cmd, true);
 }
 
 /* Translates other words for switches, as the kernel accepts them, to "on" or "off". */

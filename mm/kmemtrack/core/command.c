@@ -63,7 +63,7 @@ static int parse_number(const struct kmt_command_number *number,
 		text++;
 	if (*text < '0' || *text > '9')
 		return -EINVAL;
-	/* kstrtoul() accepts a trailing newline; parse() has removed a legal one. */
+	/* kstrtoul() accepts a trailing newline; kmt_parse() has removed a legal one. */
 	if (strchr(text, '\n'))
 		return -EINVAL;
 	ret = kstrtoul(text, 0, &v);
@@ -131,8 +131,16 @@ static int parse_name(enum kmt_verb verb, const char *text, const char *line,
 	return -EINVAL;
 }
 
-static int parse(const char *line, size_t len, struct kmt_command *cmd,
-		 bool boot)
+/**
+ * kmt_parse - parse a command, or a parameter
+ * @line: text, not necessarily terminated
+ * @len: its length; blanks and line ends around the command are allowed
+ * @cmd: set on success only; a name in it is part of @line
+ * @boot: parameters that are read at boot are allowed, too
+ *
+ * Return: 0; -EINVAL if it is no command; -ERANGE if its number is too large.
+ */
+int kmt_parse(const char *line, size_t len, struct kmt_command *cmd, bool boot)
 {
 	char text[KMT_COMMAND_MAX + 1];
 	const struct kmt_command_number *number;
@@ -178,32 +186,6 @@ static int parse(const char *line, size_t len, struct kmt_command *cmd,
 	if (!strncmp(text, "unsuppress=", 11))
 		return parse_name(KMT_CMD_UNSUPPRESS, text + 11, line + 11, cmd);
 	return -EINVAL;
-}
-
-/**
- * kmt_parse - parse a command
- * @line: text, not necessarily terminated
- * @len: its length; blanks and line ends around the command are allowed
- * @cmd: set on success only; a name in it is part of @line
- *
- * Return: 0; -EINVAL if it is no command; -ERANGE if its number is too large.
- */
-int kmt_parse(const char *line, size_t len, struct kmt_command *cmd)
-{
-	return parse(line, len, cmd, false);
-}
-
-/**
- * kmt_parse_parameter - parse the value of a parameter
- * @line: the key of a command or of a boot parameter, and the value
- * @len: its length
- * @cmd: set on success only
- *
- * Return: as kmt_parse(), which does not know boot parameters.
- */
-int kmt_parse_parameter(const char *line, size_t len, struct kmt_command *cmd)
-{
-	return parse(line, len, cmd, true);
 }
 
 static bool is_blank_line(const char *text, size_t len)
@@ -258,7 +240,7 @@ int kmt_parse_lines(const char *text, size_t len, struct kmt_command *cmds,
 		if (!is_blank_line(text, line)) {
 			if (nr == max)
 				return -EINVAL;
-			ret = kmt_parse(text, line, &cmds[nr++]);
+			ret = kmt_parse(text, line, &cmds[nr++], false);
 			if (ret)
 				return ret;
 		}

@@ -154,8 +154,7 @@ extern const struct kmt_command_word kmt_command_words[];
 extern const struct kmt_command_number kmt_command_numbers[];
 extern const char * const kmt_suppress_words[KMT_NR_SUPPRESS_WHATS];
 
-int kmt_parse(const char *line, size_t len, struct kmt_command *cmd);
-int kmt_parse_parameter(const char *line, size_t len, struct kmt_command *cmd);
+int kmt_parse(const char *line, size_t len, struct kmt_command *cmd, bool boot);
 int kmt_parse_lines(const char *text, size_t len, struct kmt_command *cmds,
 		    int max);
 bool kmt_is_padding(const char *text, size_t len);

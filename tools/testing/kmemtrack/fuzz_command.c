@@ -190,7 +190,7 @@ static void check_lines(const char *text, size_t len)
 static void check(const char *text, size_t len)
 {
 	struct kmt_command cmd = { .verb = 99, .arg = 99 }, right = {};
-	int ret = kmt_parse(text, len, &cmd);
+	int ret = kmt_parse(text, len, &cmd, false);
 
 	check_lines(text, len);
 

@@ -118,7 +118,7 @@ static int parse(const char *text, size_t len, struct kmt_command *cmd)
 	int ret;
 
 	memcpy(copy, text, len);
-	ret = kmt_parse(copy, len, cmd);
+	ret = kmt_parse(copy, len, cmd, false);
 	free(copy);
 	return ret;
 }
@@ -190,7 +190,7 @@ static void test_names(void **state)
 
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
 		assert_int_equal(kmt_parse(names[i].text, strlen(names[i].text),
-					   &cmd), 0);
+					   &cmd, false), 0);
 		assert_int_equal(cmd.verb, names[i].verb);
 		assert_int_equal(cmd.arg, names[i].what);
 		assert_int_equal(cmd.len, strlen(names[i].name));
@@ -201,7 +201,7 @@ static void test_names(void **state)
 	/* unsuppress= takes names as long as suppress= does. */
 	i = snprintf(text, sizeof(text), "unsuppress=function:");
 	memset(text + i, 'x', KMT_NAME_MAX + 1);
-	assert_int_equal(kmt_parse(text, i + KMT_NAME_MAX, &cmd), 0);
+	assert_int_equal(kmt_parse(text, i + KMT_NAME_MAX, &cmd, false), 0);
 	assert_int_equal(cmd.len, KMT_NAME_MAX);
 	check_refused(text, i + KMT_NAME_MAX + 1, -EINVAL);
 	check_refused(text + 2, i - 2 + KMT_NAME_MAX + 1, -EINVAL);
@@ -228,8 +228,7 @@ static void test_parameters(void **state)
 	for (i = 0; i < ARRAY_SIZE(good); i++) {
 		const char *text = good[i].text;
 
-		assert_int_equal(kmt_parse_parameter(text, strlen(text), &cmd),
-				 0);
+		assert_int_equal(kmt_parse(text, strlen(text), &cmd, true), 0);
 		assert_int_equal(cmd.verb, good[i].verb);
 		assert_int_equal(cmd.arg, good[i].arg);
 	}
@@ -237,8 +236,7 @@ static void test_parameters(void **state)
 		const char *text = good_at_boot[i].text;
 
 		check_refused(text, strlen(text), -EINVAL);
-		assert_int_equal(kmt_parse_parameter(text, strlen(text), &cmd),
-				 0);
+		assert_int_equal(kmt_parse(text, strlen(text), &cmd, true), 0);
 		assert_int_equal(cmd.verb, good_at_boot[i].verb);
 		assert_int_equal(cmd.arg, good_at_boot[i].arg);
 	}
@@ -246,13 +244,11 @@ static void test_parameters(void **state)
 	for (i = 0; i < ARRAY_SIZE(large_at_boot); i++) {
 		const char *text = large_at_boot[i];
 
-		assert_int_equal(kmt_parse_parameter(text, strlen(text), &cmd),
+		assert_int_equal(kmt_parse(text, strlen(text), &cmd, true),
 				 -ERANGE);
 	}
-	assert_int_equal(kmt_parse_parameter("early_pool=x", 12, &cmd),
-			 -EINVAL);
-	assert_int_equal(kmt_parse_parameter("rules_off=0x2000", 16, &cmd),
-			 -EINVAL);
+	assert_int_equal(kmt_parse("early_pool=x", 12, &cmd, true), -EINVAL);
+	assert_int_equal(kmt_parse("rules_off=0x2000", 16, &cmd, true), -EINVAL);
 	assert_int_equal(cmd.verb, 99);
 	assert_int_equal(cmd.arg, 99);
 }
