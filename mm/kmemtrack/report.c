@@ -100,14 +100,6 @@ static loff_t first_pos(const struct kmt_chunk *chunk)
 	return (loff_t)(U32_MAX - chunk->id) << KMT_POS_SHIFT;
 }
 
-static bool hint_wanted(const struct kmt_object *o, u16 wanted)
-{
-	/* kmt_take_leak() checks again under the lock. */
-	const u16 flags = data_race(o->flags);
-
-	return (flags & KMT_LIVE) && (flags & wanted);
-}
-
 static struct kmt_object *find_in(struct kmt_chunk *chunk, loff_t *pos,
 				  u16 wanted)
 {
@@ -116,7 +108,7 @@ static struct kmt_object *find_in(struct kmt_chunk *chunk, loff_t *pos,
 	loff_t i = max(*pos - first, 0LL);
 
 	for (; i < chunk->nr; i++) {
-		if (!hint_wanted(&cells[i], wanted))
+		if (!kmt_hint_flags(&cells[i], KMT_LIVE | wanted, KMT_LIVE | wanted))
 			continue;
 		*pos = first + i;
 		return &cells[i];

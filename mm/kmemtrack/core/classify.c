@@ -59,13 +59,6 @@ struct leak_reader {
 	struct kmt_leaks *leaks;
 };
 
-static bool hint_leak(const struct kmt_object *o)
-{
-	/* change_leak() checks again under the lock. */
-	return (data_race(o->flags) & (KMT_LIVE | KMT_LEAK)) ==
-	       (KMT_LIVE | KMT_LEAK);
-}
-
 static bool change_leak(struct kmt_core *core, struct kmt_object *o, u16 set,
 			u16 clear, struct kmt_object *was)
 {
@@ -225,7 +218,8 @@ static void collect_leaks(struct kmt_leaks *leaks, unsigned long left)
 		if (!left || !kmt_go_on_in(leaks->m, chunk))
 			return;
 		kmt_for_each_in(chunk, o) {
-			if (!hint_leak(o))
+			if (!kmt_hint_flags(o, KMT_LIVE | KMT_LEAK,
+					    KMT_LIVE | KMT_LEAK))
 				continue;
 			if (!kmt_go_on(leaks->m))
 				return;

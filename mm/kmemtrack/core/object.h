@@ -243,6 +243,12 @@ static inline bool kmt_reads_whole(const struct kmt_object *o)
  * lock, which makes the data races below harmless.
  */
 
+static inline bool kmt_hint_flags(const struct kmt_object *o, u16 mask, u16 is)
+{
+	/* The caller checks again under the lock. */
+	return (data_race(o->flags) & mask) == is;
+}
+
 static inline bool kmt_hint_white(const struct kmt_object *o, u16 epoch)
 {
 	/* The caller checks again under the lock. */

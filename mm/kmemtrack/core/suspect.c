@@ -137,14 +137,6 @@ static bool stands_for_suspect(struct kmt_core *core, unsigned long holder)
 	return false;
 }
 
-static bool hint_holder(const struct kmt_object *o)
-{
-	/* filter_add_holder() checks again under the lock. */
-	return (data_race(o->flags) &
-		(KMT_LIVE | KMT_ALIAS | KMT_AUX | KMT_SUSPECT)) ==
-	       (KMT_LIVE | KMT_ALIAS);
-}
-
 static void filter_add_holder(struct kmt_core *core, struct kmt_object *o,
 			      struct kmt_filter *f, bool anew)
 {
@@ -176,7 +168,8 @@ static void filter_add_holders(struct kmt_marker *m, struct kmt_filter *f, bool 
 	struct kmt_object *o;
 
 	kmt_walk_cells(m, chunk, o)
-		if (hint_holder(o) && kmt_go_on(m))
+		if (kmt_hint_flags(o, KMT_LIVE | KMT_ALIAS | KMT_AUX | KMT_SUSPECT,
+				   KMT_LIVE | KMT_ALIAS) && kmt_go_on(m))
 			filter_add_holder(m->core, o, f, anew);
 }
 
