@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Backtraces of allocations.
+ * Backtraces of allocations, and how they are printed.
  *
  * The kernel's unwinder and its stack depot take more time than the rest of an
  * allocation. So each CPU remembers the traces that it saw last, and recognises them
@@ -13,7 +13,9 @@
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
 #include <linux/kallsyms.h>
+#include <linux/printk.h>
 #include <linux/rcupdate.h>
+#include <linux/seq_file.h>
 #include <linux/stackdepot.h>
 #include <linux/stacktrace.h>
 
@@ -287,6 +289,34 @@ const char *kmt_code_name(char *text, unsigned long pc)
 		return gone;
 	snprintf(text, KSYM_SYMBOL_LEN, "%pS", (void *)pc);
 	return text;
+}
+
+static noinline_for_stack void print_frame(struct seq_file *seq,
+					   const char *indent, unsigned long pc)
+{
+	char text[KSYM_SYMBOL_LEN];
+	const char *name = kmt_code_name(text, pc);
+
+	if (seq)
+		seq_printf(seq, "%s%s\n", indent, name);
+	else	/* The level is a part of @indent. */
+		_printk("%s%s\n", indent, name);
+}
+
+/**
+ * kmt_print_trace - print a backtrace
+ * @seq: where to, NULL for the log
+ * @indent: printed before each line; for the log it includes the level and the prefix
+ * @trace: its handle
+ */
+void kmt_print_trace(struct seq_file *seq, const char *indent, u32 trace)
+{
+	unsigned long *entries;
+	unsigned int i, nr;
+
+	nr = stack_depot_fetch(trace, &entries);
+	for (i = 0; i < nr; i++)
+		print_frame(seq, indent, entries[i]);
 }
 
 /*

@@ -307,6 +307,7 @@ const char *kmt_log_task(struct kmt_log_task *name, const char *comm);
 
 /* backtrace.c: backtraces */
 const char *kmt_code_name(char *text, unsigned long pc);
+void kmt_print_trace(struct seq_file *seq, const char *indent, u32 trace);
 extern atomic_long_t kmt_walked;
 extern atomic_long_t kmt_unwound;
 u32 kmt_trace_save_new(unsigned long fp, unsigned long caller, gfp_t gfp);

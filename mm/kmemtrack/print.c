@@ -18,34 +18,6 @@
 
 #define KMT_IN_LIST	"\"\\ ,"
 
-static noinline_for_stack void print_frame(struct seq_file *seq,
-					   const char *indent, unsigned long pc)
-{
-	char text[KSYM_SYMBOL_LEN];
-	const char *name = kmt_code_name(text, pc);
-
-	if (seq)
-		seq_printf(seq, "%s%s\n", indent, name);
-	else
-		pr_info("%s%s\n", indent, name);
-}
-
-/**
- * kmt_print_trace - print a backtrace
- * @seq: where to, NULL for the log
- * @indent: printed before each line; for the log it includes the prefix
- * @trace: its handle
- */
-void kmt_print_trace(struct seq_file *seq, const char *indent, u32 trace)
-{
-	unsigned long *entries;
-	unsigned int i, nr;
-
-	nr = stack_depot_fetch(trace, &entries);
-	for (i = 0; i < nr; i++)
-		print_frame(seq, indent, entries[i]);
-}
-
 static void print_dump(struct seq_file *seq, const struct kmt_leak *leak)
 {
 	seq_hex_dump(seq, "    ", DUMP_PREFIX_NONE, KMT_ROW, 1, leak->dump,
@@ -302,7 +274,7 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 		print_dump(seq, leak);
 	}
 	put(seq, "  backtrace (crc %x):\n", trace_crc(leak->trace));
-	kmt_print_trace(seq, seq ? "    " : pr_fmt("    "), leak->trace);
+	kmt_print_trace(seq, seq ? "    " : KERN_INFO pr_fmt("    "), leak->trace);
 }
 
 /**

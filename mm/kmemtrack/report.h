@@ -189,7 +189,6 @@ void kmt_print_group(struct seq_file *seq, const struct kmt_group *g);
 const char *kmt_cache_text(char *text, const char *cache);
 void kmt_print_cache(struct seq_file *seq, const char *cache);
 void kmt_print_seconds(struct seq_file *seq, u64 ms);
-void kmt_print_trace(struct seq_file *seq, const char *indent, u32 trace);
 
 extern unsigned long kmt_leaks_suppressed;
 

@@ -4,12 +4,10 @@
  */
 #include <linux/init.h>
 #include <linux/irq_work.h>
-#include <linux/kallsyms.h>
 #include <linux/mutex.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
-#include <linux/stackdepot.h>
 #include <linux/stacktrace.h>
 #include <linux/workqueue.h>
 
@@ -34,23 +32,6 @@ enum kmt_slot_state {
 	KMT_SLOT_TAKEN,
 	KMT_SLOT_READY,
 };
-
-static noinline_for_stack void warn_frame(unsigned long pc)
-{
-	char text[KSYM_SYMBOL_LEN];
-
-	pr_warn("kmemtrack:   %s\n", kmt_code_name(text, pc));
-}
-
-/* Prints a backtrace with the names of code that may be gone. */
-static void warn_trace(u32 trace)
-{
-	unsigned long *entries;
-	unsigned int i, nr = stack_depot_fetch(trace, &entries);
-
-	for (i = 0; i < nr; i++)
-		warn_frame(entries[i]);
-}
 
 /**
  * struct kmt_warning - a warning, to be printed by print_warnings()
@@ -100,7 +81,7 @@ static void print_side(const char *what, const struct kmt_side *side)
 		return;
 	pr_warn("kmemtrack: %s block %p, %lu bytes, pid %d\n", what,
 		(void *)~side->hidden, side->size, side->pid);
-	warn_trace(side->trace);
+	kmt_print_trace(NULL, KERN_WARNING "kmemtrack:   ", side->trace);
 }
 
 static void print_warning(const struct kmt_warning *w)

@@ -943,7 +943,7 @@ int kmt_log_address(unsigned long addr)
 	log_places(&o);
 	pr_info("  state: %s\n", text);
 	pr_info("  backtrace:\n");
-	kmt_print_trace(NULL, pr_fmt("    "), o.trace);
+	kmt_print_trace(NULL, KERN_INFO pr_fmt("    "), o.trace);
 	up_read(&kmt_reports_sem);
 	return 0;
 }
