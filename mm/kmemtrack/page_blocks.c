@@ -734,15 +734,9 @@ static void read_tables(struct page_search *h)
 	}
 }
 
-static void try_piece(struct kmt_reader *r, unsigned int nr)
-{
-	try_words(r->m, r->m->buf, nr, r->at);
-}
-
 /* Reads all blocks, even suspects: a page table may be reachable from them only. */
 static void read_objects(struct page_search *h)
 {
-	struct kmt_reader r = { .words = try_piece, .m = &h->m };
 	struct kmt_object *o, copy;
 	struct kmt_chunk *chunk;
 
@@ -750,12 +744,11 @@ static void read_objects(struct page_search *h)
 		if (!(READ_ONCE(o->flags) & KMT_LIVE) || !kmt_go_on(&h->m) ||
 		    !kmt_copy_object(&kmt_core, o, &copy))
 			continue;
-		r.from = o;
 		h->base = kmt_space(&copy) == KMT_PHYS ?
 			  kmt_env_phys(copy.addr) : copy.addr;
 		h->end = h->base + copy.size;
 		if (kmt_is_read(&copy))
-			kmt_read_object(&r, o, &copy);
+			kmt_handle_object(&h->m, o, &copy);
 	}
 	h->base = 0;
 }

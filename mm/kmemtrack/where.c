@@ -225,19 +225,12 @@ static void search_words(struct kmt_marker *m, const unsigned long *words,
 	}
 }
 
-static void search_piece(struct kmt_reader *r, unsigned int nr)
-{
-	search_words(r->m, r->m->buf, nr, r->at);
-}
-
 static void search_object(struct kmt_ref_search *s, struct kmt_object *o)
 {
-	struct kmt_reader r = { .words = search_piece, .m = &s->m, .from = o };
-
 	if (!kmt_copy_object(&kmt_core, o, &s->o))
 		return;
 	if (kmt_is_read(&s->o))
-		kmt_read_object(&r, o, &s->o);
+		kmt_handle_object(&s->m, o, &s->o);
 	s->o.size = 0;
 }
 

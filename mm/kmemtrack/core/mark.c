@@ -330,6 +330,15 @@ static void mark_words(struct kmt_reader *r, unsigned int nr)
 	handle_words(r->m, r->m->buf, nr, r->at, r->from);
 }
 
+/* Handles all words of a block, of whose record @copy is a copy, as the mode says. */
+void kmt_handle_object(struct kmt_marker *m, struct kmt_object *o,
+		       const struct kmt_object *copy)
+{
+	struct kmt_reader r = { .words = mark_words, .m = m, .from = o };
+
+	kmt_read_object(&r, o, copy);
+}
+
 static void sum_words(struct kmt_reader *r, unsigned int nr)
 {
 	r->m->stats.words += nr;
@@ -378,11 +387,9 @@ static void make_grey(struct kmt_marker *m, struct kmt_object *o)
 static void read_cleared(struct kmt_marker *m, struct kmt_object *o,
 			 const struct kmt_object *copy)
 {
-	struct kmt_reader r = { .words = mark_words, .m = m, .from = o };
-
 	m->date = copy->born;
 	m->dated = kmt_sum_object(m, o, copy) == copy->crc;
-	kmt_read_object(&r, o, copy);
+	kmt_handle_object(m, o, copy);
 	/* A sum of a part of the block tells nothing. */
 	if (!m->dated && !m->stopped && m->mode == KMT_MODE_FOLLOW)
 		make_grey(m, o);
@@ -521,7 +528,6 @@ void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o)
  */
 void kmt_mark_reread(struct kmt_marker *m, struct kmt_object *o)
 {
-	struct kmt_reader r = { .words = mark_words, .m = m, .from = o };
 	struct kmt_object copy;
 
 	if (!kmt_copy_object(m->core, o, &copy))
@@ -530,7 +536,7 @@ void kmt_mark_reread(struct kmt_marker *m, struct kmt_object *o)
 		if (unlikely(kmt_is_cleared(&copy)))
 			read_cleared(m, o, &copy);
 		else
-			kmt_read_object(&r, o, &copy);
+			kmt_handle_object(m, o, &copy);
 	}
 	kmt_mark_drain(m);
 }

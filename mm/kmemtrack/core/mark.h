@@ -423,6 +423,8 @@ void kmt_mark_range(struct kmt_marker *m, unsigned long start,
 void kmt_mark_drain(struct kmt_marker *m);
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o);
 void kmt_mark_reread(struct kmt_marker *m, struct kmt_object *o);
+void kmt_handle_object(struct kmt_marker *m, struct kmt_object *o,
+		       const struct kmt_object *copy);
 u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
 		   const struct kmt_object *copy);
 void kmt_mark_wide(struct kmt_marker *m);
