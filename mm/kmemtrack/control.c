@@ -352,38 +352,18 @@ NUMBER_PARAM(panic_on_leak, "panic_on_leak=", panic_on_leak, 0644);
 NUMBER_PARAM(max_pause, "max_pause=", max_pause, 0644);
 NUMBER_PARAM(scan_period, "scan=", scan_period, 0644);
 
-/*
- * Parses the value of a parameter of early boot. @name is its name on the command line,
- * @key its key in command.c, "" for on and off. Logs a value that is refused, and the
- * valid values.
- */
-static int __init parse_boot(const char *name, const char *key, const char *val,
-			     struct kmt_command *cmd)
+static int __init parse_switch(const char *name, char *str)
 {
-	struct kmt_command parsed;
-	int ret = parse_value(key, val ?: "", &parsed);
+	const char *word = str ? strim(str) : "";
+	const bool on = !strcmp(word, "on");
 
-	if (!ret && !*key && parsed.verb != KMT_CMD_ON &&
-	    parsed.verb != KMT_CMD_OFF)
-		ret = -EINVAL;
-	if (!ret)
-		*cmd = parsed;
-	else if (*key)
-		warn_refused(name, val ?: "", key);
-	else
+	if (!on && strcmp(word, "off")) {
 		pr_warn("%s=%*pE is refused, and has no effect; valid: on, off\n",
-			name, (int)strnlen(val ?: "", SHOWN_MAX), val ?: "");
-	return ret;
-}
-
-static int __init parse_switch(const char *name, const char *str)
-{
-	struct kmt_command cmd;
-	int ret = parse_boot(name, "", str, &cmd);
-
-	if (!ret)
-		kmt_want_on = cmd.verb == KMT_CMD_ON;
-	return ret;
+			name, (int)strnlen(word, SHOWN_MAX), word);
+		return -EINVAL;
+	}
+	kmt_want_on = on;
+	return 0;
 }
 
 static int __init parse_kmemtrack(char *str)
@@ -403,9 +383,11 @@ early_param("kmemleak", parse_kmemleak);
 static int __init parse_early_pool(char *str)
 {
 	struct kmt_command cmd;
-	int ret = parse_boot(EARLY_POOL, "early_pool=", str, &cmd);
+	int ret = parse_value("early_pool=", str ?: "", &cmd);
 
-	if (!ret)
+	if (ret)
+		warn_refused(EARLY_POOL, str ?: "", "early_pool=");
+	else
 		kmt_early_pool = cmd.arg;
 	return ret;
 }
