@@ -22,7 +22,6 @@
 #include <linux/preempt.h>
 #include <linux/random.h>
 #include <linux/rcupdate.h>
-#include <linux/sched/task.h>
 #include <linux/siphash.h>
 #include <linux/sizes.h>
 #include <linux/smp.h>

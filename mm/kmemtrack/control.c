@@ -11,8 +11,6 @@
 #include <linux/string.h>
 #include <linux/sysfs.h>
 
-#include "core/mark.h"
-#include "glue.h"
 #include "pages.h"
 #include "report.h"
 

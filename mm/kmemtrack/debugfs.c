@@ -11,8 +11,6 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "compat.h"
-#include "glue.h"
 #include "pages.h"
 #include "recent.h"
 #include "report.h"

@@ -15,7 +15,6 @@
 #include <linux/sched.h>
 #include <linux/workqueue.h>
 
-#include "compat.h"
 #include "pages.h"
 #include "report.h"
 #include "core/step.h"

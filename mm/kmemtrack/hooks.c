@@ -12,8 +12,6 @@
 #include <linux/vmalloc.h>
 
 #include "../slab.h"
-#include "compat.h"
-#include "glue.h"
 #include "pages.h"
 #include "core/fastpath.h"
 #include "recent.h"

@@ -22,8 +22,6 @@
 #ifdef CONFIG_MODULES
 #include "../../kernel/module/internal.h"
 #endif
-#include "compat.h"
-#include "glue.h"
 #include "pages.h"
 
 /* Limits of the number of shards: one per region, up to 1 TiB. */

@@ -28,8 +28,6 @@
 #include <linux/vmalloc.h>
 #include <linux/vmstat.h>
 
-#include "compat.h"
-#include "glue.h"
 #include "pages.h"
 #include "report.h"
 

@@ -13,7 +13,6 @@
 #include <linux/mm.h>
 #include <linux/vmalloc.h>
 
-#include "compat.h"
 #include "pages.h"
 
 #ifdef CONFIG_FAULT_INJECTION

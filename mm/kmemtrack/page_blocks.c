@@ -39,7 +39,6 @@
 #include <linux/string.h>
 
 #include "../slab.h"
-#include "compat.h"
 #include "page_entry.h"
 #include "policy.h"
 #include "report.h"

@@ -43,13 +43,11 @@
 #include <linux/mutex.h>
 #include <linux/page-flags.h>
 #include <linux/pagemap.h>
-#include <linux/sched/signal.h>
 #include <linux/secretmem.h>
 #include <linux/sizes.h>
 #include <linux/vmalloc.h>
 
 #include "../slab.h"
-#include "compat.h"
 #include "pages.h"
 #include "policy.h"
 

@@ -22,7 +22,6 @@
 #include <linux/random.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
-#include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/stackdepot.h>
 #include <linux/timekeeping.h>

@@ -22,7 +22,6 @@
  * Since kmt_judge() nothing gives up: kmt_go_on() lets others run, and is true.
  */
 #include "mark.h"
-#include "object.h"
 
 #define KMT_DIGITS	256
 

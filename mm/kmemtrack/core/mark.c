@@ -5,7 +5,6 @@
 #include "fastpath.h"
 #include "mark.h"
 #include "mark_parallel.h"
-#include "object.h"
 
 /* Cost of finding a scan area of a block, in words that are read. */
 #define KMT_AREA_STEP	64

@@ -11,7 +11,6 @@
  * enough.
  */
 #include "mark.h"
-#include "object.h"
 
 /* Sums up the contents of @o; returns false if @o is not white. */
 static bool sum_white(struct kmt_marker *m, struct kmt_object *o,
