@@ -5,6 +5,8 @@
  */
 #include "fastpath.h"
 
+static int insert_over(struct kmt_core *core, const struct kmt_object *new, gfp_t gfp);
+
 static void init_tree(struct kmt_tree *tree)
 {
 	raw_spin_lock_init(&tree->lock);
@@ -48,6 +50,15 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 		raw_spin_lock_init(&core->aux[i].lock);
 		core->aux[i].root = RB_ROOT;
 	}
+}
+
+/* Counts an event that @new caused (or NULL) to @old (or NULL), and warns about it. */
+static void report_event(struct kmt_core *core, enum kmt_event ev,
+			 const struct kmt_object *old, const struct kmt_object *new)
+{
+	kmt_event(core, ev);
+	if (core->ops->warn)
+		core->ops->warn(core, ev, old, new);
 }
 
 /* Waits for the lock of the shard, and tracks a block in it. */
@@ -138,10 +149,10 @@ int kmt_insert(struct kmt_core *core, enum kmt_space space, unsigned long addr,
 	kmt_make_live(core, &new, min_refs, origin);
 	new.flags = space;
 	if (!size || addr + size < addr) {
-		kmt_report_event(core, KMT_EV_BAD_SIZE, NULL, &new);
+		report_event(core, KMT_EV_BAD_SIZE, NULL, &new);
 		return -EINVAL;
 	}
-	return kmt_insert_over(core, &new, gfp);
+	return insert_over(core, &new, gfp);
 }
 
 /*
@@ -232,11 +243,11 @@ bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
 	if (likely(free_anywhere(core, space, addr)))
 		return true;
 	if (kmt_lookup(core, space, addr, &o)) {
-		kmt_report_event(core, KMT_EV_FREE_INSIDE, &o, NULL);
+		report_event(core, KMT_EV_FREE_INSIDE, &o, NULL);
 	} else {
 		kmt_event(core, KMT_EV_FREE_UNKNOWN);
 		if (kmt_lookup_vacant(core, space, addr, &o))
-			kmt_report_event(core, KMT_EV_FREE_TWICE, &o, NULL);
+			report_event(core, KMT_EV_FREE_TWICE, &o, NULL);
 	}
 	return false;
 }
@@ -300,24 +311,6 @@ void kmt_free_if(struct kmt_core *core, unsigned long addr,
  * is gone, whether it had a record or not. In neither case does the tracker stop
  * tracking other blocks.
  */
-
-/**
- * kmt_report_event - count an event and warn about it
- * @core: tracker
- * @ev: event
- * @old: the block it happened to, or NULL
- * @new: the block that caused it, or NULL
- *
- * Context: any but NMI, no tracker lock held.
- */
-void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
-		      const struct kmt_object *old,
-		      const struct kmt_object *new)
-{
-	kmt_event(core, ev);
-	if (core->ops->warn)
-		core->ops->warn(core, ev, old, new);
-}
 
 /* How many vacant records are unlinked while the lock of their tree is held. */
 #define KMT_EVICT_BATCH	32
@@ -449,7 +442,7 @@ static void evict(struct kmt_core *core, const struct kmt_object *new,
 	init_removal(&r, core, kmt_space(new), new->addr, new->size, gfp);
 	while (remove_overlap(core, &r, &old))
 		if (!core->ops->replaced || !core->ops->replaced(core, &old))
-			kmt_report_event(core, KMT_EV_OVERLAP, &old, new);
+			report_event(core, KMT_EV_OVERLAP, &old, new);
 }
 
 /* Makes @o the record of @new; returns false if a record overlaps it. */
@@ -493,17 +486,11 @@ static int insert_new(struct kmt_core *core, const struct kmt_object *new,
 	return ret;
 }
 
-/**
- * kmt_insert_over - track a block, and drop the records that it overlaps
- * @core: tracker
- * @new: the block, with all fields of its record
- * @gfp: flags to allocate memory for the record with
- *
- * Context: any but NMI, no tracker lock held.
- * Return: 0, also if the tracker is shut; or -ENOMEM.
+/*
+ * Tracks a block, and drops the records that it overlaps. Returns 0, also if the tracker is
+ * shut, or -ENOMEM.
  */
-int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
-		    gfp_t gfp)
+static int insert_over(struct kmt_core *core, const struct kmt_object *new, gfp_t gfp)
 {
 	int ret;
 
@@ -593,7 +580,7 @@ static int keep_part(struct kmt_core *core, const struct kmt_object *old,
 	 */
 	part.flags &= ~(KMT_LIVE | KMT_AREAS | KMT_ALIAS | KMT_WHOLE |
 			KMT_SCANNED);
-	return kmt_insert_over(core, &part, gfp);
+	return insert_over(core, &part, gfp);
 }
 
 /**
@@ -621,7 +608,7 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 	if (!size)
 		return 0;
 	if (addr + size < addr) {
-		kmt_report_event(core, KMT_EV_BAD_SIZE, NULL, NULL);
+		report_event(core, KMT_EV_BAD_SIZE, NULL, NULL);
 		return -EINVAL;
 	}
 	init_removal(&r, core, space, addr, size, gfp);
@@ -664,7 +651,7 @@ unsigned long kmt_free_within(struct kmt_core *core, unsigned long addr,
 		return 0;
 	init_removal(&r, core, KMT_VIRT, addr, size, gfp);
 	for (; remove_overlap(core, &r, &old); nr++)
-		kmt_report_event(core, KMT_EV_FREE_AROUND, &old, NULL);
+		report_event(core, KMT_EV_FREE_AROUND, &old, NULL);
 	return nr;
 }
 

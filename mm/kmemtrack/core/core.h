@@ -460,11 +460,6 @@ void kmt_free_if(struct kmt_core *core, unsigned long addr,
 		 bool (*is)(const struct kmt_object *o));
 
 /* core.c: stale records, parts of blocks */
-void kmt_report_event(struct kmt_core *core, enum kmt_event ev,
-		      const struct kmt_object *old,
-		      const struct kmt_object *new);
-int kmt_insert_over(struct kmt_core *core, const struct kmt_object *new,
-		    gfp_t gfp);
 int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 		  unsigned long addr, unsigned long size, gfp_t gfp);
 unsigned long kmt_free_within(struct kmt_core *core, unsigned long addr,

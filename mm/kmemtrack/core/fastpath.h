@@ -245,27 +245,6 @@ static __always_inline struct kmt_object *kmt_tree_find(struct kmt_tree *tree,
 	return NULL;
 }
 
-/* Whether @addr lies in @o, live or not. */
-static __always_inline bool kmt_is_within(const struct kmt_object *o,
-					  unsigned long addr)
-{
-	return addr - o->addr < o->size;
-}
-
-/*
- * Whether @o is a live object of KMT_VIRT. Its tree may not be locked, so it may change.
- * Fields that are read after this are at least as new as the flags.
- */
-static __always_inline bool kmt_is_virt(struct kmt_object *o)
-{
-	/*
-	 * Pairs with kmt_publish_state(), kmt_tree_set_live() and replace_object(),
-	 * which store the address before.
-	 */
-	return (smp_load_acquire(&o->flags) & (KMT_LIVE | KMT_SPACE_MASK)) ==
-	       (KMT_LIVE | KMT_VIRT);
-}
-
 /*
  * Whether @o is a live object in the region of @addr, whose shard is locked. @o may be a
  * wide block, whose tree is not locked, and be freed and used again meanwhile.
@@ -274,8 +253,14 @@ static __always_inline bool kmt_is_in_shard_of(struct kmt_object *o,
 					       unsigned long addr)
 {
 	unsigned long first, size;
+	u16 flags;
 
-	if (!kmt_is_virt(o))
+	/*
+	 * Pairs with kmt_publish_state(), kmt_tree_set_live() and replace_object(),
+	 * which store the address before.
+	 */
+	flags = smp_load_acquire(&o->flags);
+	if ((flags & (KMT_LIVE | KMT_SPACE_MASK)) != (KMT_LIVE | KMT_VIRT))
 		return false;
 	/* Pairs with kmt_cell_publish(): an old size does not come with a new address. */
 	first = smp_load_acquire(&o->addr);
@@ -618,7 +603,7 @@ static __always_inline bool kmt_free_fast(struct kmt_core *core,
 		return false;
 	o = READ_ONCE(*kmt_recent_cell(recent_cells, addr));
 	/*
-	 * Pairs with kmt_publish_state() and the like, as in kmt_is_virt(). A live
+	 * Pairs with kmt_publish_state() and the like, as in kmt_is_in_shard_of(). A live
 	 * object of a shard whose address is @addr is in this shard.
 	 */
 	state = o ? smp_load_acquire(&o->flags) : 0;

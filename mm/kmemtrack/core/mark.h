@@ -522,7 +522,6 @@ unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 			     unsigned long pos, unsigned long end);
 void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 		   unsigned long addr);
-void kmt_mark_drain_fast(struct kmt_marker *m);
 
 /* Makes the count and KMT_SCANNED of @o valid in this mark; its tree is locked. */
 static inline void kmt_enter_epoch(struct kmt_object *o, u16 epoch)

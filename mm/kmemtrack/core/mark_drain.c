@@ -351,29 +351,6 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
 		follow(m, word);
 }
 
-/**
- * kmt_mark_follow - follow the references on the mark stack
- * @m: marker
- *
- * Follows all of them, and those in the blocks that they lead to, unless the mark is
- * given up. Blocks that are not read at once stay on the mark stack.
- *
- * Context: no lock held.
- */
-void kmt_mark_follow(struct kmt_marker *m)
-{
-	if (kmt_fast_path_ok(m))
-		kmt_mark_drain_fast(m);
-	while (m->stack.refs) {
-		unsigned long word;
-
-		kmt_team_offer(m);
-		word = m->stack.entries[--m->stack.refs].ref;
-		if (!kmt_in_seen_cache(m, word) && !kmt_mark_relax(m))
-			follow(m, word);
-	}
-}
-
 /*
  * The fast path of following references, where a mark spends most of its time. Nearly all
  * references lead to a small block of a shard that needs one reference and has no special
@@ -555,7 +532,7 @@ static __always_inline struct kmt_object *find(struct kmt_drain *c,
 	if (likely(o)) {
 		node = word > o->addr ? next_in_tree(&o->node) : prev_in_tree(&o->node);
 		o = kmt_to_object(node);
-		if (likely(node) && likely(kmt_is_within(o, word)))
+		if (likely(node) && likely(word - o->addr < o->size))
 			return o;
 	}
 	return kmt_tree_find(c->held, word);
@@ -667,15 +644,8 @@ static __always_inline void drain(struct kmt_marker *m, bool low_refs, bool shar
 	flush_stats(&c);
 }
 
-/**
- * kmt_mark_drain_fast - follow the references on the mark stack
- * @m: marker for which kmt_fast_path_ok() is true
- *
- * Follows all of them, unless the mark is given up.
- *
- * Context: no lock held.
- */
-void kmt_mark_drain_fast(struct kmt_marker *m)
+/* Follows all references on the mark stack, unless the mark is given up. */
+static void drain_fast(struct kmt_marker *m)
 {
 	if (push_low_refs(m))
 		drain(m, true, true);
@@ -683,4 +653,27 @@ void kmt_mark_drain_fast(struct kmt_marker *m)
 		drain(m, false, true);
 	else
 		drain(m, false, false);
+}
+
+/**
+ * kmt_mark_follow - follow the references on the mark stack
+ * @m: marker
+ *
+ * Follows all of them, and those in the blocks that they lead to, unless the mark is
+ * given up. Blocks that are not read at once stay on the mark stack.
+ *
+ * Context: no lock held.
+ */
+void kmt_mark_follow(struct kmt_marker *m)
+{
+	if (kmt_fast_path_ok(m))
+		drain_fast(m);
+	while (m->stack.refs) {
+		unsigned long word;
+
+		kmt_team_offer(m);
+		word = m->stack.entries[--m->stack.refs].ref;
+		if (!kmt_in_seen_cache(m, word) && !kmt_mark_relax(m))
+			follow(m, word);
+	}
 }
