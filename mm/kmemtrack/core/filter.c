@@ -290,7 +290,7 @@ bool kmt_odd_in_address(struct kmt_core *core, unsigned long a, unsigned long b,
 #endif
 	struct kmt_object o;
 
-	if (KMT_ODD_IN_ADDRESS || bits != BITS_PER_LONG - 8)
+	if (BITS_PER_LONG == 64 || bits != BITS_PER_LONG - 8)
 		return false;
 	return kmt_in(&core->skip, upper) ||
 	       kmt_lookup(core, KMT_VIRT, upper, &o) ||

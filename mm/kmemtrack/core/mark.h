@@ -50,23 +50,14 @@
  * most often of small numbers. If its value is below KMT_NUMBERS_END, it is no reference. A
  * per-CPU pointer that is not aligned is no reference either. With 32 bits any such word
  * may consist of numbers: on a machine with 1 GiB some 20 of them point into a block of
- * 128 KiB, wherever the block is. So there it has to meet more conditions.
+ * 128 KiB, wherever the block is. So there each has to be the address of a block's first
+ * byte, even at a multiple of half a word. It is no reference if it is a multiple of the
+ * page size, which a small number beside a pointer makes, or a part of an aligned word that
+ * is an address: kmt_odd_in_address().
  */
 
 /* A word below this is a reference only if it is the address of a block's first byte. */
-#define KMT_ODD_MIN	(sizeof(long) == 8 ? BIT(4 * sizeof(long)) : ~0UL)
-
-/* Whether KMT_ODD_MIN does not apply to words at a multiple of half a word. */
-#define KMT_ODD_HALVES	(sizeof(long) == 8)
-
-/*
- * Whether a multiple of the page size may be a reference. With 32 bits a small number
- * beside a pointer makes such a word.
- */
-#define KMT_ODD_PAGES	(sizeof(long) == 8)
-
-/* Whether it may be a part of an aligned word that is an address: kmt_odd_in_address(). */
-#define KMT_ODD_IN_ADDRESS	(sizeof(long) == 8)
+#define KMT_ODD_MIN	(BITS_PER_LONG == 64 ? BIT(BITS_PER_LONG / 2) : ~0UL)
 
 /* The word that begins @shift bits after the beginning of @a, which @b follows. */
 static inline unsigned long kmt_unaligned_word(unsigned long a, unsigned long b,
@@ -82,7 +73,7 @@ static inline unsigned long kmt_unaligned_word(unsigned long a, unsigned long b,
 /* Whether a word at an address that is not aligned may be a reference at all. */
 static inline bool kmt_odd_may_refer(unsigned long word)
 {
-	return !(word % KMT_ODD_ALIGN) && (KMT_ODD_PAGES || word % PAGE_SIZE);
+	return !(word % KMT_ODD_ALIGN) && (BITS_PER_LONG == 64 || word % PAGE_SIZE);
 }
 
 /*
@@ -92,7 +83,7 @@ static inline bool kmt_odd_may_refer(unsigned long word)
 static inline bool kmt_odd_needs_start(unsigned long word, unsigned int shift)
 {
 	return word < KMT_ODD_MIN &&
-	       !(KMT_ODD_HALVES && shift == 8 * sizeof(long) / 2);
+	       !(BITS_PER_LONG == 64 && shift == BITS_PER_LONG / 2);
 }
 
 /* How many times an excess reference is passed on. */
