@@ -73,8 +73,8 @@ static bool walk_steps(struct kmt_walk *walk, unsigned long stack,
 		       unsigned long fp)
 {
 	unsigned long task = (unsigned long)task_stack_page(current);
-	struct kmt_span on = { stack, stack + THREAD_SIZE };
-	struct kmt_span below = { task, task };
+	struct kmt_range on = { stack, stack + THREAD_SIZE };
+	struct kmt_range below = { task, task };
 
 	/* @stack is that of interrupts, which was switched to from the task's. */
 	if (stack != task)

@@ -162,13 +162,6 @@ static inline bool kmt_in_quarantine(unsigned long object)
 #endif
 }
 
-/* The range of addresses of the linear map, including memory to be hotplugged. */
-static inline void kmt_linear_map(unsigned long *lo, unsigned long *hi)
-{
-	*lo = PAGE_OFFSET;
-	*hi = KMT_LINEAR_END;
-}
-
 /*
  * If a page frame has no struct page, there is none up to the next multiple of
  * KMT_HOLE_PAGES. If it has one, the page frames up to the next multiple of

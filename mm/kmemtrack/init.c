@@ -210,11 +210,11 @@ static int __init set_up(void)
 /* Allocates the tables that tracking needs, while off or in early boot. */
 static int alloc_tables(struct kmt_tree *shards)
 {
-	struct kmt_range linear;
+	/* Includes memory to be hotplugged. */
+	const struct kmt_range linear = { PAGE_OFFSET, KMT_LINEAR_END };
 
 	if (!shards)
 		return -ENOMEM;
-	kmt_linear_map(&linear.lo, &linear.hi);
 	kmt_index_resize(&kmt_core, &linear, shards, nr_shards);
 	has_tables = true;
 	kmt_comm_init();

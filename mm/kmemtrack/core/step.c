@@ -51,7 +51,7 @@ static __always_inline unsigned long word_at(unsigned long addr)
 }
 
 /* Returns @base + @up if @base and the sum are on the stack; else 0. */
-static unsigned long above(const struct kmt_span *on, unsigned long base,
+static unsigned long above(const struct kmt_range *on, unsigned long base,
 			   unsigned long up)
 {
 	unsigned long room = on->hi - on->lo, at = base - on->lo;
@@ -68,7 +68,7 @@ static bool is_end(struct kmt_step step, unsigned long sp)
 
 /* Returns the caller's stack pointer for kinds other than KMT_STEP_SP; 0: unknown. */
 static __always_inline unsigned long
-sp_of_caller(struct kmt_step step, struct kmt_span *on, struct kmt_span *below,
+sp_of_caller(struct kmt_step step, struct kmt_range *on, struct kmt_range *below,
 	     unsigned long sp, unsigned long *bp)
 {
 	const unsigned long up = step.up * sizeof(long);
@@ -105,8 +105,8 @@ sp_of_caller(struct kmt_step step, struct kmt_span *on, struct kmt_span *below,
 	return next;
 }
 
-bool kmt_step_walk(struct kmt_walk *walk, struct kmt_span on,
-		   struct kmt_span below, unsigned long fp)
+bool kmt_step_walk(struct kmt_walk *walk, struct kmt_range on,
+		   struct kmt_range below, unsigned long fp)
 {
 	unsigned long sp = above(&on, fp, 2 * sizeof(long)), pc, bp;
 	u64 hash = 0;

@@ -16,6 +16,7 @@
 #ifndef _KMT_STEP_H
 #define _KMT_STEP_H
 
+#include "core.h"
 #include "trace.h"
 
 /**
@@ -88,20 +89,10 @@ static __always_inline unsigned int kmt_step_ra(struct kmt_step step)
 }
 
 /**
- * struct kmt_span - a stack
- * @lo: its first byte
- * @hi: one past its last; equal to @lo if there is none
- */
-struct kmt_span {
-	unsigned long lo;
-	unsigned long hi;
-};
-
-/**
  * kmt_step_walk - read a trace from the stack by steps
  * @walk: filled in, with a hash of the addresses
  * @on: the stack that @fp is on
- * @below: the stack that may have been in use before a switch to @on
+ * @below: the stack that may have been in use before a switch to @on; empty if none
  * @fp: where the first function saved the frame pointer, right below its return
  *	address
  *
@@ -109,8 +100,8 @@ struct kmt_span {
  * Return: whether the walk gave the unwinder's trace, to its end or to
  *	CONFIG_KMEMTRACK_STACK_DEPTH frames.
  */
-bool kmt_step_walk(struct kmt_walk *walk, struct kmt_span on,
-		   struct kmt_span below, unsigned long fp);
+bool kmt_step_walk(struct kmt_walk *walk, struct kmt_range on,
+		   struct kmt_range below, unsigned long fp);
 
 /**
  * kmt_arch_step - look up a step in the unwinder's tables

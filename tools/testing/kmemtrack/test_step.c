@@ -202,14 +202,14 @@ static void build(struct stacks *s, unsigned int depth)
 	s->nr = depth;
 }
 
-static struct kmt_span span_of(const unsigned long *stack)
+static struct kmt_range span_of(const unsigned long *stack)
 {
-	return (struct kmt_span){ (unsigned long)stack, hi_of(stack) };
+	return (struct kmt_range){ (unsigned long)stack, hi_of(stack) };
 }
 
 static bool walk(const struct stacks *s, struct kmt_walk *w)
 {
-	const struct kmt_span none = { 0, 0 };
+	const struct kmt_range none = { 0, 0 };
 
 	memset(w, 0x5a, sizeof(*w));
 	return s->switched ?
