@@ -247,19 +247,19 @@ void kmemtrack_split_page(struct page *page, unsigned long nr)
 }
 
 /**
- * __kmt_pages_order - get the order of a block of pages that has a record
+ * kmt_pages_order - get the order of a block of pages that has a record
  * @addr: address of its first byte, in the linear map
  *
  * Context: any but NMI.
  * Return: its order; -1 if no such block begins there; KMT_PAGES_SPLIT if it was split.
  */
-int __kmt_pages_order(unsigned long addr)
+int kmt_pages_order(unsigned long addr)
 {
 	const struct kmt_page_entries *t;
 	const struct kmt_page_entry *e;
 	u32 state = 0;
 
-	if (addr % PAGE_SIZE || !kmt_in(&kmt_core.linear, addr))
+	if (!kmt_pages_tracked() || addr % PAGE_SIZE || !kmt_in(&kmt_core.linear, addr))
 		return -1;
 	rcu_read_lock();
 	e = find_entry(page_to_pfn(virt_to_page((void *)addr)), &t);

@@ -52,7 +52,7 @@ bool kmt_pages_count(void (*fn)(void *arg, u32 trace, unsigned long bytes,
 bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots);
 bool kmt_pages_replaced(struct kmt_core *core, const struct kmt_object *old);
 void kmt_pages_usage(struct kmt_pages_usage *now);
-int __kmt_pages_order(unsigned long addr);
+int kmt_pages_order(unsigned long addr);
 bool __kmt_pages_has_list(const struct page *page);
 
 /* Stops tracking pages that the tracker has allocated for itself. */
@@ -66,15 +66,6 @@ static __always_inline void kmt_pages_disown(const struct page *page)
 static __always_inline bool kmt_pages_has_list(const struct page *page)
 {
 	return kmt_pages_tracked() && __kmt_pages_has_list(page);
-}
-
-/*
- * The order of the block of pages that begins at @addr and has a record, or
- * KMT_PAGES_SPLIT; -1 if there is none.
- */
-static __always_inline int kmt_pages_order(unsigned long addr)
-{
-	return kmt_pages_tracked() ? __kmt_pages_order(addr) : -1;
 }
 
 /* Whether @page, which has a record, begins a block of pages. */
