@@ -400,9 +400,6 @@ static inline void kmt_share_units(struct kmt_marker *m, atomic_long_t *taken)
 void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
 		     struct kmt_mark_entry *stack, u32 max,
 		     unsigned long *seen_cache);
-void kmt_marker_init_stopped(struct kmt_marker *m, const struct kmt_marker *of,
-			     const struct kmt_filter *f, struct kmt_mark_entry *stack,
-			     u32 max);
 void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
 		     struct kmt_mark_entry *stack, u32 max, unsigned long *seen_cache);
 void kmt_mark_begin(struct kmt_marker *m);

@@ -272,7 +272,9 @@ static void scan(double *r)
 	kmt_marker_seek(&m, KMT_MODE_ALIGNED, &filter);
 	kmt_mark_words(&m, &root, 1);
 	TIME(SEARCH, b.nr, kmt_search(&m));
-	kmt_marker_init_stopped(&stop_marker, &m, &filter, stack, STACK);
+	kmt_marker_join(&stop_marker, &m, stack, STACK, NULL);
+	stop_marker.world_stopped = true;
+	kmt_marker_seek(&stop_marker, KMT_MODE_ALIGNED, &filter);
 	TIME(RECHECK, b.nr, kmt_recheck(&stop_marker));
 	kmt_marker_follow(&m);
 	TIME(SORT_OUT, cells, kmt_update_suspects(&m, &filter, &verdict));
