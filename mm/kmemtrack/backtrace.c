@@ -30,8 +30,13 @@
  */
 #define KMT_OWN_FRAMES	12
 
+#define KMT_RECENT_ORDER	get_order(KMT_RECENT_CELLS * sizeof(struct kmt_object *))
+
 DEFINE_PER_CPU(struct kmt_recent, kmt_recent);
+
+/* Tables that were taken away from a CPU, and are about to be freed. */
 static DEFINE_PER_CPU(struct kmt_trace_set *, unused_sets);
+static DEFINE_PER_CPU(struct kmt_object **, unused_recent_cells);
 
 /* Counters of traces that were not recognised: read from the stack, and unwound. */
 atomic_long_t kmt_walked;
@@ -321,7 +326,7 @@ void kmt_print_trace(struct seq_file *seq, const char *indent, u32 trace)
 
 /*
  * Gives a CPU that is up, or is being brought up, its tables of cells and of traces.
- * Without a table of traces the CPU recognises none.
+ * Without memory for a table the CPU remembers none.
  */
 static int give_table(unsigned int cpu)
 {
@@ -330,7 +335,10 @@ static int give_table(unsigned int cpu)
 
 	if (!wanted)
 		return 0;
-	kmt_alloc_recent_cells(cpu);
+	if (!kmt_has_recent_cells(&kmt_core, cpu))
+		kmt_set_recent_cells(&kmt_core, cpu,
+				     kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
+						   KMT_RECENT_ORDER));
 	if (KMT_TRACES_KNOWN && !*sets)
 		WRITE_ONCE(*sets, kmt_own_alloc(gfp, KMT_TRACE_ORDER));
 	return 0;
@@ -358,9 +366,7 @@ void kmt_traces_on(void)
 }
 
 /**
- * kmt_traces_off - free the tables of traces of all CPUs
- *
- * The tables of cells remain until kmt_free_recent_cells().
+ * kmt_traces_off - free the tables of traces and cells of all CPUs
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
@@ -375,12 +381,16 @@ void kmt_traces_off(void)
 
 		per_cpu(unused_sets, cpu) = *sets;
 		WRITE_ONCE(*sets, NULL);
+		per_cpu(unused_recent_cells, cpu) =
+			kmt_set_recent_cells(&kmt_core, cpu, NULL);
 	}
 	cpus_read_unlock();
 	/* Wait for hooks that have found a table: they use it with interrupts off. */
 	synchronize_rcu();
-	for_each_possible_cpu(cpu)
+	for_each_possible_cpu(cpu) {
 		kmt_own_free(per_cpu(unused_sets, cpu), KMT_TRACE_ORDER);
+		kmt_own_free(per_cpu(unused_recent_cells, cpu), KMT_RECENT_ORDER);
+	}
 }
 
 /* Before other CPUs come up. */

@@ -345,8 +345,6 @@ void *kmt_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes);
 bool kmt_chunk_stays(const void *mem);
 void kmt_pool_low(struct kmt_core *core);
 unsigned long kmt_used_cells(void);
-void kmt_alloc_recent_cells(unsigned int cpu);
-void kmt_free_recent_cells(void);
 void kmt_await_chunks(void);
 void kmt_give_back_all(void);
 void kmt_keep_ranks(struct kmt_core *core, const struct kmt_rank *rank,

@@ -447,7 +447,6 @@ void kmt_switch_off(void)
 	 */
 	synchronize_rcu();
 	kmt_traces_off();
-	kmt_free_recent_cells();
 	forget();
 	kmt_give_back_all();
 }

@@ -254,51 +254,11 @@ core_initcall(refill_first);
  * switched off.
  */
 
-#define KMT_RECENT_ORDER	get_order(KMT_RECENT_CELLS * sizeof(struct kmt_object *))
-
-static DEFINE_PER_CPU(struct kmt_object **, unused_recent_cells);
-
 /* Total number of pages that left the pool; protected by kmt_scan_mutex. */
 unsigned long kmt_pages_given_back;
 
 /* Number of passes of the shrinker over the pool; protected by kmt_scan_mutex. */
 unsigned long kmt_passes;
-
-/**
- * kmt_alloc_recent_cells - let a CPU remember the records that it used last
- * @cpu: its number
- *
- * Without memory for the table, the CPU remembers none.
- *
- * Context: cpus_read_lock() held, or @cpu is about to come up, may sleep; or
- * early boot.
- */
-void kmt_alloc_recent_cells(unsigned int cpu)
-{
-	if (!kmt_has_recent_cells(&kmt_core, cpu))
-		kmt_set_recent_cells(&kmt_core, cpu,
-				     kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
-						   KMT_RECENT_ORDER));
-}
-
-/**
- * kmt_free_recent_cells - free the memory that kmt_alloc_recent_cells() took
- *
- * Context: kmt_scan_mutex held, may sleep; kmt_traces_off() was called.
- */
-void kmt_free_recent_cells(void)
-{
-	unsigned int cpu;
-
-	lockdep_assert_held(&kmt_scan_mutex);
-	for_each_possible_cpu(cpu)
-		per_cpu(unused_recent_cells, cpu) =
-			kmt_set_recent_cells(&kmt_core, cpu, NULL);
-	/* Wait for hooks, which use the tables with interrupts off. */
-	synchronize_rcu();
-	for_each_possible_cpu(cpu)
-		kmt_own_free(per_cpu(unused_recent_cells, cpu), KMT_RECENT_ORDER);
-}
 
 static void flush_here(void *unused)
 {
