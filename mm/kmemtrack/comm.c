@@ -2,11 +2,9 @@
 /*
  * Who allocates: backtrace, task and time.
  *
- * The name of a task is stored once, in a table; a record has a handle of two
- * bytes. A user can give tasks any number of names, so the table is bounded,
- * the set that a name goes into depends on a secret, and no user but root may
- * fill a set alone. Names that no record has are removed by a sweep
- * (handles.c), which runs when a set fills up.
+ * The name of a task is stored once, in a table; a record has a handle of two bytes. The
+ * table is bounded, and no user but root may fill a set of it alone: see "Names of tasks" in
+ * kmemtrack-design.rst. A sweep (handles.c) removes names that no record has.
  *
  * A hook that has looked up a handle keeps a sweep from removing the name
  * until a record has the handle: its interrupts are off, or it has called

@@ -46,8 +46,7 @@ static void trace_leaks(void)
 			trace_leak(&leak, &frames);
 		up_read(&kmt_reports_sem);
 	}
-	/* A later scan may read this stack, so wipe the addresses. */
-	memzero_explicit(&leak, sizeof(leak));
+	kmt_wipe(&leak);
 }
 
 /**

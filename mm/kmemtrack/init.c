@@ -49,7 +49,6 @@ static unsigned long early_grown;
 /* Why tracking cannot be switched on, ever; NULL if it can. */
 static const char *failed;
 
-/* alloc_tables() has succeeded. */
 static bool has_tables;
 
 static void *table_alloc(struct kmt_core *core, size_t bytes)

@@ -2,17 +2,11 @@
 /*
  * kmemtrack_info/memory: all pages of the machine, by class.
  *
- * A walk over all struct pages counts each page once, in the class that its struct
- * page, or that of its compound page, tells. The struct pages of vmalloc(), of per-CPU
- * chunks and of stacks, and of free pages on the lists of CPUs, do not tell a class.
- * The kernel has exact counters of these. Their values are subtracted from the pages
- * without a class; the remaining pages have no known owner.
- *
- * The machine keeps running meanwhile. A page that changes its class during the walk
- * is counted in one of the two. A page that the kernel's counter includes but the walk
- * missed, or the reverse, changes the number of pages without a known owner. The sum of
- * all classes is right in any case. The walk reads only struct pages, never the
- * contents of a page, and skips offline memory, ZONE_DEVICE and holes.
+ * A walk over all struct pages counts each page once, in the class that its struct page, or
+ * that of its compound page, tells. Counters of the kernel give the size of the classes that
+ * no struct page tells; see "All pages" in kmemtrack-design.rst. The machine keeps running
+ * meanwhile. The walk reads only struct pages, never the contents of a page, and skips
+ * offline memory, ZONE_DEVICE and holes.
  */
 #include <linux/init.h>
 #include <linux/ktime.h>

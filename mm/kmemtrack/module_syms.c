@@ -2,16 +2,9 @@
 /*
  * Names of code that is gone.
  *
- * An address in a backtrace is meaningless once its module is unloaded or, if it was
- * in __init text, once the module is initialised: the memory is used again. So when
- * code is removed, handles.c replaces the backtraces of all blocks that lead through
- * it. In the new backtraces each such address is replaced by a number (GONE_PC) that
- * stands for a name: symbol, offset, size and module. So each address in a backtrace
- * belongs to code that still exists, and two modules that were at the same address
- * one after the other have different backtraces.
- *
- * Equal names have the same number. So a module that leaks each time it is loaded
- * takes no more memory, and its leaks have one site.
+ * When code is removed, handles.c replaces the backtraces of all blocks that lead through
+ * it. In the new backtraces a number (GONE_PC), which stands for a name, replaces each
+ * address of that code; see "Backtraces of code that is freed" in kmemtrack-design.rst.
  *
  * A function that async_schedule() has queued may run __init text after the module is
  * live. The kernel waits for it before it frees the text, but there is no notification

@@ -2,23 +2,11 @@
 /*
  * Pages that the kernel allocates for itself from the page allocator: pages=track.
  *
- * A table has an entry of 16 bytes for each page of memory. The hook of the page
- * allocator notes in the entry of the first page how many pages there are and what
- * allocated them; the hook of the free clears the entry. The hook does not know the use
- * of the pages: slabs, stacks, page tables, vmalloc() and others allocate their pages
- * there, too. Each scan sorts the blocks before it marks, and skips those whose use is
- * known from their struct pages.
- *
- * For each of the other blocks the scan makes a record in the core, at the address of
- * the block in the linear map. The owner of the pages may refer to their struct page
- * instead. So the scan also makes a record of the block's struct pages, which needs no
- * reference and passes on all references to the block, as a vm_struct does for its
- * vmalloc block. The list links of the first struct page are read together with the
- * block. The core treats these records like all others.
- *
- * Some references to pages are not visible to a mark: those of a page table or a device,
- * or a page frame number that a driver keeps. So before a block of pages becomes a leak,
- * all memory is searched for such numbers, see kmt_pages_search().
+ * A table has an entry for each page of memory, in which the hook of the page allocator notes
+ * what allocated it. Each scan makes records in the core for the blocks whose use is not
+ * known, and for their struct pages, references to which count for the block. Before such a
+ * block becomes a leak, all memory is searched for its page frame numbers. See "Pages that
+ * are tracked" in kmemtrack-design.rst.
  *
  * Locking: the state of an entry is changed with atomic operations. The hooks use the
  * table under RCU. All other code holds kmt_scan_mutex, which keeps the table, or

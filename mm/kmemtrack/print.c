@@ -30,7 +30,6 @@ static u64 ms_since(u32 born)
 	return jiffies64_to_msecs((u32)((u32)jiffies - born));
 }
 
-/* Prints how the last scan confirmed suspects. */
 static void print_confirmed(struct seq_file *seq, const struct kmt_scan_result *out)
 {
 	/* In tenths of a millisecond. */
@@ -352,8 +351,7 @@ static void log_singly(unsigned long nr)
 			break;
 	}
 	up_read(&kmt_reports_sem);
-	/* A later scan may read this stack, so wipe the addresses. */
-	memzero_explicit(&leak, sizeof(leak));
+	kmt_wipe(&leak);
 	if (nr > logged)
 		pr_info("... and %lu more object(s)\n", nr - logged);
 }

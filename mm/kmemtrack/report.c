@@ -2,11 +2,9 @@
 /*
  * Reports: leaks counted by site, and a walk over the leaks themselves.
  *
- * Leaks are read one after the other in their cells (kmt_next_leak()); only `off` copies
- * all of them. The report, grouped by site, is made at the end of each scan, and takes
- * memory in proportion to its records. Readers share it until the next scan. Until then
- * leaks can only disappear. If a reader opens the report and leaks have disappeared, it
- * is made again; readers that have it open keep the old one.
+ * Leaks are read one after the other in their cells (kmt_next_leak()). The report, grouped
+ * by site, is made at the end of each scan, and again when it is opened and leaks have
+ * disappeared; see "Reports" in kmemtrack-design.rst.
  *
  * Allocations in here do not invoke the OOM killer.
  */
@@ -258,8 +256,7 @@ static noinline int head_suppressed_by(struct kmt_object *head)
 
 	if (take_leak(head, KMT_LEAK, false, &leak, cache))
 		by = kmt_suppressed_by(leak.trace, leak.comm, cache);
-	/* A later scan may read this stack, so wipe the addresses. */
-	memzero_explicit(&leak, sizeof(leak));
+	kmt_wipe(&leak);
 	return by;
 }
 
@@ -492,8 +489,7 @@ static int count_leaks(struct counting *c, u16 wanted)
 		add_leaks(g, &one);
 		add_sum(&c->sum, &one.sum);
 	}
-	/* A later scan may read this stack, so wipe the addresses. */
-	memzero_explicit(&one.oldest, sizeof(one.oldest));
+	kmt_wipe(&one.oldest);
 	return one.o ? -ENOMEM : 0;
 }
 
@@ -615,7 +611,7 @@ static void copy_oldest(struct counting *c, u16 wanted)
 		}
 		strscpy(g->cache, from, sizeof(g->cache));
 	}
-	memzero_explicit(&leak, sizeof(leak));
+	kmt_wipe(&leak);
 }
 
 static void fill_report(struct kmt_report *report, struct counting *c)
@@ -703,8 +699,7 @@ unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed)
 			++*suppressed;
 	}
 	up_read(&kmt_reports_sem);
-	/* A later scan may read this stack, so wipe the addresses. */
-	memzero_explicit(&leak, sizeof(leak));
+	kmt_wipe(&leak);
 	return fresh;
 }
 

@@ -162,6 +162,9 @@ struct kmt_report {
 	size_t bytes;
 };
 
+/* A later scan may read this stack: addresses of leaks must not stay on it. */
+#define kmt_wipe(p)	memzero_explicit(p, sizeof(*(p)))
+
 struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted);
 
 /* Visits all leaks; @c is zeroed before. See kmt_next_leak(). */

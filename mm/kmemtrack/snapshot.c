@@ -7,10 +7,8 @@
  * share the work: first they note which pages are free, then they read roots and reached
  * blocks for references to suspects.
  *
- * A CPU may take long to stop, if a task does not let others run, or with interrupts off.
- * The other CPUs wait for it for a quarter of max_pause. Then they continue their work,
- * and the scan tries again later. stop_machine() is not used, since it waits without a
- * limit.
+ * If a CPU takes long to stop, the others go on, and the scan tries again later: see
+ * "Snapshot" in kmemtrack-design.rst.
  *
  * While all CPUs are stopped, no code in here sleeps, allocates, prints, or waits for a
  * lock that a stopped task may hold. The snapshot ends in time, with a result or without.

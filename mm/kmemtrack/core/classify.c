@@ -7,13 +7,10 @@
  * each other, and to which no other leak leads, the one that was allocated first is
  * direct, since the others were most likely allocated for it.
  *
- * Two walks find the direct leaks. The first walk goes from the oldest leak to the
- * youngest, and covers all leaks that each one leads to. It starts only at leaks that
- * are not covered yet, and so at the oldest one of each group of leaks that lead to each
- * other and to which no other leak leads. The second walk goes from the youngest to the
- * oldest of the leaks at which the first one started: any of these to which a younger
- * one leads is indirect, too. Each walk reads a leak once. An indirect leak hangs on the
- * direct leak from which the second walk covered it first.
+ * Two walks find the direct leaks, see "Waiting" in kmemtrack-design.rst: one from the oldest
+ * leak to the youngest, and one back over those at which the first one started. Each walk
+ * reads a leak once. An indirect leak hangs on the direct leak from which the second walk
+ * covered it first.
  *
  * A leak that an earlier scan reported has been unreachable since then, so no code can
  * have stored the address of a younger block in it. A word that looks like one refers to

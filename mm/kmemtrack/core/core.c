@@ -429,9 +429,8 @@ static bool remove_overlap(struct kmt_core *core, struct kmt_removal *r,
 }
 
 /*
- * Removes all records that overlap @new, and reports those of live blocks: the
- * allocator has handed out their memory again, so the hooks missed the free. But the
- * owner of the tracker may itself have made a record of memory that is handed out later.
+ * Removes all records that overlap @new. Reports those of live blocks, since their free was
+ * missed, unless the owner of the tracker made them itself.
  */
 static void evict(struct kmt_core *core, const struct kmt_object *new,
 		  gfp_t gfp)

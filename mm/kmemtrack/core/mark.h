@@ -14,17 +14,6 @@
  *	kmt_suspect_for_wait(), and in a later mark kmt_mark_doubtful() and kmt_judge(),
  *	see verdict.c)
  *	kmt_mark_end();
- *
- * Memory is read in pieces of KMT_PIECE_WORDS or KMT_PUSH_WORDS, in a way that survives
- * a fault. Blocks are read under the lock of their tree, which a free takes, too, so a
- * piece is never read from a block that was freed. On the fast path a block of at most
- * KMT_PIECE_WORDS is read when it is reached (reach() in mark_drain.c); all others wait
- * on the mark stack.
- *
- * Since memory changes during a mark, a block that the mark did not reach is only a
- * suspect. It becomes a leak in one of two ways: by more marks (verdict.c), or by a
- * recheck while all CPUs are stopped (suspect.c), in which several markers share the
- * work and only references to suspects count.
  */
 #ifndef _KMT_MARK_H
 #define _KMT_MARK_H

@@ -143,11 +143,7 @@ static __always_inline bool push_words(struct kmt_push *p, unsigned long pos,
 #define KMT_DRAIN_HOLD	384
 #define KMT_DRAIN_STEP	8
 
-/*
- * Following a reference to its block. A block that is reached, and is to be read, goes
- * onto the mark stack. Most references were met before: for example, both neighbours of
- * a member of a list refer to it.
- */
+/* Following a reference to its block, which goes onto the mark stack if it is to be read. */
 
 /**
  * enum kmt_ref_effect - effect of a reference

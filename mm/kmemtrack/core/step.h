@@ -2,16 +2,11 @@
 /*
  * Backtraces without frame records, walked by steps.
  *
- * Where functions keep no frame pointer, the unwinder has tables. For each return
- * address they say how far up the stack the frame of that function ends, and where
- * the caller's frame pointer was saved. Such a step depends on the address alone, not
- * on the stack, so it is looked up once and kept in a table for the whole machine. A
- * walk by steps reads the words that the unwinder would read, and gives the same
- * addresses.
- *
- * The walk fails, and the unwinder takes the trace, at registers that an interrupt of
- * the kernel saved, at a return address that a tracer has replaced, and at code
- * without an entry in the tables.
+ * Where functions keep no frame pointer, the unwinder has tables. What they say of a return
+ * address, a step, does not depend on the stack, so it is looked up once and kept in a table
+ * for the whole machine; see "Backtraces" in kmemtrack-design.rst. The walk fails, and the
+ * unwinder takes the trace, at registers that an interrupt of the kernel saved, at a return
+ * address that a tracer has replaced, and at code without an entry in the tables.
  */
 #ifndef _KMT_STEP_H
 #define _KMT_STEP_H

@@ -21,14 +21,7 @@
  *	kmt_recheck_bytes();
  *
  * All these calls are between kmt_mark_sweep() and kmt_mark_end(): blocks that are
- * allocated meanwhile count as reached, and are read.
- *
- * A suspect whose reference moved during the mark is acquitted by a search, which
- * stops no CPU. The recheck has to handle only suspects that no search acquitted.
- *
- * Searching a block for references, at every address, takes longer than checking
- * whether it has changed. So kmt_search() sums up blocks that have no reference to a
- * suspect, and kmt_recheck() skips blocks whose sum is still the same.
+ * allocated meanwhile count as reached, and are read. See "Snapshot" in kmemtrack-design.rst.
  */
 #include "mark.h"
 

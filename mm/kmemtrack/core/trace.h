@@ -4,18 +4,11 @@
  *
  * Where functions keep a frame pointer, each leaves a frame record on the stack: the
  * address of its caller's record, then its return address. A remembered trace is the
- * current one if each of its records is on the stack again: in the same place, with
- * the same return address. The comparison reads only places on this stack where the
- * remembered trace has records, which is safe whatever is there now. It ends at the
- * first difference or with the last record of the trace. The address to which the
- * last record points is not compared; the return address tells which code the stack
- * begins with. Records are kept as offsets in the stack, so a trace of one task is
- * recognised on the stack of another.
- *
- * A trace that is not remembered is read from the records, too, if they are certainly
- * what the unwinder would use: on the stack of a task, up to its end, and no tracer
- * has replaced a return address. The unwinder takes all other traces; such a trace is
- * remembered only if the records give the same addresses.
+ * current one if each of its records is on the stack again: in the same place, with the
+ * same return address. Only places on this stack where the remembered trace has records
+ * are read, which is safe whatever is there now. Records are kept as offsets in the stack,
+ * so a trace of one task is recognised on the stack of another. How other traces are taken:
+ * "Backtraces" in kmemtrack-design.rst.
  */
 #ifndef _KMT_TRACE_H
 #define _KMT_TRACE_H
