@@ -276,15 +276,22 @@ static void large_split(struct kunit *test)
 /* Pages that other allocators took from the page allocator are no blocks. */
 static void others(struct kunit *test)
 {
-	void *large = kmalloc(SZ_64K, GFP_KERNEL);
+	struct kmt_pages_usage before, now;
+	void *large;
 	void *mapped = vmalloc(3 * PAGE_SIZE);
 	struct page *movable = alloc_page(GFP_HIGHUSER_MOVABLE);
 
 	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	kmt_pages_usage(&before);
+	large = kmalloc(SZ_1M, GFP_KERNEL | __GFP_NOWARN);
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	kmt_pages_usage(&now);
+	/* Other pages come and go, but not as many. */
+	KUNIT_EXPECT_LT(test, now.pages, before.pages + SZ_1M / PAGE_SIZE / 2);
 	if (large) {
 		KUNIT_EXPECT_EQ(test, kmt_pages_order(kmt_untag((unsigned long)large)),
 				-1);
-		KUNIT_EXPECT_EQ(test, recorded(virt_to_page(large)), SZ_64K);
+		KUNIT_EXPECT_EQ(test, recorded(virt_to_page(large)), SZ_1M);
 	}
 	if (mapped && !PageHighMem(vmalloc_to_page(mapped)))
 		KUNIT_EXPECT_EQ(test, recorded(vmalloc_to_page(mapped)), 0);

@@ -309,19 +309,49 @@ static noinline_for_stack void print_frame(struct seq_file *seq,
 }
 
 /**
- * kmt_print_trace - print a backtrace
+ * kmt_print_frames - print a backtrace that is not in the stack depot
  * @seq: where to, NULL for the log
  * @indent: printed before each line; for the log it includes the level and the prefix
+ * @entries: addresses
+ * @nr: how many
+ */
+void kmt_print_frames(struct seq_file *seq, const char *indent,
+		      const unsigned long *entries, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		print_frame(seq, indent, entries[i]);
+}
+
+/**
+ * kmt_print_trace - print a backtrace
+ * @seq: as for kmt_print_frames()
+ * @indent: the same
  * @trace: its handle
  */
 void kmt_print_trace(struct seq_file *seq, const char *indent, u32 trace)
 {
 	unsigned long *entries;
-	unsigned int i, nr;
+	unsigned int nr = stack_depot_fetch(trace, &entries);
 
-	nr = stack_depot_fetch(trace, &entries);
-	for (i = 0; i < nr; i++)
-		print_frame(seq, indent, entries[i]);
+	kmt_print_frames(seq, indent, entries, nr);
+}
+
+/**
+ * kmt_is_within - is a return address in a function?
+ * @pc: the address; it may be right after the function's end
+ * @function: the function
+ *
+ * Return: false without KALLSYMS, which has the ends of functions.
+ */
+bool kmt_is_within(unsigned long pc, const void *function)
+{
+	const unsigned long start = (unsigned long)function;
+	unsigned long size, offset;
+
+	return pc > start && kallsyms_lookup_size_offset(start, &size, &offset) &&
+	       pc - start <= size;
 }
 
 /*

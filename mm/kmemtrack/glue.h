@@ -307,7 +307,10 @@ const char *kmt_log_task(struct kmt_log_task *name, const char *comm);
 
 /* backtrace.c: backtraces */
 const char *kmt_code_name(char *text, unsigned long pc);
+void kmt_print_frames(struct seq_file *seq, const char *indent,
+		      const unsigned long *entries, unsigned int nr);
 void kmt_print_trace(struct seq_file *seq, const char *indent, u32 trace);
+bool kmt_is_within(unsigned long pc, const void *function);
 extern atomic_long_t kmt_walked;
 extern atomic_long_t kmt_unwound;
 u32 kmt_trace_save_new(unsigned long fp, unsigned long caller, gfp_t gfp);
@@ -372,6 +375,7 @@ struct module;
 bool kmt_was_initialising(struct module *mod);
 bool kmt_was_traced(const struct module *mod);
 bool kmt_seems_modular(u32 trace);
+void kmt_seen_bits(const char **start, const char **end);
 u32 kmt_without_module(const struct module *mod, bool init, u32 trace);
 bool kmt_register_module_trace(u32 *handle, const unsigned long *pc,
 			       unsigned int nr, gfp_t gfp);

@@ -286,6 +286,8 @@ static void add_roots(void)
 	 * addresses by now.
 	 */
 	drop_root((const char *)&mod_tree.addr_min, (const char *)(&mod_tree + 1));
+	kmt_seen_bits(&start, &end);
+	drop_root(start, end);
 #endif
 	/* Addresses of blocks in the core itself are no references. */
 	drop_section((const char *)&kmt_core, (const char *)(&kmt_core + 1));

@@ -50,8 +50,23 @@
  */
 #define KMT_MODULE_TRACE_BITS	16
 #define KMT_MODULE_PAGE_BITS	12
-static DECLARE_BITMAP(module_traces, BIT(KMT_MODULE_TRACE_BITS));
-static DECLARE_BITMAP(module_pages, BIT(KMT_MODULE_PAGE_BITS));
+static struct {
+	DECLARE_BITMAP(traces, BIT(KMT_MODULE_TRACE_BITS));
+	DECLARE_BITMAP(pages, BIT(KMT_MODULE_PAGE_BITS));
+} seen;
+
+/**
+ * kmt_seen_bits - find memory of the tracker that may look like addresses
+ * @start: set to its first byte
+ * @end: set to the byte after the last one
+ *
+ * On 32-bit machines words of these bitmaps would hide blocks.
+ */
+void kmt_seen_bits(const char **start, const char **end)
+{
+	*start = (const char *)&seen;
+	*end = (const char *)(&seen + 1);
+}
 
 static unsigned int trace_bit(u32 handle)
 {
@@ -146,7 +161,7 @@ bool kmt_was_traced(const struct module *mod)
 	for (init = 0; init < 2; init++) {
 		kmt_module_text(mod, init, &pc, &end);
 		for (pc &= PAGE_MASK; pc < end; pc += PAGE_SIZE)
-			if (test_bit(page_bit(pc), module_pages))
+			if (test_bit(page_bit(pc), seen.pages))
 				return true;
 	}
 	return false;
@@ -285,12 +300,12 @@ bool kmt_register_module_trace(u32 *handle, const unsigned long *pc,
 		if (pc[i] >> PAGE_SHIFT == page)
 			continue;
 		page = pc[i] >> PAGE_SHIFT;
-		set_once(page_bit(pc[i]), module_pages);
+		set_once(page_bit(pc[i]), seen.pages);
 	}
 	if (unlikely(live))
 		*handle = name_init_text(pc, nr, gfp);
 	if (page)
-		set_once(trace_bit(*handle), module_traces);
+		set_once(trace_bit(*handle), seen.traces);
 	return !init;
 }
 
@@ -302,7 +317,7 @@ bool kmt_register_module_trace(u32 *handle, const unsigned long *pc,
  */
 bool kmt_seems_modular(u32 trace)
 {
-	return test_bit(trace_bit(trace), module_traces);
+	return test_bit(trace_bit(trace), seen.traces);
 }
 
 /**
@@ -335,7 +350,7 @@ noinline_for_stack u32 kmt_without_module(const struct module *mod, bool init,
 		return trace;
 	trace = kmt_depot_save(pc, nr, GFP_KERNEL | __GFP_NOWARN);
 	if (trace) /* It may lead through other modules, too. */
-		set_once(trace_bit(trace), module_traces);
+		set_once(trace_bit(trace), seen.traces);
 	else
 		atomic_long_inc(&kmt_lost_traces);
 	return trace;

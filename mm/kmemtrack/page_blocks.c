@@ -121,6 +121,18 @@ static bool is_other(struct page *page, unsigned long pfn,
 	return kmt_page_excluded(map, pfn);
 }
 
+/* Whether another allocator made a record for a block at a page: kmalloc() does. */
+static bool has_other_record(struct page *page, u32 state)
+{
+	struct kmt_object o;
+	unsigned long addr;
+
+	if ((state & KMT_PE_RECORD) || PageHighMem(page))
+		return false;
+	addr = kmt_untag((unsigned long)page_address(page));
+	return kmt_lookup(&kmt_core, KMT_VIRT, addr, &o) && o.addr == addr;
+}
+
 static bool in_undecidable(u32 trace)
 {
 	unsigned long *pc;
@@ -276,7 +288,8 @@ static void check_entry(const struct kmt_page_entries *t, struct kmt_page_entry 
 	/* Pairs with kmt_pages_add(): the other fields were stored before. */
 	u32 state = smp_load_acquire(&e->state);
 	struct page *page = pfn_to_online_page(pfn);
-	const bool other = !page || is_other(page, pfn, map);
+	const bool other = !page || is_other(page, pfn, map) ||
+			   has_other_record(page, state);
 	unsigned long end;
 
 	if (state & KMT_PE_PFN_REF) {

@@ -4,6 +4,7 @@
  */
 #include <linux/init.h>
 #include <linux/irq_work.h>
+#include <linux/kmemtrack.h>
 #include <linux/mutex.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
@@ -84,6 +85,22 @@ static void print_side(const char *what, const struct kmt_side *side)
 	kmt_print_trace(NULL, KERN_WARNING "kmemtrack:   ", side->trace);
 }
 
+/* How many of the first entries are of the tracker itself, up to its hook. */
+static unsigned int own_entries(const struct kmt_warning *w)
+{
+	static const void * const hooks[] = {
+		__kmemtrack_free, __kmemtrack_free_part, __kmemtrack_free_percpu,
+		__kmemtrack_free_part_phys, __kmemtrack_scan_area,
+	};
+	unsigned int i, n;
+
+	for (i = 0; i < w->nr; i++)
+		for (n = 0; n < ARRAY_SIZE(hooks); n++)
+			if (kmt_is_within(w->entries[i], hooks[n]))
+				return i + 1;
+	return 0;
+}
+
 static void print_warning(const struct kmt_warning *w)
 {
 	static const char * const what[KMT_NR_EVENTS] = {
@@ -94,6 +111,7 @@ static void print_warning(const struct kmt_warning *w)
 		[KMT_EV_FREE_TWICE] = "a block was freed twice",
 	};
 	struct kmt_log_task task;
+	unsigned int own;
 
 	pr_warn("kmemtrack: %s\n", what[w->ev]);
 	print_side("old", &w->old);
@@ -102,7 +120,9 @@ static void print_warning(const struct kmt_warning *w)
 		return;
 	pr_warn("kmemtrack: by \"%s\", pid %d\n",
 		kmt_log_task(&task, w->comm), w->pid);
-	stack_trace_print(w->entries, w->nr, 0);
+	own = own_entries(w);
+	kmt_print_frames(NULL, KERN_WARNING "kmemtrack:   ", w->entries + own,
+			 w->nr - own);
 }
 
 static void print_warnings(struct work_struct *work)

@@ -179,7 +179,7 @@ struct info *load_file(const char *path)
 	char *text;
 	int error;
 
-	text = read_file(in ? "/dev/stdin" : path, &error);
+	text = read_file(path, &error);
 	if (!text)
 		die("%s: %s", path, strerror(error));
 	info = parse(in ? "standard input" : path, text);

@@ -217,10 +217,13 @@ static char *read_fd(int fd, int *error)
 	return b.text;
 }
 
-/* Reads to the end of the file, since files of debugfs have no size. */
+/*
+ * Reads to the end of the file, since files of debugfs have no size. "-" is the standard
+ * input, since small systems have no /dev/stdin.
+ */
 char *read_file(const char *path, int *error)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(0);
 	char *text;
 
 	if (fd < 0) {
