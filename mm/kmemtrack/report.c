@@ -367,9 +367,9 @@ static bool grow(struct counting *c)
 
 	more.max = c->max ? 2 * c->max : KMT_GROUPS_MIN;
 	more.groups = kmt_own_vzalloc(array_size(more.max,
-						     sizeof(*more.groups)));
+						 sizeof(*more.groups)));
 	more.first = kmt_own_vzalloc(array_size(more.max,
-						    sizeof(*more.first)));
+						sizeof(*more.first)));
 	if (!more.groups || !more.first) {
 		free_counting(&more);
 		return false;

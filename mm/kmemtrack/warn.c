@@ -57,8 +57,8 @@ struct kmt_warning {
 };
 
 /*
- * Number of slots for warnings, and the limit of warnings per minute. A warning that
- * finds no slot is not printed, but counts for the limit.
+ * Number of slots for warnings, and the limit of warnings of a kind per minute. A warning
+ * that finds no slot is not printed, but counts for the limit.
  */
 #define KMT_WARNINGS	3
 
@@ -154,12 +154,14 @@ static DEFINE_IRQ_WORK(warn_irq_work, kick_warnings);
 void kmt_warn(struct kmt_core *core, enum kmt_event ev,
 	      const struct kmt_object *old, const struct kmt_object *new)
 {
-	static struct ratelimit_state limit =
-		RATELIMIT_STATE_INIT_FLAGS(limit, 60 * HZ, KMT_WARNINGS,
-					   RATELIMIT_MSG_ON_RELEASE);
+	static struct ratelimit_state limits[KMT_NR_EVENTS] = {
+		[0 ... KMT_NR_EVENTS - 1] =
+			RATELIMIT_STATE_INIT_FLAGS(limits, 60 * HZ, KMT_WARNINGS,
+						   RATELIMIT_MSG_ON_RELEASE),
+	};
 	struct kmt_warning *w = warnings;
 
-	if (!__ratelimit(&limit))
+	if (!__ratelimit(&limits[ev]))
 		return;
 	while (atomic_cmpxchg(&w->state, KMT_SLOT_FREE, KMT_SLOT_TAKEN) !=
 	       KMT_SLOT_FREE)

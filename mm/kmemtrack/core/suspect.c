@@ -90,7 +90,7 @@ static bool may_be_referred_to(const struct kmt_marker *m, const struct kmt_obje
 }
 
 static void suspect_white(struct kmt_marker *m, struct kmt_object *o,
-			 struct kmt_filter *f, struct kmt_verdict *v)
+			  struct kmt_filter *f, struct kmt_verdict *v)
 {
 	struct kmt_tree *tree;
 	bool suspected = false;
