@@ -338,22 +338,6 @@ void kmt_print_trace(struct seq_file *seq, const char *indent, u32 trace)
 	kmt_print_frames(seq, indent, entries, nr);
 }
 
-/**
- * kmt_is_within - is a return address in a function?
- * @pc: the address; it may be right after the function's end
- * @function: the function
- *
- * Return: false without KALLSYMS, which has the ends of functions.
- */
-bool kmt_is_within(unsigned long pc, const void *function)
-{
-	const unsigned long start = (unsigned long)function;
-	unsigned long size, offset;
-
-	return pc > start && kallsyms_lookup_size_offset(start, &size, &offset) &&
-	       pc - start <= size;
-}
-
 /*
  * Gives a CPU that is up, or is being brought up, its tables of cells and of traces.
  * Without memory for a table the CPU remembers none.

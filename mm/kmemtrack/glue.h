@@ -310,7 +310,6 @@ const char *kmt_code_name(char *text, unsigned long pc);
 void kmt_print_frames(struct seq_file *seq, const char *indent,
 		      const unsigned long *entries, unsigned int nr);
 void kmt_print_trace(struct seq_file *seq, const char *indent, u32 trace);
-bool kmt_is_within(unsigned long pc, const void *function);
 extern atomic_long_t kmt_walked;
 extern atomic_long_t kmt_unwound;
 u32 kmt_trace_save_new(unsigned long fp, unsigned long caller, gfp_t gfp);
@@ -318,7 +317,7 @@ u32 kmt_trace_save(unsigned long fp, unsigned long caller, gfp_t gfp);
 void kmt_traces_on(void);
 void kmt_traces_off(void);
 
-/* state.c: what could not be recorded */
+/* state.c: what could not be recorded, the mutex of scans, records that move */
 extern atomic_long_t kmt_lost_atomic;
 extern atomic_long_t kmt_lost_early;
 extern atomic_long_t kmt_lost_traces;
@@ -327,6 +326,8 @@ void kmt_count_untracked(void);
 long kmt_begin_untracked(void);
 void kmt_end_untracked(long before, bool percpu);
 void kmt_count_lost(gfp_t gfp);
+int kmt_lock_scan(void);
+int kmt_restart_frozen(int ret);
 void kmt_set_records_moved(void);
 unsigned long kmt_records_moved(void);
 
@@ -420,13 +421,6 @@ void kmt_roots_free(struct kmt_roots *roots);
 bool kmt_page_unreadable(struct page *page);
 unsigned long kmt_head_bytes(struct page *head);
 unsigned long kmt_free_pages_from(const struct page *page, unsigned long pfn);
-#ifdef CONFIG_MEMORY_FAILURE
-void kmt_note_poison(void);
-#else
-static inline void kmt_note_poison(void)
-{
-}
-#endif
 
 /* root_kfence.c */
 #ifdef CONFIG_KFENCE
@@ -450,8 +444,6 @@ static inline void kmt_mark_kfence(struct kmt_marker *m)
 
 /* scanner.c */
 int kmt_scan(void);
-int kmt_lock_scan(void);
-int kmt_restart_frozen(int ret);
 void kmt_scan_every(unsigned int seconds);
 void kmt_scan_periodically(void);
 

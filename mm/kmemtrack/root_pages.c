@@ -155,41 +155,6 @@ unsigned long kmt_free_pages_from(const struct page *page, unsigned long pfn)
 	return BIT(order);
 }
 
-#ifdef CONFIG_MEMORY_FAILURE
-DEFINE_STATIC_KEY_FALSE(kmt_poison_key);
-
-/**
- * kmt_is_poisoned - is an address in a poisoned page?
- * @addr: any address; if it is in vmalloc space, its mapping stays meanwhile
- *
- * Context: any.
- */
-bool kmt_is_poisoned(unsigned long addr)
-{
-	const void *p = (const void *)addr;
-	struct page *page = NULL;
-
-	if (is_vmalloc_or_module_addr(p))
-		page = vmalloc_to_page(p);
-	else if (virt_addr_valid(p))
-		page = virt_to_page(p);
-	return page && PageHWPoison(page);
-}
-
-/**
- * kmt_note_poison - from now on do not read poisoned pages, if there are any
- *
- * A block to which only a block in such a page refers will be reported as a leak.
- *
- * Context: may sleep; before memory is read.
- */
-void kmt_note_poison(void)
-{
-	if (atomic_long_read(&num_poisoned_pages))
-		static_branch_enable(&kmt_poison_key);
-}
-#endif
-
 /*
  * Roots in slabs: RCU callbacks queued behind a slab, and objects without a record.
  *

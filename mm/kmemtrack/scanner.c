@@ -159,40 +159,6 @@ static int scan_locked(unsigned long frame)
 }
 
 /**
- * kmt_restart_frozen - return value of a system call that made a scan
- * @ret: return value of the scan
- *
- * The fake signal that the freezer sends stays pending until the task is thawed.
- *
- * Context: the task of the system call.
- * Return: -ERESTARTNOINTR for an -EINTR that the freezer caused: the call starts again
- * when the task is thawed; else @ret.
- */
-int kmt_restart_frozen(int ret)
-{
-	return ret == -EINTR && signal_pending(current) &&
-	       !fatal_signal_pending(current) ? -ERESTARTNOINTR : ret;
-}
-
-/**
- * kmt_lock_scan - take kmt_scan_mutex, to scan or to read memory or records
- *
- * A signal ends the wait, also that of the freezer, which would give up otherwise if the
- * scan thread holds the mutex for long. The system call starts again, so programs do not
- * see it.
- *
- * Context: any task.
- * Return: 0 with the mutex held; -EINTR if the task is killed; -ERESTARTNOINTR.
- */
-int kmt_lock_scan(void)
-{
-	if (mutex_lock_interruptible(&kmt_scan_mutex))
-		return fatal_signal_pending(current) ? -EINTR : -ERESTARTNOINTR;
-	kmt_note_poison();
-	return 0;
-}
-
-/**
  * kmt_scan - find leaks
  *
  * Returns when the scan is complete. A second call waits until the first is complete.

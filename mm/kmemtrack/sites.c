@@ -171,6 +171,15 @@ static noinline bool read_block(struct kmt_object *o, struct block *b)
 	return b->site.space != KMT_ROOT;
 }
 
+static bool is_in(unsigned long pc, unsigned long start)
+{
+	unsigned long size, offset;
+
+	/* A return address may be right after the function's end. */
+	return pc > start && kallsyms_lookup_size_offset(start, &size, &offset) &&
+	       pc - start <= size;
+}
+
 /*
  * Whether a backtrace is that of a buffer of the tracker. Such buffers are allocated and
  * freed in each scan, but the vmalloc allocator keeps their descriptors for many scans.
@@ -182,8 +191,8 @@ static bool is_own(u32 trace)
 	unsigned int i, nr = stack_depot_fetch(trace, &entries);
 
 	for (i = 0; i < nr; i++)
-		if (kmt_is_within(entries[i], kmt_own_vzalloc) ||
-		    kmt_is_within(entries[i], kmt_find_leaks))
+		if (is_in(entries[i], (unsigned long)kmt_own_vzalloc) ||
+		    is_in(entries[i], (unsigned long)kmt_find_leaks))
 			return true;
 	return false;
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Shared state: the tracker, its mode, settings and locks; and whether blocks without a
- * record may exist, since there was no memory for one.
+ * Shared state: the tracker, its mode, settings and locks; whether blocks without a record
+ * may exist, since there was no memory for one; and whether memory may be poisoned.
  */
 #include <linux/gfp.h>
 #include <linux/init.h>
 #include <linux/jump_label.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
 
 #include "glue.h"
 
@@ -180,4 +182,74 @@ unsigned long kmt_records_moved(void)
 	/* Pairs with kmt_set_records_moved(). */
 	smp_mb();
 	return atomic_long_read(&records_moved);
+}
+
+#ifdef CONFIG_MEMORY_FAILURE
+DEFINE_STATIC_KEY_FALSE(kmt_poison_key);
+
+/**
+ * kmt_is_poisoned - is an address in a poisoned page?
+ * @addr: any address; if it is in vmalloc space, its mapping stays meanwhile
+ *
+ * Context: any.
+ */
+bool kmt_is_poisoned(unsigned long addr)
+{
+	const void *p = (const void *)addr;
+	struct page *page = NULL;
+
+	if (is_vmalloc_or_module_addr(p))
+		page = vmalloc_to_page(p);
+	else if (virt_addr_valid(p))
+		page = virt_to_page(p);
+	return page && PageHWPoison(page);
+}
+
+/*
+ * From now on nothing reads poisoned pages, if there are any. A block to which only such
+ * a page refers will be reported as a leak.
+ */
+static void note_poison(void)
+{
+	if (atomic_long_read(&num_poisoned_pages))
+		static_branch_enable(&kmt_poison_key);
+}
+#else
+static void note_poison(void)
+{
+}
+#endif
+
+/**
+ * kmt_restart_frozen - return value of a system call that made a scan
+ * @ret: return value of the scan
+ *
+ * The fake signal that the freezer sends stays pending until the task is thawed.
+ *
+ * Context: the task of the system call.
+ * Return: -ERESTARTNOINTR for an -EINTR that the freezer caused: the call starts again
+ * when the task is thawed; else @ret.
+ */
+int kmt_restart_frozen(int ret)
+{
+	return ret == -EINTR && signal_pending(current) &&
+	       !fatal_signal_pending(current) ? -ERESTARTNOINTR : ret;
+}
+
+/**
+ * kmt_lock_scan - take kmt_scan_mutex, to scan or to read memory or records
+ *
+ * A signal ends the wait, also that of the freezer, which would give up otherwise if the
+ * scan thread holds the mutex for long. The system call starts again, so programs do not
+ * see it.
+ *
+ * Context: any task.
+ * Return: 0 with the mutex held; -EINTR if the task is killed; -ERESTARTNOINTR.
+ */
+int kmt_lock_scan(void)
+{
+	if (mutex_lock_interruptible(&kmt_scan_mutex))
+		return fatal_signal_pending(current) ? -EINTR : -ERESTARTNOINTR;
+	note_poison();
+	return 0;
 }

@@ -4,7 +4,7 @@
  */
 #include <linux/init.h>
 #include <linux/irq_work.h>
-#include <linux/kmemtrack.h>
+#include <linux/kallsyms.h>
 #include <linux/mutex.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
@@ -85,19 +85,24 @@ static void print_side(const char *what, const struct kmt_side *side)
 	kmt_print_trace(NULL, KERN_WARNING "kmemtrack:   ", side->trace);
 }
 
+/* Whether a return address is in a hook; without KALLSYMS that is not known. */
+static noinline_for_stack bool is_in_hook(unsigned long pc)
+{
+	char name[KSYM_SYMBOL_LEN];
+
+	/* The address may be right after the function's end. */
+	sprint_symbol_no_offset(name, pc - 1);
+	return !strncmp(name, "__kmemtrack_", strlen("__kmemtrack_"));
+}
+
 /* How many of the first entries are of the tracker itself, up to its hook. */
 static unsigned int own_entries(const struct kmt_warning *w)
 {
-	static const void * const hooks[] = {
-		__kmemtrack_free, __kmemtrack_free_part, __kmemtrack_free_percpu,
-		__kmemtrack_free_part_phys, __kmemtrack_scan_area,
-	};
-	unsigned int i, n;
+	unsigned int i;
 
 	for (i = 0; i < w->nr; i++)
-		for (n = 0; n < ARRAY_SIZE(hooks); n++)
-			if (kmt_is_within(w->entries[i], hooks[n]))
-				return i + 1;
+		if (is_in_hook(w->entries[i]))
+			return i + 1;
 	return 0;
 }
 
