@@ -138,6 +138,7 @@ static void wrong_frees(struct kunit *test)
 	long twice = count_of(KMT_EV_FREE_TWICE);
 	const char *warning = "an address inside a block was freed";
 	unsigned int told = lines_logged(warning);
+	unsigned int own = lines_logged("__kmemtrack_free+");
 	unsigned long flags;
 
 	expect_block(test, p, 100, 1);
@@ -149,6 +150,7 @@ static void wrong_frees(struct kunit *test)
 	/* Before the code of a module is freed it must be printed, too. */
 	kmt_flush_warnings();
 	KUNIT_EXPECT_EQ(test, lines_logged(warning), told + 1);
+	KUNIT_EXPECT_EQ(test, lines_logged("__kmemtrack_free+"), own);
 	snprintf(address, sizeof(address), "%lx", kmt_untag((unsigned long)p));
 	KUNIT_EXPECT_EQ(test, lines_logged(address), 0);
 	KUNIT_EXPECT_EQ(test, count_of(KMT_EV_FREE_INSIDE), inside + 1);
@@ -245,6 +247,9 @@ static void percpu_blocks(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, find(KMT_PERCPU_SPACE, (__force void *)p, &o));
 	KUNIT_EXPECT_GE(test, o.size, 72);
 	KUNIT_EXPECT_NE(test, o.trace, 0);
+	__kmemtrack_ignore_percpu(p);
+	KUNIT_ASSERT_TRUE(test, find(KMT_PERCPU_SPACE, (__force void *)p, &o));
+	KUNIT_EXPECT_EQ(test, o.min_refs, KMT_MIN_BLACK);
 	free_percpu(p);
 	KUNIT_EXPECT_FALSE(test, find(KMT_PERCPU_SPACE, (__force void *)p, &o));
 }

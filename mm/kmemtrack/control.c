@@ -183,8 +183,9 @@ static void log_switch(bool was)
  *
  * Context: may sleep.
  * Return: 0; -EPERM if the command is not allowed while tracking is off; -EINTR if the
- * task is killed; -ERESTARTNOINTR if it is frozen during a scan; -EINVAL for an unknown
- * address or suppression; -ENOSPC for too many suppressions; -ENOMEM.
+ * task is killed; -ERESTARTNOINTR if it is frozen, or gets a signal before the command
+ * begins; -EINVAL for an unknown address or suppression; -ENOSPC for too many
+ * suppressions; -ENOMEM.
  */
 int kmt_execute(const struct kmt_command *cmd)
 {

@@ -55,7 +55,8 @@ static int check_padding(const char __user *buf, size_t len)
  *
  * All lines are checked before the first command is executed.
  *
- * Return: @len, or an error of the parser or of a command.
+ * Return: @len; less if a signal interrupted a command, which is to be written again; or
+ * an error of the parser or of a command.
  */
 ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		       loff_t *ppos)
@@ -88,6 +89,11 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		ret = check_padding(buf + head, len - head);
 	for (i = 0; i < nr && !ret; i++)
 		ret = kmt_execute(&cmds[i]);
+	/* A restart would execute the commands before this one again. */
+	if (ret == -ERESTARTNOINTR && i > 1) {
+		len = cmds[i - 1].at;
+		ret = 0;
+	}
 	kfree_sensitive(cmds);
 	kfree(text);
 	if (ret)

@@ -336,6 +336,8 @@ void __kmemtrack_free(const void *ptr)
 			return;
 	}
 	free_slowly(ptr);
+	/* No jump: warn.c looks for this function in backtraces. */
+	barrier();
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_free);
 
@@ -368,6 +370,8 @@ void __kmemtrack_free_percpu(const void __percpu *ptr)
 
 	if (!IS_ERR_OR_NULL(p) && may_track())
 		kmt_free(&kmt_core, KMT_PERCPU_SPACE, untagged_percpu(ptr));
+	/* As in __kmemtrack_free(). */
+	barrier();
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_free_percpu);
 
@@ -442,7 +446,7 @@ void __kmemtrack_ignore_percpu(const void __percpu *ptr)
 {
 	const void *p = (__force const void *)ptr;
 
-	if (is_block(p) && may_track())
+	if (!IS_ERR_OR_NULL(p) && may_track())
 		kmt_set_min(&kmt_core, KMT_PERCPU_SPACE, untagged_percpu(ptr),
 			    KMT_MIN_BLACK);
 }

@@ -463,7 +463,8 @@ static void show(struct seq_file *seq, const struct kmt_memory *now)
  * @v: not used
  *
  * Context: may sleep, for the time of a walk over all struct pages.
- * Return: 0; -EINTR if the task is killed; -ERESTARTNOINTR if it is frozen.
+ * Return: 0; -EINTR if the task is killed; -ERESTARTNOINTR if it is frozen, or gets a
+ * signal while it waits for another reader.
  */
 int kmt_memory_show(struct seq_file *seq, void *v)
 {

@@ -153,7 +153,7 @@ void kmt_count_lost(gfp_t gfp)
 		atomic_long_inc(&kmt_lost_atomic);
 }
 
-/* How many times records, or entries of pages, were moved. */
+/* How many times records were moved. */
 static atomic_long_t records_moved;
 
 /**

@@ -229,6 +229,7 @@ bool kmt_is_padding(const char *text, size_t len)
 int kmt_parse_lines(const char *text, size_t len, struct kmt_command *cmds,
 		    int max)
 {
+	const char *begin = text;
 	int ret, nr = 0;
 
 	while (len && is_padding(text[len - 1]))
@@ -240,9 +241,10 @@ int kmt_parse_lines(const char *text, size_t len, struct kmt_command *cmds,
 		if (!is_blank_line(text, line)) {
 			if (nr == max)
 				return -EINVAL;
-			ret = kmt_parse(text, line, &cmds[nr++], false);
+			ret = kmt_parse(text, line, &cmds[nr], false);
 			if (ret)
 				return ret;
+			cmds[nr++].at = text - begin;
 		}
 		line += !!end;
 		text += line;

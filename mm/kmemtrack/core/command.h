@@ -91,6 +91,7 @@ enum kmt_suppress_what {
  * @levels: for KMT_CMD_REFS: how many levels of references to follow back
  * @name: the name in the command, if it has one; points into the parsed text
  * @len: length of @name
+ * @at: offset of its line in the text that kmt_parse_lines() parsed
  */
 struct kmt_command {
 	enum kmt_verb verb;
@@ -98,6 +99,7 @@ struct kmt_command {
 	unsigned int levels;
 	const char *name;
 	unsigned int len;
+	size_t at;
 };
 
 /**

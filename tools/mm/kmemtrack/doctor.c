@@ -141,7 +141,7 @@ static void check_tracking(const struct info *r)
 	if (r->untracked || stat_of("untracked_slabs_are_roots"))
 		say(NOTE, "there are blocks without a record, since %s. They are never reported, and slab memory without a record is read as a root, which can hide leaks",
 		    stat_of("lost_no_memory") ? "memory for records was short" :
-		    "tracking was off for a time");
+		    "tracking was off for a time, or code in NMI allocated memory");
 }
 
 static void check_lost(void)

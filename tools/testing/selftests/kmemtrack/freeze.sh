@@ -65,13 +65,18 @@ regular()
 	sleep 4
 	put "$REPORT" scan=off
 	: >"$T/waits"
+	waits=
 	for f in kmemleak kmemtrack_info/sites kmemtrack_info/suppressions; do
 		cat "$D/$f" >/dev/null 2>>"$T/waits" &
+		waits="$waits $!"
 	done
 	(echo clear >"$REPORT") 2>>"$T/waits" &
+	waits="$waits $!"
 	sleep 1
 	freeze
 	rc=$?
+	# If the scan was not frozen, they wait for its end.
+	[ $rc = 0 ] || kill -9 $waits
 	wait
 	cat "$T/waits"
 	[ ! -s "$T/waits" ] || rc=1
