@@ -923,55 +923,63 @@ static noinline void *alloc_from_kfence(struct kmem_cache *cache)
 	return NULL;
 }
 
+/**
+ * struct kfence_object - an object of KFENCE, whose record refers to a test's block
+ * @cache: its cache
+ * @p: the object
+ * @record: its record
+ */
+struct kfence_object {
+	struct kmem_cache *cache;
+	void *p;
+	struct kfence_metadata *record;
+};
+
+static void begin_kfence(struct kunit *test, struct kfence_object *k, slab_flags_t flags)
+{
+	k->cache = kmem_cache_create("kmemtrack_kfence", 300, 0, flags, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, k->cache);
+	k->p = alloc_from_kfence(k->cache);
+	k->record = addr_to_metadata((unsigned long)k->p);
+	if (!k->record) {
+		kmem_cache_destroy(k->cache);
+		kunit_skip(test, "KFENCE does not sample");
+	}
+	put_block((unsigned long *)&k->record->rcu_head.next);
+	wipe_stack();
+}
+
+static void end_kfence(struct kfence_object *k)
+{
+	WRITE_ONCE(k->record->rcu_head.next, NULL);
+	kfree((void *)(hidden[1] ^ KEY));
+	kmem_cache_free(k->cache, k->p);
+	kmem_cache_destroy(k->cache);
+}
+
 /* While RCU is about to free an object, blocks queued behind it are no leaks. */
 static void kfence_callbacks(struct kunit *test)
 {
-	struct kmem_cache *cache = kmem_cache_create("kmemtrack_kfence", 300, 0,
-						     SLAB_TYPESAFE_BY_RCU, NULL);
-	struct kfence_metadata *record;
-	void *p;
+	struct kfence_object k;
 
-	KUNIT_ASSERT_NOT_NULL(test, cache);
-	p = alloc_from_kfence(cache);
-	record = addr_to_metadata((unsigned long)p);
-	if (!record) {
-		kmem_cache_destroy(cache);
-		kunit_skip(test, "KFENCE does not sample");
-	}
-	put_block((unsigned long *)&record->rcu_head.next);
-	wipe_stack();
-	WRITE_ONCE(record->state, KMT_KFENCE_RCU_FREES);
+	begin_kfence(test, &k, SLAB_TYPESAFE_BY_RCU);
+	WRITE_ONCE(k.record->state, KMT_KFENCE_RCU_FREES);
 	KUNIT_EXPECT_FALSE(test, scan_says_leak(test));
 	/* The link in the object remains after the free. */
-	WRITE_ONCE(record->state, KMT_KFENCE_RCU_IDLE);
+	WRITE_ONCE(k.record->state, KMT_KFENCE_RCU_IDLE);
 	expect_leak(test);
-	WRITE_ONCE(record->state, KFENCE_OBJECT_ALLOCATED);
-	kfree((void *)(hidden[1] ^ KEY));
-	kmem_cache_free(cache, p);
-	kmem_cache_destroy(cache);
+	WRITE_ONCE(k.record->state, KFENCE_OBJECT_ALLOCATED);
+	end_kfence(&k);
 }
 
 /* RCU frees no objects of such a cache, so the link in the record is stale. */
 static void kfence_stale_link(struct kunit *test)
 {
-	struct kmem_cache *cache = kmem_cache_create("kmemtrack_plain", 300, 0, 0, NULL);
-	struct kfence_metadata *record;
-	void *p;
+	struct kfence_object k;
 
-	KUNIT_ASSERT_NOT_NULL(test, cache);
-	p = alloc_from_kfence(cache);
-	record = addr_to_metadata((unsigned long)p);
-	if (!record) {
-		kmem_cache_destroy(cache);
-		kunit_skip(test, "KFENCE does not sample");
-	}
-	put_block((unsigned long *)&record->rcu_head.next);
-	wipe_stack();
+	begin_kfence(test, &k, 0);
 	expect_leak(test);
-	WRITE_ONCE(record->rcu_head.next, NULL);
-	kfree((void *)(hidden[1] ^ KEY));
-	kmem_cache_free(cache, p);
-	kmem_cache_destroy(cache);
+	end_kfence(&k);
 }
 #endif
 

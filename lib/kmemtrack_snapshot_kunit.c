@@ -186,9 +186,8 @@ static void snapshot(struct moving *f)
 	unsigned int i;
 
 	for (i = 0; i < NR_HELPERS; i++) {
-		kmt_marker_join(&f->helpers[i], &f->m, f->helper_grey[i], NR_GREY, NULL);
-		f->helpers[i].world_stopped = true;
-		kmt_marker_seek(&f->helpers[i], KMT_MODE_ALIGNED, &f->filter);
+		kmt_marker_join_stopped(&f->helpers[i], &f->m, &f->filter,
+					f->helper_grey[i], NR_GREY);
 		kmt_share_units(&f->helpers[i], &taken);
 	}
 	for (i = 0; i < NR_HELPERS; i++) {

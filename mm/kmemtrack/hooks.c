@@ -71,6 +71,12 @@ static bool is_block(const void *ptr)
 	return (unsigned long)ptr >= KMT_LEAST_ADDRESS && !IS_ERR(ptr);
 }
 
+/* A per-CPU pointer may be below all kernel addresses. */
+static bool is_percpu_block(const void __percpu *ptr)
+{
+	return !IS_ERR_OR_NULL((__force const void *)ptr);
+}
+
 static unsigned long untagged(const void *ptr)
 {
 	return kmt_untag((unsigned long)ptr);
@@ -210,9 +216,7 @@ EXPORT_SYMBOL_GPL(__kmemtrack_alloc);
 
 void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
 {
-	const void *p = (__force const void *)ptr;
-
-	if (!IS_ERR_OR_NULL(p) && size)
+	if (is_percpu_block(ptr) && size)
 		track(KMT_PERCPU_SPACE, untagged_percpu(ptr), size, 1, gfp,
 		      frame_record(), _RET_IP_);
 }
@@ -366,9 +370,7 @@ EXPORT_SYMBOL_GPL(__kmemtrack_free_part);
 
 void __kmemtrack_free_percpu(const void __percpu *ptr)
 {
-	const void *p = (__force const void *)ptr;
-
-	if (!IS_ERR_OR_NULL(p) && may_track())
+	if (is_percpu_block(ptr) && may_track())
 		kmt_free(&kmt_core, KMT_PERCPU_SPACE, untagged_percpu(ptr));
 	/* As in __kmemtrack_free(). */
 	barrier();
@@ -444,9 +446,7 @@ EXPORT_SYMBOL(__kmemtrack_ignore);
 
 void __kmemtrack_ignore_percpu(const void __percpu *ptr)
 {
-	const void *p = (__force const void *)ptr;
-
-	if (!IS_ERR_OR_NULL(p) && may_track())
+	if (is_percpu_block(ptr) && may_track())
 		kmt_set_min(&kmt_core, KMT_PERCPU_SPACE, untagged_percpu(ptr),
 			    KMT_MIN_BLACK);
 }

@@ -352,10 +352,8 @@ static struct kmt_marker *alloc_marker(struct kmt_scan *scan)
 		return NULL;
 	end = (unsigned long)m + (PAGE_SIZE << KMT_MARKER_ORDER);
 	stack = PTR_ALIGN((struct kmt_mark_entry *)(m + 1), sizeof(*stack));
-	kmt_marker_join(m, &scan->m, stack,
-			(end - (unsigned long)stack) / sizeof(*stack), NULL);
-	m->world_stopped = true;
-	kmt_marker_seek(m, KMT_MODE_ALIGNED, &scan->filter);
+	kmt_marker_join_stopped(m, &scan->m, &scan->filter, stack,
+				(end - (unsigned long)stack) / sizeof(*stack));
 	return m;
 }
 

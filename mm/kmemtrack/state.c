@@ -227,8 +227,8 @@ static void note_poison(void)
  * The fake signal that the freezer sends stays pending until the task is thawed.
  *
  * Context: the task of the system call.
- * Return: -ERESTARTNOINTR for an -EINTR that the freezer caused: the call starts again
- * when the task is thawed; else @ret.
+ * Return: -ERESTARTNOINTR for an -EINTR that the freezer, or another signal that does not
+ * kill the task, caused: the call starts again, when the task is thawed; else @ret.
  */
 int kmt_restart_frozen(int ret)
 {
@@ -249,7 +249,7 @@ int kmt_restart_frozen(int ret)
 int kmt_lock_scan(void)
 {
 	if (mutex_lock_interruptible(&kmt_scan_mutex))
-		return fatal_signal_pending(current) ? -EINTR : -ERESTARTNOINTR;
+		return kmt_restart_frozen(-EINTR);
 	note_poison();
 	return 0;
 }

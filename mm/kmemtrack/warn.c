@@ -10,6 +10,7 @@
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/stacktrace.h>
+#include <linux/string.h>
 #include <linux/workqueue.h>
 
 #include "glue.h"
@@ -92,7 +93,7 @@ static noinline_for_stack bool is_in_hook(unsigned long pc)
 
 	/* The address may be right after the function's end. */
 	sprint_symbol_no_offset(name, pc - 1);
-	return !strncmp(name, "__kmemtrack_", strlen("__kmemtrack_"));
+	return str_has_prefix(name, "__kmemtrack_");
 }
 
 /* How many of the first entries are of the tracker itself, up to its hook. */

@@ -31,21 +31,30 @@ void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
 }
 
 /**
- * kmt_marker_join - prepare a marker that takes part in a mark, or in its snapshot
+ * kmt_marker_join - prepare a marker that takes part in a mark
  * @m: marker
  * @of: marker of the mark, which has begun
  * @stack: room for its own mark stack
  * @max: entries in @stack, at least 1
  * @seen_cache: room for its table of words already seen, cleared; or NULL
  *
- * For kmt_team_join(), with all CPUs running; or for kmt_recheck(), with
- * kmt_marker.world_stopped set, and kmt_marker_seek() called for aligned words.
+ * For kmt_team_join(), with all CPUs running.
  */
 void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
 		     struct kmt_mark_entry *stack, u32 max, unsigned long *seen_cache)
 {
 	kmt_marker_init(m, of->core, stack, max, seen_cache);
 	m->ranges = of->ranges;
+}
+
+/* As kmt_marker_join(), for kmt_recheck(): @f has the suspects that are searched for. */
+void kmt_marker_join_stopped(struct kmt_marker *m, const struct kmt_marker *of,
+			     const struct kmt_filter *f, struct kmt_mark_entry *stack,
+			     u32 max)
+{
+	kmt_marker_join(m, of, stack, max, NULL);
+	m->world_stopped = true;
+	kmt_marker_seek(m, KMT_MODE_ALIGNED, f);
 }
 
 /* Resets the epoch of all objects: epochs wrap, and the next numbers must be unused. */

@@ -391,6 +391,9 @@ void kmt_marker_init(struct kmt_marker *m, struct kmt_core *core,
 		     unsigned long *seen_cache);
 void kmt_marker_join(struct kmt_marker *m, const struct kmt_marker *of,
 		     struct kmt_mark_entry *stack, u32 max, unsigned long *seen_cache);
+void kmt_marker_join_stopped(struct kmt_marker *m, const struct kmt_marker *of,
+			     const struct kmt_filter *f, struct kmt_mark_entry *stack,
+			     u32 max);
 void kmt_mark_begin(struct kmt_marker *m);
 void kmt_mark_word(struct kmt_marker *m, unsigned long word);
 void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,

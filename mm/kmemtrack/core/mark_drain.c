@@ -113,7 +113,7 @@ static __always_inline bool push_words(struct kmt_push *p, unsigned long pos,
 	unsigned long a, b, c, d;
 	unsigned int bad = 0;
 
-	if (pos < end && kmt_env_poisoned(pos, end - pos))
+	if (kmt_env_poisoned(pos, end - pos) && pos < end)
 		return false;
 	while (pos <= fours) {
 		kmt_env_four(pos, &a, &b, &c, &d, &bad);

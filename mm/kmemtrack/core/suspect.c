@@ -419,7 +419,7 @@ static void recheck_chunk(struct kmt_marker *m, struct kmt_chunk *chunk)
 
 /**
  * kmt_recheck - read this marker's share of the reached blocks
- * @m: marker from kmt_marker_join() for a snapshot
+ * @m: marker from kmt_marker_join_stopped()
  *
  * Context: all CPUs stopped; several markers share the work.
  */

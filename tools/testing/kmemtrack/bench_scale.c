@@ -61,7 +61,7 @@ static u64 cost(void)
 
 /* The rows of the table: costs of one block, word or suspect. */
 enum what {
-	INSERT, FREE, AGAIN, MARK, MARK_WORD, MARK_RANDOM, SWEEP, ACCUSE, SEARCH,
+	INSERT, FREE, AGAIN, MARK, MARK_WORD, MARK_RANDOM, SWEEP, SUSPECT, SEARCH,
 	RECHECK, SORT_OUT, JUDGE, A_SUSPECT, CLASSIFY, BYTES, HELD,
 	HELD_NS, NR_WHAT,
 };
@@ -266,21 +266,19 @@ static void scan(double *r)
 	TIME(MARK, b.nr, kmt_mark_words(&m, &root, 1));
 	r[MARK_WORD] = r[MARK] * b.nr / m.stats.words;
 	TIME(SWEEP, cells, kmt_mark_sweep(&m));
-	TIME(ACCUSE, cells, kmt_suspect_for_search(&m, &filter, &verdict));
+	TIME(SUSPECT, cells, kmt_suspect_for_search(&m, &filter, &verdict));
 	suspects = verdict.suspects;
 	assert(suspects == b.nr / LOSE);
 	kmt_marker_seek(&m, KMT_MODE_ALIGNED, &filter);
 	kmt_mark_words(&m, &root, 1);
 	TIME(SEARCH, b.nr, kmt_search(&m));
-	kmt_marker_join(&stop_marker, &m, stack, STACK, NULL);
-	stop_marker.world_stopped = true;
-	kmt_marker_seek(&stop_marker, KMT_MODE_ALIGNED, &filter);
+	kmt_marker_join_stopped(&stop_marker, &m, &filter, stack, STACK);
 	TIME(RECHECK, b.nr, kmt_recheck(&stop_marker));
 	kmt_marker_follow(&m);
 	TIME(SORT_OUT, cells, kmt_update_suspects(&m, &filter, &verdict));
 	TIME(JUDGE, cells, kmt_judge(&m, &verdict));
 	r[A_SUSPECT] = ((r[SEARCH] + r[RECHECK]) * b.nr + cells *
-			(r[ACCUSE] + r[SORT_OUT] + r[JUDGE])) / suspects;
+			(r[SUSPECT] + r[SORT_OUT] + r[JUDGE])) / suspects;
 	assert(verdict.leaks == suspects);
 	TIME(CLASSIFY, suspects, kmt_classify(&m, verdict.leaks, 0));
 	kmt_mark_end(&m);

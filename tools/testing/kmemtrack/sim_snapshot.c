@@ -49,9 +49,7 @@ static void *read_share(void *arg)
 static void prepare(struct sim *s, struct kmt_marker *m,
 		    struct kmt_mark_entry *stack, atomic_long_t *taken)
 {
-	kmt_marker_join(m, &s->m, stack, s->stop_stack, NULL);
-	m->world_stopped = true;
-	kmt_marker_seek(m, KMT_MODE_ALIGNED, &s->filter);
+	kmt_marker_join_stopped(m, &s->m, &s->filter, stack, s->stop_stack);
 	if (s->fine)
 		m->budget = 0;
 	kmt_share_units(m, taken);
