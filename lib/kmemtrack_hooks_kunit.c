@@ -813,6 +813,86 @@ static void poisoned_slab(struct kunit *test)
 }
 #endif
 
+#define UNTRACKED_AREAS		2500
+
+/* The table of per-CPU areas without a record grows several times. */
+static void many_untracked_areas(struct kunit *test)
+{
+	bool was = kmt_untracked_slabs || kmt_untracked_percpu;
+	void __percpu **p = kvcalloc(2 * UNTRACKED_AREAS, sizeof(*p), GFP_KERNEL);
+	struct kmt_percpu_map map = {};
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	for (i = 0; i < 2 * UNTRACKED_AREAS; i++) {
+		p[i] = __alloc_percpu(8, 8);
+		KUNIT_EXPECT_TRUE(test, !!p[i]);
+	}
+	/* Blocks with a record lie between most of those without one. */
+	for (i = 0; i < 2 * UNTRACKED_AREAS; i += 2)
+		kmemleak_free_percpu(p[i]);
+	mutex_lock(&kmt_scan_mutex);
+	kmt_set_untracked();
+	kmt_percpu_map_fill(&map);
+	KUNIT_EXPECT_FALSE(test, map.whole);
+	KUNIT_EXPECT_GT(test, map.nr_areas, UNTRACKED_AREAS * 3 / 4);
+	kmt_percpu_map_free(&map);
+	mutex_unlock(&kmt_scan_mutex);
+	/* Track them again, so that no block is freed twice. */
+	for (i = 0; i < 2 * UNTRACKED_AREAS; i++) {
+		if (!(i % 2))
+			kmemleak_alloc_percpu(p[i], 8, GFP_KERNEL);
+		free_percpu(p[i]);
+	}
+	kvfree(p);
+	if (was)
+		kmt_set_untracked();
+}
+
+#ifdef CONFIG_SLUB_DEBUG
+static noinline void make_chain(struct kmem_cache *cache, unsigned int i)
+{
+	unsigned long *p = kmem_cache_zalloc(cache, GFP_KERNEL);
+	void *q = kzalloc(100, GFP_KERNEL);
+
+	hidden[2 * i] = (unsigned long)p ^ KEY;
+	hidden[2 * i + 1] = (unsigned long)q ^ KEY;
+	if (p)
+		*p = (unsigned long)q;
+}
+
+static noinline void free_chain(struct kmem_cache *cache, unsigned int i)
+{
+	kmem_cache_free(cache, (void *)(hidden[2 * i] ^ KEY));
+	kfree((void *)(hidden[2 * i + 1] ^ KEY));
+}
+
+/*
+ * While objects without a record may exist, small objects with red zones before and after
+ * them are known to have one, so that they are no roots. The bound is that of scans().
+ */
+static void red_zones(struct kunit *test)
+{
+	struct kmem_cache *cache;
+	unsigned int i;
+
+	cache = kmem_cache_create("kmt_red", 32, 32,
+				  SLAB_RED_ZONE | SLAB_STORE_USER | SLAB_NO_MERGE, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, cache);
+	for (i = 0; i < PAIRS; i++)
+		make_chain(cache, i);
+	kmt_set_untracked();
+	wipe_stack();
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	wipe_stack();
+	KUNIT_EXPECT_GE(test, leaks_of(0), PAIRS / 2);
+	KUNIT_EXPECT_GE(test, leaks_of(1), PAIRS / 2);
+	for (i = 0; i < PAIRS; i++)
+		free_chain(cache, i);
+	kmem_cache_destroy(cache);
+}
+#endif
+
 /* Pages of traces have stale contents after the last trace. */
 static void depot_pages(struct kunit *test)
 {
@@ -1262,6 +1342,10 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE_SLOW(poisoned_blocks),
 	KUNIT_CASE_SLOW(poisoned_percpu),
 	KUNIT_CASE_SLOW(poisoned_slab),
+#endif
+	KUNIT_CASE(many_untracked_areas),
+#ifdef CONFIG_SLUB_DEBUG
+	KUNIT_CASE_SLOW(red_zones),
 #endif
 	KUNIT_CASE(depot_pages),
 	KUNIT_CASE(cleared_pages),

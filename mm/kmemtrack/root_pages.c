@@ -217,18 +217,14 @@ static unsigned long end_of_slot(unsigned long addr, unsigned long end)
 static void mark_slot(struct kmt_marker *m, unsigned long addr,
 		      const struct slots *slots)
 {
-	const unsigned long size = slots->size;
+	const unsigned long object = addr + slots->pad, end = addr + slots->size;
 	struct kmt_object o;
 
-	/* With redzones the object begins a few bytes after its slot. */
-	if (!kmt_in_quarantine(addr + slots->pad) &&
-	    !kmt_lookup(&kmt_core, KMT_VIRT, addr + size / 2, &o) &&
-	    !kmt_lookup(&kmt_core, KMT_VIRT, addr, &o)) {
-		kmt_count_untracked();
-		if (!slots->poisoned || !has_poison(addr, addr + size))
-			kmt_mark_range(m, addr + slots->skip,
-				       end_of_slot(addr, addr + size));
-	}
+	if (kmt_in_quarantine(object) || kmt_lookup(&kmt_core, KMT_VIRT, object, &o))
+		return;
+	kmt_count_untracked();
+	if (!slots->poisoned || !has_poison(addr, end))
+		kmt_mark_range(m, addr + slots->skip, end_of_slot(addr, end));
 }
 
 /* Marks from a page of KFENCE, which has one object, or cannot be read. */

@@ -223,12 +223,13 @@ static bool copy_areas(struct kmt_percpu_map *p)
 {
 	const size_t bytes = map_bytes(p);
 	unsigned long *map = kmt_own_vzalloc(bytes);
-	unsigned int i;
+	unsigned int i, max;
 
 	p->full = true;
-	for (p->max_areas = KMT_AREAS_MIN; map && p->full &&
-	     p->max_areas <= KMT_AREAS_MAX; p->max_areas *= 2) {
+	for (max = KMT_AREAS_MIN; map && p->full && max <= KMT_AREAS_MAX; max *= 2) {
+		/* This wipes as many areas as there is room for now. */
 		free_areas(p);
+		p->max_areas = max;
 		p->areas = kmt_own_vzalloc(area_bytes(p));
 		if (!p->areas)
 			break;
