@@ -96,10 +96,13 @@ static void walk(struct way *way)
 /* Return addresses are in the function, or right after its last instruction. */
 static bool is_in(unsigned long pc, const void *function)
 {
+	/* The address of a function that is Thumb code is odd. */
+	const unsigned long start = (unsigned long)function &
+				    ~(unsigned long)IS_ENABLED(CONFIG_THUMB2_KERNEL);
 	unsigned long size, offset;
 
 	return kallsyms_lookup_size_offset(pc - 1, &size, &offset) &&
-	       pc - 1 - offset == (unsigned long)function;
+	       pc - 1 - offset == start;
 }
 
 /*

@@ -78,8 +78,8 @@ static unsigned int phase;
 /* Lookups of names for which there was no place. */
 atomic_long_t kmt_lost_names;
 
-/* A sweep was requested, and has not begun. */
-static bool sweep_wanted;
+/* A sweep was requested, and has not begun. No bool: not all machines xchg() a byte. */
+static unsigned int sweep_wanted;
 
 /* kmt_records_moved() when the last sweep began. */
 static unsigned long moved_before;
@@ -329,7 +329,7 @@ void kmt_begin_sweep(void)
 	unsigned int cpu, i;
 
 	sweep_began = jiffies;
-	WRITE_ONCE(sweep_wanted, false);
+	WRITE_ONCE(sweep_wanted, 0);
 	moved_before = kmt_records_moved();
 	for (i = 0; i < KMT_NAME_SETS; i++) {
 		raw_spin_lock_irq(&sets[i].lock);
@@ -430,7 +430,7 @@ static bool can_sweep __ro_after_init;
 /* Requests a sweep. The caller holds the lock of a set. */
 static void want_sweep(void)
 {
-	if (!READ_ONCE(sweep_wanted) && !xchg(&sweep_wanted, true) && can_sweep)
+	if (!READ_ONCE(sweep_wanted) && !xchg(&sweep_wanted, 1) && can_sweep)
 		irq_work_queue(&sweep_irq_work);
 }
 

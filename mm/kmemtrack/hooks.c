@@ -32,8 +32,11 @@ static __always_inline unsigned long frame_record(void)
 
 /* Sparse does not know __builtin_dwarf_cfa(). */
 #if KMT_STEPS && !defined(__CHECKER__)
-	if (unlikely((unsigned long)__builtin_dwarf_cfa() !=
-		     fp + sizeof(struct kmt_record)))
+	unsigned long cfa = (unsigned long)__builtin_dwarf_cfa();
+
+	if (KMT_FP_UNKNOWN)
+		return cfa - sizeof(struct kmt_record);
+	if (unlikely(cfa != fp + sizeof(struct kmt_record)))
 		return 0;
 #endif
 	return fp;

@@ -185,8 +185,11 @@ static struct task_struct *scan_thread;
 /* The last period that was not 0, which "scan=on" uses. */
 static unsigned int usual_period = KMT_SCAN_PERIOD;
 
-/* The period was set: the scan thread restarts its wait. */
-static bool period_set;
+/*
+ * The period was set: the scan thread restarts its wait. No bool: not all machines xchg()
+ * a byte.
+ */
+static unsigned int period_set;
 
 static long period_left(void)
 {
@@ -203,7 +206,7 @@ static long wait_for_scan(long left)
 		left = schedule_timeout(left);
 	__set_current_state(TASK_RUNNING);
 	try_to_freeze();
-	return xchg(&period_set, false) ? period_left() : left;
+	return xchg(&period_set, 0) ? period_left() : left;
 }
 
 static int scan_loop(void *unused)
@@ -246,7 +249,7 @@ void kmt_scan_every(unsigned int seconds)
 		WRITE_ONCE(usual_period, seconds);
 	if (!scan_thread)
 		return;
-	WRITE_ONCE(period_set, true);
+	WRITE_ONCE(period_set, 1);
 	wake_up_process(scan_thread);
 }
 

@@ -48,12 +48,8 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 
 #define KMT_READS_WORDS
 
-/*
- * A step is 64 bits that must be read at once, so not with GENERIC_ATOMIC64. Thumb
- * code has different frames.
- */
-#if defined(CONFIG_ARM_UNWIND) && !defined(CONFIG_GENERIC_ATOMIC64) && \
-	!defined(CONFIG_THUMB2_KERNEL)
+/* A step is 64 bits that must be read at once, so not with GENERIC_ATOMIC64. */
+#if defined(CONFIG_ARM_UNWIND) && !defined(CONFIG_GENERIC_ATOMIC64)
 #include <asm/unwind.h>
 
 #define KMT_STEPS	1
@@ -64,8 +60,13 @@ extern const struct unwind_idx __stop_unwind_idx[];
 /* Calls a function on another stack: that of interrupts. */
 void call_with_stack(void (*fn)(void *data), void *data, void *sp);
 
+#ifdef CONFIG_THUMB2_KERNEL
+/* The frame pointer points somewhere into the frame, and is saved anywhere in it. */
+#define KMT_FP_UNKNOWN		1
+#else
 /* A frame pointer points to the upper one of the two words of a frame record. */
 #define KMT_RECORD_BELOW	sizeof(long)
+#endif
 #endif
 
 #define KMT_LEAST_ADDRESS	TASK_SIZE

@@ -17,7 +17,10 @@
 /* Table entry of a function that cannot be unwound (EXIDX_CANTUNWIND). */
 #define CANTUNWIND	1
 
-#define REG_FP		11
+/* Set in the address of a function that is Thumb code, but not in the tables. */
+#define THUMB_BIT	((unsigned long)IS_ENABLED(CONFIG_THUMB2_KERNEL))
+
+#define REG_FP		(IS_ENABLED(CONFIG_THUMB2_KERNEL) ? 7 : 11)
 #define REG_SP		13
 #define REG_LR		14
 
@@ -242,8 +245,11 @@ static u8 read_entry(const struct unwind_idx *idx, unsigned long pc,
 	step->bp = bp;
 	if (!f.by_fp)
 		return KMT_STEP_SP;
-	if (target_of(&idx->addr_offset) != (unsigned long)call_with_stack)
+	if (target_of(&idx->addr_offset) != ((unsigned long)call_with_stack & ~THUMB_BIT))
 		return KMT_STEP_BP;
+	/* The unwinder compares the address with that bit, and so ends the trace here. */
+	if (THUMB_BIT)
+		return KMT_STEP_END;
 	/* All words must be at or above the address in the frame pointer. */
 	return f.lowest < 0 ? KMT_STEP_UNKNOWN : KMT_STEP_BP_SWITCH;
 }

@@ -50,6 +50,14 @@ static __always_inline unsigned long kmt_env_strip(unsigned long pc)
 #endif
 
 /*
+ * 1 if a function's own frame pointer does not tell where its frame record is, and that
+ * of its caller need not be in the record. The return address is in its upper word.
+ */
+#ifndef KMT_FP_UNKNOWN
+#define KMT_FP_UNKNOWN		0
+#endif
+
+/*
  * Whether a record with return address @pc is followed by the saved registers of an
  * exception in the kernel, which may look like another record.
  */
@@ -73,7 +81,12 @@ static __always_inline bool kmt_env_is_entry(unsigned long pc)
  * architectures where those begin at zero.
  */
 #ifndef KMT_NUMBERS_END
+#ifdef CONFIG_S390
+/* The linear map begins at 0. */
+#define KMT_NUMBERS_END		BIT(16)
+#else
 #define KMT_NUMBERS_END		BIT(4 * sizeof(long))
+#endif
 #endif
 
 /*
@@ -91,11 +104,13 @@ static __always_inline bool kmt_env_is_entry(unsigned long pc)
 
 /*
  * No block is ever in the kernel image from _text up to this. If the image is in the
- * linear map, its init memory is freed and may contain blocks later.
+ * linear map, its init memory is freed and may contain blocks later. On some machines
+ * that is below _text.
  */
 #ifndef KMT_IMAGE_END
 #define KMT_IMAGE_END							\
-	((unsigned long)(lm_alias(_text) == (void *)_text ?		\
+	((unsigned long)(lm_alias(_text) == (void *)_text &&		\
+			 (unsigned long)__init_begin > (unsigned long)_text ? \
 			 __init_begin : _end))
 #endif
 

@@ -116,6 +116,9 @@ bool kmt_step_walk(struct kmt_walk *walk, struct kmt_range on,
 	if (unlikely(!sp))
 		return false;
 	kmt_env_two((const void *)fp, &bp, &pc);
+	/* Without a frame pointer, until a step says where one was saved. */
+	if (KMT_FP_UNKNOWN)
+		bp = 0;
 	for (;;) {
 		struct kmt_step step;
 

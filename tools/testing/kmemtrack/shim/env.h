@@ -308,6 +308,7 @@ static inline bool kmt_env_readable(unsigned long addr)
 }
 
 #define KMT_RECORD_BELOW	0
+#define KMT_FP_UNKNOWN		0
 
 /* Both kinds of machines are tried, one by the tests of 32 bits. */
 #if __SIZEOF_LONG__ == 8
