@@ -301,6 +301,12 @@ static inline void kmemleak_erase(void **ptr)
 void kmemtrack_not_root(const void *addr);
 
 /**
+ * kmemtrack_not_root_page - as kmemtrack_not_root(), for pages that may have no address
+ * @page: the first page, which may be high memory
+ */
+void kmemtrack_not_root_page(struct page *page);
+
+/**
  * kmemtrack_unreadable - pages are handed to an owner that does not let the kernel
  *			  read them, such as a hypervisor
  * @addr: address of pages of the page allocator, or NULL; their owner does not use
@@ -387,6 +393,7 @@ void kmemtrack_stack(const struct task_struct *task);
 
 static inline void kmemtrack_alloc_early(void) { }
 static inline void kmemtrack_not_root(const void *addr) { }
+static inline void kmemtrack_not_root_page(struct page *page) { }
 static inline void kmemtrack_unreadable(const void *addr, size_t size) { }
 static inline void kmemtrack_readable(const void *addr, size_t size) { }
 static inline bool kmemtrack_wants_cleared(gfp_t gfp) { return false; }

@@ -108,6 +108,11 @@ void kmemtrack_not_root(const void *addr)
 		set_page_private(virt_to_page(addr), KMT_NOT_ROOT);
 }
 
+void kmemtrack_not_root_page(struct page *page)
+{
+	set_page_private(page, KMT_NOT_ROOT);
+}
+
 static void mark_exact(const void *addr, size_t size, unsigned long private)
 {
 	size_t at;
