@@ -125,12 +125,12 @@ static void missing(int error)
 
 static void check_tracking(const struct info *r)
 {
-	if (!stats) {
+	if (!stats)
 		say(BAD, "there is no kmemtrack_info/stats; what follows is what else is known");
-	} else if (stat_of("tracking")) {
+	if (stat_of("tracking")) {
 		say(GOOD, "tracking %llu blocks; records take %s",
 		    (unsigned long long)stat_of("objects"), bytes_text(stat_of("pool_bytes")));
-	} else {
+	} else if (stats || r->off) {
 		say(BAD, "tracking is off%s: echo on > /sys/kernel/debug/kmemtrack",
 		    booted_with("kmemtrack=off") || booted_with("kmemleak=off") ?
 		    " (the kernel's command line says so)" :
@@ -209,7 +209,7 @@ static void check_scans(const struct info *r)
 
 	if (!r->scanned && !r->off)
 		say(NOTE, "there was no scan yet: kmemtrack scan");
-	else if (r->scanned)
+	else if (r->scanned && !r->off)
 		say(GOOD, "%s", r->scan);
 	pause = r->scanned ? strstr(r->scan, "(snapshot would pause ") : NULL;
 	if (pause) {

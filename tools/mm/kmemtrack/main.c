@@ -293,6 +293,17 @@ static int take_option(const struct command *c, int argc, char **argv, int i)
 	return 2;
 }
 
+/* Refuses options of which one would be ignored. */
+static void check_options(const struct command *c)
+{
+	if (opt.json + opt.ktap + opt.kmemleak > 1)
+		die("%s: one of --json%s%s can be had", c->name, opt.ktap ? ", --ktap" : "",
+		    opt.kmemleak ? ", --kmemleak" : "");
+	if (!opt.vmlinux && (opt.modules || opt.source))
+		die("%s: --%s says nothing without --vmlinux FILE", c->name,
+		    opt.modules ? "modules" : "source");
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *c = NULL;
@@ -339,6 +350,7 @@ int main(int argc, char **argv)
 		free(args);
 		return ST_ERROR;
 	}
+	check_options(c);
 	status = c->run(nr, args);
 	free(args);
 	return status;

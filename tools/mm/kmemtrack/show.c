@@ -429,6 +429,8 @@ int cmd_refs(int argc, char **argv)
 		error = write_command(b.text);
 		if (error == -EINVAL)
 			die("0x%llx lies in no block that is tracked", (unsigned long long)addr);
+		if (error == -EPERM)
+			die("tracking is off: echo on > /sys/kernel/debug/kmemtrack");
 		if (error)
 			die("%s: %s", b.text, strerror(-error));
 		buf_free(&b);

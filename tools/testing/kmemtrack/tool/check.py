@@ -522,14 +522,31 @@ def arguments():
                  ('-r', sample('leaks'), 'refs', 'zz'), ('-r', sample('growing'), 'refs', '0x10'),
                  ('-r', sample('leaks'), 'scan'), ('-r', sample('leaks'), 'memory'),
                  ('memory', sample('tty')), ('diff', sample('tty'), sample('growing/kmemtrack_info/sites')),
+                 ('report', '--json', '--ktap', sample('tty')),
+                 ('report', '--kmemleak', '--ktap', sample('tty')),
+                 ('watch', '--json', '--ktap', 'true'),
+                 ('report', '--modules', '.', sample('tty')),
+                 ('growth', '--source', '.', sample('growing/kmemtrack_info/growth')),
                  ('flame', '--leaks', '--live'), ('-r', '/nothing', 'report')):
         out = run(*args, status=2)
         expect(run.err.startswith('kmemtrack: ') or (not args and out), args, out, run.err)
         expect(run.err.count('\n') <= 1, args, run.err)
     run('report', '--nothing')
     expect('kmemtrack report --help' in run.err, run.err)
+    run('report', '--ktap', '--json', sample('tty'))
+    expect('--json' in run.err and '--ktap' in run.err, run.err)
+    run('report', '--modules', '.', sample('tty'))
+    expect('--modules' in run.err and '--vmlinux' in run.err, run.err)
     run('-r', sample('leaks'), 'memory')
     expect('kmemtrack_info/memory' in run.err, run.err)
+
+
+def doctor_off():
+    with tempfile.TemporaryDirectory() as d:
+        shutil.copy(os.path.join(HERE, sample('off')), os.path.join(d, 'kmemtrack'))
+        out = run('-r', d, 'doctor', status=1)
+        expect(re.search(r'^CHECK  tracking is off', out, re.M), out)
+        expect(not re.search(r'^ok', out, re.M), out)
 
 
 def full_disk():
@@ -964,6 +981,7 @@ def main():
     check('records of kmemleak', kmemleak)
     check('damaged input', damaged)
     check('wrong arguments', arguments)
+    check('doctor while tracking is off', doctor_off)
     check('a full disk', full_disk)
     check('colours', colours)
     check('%s rounds of changed input' % ROUNDS, fuzz)
