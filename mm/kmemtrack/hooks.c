@@ -300,7 +300,10 @@ static void free_parts(unsigned long addr)
 		kmt_page_map_drop(addr, size);
 }
 
-/* Frees a block in vmalloc space while a scan uses the map of the pages behind blocks. */
+/*
+ * Frees a block in vmalloc space. A scan may use the map of the pages behind blocks: either
+ * it does not meet the record any more, or this sees its map, after the lock of the tree.
+ */
 static noinline bool free_mapped(unsigned long addr)
 {
 	struct kmt_object o;
@@ -308,7 +311,7 @@ static noinline bool free_mapped(unsigned long addr)
 		       o.addr == addr;
 
 	tracked = kmt_free_slowly(&kmt_core, KMT_VIRT, addr) && tracked;
-	if (tracked)
+	if (tracked && unlikely(kmt_page_map_live()))
 		kmt_page_map_drop(addr, o.size);
 	return tracked;
 }
@@ -321,7 +324,7 @@ static noinline void free_slowly(const void *ptr)
 
 	if (!is_block(ptr) || !may_track())
 		return;
-	if (unlikely(kmt_page_map_live()) && is_vmalloc_or_module_addr(ptr))
+	if (is_vmalloc_or_module_addr(ptr))
 		tracked = free_mapped(addr);
 	else
 		tracked = kmt_free_slowly(&kmt_core, KMT_VIRT, addr);
