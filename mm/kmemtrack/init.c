@@ -51,6 +51,9 @@ static const char *failed;
 
 static bool has_tables;
 
+/* No page has blocks of two shards: kmt_first_block() looks into one. */
+static_assert(PAGE_SHIFT <= KMT_REGION_SHIFT);
+
 static void *table_alloc(struct kmt_core *core, size_t bytes)
 {
 	return kmt_own_vzalloc(bytes);
@@ -216,7 +219,6 @@ static int alloc_tables(struct kmt_tree *shards)
 		return -ENOMEM;
 	kmt_index_resize(&kmt_core, &linear, shards, nr_shards);
 	has_tables = true;
-	kmt_comm_init();
 	/* If this fails for lack of memory, there are no backtraces. */
 	stack_depot_init();
 	return 0;
@@ -276,8 +278,8 @@ static void add_roots(void)
 	kmt_kfence_bss(&start, &end);
 	drop_root(start, end);
 	/* The stack of interrupts is in the image on some architectures. */
-	if (kmt_irq_stack(0, &lo, &hi))
-		drop_root((const char *)lo, (const char *)hi);
+	kmt_irq_stack_memory(0, &lo, &hi);
+	drop_root((const char *)lo, (const char *)hi);
 	/* The stack of the boot CPU's idle task. */
 	drop_section(init_task.stack, init_task.stack + THREAD_SIZE);
 #ifdef CONFIG_MODULES
@@ -367,6 +369,7 @@ void __init kmemleak_init(void)
 		kmt_want_on = false;
 	}
 	if (kmt_want_on) {
+		kmt_comm_init();
 		add_roots();
 		kmt_traces_on();
 		kmt_mode = KMT_ON;
@@ -408,6 +411,7 @@ int kmt_switch_on(void)
 	kmt_set_untracked();
 	if (!has_tables && alloc_tables(alloc_shards()))
 		return -ENOMEM;
+	kmt_comm_init();
 	fill_reserve();
 	/*
 	 * Hooks are switched on one by one: a block whose allocation calls a hook

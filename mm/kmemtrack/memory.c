@@ -206,9 +206,15 @@ void *kmt_own_alloc_table(size_t bytes)
  */
 void kmt_own_vfree(void *mem, size_t bytes)
 {
-	if (mem) {
-		memset(mem, 0, bytes);
-		mark_vpages(mem, 0);
+	const size_t step = SZ_64K;
+	size_t at;
+
+	/* A map of all pages has megabytes. */
+	for (at = 0; mem && at < bytes; at += step) {
+		memset(mem + at, 0, min(step, bytes - at));
+		cond_resched();
 	}
+	if (mem)
+		mark_vpages(mem, 0);
 	vfree(mem);
 }

@@ -198,7 +198,7 @@ static bool add_records(const struct kmt_page_entry *e, unsigned long pfn,
 	if (kmt_insert_unless_taken(core, KMT_VIRT, at,
 				    nr * sizeof(struct page), KMT_MIN_BLACK,
 				    &origin, gfp)) {
-		kmt_free(core, KMT_VIRT, addr);
+		kmt_drop_our_records(pfn);
 		return false;
 	}
 	/* Each page of a block that was split may be on a list. */
@@ -210,7 +210,7 @@ static bool add_records(const struct kmt_page_entry *e, unsigned long pfn,
 	    kmt_add_area(core, addr, SIZE_MAX, gfp) &&
 	    kmt_add_outer_area(core, addr, lists, bytes, gfp))
 		return true;
-	kmt_drop_records_at(pfn);
+	kmt_drop_our_records(pfn);
 	return false;
 }
 
@@ -292,6 +292,9 @@ static void check_entry(const struct kmt_page_entries *t, struct kmt_page_entry 
 			   has_other_record(page, state);
 	unsigned long end;
 
+	/* The page was freed meanwhile. */
+	if (!(state & KMT_PE_ORDER))
+		return;
 	if (state & KMT_PE_PFN_REF) {
 		clear_pfn_ref(e, pfn, state);
 		state &= ~KMT_PE_PFN_REF;
@@ -782,24 +785,23 @@ static size_t bitmap_bytes(const struct page_search *h)
  *
  * Context: kmt_scan_mutex held, may sleep; takes as long as a mark if there are such
  *	suspects.
- * Return: whether it made any roots: then suspects must be determined again.
+ * Return: 1 if it made any roots: then suspects must be determined again; 0 if none;
+ *	-ENOMEM: without memory for the search no leak can be confirmed.
  */
-bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
+int kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
 {
 	const unsigned int order = get_order(sizeof(struct page_search));
 	const unsigned long before = usage.pfn_refs;
 	struct kmt_mark_entry stack;
 	struct page_search *h;
+	int ret = 0;
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	if (!kmt_pages_tracked())
-		return false;
+		return 0;
 	h = kmt_own_alloc(GFP_KERNEL | __GFP_ZERO, order);
-	/* Without memory for the search no leak can be confirmed: give up the scan. */
-	if (!h) {
-		m->stopped = true;
-		return false;
-	}
+	if (!h)
+		return -ENOMEM;
 	h->t = table_locked();
 	h->lo = h->t->lo;
 	h->hi = h->lo + (h->t->nr << KMT_PE_PART_SHIFT);
@@ -809,7 +811,7 @@ bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
 	/* A search reads struct pages at each step. */
 	get_online_mems();
 	if (!h->bits)
-		h->m.stopped = true;
+		ret = -ENOMEM;
 	else if (seek_suspects(h))
 		read_all(h, roots);
 	put_online_mems();
@@ -817,7 +819,7 @@ bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots)
 	if (h->m.stopped)
 		m->stopped = true;
 	kmt_own_free(h, order);
-	return usage.pfn_refs != before;
+	return ret ?: usage.pfn_refs != before;
 }
 
 /*

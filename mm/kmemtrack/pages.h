@@ -49,7 +49,7 @@ void kmt_pages_check_use(struct kmt_marker *m, struct kmt_roots *roots, bool add
 void kmt_pages_refresh(void);
 bool kmt_pages_count(void (*fn)(void *arg, u32 trace, unsigned long bytes,
 				u32 born), void *arg);
-bool kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots);
+int kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots);
 bool kmt_pages_replaced(struct kmt_core *core, const struct kmt_object *old);
 void kmt_pages_usage(struct kmt_pages_usage *now);
 int kmt_pages_order(unsigned long addr);

@@ -119,6 +119,16 @@ static int nap(unsigned int ms)
 	return kmt_scan_cancelled() ? -EINTR : 0;
 }
 
+/* Sleeps as nap(), between begin and end of a mark, and does not count that as work. */
+static int nap_in_mark(struct kmt_scan *scan, unsigned int ms)
+{
+	u64 since = ktime_get_ns();
+	int ret = nap(ms);
+
+	scan->out.busy_ns -= ktime_get_ns() - since;
+	return ret;
+}
+
 /*
  * Acquits suspects whose references moved during the mark. Repeats the search while it
  * acquits suspects; up to @more searches that acquit none are repeated, too, after a sleep.
@@ -128,7 +138,6 @@ static int search(struct kmt_scan *scan, int more)
 {
 	unsigned long before, first = scan->out.verdict.suspects;
 	int left = KMT_SEARCHES, ret = 0;
-	u64 since;
 
 	while (scan->out.verdict.suspects && !ret && !scan->m.stopped) {
 		before = scan->out.verdict.suspects;
@@ -139,10 +148,7 @@ static int search(struct kmt_scan *scan, int more)
 		if (scan->out.verdict.suspects == before) {
 			if (!more--)
 				break;
-			since = ktime_get_ns();
-			ret = nap(KMT_SETTLE_MS);
-			/* The sleep is not counted as work. */
-			scan->out.busy_ns -= ktime_get_ns() - since;
+			ret = nap_in_mark(scan, KMT_SETTLE_MS);
 		}
 		/* Reset reference counts, so that no reference counts twice. */
 		kmt_suspect_for_search(&scan->m, &scan->filter, &scan->out.verdict);
@@ -226,7 +232,7 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 		    (how == KMT_CONFIRM_GIVEN_UP &&
 		     scan->out.expected_ns > kmt_max_pause() / 2))
 			return how;
-		if (how == KMT_CONFIRM_CPU_BUSY && nap(KMT_AGAIN_MS))
+		if (how == KMT_CONFIRM_CPU_BUSY && nap_in_mark(scan, KMT_AGAIN_MS))
 			return how;
 	}
 }
@@ -239,7 +245,8 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
  * snapshot can be taken, suspects are confirmed by waiting.
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: 0; -EINTR if it was given up: see kmt_scan_cancelled().
+ * Return: 0; -EINTR if it was given up: see kmt_scan_cancelled(); -ENOMEM if there was no
+ * memory for kmt_pages_search().
  */
 int kmt_find_leaks(struct kmt_scan *scan)
 {
@@ -260,7 +267,10 @@ int kmt_find_leaks(struct kmt_scan *scan)
 		kmt_progress_phase(KMT_PHASE_SEARCH);
 	/* With 0 this does not sleep, so it cannot fail; m.stopped is checked later. */
 	search(scan, 0);
-	if (scan->out.verdict.suspects && kmt_pages_search(&scan->m, &scan->roots)) {
+	ret = scan->out.verdict.suspects ? kmt_pages_search(&scan->m, &scan->roots) : 0;
+	if (ret < 0)
+		return end_mark(scan, since) ?: ret;
+	if (ret) {
 		kmt_suspect_for_search(&scan->m, &scan->filter, &scan->out.verdict);
 		search(scan, 0);
 	}

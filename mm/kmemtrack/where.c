@@ -525,14 +525,16 @@ static void put_page_at(struct kmt_text *t, unsigned long at)
 	seq_buf_puts(&t->buf, "page ");
 	put_addr(t, at & PAGE_MASK);
 	seq_buf_printf(&t->buf, ", +0x%lx", offset_in_page(at));
+	get_online_mems();
 	/* A page of high memory may have another address by now, or none. */
-	if (!virt_addr_valid((void *)at))
-		return;
-	page = virt_to_page((void *)at);
-	seq_buf_printf(&t->buf, ", %s",
-		       kmt_memory_name(kmt_memory_class_of(page)));
-	if (PageSlab(compound_head(page)) && kmt_cache_at(cache, at))
-		put_cache(t, cache);
+	if (virt_addr_valid((void *)at)) {
+		page = virt_to_page((void *)at);
+		seq_buf_printf(&t->buf, ", %s",
+			       kmt_memory_name(kmt_memory_class_of(page)));
+		if (PageSlab(compound_head(page)) && kmt_cache_at(cache, at))
+			put_cache(t, cache);
+	}
+	put_online_mems();
 }
 
 static void put_site(struct kmt_text *t, u32 trace)
