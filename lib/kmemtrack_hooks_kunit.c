@@ -863,7 +863,10 @@ static noinline void make_chain(struct kmem_cache *cache, unsigned int i)
 
 static noinline void free_chain(struct kmem_cache *cache, unsigned int i)
 {
-	kmem_cache_free(cache, (void *)(hidden[2 * i] ^ KEY));
+	void *p = (void *)(hidden[2 * i] ^ KEY);
+
+	if (p)
+		kmem_cache_free(cache, p);
 	kfree((void *)(hidden[2 * i + 1] ^ KEY));
 }
 

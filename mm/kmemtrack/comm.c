@@ -185,8 +185,8 @@ void kmt_comm_init(void)
 	for (i = 0; i < KMT_NAME_SETS; i++)
 		raw_spin_lock_init(&new[i].lock);
 	get_random_bytes(&names_key, sizeof(names_key));
-	/* No hook runs until kmt_switch_on() has waited for all CPUs, or no other CPU is up. */
-	WRITE_ONCE(sets, new);
+	/* A hook that has slept since tracking was on before may read it at any time. */
+	smp_store_release(&sets, new);
 }
 
 /* Returns the set, and the way in it, of a handle; NULL if it is not of the table. */

@@ -34,8 +34,9 @@ static __always_inline unsigned long frame_record(void)
 #if KMT_STEPS && !defined(__CHECKER__)
 	unsigned long cfa = (unsigned long)__builtin_dwarf_cfa();
 
+	/* Clang takes the frame address for it on ARM. */
 	if (KMT_FP_UNKNOWN)
-		return cfa - sizeof(struct kmt_record);
+		return IS_ENABLED(CONFIG_CC_IS_GCC) ? cfa - sizeof(struct kmt_record) : 0;
 	if (unlikely(cfa != fp + sizeof(struct kmt_record)))
 		return 0;
 #endif

@@ -177,6 +177,17 @@ static bool is_decidable(const struct kmt_page_entries *t, unsigned long pfn,
 	return !is_typed(page, end - pfn);
 }
 
+/*
+ * Whether @o is the record that add_records() made, but could not finish: as
+ * kmt_is_page_record(), or the first area was lost for lack of memory. kmalloc() may have
+ * put its record there meanwhile.
+ */
+static bool is_unfinished(const struct kmt_object *o)
+{
+	return kmt_space(o) == KMT_VIRT && (o->flags & (KMT_AREAS | KMT_WHOLE)) &&
+	       !((o->addr | o->size) % PAGE_SIZE);
+}
+
 /* Makes the records of a block; the caller holds a reference to its first page. */
 static bool add_records(const struct kmt_page_entry *e, unsigned long pfn,
 			unsigned long nr, u32 state)
@@ -195,22 +206,22 @@ static bool add_records(const struct kmt_page_entry *e, unsigned long pfn,
 		return false;
 	origin.trace = 0;
 	origin.comm = 0;
-	if (kmt_insert_unless_taken(core, KMT_VIRT, at,
+	if (!kmt_add_area(core, addr, SIZE_MAX, gfp) ||
+	    kmt_insert_unless_taken(core, KMT_VIRT, at,
 				    nr * sizeof(struct page), KMT_MIN_BLACK,
-				    &origin, gfp)) {
-		kmt_drop_our_records(pfn);
-		return false;
-	}
+				    &origin, gfp))
+		goto drop;
 	/* Each page of a block that was split may be on a list. */
 	lists = at + offsetof(struct page, lru);
 	bytes = sizeof(struct list_head);
 	if (state & KMT_PE_SPLIT)
 		bytes += (nr - 1) * sizeof(struct page);
 	if (kmt_add_alias(core, at, addr, gfp) &&
-	    kmt_add_area(core, addr, SIZE_MAX, gfp) &&
 	    kmt_add_outer_area(core, addr, lists, bytes, gfp))
 		return true;
-	kmt_drop_our_records(pfn);
+	kmt_free(core, KMT_VIRT, at);
+drop:
+	kmt_free_if(core, addr, is_unfinished);
 	return false;
 }
 

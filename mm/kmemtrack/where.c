@@ -520,15 +520,16 @@ static bool put_percpu_variable(struct kmt_text *t, unsigned long at)
 static void put_page_at(struct kmt_text *t, unsigned long at)
 {
 	char cache[KMT_CACHE_NAME] = "";
-	struct page *page;
+	struct page *page = NULL;
 
 	seq_buf_puts(&t->buf, "page ");
 	put_addr(t, at & PAGE_MASK);
 	seq_buf_printf(&t->buf, ", +0x%lx", offset_in_page(at));
 	get_online_mems();
 	/* A page of high memory may have another address by now, or none. */
-	if (virt_addr_valid((void *)at)) {
-		page = virt_to_page((void *)at);
+	if (virt_addr_valid((void *)at))
+		page = pfn_to_online_page(PHYS_PFN(__pa(at)));
+	if (page) {
 		seq_buf_printf(&t->buf, ", %s",
 			       kmt_memory_name(kmt_memory_class_of(page)));
 		if (PageSlab(compound_head(page)) && kmt_cache_at(cache, at))
