@@ -4,7 +4,7 @@
 
 #include <linux/refcount.h>
 
-#include "core/sites.h"
+#include "core/site_table.h"
 #include "glue.h"
 
 /* Largest number of bytes shown of a leak. */

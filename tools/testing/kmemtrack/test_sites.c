@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Sites: counts of blocks, kept scans, and blocks whose site has no place. */
 #include "sim.h"
-#include "sites.h"
+#include "site_table.h"
 
 #define HZ	100
 

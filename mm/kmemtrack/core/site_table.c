@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The table of sites: see sites.h.
+ * The table of sites: see site_table.h.
  */
-#include "sites.h"
+#include "site_table.h"
 
 /* Largest size of the table of hash chains, as an order of pages. */
 #define KMT_BUCKETS_ORDER_MAX	4

@@ -11,8 +11,8 @@
  *
  * The caller serialises all calls. None of them takes a lock.
  */
-#ifndef _KMT_SITES_H
-#define _KMT_SITES_H
+#ifndef _KMT_SITE_TABLE_H
+#define _KMT_SITE_TABLE_H
 
 #include "core.h"
 
@@ -294,4 +294,4 @@ void kmt_sites_drop(struct kmt_sites *t);
 unsigned int kmt_site_rise(const struct kmt_site_scans *scans,
 			   const struct kmt_site_count *s, u64 *bytes, u64 *ms);
 
-#endif /* _KMT_SITES_H */
+#endif /* _KMT_SITE_TABLE_H */
