@@ -56,7 +56,7 @@ static __always_inline bool is_tracking(void)
 static noinline bool may_track_slow(void)
 {
 	if (in_nmi()) {
-		kmt_event(&kmt_core, KMT_EV_LOST_NMI);
+		kmt_count_event(&kmt_core, KMT_EV_LOST_NMI);
 		/* If a block was allocated, it may hold the only reference to another. */
 		kmt_set_untracked();
 		return false;

@@ -80,7 +80,7 @@ int kmt_find_leaks(struct kmt_scan *scan);
 /* workers.c */
 void kmt_mark_with_help(struct kmt_scan *scan);
 
-/* events.c: tracepoints */
+/* tracepoints.c */
 void kmt_trace_scan_end(const struct kmt_scan *scan, int ret, u64 duration);
 
 /* snapshot.c */

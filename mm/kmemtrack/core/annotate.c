@@ -22,7 +22,7 @@ static inline struct kmt_object *lock_annotated(struct kmt_core *core,
 	struct kmt_object *o = kmt_lock_find(core, space, addr, treep, flags);
 
 	if (!o)
-		kmt_event(core, KMT_EV_ANNOTATE_UNKNOWN);
+		kmt_count_event(core, KMT_EV_ANNOTATE_UNKNOWN);
 	return o;
 }
 
@@ -203,7 +203,7 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 
 	aux = kmt_cell_alloc(core, gfp, &flags);
 	if (!aux) {
-		kmt_event(core, KMT_EV_LOST_ANNOTATION);
+		kmt_count_event(core, KMT_EV_LOST_ANNOTATION);
 		if (r->kind == KMT_AREAS)
 			kmt_set_flags(core, KMT_VIRT, r->at, KMT_WHOLE);
 		return false;
@@ -233,7 +233,7 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 		kmt_cell_put(core, aux);
 	local_irq_restore(flags);
 	if (o && !ok)
-		kmt_event(core, KMT_EV_BAD_AREA);
+		kmt_count_event(core, KMT_EV_BAD_AREA);
 	return ok;
 }
 

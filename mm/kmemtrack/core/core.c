@@ -56,7 +56,7 @@ void kmt_core_init(struct kmt_core *core, const struct kmt_ops *ops,
 static void report_event(struct kmt_core *core, enum kmt_event ev,
 			 const struct kmt_object *old, const struct kmt_object *new)
 {
-	kmt_event(core, ev);
+	kmt_count_event(core, ev);
 	if (core->ops->warn)
 		core->ops->warn(core, ev, old, new);
 }
@@ -245,7 +245,7 @@ bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
 	if (kmt_lookup(core, space, addr, &o)) {
 		report_event(core, KMT_EV_FREE_INSIDE, &o, NULL);
 	} else {
-		kmt_event(core, KMT_EV_FREE_UNKNOWN);
+		kmt_count_event(core, KMT_EV_FREE_UNKNOWN);
 		if (kmt_lookup_vacant(core, space, addr, &o))
 			report_event(core, KMT_EV_FREE_TWICE, &o, NULL);
 	}
@@ -504,7 +504,7 @@ static int insert_over(struct kmt_core *core, const struct kmt_object *new, gfp_
 		evict(core, new, gfp);
 		ret = insert_new(core, new, gfp);
 		if (ret == -ENOMEM) {
-			kmt_event(core, KMT_EV_LOST_NOMEM);
+			kmt_count_event(core, KMT_EV_LOST_NOMEM);
 			return ret;
 		}
 	} while (ret);
@@ -621,7 +621,7 @@ int kmt_free_part(struct kmt_core *core, enum kmt_space space,
 	}
 	/* memblock frees memory that was only reserved, and so never tracked. */
 	if (!found && space != KMT_PHYS)
-		kmt_event(core, KMT_EV_FREE_UNKNOWN);
+		kmt_count_event(core, KMT_EV_FREE_UNKNOWN);
 	return ret;
 }
 

@@ -376,7 +376,7 @@ static inline unsigned long kmt_nr_aux(const struct kmt_core *core)
 	return nr;
 }
 
-static inline void kmt_event(struct kmt_core *core, enum kmt_event ev)
+static inline void kmt_count_event(struct kmt_core *core, enum kmt_event ev)
 {
 	atomic_long_inc(&core->events[ev]);
 }

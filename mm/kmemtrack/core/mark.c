@@ -539,7 +539,7 @@ static unsigned long copy_piece(struct kmt_marker *m, unsigned long pos,
 	if (kmt_env_read(m->buf, pos, len))
 		handle_words(m, m->buf, len / sizeof(long), pos, NULL);
 	else
-		kmt_event(m->core, KMT_EV_FAULT);
+		kmt_count_event(m->core, KMT_EV_FAULT);
 	return len;
 }
 
@@ -567,7 +567,7 @@ static noinline bool map_page(struct kmt_marker *m, unsigned long pos)
 	unsigned long at = (unsigned long)kmt_env_map(pos);
 
 	if (!at) {
-		kmt_event(m->core, KMT_EV_FAULT);
+		kmt_count_event(m->core, KMT_EV_FAULT);
 		return false;
 	}
 	m->mapped.page = pos / PAGE_SIZE;
@@ -763,7 +763,7 @@ static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 	if (ok)
 		r->words(r, len / sizeof(long));
 	else if (!pushed)
-		kmt_event(core, KMT_EV_FAULT);
+		kmt_count_event(core, KMT_EV_FAULT);
 	return pushed ?: len;
 }
 
@@ -895,7 +895,7 @@ static int join_copies(struct kmt_reader *r, struct kmt_object *o,
 	}
 	raw_spin_unlock_irqrestore(&tree->lock, flags);
 	while (faults--)
-		kmt_event(r->m->core, KMT_EV_FAULT);
+		kmt_count_event(r->m->core, KMT_EV_FAULT);
 	return nr;
 }
 

@@ -256,7 +256,7 @@ static bool sum_small(struct kmt_marker *m, struct kmt_object *o)
 	for (; pos < end; pos += len) {
 		len = kmt_piece(pos, end, sizeof(m->buf));
 		if (!kmt_env_read(m->buf, pos, len)) {
-			kmt_event(m->core, KMT_EV_FAULT);
+			kmt_count_event(m->core, KMT_EV_FAULT);
 			m->sum.found = true;
 			break;
 		}
