@@ -204,10 +204,10 @@ static void look_at_bytes(struct moving *f)
 	kmt_update_suspects(&f->m, &f->filter, &f->v);
 	if (!f->v.suspects)
 		return;
-	kmt_marker_seek(&f->m, KMT_MODE_BYTES, &f->filter);
+	kmt_marker_set_search(&f->m, KMT_MODE_BYTES, &f->filter);
 	mark_roots(f, &f->m);
 	kmt_recheck_bytes(&f->m);
-	kmt_marker_follow(&f->m);
+	kmt_marker_set_follow(&f->m);
 }
 
 static void scan(struct moving *f)

@@ -84,10 +84,10 @@ static void judge(struct kmt_scan *scan)
 		scan->out.acquitted_snapshot =
 			before - min(before, scan->out.verdict.suspects);
 	if (scan->out.verdict.suspects && kmt_bytes_are_references()) {
-		kmt_marker_seek(&scan->m, KMT_MODE_BYTES, &scan->filter);
+		kmt_marker_set_search(&scan->m, KMT_MODE_BYTES, &scan->filter);
 		read_roots(scan);
 		kmt_recheck_bytes(&scan->m);
-		kmt_marker_follow(&scan->m);
+		kmt_marker_set_follow(&scan->m);
 	}
 	kmt_judge(&scan->m, &scan->out.verdict);
 }
@@ -95,10 +95,10 @@ static void judge(struct kmt_scan *scan)
 /* Searches all memory for references to suspects, while all CPUs run. */
 static void search_once(struct kmt_scan *scan)
 {
-	kmt_marker_seek(&scan->m, KMT_MODE_ALIGNED, &scan->filter);
+	kmt_marker_set_search(&scan->m, KMT_MODE_ALIGNED, &scan->filter);
 	read_roots(scan);
 	kmt_search(&scan->m);
-	kmt_marker_follow(&scan->m);
+	kmt_marker_set_follow(&scan->m);
 	scan->out.searches++;
 }
 

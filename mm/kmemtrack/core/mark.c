@@ -54,7 +54,7 @@ void kmt_marker_join_stopped(struct kmt_marker *m, const struct kmt_marker *of,
 {
 	kmt_marker_join(m, of, stack, max, NULL);
 	m->world_stopped = true;
-	kmt_marker_seek(m, KMT_MODE_ALIGNED, f);
+	kmt_marker_set_search(m, KMT_MODE_ALIGNED, f);
 }
 
 /* Resets the epoch of all objects: epochs wrap, and the next numbers must be unused. */

@@ -212,7 +212,7 @@ struct kmt_mark_share {
 /**
  * struct kmt_marker - one mark under way
  * @core: tracker
- * @mode: how words are handled; set by kmt_marker_follow(), kmt_marker_seek(),
+ * @mode: how words are handled; set by kmt_marker_set_follow(), kmt_marker_set_search(),
  *	kmt_marker_hand_over(), and in suspect.c, which reads a block in several modes
  * @filter: lets references to suspects pass; NULL if @mode does not need it
  * @on_words: for KMT_MODE_HAND_OVER; @at is 0 where the address does not matter
@@ -282,15 +282,15 @@ struct kmt_marker {
 };
 
 /* From now on the marker follows each reference. */
-static inline void kmt_marker_follow(struct kmt_marker *m)
+static inline void kmt_marker_set_follow(struct kmt_marker *m)
 {
 	m->mode = KMT_MODE_FOLLOW;
 	m->filter = NULL;
 }
 
 /* From now on the marker searches for references to suspects, as @mode says. */
-static inline void kmt_marker_seek(struct kmt_marker *m, enum kmt_mark_mode mode,
-				   const struct kmt_filter *f)
+static inline void kmt_marker_set_search(struct kmt_marker *m, enum kmt_mark_mode mode,
+					 const struct kmt_filter *f)
 {
 	m->mode = mode;
 	m->filter = f;

@@ -269,12 +269,12 @@ static void scan(double *r)
 	TIME(SUSPECT, cells, kmt_suspect_for_search(&m, &filter, &verdict));
 	suspects = verdict.suspects;
 	assert(suspects == b.nr / LOSE);
-	kmt_marker_seek(&m, KMT_MODE_ALIGNED, &filter);
+	kmt_marker_set_search(&m, KMT_MODE_ALIGNED, &filter);
 	kmt_mark_words(&m, &root, 1);
 	TIME(SEARCH, b.nr, kmt_search(&m));
 	kmt_marker_join_stopped(&stop_marker, &m, &filter, stack, STACK);
 	TIME(RECHECK, b.nr, kmt_recheck(&stop_marker));
-	kmt_marker_follow(&m);
+	kmt_marker_set_follow(&m);
 	TIME(SORT_OUT, cells, kmt_update_suspects(&m, &filter, &verdict));
 	TIME(JUDGE, cells, kmt_judge(&m, &verdict));
 	r[A_SUSPECT] = ((r[SEARCH] + r[RECHECK]) * b.nr + cells *

@@ -142,10 +142,10 @@ static void phase(struct sim *s, enum sim_phase phase)
 
 static void look_at_bytes(struct sim *s, unsigned long lo, unsigned long hi)
 {
-	kmt_marker_seek(&s->m, KMT_MODE_BYTES, &s->filter);
+	kmt_marker_set_search(&s->m, KMT_MODE_BYTES, &s->filter);
 	sim_roots(s, &s->m, lo, hi);
 	kmt_recheck_bytes(&s->m);
-	kmt_marker_follow(&s->m);
+	kmt_marker_set_follow(&s->m);
 }
 
 /*
@@ -156,10 +156,10 @@ static void search(struct sim *s, unsigned long lo, unsigned long hi)
 {
 	if (s->m.searched)
 		return;
-	kmt_marker_seek(&s->m, KMT_MODE_ALIGNED, &s->filter);
+	kmt_marker_set_search(&s->m, KMT_MODE_ALIGNED, &s->filter);
 	sim_roots(s, &s->m, lo, hi);
 	kmt_search(&s->m);
-	kmt_marker_follow(&s->m);
+	kmt_marker_set_follow(&s->m);
 	if (s->m.stopped)
 		return;
 	phase(s, SIM_SEARCHED);

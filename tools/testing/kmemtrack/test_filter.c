@@ -86,7 +86,7 @@ static struct sim *new_filter(unsigned long skip)
 	assert_int_equal(v.suspects, 1);
 	assert_int_equal(s->filter.hull.lo, SIM_LINEAR + skip);
 	assert_int_equal(s->filter.hull.hi, SIM_LINEAR + SIM_LINEAR_LEN);
-	kmt_marker_seek(&s->m, KMT_MODE_ALIGNED, &s->filter);
+	kmt_marker_set_search(&s->m, KMT_MODE_ALIGNED, &s->filter);
 	set_kind(&s->filter, &kinds[5]);
 	return s;
 }
@@ -110,7 +110,7 @@ static int teardown(void **state)
 {
 	struct sim *s = *state;
 
-	kmt_marker_follow(&s->m);
+	kmt_marker_set_follow(&s->m);
 	kmt_mark_end(&s->m);
 	return sim_teardown(state);
 }
@@ -563,7 +563,7 @@ static void test_spaces(void **state)
 	sim_mark(s, ROOT(0), ROOT(1));
 	kmt_suspect_for_search(&s->m, &s->filter, &v);
 	assert_int_equal(v.suspects, 2);
-	kmt_marker_seek(&s->m, KMT_MODE_ALIGNED, &s->filter);
+	kmt_marker_set_search(&s->m, KMT_MODE_ALIGNED, &s->filter);
 	assert_int_equal(hits(s, words, ARRAY_SIZE(words)), 3);
 	assert_int_equal(sim_object(s, KMT_VIRT, SIM_VMALLOC).count, 1);
 	assert_int_equal(sim_object(s, KMT_PERCPU, SIM_PERCPU + 0x100).count,

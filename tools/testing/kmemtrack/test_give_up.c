@@ -265,7 +265,7 @@ static void test_anywhere(void **state)
 		check_core(s);
 		kmt_mark_end(&s->m);
 		s->on_relax = NULL;
-		kmt_marker_follow(&s->m);
+		kmt_marker_set_follow(&s->m);
 		/* The late references may be missing so far. */
 		assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
 		assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
@@ -291,7 +291,7 @@ static void test_cleared(void **state)
 		assert_true(sim_snapshot(s, ROOT(0), ROOT(64)));
 		assert_int_equal(s->v.leaks, 1);
 		kmt_mark_end(&s->m);
-		kmt_marker_follow(&s->m);
+		kmt_marker_set_follow(&s->m);
 		s->fine = true;
 		s->m.budget = 0;
 		s->on_relax = count_down;
@@ -312,7 +312,7 @@ static void test_cleared(void **state)
 		assert_int_equal(sim_object(s, KMT_VIRT, SIM_VMALLOC).min_refs,
 				 KMT_MIN_CLEARED);
 		/* A whole mark finds the contents unchanged. */
-		kmt_marker_follow(&s->m);
+		kmt_marker_set_follow(&s->m);
 		sim_mark(s, ROOT(0), ROOT(64));
 		kmt_mark_end(&s->m);
 		assert_int_equal(sim_object(s, KMT_VIRT, SIM_VMALLOC).min_refs,
