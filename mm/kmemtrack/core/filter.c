@@ -125,7 +125,7 @@ void kmt_search_word(struct kmt_marker *m, unsigned long word)
 	if (m->mode == KMT_MODE_SUM)
 		m->sum.found = true;
 	else
-		kmt_mark_hit(m, word);
+		kmt_follow_word(m, word);
 }
 
 /* Whether one of four words may refer to a suspect; filter_page() ignores tags. */

@@ -258,7 +258,7 @@ void kmt_mark_word(struct kmt_marker *m, unsigned long word)
 {
 	word = kmt_untag(word);
 	if (word >= m->ranges.least)
-		kmt_mark_hit(m, word);
+		kmt_follow_word(m, word);
 }
 
 /**
@@ -302,7 +302,7 @@ static void handle_words(struct kmt_marker *m, const unsigned long *words,
 			const unsigned long word = kmt_untag(words[i]);
 
 			if (kmt_in(&virt, word) || kmt_in_pair(&percpu, word))
-				kmt_mark_hit(m, word);
+				kmt_follow_word(m, word);
 		}
 		return;
 	}
@@ -487,7 +487,7 @@ void kmt_mark_drain(struct kmt_marker *m)
 
 		kmt_team_offer(m);
 		if (s->refs) {
-			kmt_mark_follow(m);
+			kmt_follow_stack(m);
 			continue;
 		}
 		g = &s->entries[s->max - s->blocks--];
@@ -795,7 +795,7 @@ bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
 		r->m->budget -= len / sizeof(long);
 		/* Follow the references just pushed, to make room for the next ones. */
 		if (r->marks)
-			kmt_mark_follow(r->m);
+			kmt_follow_stack(r->m);
 		if (kmt_mark_relax(r->m))
 			return false;
 		pos += len;
@@ -914,7 +914,7 @@ static void read_copies(struct kmt_reader *r, struct kmt_object *o,
 			r->words(r, nr);
 		r->m->budget -= nr;
 		if (r->marks)
-			kmt_mark_follow(r->m);
+			kmt_follow_stack(r->m);
 		if (kmt_mark_relax(r->m))
 			return;
 	}

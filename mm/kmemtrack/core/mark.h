@@ -496,8 +496,8 @@ static inline bool kmt_is_empty_stack(const struct kmt_mark_stack *s)
 }
 
 /* mark_drain.c */
-void kmt_mark_hit(struct kmt_marker *m, unsigned long word);
-void kmt_mark_follow(struct kmt_marker *m);
+void kmt_follow_word(struct kmt_marker *m, unsigned long word);
+void kmt_follow_stack(struct kmt_marker *m);
 unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 			     unsigned long pos, unsigned long end);
 void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,

@@ -335,13 +335,13 @@ static void follow(struct kmt_marker *m, unsigned long word)
 }
 
 /**
- * kmt_mark_hit - follow a word that may be a reference
+ * kmt_follow_word - follow a word that may be a reference
  * @m: marker
  * @word: untagged
  *
  * Context: no lock held.
  */
-void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
+void kmt_follow_word(struct kmt_marker *m, unsigned long word)
 {
 	if (may_refer(m, word) && !kmt_in_seen_cache(m, word))
 		follow(m, word);
@@ -352,7 +352,7 @@ void kmt_mark_hit(struct kmt_marker *m, unsigned long word)
  * references lead to a small block of a shard that needs one reference and has no special
  * flags, next to the block that was found before. Such a block is read at once, while its
  * tree is locked for the reference that reached it, and possible references in it are
- * pushed onto the mark stack. All other references are left to kmt_mark_hit().
+ * pushed onto the mark stack. All other references are left to kmt_follow_word().
  *
  * Successive references often lead to the same shard. Its lock is kept from one to the
  * next, for up to KMT_DRAIN_HOLD words of work. That is some microseconds, in which
@@ -634,7 +634,7 @@ static __always_inline void drain(struct kmt_marker *m, bool low_refs, bool shar
 		if (likely(follow_fast(&c, word)))
 			continue;
 		flush_stats(&c);
-		kmt_mark_hit(m, word);
+		kmt_follow_word(m, word);
 		reload(&c);
 	}
 	flush_stats(&c);
@@ -652,7 +652,7 @@ static void drain_fast(struct kmt_marker *m)
 }
 
 /**
- * kmt_mark_follow - follow the references on the mark stack
+ * kmt_follow_stack - follow the references on the mark stack
  * @m: marker
  *
  * Follows all of them, and those in the blocks that they lead to, unless the mark is
@@ -660,7 +660,7 @@ static void drain_fast(struct kmt_marker *m)
  *
  * Context: no lock held.
  */
-void kmt_mark_follow(struct kmt_marker *m)
+void kmt_follow_stack(struct kmt_marker *m)
 {
 	if (kmt_fast_path_ok(m))
 		drain_fast(m);
