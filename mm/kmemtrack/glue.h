@@ -363,7 +363,7 @@ void kmt_flush_warnings(void);
 
 /* progress.c */
 bool kmt_scan_cancelled(void);
-bool kmt_relax(struct kmt_marker *m);
+bool kmt_scan_should_stop(struct kmt_marker *m);
 void kmt_wait(struct kmt_marker *m, unsigned int before);
 
 /* workers.c: threads that help with a mark */

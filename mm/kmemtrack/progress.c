@@ -258,7 +258,7 @@ bool kmt_scan_cancelled(void)
 }
 
 /* kmt_ops.relax */
-bool kmt_relax(struct kmt_marker *m)
+bool kmt_scan_should_stop(struct kmt_marker *m)
 {
 	if (m->world_stopped)
 		return ktime_get_mono_fast_ns() > m->deadline;

@@ -136,7 +136,7 @@ static void await_others(struct kmt_marker *m, atomic_t *pending)
 {
 	atomic_fetch_dec_release(pending);
 	/* Pairs with the release above on the other CPUs: makes their bits visible. */
-	while (atomic_read_acquire(pending) && !kmt_mark_cond_resched(m))
+	while (atomic_read_acquire(pending) && !kmt_marker_check_stop(m))
 		cpu_relax();
 }
 
@@ -148,7 +148,7 @@ static void search_share(struct kmt_stop *stop)
 
 	m->deadline = atomic64_read(&stop->since) + kmt_max_pause();
 	/* The time may be over already, if a host had preempted this CPU. */
-	kmt_mark_cond_resched(m);
+	kmt_marker_check_stop(m);
 	kmt_share_units(m, &stop->free_taken);
 	kmt_page_map_add_free(m, roots);
 	await_others(m, &stop->mapping_free);
@@ -168,7 +168,7 @@ static void search_share(struct kmt_stop *stop)
 	 */
 	while (atomic_read_acquire(&stop->state) == KMT_STOP_SEARCH) {
 		cpu_relax();
-		if (kmt_mark_cond_resched(m))
+		if (kmt_marker_check_stop(m))
 			atomic_cmpxchg(&stop->state, KMT_STOP_SEARCH,
 				       KMT_STOP_TOO_LONG);
 	}

@@ -209,13 +209,13 @@ void kmt_mark_end(struct kmt_marker *m)
 }
 
 /**
- * kmt_mark_cond_resched - let others run
+ * kmt_marker_check_stop - let others run
  * @m: marker
  *
  * Context: no lock held.
  * Return: whether the mark is to be given up.
  */
-bool kmt_mark_cond_resched(struct kmt_marker *m)
+bool kmt_marker_check_stop(struct kmt_marker *m)
 {
 	struct kmt_team *team = m->share.team;
 

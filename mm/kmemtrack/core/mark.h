@@ -411,7 +411,7 @@ void kmt_mark_wide(struct kmt_marker *m);
 bool kmt_mark_chunk(struct kmt_marker *m, struct kmt_chunk *chunk);
 void kmt_mark_sweep(struct kmt_marker *m);
 void kmt_mark_end(struct kmt_marker *m);
-bool kmt_mark_cond_resched(struct kmt_marker *m);
+bool kmt_marker_check_stop(struct kmt_marker *m);
 void kmt_read_object(struct kmt_reader *r, struct kmt_object *o,
 		     const struct kmt_object *copy);
 bool kmt_read_range(struct kmt_reader *r, struct kmt_object *o,
@@ -429,7 +429,7 @@ bool kmt_next_range(struct kmt_core *core, const struct kmt_object *o,
  */
 static inline bool kmt_mark_relax(struct kmt_marker *m)
 {
-	return unlikely(m->budget <= 0) ? kmt_mark_cond_resched(m) : m->stopped;
+	return unlikely(m->budget <= 0) ? kmt_marker_check_stop(m) : m->stopped;
 }
 
 /* Called before a step: as kmt_mark_relax(), but returns whether to go on. */

@@ -138,7 +138,7 @@ static void await_work(struct kmt_team *team, struct kmt_marker *m)
 
 	while (!m->stopped && !has_work(team) && may_have_work(team)) {
 		m->core->ops->wait(m, nr++);
-		kmt_mark_cond_resched(m);
+		kmt_marker_check_stop(m);
 	}
 }
 
