@@ -359,11 +359,11 @@ static int give_table(unsigned int cpu)
 }
 
 /**
- * kmt_traces_on - let CPUs remember traces and cells
+ * kmt_cpu_tables_alloc - let CPUs remember traces and cells
  *
  * Context: kmt_scan_mutex held, may sleep; or early boot.
  */
-void kmt_traces_on(void)
+void kmt_cpu_tables_alloc(void)
 {
 	unsigned int cpu;
 
@@ -380,11 +380,11 @@ void kmt_traces_on(void)
 }
 
 /**
- * kmt_traces_off - free the tables of traces and cells of all CPUs
+ * kmt_cpu_tables_free - free the tables of traces and cells of all CPUs
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
-void kmt_traces_off(void)
+void kmt_cpu_tables_free(void)
 {
 	unsigned int cpu;
 

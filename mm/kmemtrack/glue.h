@@ -314,8 +314,8 @@ extern atomic_long_t kmt_walked;
 extern atomic_long_t kmt_unwound;
 u32 kmt_trace_save_new(unsigned long fp, unsigned long caller, gfp_t gfp);
 u32 kmt_trace_save(unsigned long fp, unsigned long caller, gfp_t gfp);
-void kmt_traces_on(void);
-void kmt_traces_off(void);
+void kmt_cpu_tables_alloc(void);
+void kmt_cpu_tables_free(void);
 
 /* state.c: what could not be recorded, the mutex of scans, records that move */
 extern atomic_long_t kmt_lost_atomic;

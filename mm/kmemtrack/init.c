@@ -371,7 +371,7 @@ void __init kmemleak_init(void)
 	if (kmt_want_on) {
 		kmt_comm_init();
 		add_roots();
-		kmt_traces_on();
+		kmt_cpu_tables_alloc();
 		kmt_mode = KMT_ON;
 		static_branch_enable(&kmemtrack_key);
 	} else {
@@ -424,7 +424,7 @@ int kmt_switch_on(void)
 	smp_store_release(&kmt_mode, KMT_ON);
 	/* From here on hooks are called for each free. */
 	kmt_open(&kmt_core);
-	kmt_traces_on();
+	kmt_cpu_tables_alloc();
 	add_roots();
 	drop_gone();
 	return 0;
@@ -448,10 +448,10 @@ void kmt_switch_off(void)
 	 * Hooks that were called before may still run for any time, preempted or
 	 * asleep in the page allocator. When this returns, they make no more
 	 * records, except on the fast path: __kmemtrack_alloc() does not check
-	 * core->shut, but finds no table of traces after kmt_traces_off().
+	 * core->shut, but finds no table of traces after kmt_cpu_tables_free().
 	 */
 	synchronize_rcu();
-	kmt_traces_off();
+	kmt_cpu_tables_free();
 	forget();
 	kmt_give_back_all();
 }

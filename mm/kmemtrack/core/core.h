@@ -304,7 +304,7 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
  * @shut: kmt_insert() and its callees track nothing. They check it with interrupts off
  *	where they make the record. So after @shut is set, and a grace period has
  *	passed, they make no more records. Callers of kmt_track() must provide the same:
- *	the hooks do not check @shut, but find no table of traces after kmt_traces_off()
+ *	the hooks do not check @shut, but find no table of traces after kmt_cpu_tables_free()
  * @epoch: number of the current or last mark
  * @maybe_white: false only if the last sweep met neither a white block nor a suspect,
  *	and kmt_set_min() was called for none since: then kmt_suspect_for_search() need not walk
