@@ -231,7 +231,7 @@ static inline bool kmt_tracking(void)
 
 /* init.c */
 extern bool kmt_want_on;
-bool kmt_start_early(void);
+bool kmt_may_track_early(void);
 int kmt_switch_on(void);
 void kmt_switch_off(void);
 void kmt_update_early_use(void);

@@ -61,7 +61,7 @@ static noinline bool may_track_slow(void)
 		kmt_set_untracked();
 		return false;
 	}
-	return kmt_start_early();
+	return kmt_may_track_early();
 }
 
 static __always_inline bool may_track(void)

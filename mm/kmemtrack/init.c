@@ -89,11 +89,11 @@ static void __init start_early(void)
 }
 
 /**
- * kmt_start_early - a hook was called while kmt_mode is not KMT_ON
+ * kmt_may_track_early - a hook was called while kmt_mode is not KMT_ON
  *
  * Return: whether the hook may continue.
  */
-bool __ref kmt_start_early(void)
+bool __ref kmt_may_track_early(void)
 {
 	switch (READ_ONCE(kmt_mode)) {
 	case KMT_UNINIT:
@@ -152,7 +152,7 @@ void __init kmemtrack_alloc_early(void)
 	unsigned long regions = memblock_phys_mem_size() >> KMT_REGION_SHIFT;
 
 	/*
-	 * The hooks were refused until now (kmt_start_early()), so memory of memblock,
+	 * The hooks were refused until now (kmt_may_track_early()), so memory of memblock,
 	 * which is read by its records, is no root.
 	 */
 	if (smp_processor_id()) {
