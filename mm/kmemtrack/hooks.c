@@ -107,9 +107,9 @@ static void count_lost(int err, gfp_t gfp)
 }
 
 /* Tracks any block, the slow way. Context: any, also early boot. */
-static noinline void track(enum kmt_space space, unsigned long addr,
-			   size_t size, u8 min_refs, gfp_t gfp, unsigned long fp,
-			   unsigned long caller)
+static noinline void track_any(enum kmt_space space, unsigned long addr,
+			       size_t size, u8 min_refs, gfp_t gfp, unsigned long fp,
+			       unsigned long caller)
 {
 	struct kmt_origin origin;
 	int held;
@@ -155,7 +155,7 @@ static noinline bool track_new_record(struct kmt_core *core, unsigned long addr,
 {
 	const struct kmt_origin origin = kmt_origin_of(where, born, comm);
 
-	if (likely(kmt_track_locked(&kmt_core, shard, addr, size, 1, &origin)))
+	if (likely(kmt_track_new(&kmt_core, shard, addr, size, 1, &origin)))
 		local_irq_restore(flags);
 	else
 		track_slowly(core, addr, size, gfp, flags, where, born, comm);
@@ -185,12 +185,12 @@ static noinline void track_new_origin(unsigned long addr, size_t size, gfp_t gfp
 	}
 	origin.comm = kmt_task_comm();
 	origin.born = jiffies;
-	kmt_track(&kmt_core, addr, size, gfp, flags, &origin, &rest);
+	kmt_track_vacant(&kmt_core, addr, size, gfp, flags, &origin, &rest);
 }
 
 /*
  * For nearly all allocations this CPU remembers the backtrace, and the place has a
- * vacant record. Addresses that no shard covers go to track(), but for NULL and error
+ * vacant record. Addresses that no shard covers go to track_any(), but for NULL and error
  * pointers. While tracking is off no CPU remembers a backtrace, so the fast path is not
  * taken. in_task() also excludes NMI.
  */
@@ -207,22 +207,22 @@ void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
 			track_new_origin(addr, size, gfp, origin.trace,
 					 frame_record(), _RET_IP_);
 		} else {
-			kmt_track(&kmt_core, addr, size, gfp, flags, &origin,
-				  &rest);
+			kmt_track_vacant(&kmt_core, addr, size, gfp, flags, &origin,
+					 &rest);
 		}
 		return;
 	}
 	if (is_block(ptr) && size)
-		track(KMT_VIRT, addr, size, to_min(min_count), gfp,
-		      frame_record(), _RET_IP_);
+		track_any(KMT_VIRT, addr, size, to_min(min_count), gfp,
+			  frame_record(), _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc);
 
 void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
 {
 	if (is_percpu_block(ptr) && size)
-		track(KMT_PERCPU_SPACE, untagged_percpu(ptr), size, 1, gfp,
-		      frame_record(), _RET_IP_);
+		track_any(KMT_PERCPU_SPACE, untagged_percpu(ptr), size, 1, gfp,
+			  frame_record(), _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc_percpu);
 
@@ -230,8 +230,8 @@ void __kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
 {
 	/* A block beyond a word has no address in the linear map, and is not read as a block. */
 	if (phys <= ULONG_MAX - size)
-		track(KMT_PHYS, phys, size, KMT_MIN_GREY, gfp, frame_record(),
-		      _RET_IP_);
+		track_any(KMT_PHYS, phys, size, KMT_MIN_GREY, gfp, frame_record(),
+			  _RET_IP_);
 }
 EXPORT_SYMBOL(__kmemtrack_alloc_phys);
 
@@ -250,7 +250,7 @@ void __kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp)
 	 */
 	refs = kmt_add_alias(&kmt_core, untagged(area), addr, gfp) ?
 		KMT_VMALLOC_REFS : 1;
-	track(KMT_VIRT, addr, size, refs, gfp, frame_record(), _RET_IP_);
+	track_any(KMT_VIRT, addr, size, refs, gfp, frame_record(), _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_vmalloc);
 

@@ -62,44 +62,44 @@ static void report_event(struct kmt_core *core, enum kmt_event ev,
 }
 
 /* Waits for the lock of the shard, and tracks a block in it. */
-static noinline bool track_in_shard(struct kmt_core *core, unsigned long addr,
-				    unsigned long size, u8 min_refs,
-				    const struct kmt_origin *origin)
+static noinline bool lock_and_insert(struct kmt_core *core, unsigned long addr,
+				     unsigned long size, u8 min_refs,
+				     const struct kmt_origin *origin)
 {
 	struct kmt_tree *shard = kmt_shard_of(core, addr);
 
 	raw_spin_lock(&shard->lock);
-	return kmt_track_locked(core, shard, addr, size, min_refs, origin);
+	return kmt_track_new(core, shard, addr, size, min_refs, origin);
 }
 
-static bool track_locked(struct kmt_core *core, unsigned long addr,
-			 unsigned long size, gfp_t gfp, struct kmt_tree *shard,
-			 unsigned long flags, u64 where, u32 born, u16 comm)
+static bool insert_locked(struct kmt_core *core, unsigned long addr,
+			  unsigned long size, gfp_t gfp, struct kmt_tree *shard,
+			  unsigned long flags, u64 where, u32 born, u16 comm)
 	__releases(&shard->lock)
 {
 	const struct kmt_origin origin = kmt_origin_of(where, born, comm);
-	bool done = kmt_track_locked(core, shard, addr, size, 1, &origin);
+	bool done = kmt_track_new(core, shard, addr, size, 1, &origin);
 
 	local_irq_restore(flags);
 	return done;
 }
 
-static bool track_unlocked(struct kmt_core *core, unsigned long addr,
-			   unsigned long size, gfp_t gfp, unsigned long flags,
-			   u64 where, u32 born, u16 comm)
+static bool insert_unlocked(struct kmt_core *core, unsigned long addr,
+			    unsigned long size, gfp_t gfp, unsigned long flags,
+			    u64 where, u32 born, u16 comm)
 {
 	const struct kmt_origin origin = kmt_origin_of(where, born, comm);
-	bool done = track_in_shard(core, addr, size, 1, &origin);
+	bool done = lock_and_insert(core, addr, size, 1, &origin);
 
 	local_irq_restore(flags);
 	return done;
 }
 
 /*
- * The hooks have functions of their own for what kmt_track() leaves over. With these, other
- * callers and the host tests run kmt_track(), too.
+ * The hooks have functions of their own for what kmt_track_vacant() leaves over. With these, other
+ * callers and the host tests run kmt_track_vacant(), too.
  */
-static const struct kmt_track_rest rest = { track_locked, track_unlocked };
+static const struct kmt_track_rest rest = { insert_locked, insert_unlocked };
 
 /*
  * Tracks a block in its shard; false if something is in the way or no cell is at hand. True
@@ -115,8 +115,8 @@ static bool insert_in_shard(struct kmt_core *core, unsigned long addr,
 	local_irq_save(flags);
 	if (!kmt_is_shut(core)) {
 		if (likely(min_refs == 1))
-			return kmt_track(core, addr, size, 0, flags, origin, &rest);
-		done = track_in_shard(core, addr, size, min_refs, origin);
+			return kmt_track_vacant(core, addr, size, 0, flags, origin, &rest);
+		done = lock_and_insert(core, addr, size, min_refs, origin);
 	}
 	local_irq_restore(flags);
 	return done;

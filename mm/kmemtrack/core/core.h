@@ -303,7 +303,7 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
  * @skip: addresses without objects of KMT_VIRT (the kernel image)
  * @shut: kmt_insert() and its callees track nothing. They check it with interrupts off
  *	where they make the record. So after @shut is set, and a grace period has
- *	passed, they make no more records. Callers of kmt_track() must provide the same:
+ *	passed, they make no more records. Callers of kmt_track_vacant() must provide the same:
  *	the hooks do not check @shut, but find no table of traces after kmt_cpu_tables_free()
  * @epoch: number of the current or last mark
  * @maybe_white: false only if the last sweep met neither a white block nor a suspect,

@@ -410,7 +410,7 @@ static __always_inline void kmt_make_live(struct kmt_core *core, struct kmt_obje
 }
 
 /**
- * struct kmt_track_rest - how the caller of kmt_track() tracks all other blocks
+ * struct kmt_track_rest - how the caller of kmt_track_vacant() tracks all other blocks
  * @locked: called with @shard locked if this CPU remembers no vacant record of the
  *	block; unlocks it
  * @unlocked: called without the lock, if another CPU holds it or this CPU remembers no
@@ -444,7 +444,7 @@ static __always_inline struct kmt_origin kmt_origin_of(u64 where, u32 born,
 }
 
 /**
- * kmt_track - track a block that was allocated just now
+ * kmt_track_vacant - track a block that was allocated just now
  * @core: tracker
  * @addr: first byte of a block that belongs to a shard
  * @size: bytes
@@ -459,11 +459,11 @@ static __always_inline struct kmt_origin kmt_origin_of(u64 where, u32 born,
  * Context: interrupts off, no tracker lock held; restores interrupts.
  * Return: true if the block is tracked now; else what @rest returned.
  */
-static __always_inline bool kmt_track(struct kmt_core *core, unsigned long addr,
-				      unsigned long size, gfp_t gfp,
-				      unsigned long flags,
-				      const struct kmt_origin *origin,
-				      const struct kmt_track_rest *rest)
+static __always_inline bool kmt_track_vacant(struct kmt_core *core, unsigned long addr,
+					     unsigned long size, gfp_t gfp,
+					     unsigned long flags,
+					     const struct kmt_origin *origin,
+					     const struct kmt_track_rest *rest)
 {
 	struct kmt_tree *shard = kmt_shard_of(core, addr);
 	struct kmt_cell_cache *cache = kmt_cache_of(core);
@@ -549,7 +549,7 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
 }
 
 /**
- * kmt_track_locked - track a block of which no vacant record is remembered
+ * kmt_track_new - track a block of which no vacant record is remembered
  * @core: tracker
  * @shard: its shard, locked; this unlocks it
  * @addr: first byte
@@ -560,11 +560,11 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
  * Context: interrupts off.
  * Return: whether the block is tracked now; if not, nothing but the lock changed.
  */
-static __always_inline bool kmt_track_locked(struct kmt_core *core,
-					     struct kmt_tree *shard,
-					     unsigned long addr, unsigned long size,
-					     u8 min_refs,
-					     const struct kmt_origin *origin)
+static __always_inline bool kmt_track_new(struct kmt_core *core,
+					  struct kmt_tree *shard,
+					  unsigned long addr, unsigned long size,
+					  u8 min_refs,
+					  const struct kmt_origin *origin)
 	__releases(&shard->lock)
 {
 	struct kmt_object *o = kmt_shard_insert(core, shard, addr, size);

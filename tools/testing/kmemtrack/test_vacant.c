@@ -287,7 +287,7 @@ static bool leave(struct kmt_core *core, unsigned long addr, unsigned long size,
 	return false;
 }
 
-/* Only the part of kmt_track() that is inlined into the hooks. */
+/* Only the part of kmt_track_vacant() that is inlined into the hooks. */
 static bool occupy(struct sim *s, unsigned long addr, unsigned long size)
 {
 	static const struct kmt_track_rest none = { leave_locked, leave };
@@ -296,7 +296,7 @@ static bool occupy(struct sim *s, unsigned long addr, unsigned long size)
 
 	assert_true(kmt_is_sharded(&s->core, addr, size));
 	local_irq_save(flags);
-	return kmt_track(&s->core, addr, size, GFP_KERNEL, flags, &origin, &none);
+	return kmt_track_vacant(&s->core, addr, size, GFP_KERNEL, flags, &origin, &none);
 }
 
 static bool vacate(struct sim *s, unsigned long addr)
