@@ -13,7 +13,7 @@
  * Two more rules do not depend on the kernel and are in the core: a block that is
  * allocated during a mark counts as reached (kmt_set_birth()), and
  * kmemleak_transient_leak() spares a block once (suspect_white() in suspect.c,
- * make_suspect() in verdict.c).
+ * suspect_with_sum() in verdict.c).
  */
 #ifndef _KMT_POLICY_H
 #define _KMT_POLICY_H

@@ -26,7 +26,7 @@
 #include "mark.h"
 
 /* Makes @o a suspect, with no references counted yet. */
-static void make_suspect(struct kmt_core *core, struct kmt_object *o)
+static void suspect_uncounted(struct kmt_core *core, struct kmt_object *o)
 {
 	o->epoch = core->epoch;
 	o->count = 0;
@@ -106,7 +106,7 @@ static void suspect_white(struct kmt_marker *m, struct kmt_object *o,
 		/* Spare it this once, with all blocks that it leads to. */
 		count_as_reached(m->core, o);
 	} else {
-		make_suspect(m->core, o);
+		suspect_uncounted(m->core, o);
 		suspected = true;
 		v->all_suspects++;
 		v->suspects += !(o->flags & KMT_LEAK);
@@ -146,7 +146,7 @@ static void filter_add_holder(struct kmt_core *core, struct kmt_object *o,
 	 * passes on all references: do not count them anew.
 	 */
 	if (anew && kmt_needs_refs(o) && o->count != KMT_COUNT_MAX)
-		make_suspect(core, o);
+		suspect_uncounted(core, o);
 	unlock_and_pass(tree, flags, o, f, true);
 }
 

@@ -68,8 +68,8 @@ void kmt_acquit_reached(struct kmt_marker *m, struct kmt_filter *f,
 	}
 }
 
-static void make_suspect(struct kmt_marker *m, struct kmt_object *o,
-			 struct kmt_filter *unused, struct kmt_verdict *v)
+static void suspect_with_sum(struct kmt_marker *m, struct kmt_object *o,
+			     struct kmt_filter *unused, struct kmt_verdict *v)
 {
 	struct kmt_object copy;
 	struct kmt_tree *tree;
@@ -108,7 +108,7 @@ static void make_suspect(struct kmt_marker *m, struct kmt_object *o,
 void kmt_suspect_for_wait(struct kmt_marker *m, struct kmt_verdict *v)
 {
 	memset(v, 0, sizeof(*v));
-	kmt_acquit_reached(m, NULL, v, make_suspect);
+	kmt_acquit_reached(m, NULL, v, suspect_with_sum);
 }
 
 /* If @o is white but doubtful, counts it as reached; returns whether it did. */
