@@ -351,10 +351,10 @@ void kmt_pool_low(struct kmt_core *core);
 unsigned long kmt_used_cells(void);
 void kmt_await_chunks(void);
 void kmt_give_back_all(void);
-void kmt_keep_ranks(struct kmt_core *core, const struct kmt_rank *rank,
-		    unsigned long nr);
-const struct kmt_rank *kmt_rank_of(const struct kmt_object *o,
-				   const struct kmt_rank *hint);
+void kmt_keep_direct_leaks(struct kmt_core *core, const struct kmt_rank *rank,
+			   unsigned long nr);
+const struct kmt_rank *kmt_direct_leak_of(const struct kmt_object *o,
+					  const struct kmt_rank *hint);
 
 /* warn.c */
 void kmt_warn(struct kmt_core *core, enum kmt_event ev,

@@ -75,7 +75,7 @@ static const struct kmt_ops kernel_ops = {
 	.trace_order	= kmt_trace_order,
 	.table_alloc	= table_alloc,
 	.table_free	= table_free,
-	.classified	= kmt_keep_ranks,
+	.classified	= kmt_keep_direct_leaks,
 };
 
 /* Called by the first hook; one CPU, no task, no command line yet. */

@@ -290,8 +290,8 @@ static struct kmt_rank *ranks;
 static unsigned long nr_ranks;
 
 /* kmt_ops.classified; may sleep. */
-void kmt_keep_ranks(struct kmt_core *core, const struct kmt_rank *rank,
-		    unsigned long nr)
+void kmt_keep_direct_leaks(struct kmt_core *core, const struct kmt_rank *rank,
+			   unsigned long nr)
 {
 	lockdep_assert_held(&kmt_scan_mutex);
 	kmt_own_vfree(ranks, array_size(nr_ranks, sizeof(*ranks)));
@@ -315,7 +315,7 @@ static int compare_cells(const void *key, const void *elt)
 }
 
 /**
- * kmt_rank_of - find the direct leak on which a leak hangs
+ * kmt_direct_leak_of - find the direct leak on which a leak hangs
  * @o: its cell
  * @hint: the entry that was found last, or NULL; the next one is tried first
  *
@@ -323,8 +323,8 @@ static int compare_cells(const void *key, const void *elt)
  * Return: the entry of the leak, or NULL if there is none; its direct leak is NULL if
  * one of the two cells has left the pool.
  */
-const struct kmt_rank *kmt_rank_of(const struct kmt_object *o,
-				   const struct kmt_rank *hint)
+const struct kmt_rank *kmt_direct_leak_of(const struct kmt_object *o,
+					  const struct kmt_rank *hint)
 {
 	if (!nr_ranks)
 		return NULL;

@@ -271,7 +271,7 @@ static int suppressed_by(const struct kmt_object *o, const struct kmt_leak *leak
 
 	if (by != KMT_NOT_SUPPRESSED || !(leak->flags & KMT_INDIRECT))
 		return by;
-	*hint = kmt_rank_of(o, *hint);
+	*hint = kmt_direct_leak_of(o, *hint);
 	return *hint && (*hint)->direct ? head_suppressed_by((*hint)->direct) : by;
 }
 
@@ -443,7 +443,7 @@ static void describe_leak(struct counting *c, struct kmt_group *one)
 	key->site = kmt_site_of(leak->trace, kmt_leak_space(leak), leak->size);
 	key->comm = leak->comm;
 	if (indirect)
-		c->rank = kmt_rank_of(one->o, c->rank);
+		c->rank = kmt_direct_leak_of(one->o, c->rank);
 	if (!indirect || !c->rank ||
 	    !site_of_head(c->rank->direct, &key->head))
 		key->head = key->site;

@@ -82,7 +82,7 @@ static void free_filter(struct kmt_filter *f)
 }
 
 /* Logs new leaks, and panics if there are enough; a crash dump has the log then. */
-static void log_leaks(const struct kmt_verdict *found)
+static void act_on_new_leaks(const struct kmt_verdict *found)
 {
 	unsigned int limit = READ_ONCE(kmt_tunables.panic_on_leak);
 	unsigned long suppressed, shown = kmt_new_shown(found->fresh, &suppressed);
@@ -111,7 +111,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 		kmt_report_refresh();
 	} else {
 		/* Without leaks there are no ranks to keep. */
-		kmt_keep_ranks(&kmt_core, NULL, 0);
+		kmt_keep_direct_leaks(&kmt_core, NULL, 0);
 	}
 	last->made = true;
 	last->nr++;
@@ -121,7 +121,7 @@ static void conclude(struct kmt_scan *scan, u64 since)
 	last->objects = kmt_used_cells() - kmt_nr_aux(&kmt_core);
 	last->out = scan->out;
 	if (scan->out.verdict.fresh)
-		log_leaks(&scan->out.verdict);
+		act_on_new_leaks(&scan->out.verdict);
 }
 
 static int scan_locked(unsigned long frame)
