@@ -979,11 +979,11 @@ static void own_pages(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, mem);
 	for (i = 0; i < 3; i++) {
 		page[i] = vmalloc_to_page(mem + i * PAGE_SIZE);
-		KUNIT_EXPECT_TRUE(test, kmt_own_page(page[i]));
+		KUNIT_EXPECT_TRUE(test, kmt_is_own_page(page[i]));
 	}
 	kmt_own_vfree(mem, 3 * PAGE_SIZE);
 	for (i = 0; i < 3; i++)
-		KUNIT_EXPECT_FALSE(test, kmt_own_page(page[i]));
+		KUNIT_EXPECT_FALSE(test, kmt_is_own_page(page[i]));
 }
 
 #ifdef CONFIG_KFENCE

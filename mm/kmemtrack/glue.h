@@ -253,7 +253,7 @@ void kmt_update_early_use(void);
 /* kmemtrack_unreadable() was called for it. */
 #define KMT_UNREADABLE	(KMT_OWN_PAGE + 4)
 
-static inline bool kmt_own_page(const struct page *page)
+static inline bool kmt_is_own_page(const struct page *page)
 {
 	return page_private(page) == KMT_OWN_PAGE;
 }
@@ -264,7 +264,7 @@ static inline bool kmt_not_root_page(const struct page *page)
 }
 
 /* Whether a stack begins at @page. */
-static inline bool kmt_stack_page(const struct page *page)
+static inline bool kmt_is_stack_page(const struct page *page)
 {
 	return page_private(page) == KMT_STACK_PAGE;
 }
@@ -272,7 +272,7 @@ static inline bool kmt_stack_page(const struct page *page)
 /* Whether @page is known to be in a stack, at its beginning or not. */
 static inline bool kmt_in_stack_page(const struct page *page)
 {
-	return kmt_stack_page(page) || page_private(page) == KMT_STACK_REST;
+	return kmt_is_stack_page(page) || page_private(page) == KMT_STACK_REST;
 }
 
 void *kmt_own_alloc(gfp_t gfp, unsigned int order);

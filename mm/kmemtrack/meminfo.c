@@ -143,7 +143,7 @@ enum kmt_memory_class kmt_memory_class_of(struct page *page)
 		return KMT_MEM_RESERVED;
 	if (PageHWPoison(page))
 		return KMT_MEM_POISONED;
-	if (kmt_own_page(page))
+	if (kmt_is_own_page(page))
 		return KMT_MEM_OWN;
 	if (page_count(compound_head(page)) && kmt_not_root_page(page))
 		return KMT_MEM_MARKED;
@@ -162,7 +162,7 @@ static enum kmt_memory_class class_of_tail(struct kmt_memory_walk *w,
 	struct page *head = compound_head(page);
 
 	if (head == w->head && !PageReserved(page) && !PageHWPoison(page) &&
-	    !kmt_own_page(page))
+	    !kmt_is_own_page(page))
 		return w->class;
 	return kmt_memory_class_of(page);
 }

@@ -115,7 +115,7 @@ static bool is_other(struct page *page, unsigned long pfn,
 	    PageLRU(page) || READ_ONCE(page->mapping) ||
 	    kmt_page_of_zsmalloc(page))
 		return true;
-	if (kmt_own_page(page) || kmt_not_root_page(page) ||
+	if (kmt_is_own_page(page) || kmt_not_root_page(page) ||
 	    kmt_in_stack_page(page) || kmt_page_unreadable(page))
 		return true;
 	return kmt_page_excluded(map, pfn);

@@ -47,7 +47,7 @@ enum kmt_rule {
 
 static_assert(BIT(KMT_NR_RULES) - 1 == KMT_RULES);
 
-static inline bool kmt_rule(enum kmt_rule rule)
+static inline bool kmt_rule_is_on(enum kmt_rule rule)
 {
 	return !(READ_ONCE(kmt_tunables.rules_off) & BIT(rule));
 }
@@ -66,7 +66,7 @@ static inline unsigned long kmt_stack_from(struct task_struct *task,
 {
 	unsigned long sp = 0;
 
-	if (!kmt_rule(KMT_RULE_FRAMES))
+	if (!kmt_rule_is_on(KMT_RULE_FRAMES))
 		return stack->lo;
 	if (task == roots->scanner)
 		sp = roots->frame;
@@ -86,7 +86,7 @@ static inline bool kmt_stack_is_root(struct task_struct *task)
 {
 	if (kmt_is_helper(task))
 		return false;
-	return task != kthreadd_task || !kmt_rule(KMT_RULE_KTHREADD);
+	return task != kthreadd_task || !kmt_rule_is_on(KMT_RULE_KTHREADD);
 }
 
 /*
@@ -96,7 +96,7 @@ static inline bool kmt_stack_is_root(struct task_struct *task)
  */
 static inline bool kmt_irq_stack_is_root(void)
 {
-	return !kmt_rule(KMT_RULE_IRQ_STACKS);
+	return !kmt_rule_is_on(KMT_RULE_IRQ_STACKS);
 }
 
 /*
@@ -113,7 +113,7 @@ static inline bool kmt_page_is_foreign(struct page *page)
 		return true;
 	/* A mapping: page cache, anonymous memory, movable driver memory. */
 	return (PageLRU(head) || READ_ONCE(head->mapping) ||
-		kmt_page_of_zsmalloc(head)) && kmt_rule(KMT_RULE_FOREIGN);
+		kmt_page_of_zsmalloc(head)) && kmt_rule_is_on(KMT_RULE_FOREIGN);
 }
 
 /*
@@ -129,7 +129,7 @@ static inline bool kmt_page_is_foreign(struct page *page)
 static inline bool kmt_page_marked_not_root(const struct page *page)
 {
 	return (kmt_not_root_page(page) || kmt_in_stack_page(page)) &&
-	       kmt_rule(KMT_RULE_PIPES);
+	       kmt_rule_is_on(KMT_RULE_PIPES);
 }
 
 /*
@@ -138,15 +138,15 @@ static inline bool kmt_page_marked_not_root(const struct page *page)
  */
 static inline bool kmt_mapped_is_root(void)
 {
-	return !kmt_rule(KMT_RULE_MAPPED);
+	return !kmt_rule_is_on(KMT_RULE_MAPPED);
 }
 
 /*
  * OWN: the tracker's own pages are no roots.
  */
-static inline bool kmt_page_is_own(const struct page *page)
+static inline bool kmt_page_owned_not_root(const struct page *page)
 {
-	return kmt_own_page(page) && kmt_rule(KMT_RULE_OWN);
+	return kmt_is_own_page(page) && kmt_rule_is_on(KMT_RULE_OWN);
 }
 
 /*
@@ -158,7 +158,7 @@ static inline bool kmt_page_is_own(const struct page *page)
  */
 static inline bool kmt_struct_page_is_root(void)
 {
-	return kmt_rule(KMT_RULE_STRUCT_PAGES);
+	return kmt_rule_is_on(KMT_RULE_STRUCT_PAGES);
 }
 
 /*
@@ -172,7 +172,7 @@ static inline bool kmt_struct_page_is_root(void)
 static inline bool kmt_inner_is_root(const struct kmt_marker *m,
 				     const struct kmt_roots *roots)
 {
-	return (m->filter || !roots->exact_later) && kmt_rule(KMT_RULE_INNER);
+	return (m->filter || !roots->exact_later) && kmt_rule_is_on(KMT_RULE_INNER);
 }
 
 /*
@@ -185,7 +185,7 @@ static inline bool kmt_inner_is_root(const struct kmt_marker *m,
  */
 static inline bool kmt_bytes_are_references(void)
 {
-	return kmt_rule(KMT_RULE_BYTES);
+	return kmt_rule_is_on(KMT_RULE_BYTES);
 }
 
 /*
@@ -195,7 +195,7 @@ static inline bool kmt_bytes_are_references(void)
  */
 static inline bool kmt_percpu_is_root(void)
 {
-	return READ_ONCE(kmt_untracked_percpu) && kmt_rule(KMT_RULE_PERCPU);
+	return READ_ONCE(kmt_untracked_percpu) && kmt_rule_is_on(KMT_RULE_PERCPU);
 }
 
 /*
@@ -206,7 +206,7 @@ static inline bool kmt_percpu_is_root(void)
  */
 static inline unsigned int kmt_bounds_in_slot(const char *cache)
 {
-	if (strcmp(cache, "vmap_area") || !kmt_rule(KMT_RULE_VMAP_AREAS))
+	if (strcmp(cache, "vmap_area") || !kmt_rule_is_on(KMT_RULE_VMAP_AREAS))
 		return 0;
 	return offsetof(struct vmap_area, rb_node);
 }
@@ -219,7 +219,7 @@ static inline unsigned int kmt_bounds_in_slot(const char *cache)
  */
 static inline bool kmt_kfence_is_root(void)
 {
-	return !kmt_rule(KMT_RULE_KFENCE);
+	return !kmt_rule_is_on(KMT_RULE_KFENCE);
 }
 
 #endif /* _KMT_POLICY_H */

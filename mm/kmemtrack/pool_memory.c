@@ -182,7 +182,7 @@ unsigned long kmt_used_cells(void)
 bool kmt_chunk_stays(const void *mem)
 {
 	return !totalram_pages() || !virt_addr_valid(mem) ||
-	       !kmt_own_page(virt_to_page(mem));
+	       !kmt_is_own_page(virt_to_page(mem));
 }
 
 /* kmt_ops.chunk_alloc */

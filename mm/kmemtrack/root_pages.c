@@ -405,10 +405,10 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 	/* Tail pages hold no pointer but compound_head: read the head alone. */
 	if (w->structs && page == head)
 		mark_struct(w->m, page);
-	if (kmt_stack_page(page) && !kmt_page_unreadable(page))
+	if (kmt_is_stack_page(page) && !kmt_page_unreadable(page))
 		mark_stack_head(w->m, page);
 	if (!kmt_tunables.pages || kmt_page_is_foreign(page) ||
-	    kmt_page_is_own(page) || kmt_page_marked_not_root(page) ||
+	    kmt_page_owned_not_root(page) || kmt_page_marked_not_root(page) ||
 	    kmt_page_unreadable(page))
 		return;
 	mark_content(w, page, pfn);

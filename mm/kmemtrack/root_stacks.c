@@ -41,7 +41,7 @@ static void flag_vmapped(const struct task_struct *task)
 	const struct vm_struct *area = task->stack_vm_area;
 	unsigned int i;
 
-	if (kmt_stack_page(area->pages[0]))
+	if (kmt_is_stack_page(area->pages[0]))
 		return;
 	set_page_private(area->pages[0], KMT_STACK_PAGE);
 	for (i = 1; i < area->nr_pages; i++)
