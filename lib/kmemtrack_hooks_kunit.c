@@ -1266,12 +1266,12 @@ static void turns(struct kunit *test, struct kmt_marker *m, enum kmt_phase phase
 	struct kmt_progress was, p;
 	unsigned int i;
 
-	kmt_progress(&was);
+	kmt_get_progress(&was);
 	KUNIT_EXPECT_EQ(test, was.phase, phase);
 	KUNIT_EXPECT_EQ(test, was.percent, 0);
 	for (i = 0; i < 20000; i++) {
 		kmt_progress_turn(m);
-		kmt_progress(&p);
+		kmt_get_progress(&p);
 		KUNIT_ASSERT_EQ(test, p.phase, phase);
 		KUNIT_ASSERT_GE(test, p.percent, was.percent);
 		KUNIT_ASSERT_LE(test, p.percent, 99);
@@ -1293,31 +1293,31 @@ static void progress(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, m);
 	KUNIT_ASSERT_NOT_NULL(test, other);
 	mutex_lock(&kmt_scan_mutex);
-	kmt_progress(&p);
+	kmt_get_progress(&p);
 	KUNIT_EXPECT_EQ(test, p.phase, KMT_PHASE_NONE);
 	kmt_progress_begin(m, true);
 	turns(test, m, KMT_PHASE_MARK);
 	kmt_progress_phase(KMT_PHASE_WAIT);
-	kmt_progress(&p);
+	kmt_get_progress(&p);
 	KUNIT_EXPECT_GE(test, p.left_ms, kmt_tunables.min_age);
 	for (i = 0; i <= 500; i += 100) {
 		kmt_progress_sleep(0, 500 - i, 500);
-		kmt_progress(&p);
+		kmt_get_progress(&p);
 		KUNIT_EXPECT_EQ(test, p.percent, min(i / 5, 99U));
 	}
 	kmt_progress_phase(KMT_PHASE_CONFIRM);
 	/* The marker of the scan publishes the work of helpers. */
 	for (i = 0; i < 20000; i++)
 		kmt_progress_turn(other);
-	kmt_progress(&p);
+	kmt_get_progress(&p);
 	KUNIT_EXPECT_EQ(test, p.percent, 0);
 	kmt_progress_turn(m);
-	kmt_progress(&p);
+	kmt_get_progress(&p);
 	KUNIT_EXPECT_EQ(test, p.percent, 99);
 	kmt_progress_phase(KMT_PHASE_JUDGE);
 	turns(test, m, KMT_PHASE_JUDGE);
 	kmt_progress_end(false);
-	kmt_progress(&p);
+	kmt_get_progress(&p);
 	KUNIT_EXPECT_EQ(test, p.phase, KMT_PHASE_NONE);
 	KUNIT_EXPECT_EQ(test, p.percent + p.ms + p.left_ms, 0);
 	mutex_unlock(&kmt_scan_mutex);

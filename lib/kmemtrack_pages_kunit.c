@@ -282,10 +282,10 @@ static void others(struct kunit *test)
 	struct page *movable = alloc_page(GFP_HIGHUSER_MOVABLE);
 
 	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
-	kmt_pages_usage(&before);
+	kmt_get_pages_usage(&before);
 	large = kmalloc(SZ_1M, GFP_KERNEL | __GFP_NOWARN);
 	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
-	kmt_pages_usage(&now);
+	kmt_get_pages_usage(&now);
 	/* Other pages come and go, but not as many. */
 	KUNIT_EXPECT_LT(test, now.pages, before.pages + SZ_1M / PAGE_SIZE / 2);
 	if (large) {
@@ -315,7 +315,7 @@ static void ends(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, command("pages=on"), 0);
 	KUNIT_EXPECT_EQ(test, recorded(page), 0);
 	KUNIT_EXPECT_FALSE(test, has_struct(page));
-	kmt_pages_usage(&now);
+	kmt_get_pages_usage(&now);
 	KUNIT_EXPECT_EQ(test, now.bytes, 0);
 	KUNIT_EXPECT_EQ(test, command("pages=track"), 0);
 	/* The page was allocated while pages were not tracked, so it is a root. */

@@ -243,13 +243,13 @@ const char *kmt_escape(char *text, size_t room, const char *name, size_t max,
 }
 
 /**
- * kmt_log_task - escape the name of a task for the log
+ * kmt_escape_log_task - escape the name of a task for the log
  * @name: room for the result
  * @comm: the name, which a task can set to any bytes
  *
  * Return: the text to print between quotes.
  */
-const char *kmt_log_task(struct kmt_log_task *name, const char *comm)
+const char *kmt_escape_log_task(struct kmt_log_task *name, const char *comm)
 {
 	return kmt_escape(name->text, sizeof(name->text), comm,
 			  TASK_COMM_LEN, "\"\\");
@@ -471,7 +471,7 @@ u16 kmt_task_comm(void)
 }
 
 /**
- * kmt_origin - describe the current allocation
+ * kmt_fill_origin - describe the current allocation
  * @origin: filled in
  * @fp: frame record of the hook
  * @caller: its return address
@@ -481,8 +481,8 @@ u16 kmt_task_comm(void)
  *
  * Context: any but NMI; kmt_pin_names() was called.
  */
-void kmt_origin(struct kmt_origin *origin, unsigned long fp,
-		unsigned long caller, gfp_t gfp)
+void kmt_fill_origin(struct kmt_origin *origin, unsigned long fp,
+		     unsigned long caller, gfp_t gfp)
 {
 	unsigned long flags;
 

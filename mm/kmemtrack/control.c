@@ -173,7 +173,7 @@ static void log_switch(bool was)
 	if (kmt_tracking() != was)
 		pr_info_ratelimited("tracking switched %s by \"%s\", pid %d\n",
 				    was ? "off" : "on",
-				    kmt_log_task(&task, current->comm),
+				    kmt_escape_log_task(&task, current->comm),
 				    task_pid_nr(current));
 }
 

@@ -259,7 +259,7 @@ static void show_running(struct seq_file *seq)
 {
 	struct kmt_progress p;
 
-	kmt_progress(&p);
+	kmt_get_progress(&p);
 	show(seq, "running_phase", p.phase);
 	show(seq, "running_percent", p.percent);
 	show(seq, "running_ms", p.ms);
@@ -294,7 +294,7 @@ static void show_pages(struct seq_file *seq)
 {
 	struct kmt_pages_usage now;
 
-	kmt_pages_usage(&now);
+	kmt_get_pages_usage(&now);
 	show(seq, "pages_are_roots", kmt_tunables.pages);
 	show(seq, "pages_tracked", kmt_pages_tracked());
 	show(seq, "page_entry_bytes", now.bytes);

@@ -284,8 +284,8 @@ void kmt_own_vfree(void *mem, size_t bytes);
 extern atomic_long_t kmt_own_vpages;
 
 /* comm.c: who allocates? */
-void kmt_origin(struct kmt_origin *origin, unsigned long fp,
-		unsigned long caller, gfp_t gfp);
+void kmt_fill_origin(struct kmt_origin *origin, unsigned long fp,
+		     unsigned long caller, gfp_t gfp);
 extern atomic_long_t kmt_lost_names;
 u16 kmt_task_comm(void);
 void kmt_comm_init(void);
@@ -303,7 +303,7 @@ struct kmt_log_task {
 	char text[4 * TASK_COMM_LEN];
 };
 
-const char *kmt_log_task(struct kmt_log_task *name, const char *comm);
+const char *kmt_escape_log_task(struct kmt_log_task *name, const char *comm);
 
 /* backtrace.c: backtraces */
 const char *kmt_code_name(char *text, unsigned long pc);
@@ -466,7 +466,7 @@ struct kmt_log_name {
 	char text[2 * sizeof(long) + 3];
 };
 
-void kmt_log_name(struct kmt_log_name *name, unsigned long addr);
+void kmt_set_log_name(struct kmt_log_name *name, unsigned long addr);
 void kmt_log_new(unsigned long nr);
 int kmt_log_sites(void);
 void kmt_log_found(unsigned long fresh, unsigned long leaks);

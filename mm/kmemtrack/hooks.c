@@ -118,7 +118,7 @@ static noinline void track_any(enum kmt_space space, unsigned long addr,
 		return;
 	held = kmt_pin_names();
 	/* The backtrace is 0 in early boot. */
-	kmt_origin(&origin, fp, caller, gfp);
+	kmt_fill_origin(&origin, fp, caller, gfp);
 	count_lost(kmt_insert(&kmt_core, space, addr, size, min_refs, &origin,
 			      gfp), gfp);
 	kmt_unpin_names(held);
@@ -409,7 +409,7 @@ void __kmemtrack_pages_alloc(struct page *page, unsigned int order, gfp_t gfp)
 	if ((gfp & __GFP_MOVABLE) || !is_tracking())
 		return;
 	held = kmt_pin_names();
-	kmt_origin(&origin, frame_record(), _RET_IP_, KMT_GFP_NONE);
+	kmt_fill_origin(&origin, frame_record(), _RET_IP_, KMT_GFP_NONE);
 	kmt_pages_add(page, order, &origin);
 	kmt_unpin_names(held);
 }

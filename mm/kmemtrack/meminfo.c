@@ -431,7 +431,7 @@ static void show_tracked(struct seq_file *seq, const struct kmt_memory *now)
 {
 	struct kmt_pages_usage tracked;
 
-	kmt_pages_usage(&tracked);
+	kmt_get_pages_usage(&tracked);
 	seq_printf(seq, "  %-16s %12ld kB\n", "in sites",
 		   to_kb(min_t(long, tracked.pages,
 			       now->pages[KMT_MEM_UNKNOWN])));

@@ -460,12 +460,12 @@ bool kmt_pages_count(void (*fn)(void *arg, u32 trace, unsigned long bytes,
 }
 
 /**
- * kmt_pages_usage - get figures on tracked pages
+ * kmt_get_pages_usage - get figures on tracked pages
  * @now: filled in, as of the last scan
  *
  * Context: any; the numbers may be of different times.
  */
-void kmt_pages_usage(struct kmt_pages_usage *now)
+void kmt_get_pages_usage(struct kmt_pages_usage *now)
 {
 	/* A reader must not wait for a running scan. */
 	*now = data_race(usage);

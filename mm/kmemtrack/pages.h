@@ -51,7 +51,7 @@ bool kmt_pages_count(void (*fn)(void *arg, u32 trace, unsigned long bytes,
 				u32 born), void *arg);
 int kmt_pages_search(struct kmt_marker *m, const struct kmt_roots *roots);
 bool kmt_pages_replaced(struct kmt_core *core, const struct kmt_object *old);
-void kmt_pages_usage(struct kmt_pages_usage *now);
+void kmt_get_pages_usage(struct kmt_pages_usage *now);
 int kmt_pages_order(unsigned long addr);
 bool __kmt_pages_has_list(const struct page *page);
 

@@ -112,7 +112,7 @@ static void print_comm(struct seq_file *seq, u16 comm)
 {
 	struct kmt_log_task task;
 
-	seq_printf(seq, "\"%s\"", kmt_log_task(&task, kmt_comm(comm)));
+	seq_printf(seq, "\"%s\"", kmt_escape_log_task(&task, kmt_comm(comm)));
 }
 
 static void print_tasks(struct seq_file *seq, const struct kmt_group *g)
@@ -208,13 +208,13 @@ void kmt_print_group(struct seq_file *seq, const struct kmt_group *g)
 }
 
 /**
- * kmt_log_name - format the address of a block for the log
+ * kmt_set_log_name - format the address of a block for the log
  * @name: filled in
  * @addr: its address
  *
  * With kptr_restrict this is a hash of the address.
  */
-void kmt_log_name(struct kmt_log_name *name, unsigned long addr)
+void kmt_set_log_name(struct kmt_log_name *name, unsigned long addr)
 {
 	if (READ_ONCE(kptr_restrict))
 		snprintf(name->text, sizeof(name->text), "0x%p", (void *)addr);
@@ -257,13 +257,13 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 	struct kmt_log_name name;
 	char cpu[24] = "";
 
-	kmt_log_task(&task, kmt_comm(leak->comm));
+	kmt_escape_log_task(&task, kmt_comm(leak->comm));
 	if (kmt_leak_space(leak) == KMT_PERCPU)
 		snprintf(cpu, sizeof(cpu), " on cpu %d", kmt_dump_cpu());
 	if (seq)
 		snprintf(name.text, sizeof(name.text), "0x%08lx", leak->addr);
 	else
-		kmt_log_name(&name, leak->addr);
+		kmt_set_log_name(&name, leak->addr);
 	put(seq, "unreferenced object %s (size %lu):\n", name.text, leak->size);
 	put(seq, "  comm \"%s\", pid %d, jiffies %lu\n", task.text, leak->pid,
 	    kmt_when(leak->born));
@@ -451,7 +451,7 @@ static void log_leader(const struct kmt_group *g, unsigned long nr,
 	struct kmt_log_task task;
 
 	down_read(&kmt_reports_sem);
-	kmt_log_task(&task, kmt_comm(g->names ? g->tasks[0].comm :
+	kmt_escape_log_task(&task, kmt_comm(g->names ? g->tasks[0].comm :
 						g->oldest.comm));
 	log_site(g, nr, sites, kmt_cache_text(cache, g->cache), task.text);
 	up_read(&kmt_reports_sem);

@@ -325,12 +325,12 @@ void kmt_progress_end(bool made)
 }
 
 /**
- * kmt_progress - get the progress of the scan under way
+ * kmt_get_progress - get the progress of the scan under way
  * @p: filled in; all 0 if there is none
  *
  * Context: any; no lock is taken.
  */
-void kmt_progress(struct kmt_progress *p)
+void kmt_get_progress(struct kmt_progress *p)
 {
 	u64 word = atomic64_read(&published);
 

@@ -90,11 +90,11 @@ static __always_inline bool kmt_second_record(unsigned long stack,
 					      unsigned long fp,
 					      struct kmt_record *second)
 {
-	unsigned long next = kmt_record(fp).next;
+	unsigned long next = kmt_read_record(fp).next;
 
 	if (unlikely(!kmt_on_stack(stack, stack + THREAD_SIZE, next)))
 		return false;
-	*second = kmt_record(next);
+	*second = kmt_read_record(next);
 	return true;
 }
 

@@ -72,7 +72,7 @@ void kmt_progress_phase(enum kmt_phase phase);
 void kmt_progress_turn(const struct kmt_marker *m);
 void kmt_progress_sleep(u64 slept, unsigned int left, unsigned int all);
 void kmt_progress_end(bool made);
-void kmt_progress(struct kmt_progress *p);
+void kmt_get_progress(struct kmt_progress *p);
 
 /* scan.c */
 int kmt_find_leaks(struct kmt_scan *scan);

@@ -314,7 +314,7 @@ static u64 time_to_sum(unsigned long words)
 
 		preempt_disable();
 		t = ktime_get_mono_fast_ns();
-		kmt_sum(from, nr, 0);
+		kmt_sum_words(from, nr, 0);
 		t = ktime_get_mono_fast_ns() - t;
 		preempt_enable();
 		worst = max(worst, t);

@@ -125,7 +125,7 @@ static void print_warning(const struct kmt_warning *w)
 	if (!w->nr)
 		return;
 	pr_warn("kmemtrack: by \"%s\", pid %d\n",
-		kmt_log_task(&task, w->comm), w->pid);
+		kmt_escape_log_task(&task, w->comm), w->pid);
 	own = own_entries(w);
 	kmt_print_frames(NULL, KERN_WARNING "kmemtrack:   ", w->entries + own,
 			 w->nr - own);

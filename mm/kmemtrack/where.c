@@ -395,7 +395,7 @@ static void put_addr(struct kmt_text *t, unsigned long addr)
 		seq_buf_printf(&t->buf, "0x%08lx", addr);
 		return;
 	}
-	kmt_log_name(&name, addr);
+	kmt_set_log_name(&name, addr);
 	seq_buf_puts(&t->buf, name.text);
 }
 
@@ -467,7 +467,7 @@ static void put_task(struct kmt_text *t, struct task_struct *task,
 	struct kmt_log_task name;
 
 	seq_buf_printf(&t->buf, "stack of task \"%s\" pid %d",
-		       kmt_log_task(&name, task->comm), task_pid_nr(task));
+		       kmt_escape_log_task(&name, task->comm), task_pid_nr(task));
 	if (pc) {
 		seq_buf_puts(&t->buf, ", in ");
 		put_code(t, pc);
@@ -930,11 +930,11 @@ int kmt_log_address(unsigned long addr)
 		up_read(&kmt_reports_sem);
 		return -EINVAL;
 	}
-	kmt_log_name(&name, o.addr);
+	kmt_set_log_name(&name, o.addr);
 	describe(&o, text, sizeof(text));
 	pr_info("object %s (size %lu):\n", name.text, o.size);
 	pr_info("  comm \"%s\", pid %d, jiffies %lu\n",
-		kmt_log_task(&task, kmt_comm(o.comm)), o.pid, kmt_when(o.born));
+		kmt_escape_log_task(&task, kmt_comm(o.comm)), o.pid, kmt_when(o.born));
 	log_references(&o);
 	log_places(&o);
 	pr_info("  state: %s\n", text);

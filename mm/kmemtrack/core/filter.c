@@ -182,7 +182,7 @@ const unsigned long *kmt_search_next(const struct kmt_filter *f,
 #define KMT_SUM_FACTOR		0x9e3779b97f4a7c15ULL
 
 /**
- * kmt_sum - sum up words
+ * kmt_sum_words - sum up words
  * @words: words
  * @nr: how many
  * @sum: sum of the words before, or KMT_SUM_BEGIN
@@ -191,7 +191,7 @@ const unsigned long *kmt_search_next(const struct kmt_filter *f,
  *
  * Return: the sum; kmt_sum_end() makes a checksum of it.
  */
-u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum)
+u64 kmt_sum_words(const unsigned long *words, unsigned int nr, u64 sum)
 {
 	for (; nr >= 4; words += 4, nr -= 4) {
 		sum = sum * KMT_SUM_FACTOR + words[0];

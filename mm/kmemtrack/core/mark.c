@@ -331,7 +331,7 @@ void kmt_handle_object(struct kmt_marker *m, struct kmt_object *o,
 static void sum_words(struct kmt_reader *r, unsigned int nr)
 {
 	r->m->stats.words += nr;
-	r->m->sum.value = kmt_sum(r->m->buf, nr, r->m->sum.value);
+	r->m->sum.value = kmt_sum_words(r->m->buf, nr, r->m->sum.value);
 }
 
 /**

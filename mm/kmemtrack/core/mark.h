@@ -549,7 +549,7 @@ void kmt_filter_reset(struct kmt_filter *f);
 void kmt_filter_add(struct kmt_filter *f, enum kmt_space space,
 		    unsigned long addr, unsigned long size);
 void kmt_search_word(struct kmt_marker *m, unsigned long word);
-u64 kmt_sum(const unsigned long *words, unsigned int nr, u64 sum);
+u64 kmt_sum_words(const unsigned long *words, unsigned int nr, u64 sum);
 const unsigned long *kmt_search_next(const struct kmt_filter *f,
 				     const unsigned long *words,
 				     const unsigned long *end);
@@ -606,7 +606,7 @@ static inline void kmt_search_stopped(struct kmt_marker *m,
 				      unsigned long at)
 {
 	if (m->mode == KMT_MODE_SUM)
-		m->sum.value = kmt_sum(words, nr, m->sum.value);
+		m->sum.value = kmt_sum_words(words, nr, m->sum.value);
 	else if (m->mode == KMT_MODE_BYTES)
 		kmt_search_bytes(m, words, nr, at);
 	else

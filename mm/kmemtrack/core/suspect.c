@@ -234,7 +234,7 @@ static bool hint_reread(const struct kmt_object *o)
 static void sum_piece(struct kmt_marker *m, unsigned int nr, unsigned long at)
 {
 	m->stats.words += nr;
-	m->sum.value = kmt_sum(m->buf, nr, m->sum.value);
+	m->sum.value = kmt_sum_words(m->buf, nr, m->sum.value);
 	kmt_search_words(m, m->buf, nr);
 	kmt_search_bytes(m, m->buf, nr, at);
 }
@@ -367,8 +367,8 @@ static bool is_unchanged(struct kmt_marker *m, struct kmt_object *o)
 	if (likely(kmt_reads_whole(o) && lo < hi))
 		words = kmt_mapped_words(m, lo, hi);
 	if (likely(words))
-		return kmt_sum_end(kmt_sum(words, (hi - lo) / sizeof(long),
-					   KMT_SUM_BEGIN)) == o->crc;
+		return kmt_sum_end(kmt_sum_words(words, (hi - lo) / sizeof(long),
+						 KMT_SUM_BEGIN)) == o->crc;
 	m->sum.value = KMT_SUM_BEGIN;
 	m->mode = KMT_MODE_SUM;
 	read_block(m, o);

@@ -18,7 +18,7 @@ bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 	if (last - lo < top - lo)
 		top = last;
 	for (;;) {
-		struct kmt_record r = kmt_record(fp);
+		struct kmt_record r = kmt_read_record(fp);
 
 		walk->pc[nr++] = r.pc;
 		if (nr == max || (KMT_LAST_RETURNS ? fp : r.next) == last)

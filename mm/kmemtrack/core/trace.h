@@ -57,7 +57,7 @@ static __always_inline bool kmt_on_stack(unsigned long lo, unsigned long hi,
 }
 
 /* Reads the record at @addr of the current stack, which no other CPU writes to. */
-static __always_inline struct kmt_record kmt_record(unsigned long addr)
+static __always_inline struct kmt_record kmt_read_record(unsigned long addr)
 {
 	struct kmt_record r;
 
@@ -80,7 +80,7 @@ static __always_inline bool kmt_trace_is(const struct kmt_trace *trace,
 
 	/* No record has the offset KMT_LAST_FRAME, so that frame ends the loop. */
 	for (;;) {
-		struct kmt_record r = kmt_record(fp);
+		struct kmt_record r = kmt_read_record(fp);
 		struct kmt_frame f;
 
 		frame = kmt_env_pop(frame, &f.next, &f.pc);
@@ -147,14 +147,14 @@ static __always_inline void kmt_trace_learn(struct kmt_trace *trace,
 					    unsigned int nr, u32 handle)
 {
 	struct kmt_frame *frame = trace->frames;
-	struct kmt_record r = kmt_record(fp);
+	struct kmt_record r = kmt_read_record(fp);
 
 	trace->handle = handle;
 	trace->at = fp - lo;
 	for (; nr > 1; nr--, frame++) {
 		frame->next = r.next - lo;
 		frame->pc = r.pc;
-		r = kmt_record(r.next);
+		r = kmt_read_record(r.next);
 	}
 	frame->next = KMT_LAST_FRAME;
 	frame->pc = r.pc;

@@ -138,7 +138,7 @@ static void sum_word(void *arg, unsigned long word)
 {
 	u64 *sum = arg;
 
-	/* A different sum from kmt_sum(). */
+	/* A different sum from kmt_sum_words(). */
 	*sum = (*sum ^ word) * 0x100000001b3ULL;
 	*sum ^= *sum >> 32;
 }

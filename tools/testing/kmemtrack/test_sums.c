@@ -60,13 +60,13 @@ static void test_sum(void **state)
 
 	for (i = 0; i < ARRAY_SIZE(words); i++)
 		words[i] = sim_random(&rng);
-	all = kmt_sum(words, ARRAY_SIZE(words), 0);
+	all = kmt_sum_words(words, ARRAY_SIZE(words), 0);
 	/* The sum is the same in pieces of any length. */
 	for (i = 0; i <= ARRAY_SIZE(words); i++) {
 		for (k = i; k <= ARRAY_SIZE(words); k++) {
-			sum = kmt_sum(words, i, 0);
-			sum = kmt_sum(words + i, k - i, sum);
-			sum = kmt_sum(words + k, ARRAY_SIZE(words) - k, sum);
+			sum = kmt_sum_words(words, i, 0);
+			sum = kmt_sum_words(words + i, k - i, sum);
+			sum = kmt_sum_words(words + k, ARRAY_SIZE(words) - k, sum);
 			assert_int_equal(sum, all);
 		}
 	}
@@ -74,14 +74,14 @@ static void test_sum(void **state)
 	for (i = 0; i < ARRAY_SIZE(words); i++) {
 		for (k = 0; k < BITS_PER_LONG; k++) {
 			words[i] ^= 1ul << k;
-			sum = kmt_sum(words, ARRAY_SIZE(words), 0);
+			sum = kmt_sum_words(words, ARRAY_SIZE(words), 0);
 			assert_int_not_equal(kmt_sum_end(sum),
 					     kmt_sum_end(all));
 			words[i] ^= 1ul << k;
 		}
 		for (k = 0; k < i; k++) {
 			swap_words(&words[i], &words[k]);
-			sum = kmt_sum(words, ARRAY_SIZE(words), 0);
+			sum = kmt_sum_words(words, ARRAY_SIZE(words), 0);
 			assert_int_not_equal(kmt_sum_end(sum),
 					     kmt_sum_end(all));
 			swap_words(&words[i], &words[k]);
@@ -100,12 +100,12 @@ static void test_last_word(void **state)
 	unsigned int i;
 	u64 all, sum;
 
-	all = kmt_sum(zeroes, ARRAY_SIZE(zeroes), KMT_SUM_BEGIN);
+	all = kmt_sum_words(zeroes, ARRAY_SIZE(zeroes), KMT_SUM_BEGIN);
 	for (i = 0; i < ARRAY_SIZE(steps); i++) {
 		words[2] = steps[i];
 		if (!words[2])
 			continue;
-		sum = kmt_sum(words, ARRAY_SIZE(words), KMT_SUM_BEGIN);
+		sum = kmt_sum_words(words, ARRAY_SIZE(words), KMT_SUM_BEGIN);
 		assert_int_not_equal(kmt_sum_end(sum), kmt_sum_end(all));
 	}
 }
