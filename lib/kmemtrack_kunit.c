@@ -266,7 +266,7 @@ static void many(struct kunit *test)
 		missed += !reached(e, index[i]);
 	KUNIT_EXPECT_EQ(test, missed, 0);
 	KUNIT_EXPECT_TRUE(test, reached(e, last));
-	KUNIT_EXPECT_GT(test, events(e, KMT_EV_STACK_OVERFLOW), 0);
+	KUNIT_EXPECT_GT(test, events(e, KMT_EV_MARK_STACK_FULL), 0);
 	kmt_mark_end(&e->m);
 	/* All blocks hang on one word. */
 	e->roots[7] = 0;

@@ -216,7 +216,7 @@ static const char * const event_names[KMT_NR_EVENTS] = {
 	[KMT_EV_BAD_SIZE]	= "impossible_sizes",
 	[KMT_EV_BAD_AREA]	= "scan_areas_outside_block",
 	[KMT_EV_ANNOTATE_UNKNOWN] = "annotations_of_unknown",
-	[KMT_EV_STACK_OVERFLOW]	= "mark_stack_overflows",
+	[KMT_EV_MARK_STACK_FULL]	= "mark_stack_overflows",
 	[KMT_EV_FAULT]		= "unreadable_pieces",
 };
 

@@ -178,7 +178,7 @@ enum kmt_event {
 	KMT_EV_BAD_SIZE,	/* a range that is empty or wraps around */
 	KMT_EV_BAD_AREA,	/* scan area outside its block */
 	KMT_EV_ANNOTATE_UNKNOWN,	/* annotation of a block that is not tracked */
-	KMT_EV_STACK_OVERFLOW,	/* the mark stack was full */
+	KMT_EV_MARK_STACK_FULL,	/* the mark stack was full */
 	KMT_EV_FAULT,		/* memory that could not be read */
 	KMT_NR_EVENTS,
 };

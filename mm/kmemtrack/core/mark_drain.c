@@ -173,7 +173,7 @@ void kmt_mark_push(struct kmt_marker *m, struct kmt_object *o,
 
 	if (!kmt_room_for_blocks(s)) {
 		if (!s->overflow)
-			kmt_count_event(m->core, KMT_EV_STACK_OVERFLOW);
+			kmt_count_event(m->core, KMT_EV_MARK_STACK_FULL);
 		s->overflow = true;
 		return;
 	}

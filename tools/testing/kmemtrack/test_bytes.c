@@ -146,7 +146,7 @@ static void test_chain(void **state)
 	put_bytes(ROOT(77) + 1, NODE(1));
 	sim_alloc(s, NODE(50), 64);
 	scan(s);
-	assert_true(sim_events(s, KMT_EV_STACK_OVERFLOW) > 0);
+	assert_true(sim_events(s, KMT_EV_MARK_STACK_FULL) > 0);
 	assert_int_equal(s->left, 45);
 	assert_int_equal(s->v.leaks, 1);
 	assert_true(sim_leak(s, NODE(50)));

@@ -436,7 +436,7 @@ static void test_double_list(void **state)
 		mark(s);
 		for (i = 0; i < MEMBERS; i++)
 			assert_false(sim_white(s, MEMBER(i)));
-		assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
+		assert_int_equal(sim_events(s, KMT_EV_MARK_STACK_FULL), 0);
 		sim_delete(s);
 	}
 }

@@ -145,7 +145,7 @@ static void test_overflow(void **state)
 			assert_false(sim_white(s, a + 64 * i));
 		assert_int_equal(s->m.stats.objects, nr);
 		if (size < 8)
-			assert_true(sim_events(s, KMT_EV_STACK_OVERFLOW) > 0);
+			assert_true(sim_events(s, KMT_EV_MARK_STACK_FULL) > 0);
 		/* Remove a reference: only the blocks that hang on it are white. */
 		sim_put(a + 8 * 3, 0);
 		mark(s);
@@ -180,7 +180,7 @@ static void sweep_often(bool backwards)
 	mark(s);
 	for (i = 0; i < 2 * nr; i++)
 		assert_false(sim_white(s, BLOCK(i)));
-	assert_true(sim_events(s, KMT_EV_STACK_OVERFLOW) > 0);
+	assert_true(sim_events(s, KMT_EV_MARK_STACK_FULL) > 0);
 	check_core(s);
 	sim_delete(s);
 }
@@ -201,12 +201,12 @@ static void test_pushed_once(void **state)
 	for (i = 0; i < 64; i++)
 		sim_put(ROOT(i), BLOCK(1));
 	mark(s);
-	assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
+	assert_int_equal(sim_events(s, KMT_EV_MARK_STACK_FULL), 0);
 	/* One reference to a block is followed. */
 	assert_int_equal(s->m.stats.hits, 1);
 	s->m.seen_cache = NULL;
 	mark(s);
-	assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
+	assert_int_equal(sim_events(s, KMT_EV_MARK_STACK_FULL), 0);
 	assert_int_equal(s->m.stats.hits, 1 + 64);
 	sim_delete(s);
 }

@@ -46,7 +46,7 @@ static void add_up(struct sums *sums, const struct model *m)
 	sums->indirect += m->indirect;
 	sums->lost += m->events[KMT_EV_LOST_NOMEM] +
 		      m->events[KMT_EV_LOST_ANNOTATION];
-	sums->overflows += sim_events(m->s, KMT_EV_STACK_OVERFLOW);
+	sums->overflows += sim_events(m->s, KMT_EV_MARK_STACK_FULL);
 	sums->overlaps += m->events[KMT_EV_OVERLAP];
 	sums->verdicts += m->verdicts;
 	sums->open += m->open;

@@ -226,7 +226,7 @@ static void test_later(void **state)
 	assert_int_equal(s->m.stack.refs, 0);
 	for (i = 0; i < 200; i++)
 		assert_int_equal(sim_white(s, BLOCK(i)), i > 5 && i < 10);
-	assert_int_equal(sim_events(s, KMT_EV_STACK_OVERFLOW), 0);
+	assert_int_equal(sim_events(s, KMT_EV_MARK_STACK_FULL), 0);
 	kmt_mark_end(&s->m);
 	sim_delete(s);
 }
