@@ -106,10 +106,10 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
  * Position 0 is the head, position n + 1 is record n. A reader keeps its report until it
  * reads from the start again.
  *
- * kmt_scan_mutex is held until site_stop(): a task that counts or prints leaks has their
+ * kmt_scan_mutex is held until report_seq_stop(): a task that counts or prints leaks has their
  * addresses in registers and on its stack, where a scan would find them.
  */
-static void *site_start(struct seq_file *seq, loff_t *pos)
+static void *report_seq_start(struct seq_file *seq, loff_t *pos)
 {
 	struct kmt_report *report = seq->private;
 	int ret = kmt_lock_scan();
@@ -128,20 +128,20 @@ static void *site_start(struct seq_file *seq, loff_t *pos)
 	return *pos <= report->nr_groups ? pos : NULL;
 }
 
-static void *site_next(struct seq_file *seq, void *v, loff_t *pos)
+static void *report_seq_next(struct seq_file *seq, void *v, loff_t *pos)
 {
 	struct kmt_report *report = seq->private;
 
 	return ++*pos <= report->nr_groups ? pos : NULL;
 }
 
-static void site_stop(struct seq_file *seq, void *v)
+static void report_seq_stop(struct seq_file *seq, void *v)
 {
 	if (!IS_ERR(v))
 		mutex_unlock(&kmt_scan_mutex);
 }
 
-static int site_show(struct seq_file *seq, void *v)
+static int report_seq_show(struct seq_file *seq, void *v)
 {
 	struct kmt_report *report = seq->private;
 	loff_t pos = *(loff_t *)v;
@@ -153,16 +153,16 @@ static int site_show(struct seq_file *seq, void *v)
 	return 0;
 }
 
-static const struct seq_operations site_ops = {
-	.start	= site_start,
-	.next	= site_next,
-	.stop	= site_stop,
-	.show	= site_show,
+static const struct seq_operations report_seq_ops = {
+	.start	= report_seq_start,
+	.next	= report_seq_next,
+	.stop	= report_seq_stop,
+	.show	= report_seq_show,
 };
 
 static int report_open(struct inode *inode, struct file *file)
 {
-	return seq_open(file, &site_ops);
+	return seq_open(file, &report_seq_ops);
 }
 
 static int report_release(struct inode *inode, struct file *file)

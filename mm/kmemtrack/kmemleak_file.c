@@ -42,7 +42,7 @@ static void *find_record(struct reader *r, loff_t *pos)
 	return r->kept || r->o ? r : NULL;
 }
 
-/* Holds kmt_scan_mutex until record_stop(), for the reason given at site_start(). */
+/* Holds kmt_scan_mutex until record_stop(), for the reason given at report_seq_start(). */
 static void *record_start(struct seq_file *seq, loff_t *pos)
 {
 	struct reader *r = seq->private;
