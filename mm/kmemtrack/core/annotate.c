@@ -317,7 +317,7 @@ bool kmt_add_alias(struct kmt_core *core, unsigned long holder,
 /**
  * kmt_get_alias - which block gets the excess references to another
  * @core: tracker
- * @holder: first byte of a block with KMT_ALIAS
+ * @holder: first byte of a block
  * @target: set to the first byte of the block that gets them
  *
  * Context: any but NMI; a tree lock may be held.

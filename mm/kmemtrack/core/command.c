@@ -138,7 +138,8 @@ static int parse_name(enum kmt_verb verb, const char *text, const char *line,
  * @cmd: set on success only; a name in it is part of @line
  * @boot: parameters that are read at boot are allowed, too
  *
- * Return: 0; -EINVAL if it is no command; -ERANGE if its number is too large.
+ * Return: 0; -EINVAL if it is no command, or if rules_off= has unknown bits; -ERANGE if
+ * another number is too large.
  */
 int kmt_parse(const char *line, size_t len, struct kmt_command *cmd, bool boot)
 {

@@ -17,11 +17,11 @@
  * @KMT_CMD_PAGES: what to do with pages of the kernel: enum kmt_pages
  * @KMT_CMD_CLEAR: do not report the present leaks again
  * @KMT_CMD_SNAPSHOT: confirm suspects by a snapshot, or by waiting
- * @KMT_CMD_MIN_AGE: milliseconds before a block can be a leak
+ * @KMT_CMD_MIN_AGE: milliseconds before a block can be a leak, if the scan waits
  * @KMT_CMD_MAX_PAUSE: microseconds that a snapshot may last
  * @KMT_CMD_DUMP: log what is known of an address
  * @KMT_CMD_REFS: find what refers to the block at an address
- * @KMT_CMD_VERBOSE: whether to log each new leak
+ * @KMT_CMD_VERBOSE: whether to log the sites of new leaks after a scan
  * @KMT_CMD_PANIC: new leaks in one scan that make the kernel panic; 0: never
  * @KMT_CMD_RULES_OFF: bits of the rules of policy.h that are off
  * @KMT_CMD_SITES: limit of the number of allocation sites that are counted

@@ -18,8 +18,9 @@
  * of these locks does not allocate, print or sleep.
  *
  * Only its own CPU takes cells from a cell cache and puts cells into it, with interrupts
- * off, or another CPU while that one is offline. Others may read its counters, and clear
- * entries of kmt_cell_cache.recent_cells.
+ * off, or another CPU while that one is offline. Others may read its counters, set
+ * kmt_cell_cache.recent_cells or make it NULL (kmt_set_recent_cells()), and clear entries
+ * of that table (kmt_pool_take_gone()).
  */
 #ifndef _KMT_CORE_H
 #define _KMT_CORE_H
@@ -203,8 +204,8 @@ enum kmt_event {
  *	held; returns whether the owner of the tracker had made that record itself, of
  *	memory that may be handed out again, so that this is no fault; NULL if it makes
  *	no such records
- * @relax: called between two bounded steps of a mark with no lock held; returns true
- *	if the mark is to be given up
+ * @relax: called with no lock held by a marker that has handled KMT_BUDGET words since the
+ *	last call, or waits for other markers; returns true if the mark is to be given up
  * @wait: called with no lock held by a marker that waits for another one of its team;
  *	@before is how often it was called in this wait; returns soon
  * @trace_order: returns a number below 2^KMT_TRACE_ORDER_BITS that grows with the time
@@ -283,8 +284,9 @@ static inline bool kmt_in_pair(const struct kmt_range_pair *pair,
 }
 
 /*
- * Number of trees of scan areas and aliases. Each vmalloc block has one of each, so
- * with a single lock markers and allocations would wait for each other.
+ * Number of trees of scan areas and aliases. For each vmalloc block there is a scan area of
+ * its vmap_area and an alias of its vm_struct, so with a single lock markers and allocations
+ * would wait for each other.
  */
 #define KMT_AUX_TREES	64U
 

@@ -416,9 +416,11 @@ static __always_inline void kmt_make_live(struct kmt_core *core, struct kmt_obje
  * @unlocked: called without the lock, if another CPU holds it or this CPU remembers no
  *	records
  *
- * Both are called with interrupts off, restore them from @flags, and return whether the
- * block is tracked now. kmt_origin_of() makes its origin of the last three arguments: a
- * struct kmt_origin would be in memory, even where no function is called.
+ * Both are called with interrupts off, and restore them from @flags. They return false if
+ * they leave the block to the caller of kmt_track_vacant(), and true if there is nothing
+ * left to do: the block is tracked, or is counted as lost. kmt_origin_of() makes its origin of
+ * the last three arguments: a struct kmt_origin would be in memory, even where no function
+ * is called.
  */
 struct kmt_track_rest {
 	bool (*locked)(struct kmt_core *core, unsigned long addr,

@@ -112,10 +112,10 @@ static bool filter_matches(const struct kmt_filter *f, unsigned long word)
 
 /**
  * kmt_search_word - follow a word if it may refer to a suspect
- * @m: marker with a filter
+ * @m: marker with a filter; with KMT_MODE_SUM it only notes that there is such a word
  * @word: word, with its tag if it has one
  *
- * Context: no lock held.
+ * Context: no lock held, or the lock of a tree with KMT_MODE_SUM.
  */
 void kmt_search_word(struct kmt_marker *m, unsigned long word)
 {

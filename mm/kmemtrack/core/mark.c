@@ -267,6 +267,9 @@ void kmt_mark_word(struct kmt_marker *m, unsigned long word)
  * @words: each may be a reference
  * @nr: how many
  *
+ * Skips the words with KMT_MODE_BYTES, which needs their addresses, and with KMT_MODE_SUM,
+ * which is for blocks.
+ *
  * Context: no lock held.
  */
 void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,

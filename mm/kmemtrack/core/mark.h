@@ -141,8 +141,8 @@ struct kmt_filter {
  * @KMT_MODE_FOLLOW: follows each reference
  * @KMT_MODE_ALIGNED: follows references to suspects
  * @KMT_MODE_BYTES: follows references to suspects that are not aligned to a word
- * @KMT_MODE_SUM: sums the words up, and notes whether one of them may be a reference
- *	to a suspect
+ * @KMT_MODE_SUM: sums the words up and, unless all CPUs are stopped, notes whether one of
+ *	them may be a reference to a suspect
  * @KMT_MODE_HAND_OVER: passes them to kmt_marker.on_words
  */
 enum kmt_mark_mode {
@@ -233,7 +233,7 @@ struct kmt_mark_share {
  * @near: object that was found last; the next one is often adjacent
  * @share: the marker's share of the work
  * @sum: for KMT_MODE_SUM: @value of the words so far, and @found if one of them
- *	may be a reference to a suspect
+ *	may be a reference to a suspect; not set while @world_stopped
  * @mapped: while @world_stopped, number of a @page that is known to be mapped, and
  *	the @shift from its address to where it can be read
  * @seam: for words across two pieces: the last @word that was read, and the address
@@ -327,7 +327,8 @@ struct kmt_verdict {
 /**
  * struct kmt_rank - a leak that is classified
  * @o: its cell
- * @key: sort key: older leaks first, then larger ones
+ * @key: sort key: older leaks first, then those whose backtrace was kept first, then
+ *	larger ones
  * @direct: after sorting: the cell of the direct leak that it hangs on
  */
 struct kmt_rank {
@@ -585,11 +586,11 @@ static inline u32 kmt_sum_end(u64 sum)
 
 /**
  * kmt_search_words - follow what may be a reference to a suspect
- * @m: marker with a filter
+ * @m: marker with a filter; with KMT_MODE_SUM it only notes that there is one
  * @words: what was read; not changed meanwhile
  * @nr: how many words
  *
- * Context: no lock held.
+ * Context: no lock held, or the lock of a tree with KMT_MODE_SUM.
  */
 static inline void kmt_search_words(struct kmt_marker *m,
 				    const unsigned long *words, unsigned int nr)

@@ -30,7 +30,7 @@ void kmt_team_init(struct kmt_team *team, struct kmt_core *core)
  * units of roots, and then calls kmt_team_work().
  *
  * Context: no lock held.
- * Return: false if no work is left.
+ * Return: false if no work is left, or if the mark was given up.
  */
 bool kmt_team_join(struct kmt_team *team, struct kmt_marker *m)
 {

@@ -53,7 +53,7 @@ enum kmt_space {
 #define KMT_NO_SCAN	0x0040	/* contents hold no references */
 #define KMT_STACK	0x0080	/* a task's stack: only its live part is read */
 #define KMT_TRANSIENT	0x0100	/* the next scan must not suspect it */
-#define KMT_SUSPECT	0x0200	/* a mark of this scan did not reach it; see @crc */
+#define KMT_SUSPECT	0x0200	/* unreached by a mark of this scan, or has an alias to such */
 #define KMT_LEAK	0x0400	/* reported */
 #define KMT_NEW		0x0800	/* reported for the first time by the last scan */
 #define KMT_INDIRECT	0x1000	/* leak that only another leak refers to */
@@ -89,7 +89,8 @@ enum kmt_space {
  * @comm: handle of the allocating task's name
  * @flags: KMT_*
  * @epoch: mark in which @count and KMT_SCANNED are valid
- * @count: references found, saturating
+ * @count: references counted, up to KMT_COUNT_MAX: those that decide whether the block is
+ *	reached. A mark may leave out further ones, unless they count for another block
  * @min_refs: a block with fewer references is a leak; or KMT_MIN_*
  * @state: @comm to @min_refs as one word, for one load or store
  * @half: @comm to @min_refs as two words, for 32-bit machines
