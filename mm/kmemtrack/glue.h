@@ -52,12 +52,12 @@ enum kmt_mode {
 /**
  * struct kmt_tunables - what users can set
  * @scan_period: seconds between periodic scans, 0 for none
- * @min_age: milliseconds before a block can be a leak
+ * @min_age: milliseconds before a block can be a leak, if the scan waits
  * @stacks: task stacks are roots
  * @pages: untracked kernel pages are roots
  * @snapshot: suspects are confirmed by a snapshot, else by waiting
  * @max_pause: microseconds that a snapshot may last; 0: never take one
- * @verbose: each new leak is logged
+ * @verbose: the sites of new leaks are logged after a scan, KMT_LOG_SITES at most
  * @panic_on_leak: new leaks in one scan that make the kernel panic; 0: never
  * @rules_off: rules of policy.h that are off, a bit each
  * @sites: limit of the number of allocation sites that are counted; 0: count none

@@ -441,7 +441,12 @@ void kmt_switch_off(void)
 	if (!kmt_tracking())
 		return;
 	kmt_shut(&kmt_core);
-	/* A hook that misses a free since its branch is off must see core->shut. */
+	/*
+	 * Orders core->shut before kmt_mode. A hook that misses a free, since it sees KMT_OFF
+	 * or its branch is off, leaves a stale record. The locks of the allocator order it
+	 * before the hook for the next block in the same memory: that hook sees core->shut,
+	 * and reports no overlap with the stale record.
+	 */
 	smp_store_release(&kmt_mode, KMT_OFF);
 	static_branch_disable(&kmemtrack_key);
 	/*

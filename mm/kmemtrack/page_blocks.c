@@ -461,7 +461,7 @@ bool kmt_pages_count(void (*fn)(void *arg, u32 trace, unsigned long bytes,
 
 /**
  * kmt_get_pages_usage - get figures on tracked pages
- * @now: filled in, as of the last scan
+ * @now: filled in, as their use was checked last
  *
  * Context: any; the numbers may be of different times.
  */
@@ -790,7 +790,8 @@ static size_t bitmap_bytes(const struct page_search *h)
  * @roots: its roots, as they were filled last
  *
  * Searches all memory that marks read, all blocks and all page tables for page frame
- * numbers and physical addresses of such pages, and for addresses right after their end.
+ * numbers of the first pages of such blocks, for physical addresses of any of their pages,
+ * and for addresses right after their end.
  * A block for which it finds one is a root for the rest of the scan. Leaks that an
  * earlier scan reported are not searched for.
  *

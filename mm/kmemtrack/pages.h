@@ -18,13 +18,15 @@
 #define KMT_PAGES_SPLIT	(MAX_PAGE_ORDER + 1)
 
 /**
- * struct kmt_pages_usage - tracked pages, as the last scan found them
+ * struct kmt_pages_usage - tracked pages, as their use was checked last: by a scan, or for a
+ *	reader of "sites" or "growth" (kmt_pages_refresh())
  * @bytes: size of the table
  * @blocks: blocks of pages without any other known use
  * @pages: pages in these blocks
  * @records: blocks with a record in the core: they may be leaks
- * @pfn_refs: blocks with a record that were roots, because a word may be the page frame
- *	number or the physical address of one of their pages
+ * @pfn_refs: blocks with a record that are roots since then, because a word may be the page
+ *	frame number of their first page, the physical address of one of their pages, or
+ *	an address right after their end
  */
 struct kmt_pages_usage {
 	size_t bytes;

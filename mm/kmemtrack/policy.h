@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Rules: which memory holds references, and which words only look like them.
+ * Rules: which memory is a root or none, and which words are references or only look like
+ * them.
  *
  * To the mark, any word in a root or in a reached block is a reference if it is an
  * address in a block. Some rules below add memory that holds references although
@@ -191,7 +192,9 @@ static inline bool kmt_bytes_are_references(void)
 /*
  * PERCPU: if per-CPU blocks without a record may exist, the memory that is in use
  * according to the maps of the chunks, but has no record, is a root. Otherwise only
- * the per-CPU sections are roots. The pages of chunks are never read as pages.
+ * the per-CPU sections are roots. The pages of chunks are not read as pages. Without memory
+ * for the list of chunks, or for that of their areas in use, pages of chunks are read like
+ * any others and, with this rule, the first chunk as a whole.
  */
 static inline bool kmt_percpu_is_root(void)
 {

@@ -283,7 +283,7 @@ static void flush_caches(void)
 
 /*
  * The direct leak on which each indirect leak hangs, sorted by the cells of the indirect
- * leaks, from the last scan that found leaks. kmt_rank.direct is NULL if one of the two
+ * leaks, from the last scan that was completed. kmt_rank.direct is NULL if one of the two
  * cells has left the pool since. Protected by kmt_scan_mutex.
  */
 static struct kmt_rank *ranks;

@@ -61,11 +61,13 @@ struct kmt_name {
 static_assert(sizeof(struct kmt_name) == TASK_COMM_LEN);
 
 /**
- * struct kmt_recent - what a CPU remembers; only that CPU uses it, with interrupts off, but
- *	for @sets, which another CPU sets and clears (backtrace.c)
+ * struct kmt_recent - what a CPU remembers
  * @sets: traces (backtrace.c); NULL without memory for them or while tracking is off
  * @name: name of the task that allocated last (comm.c)
  * @comm: handle of @name, KMT_COMM_NONE if there is none
+ *
+ * Its CPU uses this with interrupts off. Other CPUs set and clear @sets (backtrace.c), and
+ * the sweep of names reads @comm and @name (comm.c).
  */
 struct kmt_recent {
 	struct kmt_trace_set *sets;

@@ -902,7 +902,7 @@ void kmt_roots_free(struct kmt_roots *roots)
 }
 
 /**
- * kmt_mark_memory - mark from per-CPU memory, KFENCE's pool and pages
+ * kmt_mark_memory - mark from per-CPU memory, words in KFENCE's metadata, and pages
  * @m: marker; several markers may share the work
  * @roots: roots, after kmt_roots_fill()
  *

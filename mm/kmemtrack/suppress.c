@@ -6,10 +6,10 @@
  * A leak that is held back stays a leak. Reports leave it out and show how many they
  * left out; kmemtrack_info/suppressions shows how many for each suppression.
  *
- * All is under kmt_scan_mutex. What was found out about a backtrace is kept
- * for the next leak that has it, until suppressions change, or backtraces and names
- * of tasks may (handles.c). So it is read and written with
- * kmt_reports_sem held, too.
+ * kmt_scan_mutex protects the suppressions. What was found out about a backtrace is kept
+ * for the next leak that has it, until suppressions change or handles.c replaces backtraces
+ * or removes names. That cache is used with kmt_scan_mutex and with kmt_reports_sem held for
+ * reading; handles.c clears it with kmt_reports_sem held for writing alone.
  */
 #include <linux/glob.h>
 #include <linux/hash.h>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Warnings about blocks that were freed twice, that overlap, or whose size is impossible.
+ * Warnings about blocks that were freed twice, that overlap, or whose size is impossible, and
+ * about frees of addresses inside a block, or of memory around one. See "Warnings" in
+ * kmemtrack-design.rst.
  */
 #include <linux/init.h>
 #include <linux/irq_work.h>

@@ -8,7 +8,7 @@
  * answer is for people, and no decision depends on it.
  *
  * A search takes as long as a mark that reaches all blocks. It uses memory for struct
- * kmt_search and for the text of the answer, however many references it finds.
+ * kmt_ref_search and for the text of the answer, however many references it finds.
  */
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
