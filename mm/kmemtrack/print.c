@@ -86,15 +86,17 @@ static void print_last_scan(struct seq_file *seq,
  * kmt_print_head - print the first line of the grouped report
  * @seq: where to
  * @report: report
+ *
+ * Context: kmt_scan_mutex held, so a reader of the report waits for a scan.
  */
 void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 {
-	/* No kmt_scan_mutex: a reader of a report must not wait for a scan. */
-	const struct kmt_last_scan last = data_race(kmt_last_scan);
+	const struct kmt_last_scan *last = &kmt_last_scan;
 
+	lockdep_assert_held(&kmt_scan_mutex);
 	seq_printf(seq, "kmemtrack %d: ", KMT_FORMAT);
 	/* Print "0 leaks" only as the result of a scan. */
-	if (last.made || report->sum.nr || report->suppressed.nr)
+	if (last->made || report->sum.nr || report->suppressed.nr)
 		seq_printf(seq, "%lu leaks, %lu bytes, %lu sites",
 			   report->sum.nr, report->sum.bytes, report->nr_groups);
 	else
@@ -103,7 +105,7 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 		seq_printf(seq, ", %lu suppressed", report->suppressed.nr);
 	seq_puts(seq, "; ");
 	if (kmt_tracking())
-		print_last_scan(seq, &last);
+		print_last_scan(seq, last);
 	else
 		seq_puts(seq, "off\n");
 }
