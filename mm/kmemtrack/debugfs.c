@@ -51,7 +51,7 @@ static int check_padding(const char __user *buf, size_t len)
  * @file: open file
  * @buf: commands, one per line
  * @len: length of @buf
- * @ppos: set to 0, so that a read after a write begins with the first record
+ * @ppos: set to 0, so that a read after a write begins with the first line
  *
  * All lines are checked before the first command is executed.
  *
@@ -103,7 +103,7 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 }
 
 /*
- * Position 0 is the head, position n + 1 is record n. A reader keeps its report until it
+ * Position 0 is the head, position n + 1 is entry n. A reader keeps its report until it
  * reads from the start again.
  *
  * kmt_scan_mutex is held until report_seq_stop(): a task that counts or prints leaks has their

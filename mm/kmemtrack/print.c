@@ -173,9 +173,9 @@ void kmt_print_cache(struct seq_file *seq, const char *cache)
 }
 
 /**
- * kmt_print_group - print one record of the grouped report
+ * kmt_print_group - print one entry of the grouped report
  * @seq: where to
- * @g: record
+ * @g: entry
  */
 void kmt_print_group(struct seq_file *seq, const struct kmt_group *g)
 {
@@ -359,11 +359,11 @@ static void log_singly(unsigned long nr)
 }
 
 /**
- * kmt_log_new - log the new leaks of the last scan, one record per site
+ * kmt_log_new - log the new leaks of the last scan, one entry per site
  * @nr: how many there are
  *
- * There are KMT_LOG_SITES records at most, and a line for all other sites. Without memory
- * to sort the leaks by site, the records are those of single leaks.
+ * There are KMT_LOG_SITES entries at most, and a line for all other sites. Without memory
+ * to sort the leaks by site, the entries are those of single leaks.
  *
  * Context: kmt_scan_mutex held, may sleep.
  */

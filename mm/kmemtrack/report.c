@@ -545,7 +545,7 @@ static void merge_tasks(struct counting *c)
 	c->nr = nr;
 }
 
-/* Sets @all and @leader of @nr records from @g on, which hang on the same site. */
+/* Sets @all and @leader of @nr entries from @g on, which hang on the same site. */
 static void sum_groups(struct kmt_group *g, unsigned long nr)
 {
 	unsigned long i, leader = 0;
@@ -573,7 +573,7 @@ static void sum_heads(struct counting *c)
 	}
 }
 
-/* Sites with more bytes first; each site is followed by the records that hang on it. */
+/* Sites with more bytes first; each site is followed by the entries that hang on it. */
 static int compare_groups(const void *a, const void *b)
 {
 	const struct kmt_group *ga = a, *gb = b;
@@ -591,7 +591,7 @@ static int compare_groups(const void *a, const void *b)
 	return memcmp(&ga->key, &gb->key, sizeof(ga->key));
 }
 
-/* Copies the contents of the oldest leak of each record if it still exists. */
+/* Copies the contents of the oldest leak of each entry if it still exists. */
 static void copy_oldest(struct counting *c, u16 wanted)
 {
 	char cache[KMT_CACHE_NAME];

@@ -86,7 +86,7 @@ struct kmt_sum {
 	unsigned long indirect;
 };
 
-/* Largest number of names of tasks shown in a record. */
+/* Largest number of names of tasks shown in an entry. */
 #define KMT_TASKS	4
 
 /**

@@ -7,10 +7,10 @@
  * allocators report these objects to the hooks as any others. The page of a freed
  * object cannot be read.
  *
- * KFENCE keeps a record of each object, struct kfence_metadata, which holds the
- * address of the object while it is allocated, and after that. The records come
+ * KFENCE keeps metadata of each object, struct kfence_metadata, which holds the
+ * address of the object while it is allocated, and after that. The metadata comes
  * from memblock, or from the page allocator if KFENCE is switched on after boot; in 6.1
- * they are in .bss. In all cases they are no roots (policy.h), and neither is the pool.
+ * it is in .bss. In all cases it is no root (policy.h), and neither is the pool.
  * Each scan looks both up anew, since KFENCE may have been switched on since the last
  * one, or while tracking was off.
  */
@@ -48,7 +48,7 @@ static struct kfence_metadata *records(void)
 
 /*
  * Whether RCU may be about to free the object: it counts as allocated until then. Only
- * objects of some caches wait. The cache of a record may be gone, so read it safely.
+ * objects of some caches wait. The cache in the metadata may be gone, so read it safely.
  */
 static bool waits_for_rcu(const struct kfence_metadata *r)
 {
@@ -97,7 +97,7 @@ void kmt_kfence_begin(struct kmt_range *none)
 }
 
 /**
- * kmt_kfence_bss - find the part of .bss that KFENCE's records are
+ * kmt_kfence_bss - find the part of .bss that is KFENCE's metadata
  * @start: set to its first byte
  * @end: set to the byte after the last one; the same if there is no such part
  *
@@ -119,7 +119,7 @@ static void mark_word(struct kmt_marker *m, const void *at)
 }
 
 /*
- * If RCU is about to free the object, its callback is in the record, and links to the
+ * If RCU is about to free the object, its callback is in the metadata, and links to the
  * next callback in the queue. At other times the link is stale.
  */
 static void mark_record(struct kmt_marker *m, const struct kfence_metadata *r)
@@ -136,7 +136,7 @@ static void mark_record(struct kmt_marker *m, const struct kfence_metadata *r)
 }
 
 /**
- * kmt_mark_kfence - mark from the words in KFENCE's records that are references
+ * kmt_mark_kfence - mark from the words in KFENCE's metadata that are references
  * @m: marker
  *
  * Context: no lock held.

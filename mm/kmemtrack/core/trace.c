@@ -14,7 +14,7 @@ bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 	walk->nr = 0;
 	if (!max || !kmt_on_stack(lo, hi, fp))
 		return false;
-	/* No record is above the last one, which may be on another stack. */
+	/* No frame record is above the last one, which may be on another stack. */
 	if (last - lo < top - lo)
 		top = last;
 	for (;;) {
@@ -26,7 +26,7 @@ bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 		/*
 		 * Records go up and do not overlap, or the walk might never end.
 		 * If the CPU cannot read unaligned words, check the alignment of
-		 * each record here; otherwise of all at once, below.
+		 * each frame record here; otherwise of all at once, below.
 		 */
 		if (r.next < fp + sizeof(r) || r.next > top ||
 		    !kmt_env_readable(r.next) || kmt_env_is_entry(r.pc))

@@ -3,9 +3,9 @@
  * Backtraces recognised, or read, by their frame records.
  *
  * Where functions keep a frame pointer, each leaves a frame record on the stack: the
- * address of its caller's record, then its return address. A remembered trace is the
- * current one if each of its records is on the stack again: in the same place, with the
- * same return address. Only places on this stack where the remembered trace has records
+ * address of its caller's frame record, then its return address. A remembered trace is the
+ * current one if each of its frame records is on the stack again: in the same place, with the
+ * same return address. Only places on this stack where the remembered trace has frame records
  * are read, which is safe whatever is there now. Records are kept as offsets in the stack,
  * so a trace of one task is recognised on the stack of another. How other traces are taken:
  * "Backtraces" in kmemtrack-design.rst.
@@ -17,7 +17,7 @@
 
 /**
  * struct kmt_frame - one frame record of a trace
- * @next: offset of the next record in the stack
+ * @next: offset of the next frame record in the stack
  * @pc: where the function returns to
  */
 struct kmt_frame {
@@ -28,7 +28,7 @@ struct kmt_frame {
 /**
  * struct kmt_trace - a remembered trace
  * @handle: its handle, 0 if there is none
- * @at: offset of its first record in the stack
+ * @at: offset of its first frame record in the stack
  * @frames: its frames, at least one; @next of the last one is KMT_LAST_FRAME
  */
 struct kmt_trace {
@@ -37,17 +37,17 @@ struct kmt_trace {
 	struct kmt_frame frames[CONFIG_KMEMTRACK_STACK_DEPTH];
 };
 
-/* kmt_frame.next of the last frame of a trace; no record has this offset. */
+/* kmt_frame.next of the last frame of a trace; no frame record has this offset. */
 #define KMT_LAST_FRAME	2UL
 
-/* A record as it is on the stack. */
+/* A frame record as it is on the stack. */
 struct kmt_record {
 	unsigned long next;
 	unsigned long pc;
 };
 
 /*
- * Whether the whole record at @addr is on the stack [@lo, @hi) and can be read.
+ * Whether the whole frame record at @addr is on the stack [@lo, @hi) and can be read.
  */
 static __always_inline bool kmt_on_stack(unsigned long lo, unsigned long hi,
 					 unsigned long addr)
@@ -56,7 +56,7 @@ static __always_inline bool kmt_on_stack(unsigned long lo, unsigned long hi,
 	       kmt_env_readable(addr);
 }
 
-/* Reads the record at @addr of the current stack, which no other CPU writes to. */
+/* Reads the frame record at @addr of the current stack, which no other CPU writes to. */
 static __always_inline struct kmt_record kmt_read_record(unsigned long addr)
 {
 	struct kmt_record r;
@@ -71,14 +71,14 @@ static __always_inline struct kmt_record kmt_read_record(unsigned long addr)
  * kmt_trace_is - is this trace on the stack?
  * @trace: a trace with a handle
  * @stack: first byte of the stack
- * @fp: address of the first record, at @trace->at of it
+ * @fp: address of the first frame record, at @trace->at of it
  */
 static __always_inline bool kmt_trace_is(const struct kmt_trace *trace,
 					 unsigned long stack, unsigned long fp)
 {
 	const void *frame = trace->frames;
 
-	/* No record has the offset KMT_LAST_FRAME, so that frame ends the loop. */
+	/* No frame record has the offset KMT_LAST_FRAME, so that frame ends the loop. */
 	for (;;) {
 		struct kmt_record r = kmt_read_record(fp);
 		struct kmt_frame f;
@@ -107,25 +107,25 @@ struct kmt_walk {
  * @walk: filled in
  * @lo: first byte of the stack
  * @hi: one past its last
- * @last: address of its last record, see KMT_LAST_RETURNS
- * @fp: address of the first record
+ * @last: address of its last frame record, see KMT_LAST_RETURNS
+ * @fp: address of the first frame record
  * @max: frames to be read, at most CONFIG_KMEMTRACK_STACK_DEPTH
  *
- * Return: whether the records form a chain to the last one or to @max of them.
+ * Return: whether the frame records form a chain to the last one or to @max of them.
  */
 bool kmt_trace_walk(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
 		    unsigned long last, unsigned long fp, unsigned int max);
 
 /**
- * kmt_trace_check - do the stack's records give the unwinder's trace?
+ * kmt_trace_check - do the stack's frame records give the unwinder's trace?
  * @walk: filled in
  * @lo: first byte of the stack
  * @hi: one past its last
- * @last: address of its last record, see KMT_LAST_RETURNS
- * @fp: address of the first record
+ * @last: address of its last frame record, see KMT_LAST_RETURNS
+ * @fp: address of the first frame record
  * @entries: the trace, according to the unwinder
  * @nr: its length
- * @cut: the trace was cut, so the stack may have more records
+ * @cut: the trace was cut, so the stack may have more frame records
  *
  * Return: whether they do, to the end of the stack, or to the end of the trace if it
  *	was cut or has CONFIG_KMEMTRACK_STACK_DEPTH frames.
@@ -138,8 +138,8 @@ bool kmt_trace_check(struct kmt_walk *walk, unsigned long lo, unsigned long hi,
  * kmt_trace_learn - remember the current trace
  * @trace: filled in
  * @lo: first byte of the current stack
- * @fp: address of the first record
- * @nr: number of records, at least one
+ * @fp: address of the first frame record
+ * @nr: number of frame records, at least one
  * @handle: handle of the trace
  */
 static __always_inline void kmt_trace_learn(struct kmt_trace *trace,
