@@ -198,7 +198,7 @@ struct kmt_percpu_map {
  * @scanner: the task that scans
  * @frame: address in its stack; frames below are of the scan itself, and no roots
  * @exact_later: a snapshot follows, which reads the roots that change meanwhile
- * @kfence: KFENCE's records, which are no roots; may be empty
+ * @kfence: KFENCE's metadata, which is no root; may be empty
  */
 struct kmt_roots {
 	struct kmt_page_map map;
@@ -397,7 +397,7 @@ static inline const char *kmt_gone_name(unsigned long pc)
 
 /* root_stacks.c, root_percpu.c, root_pages.c */
 
-/* Threads that help with a mark: more would wait for each other, mostly. */
+/* Maximum number of threads that help with a mark. With more, most of them wait. */
 #define KMT_HELPERS	7
 
 void kmt_flag_stacks(void);

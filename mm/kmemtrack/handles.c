@@ -27,10 +27,11 @@ static void walk_pages(void *arg, void (*copy)(void *arg, u32 *trace, u16 comm))
 }
 
 /*
- * Calls @record for each cell, and @copy for each other place with handles. What is made
- * of another comes after it: a scan makes records from entries of pages, with
- * kmt_reports_sem held, and reports and the table of sites are made from records. So
- * what is made after the walk has passed its place comes from something that was met.
+ * Calls @record for each cell, and @copy for each other place with handles. Sources are
+ * visited before copies: entries of pages, from which a scan makes records with
+ * kmt_reports_sem held, then records, then the reports and sites that are counted from
+ * records. So a copy that is made after its own place was visited has a handle from a
+ * source that was visited before.
  */
 static void walk_handles(void *arg,
 			 void (*record)(void *arg, struct kmt_object *o),
@@ -177,7 +178,7 @@ static void replace_traces(const struct module *mod, bool init)
 	/* Few callers free parts of blocks, and mostly at boot: one walk is enough. */
 	do {
 		moved = kmt_records_moved();
-		/* When this returns, no record is on the way that was counted before. */
+		/* When this returns, each move that kmt_records_moved() counted is complete. */
 		synchronize_rcu();
 		walk_handles(&now, replace_trace, replace_copy);
 	} while (kmt_records_moved() != moved);

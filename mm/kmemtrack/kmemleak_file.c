@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /sys/kernel/debug/kmemleak, as programs expect it: one record per leak, and empty
+ * /sys/kernel/debug/kmemleak, as programs expect it: one entry per leak, and empty
  * without leaks.
  */
 #include <linux/debugfs.h>
@@ -59,7 +59,7 @@ static void *record_start(struct seq_file *seq, loff_t *pos)
 	return v;
 }
 
-/* Errors of find_record() are found by record_start() already. */
+/* find_record() can fail only in record_start(), since kmt_scan_mutex is held from there on. */
 static void *record_next(struct seq_file *seq, void *v, loff_t *pos)
 {
 	++*pos;

@@ -312,7 +312,10 @@ static void fix_reserved(struct kmt_memory *mem)
 	mem->pages[KMT_MEM_RESERVED] = 0;
 	missing = (long)mem->total - sum_of(mem);
 	mem->pages[KMT_MEM_RESERVED] = clamp(missing, 0L, reserved);
-	/* It is negative if the counters of owners exceed the pages that the walk met. */
+	/*
+	 * This class is negative if the counters of owners that were subtracted from it count
+	 * more pages than the walk met.
+	 */
 	mem->pages[KMT_MEM_UNKNOWN] = max(mem->pages[KMT_MEM_UNKNOWN], 0L);
 	mem->changed = (long)mem->total - sum_of(mem);
 }

@@ -126,10 +126,10 @@ bool kmt_was_initialising(struct module *mod)
 }
 
 /*
- * Returns whether @pc is in __init text of a module. If the notifier may have been called
- * for the module before the trace is in a record, sets @live: the module is live, or will
- * be while a function of async_schedule() runs, for which its initialisation does not
- * wait. Otherwise notes the module.
+ * Returns whether @pc is in __init text of a module. Sets @live if the notifier may run
+ * before the trace is in a record: the module is live, or this is a function of
+ * async_schedule(), for which the initialisation does not wait. Otherwise notes the
+ * module.
  */
 static bool in_init_text(unsigned long pc, bool *live)
 {

@@ -549,8 +549,9 @@ static bool is_sought(const struct page_search *h, unsigned long pfn)
 }
 
 /*
- * Whether there is a block at @addr: one with a record or, while there may be blocks
- * without one, one in a slab. The first one of a slab begins with a page.
+ * Whether there is a block at @addr, the first byte of a page: a block with a record, or any
+ * slab while objects without a record may exist, since the first object of a slab begins
+ * with a page.
  */
 static bool has_block(unsigned long addr)
 {
@@ -663,7 +664,10 @@ static void try_word(struct page_search *h, unsigned long raw, unsigned long at)
 	const unsigned long word = kmt_untag(raw);
 	unsigned long pfn;
 
-	/* An address in the pages is a reference, which marks follow; one may be their end. */
+	/*
+	 * Marks follow addresses in the linear map, so these are no numbers. But such an
+	 * address may point right after the end of pages.
+	 */
 	if (kmt_in(&kmt_core.linear, word) || word == kmt_core.linear.hi) {
 		try_end(h, word, at);
 		return;

@@ -8,8 +8,8 @@
  * no allocator reports it, to avoid false reports. Others exclude memory that holds
  * stale addresses or data of users, to avoid missed leaks. Each rule is stated only
  * here. The selftests policy.sh, memory.sh and kfence.sh have a test for each rule
- * that fails when the rule is off. The command rules_off= switches rules off by
- * their bits, to see what they are good for or to do without them.
+ * that fails when the rule is off. The command rules_off= switches rules off, a bit
+ * for each, to see the effect of a rule or to work around it.
  *
  * Two more rules do not depend on the kernel and are in the core: a block that is
  * allocated during a mark counts as reached (kmt_set_birth()), and
@@ -168,7 +168,8 @@ static inline bool kmt_struct_page_is_root(void)
  * is neither in the buddy allocator nor on a CPU's list of free pages belongs to such
  * an allocation. Since free pages come and go, the mark leaves such pages to the
  * search for references to suspects, if there is one. Without a map of excluded pages,
- * free pages of CPUs are read, too: that hides leaks, but makes none up.
+ * free pages of CPUs are read, too: that may hide leaks, but no block is reported by
+ * mistake.
  */
 static inline bool kmt_inner_is_root(const struct kmt_marker *m,
 				     const struct kmt_roots *roots)
@@ -215,8 +216,8 @@ static inline unsigned int kmt_bounds_in_slot(const char *cache)
 }
 
 /*
- * KFENCE: the records that KFENCE keeps of the objects in its pool are no roots,
- * since each holds the address of its object. Two other words in them are read: the
+ * KFENCE: the metadata that KFENCE keeps of the objects in its pool is no root, since it
+ * holds the address of each object. Two other words of an object's metadata are read: the
  * link to the next RCU callback, if RCU is about to free the object, and the memory
  * cgroup that is charged for it.
  */

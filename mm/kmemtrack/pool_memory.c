@@ -446,7 +446,7 @@ void kmt_give_back_all(void)
 /* Chunks that the shrinker compacts per page that it is asked for. */
 #define KMT_LOOK	8
 
-/* A pass does not pay for fewer unused cells than this. */
+/* A pass begins only if so many more cells are unused than after the last one. */
 #define KMT_LEAST	1024UL
 
 /*

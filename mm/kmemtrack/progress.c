@@ -22,7 +22,10 @@
 /* Cost of walking over a record, beside its contents, in words that are read. */
 #define KMT_CELL_WORDS		4
 
-/* Turns of a phase are kept as parts of the turns that all memory would take. */
+/*
+ * The turns of a phase are kept as a fraction of kmt_course.all, in units of
+ * 2^-KMT_PART_SHIFT.
+ */
 #define KMT_PART_SHIFT		10
 
 /* The pace of a scan is known after this part of the expected turns of its mark. */

@@ -61,7 +61,7 @@
  * struct kmt_page_walk - a walk over all pages
  * @m: marker
  * @map: pages that are no roots although they look like roots
- * @kfence: addresses of KFENCE's records, which are no roots either
+ * @kfence: addresses of KFENCE's metadata, which is no root either
  * @block_end: pages before this one may be inner pages of an allocation, although they
  *	look free
  * @free_slots: bitmap for the free slots of a slab; NULL if there is none
@@ -829,8 +829,9 @@ static void publish(struct kmt_page_map *map)
 }
 
 /*
- * Makes an empty map of all pages there are. Without memory it stays empty for ever:
- * then stale memory may hide leaks, but none is made up.
+ * Makes an empty map of all pages there are. Without memory for the bitmaps no page is
+ * excluded in this scan: then stale memory may hide leaks, but no block is reported by
+ * mistake.
  */
 static void alloc_map(struct kmt_page_map *map)
 {

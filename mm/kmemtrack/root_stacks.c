@@ -67,8 +67,8 @@ void kmemtrack_stack(const struct task_struct *task)
 }
 
 /*
- * Threads that help with a mark (workers.c), whose stacks are no roots. Those that are
- * there come first. Under kmt_scan_mutex.
+ * Threads that help with a mark (workers.c), whose stacks are no roots. The pointers that are
+ * not NULL come first. Protected by kmt_scan_mutex.
  */
 struct kthread_worker *kmt_workers[KMT_HELPERS];
 

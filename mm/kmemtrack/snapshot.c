@@ -162,9 +162,9 @@ static void search_share(struct kmt_stop *stop)
 		finish(stop, m);
 	atomic_fetch_dec_release(&stop->reading);
 	/*
-	 * No CPU leaves before all memory was read: a task could move a reference to
-	 * where this was done already. If a CPU leaves since the time is over, the
-	 * result is void.
+	 * No CPU leaves before all memory was read: otherwise a task could move a reference
+	 * to memory that was read already. When the time is over, CPUs leave earlier, and
+	 * the result is not used.
 	 */
 	while (atomic_read_acquire(&stop->state) == KMT_STOP_SEARCH) {
 		cpu_relax();

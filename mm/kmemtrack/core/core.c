@@ -96,8 +96,8 @@ static bool insert_unlocked(struct kmt_core *core, unsigned long addr,
 }
 
 /*
- * The hooks have functions of their own for what kmt_track_vacant() leaves over. With these, other
- * callers and the host tests run kmt_track_vacant(), too.
+ * What kmt_insert() does if kmt_track_vacant() finds no vacant record that this CPU
+ * remembers. hooks.c has a pair of its own, which never leaves the block to its caller.
  */
 static const struct kmt_track_rest rest = { insert_locked, insert_unlocked };
 

@@ -87,8 +87,8 @@ static inline unsigned long kmt_piece(unsigned long pos, unsigned long end,
 
 /**
  * struct kmt_mark_entry - a reference to be followed, or a block or part to be read
- * @o: cell of the block, + KMT_ENTRY_PART for a part of it. Of a reference it is NULL in
- *	the box of a team, and not set on a mark stack
+ * @o: cell of the block, + KMT_ENTRY_PART for a part of it. For a reference: NULL in
+ *	kmt_team.box, not initialised on a mark stack
  * @ref: the reference
  * @addr: address of the block when it was pushed, since its cell may have been reused;
  *	or first byte of the part
@@ -180,10 +180,10 @@ struct kmt_mark_stack {
  *	image and the values of per-CPU pointers are cut out
  * @least: the largest power of two that is not above the lowest address of
  *	@virt and @percpu, 0 if that is 0: smaller words are no references
- * @gap: between @virt and the parts of @percpu, or above all: of the ranges without
- *	references, the one that spans the most powers of two. Where per-CPU pointers are
- *	small numbers, as on x86, most words that are neither references nor below @least
- *	are in it.
+ * @gap: a range without references: between two of @virt and the parts of @percpu, or
+ *	above all three. Of such ranges it is the one that spans the most powers of two.
+ *	Where per-CPU pointers are small numbers, as on x86, it has most words that are
+ *	neither references nor below @least
  */
 struct kmt_ref_ranges {
 	struct kmt_range virt;

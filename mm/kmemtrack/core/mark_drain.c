@@ -612,9 +612,8 @@ static __always_inline bool relax(struct kmt_drain *c)
 }
 
 /*
- * Inlined three times, so that the checks for other cases cost nothing. If there are words
- * below all addresses to check (@low_refs), there is one copy, for a marker with a team or
- * without.
+ * drain_fast() has three copies of this, so that no copy tests @low_refs or @shared at run
+ * time. With @low_refs one copy serves markers with a team and without.
  */
 static __always_inline void drain(struct kmt_marker *m, bool low_refs, bool shared)
 {

@@ -84,8 +84,8 @@ static __always_inline void kmt_wait_contended(struct kmt_marker *m,
 
 /*
  * How many entries there should be in the box. A marker with few entries provides only
- * as many as there are idle markers. It provides no reference to the region in which it
- * goes on itself, since two markers in one shard contend for its lock.
+ * as many as there are idle markers. It provides none if its first and its last reference
+ * are to the same region: two markers in one shard would contend for its lock.
  */
 static inline u32 kmt_team_wants(const struct kmt_marker *m)
 {

@@ -796,7 +796,7 @@ bool kmt_reclaim_cells(struct kmt_core *core, unsigned long least)
 
 	if (kmt_vacant(core) < least)
 		return false;
-	/* The sum over all CPUs above pays for a batch of cells, not for a few. */
+	/* kmt_vacant() reads the counters of all CPUs: once for a whole batch of cells. */
 	for (tries = 0; tries < KMT_RECLAIM_TRIES && got < KMT_BATCH; tries++) {
 		struct kmt_object *o;
 		u32 i, nr;

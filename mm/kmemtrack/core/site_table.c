@@ -179,8 +179,9 @@ static void give_up(struct kmt_sites *t, unsigned long nr)
 }
 
 /*
- * Makes room for a quarter more sites. If nearly all of them rise, this makes less room,
- * and then none until the next count: it walks over the whole table.
+ * Removes a quarter of the sites, those with the fewest bytes. Sites that rise stay. If fewer
+ * were removed than wanted, this is not tried again in the same count, since it walks over
+ * the whole table.
  */
 static void make_room(struct kmt_sites *t)
 {

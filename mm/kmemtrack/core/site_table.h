@@ -166,7 +166,7 @@ struct kmt_site_scans {
  * @bucket: hash chains; NULL before the first site
  * @order: pages of @bucket, as a power of two
  * @missed: a site had no place in the count under way, or lost its place
- * @full: in the count under way, fewer sites could be given up than were to be
+ * @full: in the count under way, make_room() could not remove as many sites as it wanted
  * @changed: set by the owner when it changed keys: kmt_sites_begin() then rebuilds the
  *	hash chains
  */

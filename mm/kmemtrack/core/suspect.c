@@ -35,9 +35,9 @@ static void suspect_uncounted(struct kmt_core *core, struct kmt_object *o)
 }
 
 /*
- * Unlocks @tree. If @pass, references to the block in @o pass from then on: not before,
- * since a large block has many bits in the filter. If it is freed meanwhile, more words
- * than necessary pass.
+ * Unlocks @tree. Then, if @pass, adds the block in @o to the filter, so that references to
+ * it pass. That is done without the lock, since a large block sets many bits. If the block
+ * is freed meanwhile, the filter only lets more words pass than necessary.
  */
 static void unlock_and_pass(struct kmt_tree *tree, unsigned long flags,
 			    const struct kmt_object *o, struct kmt_filter *f, bool pass)
