@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The tracker: pool, index, mark. It uses the kernel only through env.h and struct
- * kmt_ops, and all its state but the table of steps of an unwinder (step.c) is in
- * structures of its owner, so that it also builds and runs in user space.
+ * The tracker: pool, index, mark. It uses the kernel only through env.h, struct kmt_ops and
+ * the functions that an architecture with steps defines (step.h). All its state but the
+ * table of steps of an unwinder (step.c) is in structures of its owner, so that it also
+ * builds and runs in user space.
  *
  * Locking
  *

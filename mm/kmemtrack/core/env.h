@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Everything that the core uses of the kernel. The host tests include another header
- * with this include guard first (tools/testing/kmemtrack/shim/env.h).
+ * Everything that the core uses of the kernel, but for what the owner of a tracker provides
+ * (struct kmt_ops) and the steps of an architecture (step.h). The host tests include another
+ * header with this include guard first (tools/testing/kmemtrack/shim/env.h).
  */
 #ifndef _KMT_ENV_H
 #define _KMT_ENV_H
