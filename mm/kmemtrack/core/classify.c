@@ -7,9 +7,9 @@
  * each other, and to which no other leak leads, the one that was allocated first is
  * direct, since the others were most likely allocated for it.
  *
- * Two walks find the direct leaks, see "Waiting" in kmemtrack-design.rst: one from the oldest
- * leak to the youngest, and one back over those at which the first one started. Each walk
- * reads a leak once. An indirect leak hangs on the direct leak from which the second walk
+ * Two walks find the direct leaks, see "Classification" in kmemtrack-design.rst: one from the
+ * oldest leak to the youngest, and one back over those at which the first one started. Each
+ * walk reads a leak once. An indirect leak hangs on the direct leak from which the second walk
  * covered it first.
  *
  * A leak that an earlier scan reported has been unreachable since then, so no code can
