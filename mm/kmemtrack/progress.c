@@ -260,7 +260,10 @@ bool kmt_scan_cancelled(void)
 	return fatal_signal_pending(current) || freezing(current);
 }
 
-/* kmt_ops.relax */
+/*
+ * kmt_ops.relax: lets others run. Returns whether the scan is to be given up or, while all
+ * CPUs are stopped, whether the time for the stop is over.
+ */
 bool kmt_scan_should_stop(struct kmt_marker *m)
 {
 	if (m->world_stopped)

@@ -209,7 +209,7 @@ void kmt_mark_end(struct kmt_marker *m)
 }
 
 /**
- * kmt_marker_check_stop - let others run
+ * kmt_marker_check_stop - let others run, and check whether to give up
  * @m: marker
  *
  * Context: no lock held.
