@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # Runs all tests, or the named ones, or with "but" as the first name all others, and
-# numbers their results in one list.
+# numbers their results in one list. Tests of features that this kernel does not have are
+# skipped.
 cd "$(dirname "$0")" || exit 2
 left_out=
 if [ "${1:-}" = but ]; then
@@ -9,27 +10,45 @@ if [ "${1:-}" = but ]; then
 	left_out=" $* "
 	set --
 fi
+all=
 if [ $# = 0 ]; then
+	all=1
 	set -- boot rate leaks snapshot stalls holds moving waiting records reports sites suppress pages \
 		commands module policy reading switch late memory meminfo refs stress
-	# These need features that not every kernel has.
-	[ ! -d /sys/kernel/tracing ] || set -- "$@" events
-	[ ! -d /sys/kernel/debug/fail_kmemtrack ] || set -- "$@" faults
-	[ ! -d /sys/module/kfence ] || set -- "$@" kfence
-	! grep -qw freezer /sys/power/pm_test 2>/dev/null || set -- "$@" freeze
-	! ls /sys/devices/system/cpu/cpu[1-9]*/online >/dev/null 2>&1 ||
-		set -- "$@" hotplug
-	! command -v kmemtrack >/dev/null || set -- "$@" tool
+	set -- "$@" events faults kfence freeze hotplug tool
 fi
+
+# missing <test>: what the test needs and this machine does not have; prints nothing if it
+# has it all
+missing()
+{
+	case $1 in
+	events)	[ -d /sys/kernel/tracing ] || echo "no tracefs" ;;
+	faults)	[ -d /sys/kernel/debug/fail_kmemtrack ] || echo "no fault injection" ;;
+	kfence)	[ -d /sys/module/kfence ] || echo "no KFENCE" ;;
+	freeze)	grep -qw freezer /sys/power/pm_test 2>/dev/null ||
+			echo "no test of the freezer" ;;
+	hotplug)
+		ls /sys/devices/system/cpu/cpu[1-9]*/online >/dev/null 2>&1 ||
+			echo "no CPU that can go offline" ;;
+	tool)	command -v kmemtrack >/dev/null || echo "no program kmemtrack" ;;
+	esac
+}
 
 for test; do
 	test=${test%.sh}
 	case $left_out in
 	*" $test "*) continue ;;
 	esac
+	why=${all:+$(missing "$test")}
+	if [ "$why" ]; then
+		echo "missing $test $why"
+		continue
+	fi
 	start=$(date +%s)
 	echo "begin $test"
-	sh "./$test.sh" 2>&1 | sed 's/^/| /'
+	# What a test says is on its way at once: the guest may be ended soon.
+	sh "./$test.sh" 2>&1 | awk '{ print "| " $0; fflush() }'
 	echo "end $test $(($(date +%s) - start))"
 done | awk '
 BEGIN { print "KTAP version 1" }
@@ -37,6 +56,12 @@ function result(verdict, what) {
 	if (verdict != "ok")
 		bad = 1
 	print verdict " " ++n " - " test ": " what
+}
+/^missing / {
+	test = $2
+	sub(/^missing [^ ]* /, "")
+	result("ok", "all # SKIP " $0)
+	next
 }
 /^begin / { test = $2; planned = -1; seen = 0; next }
 /^end / {
@@ -59,8 +84,8 @@ function result(verdict, what) {
 	next
 }
 /^# comparisons: / { comparisons += $3; most = $5; next }
-/^# / { print "# " test ": " substr($0, 3); next }
-{ print "# " test ": " $0 }
+/^# / { print "# " test ": " substr($0, 3); fflush(); next }
+{ print "# " test ": " $0; fflush() }
 END {
 	# Each comparison allows what is likely in a run of at most this many.
 	print "# " comparisons + 0 " comparisons of misses with what chance allows"
