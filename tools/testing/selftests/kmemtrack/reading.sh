@@ -37,19 +37,23 @@ check "seek: the end of kmemleak" \
 check "seek: beyond the end" \
 	eval '[ -z "$(dd if="$LEAKS" bs=1 skip=99999999 2>/dev/null)" ]'
 
-# A client that writes and reads on the same file descriptor
+# A client that writes and reads on the same file descriptor gets the report of its scan,
+# which a later read repeats. An earlier scan may have missed other leaks.
 same_fd()
 {
+	before=$(stat_of scans)
 	exec 3<>"$1"
 	echo -n scan >&3 && cat <&3 >"$T/a"
 	rc=$?
 	exec 3>&-
-	[ $rc = 0 ] && sed 's/^  first .*comm/  comm/
-s/; scan .*//' "$T/a" >"$T/b" && sed 's/; scan .*//' "$2" | cmp - "$T/b"
+	cat "$1" >"$T/b"
+	grouped "$T/a" >"$T/a.grouped"
+	[ $rc = 0 ] && [ "$(stat_of scans)" = $((before + 1)) ] &&
+		grep -q leak_cache "$T/a" && grouped "$T/b" | cmp - "$T/a.grouped"
 }
-check "write, then read, without a seek: kmemleak" same_fd "$LEAKS" "$T/whole"
-check "write, then read, without a seek: kmemtrack" \
-	same_fd "$REPORT" "$T/whole.grouped"
+check "write, then read, without a seek: kmemleak" same_fd "$LEAKS"
+check "write, then read, without a seek: kmemtrack" same_fd "$REPORT"
+cat "$LEAKS" >"$T/whole"
 
 two_readers()
 {
@@ -166,7 +170,8 @@ whole_records()
 	[ -z "$rest" ] || [ "${rest#unreferenced object}" != "$rest" ]
 }
 
-# A slow reader: between its reads there are new leaks and scans.
+# A slow reader: between its reads there are new leaks and scans. A scan may miss a block
+# that an earlier one found; what the report has before and after is in the reader's part.
 slow_reader()
 {
 	start && inject "leak cache 60" && inject "leak vmalloc 10" && scan &&
@@ -177,11 +182,15 @@ slow_reader()
 			inject "leak kmalloc-64 300" && put "$REPORT" scan
 		cat <&3 >>"$T/part"
 		exec 3<&-
+		cat "$LEAKS" >"$T/later"
 		# New leaks may be printed between the others: the report is in the
 		# order of the pool.
 		flat "$T/whole" >"$T/flat"
-		flat "$T/part" | grep -vF kmalloc-64 >"$T/now"
-		grep -vxFf "$T/now" "$T/flat" && return 1
+		flat "$T/later" | grep -xFf "$T/flat" >"$T/stay"
+		echo "$(wc -l <"$T/stay") of $(wc -l <"$T/flat") stay"
+		[ "$(wc -l <"$T/stay")" -ge 35 ] || return
+		flat "$T/part" >"$T/now"
+		grep -vxFf "$T/now" "$T/stay" && return 1
 		put "$REPORT" scan
 	done
 	return 0
