@@ -79,6 +79,12 @@ check "by a function further out" holds_back function:job_thread ' job_thread\\+
 check "by function, with wildcards" holds_back 'function:leak_k*' ' leak_k[a-z]*\\+'
 check "by function, one of a set" holds_back 'function:leak_[kc]?*' \
 	' leak_[kc][a-z]+\\+'
+check "by function, all but a set" holds_back 'function:leak_[!a-j]?emdup' ' leak_kmemdup\\+'
+check "by function, with a quoted character" holds_back 'function:leak\_kmemdup' \
+	' leak_kmemdup\\+'
+check "a quoted star does not match" eval \
+	'put "$REPORT" "suppress=function:leak_kmem\*" && now && consistent && [ "$held" = 0 ] &&
+	 put "$REPORT" "unsuppress=function:leak_kmem\*"'
 check "a part of a name does not match" eval \
 	'put "$REPORT" suppress=function:leak_kmem && now && consistent && [ "$held" = 0 ] &&
 	 put "$REPORT" unsuppress=function:leak_kmem'

@@ -37,9 +37,9 @@ kept()
 all_refused()
 {
 	for cmd in scan scan=on scan=off scan=5 stack=on pages=off pages=track \
-		   confirm=wait min_age=5 max_pause=5 verbose=on rules_off=1 \
-		   panic_on_leak=1 suppress=task:x unsuppress=all \
-		   "dump=0x$1"; do
+		   confirm=wait confirm=snapshot min_age=5 max_pause=5 verbose=on \
+		   rules_off=1 panic_on_leak=1 suppress=task:x unsuppress=all sites=5 \
+		   "dump=0x$1" "refs=0x$1"; do
 		for file in "$LEAKS" "$REPORT"; do
 			put "$file" "$cmd" && { echo "$cmd: taken"; return 1; }
 			case $ERR in
@@ -82,8 +82,23 @@ check "off once more" put "$REPORT" off
 check "\"off\" once more is not logged" eval '! logged off'
 check "\"off\" once more keeps the report" kept
 addr=$(sed -n '1s/^unref.* 0x\([0-9a-f]*\) .*/\1/p' "$T/kept")
-check "while off: all commands but off, on and clear are refused" \
+check "while off: all commands but off, on, clear and log are refused" \
 	all_refused "$addr"
+
+# "log" prints the report that was kept, and parameters are for later scans.
+allowed()
+{
+	dmesg -c >/dev/null
+	put "$REPORT" log || { echo "$ERR"; return 1; }
+	dmesg
+	dmesg | grep -q 'kmemtrack: leak site 1 of 1: .*, leak_kmalloc+' || return
+	param=/sys/module/kmemtrack/parameters/max_pause
+	old_value=$(cat $param)
+	put $param 77777 || { echo "$ERR"; return 1; }
+	set=$(stat_of max_pause_us)
+	put $param "$old_value" && [ "$set" = 77777 ]
+}
+check "while off: log is allowed, and parameters can be set" allowed
 check "\"on\" starts with an empty report" put "$REPORT" on
 check "the log says who switched on" logged on
 check "before the first scan the report says that there was none" unscanned
@@ -184,6 +199,19 @@ pages_after()
 	put "$REPORT" pages=on && return $rc
 }
 check "ten times off and on: lost pages are found" pages_after
+
+# Suppressions are kept.
+suppressed()
+{
+	put "$REPORT" suppress=function:leak_kmemdup && put "$REPORT" off &&
+		put "$REPORT" on && start && inject "leak kmemdup 50" && scan
+	rc=$?
+	cat "$D/kmemtrack_info/suppressions" | tee "$T/suppressed"
+	n=$(total)
+	put "$REPORT" unsuppress=all && [ $rc = 0 ] && [ "$n" = 0 ] && [ "$(total)" -ge 25 ] &&
+		grep -q '^[1-9][0-9]* function:leak_kmemdup$' "$T/suppressed"
+}
+check "suppressions stay while tracking is switched off and on" suppressed
 
 # "off" and "clear" while other tasks scan
 storm()
