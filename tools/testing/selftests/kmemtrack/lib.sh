@@ -50,6 +50,10 @@ KASAN=
 VMAP_STACK=
 ! has_config VMAP_STACK || VMAP_STACK=1
 
+# Bytes of a page; kernels before 6.9 do not have CONFIG_PAGE_SHIFT.
+PAGE=$((1 << $(zcat /proc/config.gz 2>/dev/null | sed -n 's/^CONFIG_PAGE_SHIFT=//p' |
+	grep . || echo 12)))
+
 # A kernel for one CPU: per-CPU memory is ordinary memory.
 ONE_CPU=
 uname -v | grep -qw SMP || ONE_CPU=1

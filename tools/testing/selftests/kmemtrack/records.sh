@@ -5,15 +5,18 @@ cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 # Leaks of every kind; of the kinds that are tested below so many that not all are missed
-sed -n "s/^leak //p" "$KINDS" | grep -vx kfence | while read -r kind; do
-	inject "leak $kind"
-done
-for kind in kmalloc-8 kmalloc-64 kmemdup cache-bulk vmalloc vmalloc-100k percpu \
-	    hardirq thread updated; do
-	inject "leak $kind 20"
-done
-scan
-truth
+lose_all()
+{
+	for kind in $(sed -n "s/^leak //p" "$KINDS" | grep -vx kfence); do
+		inject "leak $kind" || return
+	done
+	for kind in kmalloc-8 kmalloc-64 kmemdup cache-bulk vmalloc vmalloc-100k percpu \
+		    hardirq thread updated; do
+		inject "leak $kind 20" || return
+	done
+	scan && truth
+}
+check "a scan after leaks of every kind" lose_all
 cat "$REPORT" >"$T/grouped"
 lost=$(records)
 
@@ -121,10 +124,9 @@ if [ ! "$ONE_CPU" ]; then
 else
 	skip "per-CPU contents are of a CPU" "a kernel for one CPU"
 fi
-# In whole pages; kernels before 6.9 do not have CONFIG_PAGE_SHIFT.
-page=$((1 << $(zcat /proc/config.gz | sed -n 's/^CONFIG_PAGE_SHIFT=//p' | grep . || echo 12)))
+# In whole pages
 check "sizes are those asked for, or of the slab object" has vmalloc-100k \
-	"^unreferenced object 0x[0-9a-f]+ \(size $(((102400 + page - 1) / page * page))\):\$"
+	"^unreferenced object 0x[0-9a-f]+ \(size $(((102400 + PAGE - 1) / PAGE * PAGE))\):\$"
 
 # Per-CPU pointers are small numbers on x86-64: some numbers look like one and hide a
 # block, but unaligned words, made of the halves of two numbers, must not.

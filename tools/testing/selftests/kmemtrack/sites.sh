@@ -401,7 +401,7 @@ few()
 	tail -n 1 "$T/sites"
 	echo "$bytes bytes"
 	# At most 216 bytes a site, and two pages that are not full
-	[ "$bytes" -le $((64 * 256 + 2 * $(getconf PAGESIZE 2>/dev/null || echo 65536))) ] &&
+	[ "$bytes" -le $((64 * 256 + 2 * PAGE)) ] &&
 		tail -n 1 "$T/sites" | grep "^other: [1-9]" || return
 	# The largest site is not among the "other" ones.
 	few=$(sed -n '/^site/{s/.*objects, \([0-9]*\) bytes.*/\1/p;q}' "$T/sites")
