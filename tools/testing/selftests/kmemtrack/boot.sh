@@ -22,6 +22,8 @@ unscanned()
 # A periodic scan may have run already.
 if [ "$(stat_of scans)" = 0 ]; then
 	check "before the first scan the report says that there was none" unscanned
+else
+	skip "before the first scan the report says that there was none" "there was one"
 fi
 
 : >"$T/truth"

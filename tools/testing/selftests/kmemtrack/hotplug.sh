@@ -100,11 +100,17 @@ after_memory()
 if [ "$CPUS" ]; then
 	check "scans while CPUs go online and offline" eval 'start && scans_while cycle_cpus'
 	check "frees of blocks that an offline CPU allocated" on_gone_cpu
+else
+	skip "scans while CPUs go online and offline" "no CPU can go offline"
+	skip "frees of blocks that an offline CPU allocated" "no CPU can go offline"
 fi
 if [ "$BLOCKS" ]; then
 	check "scans while memory goes online and offline" \
 		eval 'start && scans_while cycle_memory'
 	check "scans with memory that went online" after_memory
+else
+	skip "scans while memory goes online and offline" "no memory is offline"
+	skip "scans with memory that went online" "no memory is offline"
 fi
 check "no block lacks a record for lack of memory" \
 	eval '[ "$(stat_of lost_no_memory)" = 0 ]'

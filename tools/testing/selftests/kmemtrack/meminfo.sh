@@ -286,6 +286,8 @@ if ramfs; then
 	check "a file in the page cache" grows "page cache" $((MB * 1024)) 64 \
 		write_file "$T/ramfs/file"
 	umount "$T/ramfs"
+else
+	skip "a file in the page cache" "no ramfs"
 fi
 check "memory of a process" grows anonymous $((MB * 1024)) 1024 hold_anon
 echo >"$T/anon"
@@ -306,6 +308,8 @@ if grep -q '^VmallocUsed: *[1-9]' /proc/meminfo; then
 	check "agrees with /proc/meminfo: VmallocUsed" agrees_soon VmallocUsed \
 		"vmalloc$(zcat /proc/config.gz | sed -n \
 			's/^CONFIG_VMAP_STACK=y/,kernel stacks/p')" 1024
+else
+	skip "agrees with /proc/meminfo: VmallocUsed" "VmallocUsed is 0"
 fi
 check "large blocks while tracking is off" untracked
 check "all pages add up under load" adds_up_under_load

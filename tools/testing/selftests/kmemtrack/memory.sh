@@ -185,6 +185,9 @@ check_overlaps "$overlaps_before"
 # lie between them. There, bounds of old areas hide only 2 to 7 of 10 blocks.
 if [ -z "$CHECKED$VMAP_STACK" ]; then
 	check "VMAP_AREAS: without the rule, bounds of old areas hide leaks" hidden
+else
+	skip "VMAP_AREAS: without the rule, bounds of old areas hide leaks" \
+		"gaps or stacks are between areas"
 fi
 check "VMAP_AREAS: bounds of areas are no references" found_behind
 end

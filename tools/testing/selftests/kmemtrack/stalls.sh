@@ -52,7 +52,7 @@ check "the search acquits most objects that move" moves
 # watchdogs warn.
 hog()
 {
-	start && put "$REPORT" max_pause=200000 && inject "leak cache 50" &&
+	start && put "$REPORT" max_pause=2000000 && inject "leak cache 50" &&
 		put "$STALL" watch && put "$STALL" "hog 1 10000" && scan
 	put "$REPORT" max_pause=$MAX_PAUSE
 	gap
@@ -60,12 +60,18 @@ hog()
 		head_says 'confirm wait \(CPU 1 busy, pause [0-9]+\.[0-9] ms\)$' &&
 		[ "$us" -gt 0 ] && [ "$us" -lt 1000000 ]
 }
-[ "$CPUS" = 1 ] || check "a scan gives up the snapshot if a CPU does not stop" hog
 
 after_hog()
 {
 	start && inject "leak cache 50" && scan && truth && judge &&
 		few_missed blocks && head_says 'confirm snapshot, pause'
 }
-[ "$CPUS" = 1 ] || check "the next scan takes a snapshot again" after_hog
+for name in "a scan gives up the snapshot if a CPU does not stop/hog" \
+	    "the next scan takes a snapshot again/after_hog"; do
+	if [ "$CPUS" = 1 ]; then
+		skip "${name%/*}" "one CPU"
+	else
+		check "${name%/*}" "${name#*/}"
+	fi
+done
 end
