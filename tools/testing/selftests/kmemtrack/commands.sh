@@ -65,10 +65,11 @@ PARAMS=/sys/module/kmemtrack/parameters
 # State that a command could change
 state()
 {
-	cat "$LEAKS" /sys/module/kmemleak/parameters/verbose
+	cat "$LEAKS" /sys/module/kmemleak/parameters/verbose \
+		$D/kmemtrack_info/suppressions
 	grep . $PARAMS/*
-	grep -wE 'scans|tracking|[a-z_]*_(s|ms|us|roots|off|snapshot)' "$STATS" |
-		grep -v '^scan_'
+	grep -wE 'scans|tracking|[a-z_]*_(s|ms|us|roots|off|snapshot|max|tracked)' \
+		"$STATS" | grep -v '^scan_'
 	grep -wE 'scan_period_s' "$STATS"
 }
 
@@ -323,11 +324,19 @@ place()
 places()
 {
 	start && inject "hold stack 1" && inject "hold cache 1" &&
-		inject "leak chain 2" && scan && truth || return
+		for i in 1 2 3 4 5 6 7 8; do
+			inject "leak chain 2" || return
+		done && scan && truth || return
 	place "$(first_of stack)" 'stack of task "tk-stack" pid [0-9]+' &&
-		place "$(first_of cache)" 'global cached\+0x[0-9a-f]+/0x[0-9a-f]+ \[test_kmemtrack\]' &&
-		place "$(first_of chain 2)" "object $(first_of chain), [0-9]+ bytes, kmalloc-[0-9a-z-]+, \\+0x[0-9a-f]+, leak, allocated by (tk_make|__kmalloc)" &&
-		inject reap
+		place "$(first_of cache)" 'global cached\+0x[0-9a-f]+/0x[0-9a-f]+ \[test_kmemtrack\]' ||
+		return
+	# The scan may have missed the first block of a chain by chance.
+	found=1
+	for i in 1 3 5 7 9 11 13 15; do
+		! place "$(first_of chain $((i + 1)))" "object $(first_of chain $i), [0-9]+ bytes, kmalloc-[0-9a-z-]+, \\+0x[0-9a-f]+, leak, allocated by (tk_make|__kmalloc)" ||
+			{ found=0; break; }
+	done
+	inject reap && return $found
 }
 check "dump= says where references are" places
 
@@ -371,7 +380,7 @@ dangling()
 		judge >"$T/missed" || return
 	# If a block was missed by chance, in one of some thousand runs, the rest of
 	# the test shows nothing.
-	! grep . "$T/missed" || return 0
+	! grep . "$T/missed" || { cannot "a block was missed, which clear leaves"; return 0; }
 	taken "$1" clear && next_round && inject "leak cache 100" && scan && truth && judge && strays &&
 		few_missed blocks cache
 }
@@ -416,6 +425,12 @@ verbose()
 }
 check "verbose: leaks are in the log" verbose
 
+# ours: the lines of the log that are the detector's
+ours()
+{
+	dmesg | grep -E '(kmemtrack|kmemleak): '
+}
+
 # logged_sites: the lines of the log about sites, without time stamps
 logged_sites()
 {
@@ -447,13 +462,13 @@ log_sites()
 	dmesg -c >/dev/null
 	scan
 	taken "$REPORT" "verbose=off" || return
-	sites_add_up && dmesg | tail -n 1 | grep -q 'kmemtrack: leak site [0-9]* ' &&
+	sites_add_up && ours | tail -n 1 | grep -q 'kmemtrack: leak site [0-9]* ' &&
 		grep -qE '^[0-9]+ of [0-9]+: [0-9]+ bytes, [0-9]+ objects, tk_plain, leak_cache\+0x[0-9a-f]+/0x[0-9a-f]+ \[test_kmemtrack\], task "tk/cache"$' "$T/sites" || return
 	# The command "log" prints the same lines, and nothing else.
 	cp "$T/sites" "$T/sites.verbose"
 	dmesg -c >/dev/null
 	taken "$REPORT" log && sites_add_up && cmp "$T/sites" "$T/sites.verbose" &&
-		! dmesg | grep -v 'kmemtrack: leak site '
+		! ours | grep -v 'kmemtrack: leak site '
 }
 check "log: a line for each site, with verbose and on request" log_sites
 
