@@ -229,6 +229,17 @@ for cmd in "stack=off stacks_are_roots 0 stack=on" \
 	check "stats show what $1 sets" command_sets $1 $2 $3 $4
 done
 
+# same <n>: that many commands, one per line
+same()
+{
+	for i in $(seq "$1"); do
+		echo sites=77
+	done
+}
+check "16 commands in one write" taken "$REPORT" "$(same 15)${NL}sites=16384"
+check "... and no more" refused "$REPORT" "$(same 17)" "$invalid"
+check "a number is octal if it begins with 0" command_sets scan=010 scan_period_s 8 scan=off
+
 # scans_within <ms>: whether a periodic scan ends within that time
 scans_within()
 {
@@ -339,6 +350,22 @@ places()
 	inject reap && return $found
 }
 check "dump= says where references are" places
+
+# no_root <stack|pages> <kind>: if these are no roots, a scan reports blocks that only they
+# refer to, and if they are roots again, the next one does not
+no_root()
+{
+	start && inject "hold $2" && scan && truth && judge || return
+	[ "$(count held)" -ge 2 ] && taken "$REPORT" "$1=off" || return
+	scan
+	rc=$?
+	taken "$REPORT" "$1=on" && [ $rc = 0 ] || return
+	n=$(judge "" /dev/null | grep -c '^false alarm: ')
+	echo "$n of $(count held) reported"
+	[ $((n * 2)) -ge "$(count held)" ] && scan && truth && judge && inject free
+}
+check "stack=off: stacks are no roots, stack=on: they are" no_root stack stack
+check "pages=off: pages are no roots, pages=on: they are" no_root pages page
 
 # The address in a command is no reference to the leak that it names.
 named()
@@ -564,9 +591,18 @@ until_gone()
 	return 1
 }
 
+# shown: both reports; the time since the first leak of a record goes on
+shown()
+{
+	cat "$LEAKS" && sed 's/^  first .*comm/  comm/' "$REPORT"
+}
+
+# The report stays as it was.
 scan_is_killable()
 {
-	begin_wait 60000 || return
+	start && inject "leak cache-ctor 20" && scan && shown >"$T/shown" &&
+		grep -q leak_cache "$T/shown" || return
+	taken "$REPORT" "min_age=60000${NL}confirm=wait" && inject "leak cache 20" || return
 	echo scan >"$REPORT" 2>/dev/null &
 	pid=$!
 	# The task sleeps while it waits for the leak to reach min_age.
@@ -576,9 +612,9 @@ scan_is_killable()
 	done
 	# until_gone() gives up before the leak reaches min_age.
 	kill -TERM $pid && until_gone $pid && rc=0 || rc=1
-	end_wait && return $rc
+	end_wait && [ $rc = 0 ] && shown | diff "$T/shown" -
 }
-check "a fatal signal ends a scan" scan_is_killable
+check "a fatal signal ends a scan, and the report stays" scan_is_killable
 
 # A signal with a handler does not make the write fail with EINTR: a shell that repeats
 # the write then would never get through a scan. Nor does the scan start again.
