@@ -216,7 +216,7 @@ adds_up_under_load()
 	done
 	rm "$T/busy"
 	wait
-	echo "changed meanwhile: $most kB at most"
+	echo "changed meanwhile: $most kB at most, $NOISE allowed" | tee -a "$T/chance"
 	[ $rc = 0 ] && [ $most -le $NOISE ]
 }
 
