@@ -26,6 +26,7 @@ for name in ('KMEMTRACK_ROOT', 'CROSS_COMPILE', 'NO_COLOR'):
     ENV.pop(name, None)
 
 tests = failed = 0
+missing = set()     # programs and modules that tests would use
 
 
 class Failure(Exception):
@@ -35,6 +36,16 @@ class Failure(Exception):
 def expect(condition, *words):
     if not condition:
         raise Failure(' '.join(str(w) for w in words))
+
+
+def have(*programs):
+    """The path of the first one that this machine has"""
+    for program in programs:
+        path = shutil.which(program)
+        if path:
+            return path
+    missing.add(programs[0])
+    return None
 
 
 def check(name, function, *args):
@@ -226,6 +237,8 @@ def schema():
         validator = getattr(jsonschema, 'Draft202012Validator', None)
     except ImportError:
         validator = None
+    if not validator:
+        missing.add('jsonschema')
     for name in GOLDEN:
         if not name.endswith('.json'):
             continue
@@ -352,7 +365,7 @@ def prometheus():
             with open(os.path.join(HERE, 'golden', name)) as f:
                 text = f.read()
             values = metrics(text)
-            promtool = shutil.which('promtool')
+            promtool = have('promtool')
             if promtool:
                 result = subprocess.run([promtool, 'check', 'metrics'], input=text,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -443,7 +456,7 @@ def monitoring():
         board = json.load(f)
     ids = [p['id'] for p in board['panels']]
     expect(len(set(ids)) == len(ids) and all(p['targets'] for p in board['panels']), ids)
-    promtool = shutil.which('promtool')
+    promtool = have('promtool')
     if promtool:
         subprocess.run([promtool, 'check', 'rules', os.path.join(TOOL, 'alerts.yml')], check=True,
                        stdout=subprocess.DEVNULL)
@@ -560,7 +573,7 @@ def colours():
     plain = run('report', sample('tty'))
     expect(run('report', '--color', 'never', sample('tty')) == plain, 'never')
     expect('\033[' in run('report', '--color=always', sample('tty')), 'always')
-    script = shutil.which('script')
+    script = have('script')
     if not script:
         return
     with tempfile.TemporaryDirectory() as d:
@@ -720,7 +733,7 @@ LIVE = ('scans 3\nscan_ms 60000\nrunning_phase %d\nrunning_percent %d\nrunning_m
 
 def progress():
     """The line on a terminal: an estimate, if there is an earlier scan"""
-    script = shutil.which('script')
+    script = have('script')
     if not script:
         return
     for stats, word in (('scans 3\nscan_ms 60000\n', b'about  0 %'),
@@ -839,7 +852,7 @@ def documents():
         for option in options:
             expect(re.search(r'(Fl|,|\|) -%s\b' % option[2:], manual), option, 'is not in the manual')
         expect(set(complete(c, '--')) == options, c, set(complete(c, '--')) ^ options)
-    mandoc = shutil.which('mandoc')
+    mandoc = have('mandoc')
     if mandoc:
         result = subprocess.run([mandoc, '-T', 'lint', '-W', 'warning', os.path.join(TOOL, 'kmemtrack.1')],
                                 stdout=subprocess.PIPE, universal_newlines=True)
@@ -965,6 +978,7 @@ def static(prefix, machine):
 
 
 def main():
+    global tests
     print('KTAP version 1')
     os.makedirs(os.path.join(HERE, 'golden'), exist_ok=True)
     for name, (status, *args) in GOLDEN.items():
@@ -995,13 +1009,16 @@ def main():
     for prefix, machine, name in (('', 'Advanced Micro Devices X86-64|AArch64', 'this machine'),
                                   ('aarch64-linux-gnu-', 'AArch64', 'arm64'),
                                   ('arm-linux-gnueabihf-', 'ARM', 'ARM')):
-        if not shutil.which(prefix + 'gcc'):
+        if not have(prefix + 'gcc'):
             continue
         check('lines of code, ' + name, lines, prefix)
         check('static program, ' + name, static, prefix, machine)
-    llvm = shutil.which('llvm-addr2line') or shutil.which('llvm-addr2line-14')
+    llvm = have('llvm-addr2line', 'llvm-addr2line-14')
     if llvm:
         check('lines of code, with LLVM alone', lines, '', llvm)
+    for name in sorted(missing):
+        tests += 1
+        print('ok %d - what needs %s # SKIP it is not installed' % (tests, name))
     print('1..%d' % tests)
     sys.exit(failed > 0)
 
