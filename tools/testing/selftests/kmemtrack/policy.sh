@@ -169,9 +169,9 @@ rule FRAMES "words in dead stack frames are no references" "one hides a leak" \
 	1 leak dead-frame 20
 # Count batches: the stale word refers to one block of each.
 units=batches
-# Of 16 rounds with the rule, 7 may be missed by chance, or 8 after tracking was off. On
-# User-mode Linux scans miss fewer.
-kthreadd=$([ "$UM" ] && echo 6 || echo 16)
+# Where the rate was measured, 7 of 16 rounds with the rule may be missed by chance, or 8
+# after tracking was off. On User-mode Linux scans miss fewer.
+kthreadd=$([ "$UM" ] && echo 6 || { [ "$THREADS" ] && echo 16 || echo 24; })
 rule KTHREADD "the stack of kthreadd is no root" "an old request on it hides a leak" \
 	$kthreadd leak new-thread
 rule IRQ_STACKS "stacks of interrupts are no roots" "a word on one hides a leak" \
