@@ -379,6 +379,9 @@ void __init kmemleak_init(void)
 		kmt_shut(&kmt_core);
 		static_branch_disable(&kmemtrack_key);
 		forget();
+		/* Early cells may be left in init memory, which will be freed. */
+		if (failed)
+			kmt_pool_abandon(&kmt_core);
 		kmt_set_untracked();
 	}
 }

@@ -77,17 +77,18 @@ static inline unsigned long kmt_stack_from(struct task_struct *task,
 }
 
 /*
- * KTHREADD: the stack of kthreadd is no root, nor are its registers while it sleeps.
- * They hold the address of its last request, which was freed long ago. While a
- * request lives, the task that made it refers to it, too. The stacks of threads
- * that help with a mark are no roots either, with or without this rule: they hold
- * words that the mark read.
+ * KTHREADD: the stack of kthreadd is no root, nor are its registers, while it waits for
+ * a request: only for that it sleeps in this state. They hold the address of its last
+ * request, which was freed long ago. While it forks, only they may refer to the new
+ * task. The stacks of threads that help with a mark are no roots either, with or
+ * without this rule: they hold words that the mark read.
  */
 static inline bool kmt_stack_is_root(struct task_struct *task)
 {
 	if (kmt_is_helper(task))
 		return false;
-	return task != kthreadd_task || !kmt_rule_is_on(KMT_RULE_KTHREADD);
+	return task != kthreadd_task || !kmt_rule_is_on(KMT_RULE_KTHREADD) ||
+	       READ_ONCE(task->__state) != TASK_INTERRUPTIBLE;
 }
 
 /*

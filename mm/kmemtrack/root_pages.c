@@ -391,10 +391,14 @@ static void walk_slab(struct kmt_page_walk *w, struct page *page)
 		mark_slots(w->m, page, w->free_slots);
 }
 
+/* The first pages of hugetlb whose struct pages have pointers, in all kernels. */
+#define KMT_HUGETLB_STRUCTS	6
+
 static void walk_used(struct kmt_page_walk *w, struct page *page,
 		      unsigned long pfn)
 {
 	struct page *head = compound_head(page);
+	unsigned int i;
 
 	w->block_end = 0;
 	if (PageSlab(head)) {
@@ -402,9 +406,15 @@ static void walk_used(struct kmt_page_walk *w, struct page *page,
 			walk_slab(w, page);
 		return;
 	}
-	/* Tail pages hold no pointer but compound_head: read the head alone. */
-	if (w->structs && page == head)
+	/*
+	 * Tail pages hold no pointer but compound_head: read the head alone. The first ones
+	 * of hugetlb also have its pool and a list of poisoned pages.
+	 */
+	if (w->structs && page == head) {
 		mark_struct(w->m, page);
+		for (i = 1; PageHuge(page) && i < KMT_HUGETLB_STRUCTS; i++)
+			mark_struct(w->m, page + i);
+	}
 	if (kmt_is_stack_page(page) && !kmt_page_unreadable(page))
 		mark_stack_head(w->m, page);
 	if (!kmt_tunables.pages || kmt_page_is_foreign(page) ||

@@ -241,9 +241,9 @@ void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 }
 
 /*
- * KTHREADD: the registers of kthreadd are no roots, but some architectures keep them in
- * its task_struct, which is a block. So only the part before them is read as that block;
- * mark_stack() reads them if the rule is off.
+ * KTHREADD: the registers of kthreadd are no roots while it waits for a request, but some
+ * architectures keep them in its task_struct, which is a block. So only the part before
+ * them is read as that block; mark_stack() reads them otherwise.
  */
 static int __init leave_out_registers(void)
 {

@@ -246,7 +246,8 @@ bool kmt_free_slowly(struct kmt_core *core, enum kmt_space space,
 		report_event(core, KMT_EV_FREE_INSIDE, &o, NULL);
 	} else {
 		kmt_count_event(core, KMT_EV_FREE_UNKNOWN);
-		if (kmt_lookup_vacant(core, space, addr, &o))
+		/* While shut, a block may live where a vacant record is left. */
+		if (!READ_ONCE(core->shut) && kmt_lookup_vacant(core, space, addr, &o))
 			report_event(core, KMT_EV_FREE_TWICE, &o, NULL);
 	}
 	return false;

@@ -626,6 +626,7 @@ void kmt_pool_compact(struct kmt_core *core, unsigned long keep);
 bool kmt_pool_trim(struct kmt_core *core, unsigned long keep);
 struct kmt_chunk *kmt_pool_take_gone(struct kmt_core *core, bool all);
 unsigned long kmt_pool_free_cells(struct kmt_core *core);
+void kmt_pool_abandon(struct kmt_core *core);
 void kmt_pool_set_caches(struct kmt_core *core, struct kmt_cell_cache *caches,
 			 unsigned int nr, unsigned long low);
 struct kmt_object **kmt_set_recent_cells(struct kmt_core *core, unsigned int cpu,

@@ -597,6 +597,18 @@ void kmt_pool_set_caches(struct kmt_core *core, struct kmt_cell_cache *caches,
 }
 
 /**
+ * kmt_pool_abandon - forget all chunks, whose memory may be freed then
+ * @core: tracker; it has no live record that is needed, and is shut for good
+ *
+ * Context: interrupts off, no other CPU runs.
+ */
+void kmt_pool_abandon(struct kmt_core *core)
+{
+	core->pool.chunks = NULL;
+	core->pool.nr_chunks = 0;
+}
+
+/**
  * kmt_set_recent_cells - let a CPU remember cells by address, or not any more
  * @core: tracker
  * @cpu: its number
