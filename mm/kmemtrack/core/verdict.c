@@ -204,7 +204,8 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 }
 
 /**
- * kmt_limit_ages - limit the age of records to KMT_AGE_MAX
+ * kmt_limit_ages - limit the ages of records, and of the last classification, to
+ *		    KMT_AGE_MAX
  * @core: tracker
  * @chunk: chunk of the records
  * @now: low 32 bits of jiffies
@@ -215,6 +216,8 @@ void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now)
 {
 	struct kmt_object *o;
 
+	if (now - core->classified > KMT_AGE_MAX)
+		core->classified = now - KMT_AGE_MAX;
 	kmt_for_each_in(chunk, o) {
 		struct kmt_tree *tree;
 		unsigned long flags;

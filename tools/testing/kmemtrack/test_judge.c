@@ -351,20 +351,30 @@ static void test_old_age(void **state)
 }
 
 /* A reported leak does not lead to a block that is younger than the report. */
-static void test_younger_leak(void **state)
+static void find_younger_leak(struct sim *s, unsigned int times)
 {
-	struct sim *s = *state;
-
 	sim_alloc(s, BLOCK(0), 64);
 	sim_put(BLOCK(0) + 8, BLOCK(1));
 	sim_scan(s, ROOT(0), ROOT(8));
 	assert_int_equal(s->v.leaks, 1);
+	pass_time(s, times);
 	s->now++;
 	sim_alloc(s, BLOCK(1), 64);
 	sim_scan(s, ROOT(0), ROOT(8));
 	assert_int_equal(s->v.leaks, 2);
 	assert_false(sim_indirect(s, BLOCK(1)));
 	assert_false(sim_indirect(s, BLOCK(0)));
+}
+
+static void test_younger_leak(void **state)
+{
+	find_younger_leak(*state, 0);
+}
+
+/* More than half of the range of 32 bits later. */
+static void test_much_younger_leak(void **state)
+{
+	find_younger_leak(*state, 5);
 }
 
 /* A cleared block changes so late that only the snapshot can find out. */
@@ -445,6 +455,7 @@ int main(void)
 		cmocka_unit_test(test_cleared_holder),
 		T(test_cleared_late),
 		T(test_younger_leak),
+		T(test_much_younger_leak),
 		T(test_old_age),
 		T(test_stale_suspicion),
 		T(test_visible_late),
