@@ -903,6 +903,8 @@ static void red_zones(struct kunit *test)
 	struct kmem_cache *cache;
 	unsigned int i;
 
+	if (IS_ENABLED(CONFIG_UML) && IS_ENABLED(CONFIG_KASAN))
+		kunit_skip(test, "KASAN of User-mode Linux takes red zones for overruns");
 	cache = kmem_cache_create("kmt_red", 32, 32,
 				  SLAB_RED_ZONE | SLAB_STORE_USER | SLAB_NO_MERGE, NULL);
 	KUNIT_ASSERT_NOT_NULL(test, cache);

@@ -15,7 +15,7 @@ linked()
 	case $1 in
 	percpu-pointer|vmalloc-array|vmalloc-chain|list|hlist|rbtree|chain|cycle|self|interior|\
 	members|kobject|owner|owner-*|program|mixed-ring|softirq-pair|skb|\
-	after-rcu)
+	after-rcu|table)
 		return 0 ;;
 	esac
 	return 1

@@ -156,7 +156,9 @@ CHECKED=
 # twelve, scans missed of 384 blocks of each kind 2 of 2,048 bytes, 6 of 8,192 bytes and 7
 # pages, that is, a block in one of five commands, and 6 pairs of 384 "table"s, whose two
 # blocks refer to each other. Of 150,000 blocks of 4,096 bytes that few commands lost they
-# missed 3, and none of 15 "table"s that one command each lost before a scan.
+# missed 3, and none of 15 "table"s that one command each lost before a scan. In a guest with
+# two CPUs they once missed five of the twelve pairs that one command had lost, so that each
+# command of leaks.sh loses one pair.
 #
 # Where one or two commands lose 20,000 blocks on arm64, scans missed 2 of 4,096 bytes in
 # each of five rounds, with few and with many files, and 4 in each of two after tracking was
