@@ -57,21 +57,6 @@ static unsigned long stack_of(unsigned long fp)
 	return 0;
 }
 
-/* The handle of the current trace if this CPU remembers it; else 0. */
-static u32 find_trace(unsigned long fp)
-{
-	unsigned long stack, flags;
-	u32 handle = 0;
-
-	local_irq_save(flags);
-	stack = stack_of(fp);
-	if (likely(stack))
-		kmt_find_trace(__this_cpu_read(kmt_recent.sets), stack, fp,
-			       &handle);
-	local_irq_restore(flags);
-	return handle;
-}
-
 #if KMT_STEPS
 /* Walks the current trace, which begins on @stack; interrupts are off. */
 static bool walk_steps(struct kmt_walk *walk, unsigned long stack,
@@ -271,11 +256,15 @@ u32 kmt_trace_save_new(unsigned long fp, unsigned long caller, gfp_t gfp)
  */
 u32 kmt_trace_save(unsigned long fp, unsigned long caller, gfp_t gfp)
 {
-	u32 handle = find_trace(fp);
+	unsigned long stack, flags;
+	u32 handle = 0;
 
-	if (likely(handle))
-		return handle;
-	return kmt_trace_save_new(fp, caller, gfp);
+	local_irq_save(flags);
+	stack = stack_of(fp);
+	if (likely(stack))
+		kmt_find_trace(__this_cpu_read(kmt_recent.sets), stack, fp, &handle);
+	local_irq_restore(flags);
+	return likely(handle) ? handle : kmt_trace_save_new(fp, caller, gfp);
 }
 
 /**

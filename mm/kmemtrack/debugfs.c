@@ -106,7 +106,7 @@ ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
  * Position 0 is the head, position n + 1 is entry n. A reader keeps its report until it
  * reads from the start again.
  *
- * kmt_scan_mutex is held until report_seq_stop(): a task that counts or prints leaks has their
+ * kmt_scan_mutex is held until kmt_leaks_stop(): a task that counts or prints leaks has their
  * addresses in registers and on its stack, where a scan would find them.
  */
 static void *report_seq_start(struct seq_file *seq, loff_t *pos)
@@ -135,7 +135,7 @@ static void *report_seq_next(struct seq_file *seq, void *v, loff_t *pos)
 	return ++*pos <= report->nr_groups ? pos : NULL;
 }
 
-static void report_seq_stop(struct seq_file *seq, void *v)
+void kmt_leaks_stop(struct seq_file *seq, void *v)
 {
 	if (!IS_ERR(v))
 		mutex_unlock(&kmt_scan_mutex);
@@ -156,7 +156,7 @@ static int report_seq_show(struct seq_file *seq, void *v)
 static const struct seq_operations report_seq_ops = {
 	.start	= report_seq_start,
 	.next	= report_seq_next,
-	.stop	= report_seq_stop,
+	.stop	= kmt_leaks_stop,
 	.show	= report_seq_show,
 };
 

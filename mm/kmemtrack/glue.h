@@ -216,7 +216,6 @@ extern struct kmt_last_scan kmt_last_scan;	/* under kmt_scan_mutex */
 extern struct mutex kmt_scan_mutex;
 extern struct rw_semaphore kmt_walk_sem;
 extern struct rw_semaphore kmt_reports_sem;
-extern bool kmt_can_defer;
 extern bool kmt_untracked_slabs;
 extern bool kmt_untracked_percpu;
 
@@ -512,6 +511,7 @@ void kmt_report_refresh(void);
 void kmt_report_drop(void);
 
 /* debugfs.c */
+void kmt_leaks_stop(struct seq_file *seq, void *v);
 ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		       loff_t *ppos);
 

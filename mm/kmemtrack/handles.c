@@ -101,16 +101,14 @@ static bool hint_modular(const struct kmt_object *o)
 
 static void set_trace(struct kmt_object *o, u32 trace, u32 with)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
-	tree = kmt_lock_record(&kmt_core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_record(&kmt_core, o, &held))
 		return;
 	/* Another block with this backtrace was allocated by the same code. */
 	if (o->trace == trace)
 		o->trace = with;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 }
 
 /**
@@ -140,17 +138,15 @@ static u32 replacement_of(void *arg, u32 trace)
 
 static void replace_trace(void *arg, struct kmt_object *o)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	u32 trace, with;
 
 	if (!hint_modular(o))
 		return;
-	tree = kmt_lock_record(&kmt_core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_record(&kmt_core, o, &held))
 		return;
 	trace = o->trace;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 	with = replacement_of(arg, trace);
 	if (with != trace)
 		set_trace(o, trace, with);

@@ -42,7 +42,7 @@ static void *find_record(struct reader *r, loff_t *pos)
 	return r->kept || r->o ? r : NULL;
 }
 
-/* Holds kmt_scan_mutex until record_stop(), for the reason given at report_seq_start(). */
+/* Holds kmt_scan_mutex until kmt_leaks_stop(), for the reason given at report_seq_start(). */
 static void *record_start(struct seq_file *seq, loff_t *pos)
 {
 	struct reader *r = seq->private;
@@ -66,12 +66,6 @@ static void *record_next(struct seq_file *seq, void *v, loff_t *pos)
 	return find_record(v, pos);
 }
 
-static void record_stop(struct seq_file *seq, void *v)
-{
-	if (!IS_ERR(v))
-		mutex_unlock(&kmt_scan_mutex);
-}
-
 static int record_show(struct seq_file *seq, void *v)
 {
 	struct reader *r = v;
@@ -92,7 +86,7 @@ static int record_show(struct seq_file *seq, void *v)
 static const struct seq_operations record_ops = {
 	.start	= record_start,
 	.next	= record_next,
-	.stop	= record_stop,
+	.stop	= kmt_leaks_stop,
 	.show	= record_show,
 };
 

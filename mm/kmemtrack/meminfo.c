@@ -125,7 +125,8 @@ static enum kmt_memory_class class_of_head(struct page *head)
 	if (kmt_page_of_zsmalloc(head))
 		return KMT_MEM_MOVABLE;
 	/* A block of kmalloc() that is too large for slabs is a compound page. */
-	if (PageHead(head) && has_record(head) && !kmt_is_page_block(head))
+	if (PageHead(head) && has_record(head) &&
+	    kmt_pages_order(kmt_untag((unsigned long)page_address(head))) < 0)
 		return KMT_MEM_LARGE;
 	return KMT_MEM_UNKNOWN;
 }

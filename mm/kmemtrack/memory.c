@@ -45,13 +45,12 @@ static bool should_fail_own(size_t bytes)
 }
 #endif
 
-static void mark_pages(void *mem, unsigned int order, unsigned long private)
+static void mark_pages(const void *addr, size_t size, unsigned long private)
 {
-	struct page *page = virt_to_page(mem);
-	unsigned int i;
+	size_t at;
 
-	for (i = 0; i < 1U << order; i++)
-		set_page_private(page + i, private);
+	for (at = 0; addr && at < size; at += PAGE_SIZE)
+		set_page_private(virt_to_page(addr + at), private);
 }
 
 /**
@@ -68,8 +67,10 @@ void *kmt_own_alloc(gfp_t gfp, unsigned int order)
 	if (!should_fail_own(PAGE_SIZE << order))
 		mem = (void *)__get_free_pages(gfp | __GFP_NOWARN, order);
 	if (mem) {
-		mark_pages(mem, order, KMT_OWN_PAGE);
-		kmt_pages_disown(virt_to_page(mem));
+		mark_pages(mem, PAGE_SIZE << order, KMT_OWN_PAGE);
+		/* The tracker's own pages are not tracked. */
+		if (kmt_pages_tracked())
+			kmt_pages_forget(virt_to_page(mem));
 	}
 	return mem;
 }
@@ -86,7 +87,7 @@ void kmt_own_free(void *mem, unsigned int order)
 	if (!mem)
 		return;
 	memset(mem, 0, PAGE_SIZE << order);
-	mark_pages(mem, order, 0);
+	mark_pages(mem, PAGE_SIZE << order, 0);
 	free_pages((unsigned long)mem, order);
 }
 
@@ -99,7 +100,7 @@ void kmt_own_split(void *mem, unsigned int order)
 {
 	split_page(virt_to_page(mem), order);
 	/* split_page() has cleared the marks of all but the first page. */
-	mark_pages(mem, order, KMT_OWN_PAGE);
+	mark_pages(mem, PAGE_SIZE << order, KMT_OWN_PAGE);
 }
 
 void kmemtrack_not_root(const void *addr)
@@ -113,22 +114,14 @@ void kmemtrack_not_root_page(struct page *page)
 	set_page_private(page, KMT_NOT_ROOT);
 }
 
-static void mark_exact(const void *addr, size_t size, unsigned long private)
-{
-	size_t at;
-
-	for (at = 0; addr && at < size; at += PAGE_SIZE)
-		set_page_private(virt_to_page(addr + at), private);
-}
-
 void kmemtrack_unreadable(const void *addr, size_t size)
 {
-	mark_exact(addr, size, KMT_UNREADABLE);
+	mark_pages(addr, size, KMT_UNREADABLE);
 }
 
 void kmemtrack_readable(const void *addr, size_t size)
 {
-	mark_exact(addr, size, 0);
+	mark_pages(addr, size, 0);
 }
 
 /* Pages of the tracker that vmalloc() counts as its own. */

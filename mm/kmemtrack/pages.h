@@ -57,23 +57,10 @@ void kmt_get_pages_usage(struct kmt_pages_usage *now);
 int kmt_pages_order(unsigned long addr);
 bool __kmt_pages_has_list(const struct page *page);
 
-/* Stops tracking pages that the tracker has allocated for itself. */
-static __always_inline void kmt_pages_disown(const struct page *page)
-{
-	if (kmt_pages_tracked())
-		kmt_pages_forget(page);
-}
-
 /* Whether a page's list links are read with its contents, and are no roots. */
 static __always_inline bool kmt_pages_has_list(const struct page *page)
 {
 	return kmt_pages_tracked() && __kmt_pages_has_list(page);
-}
-
-/* Whether @page, which has a record, begins a block of pages. */
-static __always_inline bool kmt_is_page_block(const struct page *page)
-{
-	return kmt_pages_order(kmt_untag((unsigned long)page_address(page))) >= 0;
 }
 
 /*

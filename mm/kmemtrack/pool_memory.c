@@ -238,7 +238,7 @@ static DEFINE_IRQ_WORK(refill_irq_work, kick_refill);
 /* kmt_ops.low */
 void kmt_pool_low(struct kmt_core *core)
 {
-	if (kmt_can_defer)
+	if (system_state >= SYSTEM_SCHEDULING)
 		irq_work_queue(&refill_irq_work);
 }
 

@@ -92,16 +92,11 @@ void kmt_reports_for_each(void (*fn)(void *arg, u32 *trace, u16 comm),
 	}
 }
 
-/* The position of the first cell of @chunk. Newer chunks come before older ones. */
-static loff_t first_pos(const struct kmt_chunk *chunk)
-{
-	return (loff_t)(U32_MAX - chunk->id) << KMT_POS_SHIFT;
-}
-
 static struct kmt_object *find_in(struct kmt_chunk *chunk, loff_t *pos,
 				  u16 wanted)
 {
-	const loff_t first = first_pos(chunk);
+	/* Newer chunks come before older ones. */
+	const loff_t first = (loff_t)(U32_MAX - chunk->id) << KMT_POS_SHIFT;
 	struct kmt_object *cells = kmt_chunk_cells(chunk);
 	loff_t i = max(*pos - first, 0LL);
 
@@ -221,12 +216,10 @@ void kmt_source_name(char *name, enum kmt_space space, unsigned long addr)
 static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
 		      struct kmt_leak *leak, char *cache)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	bool found;
 
-	tree = kmt_lock_object(&kmt_core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_object(&kmt_core, o, &held))
 		return false;
 	found = o->flags & wanted;
 	if (found) {
@@ -243,7 +236,7 @@ static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
 		if (cache)
 			kmt_source_name(cache, kmt_space(o), o->addr);
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 	return found;
 }
 
@@ -300,18 +293,13 @@ bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak)
 /* Gets the site of @head; returns false if it is no leak any more. */
 static bool site_of_head(struct kmt_object *head, struct kmt_site *site)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
-	bool leak;
+	struct kmt_leak leak;
+	bool found = head && take_leak(head, KMT_LEAK, false, &leak, NULL);
 
-	tree = head ? kmt_lock_object(&kmt_core, head, &flags) : NULL;
-	if (!tree)
-		return false;
-	leak = head->flags & KMT_LEAK;
-	if (leak)
-		*site = kmt_site_of(head->trace, kmt_space(head), head->size);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return leak;
+	if (found)
+		*site = kmt_site_of(leak.trace, kmt_leak_space(&leak), leak.size);
+	kmt_wipe(&leak);
+	return found;
 }
 
 /**
@@ -501,16 +489,6 @@ static int compare_keys(const void *a, const void *b)
 	return memcmp(&ga->key, &gb->key, sizeof(ga->key));
 }
 
-static bool same_head(const struct kmt_group *a, const struct kmt_group *b)
-{
-	return !memcmp(&a->key.head, &b->key.head, sizeof(a->key.head));
-}
-
-static bool has_own_head(const struct kmt_group *g)
-{
-	return !memcmp(&g->key.head, &g->key.site, sizeof(g->key.site));
-}
-
 /* Adds @nr leaks of tasks with one name; keeps g->tasks sorted. */
 static void add_task(struct kmt_group *g, u16 comm, unsigned long nr)
 {
@@ -553,7 +531,7 @@ static void sum_groups(struct kmt_group *g, unsigned long nr)
 
 	for (i = 0; i < nr; i++) {
 		add_sum(&all, &g[i].sum);
-		if (has_own_head(&g[i]))
+		if (kmt_same_site(&g[i].key.head, &g[i].key.site))
 			leader = i;
 	}
 	for (i = 0; i < nr; i++)
@@ -567,7 +545,7 @@ static void sum_heads(struct counting *c)
 
 	for (i = 0; i < c->nr; i = n) {
 		for (n = i + 1; n < c->nr; n++)
-			if (!same_head(&c->groups[i], &c->groups[n]))
+			if (!kmt_same_site(&c->groups[i].key.head, &c->groups[n].key.head))
 				break;
 		sum_groups(&c->groups[i], n - i);
 	}
@@ -581,7 +559,7 @@ static int compare_groups(const void *a, const void *b)
 	cond_resched();
 	if (ga->all.bytes != gb->all.bytes)
 		return ga->all.bytes > gb->all.bytes ? -1 : 1;
-	if (!same_head(ga, gb))
+	if (!kmt_same_site(&ga->key.head, &gb->key.head))
 		return memcmp(&ga->key.head, &gb->key.head,
 			      sizeof(ga->key.head));
 	if (ga->leader != gb->leader)

@@ -575,14 +575,14 @@ static void set_owned_vmalloc(const struct kmt_page_map *map, unsigned long *bit
 static void set_owned_block(struct kmt_marker *m, struct kmt_page_map *map,
 			    struct kmt_object *o)
 {
-	unsigned long pos = 0, start = 0, flags;
+	unsigned long pos = 0, start = 0;
 
 	for (;;) {
-		struct kmt_tree *tree = kmt_lock_object(&kmt_core, o, &flags);
+		struct kmt_held held;
 		unsigned long addr, end;
 		bool mapped;
 
-		if (!tree)
+		if (!kmt_lock_object(&kmt_core, o, &held))
 			return;
 		addr = o->addr;
 		mapped = kmt_space(o) == KMT_VIRT &&
@@ -594,12 +594,12 @@ static void set_owned_block(struct kmt_marker *m, struct kmt_page_map *map,
 			pos = addr;
 		}
 		if (!mapped || addr != start || pos >= end) {
-			raw_spin_unlock_irqrestore(&tree->lock, flags);
+			kmt_unlock(&held);
 			return;
 		}
 		end = min(end, pos + KMT_WALK_PAGES * PAGE_SIZE);
 		set_owned_vmalloc(map, map->blocks, pos, end);
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_unlock(&held);
 		pos = end;
 		m->budget -= KMT_WALK_PAGES * KMT_LOOKUP_WORDS;
 		if (kmt_mark_relax(m))
@@ -627,7 +627,7 @@ void kmt_page_map_drop(unsigned long addr, unsigned long size)
 	unsigned long pos = ALIGN_DOWN(addr, PAGE_SIZE), flags;
 	unsigned int done = 0;
 
-	kmt_lock_wide(&kmt_core, KMT_VIRT, &flags);
+	kmt_lock_wide(&kmt_core, &flags);
 	for (; live_map && pos < addr + size; pos += PAGE_SIZE) {
 		struct page *page = vmalloc_to_page((void *)pos);
 		unsigned long pfn = page ? page_to_pfn(page) : 0;
@@ -635,11 +635,11 @@ void kmt_page_map_drop(unsigned long addr, unsigned long size)
 		if (pfn >= live_map->lo && pfn < live_map->hi)
 			clear_bit(pfn - live_map->lo, live_map->blocks);
 		if (++done % KMT_WALK_PAGES == 0) {
-			kmt_unlock_wide(&kmt_core, KMT_VIRT, flags);
-			kmt_lock_wide(&kmt_core, KMT_VIRT, &flags);
+			kmt_unlock_wide(&kmt_core, flags);
+			kmt_lock_wide(&kmt_core, &flags);
 		}
 	}
-	kmt_unlock_wide(&kmt_core, KMT_VIRT, flags);
+	kmt_unlock_wide(&kmt_core, flags);
 }
 
 /* Whether a block is in vmalloc space; most blocks are in the linear map. */
@@ -833,9 +833,9 @@ static void publish(struct kmt_page_map *map)
 {
 	unsigned long flags;
 
-	kmt_lock_wide(&kmt_core, KMT_VIRT, &flags);
+	kmt_lock_wide(&kmt_core, &flags);
 	WRITE_ONCE(live_map, map);
-	kmt_unlock_wide(&kmt_core, KMT_VIRT, flags);
+	kmt_unlock_wide(&kmt_core, flags);
 }
 
 /*

@@ -92,16 +92,6 @@ static void judge(struct kmt_scan *scan)
 	kmt_judge(&scan->m, &scan->out.verdict);
 }
 
-/* Searches all memory for references to suspects, while all CPUs run. */
-static void search_once(struct kmt_scan *scan)
-{
-	kmt_marker_set_search(&scan->m, KMT_MODE_ALIGNED, &scan->filter);
-	read_roots(scan);
-	kmt_search(&scan->m);
-	kmt_marker_set_follow(&scan->m);
-	scan->out.searches++;
-}
-
 static int nap(unsigned int ms)
 {
 	long left = msecs_to_jiffies(ms);
@@ -141,7 +131,11 @@ static int search(struct kmt_scan *scan, int more)
 
 	while (scan->out.verdict.suspects && !ret && !scan->m.stopped) {
 		before = scan->out.verdict.suspects;
-		search_once(scan);
+		kmt_marker_set_search(&scan->m, KMT_MODE_ALIGNED, &scan->filter);
+		read_roots(scan);
+		kmt_search(&scan->m);
+		kmt_marker_set_follow(&scan->m);
+		scan->out.searches++;
 		kmt_update_suspects(&scan->m, &scan->filter, &scan->out.verdict);
 		if (!scan->out.verdict.suspects || !--left)
 			break;

@@ -140,37 +140,6 @@ void kmt_sites_for_each(void (*fn)(void *arg, u32 *trace, u16 comm), void *arg)
 	mutex_unlock(&views_mutex);
 }
 
-/**
- * struct block - fields of a record for a count
- * @site: its site
- * @size: bytes
- * @born: low 32 bits of jiffies
- * @cache: name of its slab cache, or the name shown in its place
- */
-struct block {
-	struct kmt_site site;
-	unsigned long size;
-	u32 born;
-	char cache[KMT_CACHE_NAME];
-};
-
-/* Reads a record under its lock; returns false if it is not that of a block. */
-static noinline bool read_block(struct kmt_object *o, struct block *b)
-{
-	struct kmt_tree *tree;
-	unsigned long flags;
-
-	tree = kmt_lock_object(&kmt_core, o, &flags);
-	if (!tree)
-		return false;
-	b->site = kmt_site_of(o->trace, kmt_space(o), o->size);
-	b->size = o->size;
-	b->born = o->born;
-	kmt_source_name(b->cache, kmt_space(o), o->addr);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
-	return b->site.space != KMT_ROOT;
-}
-
 static bool is_in(unsigned long pc, unsigned long start)
 {
 	unsigned long size, offset;
@@ -216,21 +185,23 @@ static struct kmt_site_count *get_site(const struct kmt_site *key,
 /* Counts the block in @o, whose site was not found in the table, under its lock. */
 static noinline_for_stack struct kmt_site_count *count_new_site(struct kmt_object *o)
 {
+	char cache[KMT_CACHE_NAME];
 	struct kmt_site_count *s;
-	struct block b;
+	struct kmt_object copy;
+	struct kmt_site key;
+	struct kmt_held held;
 
-	if (!read_block(o, &b))
+	if (!kmt_lock_object(&kmt_core, o, &held))
 		return NULL;
-	s = get_site(&b.site, b.cache);
-	kmt_sites_count(&sites, s, b.size, b.born);
+	copy = *o;
+	kmt_source_name(cache, kmt_space(o), o->addr);
+	kmt_unlock(&held);
+	if (kmt_space(&copy) == KMT_ROOT)
+		return NULL;
+	key = kmt_site_of(copy.trace, kmt_space(&copy), copy.size);
+	s = get_site(&key, cache);
+	kmt_sites_count(&sites, s, copy.size, copy.born);
 	return s;
-}
-
-/* Whether @o, of KMT_VIRT, is a record of a block of pages. */
-static bool is_of_pages(const struct kmt_object *o)
-{
-	/* Without the lock, as the head of this file explains. */
-	return kmt_is_struct_record(o) || kmt_pages_order(data_race(o->addr)) >= 0;
 }
 
 /* Counts @o. @s is the site of the cell before, which is mostly the same. */
@@ -246,7 +217,9 @@ static struct kmt_site_count *count_block(struct kmt_object *o,
 	if (!(flags & KMT_LIVE) || (flags & KMT_SPACE_MASK) == KMT_ROOT)
 		return s;
 	/* count_pages() counts blocks of pages, with or without a record. */
-	if (kmt_pages_tracked() && (flags & KMT_SPACE_MASK) == KMT_VIRT && is_of_pages(o))
+	if (kmt_pages_tracked() && (flags & KMT_SPACE_MASK) == KMT_VIRT &&
+	    /* As above. */
+	    (kmt_is_struct_record(o) || kmt_pages_order(data_race(o->addr)) >= 0))
 		return s;
 	/* As above. */
 	key = kmt_site_of(data_race(o->trace), flags & KMT_SPACE_MASK, size);

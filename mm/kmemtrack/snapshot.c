@@ -379,25 +379,6 @@ static bool alloc_markers(struct kmt_scan *scan)
 	return true;
 }
 
-/*
- * Takes the locks of lists that are read while all CPUs are stopped: otherwise a task
- * could be stopped while it changes one. The allocators take them in the same order:
- * creating a slab cache takes pcpu_alloc_mutex with slab_mutex held.
- */
-static void lock_lists(bool slots)
-{
-	if (slots)
-		mutex_lock(&slab_mutex);
-	mutex_lock(&pcpu_alloc_mutex);
-}
-
-static void unlock_lists(bool slots)
-{
-	mutex_unlock(&pcpu_alloc_mutex);
-	if (slots)
-		mutex_unlock(&slab_mutex);
-}
-
 static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan)
 {
 	unsigned int nr = num_online_cpus();
@@ -427,14 +408,22 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 	 */
 	removed = READ_ONCE(pcpu_nr_removed);
 	kmt_page_map_prepare(&scan->m, &scan->roots);
-	lock_lists(slots);
+	/*
+	 * Lists that are read during the stop: a task could be stopped while it changes one.
+	 * Creating a slab cache takes both mutexes in this order, too.
+	 */
+	if (slots)
+		mutex_lock(&slab_mutex);
+	mutex_lock(&pcpu_alloc_mutex);
 	if (pcpu_nr_removed != removed)
 		kmt_page_map_prepare(&scan->m, &scan->roots);
 	if (!scan->m.stopped) {
 		init_stop(stop, scan);
 		begin_stop(stop);
 	}
-	unlock_lists(slots);
+	mutex_unlock(&pcpu_alloc_mutex);
+	if (slots)
+		mutex_unlock(&slab_mutex);
 	put_online_mems();
 	if (scan->m.stopped)
 		return KMT_CONFIRM_GIVEN_UP;

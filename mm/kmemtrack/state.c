@@ -42,16 +42,6 @@ struct kmt_tunables kmt_tunables = {
 
 struct kmt_last_scan kmt_last_scan;
 
-/* Set when interrupts and workers are up, so that hooks can queue work. */
-bool kmt_can_defer __ro_after_init;
-
-static int __init begin_deferring(void)
-{
-	kmt_can_defer = true;
-	return 0;
-}
-early_initcall(begin_deferring);
-
 /* Part of KMT_EV_LOST_NOMEM: allocations that cannot sleep; those of early boot. */
 atomic_long_t kmt_lost_atomic;
 atomic_long_t kmt_lost_early;

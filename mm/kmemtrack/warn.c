@@ -182,7 +182,7 @@ void kmt_warn(struct kmt_core *core, enum kmt_event ev,
 	w->pid = current->pid;
 	w->nr = new ? 0 : stack_trace_save(w->entries, ARRAY_SIZE(w->entries), 1);
 	atomic_set_release(&w->state, KMT_SLOT_READY);
-	if (kmt_can_defer)
+	if (system_state >= SYSTEM_SCHEDULING)
 		irq_work_queue(&warn_irq_work);
 }
 

@@ -141,15 +141,6 @@ static void try_target(struct kmt_ref_search *s, const struct kmt_range *target,
 		add_place(s, s->place, KMT_REFS, &s->nr, at, target->lo);
 }
 
-static void try_targets(struct kmt_ref_search *s, unsigned long word,
-			unsigned long at)
-{
-	unsigned int i;
-
-	for (i = 0; i < s->nr_targets; i++)
-		try_target(s, &s->targets[i], word, at);
-}
-
 static void try_hints(struct kmt_ref_search *s, unsigned long raw,
 		      unsigned long word, unsigned long at)
 {
@@ -209,6 +200,7 @@ static void search_words(struct kmt_marker *m, const unsigned long *words,
 			 unsigned int nr, unsigned long at)
 {
 	struct kmt_ref_search *s = container_of(m, struct kmt_ref_search, m);
+	unsigned int i;
 
 	if (at && s->odd_hull.hi)
 		search_odd(s, words, nr, at);
@@ -218,10 +210,10 @@ static void search_words(struct kmt_marker *m, const unsigned long *words,
 
 		if (likely(!hit && !s->hints) || kmt_in(&s->own, at))
 			continue;
-		if (hit)
-			try_targets(s, word, at);
-		else
+		if (!hit)
 			try_hints(s, *words, word, at);
+		for (i = 0; hit && i < s->nr_targets; i++)
+			try_target(s, &s->targets[i], word, at);
 	}
 }
 
@@ -287,20 +279,19 @@ static bool is_known(const struct kmt_ref_search *s, unsigned long addr)
 static void name_cache(char *name, const struct kmt_object *o)
 {
 	const struct kmt_object *now;
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
 	if (kmt_space(o) != KMT_VIRT) {
 		kmt_source_name(name, kmt_space(o), o->addr);
 		return;
 	}
 	strscpy(name, "?", KMT_CACHE_NAME);
-	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &tree, &flags);
+	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &held);
 	if (!now)
 		return;
 	if (now->addr == o->addr)
 		kmt_cache_at(name, o->addr);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 }
 
 /* vmap_areas are skipped: they are in a tree, which leads to all vmalloc blocks. */
@@ -310,12 +301,6 @@ static bool is_vmap_area(const struct kmt_object *o)
 
 	name_cache(cache, o);
 	return !strcmp(cache, "vmap_area");
-}
-
-/* Whether a reference is in a root or in a block that needs no references. */
-static bool is_root(const struct kmt_place *p)
-{
-	return !p->o.size || !kmt_needs_refs(&p->o);
 }
 
 /*
@@ -334,7 +319,8 @@ static bool next_level(struct kmt_ref_search *s)
 	for (i = 0; i < nr; i++) {
 		const struct kmt_object *o = &s->place[i].o;
 
-		if (is_root(&s->place[i]))
+		/* In a root, or in a block that needs no references. */
+		if (!o->size || !kmt_needs_refs(o))
 			return false;
 		if (is_known(s, start_of(o)) || is_vmap_area(o))
 			continue;
@@ -350,24 +336,23 @@ static bool next_level(struct kmt_ref_search *s)
 /* Determines the words that are hints at the block @o, which is live. */
 static void look_for_hints(struct kmt_ref_search *s, const struct kmt_object *o)
 {
-	struct kmt_tree *tree;
 	struct page *page = NULL;
 	struct kmt_object *now;
-	unsigned long flags;
+	struct kmt_held held;
 
 	s->hints = true;
 	s->end = start_of(o) + o->size;
 	if (kmt_space(o) != KMT_VIRT)
 		return;
 	/* The block is mapped as long as it is tracked. */
-	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &tree, &flags);
+	now = kmt_lock_find(&kmt_core, KMT_VIRT, o->addr, &held);
 	if (!now)
 		return;
 	if (is_vmalloc_or_module_addr((void *)o->addr))
 		page = vmalloc_to_page((void *)o->addr);
 	else if (virt_addr_valid((void *)o->addr))
 		page = virt_to_page((void *)o->addr);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 	if (!page)
 		return;
 	s->page[0] = kmt_untag((unsigned long)page);

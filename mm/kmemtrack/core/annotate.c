@@ -7,19 +7,13 @@
  */
 #include "fastpath.h"
 
-static struct kmt_object *to_aux(const struct rb_node *node)
-{
-	return rb_entry(node, struct kmt_object, node);
-}
-
 /* As kmt_lock_find(); counts the annotation as unknown if there is no block. */
 static inline struct kmt_object *lock_annotated(struct kmt_core *core,
 						enum kmt_space space,
 						unsigned long addr,
-						struct kmt_tree **treep,
-						unsigned long *flags)
+						struct kmt_held *held)
 {
-	struct kmt_object *o = kmt_lock_find(core, space, addr, treep, flags);
+	struct kmt_object *o = kmt_lock_find(core, space, addr, held);
 
 	if (!o)
 		kmt_count_event(core, KMT_EV_ANNOTATE_UNKNOWN);
@@ -39,11 +33,10 @@ static inline struct kmt_object *lock_annotated(struct kmt_core *core,
 bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 		 unsigned long addr, u8 min_refs)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	struct kmt_object *o;
 
-	o = lock_annotated(core, space, addr, &tree, &flags);
+	o = lock_annotated(core, space, addr, &held);
 	if (!o)
 		return false;
 	o->min_refs = min_refs;
@@ -56,7 +49,7 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 		kmt_change_flags(o, 0, KMT_LEAK | KMT_NEW | KMT_INDIRECT |
 				 KMT_COVERED | KMT_SUSPECT);
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 	return true;
 }
 
@@ -73,14 +66,13 @@ bool kmt_set_min(struct kmt_core *core, enum kmt_space space,
 bool kmt_set_flags(struct kmt_core *core, enum kmt_space space,
 		   unsigned long addr, u16 set)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	struct kmt_object *o;
 
-	o = lock_annotated(core, space, addr, &tree, &flags);
+	o = lock_annotated(core, space, addr, &held);
 	if (o) {
 		kmt_change_flags(o, set, 0);
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_unlock(&held);
 	}
 	return o;
 }
@@ -98,14 +90,13 @@ bool kmt_set_flags(struct kmt_core *core, enum kmt_space space,
 bool kmt_set_trace(struct kmt_core *core, enum kmt_space space,
 		   unsigned long addr, u32 trace)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	struct kmt_object *o;
 
-	o = lock_annotated(core, space, addr, &tree, &flags);
+	o = lock_annotated(core, space, addr, &held);
 	if (o) {
 		o->trace = trace;
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_unlock(&held);
 	}
 	return o;
 }
@@ -131,7 +122,7 @@ static bool link_aux(struct kmt_tree *tree, struct kmt_object *aux)
 
 	lockdep_assert_held(&tree->lock);
 	while (*link) {
-		int order = compare_aux(aux, to_aux(*link));
+		int order = compare_aux(aux, kmt_to_object(*link));
 
 		if (!order)
 			return false;
@@ -156,11 +147,11 @@ static struct kmt_object *find_aux(struct kmt_tree *tree,
 
 	lockdep_assert_held(&tree->lock);
 	while (node) {
-		if (compare_aux(key, to_aux(node)) > 0) {
+		if (compare_aux(key, kmt_to_object(node)) > 0) {
 			node = node->rb_right;
 			continue;
 		}
-		first = to_aux(node);
+		first = kmt_to_object(node);
 		node = node->rb_left;
 	}
 	if (!first || first->addr != key->addr ||
@@ -197,8 +188,9 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 		    gfp_t gfp)
 {
 	struct kmt_object *aux, *o;
-	struct kmt_tree *tree, *others;
-	unsigned long flags, dummy, size = 0;
+	unsigned long flags, size = 0;
+	struct kmt_tree *others;
+	struct kmt_held held;
 	bool ok = false, linked = false;
 
 	aux = kmt_cell_alloc(core, gfp, &flags);
@@ -208,7 +200,7 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 			kmt_set_flags(core, KMT_VIRT, r->at, KMT_WHOLE);
 		return false;
 	}
-	o = lock_annotated(core, KMT_VIRT, r->at, &tree, &dummy);
+	o = lock_annotated(core, KMT_VIRT, r->at, &held);
 	if (o) {
 		ok = r->kind != KMT_AREAS || fit_area(o, r, &size);
 		/*
@@ -227,7 +219,7 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 			raw_spin_unlock(&others->lock);
 			kmt_change_flags(o, r->kind, 0);
 		}
-		raw_spin_unlock_irqrestore(&tree->lock, dummy);
+		kmt_unlock(&held);
 	}
 	if (!linked)
 		kmt_cell_put(core, aux);
@@ -254,11 +246,8 @@ static bool add_aux(struct kmt_core *core, const struct aux_request *r,
 bool kmt_add_area(struct kmt_core *core, unsigned long addr,
 		  unsigned long size, gfp_t gfp)
 {
-	struct aux_request r = {
-		.at = addr,
-		.start = addr,
-		.size = size,
-		.kind = KMT_AREAS,
+	const struct aux_request r = {
+		.at = addr, .start = addr, .size = size, .kind = KMT_AREAS,
 	};
 
 	return add_aux(core, &r, gfp);
@@ -281,11 +270,8 @@ bool kmt_add_area(struct kmt_core *core, unsigned long addr,
 bool kmt_add_outer_area(struct kmt_core *core, unsigned long block,
 			unsigned long start, unsigned long size, gfp_t gfp)
 {
-	struct aux_request r = {
-		.at = block,
-		.start = start,
-		.size = size,
-		.kind = KMT_AREAS,
+	const struct aux_request r = {
+		.at = block, .start = start, .size = size, .kind = KMT_AREAS,
 		.outside = true,
 	};
 
@@ -305,11 +291,7 @@ bool kmt_add_outer_area(struct kmt_core *core, unsigned long block,
 bool kmt_add_alias(struct kmt_core *core, unsigned long holder,
 		   unsigned long target, gfp_t gfp)
 {
-	struct aux_request r = {
-		.at = holder,
-		.start = target,
-		.kind = KMT_ALIAS,
-	};
+	const struct aux_request r = { .at = holder, .start = target, .kind = KMT_ALIAS };
 
 	return add_aux(core, &r, gfp);
 }

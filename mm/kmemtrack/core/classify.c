@@ -24,6 +24,7 @@
 
 /**
  * struct kmt_leaks - state of a classification
+ * @r: how leaks are read
  * @m: marker
  * @now: low 32 bits of jiffies
  * @before: when leaks were classified last, low 32 bits of jiffies
@@ -37,6 +38,7 @@
  * @done: how many of these were read
  */
 struct kmt_leaks {
+	struct kmt_reader r;
 	struct kmt_marker *m;
 	u32 now;
 	u32 before;
@@ -50,56 +52,47 @@ struct kmt_leaks {
 	unsigned long done;
 };
 
-struct leak_reader {
-	struct kmt_reader r;
-	struct kmt_leaks *leaks;
-};
-
 static bool change_leak(struct kmt_core *core, struct kmt_object *o, u16 set,
 			u16 clear, struct kmt_object *was)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	bool leak;
 
-	tree = kmt_lock_object(core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_object(core, o, &held))
 		return false;
 	leak = o->flags & KMT_LEAK;
 	*was = *o;
 	if (leak)
 		kmt_change_flags(o, set, clear);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 	return leak;
 }
 
 /* Makes the leak that @word refers to indirect; the walk reads it later. */
-static void cover_ref(struct leak_reader *lr, enum kmt_space space,
+static void cover_ref(struct kmt_leaks *leaks, enum kmt_space space,
 		      unsigned long word)
 {
-	struct kmt_leaks *leaks = lr->leaks;
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	struct kmt_object *o;
 
-	o = kmt_lock_find(leaks->m->core, space, word, &tree, &flags);
+	o = kmt_lock_find(leaks->m->core, space, word, &held);
 	if (!o)
 		return;
-	if ((o->flags & KMT_LEAK) && o != lr->r.from &&
+	if ((o->flags & KMT_LEAK) && o != leaks->r.from &&
 	    !(leaks->known && kmt_is_younger(o->born, leaks->before))) {
 		/* A walk covers each leak once, so there is room for those counted. */
 		if (!(o->flags & KMT_COVERED) && leaks->found < leaks->max)
 			leaks->other[leaks->found++] = (struct kmt_rank){
-				.o = o, .direct = lr->r.from
+				.o = o, .direct = leaks->r.from
 			};
 		kmt_change_flags(o, KMT_INDIRECT | KMT_COVERED, 0);
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 }
 
 static void cover_refs(struct kmt_reader *r, unsigned int nr)
 {
-	struct leak_reader *lr = container_of(r, struct leak_reader, r);
+	struct kmt_leaks *leaks = container_of(r, struct kmt_leaks, r);
 	struct kmt_marker *m = r->m;
 	unsigned int i;
 
@@ -107,9 +100,9 @@ static void cover_refs(struct kmt_reader *r, unsigned int nr)
 		const unsigned long word = kmt_untag(m->buf[i]);
 
 		if (kmt_in(&m->ranges.virt, word) && !kmt_in(&m->core->skip, word))
-			cover_ref(lr, KMT_VIRT, word);
+			cover_ref(leaks, KMT_VIRT, word);
 		if (kmt_in_pair(&m->ranges.percpu, word))
-			cover_ref(lr, KMT_PERCPU, word);
+			cover_ref(leaks, KMT_PERCPU, word);
 	}
 }
 
@@ -117,19 +110,15 @@ static void cover_refs(struct kmt_reader *r, unsigned int nr)
 static void read_leak(struct kmt_leaks *leaks, struct kmt_object *o,
 		      struct kmt_object *head)
 {
-	struct kmt_marker *m = leaks->m;
-	struct leak_reader lr = {
-		.r = { .words = cover_refs, .m = m, .from = head },
-		.leaks = leaks,
-	};
 	struct kmt_object copy;
 
-	if (!change_leak(m->core, o, KMT_SCANNED, 0, &copy) ||
+	if (!change_leak(leaks->m->core, o, KMT_SCANNED, 0, &copy) ||
 	    (copy.flags & KMT_SCANNED))
 		return;
 	leaks->known = !(copy.flags & KMT_NEW);
+	leaks->r.from = head;
 	if (kmt_is_read(&copy))
-		kmt_read_object(&lr.r, o, &copy);
+		kmt_read_object(&leaks->r, o, &copy);
 }
 
 /* Covers all leaks to which @head leads. @head stays direct or indirect as it is. */
@@ -296,6 +285,7 @@ void kmt_classify(struct kmt_marker *m, unsigned long nr, u32 now)
 {
 	const struct kmt_ops *ops = m->core->ops;
 	struct kmt_leaks leaks = {
+		.r = { .words = cover_refs, .m = m },
 		.m = m, .max = nr, .now = now, .before = m->core->classified,
 	};
 	size_t bytes = 2 * leaks.max * sizeof(*leaks.rank) +

@@ -291,17 +291,16 @@ bool kmt_free(struct kmt_core *core, enum kmt_space space, unsigned long addr)
 void kmt_free_if(struct kmt_core *core, unsigned long addr,
 		 bool (*is)(const struct kmt_object *o))
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	struct kmt_object *o;
 
-	o = kmt_lock_find(core, KMT_VIRT, addr, &tree, &flags);
+	o = kmt_lock_find(core, KMT_VIRT, addr, &held);
 	if (!o)
 		return;
 	if (o->addr == addr && is(o))
-		remove_locked(core, tree, o, flags);
+		remove_locked(core, held.tree, o, held.flags);
 	else
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_unlock(&held);
 }
 
 /*
@@ -658,17 +657,15 @@ unsigned long kmt_free_within(struct kmt_core *core, unsigned long addr,
 static bool drop_object(struct kmt_core *core, struct kmt_object *o,
 			enum kmt_space space)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
-	tree = kmt_lock_object(core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_object(core, o, &held))
 		return false;
 	if (kmt_space(o) != space) {
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_unlock(&held);
 		return false;
 	}
-	remove_locked(core, tree, o, flags);
+	remove_locked(core, held.tree, o, held.flags);
 	return true;
 }
 

@@ -61,6 +61,16 @@ struct kmt_tree {
 #endif
 };
 
+/**
+ * struct kmt_held - a tree that is locked
+ * @tree: the tree
+ * @flags: interrupt state from before
+ */
+struct kmt_held {
+	struct kmt_tree *tree;
+	unsigned long flags;
+};
+
 /* Bytes of the linear map that share a shard (a region). */
 #define KMT_REGION_SHIFT	16
 
@@ -423,27 +433,24 @@ static inline unsigned long kmt_nr_wide(const struct kmt_core *core,
 }
 
 /**
- * kmt_lock_wide - keep blocks that are in no shard from being freed
+ * kmt_lock_wide - keep blocks of KMT_VIRT that are in no shard from being freed
  * @core: tracker
- * @space: their address space
  * @flags: interrupt state from before
  *
  * The owner may protect data of its own by this lock, if such a free changes it.
  *
  * Context: any but NMI, no tracker lock held.
  */
-static inline void kmt_lock_wide(struct kmt_core *core, enum kmt_space space,
-				 unsigned long *flags)
-	__acquires(&core->wide[space].lock)
+static inline void kmt_lock_wide(struct kmt_core *core, unsigned long *flags)
+	__acquires(&core->wide[KMT_VIRT].lock)
 {
-	raw_spin_lock_irqsave(&core->wide[space].lock, *flags);
+	raw_spin_lock_irqsave(&core->wide[KMT_VIRT].lock, *flags);
 }
 
-static inline void kmt_unlock_wide(struct kmt_core *core, enum kmt_space space,
-				   unsigned long flags)
-	__releases(&core->wide[space].lock)
+static inline void kmt_unlock_wide(struct kmt_core *core, unsigned long flags)
+	__releases(&core->wide[KMT_VIRT].lock)
 {
-	raw_spin_unlock_irqrestore(&core->wide[space].lock, flags);
+	raw_spin_unlock_irqrestore(&core->wide[KMT_VIRT].lock, flags);
 }
 
 /* core.c: life of a tracker, and the operations of the hooks */
@@ -496,105 +503,38 @@ struct kmt_object *kmt_next_wide(struct kmt_core *core, enum kmt_space space,
 void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 		    int delta);
 struct kmt_object *__kmt_lock_find(struct kmt_core *core, enum kmt_space space,
-				   unsigned long addr, struct kmt_tree **treep,
-				   unsigned long *flags);
-struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
-				   unsigned long *flags);
-struct kmt_tree *__kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o,
-				   unsigned long *flags);
-struct kmt_tree *__kmt_lock_same(struct kmt_core *core, struct kmt_object *o,
-				 const struct kmt_object *copy,
-				 unsigned long *flags);
+				   unsigned long addr, struct kmt_held *held);
+bool __kmt_lock_object(struct kmt_core *core, struct kmt_object *o, struct kmt_held *held);
+bool __kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o, struct kmt_held *held);
+bool __kmt_lock_same(struct kmt_core *core, struct kmt_object *o,
+		     const struct kmt_object *copy, struct kmt_held *held);
 
-/**
- * kmt_lock_find - find the object an address lies in, and lock its tree
- * @core: tracker
- * @space: address space
- * @addr: any address
- * @treep: set to the tree that was locked
- * @flags: interrupt state for raw_spin_unlock_irqrestore()
- *
- * Return: the object, its tree locked; or NULL with nothing locked.
- */
+/* The functions above, for sparse: they take the lock if they succeed. */
+#define kmt_lock_object(core, o, held)					\
+	__cond_lock(&(held)->tree->lock, __kmt_lock_object(core, o, held))
+#define kmt_lock_vacant(core, o, held)					\
+	__cond_lock(&(held)->tree->lock, __kmt_lock_vacant(core, o, held))
+#define kmt_lock_same(core, o, copy, held)				\
+	__cond_lock(&(held)->tree->lock, __kmt_lock_same(core, o, copy, held))
+/* As kmt_lock_object() if @o is live, else as kmt_lock_vacant(). */
+#define kmt_lock_record(core, o, held)					\
+	__cond_lock(&(held)->tree->lock, __kmt_lock_object(core, o, held) || \
+		    __kmt_lock_vacant(core, o, held))
+
 static inline struct kmt_object *
 kmt_lock_find(struct kmt_core *core, enum kmt_space space, unsigned long addr,
-	      struct kmt_tree **treep, unsigned long *flags)
+	      struct kmt_held *held)
 {
-	struct kmt_object *o = __kmt_lock_find(core, space, addr, treep, flags);
+	struct kmt_object *o = __kmt_lock_find(core, space, addr, held);
 
-	(void)__cond_lock(&(*treep)->lock, o);
+	(void)__cond_lock(&held->tree->lock, o);
 	return o;
 }
 
-/**
- * kmt_lock_object - lock the tree of a cell met while walking the pool
- * @core: tracker
- * @o: a cell, whatever is in it
- * @flags: interrupt state for raw_spin_unlock_irqrestore()
- *
- * Return: the tree, locked, if the cell holds a live object; else NULL with
- * nothing locked.
- */
-static inline struct kmt_tree *kmt_lock_object(struct kmt_core *core,
-					       struct kmt_object *o,
-					       unsigned long *flags)
+static inline void kmt_unlock(struct kmt_held *held)
+	__releases(&held->tree->lock)
 {
-	struct kmt_tree *tree = __kmt_lock_object(core, o, flags);
-
-	(void)__cond_lock(&tree->lock, tree);
-	return tree;
-}
-
-/**
- * kmt_lock_vacant - lock the shard of a vacant record
- * @core: tracker
- * @o: cell
- * @flags: saved interrupt state
- *
- * Context: no tracker lock held. The caller walks over the pool, or has interrupts off.
- * Return: the shard; NULL, with nothing locked, if @o is no vacant record.
- */
-static inline struct kmt_tree *kmt_lock_vacant(struct kmt_core *core,
-					       struct kmt_object *o,
-					       unsigned long *flags)
-{
-	struct kmt_tree *tree = __kmt_lock_vacant(core, o, flags);
-
-	(void)__cond_lock(&tree->lock, tree);
-	return tree;
-}
-
-/* As kmt_lock_object() if @o is live, else as kmt_lock_vacant(). */
-static inline struct kmt_tree *kmt_lock_record(struct kmt_core *core,
-					       struct kmt_object *o,
-					       unsigned long *flags)
-{
-	struct kmt_tree *tree = __kmt_lock_object(core, o, flags) ?:
-				__kmt_lock_vacant(core, o, flags);
-
-	(void)__cond_lock(&tree->lock, tree);
-	return tree;
-}
-
-/**
- * kmt_lock_same - lock the tree of an object that was copied before
- * @core: tracker
- * @o: its cell
- * @copy: what the cell held then
- * @flags: interrupt state for raw_spin_unlock_irqrestore()
- *
- * Return: the tree, locked, if the cell holds the same object; else NULL with
- * nothing locked.
- */
-static inline struct kmt_tree *kmt_lock_same(struct kmt_core *core,
-					     struct kmt_object *o,
-					     const struct kmt_object *copy,
-					     unsigned long *flags)
-{
-	struct kmt_tree *tree = __kmt_lock_same(core, o, copy, flags);
-
-	(void)__cond_lock(&tree->lock, tree);
-	return tree;
+	raw_spin_unlock_irqrestore(&held->tree->lock, held->flags);
 }
 
 bool kmt_copy_object(struct kmt_core *core, struct kmt_object *o,

@@ -132,10 +132,17 @@ void kmt_count_wide(struct kmt_core *core, const struct kmt_object *o,
 	}
 }
 
-/* As kmt_lock_find(), which tells sparse that the tree is locked. */
+/**
+ * __kmt_lock_find - find the object an address lies in, and lock its tree
+ * @core: tracker
+ * @space: address space
+ * @addr: any address
+ * @held: set to the tree that was locked, for kmt_unlock()
+ *
+ * Return: the object, its tree locked; or NULL with nothing locked.
+ */
 struct kmt_object *__kmt_lock_find(struct kmt_core *core, enum kmt_space space,
-				   unsigned long addr, struct kmt_tree **treep,
-				   unsigned long *flags)
+				   unsigned long addr, struct kmt_held *held)
 {
 	struct kmt_tree *tree = &core->wide[space];
 	struct kmt_object *o;
@@ -144,32 +151,38 @@ struct kmt_object *__kmt_lock_find(struct kmt_core *core, enum kmt_space space,
 		struct kmt_tree *shard = kmt_shard_of(core, addr);
 
 		if (!kmt_is_empty_hint(shard)) {
-			*treep = shard;
-			raw_spin_lock_irqsave(&shard->lock, *flags);
+			held->tree = shard;
+			raw_spin_lock_irqsave(&shard->lock, held->flags);
 			o = kmt_tree_find(shard, addr);
 			if (likely(o)) {
 				__release(&shard->lock); /* the caller has it */
 				return o;
 			}
-			raw_spin_unlock_irqrestore(&shard->lock, *flags);
+			raw_spin_unlock_irqrestore(&shard->lock, held->flags);
 		}
 		if (!READ_ONCE(shard->wide))
 			return NULL;
 	}
-	*treep = tree;
-	raw_spin_lock_irqsave(&tree->lock, *flags);
+	held->tree = tree;
+	raw_spin_lock_irqsave(&tree->lock, held->flags);
 	o = kmt_tree_find(tree, addr);
 	if (!o) {
-		raw_spin_unlock_irqrestore(&tree->lock, *flags);
+		raw_spin_unlock_irqrestore(&tree->lock, held->flags);
 		return NULL;
 	}
 	__release(&tree->lock);	/* the caller has it */
 	return o;
 }
 
-/* As kmt_lock_object(), which tells sparse that the tree is locked. */
-struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
-				   unsigned long *flags)
+/**
+ * __kmt_lock_object - lock the tree of a cell met while walking the pool
+ * @core: tracker
+ * @o: a cell, whatever is in it
+ * @held: for kmt_unlock()
+ *
+ * Return: whether the cell holds a live object, its tree locked; else nothing is locked.
+ */
+bool __kmt_lock_object(struct kmt_core *core, struct kmt_object *o, struct kmt_held *held)
 {
 	const u16 is_in = KMT_LIVE | KMT_SPACE_MASK;
 
@@ -184,16 +197,17 @@ struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 		struct kmt_tree *tree;
 
 		if (!(seen & KMT_LIVE) || !size)
-			return NULL;
+			return false;
 		tree = kmt_tree_of(core, seen & KMT_SPACE_MASK, addr, size);
-		raw_spin_lock_irqsave(&tree->lock, *flags);
+		raw_spin_lock_irqsave(&tree->lock, held->flags);
 		/* If the record has changed meanwhile, it may be in another tree. */
 		if (!((smp_load_acquire(&o->flags) ^ seen) & is_in) &&
 		    READ_ONCE(o->addr) == addr && READ_ONCE(o->size) == size) {
+			held->tree = tree;
 			__release(&tree->lock);	/* kmt_lock_object() has it */
-			return tree;
+			return true;
 		}
-		raw_spin_unlock_irqrestore(&tree->lock, *flags);
+		raw_spin_unlock_irqrestore(&tree->lock, held->flags);
 	}
 }
 
@@ -209,33 +223,36 @@ struct kmt_tree *__kmt_lock_object(struct kmt_core *core, struct kmt_object *o,
 bool kmt_copy_object(struct kmt_core *core, struct kmt_object *o,
 		     struct kmt_object *copy)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
-	tree = kmt_lock_object(core, o, &flags);
-	if (tree) {
-		*copy = *o;
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
-	}
-	return tree;
+	if (!kmt_lock_object(core, o, &held))
+		return false;
+	*copy = *o;
+	kmt_unlock(&held);
+	return true;
 }
 
-/* As kmt_lock_same(), which tells sparse that the tree is locked. */
-struct kmt_tree *__kmt_lock_same(struct kmt_core *core, struct kmt_object *o,
-				 const struct kmt_object *copy,
-				 unsigned long *flags)
+/**
+ * __kmt_lock_same - lock the tree of an object that was copied before
+ * @core: tracker
+ * @o: its cell
+ * @copy: what the cell held then
+ * @held: for kmt_unlock()
+ *
+ * Return: whether the cell holds the same object, its tree locked; else nothing is locked.
+ */
+bool __kmt_lock_same(struct kmt_core *core, struct kmt_object *o,
+		     const struct kmt_object *copy, struct kmt_held *held)
 {
-	struct kmt_tree *tree = kmt_lock_object(core, o, flags);
-
-	if (!tree)
-		return NULL;
+	if (!kmt_lock_object(core, o, held))
+		return false;
 	if (o->addr == copy->addr && o->size == copy->size &&
 	    o->born == copy->born && kmt_space(o) == kmt_space(copy)) {
-		__release(&tree->lock);	/* kmt_lock_same() has it */
-		return tree;
+		__release(&held->tree->lock);	/* kmt_lock_same() has it */
+		return true;
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, *flags);
-	return NULL;
+	kmt_unlock(held);
+	return false;
 }
 
 /**
@@ -251,14 +268,13 @@ struct kmt_tree *__kmt_lock_same(struct kmt_core *core, struct kmt_object *o,
 bool kmt_lookup(struct kmt_core *core, enum kmt_space space,
 		unsigned long addr, struct kmt_object *copy)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	struct kmt_object *o;
 
-	o = kmt_lock_find(core, space, addr, &tree, &flags);
+	o = kmt_lock_find(core, space, addr, &held);
 	if (o) {
 		*copy = *o;
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_unlock(&held);
 	}
 	return o;
 }

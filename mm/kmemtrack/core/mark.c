@@ -64,16 +64,14 @@ static void forget_epochs(struct kmt_core *core)
 	struct kmt_object *o;
 
 	kmt_for_each_cell(core, chunk, o) {
-		struct kmt_tree *tree;
-		unsigned long flags;
+		struct kmt_held held;
 
 		if (o == kmt_chunk_cells(chunk))
 			kmt_env_cond_resched(GFP_KERNEL);
-		tree = kmt_lock_object(core, o, &flags);
-		if (!tree)
+		if (!kmt_lock_object(core, o, &held))
 			continue;
 		o->epoch = 0;
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_unlock(&held);
 	}
 }
 
@@ -359,15 +357,13 @@ u32 kmt_sum_object(struct kmt_marker *m, struct kmt_object *o,
 /* Makes a cleared block, which has changed since, a root. */
 static void make_grey(struct kmt_marker *m, struct kmt_object *o)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_object(m->core, o, &held))
 		return;
 	if (kmt_is_cleared(o))
 		o->min_refs = KMT_MIN_GREY;
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 }
 
 /*
@@ -427,8 +423,8 @@ static void read_part(struct kmt_marker *m, struct kmt_object *o,
 
 /* Reads a block piece by piece. Called with its tree locked; unlocks it. */
 static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
-			       struct kmt_tree *tree, unsigned long flags)
-	__releases(&tree->lock)
+			       struct kmt_held *held)
+	__releases(&held->tree->lock)
 {
 	struct kmt_reader r = {
 		.words = mark_words, .marks = true,
@@ -437,7 +433,7 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 	struct kmt_object copy = *o;
 
 	kmt_change_flags(o, KMT_SCANNED, 0);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(held);
 	m->stats.objects++;
 	if (unlikely(kmt_is_cleared(&copy)))
 		read_cleared(m, o, &copy);
@@ -449,8 +445,7 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 static void scan(struct kmt_marker *m, struct kmt_object *o,
 		 unsigned long addr)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	bool wanted;
 
 	/* The fixed cost per block. */
@@ -461,8 +456,7 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 		read_part(m, (void *)o - KMT_ENTRY_PART, addr);
 		return;
 	}
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_object(m->core, o, &held))
 		return;
 	wanted = o->addr == addr && kmt_reached(o, m->core->epoch);
 	if (wanted) {
@@ -470,9 +464,9 @@ static void scan(struct kmt_marker *m, struct kmt_object *o,
 		wanted = kmt_must_read(o);
 	}
 	if (wanted)
-		read_rest(m, o, tree, flags);
+		read_rest(m, o, &held);
 	else
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_unlock(&held);
 }
 
 /**
@@ -740,18 +734,18 @@ static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 				unsigned long pos, unsigned long end)
 {
 	struct kmt_core *core = r->m->core;
-	unsigned long flags, len, pushed = 0;
-	struct kmt_tree *tree;
+	struct kmt_held held;
+	unsigned long len, pushed = 0;
 	struct kmt_range self;
 	bool ok = false;
 
 	if (unlikely(r->m->share.team)) {
-		tree = kmt_tree_of(core, kmt_space(copy), copy->addr,
-				   copy->size);
+		struct kmt_tree *tree = kmt_tree_of(core, kmt_space(copy), copy->addr,
+						    copy->size);
+
 		kmt_wait_contended(r->m, &tree->lock);
 	}
-	tree = kmt_lock_same(core, o, copy, &flags);
-	if (!tree)
+	if (!kmt_lock_same(core, o, copy, &held))
 		return 0;
 	self = self_of(o);
 	/* A piece does not cross a page boundary, so all of it can be read, or none. */
@@ -760,7 +754,7 @@ static unsigned long read_piece(struct kmt_reader *r, struct kmt_object *o,
 		pushed = kmt_mark_piece(r->m, &self, pos, end);
 	if (!pushed)
 		ok = kmt_env_read(r->m->buf, pos, len);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 
 	r->at = pos;
 	if (ok)
@@ -876,15 +870,13 @@ static int join_copies(struct kmt_reader *r, struct kmt_object *o,
 					    sizeof(long));
 	const unsigned int words = lo < hi ? (hi - lo) / sizeof(long) : 0;
 	unsigned int nr = 0, faults = 0;
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
 	if (!words) {
 		*cpu = nr_cpu_ids;
 		return 0;
 	}
-	tree = kmt_lock_same(r->m->core, o, copy, &flags);
-	if (!tree)
+	if (!kmt_lock_same(r->m->core, o, copy, &held))
 		return -1;
 	while (nr + words <= ARRAY_SIZE(r->m->buf)) {
 		*cpu = cpumask_next(*cpu, cpu_possible_mask);
@@ -896,7 +888,7 @@ static int join_copies(struct kmt_reader *r, struct kmt_object *o,
 		else
 			faults++;
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 	while (faults--)
 		kmt_count_event(r->m->core, KMT_EV_FAULT);
 	return nr;

@@ -601,19 +601,6 @@ static inline void kmt_search_words(struct kmt_marker *m,
 		kmt_search_word(m, *words++);
 }
 
-/* Handles words that are read in place, while all CPUs are stopped. */
-static inline void kmt_search_stopped(struct kmt_marker *m,
-				      const unsigned long *words, unsigned int nr,
-				      unsigned long at)
-{
-	if (m->mode == KMT_MODE_SUM)
-		m->sum.value = kmt_sum_words(words, nr, m->sum.value);
-	else if (m->mode == KMT_MODE_BYTES)
-		kmt_search_bytes(m, words, nr, at);
-	else
-		kmt_search_words(m, words, nr);
-}
-
 /*
  * Returns where the words of [@pos, @end), not empty, can be read while all CPUs are
  * stopped, and counts them as read. NULL if they are not in the page kmt_marker.mapped.
@@ -636,10 +623,17 @@ static inline bool kmt_search_mapped(struct kmt_marker *m, unsigned long pos,
 				     unsigned long end)
 {
 	const unsigned long *words = kmt_mapped_words(m, pos, end);
+	const unsigned int nr = (end - pos) / sizeof(long);
 
-	if (words)
-		kmt_search_stopped(m, words, (end - pos) / sizeof(long), pos);
-	return words;
+	if (!words)
+		return false;
+	if (m->mode == KMT_MODE_SUM)
+		m->sum.value = kmt_sum_words(words, nr, m->sum.value);
+	else if (m->mode == KMT_MODE_BYTES)
+		kmt_search_bytes(m, words, nr, pos);
+	else
+		kmt_search_words(m, words, nr);
+	return true;
 }
 
 /* verdict.c */

@@ -199,13 +199,6 @@ static __always_inline bool push_piece(struct kmt_marker *m,
 	return true;
 }
 
-/* Whether all words of a piece fit in the half of the stack that is for references. */
-static __always_inline bool has_room(const struct kmt_marker *m,
-				     unsigned long bytes)
-{
-	return m->stack.refs + bytes / sizeof(long) <= m->stack.max / 2;
-}
-
 /**
  * kmt_mark_piece - push possible references in a piece of memory onto the mark stack
  * @m: marker
@@ -224,7 +217,9 @@ unsigned long kmt_mark_piece(struct kmt_marker *m, const struct kmt_range *self,
 	unsigned long len = kmt_piece(pos, end, KMT_PUSH_WORDS * sizeof(long));
 	bool done;
 
-	if (!kmt_fast_path_ok(m) || !has_room(m, len))
+	/* All words of a piece must fit in the half of the stack that is for references. */
+	if (!kmt_fast_path_ok(m) ||
+	    m->stack.refs + len / sizeof(long) > m->stack.max / 2)
 		return 0;
 	done = push_low_refs(m) ? push_piece(m, self, pos, pos + len, true) :
 				  push_piece(m, self, pos, pos + len, false);
@@ -260,20 +255,20 @@ static enum kmt_ref_effect count_ref(struct kmt_marker *m, enum kmt_space space,
 {
 	struct kmt_core *core = m->core;
 	enum kmt_ref_effect effect = KMT_COUNTED;
-	struct kmt_tree *tree;
-	unsigned long flags, addr;
+	struct kmt_held held;
+	unsigned long addr;
 	struct kmt_object *o;
 	bool to_read;
 
 	m->budget -= KMT_DRAIN_STEP;
 	if (unlikely(m->share.team))
 		await_trees(m, space, word);
-	o = kmt_lock_find(core, space, word, &tree, &flags);
+	o = kmt_lock_find(core, space, word, &held);
 	if (!o)
 		return KMT_USELESS;
 	if (unlikely(m->filter && !(o->flags & (KMT_SUSPECT | KMT_ALIAS))) ||
 	    unlikely(m->dated && !passed_on && kmt_is_younger(o->born, m->date))) {
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_unlock(&held);
 		return KMT_COUNTED;
 	}
 	m->stats.hits++;
@@ -289,7 +284,7 @@ static enum kmt_ref_effect count_ref(struct kmt_marker *m, enum kmt_space space,
 		   kmt_get_alias(core, addr, next)) {
 		effect = KMT_EXCESS;
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 
 	if (to_read)
 		kmt_mark_push(m, o, addr);

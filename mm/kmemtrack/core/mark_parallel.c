@@ -118,37 +118,16 @@ void kmt_team_await(struct kmt_marker *m, raw_spinlock_t *lock)
 	}
 }
 
-/* Whether the box has work. */
-static bool has_work(const struct kmt_team *team)
-{
-	return READ_ONCE(team->nr) && !READ_ONCE(team->over);
-}
-
-/* Whether a member that is not idle may still add work to the box. */
-static bool may_have_work(const struct kmt_team *team)
-{
-	return READ_ONCE(team->idle) < READ_ONCE(team->members) &&
-	       !READ_ONCE(team->over);
-}
-
 /* Waits until the box has work, or will have no more. */
 static void await_work(struct kmt_team *team, struct kmt_marker *m)
 {
 	unsigned int nr = 0;
 
-	while (!m->stopped && !has_work(team) && may_have_work(team)) {
+	while (!m->stopped && !READ_ONCE(team->over) && !READ_ONCE(team->nr) &&
+	       READ_ONCE(team->idle) < READ_ONCE(team->members)) {
 		m->core->ops->wait(m, nr++);
 		kmt_marker_check_stop(m);
 	}
-}
-
-/* How many entries of the box a marker takes. */
-static u32 max_take(const struct kmt_team *team, const struct kmt_marker *m)
-{
-	u32 most = min_t(u32, KMT_BOX_MOVE, kmt_room_for_blocks(&m->stack));
-
-	lockdep_assert_held(&team->lock);
-	return min(most, (team->nr + 3) / 4);
 }
 
 /* Moves entries of the box to the mark stack, which is empty. */
@@ -173,7 +152,8 @@ static u32 take(struct kmt_team *team, struct kmt_marker *m, bool *idle)
 
 	raw_spin_lock_irqsave(&team->lock, flags);
 	if (!team->over && !m->stopped)
-		nr = max_take(team, m);
+		nr = min3((u32)KMT_BOX_MOVE, kmt_room_for_blocks(&m->stack),
+			  (team->nr + 3) / 4);
 	WRITE_ONCE(team->nr, team->nr - nr);
 	unpack(m, &team->box[team->nr], nr);
 	WRITE_ONCE(team->idle, team->idle - *idle + !nr);

@@ -333,29 +333,26 @@ static void replace_object(struct kmt_tree *tree, struct kmt_object *from,
 static bool move_object(struct kmt_core *core, struct kmt_object *from,
 			struct kmt_object *to)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
 	if (READ_ONCE(from->flags) & KMT_AUX) {
-		tree = kmt_aux_tree(core, READ_ONCE(from->addr));
-		raw_spin_lock_irqsave(&tree->lock, flags);
+		held.tree = kmt_aux_tree(core, READ_ONCE(from->addr));
+		raw_spin_lock_irqsave(&held.tree->lock, held.flags);
 		/*
 		 * The auxiliary cell may be free by now, or belong to another block,
 		 * and be in no tree yet. Pairs with kmt_cell_publish(): then its
 		 * address is that of the other block, too.
 		 */
 		if (!(smp_load_acquire(&from->flags) & KMT_AUX) ||
-		    tree != kmt_aux_tree(core, READ_ONCE(from->addr))) {
-			raw_spin_unlock_irqrestore(&tree->lock, flags);
+		    held.tree != kmt_aux_tree(core, READ_ONCE(from->addr))) {
+			kmt_unlock(&held);
 			return false;
 		}
-	} else {
-		tree = kmt_lock_object(core, from, &flags);
-		if (!tree)
-			return false;
+	} else if (!kmt_lock_object(core, from, &held)) {
+		return false;
 	}
-	replace_object(tree, from, to);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	replace_object(held.tree, from, to);
+	kmt_unlock(&held);
 	return true;
 }
 
@@ -744,9 +741,16 @@ static struct kmt_object *next_cells(struct kmt_pool *pool, u32 *nr)
 	return first;
 }
 
-/* As kmt_lock_vacant(), which tells sparse that the tree is locked. */
-struct kmt_tree *__kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o,
-				   unsigned long *flags)
+/**
+ * __kmt_lock_vacant - lock the shard of a vacant record
+ * @core: tracker
+ * @o: cell
+ * @held: for kmt_unlock()
+ *
+ * Context: no tracker lock held. The caller walks over the pool, or has interrupts off.
+ * Return: whether @o is a vacant record, its shard locked; else nothing is locked.
+ */
+bool __kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o, struct kmt_held *held)
 {
 	/* Pairs with kmt_cell_publish(), which stores the size last. */
 	unsigned long size = smp_load_acquire(&o->size);
@@ -754,11 +758,11 @@ struct kmt_tree *__kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o,
 	struct kmt_tree *tree;
 
 	if (!size || READ_ONCE(o->flags))
-		return NULL;
+		return false;
 	tree = kmt_tree_of(core, KMT_VIRT, addr, size);
 	if (kmt_is_wide(core, tree))
-		return NULL;
-	raw_spin_lock_irqsave(&tree->lock, *flags);
+		return false;
+	raw_spin_lock_irqsave(&tree->lock, held->flags);
 	/*
 	 * kmt_cell_clear() clears the size first and the flags last;
 	 * kmt_cell_publish() stores flags and address first and the size last.
@@ -768,26 +772,25 @@ struct kmt_tree *__kmt_lock_vacant(struct kmt_core *core, struct kmt_object *o,
 	if (!smp_load_acquire(&o->flags) &&
 	    /* Pairs with kmt_cell_publish(), as above. */
 	    smp_load_acquire(&o->size) == size && READ_ONCE(o->addr) == addr) {
+		held->tree = tree;
 		__release(&tree->lock);	/* kmt_lock_vacant() has it */
-		return tree;
+		return true;
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, *flags);
-	return NULL;
+	raw_spin_unlock_irqrestore(&tree->lock, held->flags);
+	return false;
 }
 
 /* Makes a free cell of @o if it is a vacant record; interrupts are off. */
 static bool reclaim_cell(struct kmt_core *core, struct kmt_object *o)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
-	tree = kmt_lock_vacant(core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_vacant(core, o, &held))
 		return false;
 	kmt_count_vacant(kmt_cache_of(core), -1);
-	kmt_tree_unlink(tree, o);
+	kmt_tree_unlink(held.tree, o);
 	kmt_cell_clear(o);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 	kmt_cell_put(core, o);
 	return true;
 }

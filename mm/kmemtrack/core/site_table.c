@@ -16,11 +16,6 @@
 /* Classes of sizes: 0, and one per power of two. */
 #define KMT_SIZE_CLASSES	(BITS_PER_LONG + 1)
 
-static unsigned long nr_buckets(unsigned int order)
-{
-	return (PAGE_SIZE << order) / sizeof(struct kmt_site_count *);
-}
-
 static void free_site(struct kmt_sites *t, struct kmt_site_count *s)
 {
 	memset(s, 0, sizeof(*s));
@@ -37,18 +32,13 @@ static void link_site(struct kmt_sites *t, struct kmt_site_count *s)
 	*first = s;
 }
 
-static void unlink_site(struct kmt_sites *t, struct kmt_site_count *s)
+static void remove_site(struct kmt_sites *t, struct kmt_site_count *s)
 {
 	struct kmt_site_count **link = &t->bucket[kmt_sites_hash(t, &s->key)];
 
 	while (*link != s)
 		link = &(*link)->next;
 	*link = s->next;
-}
-
-static void remove_site(struct kmt_sites *t, struct kmt_site_count *s)
-{
-	unlink_site(t, s);
 	free_site(t, s);
 	t->nr--;
 }
@@ -144,13 +134,6 @@ static bool is_dispensable(const struct kmt_sites *t,
 	return kmt_site_rise(&t->scans, s, &bytes, &ms) < KMT_KEEP_RISES;
 }
 
-static void give_up_site(struct kmt_sites *t, struct kmt_site_count *s)
-{
-	add_sum(&t->other, &s->last);
-	add_sum(&t->now_other, &s->now);
-	remove_site(t, s);
-}
-
 /*
  * Gives up @nr sites with the fewest bytes, as class_of() sorts them, except those
  * that rise.
@@ -174,7 +157,9 @@ static void give_up(struct kmt_sites *t, unsigned long nr)
 			continue;
 		if (its == class)
 			left--;
-		give_up_site(t, s);
+		add_sum(&t->other, &s->last);
+		add_sum(&t->now_other, &s->now);
+		remove_site(t, s);
 	}
 }
 
@@ -235,7 +220,7 @@ struct kmt_site_count *kmt_sites_add(struct kmt_sites *t,
 		t->missed = true;
 		return NULL;
 	}
-	if (t->nr >= nr_buckets(t->order))
+	if (t->nr >= (PAGE_SIZE << t->order) / sizeof(*t->bucket))
 		widen(t);
 	memset(s, 0, sizeof(*s));
 	s->key = *key;

@@ -191,11 +191,6 @@ struct kmt_sites {
 	bool changed;
 };
 
-static inline bool kmt_site_used(const struct kmt_site_count *s)
-{
-	return s->key.space != KMT_NR_SPACES;
-}
-
 /* The next entry in use after @s, or from the start of @page if @s is NULL. */
 static inline struct kmt_site_count *kmt_site_next(struct kmt_site_page **page,
 						   struct kmt_site_count *s)
@@ -203,7 +198,7 @@ static inline struct kmt_site_count *kmt_site_next(struct kmt_site_page **page,
 	for (; *page; *page = (*page)->next) {
 		for (s = s ? s + 1 : (*page)->site;
 		     s < (*page)->site + KMT_SITES_A_PAGE; s++)
-			if (kmt_site_used(s))
+			if (s->key.space != KMT_NR_SPACES)
 				return s;
 		s = NULL;
 	}

@@ -35,26 +35,19 @@ static void suspect_uncounted(struct kmt_core *core, struct kmt_object *o)
 }
 
 /*
- * Unlocks @tree. Then, if @pass, adds the block in @o to the filter, so that references to
- * it pass. That is done without the lock, since a large block sets many bits. If the block
- * is freed meanwhile, the filter only lets more words pass than necessary.
+ * Unlocks the tree. Then, if @pass, adds the block in @o to the filter, so that references
+ * to it pass. That is done without the lock, since a large block sets many bits. If the
+ * block is freed meanwhile, the filter only lets more words pass than necessary.
  */
-static void unlock_and_pass(struct kmt_tree *tree, unsigned long flags,
-			    const struct kmt_object *o, struct kmt_filter *f, bool pass)
-	__releases(&tree->lock)
+static void unlock_and_pass(struct kmt_held *held, const struct kmt_object *o,
+			    struct kmt_filter *f, bool pass)
+	__releases(&held->tree->lock)
 {
 	const struct kmt_object copy = *o;
 
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(held);
 	if (pass)
 		kmt_filter_add(f, kmt_space(&copy), copy.addr, copy.size);
-}
-
-/* Counts @o as reached, like a block that was allocated during this mark. */
-static void count_as_reached(struct kmt_core *core, struct kmt_object *o)
-{
-	kmt_set_reached(o, core->epoch);
-	kmt_change_flags(o, 0, KMT_TRANSIENT | KMT_SUSPECT);
 }
 
 /*
@@ -92,26 +85,25 @@ static bool may_be_referred_to(const struct kmt_marker *m, const struct kmt_obje
 static void suspect_white(struct kmt_marker *m, struct kmt_object *o,
 			  struct kmt_filter *f, struct kmt_verdict *v)
 {
-	struct kmt_tree *tree;
 	bool suspected = false;
-	unsigned long flags;
+	struct kmt_held held;
 
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_object(m->core, o, &held))
 		return;
 	if (kmt_reached(o, m->core->epoch)) {
 		/* Referenced or allocated meanwhile. */
 	} else if ((o->flags & KMT_TRANSIENT) || came_after_search(m, o) ||
 		   !may_be_referred_to(m, o)) {
 		/* Spare it this once, with all blocks that it leads to. */
-		count_as_reached(m->core, o);
+		kmt_set_reached(o, m->core->epoch);
+		kmt_change_flags(o, 0, KMT_TRANSIENT | KMT_SUSPECT);
 	} else {
 		suspect_uncounted(m->core, o);
 		suspected = true;
 		v->all_suspects++;
 		v->suspects += !(o->flags & KMT_LEAK);
 	}
-	unlock_and_pass(tree, flags, o, f, suspected);
+	unlock_and_pass(&held, o, f, suspected);
 }
 
 /* Whether excess references to the block at @holder count for a suspect. */
@@ -133,13 +125,11 @@ static bool stands_for_suspect(struct kmt_core *core, unsigned long holder)
 static void filter_add_holder(struct kmt_core *core, struct kmt_object *o,
 			      struct kmt_filter *f, bool anew)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
 	if (!stands_for_suspect(core, READ_ONCE(o->addr)))
 		return;
-	tree = kmt_lock_object(core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_object(core, o, &held))
 		return;
 	/*
 	 * A block that needs no references, or was spared or allocated in this mark,
@@ -147,7 +137,7 @@ static void filter_add_holder(struct kmt_core *core, struct kmt_object *o,
 	 */
 	if (anew && kmt_needs_refs(o) && o->count != KMT_COUNT_MAX)
 		suspect_uncounted(core, o);
-	unlock_and_pass(tree, flags, o, f, true);
+	unlock_and_pass(&held, o, f, true);
 }
 
 /*
@@ -190,17 +180,15 @@ void kmt_suspect_for_search(struct kmt_marker *m, struct kmt_filter *f,
 static void keep_suspect(struct kmt_marker *m, struct kmt_object *o,
 			 struct kmt_filter *f, struct kmt_verdict *v)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	bool left;
 
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_object(m->core, o, &held))
 		return;
 	left = !kmt_reached(o, m->core->epoch) &&
 	       (o->flags & (KMT_SUSPECT | KMT_LEAK)) == KMT_SUSPECT;
 	v->suspects += left;
-	unlock_and_pass(tree, flags, o, f, left);
+	unlock_and_pass(&held, o, f, left);
 }
 
 /**
@@ -269,38 +257,35 @@ static bool sum_small(struct kmt_marker *m, struct kmt_object *o)
 
 /* Sums up @o piece by piece. Called with its tree locked; unlocks it. */
 static noinline void sum_large(struct kmt_marker *m, struct kmt_object *o,
-			       struct kmt_tree *tree, unsigned long flags)
-	__releases(&tree->lock)
+			       struct kmt_held *held)
+	__releases(&held->tree->lock)
 {
 	struct kmt_reader r = { .words = sum_words, .joins_copies = true, .m = m };
 	struct kmt_object copy = *o;
 
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(held);
 	kmt_read_object(&r, o, &copy);
-	tree = kmt_lock_same(m->core, o, &copy, &flags);
-	if (!tree)
+	if (!kmt_lock_same(m->core, o, &copy, held))
 		return;
 	o->crc = m->sum.found ? 0 : kmt_sum_end(m->sum.value);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(held);
 }
 
 /* Sums up @o; m->sum.found says whether it may refer to a suspect. */
 static void sum_block(struct kmt_marker *m, struct kmt_object *o)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
 	m->sum.value = KMT_SUM_BEGIN;
 	m->sum.found = false;
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_object(m->core, o, &held))
 		return;
 	/* Keep the checksum of a cleared block. */
 	if (kmt_is_cleared(o))
 		m->sum.found = true;
 	else if (hint_reread(o) && !sum_small(m, o))
-		return sum_large(m, o, tree, flags);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+		return sum_large(m, o, &held);
+	kmt_unlock(&held);
 }
 
 static void search_block(struct kmt_marker *m, struct kmt_object *o)

@@ -26,16 +26,14 @@ static bool sum_white(struct kmt_marker *m, struct kmt_object *o,
 /* Acquits @o if the current mark reached it. */
 static void acquit(struct kmt_core *core, struct kmt_object *o)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
-	tree = kmt_lock_object(core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_object(core, o, &held))
 		return;
 	if (kmt_reached(o, core->epoch))
 		kmt_change_flags(o, 0, KMT_SUSPECT | KMT_TRANSIENT | KMT_LEAK |
 				 KMT_NEW | KMT_INDIRECT | KMT_COVERED);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 }
 
 /**
@@ -72,14 +70,12 @@ static void suspect_with_sum(struct kmt_marker *m, struct kmt_object *o,
 			     struct kmt_filter *unused, struct kmt_verdict *v)
 {
 	struct kmt_object copy;
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	u32 crc;
 
 	if (!sum_white(m, o, &copy, &crc))
 		return;
-	tree = kmt_lock_same(m->core, o, &copy, &flags);
-	if (!tree)
+	if (!kmt_lock_same(m->core, o, &copy, &held))
 		return;
 	if (copy.flags & KMT_TRANSIENT) {
 		/* Without KMT_SUSPECT, kmt_mark_doubtful() counts it as reached once. */
@@ -93,7 +89,7 @@ static void suspect_with_sum(struct kmt_marker *m, struct kmt_object *o,
 			v->suspects++;
 		}
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 }
 
 /**
@@ -116,21 +112,19 @@ static bool mark_if_doubtful(struct kmt_marker *m, struct kmt_object *o,
 			     u32 now, u32 min_age)
 {
 	struct kmt_object copy;
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	bool doubtful;
 	u32 crc;
 
 	if (!sum_white(m, o, &copy, &crc))
 		return false;
-	tree = kmt_lock_same(m->core, o, &copy, &flags);
-	if (!tree)
+	if (!kmt_lock_same(m->core, o, &copy, &held))
 		return false;
 	doubtful = !(o->flags & KMT_SUSPECT) || o->crc != crc ||
 		   now - o->born < min_age;
 	if (doubtful)
 		kmt_set_reached(o, m->core->epoch);
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 	return doubtful;
 }
 
@@ -162,11 +156,9 @@ void kmt_mark_doubtful(struct kmt_marker *m, u32 now, u32 min_age)
 static void make_leak(struct kmt_marker *m, struct kmt_object *o,
 		      struct kmt_filter *unused, struct kmt_verdict *v)
 {
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 
-	tree = kmt_lock_object(m->core, o, &flags);
-	if (!tree)
+	if (!kmt_lock_object(m->core, o, &held))
 		return;
 	if (!kmt_reached(o, m->core->epoch) && (o->flags & KMT_SUSPECT)) {
 		if (o->flags & KMT_LEAK) {
@@ -178,7 +170,7 @@ static void make_leak(struct kmt_marker *m, struct kmt_object *o,
 		v->leaks++;
 		v->leak_bytes += o->size;
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 }
 
 /**
@@ -219,18 +211,16 @@ void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now)
 	if (now - core->classified > KMT_AGE_MAX)
 		core->classified = now - KMT_AGE_MAX;
 	kmt_for_each_in(chunk, o) {
-		struct kmt_tree *tree;
-		unsigned long flags;
+		struct kmt_held held;
 
 		/* Checked again under the lock. */
 		if (data_race(now - o->born) <= KMT_AGE_MAX)
 			continue;
-		tree = kmt_lock_object(core, o, &flags);
-		if (!tree)
+		if (!kmt_lock_object(core, o, &held))
 			continue;
 		if (now - o->born > KMT_AGE_MAX)
 			o->born = now - KMT_AGE_MAX;
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_unlock(&held);
 	}
 }
 
@@ -238,8 +228,7 @@ void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now)
 static bool clear_leak(struct kmt_marker *m, struct kmt_object *o, u32 now)
 {
 	struct kmt_object copy;
-	struct kmt_tree *tree;
-	unsigned long flags;
+	struct kmt_held held;
 	bool leak;
 	u32 crc;
 
@@ -248,8 +237,7 @@ static bool clear_leak(struct kmt_marker *m, struct kmt_object *o, u32 now)
 	crc = kmt_sum_object(m, o, &copy);
 	if (!crc)
 		return false;
-	tree = kmt_lock_same(m->core, o, &copy, &flags);
-	if (!tree)
+	if (!kmt_lock_same(m->core, o, &copy, &held))
 		return false;
 	leak = o->flags & KMT_LEAK;
 	if (leak) {
@@ -259,7 +247,7 @@ static bool clear_leak(struct kmt_marker *m, struct kmt_object *o, u32 now)
 		kmt_change_flags(o, 0, KMT_SUSPECT | KMT_LEAK | KMT_NEW |
 				 KMT_INDIRECT | KMT_COVERED);
 	}
-	raw_spin_unlock_irqrestore(&tree->lock, flags);
+	kmt_unlock(&held);
 	return leak;
 }
 

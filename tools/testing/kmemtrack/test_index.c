@@ -396,7 +396,7 @@ static void test_lock_object(void **state)
 	struct sim *s = *state;
 	struct kmt_chunk *chunk;
 	struct kmt_object *o;
-	unsigned long flags, nr = 0;
+	unsigned long nr = 0;
 
 	sim_alloc(s, BLOCK(1), 64);
 	sim_alloc(s, BLOCK(2), 64);
@@ -404,14 +404,14 @@ static void test_lock_object(void **state)
 	assert_true(kmt_add_area(&s->core, BLOCK(2), 8, GFP_KERNEL));
 	sim_free(s, BLOCK(1), 64);
 	kmt_for_each_cell(&s->core, chunk, o) {
-		struct kmt_tree *tree = kmt_lock_object(&s->core, o, &flags);
+		struct kmt_held held;
 
-		if (!tree)
+		if (!kmt_lock_object(&s->core, o, &held))
 			continue;
-		assert_true(host_lock_held(&tree->lock));
+		assert_true(host_lock_held(&held.tree->lock));
 		assert_true(o->addr == BLOCK(2) || o->addr == SIM_VMALLOC);
 		assert_false(o->flags & KMT_AUX);
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		kmt_unlock(&held);
 		nr++;
 	}
 	assert_int_equal(nr, 2);
@@ -446,9 +446,9 @@ static void test_lock_reborn(void **state)
 	/* Let each block use the cell of the last one. */
 	sim_remember(s, false);
 	for (i = 0; i < ARRAY_SIZE(places); i++) {
-		struct kmt_tree *tree;
+		struct kmt_held held;
 		struct kmt_object *o;
-		unsigned long flags;
+		bool locked;
 
 		assert_int_equal(sim_insert(s, KMT_VIRT, BLOCK(1), 64, 1), 0);
 		o = kmt_chunk_cells(s->core.pool.chunks);
@@ -457,17 +457,16 @@ static void test_lock_reborn(void **state)
 		reborn_at = places[i][0];
 		reborn_size = places[i][1];
 		host_before_lock = rebirth;
-		tree = kmt_lock_object(&s->core, o, &flags);
+		locked = kmt_lock_object(&s->core, o, &held);
 		assert_null(host_before_lock);
-		if (!reborn_size) {
-			assert_null(tree);
+		assert_int_equal(locked, !!reborn_size);
+		if (!locked)
 			continue;
-		}
 		assert_int_equal(o->addr, reborn_at);
-		assert_ptr_equal(tree, kmt_tree_of(&s->core, KMT_VIRT,
-						   reborn_at, reborn_size));
-		assert_true(host_lock_held(&tree->lock));
-		raw_spin_unlock_irqrestore(&tree->lock, flags);
+		assert_ptr_equal(held.tree, kmt_tree_of(&s->core, KMT_VIRT,
+							reborn_at, reborn_size));
+		assert_true(host_lock_held(&held.tree->lock));
+		kmt_unlock(&held);
 		assert_true(kmt_free(&s->core, KMT_VIRT, reborn_at));
 	}
 	assert_false(host_irqs_off());
