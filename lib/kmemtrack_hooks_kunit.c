@@ -410,11 +410,20 @@ static unsigned int leaks_of(unsigned int first)
 }
 
 /*
- * A reference to the vm_struct of a vmalloc block is enough. A stale word may hide
- * a lost block: on 32-bit machines, one block of a pair was hidden in one of seven
- * boots. With 1/14 for each block, five of eight are hidden in less than one of
- * 10,000 boots.
+ * Makes a scan, which reports most of the pairs. A stale word may hide a lost block: on
+ * 32-bit machines, one block of a pair was hidden in one of seven boots. With 1/14 for
+ * each block, five of eight are hidden in less than one of 10,000 boots.
  */
+static void expect_lost_pairs(struct kunit *test)
+{
+	wipe_stack();
+	KUNIT_ASSERT_EQ(test, kmt_scan(), 0);
+	wipe_stack();
+	KUNIT_EXPECT_GE(test, leaks_of(0), PAIRS / 2);
+	KUNIT_EXPECT_GE(test, leaks_of(1), PAIRS / 2);
+}
+
+/* A reference to the vm_struct of a vmalloc block is enough. */
 static void scans(struct kunit *test)
 {
 	unsigned int i;
@@ -435,11 +444,7 @@ static void scans(struct kunit *test)
 		WRITE_ONCE(areas[i], NULL);
 		WRITE_ONCE(holders[i], NULL);
 	}
-	wipe_stack();
-	KUNIT_ASSERT_EQ(test, kmt_scan(), 0);
-	wipe_stack();
-	KUNIT_EXPECT_GE(test, leaks_of(0), PAIRS / 2);
-	KUNIT_EXPECT_GE(test, leaks_of(1), PAIRS / 2);
+	expect_lost_pairs(test);
 	for (i = 0; i < PAIRS; i++)
 		free_pair(i);
 	for (i = 0; i < ARRAY_SIZE(hidden); i++)
@@ -566,8 +571,8 @@ static unsigned int scan_reports(struct kunit *test)
 }
 
 /*
- * By chance a scan may miss some: see scans(). If it reports less than half of the blocks,
- * logs what refers to the first of them.
+ * By chance a scan may miss some: see expect_lost_pairs(). If it reports less than half of
+ * the blocks, logs what refers to the first of them.
  */
 static void expect_leaks(struct kunit *test)
 {
@@ -842,7 +847,6 @@ static void poisoned_slab(struct kunit *test)
 /* The table of per-CPU areas without a record grows several times. */
 static void many_untracked_areas(struct kunit *test)
 {
-	bool was = kmt_untracked_slabs || kmt_untracked_percpu;
 	void __percpu **p = kvcalloc(2 * UNTRACKED_AREAS, sizeof(*p), GFP_KERNEL);
 	struct kmt_percpu_map map = {};
 	unsigned int i;
@@ -869,8 +873,6 @@ static void many_untracked_areas(struct kunit *test)
 		free_percpu(p[i]);
 	}
 	kvfree(p);
-	if (was)
-		kmt_set_untracked();
 }
 
 #ifdef CONFIG_SLUB_DEBUG
@@ -896,7 +898,7 @@ static noinline void free_chain(struct kmem_cache *cache, unsigned int i)
 
 /*
  * While objects without a record may exist, small objects with red zones before and after
- * them are known to have one, so that they are no roots. The bound is that of scans().
+ * them are known to have one, so that they are no roots.
  */
 static void red_zones(struct kunit *test)
 {
@@ -911,11 +913,7 @@ static void red_zones(struct kunit *test)
 	for (i = 0; i < PAIRS; i++)
 		make_chain(cache, i);
 	kmt_set_untracked();
-	wipe_stack();
-	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
-	wipe_stack();
-	KUNIT_EXPECT_GE(test, leaks_of(0), PAIRS / 2);
-	KUNIT_EXPECT_GE(test, leaks_of(1), PAIRS / 2);
+	expect_lost_pairs(test);
 	for (i = 0; i < PAIRS; i++)
 		free_chain(cache, i);
 	kmem_cache_destroy(cache);

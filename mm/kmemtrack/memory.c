@@ -103,15 +103,15 @@ void kmt_own_split(void *mem, unsigned int order)
 	mark_pages(mem, PAGE_SIZE << order, KMT_OWN_PAGE);
 }
 
-void kmemtrack_not_root(const void *addr)
-{
-	if (addr)
-		set_page_private(virt_to_page(addr), KMT_NOT_ROOT);
-}
-
 void kmemtrack_not_root_page(struct page *page)
 {
 	set_page_private(page, KMT_NOT_ROOT);
+}
+
+void kmemtrack_not_root(const void *addr)
+{
+	if (addr)
+		kmemtrack_not_root_page(virt_to_page(addr));
 }
 
 void kmemtrack_unreadable(const void *addr, size_t size)
@@ -202,12 +202,13 @@ void kmt_own_vfree(void *mem, size_t bytes)
 	const size_t step = SZ_64K;
 	size_t at;
 
+	if (!mem)
+		return;
 	/* A map of all pages has megabytes. */
-	for (at = 0; mem && at < bytes; at += step) {
+	for (at = 0; at < bytes; at += step) {
 		memset(mem + at, 0, min(step, bytes - at));
 		cond_resched();
 	}
-	if (mem)
-		mark_vpages(mem, 0);
+	mark_vpages(mem, 0);
 	vfree(mem);
 }

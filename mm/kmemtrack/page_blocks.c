@@ -298,14 +298,15 @@ static void check_entry(const struct kmt_page_entries *t, struct kmt_page_entry 
 {
 	/* Pairs with kmt_pages_add(): the other fields were stored before. */
 	u32 state = smp_load_acquire(&e->state);
-	struct page *page = pfn_to_online_page(pfn);
-	const bool other = !page || is_other(page, pfn, map) ||
-			   has_other_record(page, state);
 	unsigned long end;
+	struct page *page;
+	bool other;
 
 	/* The page was freed meanwhile. */
 	if (!(state & KMT_PE_ORDER))
 		return;
+	page = pfn_to_online_page(pfn);
+	other = !page || is_other(page, pfn, map) || has_other_record(page, state);
 	if (state & KMT_PE_PFN_REF) {
 		clear_pfn_ref(e, pfn, state);
 		state &= ~KMT_PE_PFN_REF;

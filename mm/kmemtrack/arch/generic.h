@@ -80,14 +80,8 @@ static __always_inline bool kmt_env_is_entry(unsigned long pc)
  * A word below this is no address of a block. It is a number, or a per-CPU pointer on
  * architectures where those begin at zero.
  */
-#ifndef KMT_NUMBERS_END
-#ifdef CONFIG_S390
-/* The linear map begins at 0. */
-#define KMT_NUMBERS_END		BIT(16)
-#else
-#define KMT_NUMBERS_END		BIT(4 * sizeof(long))
-#endif
-#endif
+#define KMT_NUMBERS_END							\
+	(PAGE_OFFSET < BIT(4 * sizeof(long)) ? BIT(16) : BIT(4 * sizeof(long)))
 
 /*
  * No kernel memory is below this. Where user space is, a read survives no fault: the

@@ -101,9 +101,6 @@ static __always_inline void kmt_env_four(unsigned long addr, unsigned long *a,
 /* Init memory is not freed. */
 #define KMT_IMAGE_END		((unsigned long)_end)
 
-/* Kernel addresses are low: they begin right after those of a program's image. */
-#define KMT_NUMBERS_END		BIT(16)
-
 #ifdef CONFIG_FRAME_POINTER
 #define KMT_FRAME_RECORDS	1
 
