@@ -347,7 +347,10 @@ void kmt_begin_sweep(void)
 	 * is not waited for, and the CPU may remember another one by now.
 	 */
 	for_each_possible_cpu(cpu)
-		/* Pairs with kmt_task_comm(): records with the one before. */
+		/*
+		 * Pairs with the release in kmt_task_comm(): if its new handle is seen
+		 * here, so are the records with the previous one.
+		 */
 		kmt_keep_name(smp_load_acquire(per_cpu_ptr(&kmt_recent.comm, cpu)));
 	/* Pairs with kmt_pin_names(): the bits are clear. */
 	smp_store_release(&phase, !before);

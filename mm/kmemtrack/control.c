@@ -22,7 +22,7 @@ static void switch_off(void)
 	kmt_pages_off();
 	kmt_switch_off();
 	kmt_sites_off();
-	kmt_helpers_leave();
+	kmt_destroy_helpers();
 }
 
 static int switch_on(void)

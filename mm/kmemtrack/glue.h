@@ -5,7 +5,7 @@
  * Locking: "Locks" in kmemtrack-design.rst has all locks, what each protects, and which
  * locks of the kernel are taken inside. In short:
  *
- *	kmt_scan_mutex, or replace_mutex (handles.c)
+ *	kmt_scan_mutex, or replace_mutex (handles.c) -> flush_mutex (warn.c)
  *	-> kmt_walk_sem, or kmt_reports_sem
  *	-> one of reports_mutex, views_mutex, refs_mutex, memory_mutex
  *	-> cpus_read_lock() -> get_online_mems() -> slab_mutex -> pcpu_alloc_mutex
@@ -366,7 +366,7 @@ bool kmt_scan_should_stop(struct kmt_marker *m);
 void kmt_wait(struct kmt_marker *m, unsigned int before);
 
 /* workers.c: threads that help with a mark */
-void kmt_helpers_leave(void);
+void kmt_destroy_helpers(void);
 
 /* module_syms.c: names of code that is gone */
 #ifdef CONFIG_MODULES

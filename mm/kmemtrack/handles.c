@@ -105,7 +105,7 @@ static void set_trace(struct kmt_object *o, u32 trace, u32 with)
 
 	if (!kmt_lock_record(&kmt_core, o, &held))
 		return;
-	/* Another block with this backtrace was allocated by the same code. */
+	/* If the cell has another block with this backtrace by now, replace that one's. */
 	if (o->trace == trace)
 		o->trace = with;
 	kmt_unlock(&held);

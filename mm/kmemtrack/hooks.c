@@ -347,7 +347,7 @@ void __kmemtrack_free(const void *ptr)
 			return;
 	}
 	free_slowly(ptr);
-	/* No jump: warn.c looks for this function in backtraces. */
+	/* No tail call: own_entries() in warn.c searches the backtrace for this frame. */
 	barrier();
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_free);

@@ -544,7 +544,7 @@ static void set_pfn_ref(struct page_search *h, unsigned long pfn,
 	usage.pfn_refs++;
 }
 
-static bool is_sought(const struct page_search *h, unsigned long pfn)
+static bool is_searched(const struct page_search *h, unsigned long pfn)
 {
 	return pfn - h->lo < h->hi - h->lo && test_bit(pfn - h->lo, h->bits);
 }
@@ -577,7 +577,7 @@ static void try_end(struct page_search *h, unsigned long word, unsigned long at)
 	if (word % PAGE_SIZE || !virt_addr_valid((void *)(word - 1)))
 		return;
 	pfn = PHYS_PFN(__pa(word - 1));
-	if (!is_sought(h, pfn) ||
+	if (!is_searched(h, pfn) ||
 	    is_within(h->t, first_of(h->t, pfn), word) || has_block(word))
 		return;
 	set_pfn_ref(h, pfn, at);
@@ -674,18 +674,18 @@ static void try_word(struct page_search *h, unsigned long raw, unsigned long at)
 		return;
 	}
 	/* The number of the first page. */
-	if (is_sought(h, raw) && first_of(h->t, raw) == raw &&
+	if (is_searched(h, raw) && first_of(h->t, raw) == raw &&
 	    !is_nulls(h, raw, at) && !is_node_number(h, at))
 		set_pfn_ref(h, raw, at);
 	pfn = PHYS_PFN(raw);
-	if (is_sought(h, pfn))
+	if (is_searched(h, pfn))
 		set_pfn_ref(h, pfn, at);
 	/* A page table entry; kernel addresses may look like one, so exclude them. */
 	if (sizeof(pte_t) != sizeof(raw) ||
 	    (BITS_PER_LONG == 64 && raw >> (BITS_PER_LONG - 8) == 0xff))
 		return;
 	pfn = pte_pfn(__pte(raw));
-	if (is_sought(h, pfn))
+	if (is_searched(h, pfn))
 		set_pfn_ref(h, pfn, at);
 }
 
@@ -700,7 +700,7 @@ static void try_words(struct kmt_marker *m, const unsigned long *words,
 }
 
 /* Sets the bits of the pages of a block if it is a suspect; else returns false. */
-static bool seek(struct page_search *h, unsigned long pfn, u32 state)
+static bool add_to_search(struct page_search *h, unsigned long pfn, u32 state)
 {
 	const unsigned long end = end_of(h->t, pfn, state);
 	struct kmt_object o;
@@ -725,7 +725,7 @@ static bool seek_suspects(struct page_search *h)
 		if (!kmt_go_on(&h->m))
 			return false;
 		if (state & KMT_PE_RECORD)
-			any |= seek(h, pfn, state);
+			any |= add_to_search(h, pfn, state);
 	}
 	return any;
 }

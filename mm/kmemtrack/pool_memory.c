@@ -353,7 +353,7 @@ static atomic_long_t nr_with_rcu;
 static void free_chunk(struct rcu_head *head)
 {
 	kmt_own_free(container_of(head, struct kmt_chunk, rcu), 0);
-	/* Pairs with kmt_await_chunks(): RCU's list does not lead through the chunk. */
+	/* Pairs with the acquire in kmt_await_chunks(): at 0 no list of RCU has a chunk. */
 	atomic_long_dec_return_release(&nr_with_rcu);
 }
 
@@ -400,17 +400,17 @@ static void free_chunks(bool all)
 static unsigned long compact(unsigned long *left, unsigned long look,
 			     unsigned long nr, unsigned long keep)
 {
-	unsigned long went = 0;
+	unsigned long removed = 0;
 
-	for (; *left && look && went < nr; --*left, look--) {
+	for (; *left && look && removed < nr; --*left, look--) {
 		kmt_pool_compact(&kmt_core, keep);
-		while (went < nr && kmt_pool_trim(&kmt_core, keep)) {
+		while (removed < nr && kmt_pool_trim(&kmt_core, keep)) {
 			WRITE_ONCE(kmt_pages_given_back, kmt_pages_given_back + 1);
-			went++;
+			removed++;
 		}
 		cond_resched();
 	}
-	return went;
+	return removed;
 }
 
 /**
@@ -464,13 +464,13 @@ static unsigned long idle_cells(void)
 }
 
 /* Free cells that the shrinker leaves: an eighth of those in use, and the reserve. */
-static unsigned long worth_keeping(void)
+static unsigned long cells_to_keep(void)
 {
 	return kmt_used_cells() / 8 + 4 * kmt_pool_low_mark(&kmt_core);
 }
 
 /* Whether enough cells became unused since the last pass. */
-static bool is_worth_a_pass(unsigned long idle)
+static bool is_time_for_pass(unsigned long idle)
 {
 	unsigned long before = READ_ONCE(idle_after_pass);
 
@@ -482,12 +482,12 @@ static bool is_worth_a_pass(unsigned long idle)
 static unsigned long shrinker_count(struct shrinker *shrinker,
 				    struct shrink_control *sc)
 {
-	const unsigned long keep = worth_keeping(), idle = idle_cells();
+	const unsigned long keep = cells_to_keep(), idle = idle_cells();
 	const unsigned long gone = kmt_nr_gone(&kmt_core);
 
 	if (!kmt_tracking())
 		return 0;
-	if (idle <= keep || (!is_worth_a_pass(idle) && !READ_ONCE(left_in_pass)))
+	if (idle <= keep || (!is_time_for_pass(idle) && !READ_ONCE(left_in_pass)))
 		return gone;
 	return gone + (idle - keep) / KMT_PAGE_CELLS;
 }
@@ -495,7 +495,7 @@ static unsigned long shrinker_count(struct shrinker *shrinker,
 /* Continues a pass, or begins one. */
 static unsigned long shrink(unsigned long nr)
 {
-	unsigned long went;
+	unsigned long removed;
 
 	if (!left_in_pass) {
 		WRITE_ONCE(kmt_passes, kmt_passes + 1);
@@ -506,11 +506,11 @@ static unsigned long shrink(unsigned long nr)
 			cpus_read_unlock();
 		}
 	}
-	went = compact(&left_in_pass, KMT_LOOK * nr, nr, worth_keeping());
+	removed = compact(&left_in_pass, KMT_LOOK * nr, nr, cells_to_keep());
 	if (!left_in_pass)
 		WRITE_ONCE(idle_after_pass, idle_cells());
 	free_chunks(!left_in_pass);
-	return went;
+	return removed;
 }
 
 /*

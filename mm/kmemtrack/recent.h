@@ -140,7 +140,7 @@ static __always_inline bool kmt_find_trace(struct kmt_trace_set *sets,
 	if (unlikely(!sets) || !kmt_second_record(stack, fp, &second))
 		return false;
 	set = kmt_set_of(sets, fp - stack, &second);
-	/* Else GCC also keeps the terms of this sum, and has to save a register. */
+	/* Hide how it was computed: GCC would keep the index, too, and spill a register. */
 	OPTIMIZER_HIDE_VAR(set);
 	static_assert(KMT_WAYS == 3);
 	return likely(kmt_recognise(&set->way[0], stack, fp, handle)) ||

@@ -549,22 +549,22 @@ static void mark_used_pages(struct kmt_marker *m, const struct kmt_roots *roots)
 static struct kmt_page_map *live_map;
 
 /* Sets the bit of a page; atomic, since several CPUs may do this at the same time. */
-static void set_owned(const struct kmt_page_map *map, unsigned long *bits,
-		      unsigned long pfn)
+static void exclude_pfn(const struct kmt_page_map *map, unsigned long *bits,
+			unsigned long pfn)
 {
 	if (pfn >= map->lo && pfn < map->hi)
 		set_bit(pfn - map->lo, bits);
 }
 
 /* Sets the bits of the pages behind [@addr, @end) of vmalloc space, where mapped. */
-static void set_owned_vmalloc(const struct kmt_page_map *map, unsigned long *bits,
-			      unsigned long addr, unsigned long end)
+static void exclude_vmalloc_range(const struct kmt_page_map *map, unsigned long *bits,
+				  unsigned long addr, unsigned long end)
 {
 	for (; addr < end; addr += PAGE_SIZE) {
 		struct page *page = vmalloc_to_page((void *)addr);
 
 		if (page)
-			set_owned(map, bits, page_to_pfn(page));
+			exclude_pfn(map, bits, page_to_pfn(page));
 	}
 }
 
@@ -572,8 +572,8 @@ static void set_owned_vmalloc(const struct kmt_page_map *map, unsigned long *bit
  * Sets the bits of the pages of a block in vmalloc space. The block is mapped as long as
  * it is tracked: the hook of its free takes the tree's lock before it is unmapped.
  */
-static void set_owned_block(struct kmt_marker *m, struct kmt_page_map *map,
-			    struct kmt_object *o)
+static void exclude_block(struct kmt_marker *m, struct kmt_page_map *map,
+			  struct kmt_object *o)
 {
 	unsigned long pos = 0, start = 0;
 
@@ -598,7 +598,7 @@ static void set_owned_block(struct kmt_marker *m, struct kmt_page_map *map,
 			return;
 		}
 		end = min(end, pos + KMT_WALK_PAGES * PAGE_SIZE);
-		set_owned_vmalloc(map, map->blocks, pos, end);
+		exclude_vmalloc_range(map, map->blocks, pos, end);
 		kmt_unlock(&held);
 		pos = end;
 		m->budget -= KMT_WALK_PAGES * KMT_LOOKUP_WORDS;
@@ -645,7 +645,7 @@ void kmt_page_map_drop(unsigned long addr, unsigned long size)
 /* Whether a block is in vmalloc space; most blocks are in the linear map. */
 static __always_inline bool hint_mapped(const struct kmt_object *o)
 {
-	/* set_owned_block() checks again under the lock. */
+	/* exclude_block() checks again under the lock. */
 	const unsigned long addr = data_race(o->addr);
 
 	return !kmt_in(&kmt_core.linear, addr) &&
@@ -660,7 +660,7 @@ static void exclude_blocks(struct kmt_marker *m, struct kmt_page_map *map)
 	while (kmt_go_on(m) &&
 	       (o = kmt_next_wide(&kmt_core, KMT_VIRT, &pos)))
 		if (hint_mapped(o))
-			set_owned_block(m, map, o);
+			exclude_block(m, map, o);
 }
 
 /* Sets the bits of the pages of per-CPU chunks, for each CPU; see root_percpu.c. */
@@ -680,18 +680,17 @@ static void exclude_percpu(struct kmt_marker *m, struct kmt_page_map *map,
 					return;
 				addr = kmt_env_percpu(pos, cpu);
 				if (is_vmalloc_addr((void *)addr))
-					set_owned_vmalloc(map, map->rest, addr,
-							  addr + PAGE_SIZE);
+					exclude_vmalloc_range(map, map->rest, addr,
+							      addr + PAGE_SIZE);
 				else
-					set_owned(map, map->rest,
-						  PHYS_PFN(__pa(addr)));
+					exclude_pfn(map, map->rest, PHYS_PFN(__pa(addr)));
 			}
 		}
 	}
 }
 
-static void set_owned_free_list(struct kmt_page_map *map, struct list_head *list,
-				unsigned int order, int left)
+static void exclude_free_list(struct kmt_page_map *map, struct list_head *list,
+			      unsigned int order, int left)
 {
 	unsigned long pfn, end;
 	struct page *page;
@@ -702,7 +701,7 @@ static void set_owned_free_list(struct kmt_page_map *map, struct list_head *list
 			return;
 		pfn = page_to_pfn(page);
 		for (end = pfn + (1UL << order); pfn < end; pfn++)
-			set_owned(map, map->rest, pfn);
+			exclude_pfn(map, map->rest, pfn);
 	}
 }
 
@@ -724,7 +723,7 @@ static void exclude_pcp_pages(struct kmt_marker *m, struct kmt_page_map *map,
 		unsigned int order = kmt_pcp_order(i);
 
 		if (m->world_stopped) {
-			set_owned_free_list(map, list, order, pcp->count);
+			exclude_free_list(map, list, order, pcp->count);
 			continue;
 		}
 		/*
@@ -734,11 +733,11 @@ static void exclude_pcp_pages(struct kmt_marker *m, struct kmt_page_map *map,
 		 */
 		if (IS_ENABLED(CONFIG_SMP)) {
 			spin_lock(&pcp->lock);
-			set_owned_free_list(map, list, order, KMT_WALK_FREE);
+			exclude_free_list(map, list, order, KMT_WALK_FREE);
 			spin_unlock(&pcp->lock);
 		} else {
 			spin_lock_irqsave(&pcp->lock, flags);
-			set_owned_free_list(map, list, order, KMT_WALK_FREE);
+			exclude_free_list(map, list, order, KMT_WALK_FREE);
 			spin_unlock_irqrestore(&pcp->lock, flags);
 		}
 	}

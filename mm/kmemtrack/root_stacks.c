@@ -18,8 +18,8 @@
 #include "policy.h"
 
 /*
- * From now on the block at @stack is read as a stack: otherwise it would be read as a
- * whole, with all that calls which returned long ago left on it.
+ * From now on the block at @stack is read as a stack. Otherwise it would be read as a whole,
+ * with stale frames.
  */
 static void flag_stack(unsigned long stack)
 {

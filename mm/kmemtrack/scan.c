@@ -21,9 +21,12 @@
 #define KMT_SEARCHES		6
 
 /* Without a snapshot: how many searches that acquit no suspect are repeated. */
-#define KMT_FRUITLESS		2
+#define KMT_EMPTY_SEARCHES		2
 
-/* Minimum time between two marks, in which a moving reference arrives. */
+/*
+ * Minimum time between two marks, so that a reference that is in a register during one of
+ * them is in memory during the next.
+ */
 #define KMT_SETTLE_MS	20
 
 /* Time between two attempts to stop all CPUs, after one of them did not stop. */
@@ -43,10 +46,10 @@ static void mark(struct kmt_scan *scan)
 	 * stack or another: leave the references on the mark stack, to follow them
 	 * with help.
 	 */
-	scan->m.later = true;
+	scan->m.defer_drain = true;
 	kmt_mark_stacks(&scan->m, &scan->roots);
-	scan->m.later = false;
-	kmt_mark_with_help(scan);
+	scan->m.defer_drain = false;
+	kmt_mark_parallel(scan);
 	put_online_mems();
 	if (!scan->m.stopped)
 		kmt_end_untracked(before,
@@ -163,7 +166,7 @@ static int confirm(struct kmt_scan *scan, bool last)
 	if (last) {
 		/* Marks do not see unaligned references, so search for them. */
 		kmt_suspect_for_search(&scan->m, &scan->filter, &scan->out.verdict);
-		ret = search(scan, KMT_FRUITLESS);
+		ret = search(scan, KMT_EMPTY_SEARCHES);
 		if (!ret)
 			judge(scan);
 	} else {

@@ -78,7 +78,7 @@ void kmt_get_progress(struct kmt_progress *p);
 int kmt_find_leaks(struct kmt_scan *scan);
 
 /* workers.c */
-void kmt_mark_with_help(struct kmt_scan *scan);
+void kmt_mark_parallel(struct kmt_scan *scan);
 
 /* tracepoints.c */
 void kmt_trace_scan_end(const struct kmt_scan *scan, int ret, u64 duration);

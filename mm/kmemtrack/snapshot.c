@@ -443,7 +443,10 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
  * @scan: scan, after kmt_suspect_for_search()
  * @words: number of words that its mark read
  *
- * Context: may sleep; all CPUs are stopped, for kmt_tunables.max_pause at most.
+ * All CPUs are stopped. They give the search up after kmt_tunables.max_pause, and run on
+ * when the last one has seen that, see kmt_scan_should_stop().
+ *
+ * Context: may sleep.
  * Return: KMT_CONFIRM_SNAPSHOT if the reference counts of suspects are exact now; otherwise
  * the reason why they are not.
  */

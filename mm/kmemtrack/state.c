@@ -21,12 +21,16 @@ enum kmt_mode kmt_mode;
  */
 DEFINE_MUTEX(kmt_scan_mutex);
 
-/* Read-locked by walks over the pool; write-locked to move records or free chunks. */
+/*
+ * Read-locked by walks over the pool without kmt_scan_mutex; write-locked, under that
+ * mutex, to move records or free chunks.
+ */
 DECLARE_RWSEM(kmt_walk_sem);
 
 /*
  * Write-locked while handles.c replaces backtraces, or visits the names in use, in
- * reports, sites and pages: no report is made and no backtrace is printed meanwhile.
+ * reports, sites and pages, and while kept leaks are freed: no report is made and no
+ * backtrace is printed meanwhile.
  */
 DECLARE_RWSEM(kmt_reports_sem);
 

@@ -66,11 +66,11 @@ static void help_work(struct kthread_work *work)
 }
 
 /**
- * kmt_helpers_leave - stop the threads that help
+ * kmt_destroy_helpers - stop the threads that help
  *
  * Context: kmt_scan_mutex held, may sleep.
  */
-void kmt_helpers_leave(void)
+void kmt_destroy_helpers(void)
 {
 	unsigned int i;
 
@@ -154,7 +154,7 @@ static void join_helper(struct kmt_helper *helper, struct kmt_marker *m)
 }
 
 /**
- * kmt_mark_with_help - mark from all roots but the stacks of tasks
+ * kmt_mark_parallel - mark from all roots but the stacks of tasks
  * @scan: scan; its mark has begun, and has read the stacks of tasks
  *
  * When this returns, all blocks reachable from the roots are marked, except those that
@@ -162,7 +162,7 @@ static void join_helper(struct kmt_helper *helper, struct kmt_marker *m)
  *
  * Context: may sleep; memory hotplug is excluded (get_online_mems()).
  */
-void kmt_mark_with_help(struct kmt_scan *scan)
+void kmt_mark_parallel(struct kmt_scan *scan)
 {
 	unsigned int nr = idle_cpus();
 	struct kmt_help *help = NULL;

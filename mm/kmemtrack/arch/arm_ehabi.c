@@ -247,7 +247,10 @@ static u8 read_entry(const struct unwind_idx *idx, unsigned long pc,
 		return KMT_STEP_SP;
 	if (target_of(&idx->addr_offset) != ((unsigned long)call_with_stack & ~THUMB_BIT))
 		return KMT_STEP_BP;
-	/* The unwinder compares the address with that bit, and so ends the trace here. */
+	/*
+	 * The unwinder compares with the address that has bit 0 set. So it does not recognise
+	 * call_with_stack(), and ends the trace here.
+	 */
 	if (THUMB_BIT)
 		return KMT_STEP_END;
 	/* All words must be at or above the address in the frame pointer. */

@@ -84,8 +84,8 @@ static __always_inline bool kmt_env_is_entry(unsigned long pc)
 	(PAGE_OFFSET < BIT(4 * sizeof(long)) ? BIT(16) : BIT(4 * sizeof(long)))
 
 /*
- * No kernel memory is below this. Where user space is, a read survives no fault: the
- * kernel takes it for a mistake.
+ * No kernel memory is below this. A fault of the kernel on an address of user space may be
+ * an oops in spite of the exception table, so no such address is read.
  */
 #ifndef KMT_LEAST_ADDRESS
 #define KMT_LEAST_ADDRESS	PAGE_SIZE

@@ -121,7 +121,10 @@ static void read_leak(struct kmt_leaks *leaks, struct kmt_object *o,
 		kmt_read_object(&leaks->r, o, &copy);
 }
 
-/* Covers all leaks to which @head leads. @head stays direct or indirect as it is. */
+/*
+ * Visits all leaks that can be reached from @head, and makes them indirect (KMT_COVERED).
+ * @head itself stays as it is.
+ */
 static void cover(struct kmt_leaks *leaks, struct kmt_object *head)
 {
 	struct kmt_object copy;

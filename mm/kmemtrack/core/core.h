@@ -409,7 +409,7 @@ static inline void kmt_shut(struct kmt_core *core)
 /* From now on blocks are tracked. */
 static inline void kmt_open(struct kmt_core *core)
 {
-	/* Orders nothing: the owner set up what hooks use, and waited for all CPUs, before. */
+	/* No barrier: the caller waited for all CPUs after it set up what hooks use. */
 	WRITE_ONCE(core->shut, false);
 }
 

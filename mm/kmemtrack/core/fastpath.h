@@ -394,7 +394,8 @@ static __always_inline bool kmt_is_sharded(struct kmt_core *core,
 
 /*
  * Fills in the rest of the record of a block of KMT_VIRT that was allocated now, whose
- * address and size are set, and makes it live. If @o is a cell its tree is locked.
+ * address and size are set, and makes it live. @o is a cell whose tree is locked, or a
+ * local variable.
  */
 static __always_inline void kmt_make_live(struct kmt_core *core, struct kmt_object *o,
 					  u8 min_refs, const struct kmt_origin *origin)

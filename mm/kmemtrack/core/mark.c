@@ -188,7 +188,7 @@ void kmt_mark_begin(struct kmt_marker *m)
 	m->stack.blocks = 0;
 	m->near = NULL;
 	m->stopped = false;
-	m->goes_on = false;
+	m->ignore_stop = false;
 	m->searched = false;
 	if (m->seen_cache)
 		memset(m->seen_cache, 0, sizeof(*m->seen_cache) << KMT_SEEN_SHIFT);
@@ -218,7 +218,7 @@ bool kmt_marker_check_stop(struct kmt_marker *m)
 	struct kmt_team *team = m->share.team;
 
 	m->budget = KMT_BUDGET;
-	if (m->core->ops->relax && m->core->ops->relax(m) && !m->goes_on)
+	if (m->core->ops->relax && m->core->ops->relax(m) && !m->ignore_stop)
 		m->stopped = true;
 	if (!team)
 		return m->stopped;
@@ -235,13 +235,16 @@ bool kmt_marker_check_stop(struct kmt_marker *m)
 /* Limit of sweeps for blocks that were allocated meanwhile; overflow has no limit. */
 #define KMT_SWEEPS	4
 
-/* Called after a root was read: drains the mark stack, or waits if @later is set. */
-static void drain_unless_later(struct kmt_marker *m)
+/* Called after a root was read: drains the mark stack, unless @defer_drain is set. */
+static void drain_unless_deferred(struct kmt_marker *m)
 {
 	const struct kmt_mark_stack *s = &m->stack;
 
-	/* While @dated: the date does not apply to other blocks, so they wait. */
-	if (!m->dated && (!m->later || s->refs + s->blocks > s->max / 4))
+	/*
+	 * While @dated, younger blocks are ignored, which is right for the words of the
+	 * cleared block only: follow no reference until it is read.
+	 */
+	if (!m->dated && (!m->defer_drain || s->refs + s->blocks > s->max / 4))
 		kmt_mark_drain(m);
 }
 
@@ -279,7 +282,7 @@ void kmt_mark_words(struct kmt_marker *m, const unsigned long *words,
 		kmt_search_words(m, words, nr);
 	while (m->mode == KMT_MODE_FOLLOW && nr--)
 		kmt_mark_word(m, *words++);
-	drain_unless_later(m);
+	drain_unless_deferred(m);
 }
 
 /* Handles a piece of @from, or of a root: @nr words, copied from address @at. */
@@ -442,8 +445,8 @@ static noinline void read_rest(struct kmt_marker *m, struct kmt_object *o,
 }
 
 /* Reads a reached block, or a part of one, piece by piece, unless it was read already. */
-static void scan(struct kmt_marker *m, struct kmt_object *o,
-		 unsigned long addr)
+static void read_reached(struct kmt_marker *m, struct kmt_object *o,
+			 unsigned long addr)
 {
 	struct kmt_held held;
 	bool wanted;
@@ -488,7 +491,7 @@ void kmt_mark_drain(struct kmt_marker *m)
 			continue;
 		}
 		g = &s->entries[s->max - s->blocks--];
-		scan(m, g->o, g->addr);
+		read_reached(m, g->o, g->addr);
 	}
 }
 
@@ -501,7 +504,7 @@ void kmt_mark_drain(struct kmt_marker *m)
  */
 void kmt_mark_object(struct kmt_marker *m, struct kmt_object *o)
 {
-	scan(m, o, READ_ONCE(o->addr));
+	read_reached(m, o, READ_ONCE(o->addr));
 	kmt_mark_drain(m);
 }
 
@@ -551,7 +554,7 @@ static void mark_range_running(struct kmt_marker *m, unsigned long start,
 	for (; pos < end && !kmt_mark_relax(m); pos += len) {
 		len = kmt_mark_piece(m, &nothing, pos, end);
 		if (len)
-			drain_unless_later(m);
+			drain_unless_deferred(m);
 		else
 			len = copy_piece(m, pos, end);
 		m->budget -= len / sizeof(long);
@@ -604,7 +607,7 @@ void kmt_mark_range(struct kmt_marker *m, unsigned long start,
 		mark_range_stopped(m, start, end);
 	else
 		mark_range_running(m, start, end);
-	drain_unless_later(m);
+	drain_unless_deferred(m);
 }
 
 /**

@@ -217,13 +217,13 @@ struct kmt_mark_share {
  * @filter: lets references to suspects pass; NULL if @mode does not need it
  * @on_words: for KMT_MODE_HAND_OVER; @at is 0 where the address does not matter
  * @world_stopped: all CPUs are stopped, so memory is read in place
- * @later: references in roots stay on the mark stack until a quarter of it is full
+ * @defer_drain: references in roots stay on the mark stack until a quarter of it is full
  * @searched: kmt_search() or kmt_mark_doubtful() has looked at the suspects of this mark: a
  *	white block that is none came later
  * @dated: references to blocks that are younger than @date do not count
  * @date: low 32 bits of jiffies
  * @stopped: the mark was given up; it proves nothing
- * @goes_on: from kmt_judge() to the next mark: what kmt_ops.relax() returns is ignored
+ * @ignore_stop: from kmt_judge() to the next mark: what kmt_ops.relax() returns is ignored
  * @budget: words to go until kmt_ops.relax() is called
  * @deadline: while @world_stopped, time at which the owner gives the mark up
  * @stack: mark stack
@@ -248,12 +248,12 @@ struct kmt_marker {
 	void (*on_words)(struct kmt_marker *m, const unsigned long *words,
 			 unsigned int nr, unsigned long at);
 	bool world_stopped;
-	bool later;
+	bool defer_drain;
 	bool searched;
 	bool dated;
 	u32 date;
 	bool stopped;
-	bool goes_on;
+	bool ignore_stop;
 	long budget;
 	u64 deadline;
 	struct kmt_mark_stack stack;

@@ -143,17 +143,17 @@ static __always_inline bool push_words(struct kmt_push *p, unsigned long pos,
 #define KMT_DRAIN_HOLD	384
 #define KMT_DRAIN_STEP	8
 
-/* Following a reference to its block, which goes onto the mark stack if it is to be read. */
+/* Slow path: look up a reference, count it, and push its block if it must be read. */
 
 /**
  * enum kmt_ref_effect - effect of a reference
- * @KMT_USELESS: further references to the same address change nothing in this mark: the
+ * @KMT_NO_EFFECT: further references to the same address change nothing in this mark: the
  *	address may go into the table of words already seen
  * @KMT_COUNTED: further references to the address may change something
  * @KMT_EXCESS: the reference counts for another block instead
  */
 enum kmt_ref_effect {
-	KMT_USELESS,
+	KMT_NO_EFFECT,
 	KMT_COUNTED,
 	KMT_EXCESS,
 };
@@ -265,7 +265,7 @@ static enum kmt_ref_effect count_ref(struct kmt_marker *m, enum kmt_space space,
 		await_trees(m, space, word);
 	o = kmt_lock_find(core, space, word, &held);
 	if (!o)
-		return KMT_USELESS;
+		return KMT_NO_EFFECT;
 	if (unlikely(m->filter && !(o->flags & (KMT_SUSPECT | KMT_ALIAS))) ||
 	    unlikely(m->dated && !passed_on && kmt_is_younger(o->born, m->date))) {
 		kmt_unlock(&held);
@@ -279,7 +279,7 @@ static enum kmt_ref_effect count_ref(struct kmt_marker *m, enum kmt_space space,
 	to_read = kmt_needs_refs(o) && o->count == o->min_refs && kmt_must_read(o);
 	if (likely(!(o->flags & KMT_ALIAS))) {
 		if (kmt_reached(o, core->epoch))
-			effect = KMT_USELESS;
+			effect = KMT_NO_EFFECT;
 	} else if (!(kmt_needs_refs(o) && o->count <= o->min_refs) &&
 		   kmt_get_alias(core, addr, next)) {
 		effect = KMT_EXCESS;
@@ -323,7 +323,7 @@ static void follow(struct kmt_marker *m, unsigned long word)
 		return;
 	}
 	effect = count_ref(m, KMT_VIRT, word, false, &next);
-	if (effect == KMT_USELESS && kmt_fast_path_ok(m))
+	if (effect == KMT_NO_EFFECT && kmt_fast_path_ok(m))
 		m->seen_cache[kmt_seen_slot(word)] = word;
 	if (unlikely(effect == KMT_EXCESS))
 		pass_on(m, effect, next, KMT_ALIAS_HOPS - 1);
@@ -546,7 +546,10 @@ static __always_inline bool push_block(struct kmt_drain *c,
 	return true;
 }
 
-/* Counts a reference to @o and reads it; false, with nothing done, if not. */
+/*
+ * Fast path: counts a reference to @o, and pushes the words in it. Returns false, with @o
+ * unchanged, if that takes count_ref().
+ */
 static __always_inline bool reach(struct kmt_drain *c, struct kmt_object *o)
 {
 	const u64 state = o->state;

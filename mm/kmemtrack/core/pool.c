@@ -42,7 +42,7 @@ static void move_cells(struct kmt_object **from, struct kmt_object **to,
 	*to = first;
 }
 
-/* Takes up to @nr cells from the fullest chunks; returns how many. */
+/* Takes up to @nr cells from the chunks with the fewest free ones; returns how many. */
 static unsigned int chunk_take(struct kmt_pool *pool, struct kmt_object **list,
 			       unsigned int nr)
 {
@@ -290,7 +290,10 @@ static void unlink_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks - 1);
 }
 
-/* Takes a free cell of the fullest chunk, not of this CPU's cache; NULL if none. */
+/*
+ * Takes a free cell of the chunk with the fewest, not of this CPU's cache; NULL if there
+ * is none.
+ */
 static struct kmt_object *chunk_take_one(struct kmt_pool *pool)
 {
 	struct kmt_object *o = NULL;

@@ -10,7 +10,8 @@
  *	kmt_suspect_for_search();	with all CPUs running
  *	kmt_mark_range() ...		roots
  *	kmt_search();
- *	(again from kmt_suspect_for_search() on while that acquits suspects)
+ *	kmt_update_suspects();		and again from kmt_suspect_for_search() on
+ *					while that acquits suspects
  *	kmt_suspect_for_search();
  *	kmt_share_units();		in each of the markers, all CPUs stopped:
  *	kmt_mark_range() ...
@@ -39,8 +40,8 @@ static void suspect_uncounted(struct kmt_core *core, struct kmt_object *o)
  * to it pass. That is done without the lock, since a large block sets many bits. If the
  * block is freed meanwhile, the filter only lets more words pass than necessary.
  */
-static void unlock_and_pass(struct kmt_held *held, const struct kmt_object *o,
-			    struct kmt_filter *f, bool pass)
+static void unlock_and_filter_add(struct kmt_held *held, const struct kmt_object *o,
+				  struct kmt_filter *f, bool pass)
 	__releases(&held->tree->lock)
 {
 	const struct kmt_object copy = *o;
@@ -94,7 +95,7 @@ static void suspect_white(struct kmt_marker *m, struct kmt_object *o,
 		/* Referenced or allocated meanwhile. */
 	} else if ((o->flags & KMT_TRANSIENT) || came_after_search(m, o) ||
 		   !may_be_referred_to(m, o)) {
-		/* Spare it this once, with all blocks that it leads to. */
+		/* No suspect: it counts as reached, so that blocks it refers to are, too. */
 		kmt_set_reached(o, m->core->epoch);
 		kmt_change_flags(o, 0, KMT_TRANSIENT | KMT_SUSPECT);
 	} else {
@@ -103,7 +104,7 @@ static void suspect_white(struct kmt_marker *m, struct kmt_object *o,
 		v->all_suspects++;
 		v->suspects += !(o->flags & KMT_LEAK);
 	}
-	unlock_and_pass(&held, o, f, suspected);
+	unlock_and_filter_add(&held, o, f, suspected);
 }
 
 /* Whether excess references to the block at @holder count for a suspect. */
@@ -137,7 +138,7 @@ static void filter_add_holder(struct kmt_core *core, struct kmt_object *o,
 	 */
 	if (anew && kmt_needs_refs(o) && o->count != KMT_COUNT_MAX)
 		suspect_uncounted(core, o);
-	unlock_and_pass(&held, o, f, true);
+	unlock_and_filter_add(&held, o, f, true);
 }
 
 /*
@@ -188,7 +189,7 @@ static void keep_suspect(struct kmt_marker *m, struct kmt_object *o,
 	left = !kmt_reached(o, m->core->epoch) &&
 	       (o->flags & (KMT_SUSPECT | KMT_LEAK)) == KMT_SUSPECT;
 	v->suspects += left;
-	unlock_and_pass(&held, o, f, left);
+	unlock_and_filter_add(&held, o, f, left);
 }
 
 /**

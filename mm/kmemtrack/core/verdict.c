@@ -191,7 +191,7 @@ void kmt_judge(struct kmt_marker *m, struct kmt_verdict *v)
 	v->fresh = 0;
 	if (m->stopped)
 		return;
-	m->goes_on = true;
+	m->ignore_stop = true;
 	kmt_acquit_reached(m, NULL, v, make_leak);
 }
 

@@ -63,10 +63,10 @@ void sim_mark_roots(struct sim *s, unsigned long lo, unsigned long hi)
 	struct kmt_team *team;
 	unsigned int i;
 
-	s->m.later = s->later;
+	s->m.defer_drain = s->later;
 	if (s->later || !s->helpers)
 		sim_roots(s, &s->m, lo, hi);
-	s->m.later = false;
+	s->m.defer_drain = false;
 	if (!s->helpers) {
 		kmt_mark_drain(&s->m);
 		return;

@@ -207,7 +207,7 @@ static void test_later(void **state)
 	sim_put(BLOCK(3) + 8, BLOCK(4));
 	s->now += 1000;
 	kmt_mark_begin(&s->m);
-	s->m.later = true;
+	s->m.defer_drain = true;
 	kmt_mark_range(&s->m, ROOT(0), ROOT(4));
 	kmt_mark_range(&s->m, ROOT(8), ROOT(12));
 	kmt_mark_words(&s->m, (unsigned long[]){ BLOCK(5) }, 1);
@@ -221,7 +221,7 @@ static void test_later(void **state)
 			kmt_mark_words(&s->m, words, 64);
 		assert_in_range(s->m.stack.refs, 0, 256 + 64);
 	}
-	s->m.later = false;
+	s->m.defer_drain = false;
 	kmt_mark_drain(&s->m);
 	assert_int_equal(s->m.stack.refs, 0);
 	for (i = 0; i < 200; i++)
