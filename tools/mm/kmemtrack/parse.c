@@ -714,7 +714,8 @@ static bool take_more(struct site *s)
 	if (!eat(&p, "... and "))
 		return true;
 	s->nr_frames--;
-	if (!eat_u64(&p, &more) || more >= UINT64_MAX / (s->size + 1))
+	if (!eat_u64(&p, &more) || more == UINT64_MAX ||
+	    (s->size && more + 1 > UINT64_MAX / s->size))
 		return false;
 	s->objects = s->direct = more + 1;
 	s->bytes = s->objects * s->size;

@@ -491,6 +491,8 @@ def damaged():
     expect('\033' not in run.err, 'an escape')
     bad(HEAD % (1, 1) + '\nleak: \033]0;x\007 objects\n', r'\033]0;x\007')
     expect('\033' not in run.err and '\007' not in run.err, 'a control character')
+    bad('unreferenced object 0x1 (size %d):\n  backtrace:\n    ... and 1 more object(s)\n' %
+        (2**64 - 1), 'not understood')
     # What is whole is shown all the same.
     text = run('report', '-', text=whole[:len(whole) // 2], status=2)
     expect('leak_vmalloc_chain' in text, text)
