@@ -863,6 +863,39 @@ const struct kmt_leak *kmt_kept_leak(loff_t pos)
 	return lo < nr_kept ? &kept[lo] : NULL;
 }
 
+static void limit_age(u32 *born, u32 now)
+{
+	/* A reader may print the report meanwhile: it shows either age. */
+	if (data_race(now - *born) > KMT_AGE_MAX)
+		WRITE_ONCE(*born, now - KMT_AGE_MAX);
+}
+
+/**
+ * kmt_report_limit_ages - limit the ages in the present report, and those of kept leaks
+ * @now: low 32 bits of jiffies
+ *
+ * While tracking is on the report is made anew instead, see is_complete().
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ */
+void kmt_report_limit_ages(u32 now)
+{
+	unsigned long i;
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	for (i = 0; i < nr_kept; i++) {
+		limit_age(&kept[i].born, now);
+		cond_resched();
+	}
+	if (IS_ERR_OR_NULL(current_report))
+		return;
+	for (i = 0; i < current_report->nr_groups; i++) {
+		limit_age(&current_report->groups[i].oldest.born, now);
+		limit_age(&current_report->groups[i].newest, now);
+		cond_resched();
+	}
+}
+
 /**
  * kmt_report_drop - drop the present report and all kept leaks
  *

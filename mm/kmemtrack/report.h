@@ -178,6 +178,7 @@ struct kmt_report *kmt_report_make(u16 wanted);
 struct kmt_report *kmt_report_current(void);
 void kmt_report_put(struct kmt_report *report);
 void kmt_report_keep(void);
+void kmt_report_limit_ages(u32 now);
 bool kmt_cache_at(char *name, unsigned long addr);
 void kmt_source_name(char *name, enum kmt_space space, unsigned long addr);
 unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed);

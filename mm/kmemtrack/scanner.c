@@ -288,6 +288,7 @@ static void limit_ages(struct work_struct *work)
 		kmt_limit_ages(&kmt_core, chunk, jiffies);
 		cond_resched();
 	}
+	kmt_report_limit_ages(jiffies);
 	mutex_unlock(&kmt_scan_mutex);
 	limit_ages_later();
 }
