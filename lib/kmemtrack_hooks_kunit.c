@@ -17,6 +17,7 @@
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/secretmem.h>
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
@@ -677,6 +678,88 @@ static void stale_pages(struct kunit *test)
 	__free_page(page + 1);
 }
 
+/* Pages that were one block without references have none either. */
+static void split_pages(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL | __GFP_ZERO, 1);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	kmemtrack_not_root_page(page);
+	split_page(page, 1);
+	KUNIT_EXPECT_TRUE(test, kmt_not_root_page(page));
+	KUNIT_EXPECT_TRUE(test, kmt_not_root_page(page + 1));
+	__free_page(page);
+	__free_page(page + 1);
+}
+
+/* Nor have the tail pages of such a block. */
+static void compound_pages(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_COMP, 1);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	put_blocks(page_address(page + 1), PAIRS);
+	wipe_stack();
+	KUNIT_EXPECT_EQ(test, scan_reports(test), 0);
+	kmemtrack_not_root_page(page);
+	expect_leaks(test);
+	free_blocks();
+	__free_pages(page, 1);
+}
+
+static int exit_at_once(void *unused)
+{
+	return 0;
+}
+
+static noinline void lose_task(struct kunit *test, unsigned int i)
+{
+	struct task_struct *task = kthread_create(exit_at_once, NULL, "kmt_lost");
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	get_task_struct(task);
+	hidden[2 * i + 1] = (unsigned long)task ^ KEY;
+	kthread_stop(task);
+}
+
+static noinline void free_task_of(unsigned int i)
+{
+	put_task_struct((struct task_struct *)(hidden[2 * i + 1] ^ KEY));
+}
+
+/* A task that is gone, and that only a lost reference keeps. */
+static void lost_tasks(struct kunit *test)
+{
+	unsigned int i;
+
+	for (i = 0; i < PAIRS; i++)
+		lose_task(test, i);
+	nr_put = PAIRS;
+	/* Until then RCU refers to them. */
+	rcu_barrier();
+	expect_leaks(test);
+	for (i = 0; i < PAIRS; i++)
+		free_task_of(i);
+}
+
+/* Stale words on stacks of interrupts and exceptions are no references. */
+static void stale_stacks(struct kunit *test)
+{
+	unsigned long lo, hi, *words;
+	unsigned int i;
+
+	for (i = 0; kmt_image_stack(0, i, &lo, &hi); i++) {
+		/* Further down than an interrupt gets that comes meanwhile. */
+		words = (unsigned long *)lo + (hi - lo) / 4 / sizeof(long);
+		put_blocks(words, PAIRS);
+		expect_leaks(test);
+		memset(words, 0, PAIRS * sizeof(long));
+		free_blocks();
+	}
+	if (!i)
+		kunit_skip(test, "no stack of interrupts");
+}
+
 /* Pages that must not be read, according to their struct page. */
 static void closed_pages(struct kunit *test)
 {
@@ -954,6 +1037,10 @@ static void cleared_pages(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(page); i++)
 		free_page((unsigned long)page[i]);
 	KUNIT_EXPECT_EQ(test, used, 0);
+	KUNIT_EXPECT_TRUE(test, kmemtrack_wants_cleared(MAX_PAGE_ORDER, GFP_KERNEL));
+	KUNIT_EXPECT_FALSE(test, kmemtrack_wants_cleared(MAX_PAGE_ORDER, GFP_HIGHUSER_MOVABLE));
+	/* Clearing a gigantic page at once would take 100 ms. */
+	KUNIT_EXPECT_FALSE(test, kmemtrack_wants_cleared(MAX_PAGE_ORDER + 1, GFP_KERNEL));
 }
 
 /*
@@ -1366,6 +1453,10 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE_SLOW(queued_behind_chunks),
 #endif
 	KUNIT_CASE_SLOW(stale_pages),
+	KUNIT_CASE(split_pages),
+	KUNIT_CASE_SLOW(compound_pages),
+	KUNIT_CASE_SLOW(stale_stacks),
+	KUNIT_CASE_SLOW(lost_tasks),
 	KUNIT_CASE(closed_pages),
 	KUNIT_CASE_SLOW(unreadable_pages),
 #ifdef CONFIG_MEMORY_FAILURE

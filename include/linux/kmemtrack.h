@@ -15,6 +15,7 @@
 #include <linux/init.h>
 #include <linux/jump_label.h>
 #include <linux/kconfig.h>
+#include <linux/mmzone.h>
 #include <linux/slab.h>
 #include <linux/types.h>
 
@@ -329,14 +330,16 @@ void kmemtrack_readable(const void *addr, size_t size);
 
 /**
  * kmemtrack_wants_cleared - should the page allocator clear these pages?
+ * @order: how many, as a power of two
  * @gfp: flags of their allocation
  *
- * Their stale contents could look like references. Movable pages need not be cleared,
- * since they are not read for references.
+ * Their stale contents could look like references. Movable pages and gigantic ones need not
+ * be cleared, since they are not read for references.
  */
-static __always_inline bool kmemtrack_wants_cleared(gfp_t gfp)
+static __always_inline bool kmemtrack_wants_cleared(unsigned int order, gfp_t gfp)
 {
-	return kmemtrack_tracking() && !(gfp & __GFP_MOVABLE);
+	return kmemtrack_tracking() && !(gfp & __GFP_MOVABLE) &&
+	       1UL << order <= MAX_ORDER_NR_PAGES;
 }
 
 /**
@@ -374,7 +377,8 @@ static __always_inline void kmemtrack_pages_free(struct page *page,
  * @nr: how many there are
  *
  * The page allocator resets page_private() of the first one only, so that of the
- * others may be stale: this resets it.
+ * others may be stale: this resets it. If the first one holds no references, see
+ * kmemtrack_not_root(), this says the same of the others.
  */
 void kmemtrack_split_page(struct page *page, unsigned long nr);
 
@@ -396,7 +400,11 @@ static inline void kmemtrack_not_root(const void *addr) { }
 static inline void kmemtrack_not_root_page(struct page *page) { }
 static inline void kmemtrack_unreadable(const void *addr, size_t size) { }
 static inline void kmemtrack_readable(const void *addr, size_t size) { }
-static inline bool kmemtrack_wants_cleared(gfp_t gfp) { return false; }
+static inline bool kmemtrack_wants_cleared(unsigned int order, gfp_t gfp)
+{
+	return false;
+}
+
 static inline void kmemtrack_split_page(struct page *page, unsigned long nr) { }
 static inline void kmemtrack_pages_alloc(struct page *page, unsigned int order,
 					 gfp_t gfp) { }

@@ -168,6 +168,7 @@ static inline bool kmt_page_excluded(const struct kmt_page_map *map,
 
 /**
  * struct kmt_percpu_map - per-CPU memory
+ * @removed: pcpu_nr_removed before the map was filled
  * @chunks: the range of per-CPU pointers of each chunk
  * @nr_chunks: number of @chunks
  * @max_chunks: room in @chunks
@@ -175,18 +176,19 @@ static inline bool kmt_page_excluded(const struct kmt_page_map *map,
  *	pointers
  * @nr_areas: number of @areas
  * @max_areas: room in @areas
- * @sought: whether areas were looked for
+ * @searched: whether areas were looked for
  * @full: there were more areas than @max_areas
  * @whole: there was no memory to find them, so all memory in chunks is a root
  */
 struct kmt_percpu_map {
+	unsigned long removed;
 	struct kmt_range *chunks;
 	unsigned int nr_chunks;
 	unsigned int max_chunks;
 	struct kmt_range *areas;
 	unsigned int nr_areas;
 	unsigned int max_areas;
-	bool sought;
+	bool searched;
 	bool full;
 	bool whole;
 };
@@ -411,6 +413,7 @@ void kmt_page_map_prepare(struct kmt_marker *m, struct kmt_roots *roots);
 void kmt_page_map_add_free(struct kmt_marker *m, struct kmt_roots *roots);
 unsigned long kmt_pages_of_cpus(void);
 void kmt_percpu_map_fill(struct kmt_percpu_map *p);
+bool kmt_percpu_map_is_current(const struct kmt_percpu_map *p);
 void kmt_percpu_map_free(struct kmt_percpu_map *p);
 void kmt_mark_percpu(struct kmt_marker *m, const struct kmt_percpu_map *p);
 unsigned long kmt_percpu_pages(void);

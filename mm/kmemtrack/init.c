@@ -252,6 +252,7 @@ static void add_roots(void)
 {
 	const char *start, *end;
 	unsigned long lo, hi;
+	unsigned int i;
 
 	if (kmt_nr_wide(&kmt_core, KMT_ROOT))
 		return;
@@ -277,9 +278,8 @@ static void add_roots(void)
 		drop_root(start, end);
 	kmt_kfence_bss(&start, &end);
 	drop_root(start, end);
-	/* The stack of interrupts is in the image on some architectures. */
-	kmt_irq_stack_memory(0, &lo, &hi);
-	drop_root((const char *)lo, (const char *)hi);
+	for (i = 0; kmt_image_stack(0, i, &lo, &hi); i++)
+		drop_root((const char *)lo, (const char *)hi);
 	/* The stack of the boot CPU's idle task. */
 	drop_section(init_task.stack, init_task.stack + THREAD_SIZE);
 #ifdef CONFIG_MODULES

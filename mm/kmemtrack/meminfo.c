@@ -325,6 +325,7 @@ static void fix_reserved(struct kmt_memory *mem)
 static bool count(struct kmt_memory *mem)
 {
 	struct kmt_memory_walk w = { .rest = KMT_REST_PAGES };
+	unsigned long of_cpus;
 	struct zone *zone;
 
 	lockdep_assert_held(&memory_mutex);
@@ -332,11 +333,12 @@ static bool count(struct kmt_memory *mem)
 	for_each_populated_zone(zone)
 		walk_zone(&w, zone);
 	mem->total = totalram_pages();
+	of_cpus = kmt_pages_of_cpus();
 	put_online_mems();
 	if (w.stopped)
 		return false;
 	memcpy(mem->pages, w.pages, sizeof(w.pages));
-	move_to_class(mem, KMT_MEM_FREE, kmt_pages_of_cpus());
+	move_to_class(mem, KMT_MEM_FREE, of_cpus);
 	move_to_class(mem, KMT_MEM_PERCPU, kmt_percpu_pages());
 	move_to_class(mem, KMT_MEM_VMALLOC,
 		      kmt_vmalloc_pages() - atomic_long_read(&kmt_own_vpages));

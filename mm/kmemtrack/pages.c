@@ -238,10 +238,11 @@ static void split(const struct page *page, unsigned long nr)
 
 void kmemtrack_split_page(struct page *page, unsigned long nr)
 {
+	const unsigned long private = kmt_not_root_page(page) ? KMT_NOT_ROOT : 0;
 	unsigned long i;
 
 	for (i = 1; i < nr; i++)
-		set_page_private(page + i, 0);
+		set_page_private(page + i, private);
 	if (kmt_pages_tracked())
 		split(page, nr);
 }

@@ -94,7 +94,8 @@ static inline bool kmt_stack_is_root(struct task_struct *task)
 /*
  * IRQ_STACKS: the stacks of interrupts and of idle tasks are no roots. The stack of
  * interrupts is in use only during an interrupt, which ends before its CPU can be
- * stopped. Idle tasks do not allocate.
+ * stopped. Idle tasks do not allocate. The stacks of exceptions and of entry from user
+ * space are no roots either, with or without this rule.
  */
 static inline bool kmt_irq_stack_is_root(void)
 {
@@ -122,15 +123,15 @@ static inline bool kmt_page_is_foreign(struct page *page)
  * PIPES: pages for which kmemtrack_not_root() was called are no roots. Such are the
  * pages of pipes, which hold what users wrote, followed by stale contents; lists of
  * memory that is to be freed; pages of the stack depot, which hold traces, followed by
- * stale contents; ring buffers of tracing; and page tables of the linear map, which refer
- * to all pages. Pages of stacks are no roots either, since they are read as stacks: that at
- * which a stack begins, and the others of a vmapped one (kmt_in_stack_page()). The first
- * word of a stack is a root all the same: after the task has exited, RCU's list of
- * callbacks continues from there.
+ * stale contents; ring buffers of tracing, perf and BPF; the struct pages of memory that
+ * was added; and page tables of the linear map, which refer to all pages. Pages of stacks
+ * are no roots either, since they are read as stacks: that at which a stack begins, and
+ * the others of a vmapped one (kmt_in_stack_page()). The first word of a stack is a root
+ * all the same: after the task has exited, RCU's list of callbacks continues from there.
  */
-static inline bool kmt_page_marked_not_root(const struct page *page)
+static inline bool kmt_page_marked_not_root(struct page *page)
 {
-	return (kmt_not_root_page(page) || kmt_in_stack_page(page)) &&
+	return (kmt_not_root_page(compound_head(page)) || kmt_in_stack_page(page)) &&
 	       kmt_rule_is_on(KMT_RULE_PIPES);
 }
 
@@ -153,10 +154,11 @@ static inline bool kmt_page_owned_not_root(const struct page *page)
 
 /*
  * STRUCT_PAGES: some words of the struct pages of pages in use are roots:
- * page_private(), the mapping, the list the page is on, and in a slab that RCU is
- * to free the link to the next RCU callback. All other words of the memory map are
- * no references, or stale: mm_init.c annotates it so that it is not read as the
- * memblock block that it is.
+ * page_private(), the mapping, the list the page is on, the memory cgroup, in a slab that
+ * RCU is to free the link to the next RCU callback, and in the first struct pages of a
+ * page of hugetlb its pool and its poisoned pages. All other words of the memory map are
+ * no references, or stale: it is annotated so that it is read neither as the memblock
+ * block that it is (mm_init.c) nor as pages (sparse-vmemmap.c).
  */
 static inline bool kmt_struct_page_is_root(void)
 {

@@ -366,6 +366,23 @@ static void mark_struct(struct kmt_marker *m, const struct page *page)
 	kmt_mark_words(m, words + skip, ARRAY_SIZE(words) - skip);
 }
 
+/*
+ * Whether @word, the first one on the stack at @stack, is its thread_info's pointer to the
+ * task. That is no reference: the stack exists as long as the task, which would never be
+ * reported.
+ */
+static bool is_task_of(unsigned long word, const void *stack)
+{
+	const struct task_struct *task = (void *)word;
+	void *of_task;
+
+	if (IS_ENABLED(CONFIG_THREAD_INFO_IN_TASK) || !kmt_in(&kmt_core.linear, word) ||
+	    !IS_ALIGNED(word, sizeof(long)))
+		return false;
+	return kmt_env_read(&of_task, kmt_untag((unsigned long)&task->stack),
+			    sizeof(of_task)) && of_task == stack;
+}
+
 /* A stack that waits for a grace period links to the next RCU callback. */
 static void mark_stack_head(struct kmt_marker *m, struct page *page)
 {
@@ -373,8 +390,8 @@ static void mark_stack_head(struct kmt_marker *m, struct page *page)
 	unsigned long next;
 
 	/* The stack may be freed by now, and its pages unmapped. */
-	if (kmt_env_read(&next, kmt_untag((unsigned long)&head->next),
-			 sizeof(next)))
+	if (kmt_env_read(&next, kmt_untag((unsigned long)&head->next), sizeof(next)) &&
+	    !is_task_of(next, head))
 		kmt_mark_words(m, &next, 1);
 	kunmap_local(head);
 }
@@ -543,7 +560,7 @@ static void mark_used_pages(struct kmt_marker *m, const struct kmt_roots *roots)
  * its lock is held. Pages beyond it are roots until the snapshot, so stale words in them
  * may hide leaks.
  */
-#define KMT_WALK_FREE	8192
+#define KMT_WALK_FREE	512
 
 /* The map of the scan under way; protected by kmt_lock_wide() of KMT_VIRT. */
 static struct kmt_page_map *live_map;
@@ -695,10 +712,11 @@ static void exclude_free_list(struct kmt_page_map *map, struct list_head *list,
 	unsigned long pfn, end;
 	struct page *page;
 
+	/* With large pages one entry may have more pages than @left: note it all the same. */
 	list_for_each_entry(page, list, pcp_list) {
-		left -= 1 << order;
-		if (left < 0)
+		if (left <= 0)
 			return;
+		left -= 1 << order;
 		pfn = page_to_pfn(page);
 		for (end = pfn + (1UL << order); pfn < end; pfn++)
 			exclude_pfn(map, map->rest, pfn);
@@ -812,6 +830,7 @@ void kmt_page_map_add_free(struct kmt_marker *m, struct kmt_roots *roots)
 /**
  * kmt_pages_of_cpus - count the free pages on the lists of CPUs
  *
+ * Context: memory does not come or go, since offlining a zone frees its lists.
  * Return: about how many there are.
  */
 unsigned long kmt_pages_of_cpus(void)

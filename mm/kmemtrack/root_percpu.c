@@ -266,43 +266,63 @@ void kmt_percpu_map_free(struct kmt_percpu_map *p)
 void kmt_percpu_map_fill(struct kmt_percpu_map *p)
 {
 	/* Read the rule once, since it may be switched at any time. */
-	const bool sought = kmt_percpu_is_root();
+	const bool searched = kmt_percpu_is_root();
+	const unsigned long removed = READ_ONCE(pcpu_nr_removed);
 
 	kmt_percpu_map_free(p);
-	if (!copy_chunks(p) || (sought && !copy_areas(p))) {
+	if (!copy_chunks(p) || (searched && !copy_areas(p))) {
 		kmt_percpu_map_free(p);
-		p->whole = sought;
+		p->whole = searched;
 	}
-	p->sought = sought;
+	p->searched = searched;
+	p->removed = removed;
+}
+
+/**
+ * kmt_percpu_map_is_current - check whether all memory in the map is per-CPU memory still
+ * @p: from kmt_percpu_map_fill()
+ *
+ * Context: any; with pcpu_alloc_mutex held the answer stays true.
+ */
+bool kmt_percpu_map_is_current(const struct kmt_percpu_map *p)
+{
+	return p->removed == READ_ONCE(pcpu_nr_removed);
 }
 
 #ifdef CONFIG_SMP
-/* Marks from [@lo, @hi) without [@hole_lo, @hole_hi). */
-static void mark_around(struct kmt_marker *m, unsigned long lo,
-			unsigned long hi, unsigned long hole_lo,
-			unsigned long hole_hi)
+/* Sets *@stack to the first stack of exceptions or interrupts at or after @pos. */
+static bool next_stack(int cpu, unsigned long pos, struct kmt_range *stack)
 {
-	if (hole_lo >= hi || hole_hi <= lo) {
-		kmt_mark_range(m, lo, hi);
-		return;
+	struct kmt_range s;
+	bool found = false;
+	unsigned int i;
+
+	for (i = 0; kmt_image_stack(cpu, i, &s.lo, &s.hi); i++) {
+		if (s.lo < pos || (found && s.lo > stack->lo))
+			continue;
+		*stack = s;
+		found = true;
 	}
-	if (lo < hole_lo)
-		kmt_mark_range(m, lo, hole_lo);
-	if (hole_hi < hi)
-		kmt_mark_range(m, hole_hi, hi);
+	return found;
 }
 
 /* Marks from a CPU's copy of the section; from the rest of the chunk, too, if @whole. */
 static void mark_section(struct kmt_marker *m, int cpu, bool whole)
 {
-	unsigned long off = per_cpu_offset(cpu), lo, hi;
+	unsigned long off = per_cpu_offset(cpu);
+	unsigned long pos = (unsigned long)__per_cpu_start + off;
 	unsigned long end = (unsigned long)__per_cpu_end;
+	struct kmt_range stack;
 
 	if (whole)
 		end = pointer_to(pcpu_first_chunk->base_addr) +
 		      PFN_PHYS(pcpu_first_chunk->nr_pages);
-	kmt_irq_stack_memory(cpu, &lo, &hi);
-	mark_around(m, (unsigned long)__per_cpu_start + off, end + off, lo, hi);
+	end += off;
+	while (next_stack(cpu, pos, &stack) && stack.hi <= end) {
+		kmt_mark_range(m, pos, stack.lo);
+		pos = stack.hi;
+	}
+	kmt_mark_range(m, pos, end);
 }
 #else
 /* Without SMP the section is part of the data section, the chunk is memblock's. */

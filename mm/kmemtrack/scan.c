@@ -53,7 +53,7 @@ static void mark(struct kmt_scan *scan)
 	put_online_mems();
 	if (!scan->m.stopped)
 		kmt_end_untracked(before,
-				  !percpu->sought || percpu->nr_areas ||
+				  !percpu->searched || percpu->nr_areas ||
 				  percpu->whole);
 	kmt_mark_sweep(&scan->m);
 	scan->out.marks++;

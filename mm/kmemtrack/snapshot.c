@@ -336,7 +336,9 @@ static u64 expect(unsigned long words)
 {
 	words += words / 4;
 	words += KMT_BLOCK_WORDS * kmt_pool_cells(&kmt_core);
+	get_online_mems();
 	words += KMT_PAGE_WORDS * (totalram_pages() + kmt_pages_of_cpus());
+	put_online_mems();
 	words += KMT_STACK_WORDS * nr_threads * num_online_cpus();
 	return div_u64(time_to_sum(words), num_online_cpus());
 }
@@ -398,15 +400,16 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 {
 	const bool slots = READ_ONCE(kmt_untracked_slabs);
 	struct kmt_stop *stop = &the_stop;
-	unsigned long removed;
+	bool current_map;
 	u64 since, until;
 
 	get_online_mems();
 	/*
 	 * Each fork() takes pcpu_alloc_mutex, and this task may have to wait for a CPU, so
-	 * the map is made before. Pages that chunks lost meanwhile may have another use.
+	 * the map is made before.
 	 */
-	removed = READ_ONCE(pcpu_nr_removed);
+	if (!kmt_percpu_map_is_current(&scan->roots.percpu))
+		kmt_percpu_map_fill(&scan->roots.percpu);
 	kmt_page_map_prepare(&scan->m, &scan->roots);
 	/*
 	 * Lists that are read during the stop: a task could be stopped while it changes one.
@@ -415,9 +418,9 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 	if (slots)
 		mutex_lock(&slab_mutex);
 	mutex_lock(&pcpu_alloc_mutex);
-	if (pcpu_nr_removed != removed)
-		kmt_page_map_prepare(&scan->m, &scan->roots);
-	if (!scan->m.stopped) {
+	/* Pages that chunks lost meanwhile may have another use. */
+	current_map = kmt_percpu_map_is_current(&scan->roots.percpu);
+	if (current_map && !scan->m.stopped) {
 		init_stop(stop, scan);
 		begin_stop(stop);
 	}
@@ -425,7 +428,7 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 	if (slots)
 		mutex_unlock(&slab_mutex);
 	put_online_mems();
-	if (scan->m.stopped)
+	if (!current_map || scan->m.stopped)
 		return KMT_CONFIRM_GIVEN_UP;
 	since = atomic64_read(&stop->since);
 	until = atomic64_read(&stop->until);

@@ -166,12 +166,16 @@ static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 #define KMT_IRQ_STACK_ENDS	0
 #endif
 
-/* The memory of that stack, which may be mapped elsewhere. */
-#ifndef kmt_irq_stack_memory
-static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
-					unsigned long *hi)
+/*
+ * Sets [@lo, @hi) to the memory of a stack of interrupts or exceptions of @cpu that may be
+ * in the image or in the CPU's copy of the per-CPU section, and may be mapped elsewhere.
+ * @i counts from 0; returns false if there are no more.
+ */
+#ifndef kmt_image_stack
+static inline bool kmt_image_stack(int cpu, unsigned int i, unsigned long *lo,
+				   unsigned long *hi)
 {
-	kmt_irq_stack(cpu, lo, hi);
+	return !i && kmt_irq_stack(cpu, lo, hi);
 }
 #endif
 

@@ -9,6 +9,7 @@
 #include <linux/sched/task_stack.h>
 #include <linux/version.h>
 #include <asm/asm.h>
+#include <asm/cpu_entry_area.h>
 #include <asm/mem_encrypt.h>
 #include <asm/processor.h>
 
@@ -127,15 +128,29 @@ static inline bool kmt_irq_stack(int cpu, unsigned long *lo, unsigned long *hi)
 
 #define kmt_irq_stack	kmt_irq_stack
 
-/* The stack is a mapping of this memory in the per-CPU section. */
-static inline void kmt_irq_stack_memory(int cpu, unsigned long *lo,
-					unsigned long *hi)
+/* The stacks are mappings of this memory in the per-CPU section. */
+static inline bool kmt_image_stack(int cpu, unsigned int i, unsigned long *lo,
+				   unsigned long *hi)
 {
-	*lo = (unsigned long)per_cpu_ptr(&irq_stack_backing_store, cpu);
-	*hi = *lo + IRQ_STACK_SIZE;
+	switch (i) {
+	case 0:
+		*lo = (unsigned long)per_cpu_ptr(&irq_stack_backing_store, cpu);
+		*hi = *lo + sizeof(irq_stack_backing_store);
+		return true;
+	case 1:
+		*lo = (unsigned long)per_cpu_ptr(&exception_stacks, cpu);
+		*hi = *lo + sizeof(exception_stacks);
+		return true;
+	case 2:
+		*lo = (unsigned long)per_cpu_ptr(&entry_stack_storage, cpu);
+		*hi = *lo + sizeof(entry_stack_storage);
+		return true;
+	default:
+		return false;
+	}
 }
 
-#define kmt_irq_stack_memory	kmt_irq_stack_memory
+#define kmt_image_stack	kmt_image_stack
 #endif /* CONFIG_X86_64 */
 
 #ifdef CONFIG_AMD_MEM_ENCRYPT
