@@ -1316,11 +1316,11 @@ static void held_names(struct kunit *test)
 	char was[TASK_COMM_LEN];
 	unsigned long flags;
 	unsigned int tries;
-	int held;
+	int pin;
 	u16 comm;
 
 	get_task_comm(was, current);
-	held = kmt_pin_names();
+	pin = kmt_pin_names();
 	__set_task_comm(current, "held", false);
 	local_irq_save(flags);
 	comm = kmt_task_comm();
@@ -1329,7 +1329,7 @@ static void held_names(struct kunit *test)
 	/* A sweep that does not wait would be over by now. */
 	msleep(3000);
 	KUNIT_EXPECT_STREQ(test, kmt_comm(comm), "held");
-	kmt_unpin_names(held);
+	kmt_unpin_names(pin);
 	for (tries = 0; tries < 60; tries++) {
 		use_up_names(test, NAMES / 10, 1000);
 		if (strcmp(kmt_comm(comm), "held"))

@@ -72,7 +72,7 @@ static hsiphash_key_t names_key __read_mostly;
  * they began. This is not SRCU, since Tiny SRCU wakes tasks, and the caller of a hook
  * may hold locks of the scheduler.
  */
-static atomic_t holders[2];
+static atomic_t pins[2];
 static unsigned int phase;
 
 /* Lookups of names for which there was no place. */
@@ -274,20 +274,20 @@ int kmt_pin_names(void)
 	local_irq_save(flags);
 	/* Pairs with kmt_begin_sweep(): bits that it cleared before are clear. */
 	now = smp_load_acquire(&phase);
-	atomic_inc(&holders[now]);
+	atomic_inc(&pins[now]);
 	local_irq_restore(flags);
 	return now;
 }
 
 /**
  * kmt_unpin_names - end kmt_pin_names(): records now have the handles
- * @held: from kmt_pin_names()
+ * @pin: from kmt_pin_names()
  */
-void kmt_unpin_names(int held)
+void kmt_unpin_names(int pin)
 {
 	/* Pairs with kmt_begin_sweep(): the record is in its place. */
-	if (held >= 0)
-		atomic_fetch_dec_release(&holders[held]);
+	if (pin >= 0)
+		atomic_fetch_dec_release(&pins[pin]);
 }
 
 /**
@@ -356,7 +356,7 @@ void kmt_begin_sweep(void)
 	smp_store_release(&phase, !before);
 	/* When this returns, no hook begins in the old phase any more. */
 	synchronize_rcu();
-	while (atomic_read_acquire(&holders[before]))
+	while (atomic_read_acquire(&pins[before]))
 		msleep(20);
 }
 

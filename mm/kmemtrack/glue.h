@@ -292,7 +292,7 @@ u16 kmt_task_comm(void);
 void kmt_comm_init(void);
 const char *kmt_comm(u16 handle);
 int kmt_pin_names(void);
-void kmt_unpin_names(int held);
+void kmt_unpin_names(int pin);
 void kmt_start_sweeping(work_func_t sweep);
 void kmt_begin_sweep(void);
 void kmt_keep_name(u16 handle);

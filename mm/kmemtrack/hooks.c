@@ -112,16 +112,16 @@ static noinline void track_any(enum kmt_space space, unsigned long addr,
 			       unsigned long caller)
 {
 	struct kmt_origin origin;
-	int held;
+	int pin;
 
 	if (!may_track())
 		return;
-	held = kmt_pin_names();
+	pin = kmt_pin_names();
 	/* The backtrace is 0 in early boot. */
 	kmt_fill_origin(&origin, fp, caller, gfp);
 	count_lost(kmt_insert(&kmt_core, space, addr, size, min_refs, &origin,
 			      gfp), gfp);
-	kmt_unpin_names(held);
+	kmt_unpin_names(pin);
 	if (READ_ONCE(kmt_mode) == KMT_EARLY)
 		kmt_update_early_use();
 }
@@ -136,12 +136,12 @@ static noinline bool track_slowly(struct kmt_core *core, unsigned long addr,
 				  u16 comm)
 {
 	const struct kmt_origin origin = kmt_origin_of(where, born, comm);
-	int held = kmt_pin_names();
+	int pin = kmt_pin_names();
 
 	local_irq_restore(flags);
 	count_lost(kmt_insert(&kmt_core, KMT_VIRT, addr, size, 1, &origin,
 			      gfp), gfp);
-	kmt_unpin_names(held);
+	kmt_unpin_names(pin);
 	return true;
 }
 
@@ -404,14 +404,14 @@ EXPORT_SYMBOL(__kmemtrack_free_part_phys);
 void __kmemtrack_pages_alloc(struct page *page, unsigned int order, gfp_t gfp)
 {
 	struct kmt_origin origin;
-	int held;
+	int pin;
 
 	if ((gfp & __GFP_MOVABLE) || !is_tracking())
 		return;
-	held = kmt_pin_names();
+	pin = kmt_pin_names();
 	kmt_fill_origin(&origin, frame_record(), _RET_IP_, KMT_GFP_NONE);
 	kmt_pages_add(page, order, &origin);
-	kmt_unpin_names(held);
+	kmt_unpin_names(pin);
 }
 
 void __kmemtrack_pages_free(struct page *page)

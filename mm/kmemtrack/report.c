@@ -311,7 +311,7 @@ static bool site_of_head(struct kmt_object *head, struct kmt_site *site)
  * @seed: seed of the hash
  * @sum: all leaks that are shown
  * @suppressed: all leaks that are held back
- * @held: how many leaks each suppression holds back
+ * @held_back: how many leaks each suppression holds back
  * @rank: rank of the last indirect leak
  */
 struct counting {
@@ -322,7 +322,7 @@ struct counting {
 	u32 seed;
 	struct kmt_sum sum;
 	struct kmt_sum suppressed;
-	unsigned long *held;
+	unsigned long *held_back;
 	const struct kmt_rank *rank;
 };
 
@@ -451,7 +451,7 @@ static bool count_suppressed(struct counting *c, const struct kmt_group *one)
 	if (by == KMT_NOT_SUPPRESSED)
 		return false;
 	add_sum(&c->suppressed, &one->sum);
-	c->held[by]++;
+	c->held_back[by]++;
 	return true;
 }
 
@@ -623,7 +623,7 @@ struct kmt_report *kmt_report_make(u16 wanted)
 
 	lockdep_assert_held(&kmt_scan_mutex);
 	down_read(&kmt_reports_sem);
-	c.held = report ? report->held : NULL;
+	c.held_back = report ? report->held_back : NULL;
 	ret = report ? count_leaks(&c, wanted) : -ENOMEM;
 	if (!ret) {
 		sort(c.groups, c.nr, sizeof(*c.groups), compare_keys, NULL);

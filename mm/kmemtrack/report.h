@@ -144,7 +144,7 @@ struct kmt_group {
  * @made: when it was made, in jiffies
  * @sum: all leaks that are shown
  * @suppressed: all leaks that are held back
- * @held: how many leaks each suppression holds back
+ * @held_back: how many leaks each suppression holds back
  * @nr_groups: number of entries
  * @groups: the entries, sorted: sites that lose most bytes first, each followed by the
  *	entries that hang on it
@@ -156,7 +156,7 @@ struct kmt_report {
 	unsigned long made;
 	struct kmt_sum sum;
 	struct kmt_sum suppressed;
-	unsigned long held[KMT_SUPPRESSIONS];
+	unsigned long held_back[KMT_SUPPRESSIONS];
 	unsigned long nr_groups;
 	struct kmt_group *groups;
 	size_t bytes;

@@ -250,7 +250,7 @@ void kmt_print_suppressions(struct seq_file *seq,
 		   nr_suppressions, report->suppressed.nr,
 		   report->suppressed.bytes);
 	for (i = 0; i < nr_suppressions; i++)
-		seq_printf(seq, "%lu %s:%s\n", report->held[i],
+		seq_printf(seq, "%lu %s:%s\n", report->held_back[i],
 			   kmt_suppress_words[suppressions[i].what],
 			   suppressions[i].name);
 }
