@@ -241,10 +241,10 @@ static u32 trace_crc(u32 trace)
 #define pr_fmt(fmt) "kmemtrack: " fmt
 #endif
 
-/* Prints to @seq, or to the log if that is NULL. */
+/* Prints to @seq, or to the log if that is NULL: as a warning, like kmemleak. */
 #define put(seq, fmt, ...)						\
 	((seq) ? seq_printf(seq, fmt, ##__VA_ARGS__) :			\
-		 (void)pr_info(fmt, ##__VA_ARGS__))
+		 (void)pr_warn(fmt, ##__VA_ARGS__))
 
 /**
  * kmt_print_record - print one leak as kmemleak does
@@ -275,7 +275,7 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 		print_dump(seq, leak);
 	}
 	put(seq, "  backtrace (crc %x):\n", trace_crc(leak->trace));
-	kmt_print_trace(seq, seq ? "    " : KERN_INFO pr_fmt("    "), leak->trace);
+	kmt_print_trace(seq, seq ? "    " : KERN_WARNING pr_fmt("    "), leak->trace);
 }
 
 /**
@@ -332,7 +332,7 @@ static void log_record(const struct kmt_group *g, unsigned long nr, unsigned lon
 	kmt_print_record(NULL, &g->oldest);
 	up_read(&kmt_reports_sem);
 	if (g->sum.nr > 1)
-		pr_info("    ... and %lu more object(s) with the same backtrace\n",
+		pr_warn("    ... and %lu more object(s) with the same backtrace\n",
 			g->sum.nr - 1);
 }
 
@@ -355,7 +355,7 @@ static void log_singly(unsigned long nr)
 	up_read(&kmt_reports_sem);
 	kmt_wipe(&leak);
 	if (nr > logged)
-		pr_info("... and %lu more object(s)\n", nr - logged);
+		pr_warn("... and %lu more object(s)\n", nr - logged);
 }
 
 /**
@@ -379,7 +379,7 @@ void kmt_log_new(unsigned long nr)
 	}
 	left = log_first(report, false, log_record, &rest);
 	if (left)
-		pr_info("... and %lu more site(s): %lu bytes, %lu object(s)\n", left,
+		pr_warn("... and %lu more site(s): %lu bytes, %lu object(s)\n", left,
 			rest.bytes, rest.nr);
 	kmt_report_put(report);
 }

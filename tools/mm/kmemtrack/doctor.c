@@ -112,7 +112,7 @@ static void missing(int error)
 	if (!is_live())
 		return;
 	if (kmemtrack && *kmemtrack == 'n')
-		say(BAD, "this kernel has no detector: build it with CONFIG_KMEMTRACK=y (which wants CONFIG_DEBUG_KERNEL=y and CONFIG_DEBUG_FS=y)");
+		say(BAD, "this kernel has no detector: build it with CONFIG_KMEMTRACK=y");
 	else if (access("/sys/kernel/debug/.", X_OK))
 		say(BAD, "debugfs is closed to this user: run this as root");
 	else
@@ -214,7 +214,7 @@ static void check_scans(const struct info *r)
 	pause = r->scanned ? strstr(r->scan, "(snapshot would pause ") : NULL;
 	if (pause) {
 		ms = strtod(pause + strlen("(snapshot would pause "), NULL);
-		say(BAD, "scans wait for suspects to be %llu ms old, since a look at all memory at once would take longer than max_pause. If the machine can stand still for %.0f ms: echo max_pause=%.0f > /sys/kernel/debug/kmemtrack",
+		say(BAD, "scans wait for suspects to be %llu ms old, since to stop all CPUs and search all memory would take longer than max_pause. If they may be stopped for %.0f ms: echo max_pause=%.0f > /sys/kernel/debug/kmemtrack",
 		    (unsigned long long)stat_of("min_age_ms"), ms, (ms * 1.5 + 1) * 1000);
 	} else if (r->scanned && strstr(r->scan, "CPU ")) {
 		say(NOTE, "a CPU did not stop within a quarter of max_pause in the last scan, which waited instead");
@@ -400,7 +400,7 @@ int cmd_doctor(int argc, char **argv)
 		explain_scope();
 	}
 	if (bad)
-		printf("\n%u %s a look\n", bad, bad == 1 ? "line wants" : "lines want");
+		printf("\n%u %s attention\n", bad, bad == 1 ? "line needs" : "lines need");
 	else
 		printf("\nnothing is wrong\n");
 	error = !report ? ST_ERROR : status_of(r, bad ? ST_LEAKS : ST_OK);

@@ -282,6 +282,7 @@ void json_diff(FILE *f, const struct delta *d, size_t nr);
 void print_ktap(FILE *f, const struct info *report);
 void print_kmemleak(FILE *f, const struct info *report);
 /* The exit status for this input: @status, or that of an error if it is damaged. */
+const char *sites_line(const struct info *info);
 int status_of(const struct info *info, int status);
 
 #endif

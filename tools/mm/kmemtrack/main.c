@@ -57,7 +57,7 @@ static const struct command {
 	  "Each page is in one class; the classes add up to MemTotal.",
 	  cmd_memory, F_OUTPUT | F_JSON },
 	{ "growth", "[FILE]", "sites that grew from scan to scan",
-	  "Memory that something still refers to, and that only gets more.",
+	  "Memory that something still refers to, and that only grows.",
 	  cmd_growth, F_LINES | F_OUTPUT | F_JSON | F_NUMBER },
 	{ "refs", "ADDR", "what refers to a block",
 	  "ADDR is an address in the block, hexadecimal. With --root and saved files it\n"
@@ -297,10 +297,10 @@ static int take_option(const struct command *c, int argc, char **argv, int i)
 static void check_options(const struct command *c)
 {
 	if (opt.json + opt.ktap + opt.kmemleak > 1)
-		die("%s: one of --json%s%s can be had", c->name, opt.ktap ? ", --ktap" : "",
+		die("%s: --json%s%s exclude each other", c->name, opt.ktap ? ", --ktap" : "",
 		    opt.kmemleak ? ", --kmemleak" : "");
 	if (!opt.vmlinux && (opt.modules || opt.source))
-		die("%s: --%s says nothing without --vmlinux FILE", c->name,
+		die("%s: --%s has no effect without --vmlinux FILE", c->name,
 		    opt.modules ? "modules" : "source");
 }
 

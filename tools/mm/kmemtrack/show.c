@@ -13,6 +13,12 @@ int status_of(const struct info *info, int status)
 	return info->damage ? ST_ERROR : status;
 }
 
+/* What to print for the first line of "sites" or "growth" */
+const char *sites_line(const struct info *info)
+{
+	return info->off ? "no sites are counted: tracking is off, or sites=0" : info->head;
+}
+
 static int fewer_bytes(const void *x, const void *y)
 {
 	const struct site *a = *(struct site *const *)x, *b = *(struct site *const *)y;
@@ -149,7 +155,7 @@ static void show_site(FILE *f, const struct site *s, size_t nr)
 			(unsigned long long)s->all_direct, (unsigned long long)s->all_indirect,
 			bytes_text(s->all_bytes));
 	if (s->has_ages && s->objects > 1)
-		fprintf(f, "    the oldest is of %s ago, the youngest of %s ago\n",
+		fprintf(f, "    oldest %s ago, youngest %s ago\n",
 			duration_text(s->first), duration_text(s->last));
 	else if (s->has_ages)
 		fprintf(f, "    allocated %s ago\n", duration_text(s->first));
@@ -334,7 +340,10 @@ int cmd_growth(int argc, char **argv)
 		json_sites(f, g);
 		goto out;
 	}
-	fprintf(f, "%s%s\n", g->off ? "tracking is " : "", g->head);
+	fprintf(f, "%s\n", sites_line(g));
+	/* The kernel compares three scans at least. */
+	if (!g->off && g->nr_scans < 3)
+		fprintf(f, "growth is known after 3 scans; so far: %u\n", g->nr_scans);
 	list = by_bytes(g);
 	if (g->nr_sites)
 		qsort(list, g->nr_sites, sizeof(*list), slower);

@@ -478,7 +478,7 @@ int cmd_plot(int argc, char **argv)
 		die("plot: %s is %s, which has no times of scans", info->source,
 		    kind_name(info->kind));
 	if (info->off)
-		die("plot: tracking is off");
+		die("plot: %s", sites_line(info));
 	if (!info->nr_scans)
 		die("plot: %s has no history yet: it begins with the first scan", info->source);
 	list = by_bytes(info);

@@ -242,8 +242,8 @@ static void draw(struct view *v)
 	char line[512];
 
 	fputs("\033[H", stdout);
-	snprintf(line, sizeof(line), "kmemtrack top%s - %s%s", v->paused ? ", paused" : "",
-		 v->info->off ? "tracking is " : "", v->info->head);
+	snprintf(line, sizeof(line), "kmemtrack top%s - %s", v->paused ? ", paused" : "",
+		 sites_line(v->info));
 	put_cut(stdout, line, width);
 	end_line(&left);
 	snprintf(line, sizeof(line), "sort: %s (b o c r n)  Enter: backtrace  Space: pause  q: quit",
@@ -392,7 +392,7 @@ static void once(struct view *v)
 	list = xrealloc(NULL, v->nr, sizeof(*list));
 	for (i = 0; i < v->nr; i++)
 		list[i] = (struct site *)v->rows[i].site;
-	printf("%s%s\n", v->info->off ? "tracking is " : "", v->info->head);
+	printf("%s\n", sites_line(v->info));
 	show_table(stdout, list, v->nr, number_or(20));
 	free(list);
 }

@@ -11,7 +11,8 @@ INJECT=$D/test_kmemtrack
 KINDS=$D/test_kmemtrack_kinds
 T=${TMPDIR:-/tmp}/kmemtrack.$$
 
-# The value at boot, to restore it: kernels with debugging options get a larger one.
+# The value at boot, to restore it. The guests of the tests get 1 s, and 5 s with debugging
+# options, since the host may take a CPU away from them at any time.
 MAX_PAUSE=$(cat /sys/module/kmemtrack/parameters/max_pause)
 
 tests=0
