@@ -367,20 +367,23 @@ static void mark_struct(struct kmt_marker *m, const struct page *page)
 }
 
 /*
- * Whether @word, the first one on the stack at @stack, is its thread_info's pointer to the
- * task. That is no reference: the stack exists as long as the task, which would never be
- * reported.
+ * Whether @word, the first one of a stack that begins with @page, is its thread_info's
+ * pointer to the task. That is no reference: the stack exists as long as the task, which
+ * would never be reported.
  */
-static bool is_task_of(unsigned long word, const void *stack)
+static bool is_task_of(unsigned long word, struct page *page)
 {
 	const struct task_struct *task = (void *)word;
-	void *of_task;
+	void *stack;
 
 	if (IS_ENABLED(CONFIG_THREAD_INFO_IN_TASK) || !kmt_in(&kmt_core.linear, word) ||
 	    !IS_ALIGNED(word, sizeof(long)))
 		return false;
-	return kmt_env_read(&of_task, kmt_untag((unsigned long)&task->stack),
-			    sizeof(of_task)) && of_task == stack;
+	if (!kmt_env_read(&stack, kmt_untag((unsigned long)&task->stack), sizeof(stack)))
+		return false;
+	if (is_vmalloc_addr(stack))
+		return vmalloc_to_page(stack) == page;
+	return virt_addr_valid(stack) && virt_to_page(stack) == page;
 }
 
 /* A stack that waits for a grace period links to the next RCU callback. */
@@ -391,7 +394,7 @@ static void mark_stack_head(struct kmt_marker *m, struct page *page)
 
 	/* The stack may be freed by now, and its pages unmapped. */
 	if (kmt_env_read(&next, kmt_untag((unsigned long)&head->next), sizeof(next)) &&
-	    !is_task_of(next, head))
+	    !is_task_of(next, page))
 		kmt_mark_words(m, &next, 1);
 	kunmap_local(head);
 }
