@@ -275,10 +275,10 @@ static u32 set_other(struct kmt_page_entry *e, u32 state, bool other)
 /* Limits the age of an entry, as kmt_limit_ages() does for records. */
 static void limit_age(struct kmt_page_entry *e)
 {
-	const u32 now = jiffies, born = READ_ONCE(e->born);
+	const u32 born = READ_ONCE(e->born), limited = kmt_limit_age(born, jiffies);
 
-	if (now - born > KMT_AGE_MAX)
-		cmpxchg(&e->born, born, now - KMT_AGE_MAX);
+	if (limited != born)
+		cmpxchg(&e->born, born, limited);
 }
 
 /* Whether the page before is of the same block that was split, and was not freed. */

@@ -863,11 +863,10 @@ const struct kmt_leak *kmt_kept_leak(loff_t pos)
 	return lo < nr_kept ? &kept[lo] : NULL;
 }
 
+/* A reader may print the report meanwhile: it shows either age. */
 static void limit_age(u32 *born, u32 now)
 {
-	/* A reader may print the report meanwhile: it shows either age. */
-	if (data_race(now - *born) > KMT_AGE_MAX)
-		WRITE_ONCE(*born, now - KMT_AGE_MAX);
+	WRITE_ONCE(*born, kmt_limit_age(*born, now));
 }
 
 /**

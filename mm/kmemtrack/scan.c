@@ -21,7 +21,7 @@
 #define KMT_SEARCHES		6
 
 /* Without a snapshot: how many searches that acquit no suspect are repeated. */
-#define KMT_EMPTY_SEARCHES		2
+#define KMT_EMPTY_SEARCHES	2
 
 /*
  * Minimum time between two marks, so that a reference that is in a register during one of

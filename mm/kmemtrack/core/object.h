@@ -210,6 +210,12 @@ static inline bool kmt_is_cleared(const struct kmt_object *o)
  */
 #define KMT_AGE_MAX	((u32)BIT(30))
 
+/* The birth of a block whose age is limited to KMT_AGE_MAX at @now; both in jiffies. */
+static inline u32 kmt_limit_age(u32 born, u32 now)
+{
+	return now - born > KMT_AGE_MAX ? now - KMT_AGE_MAX : born;
+}
+
 /* Whether a block that was born at @born is younger than @date; both in jiffies. */
 static inline bool kmt_is_younger(u32 born, u32 date)
 {

@@ -208,8 +208,7 @@ void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now)
 {
 	struct kmt_object *o;
 
-	if (now - core->classified > KMT_AGE_MAX)
-		core->classified = now - KMT_AGE_MAX;
+	core->classified = kmt_limit_age(core->classified, now);
 	kmt_for_each_in(chunk, o) {
 		struct kmt_held held;
 
@@ -218,8 +217,7 @@ void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now)
 			continue;
 		if (!kmt_lock_object(core, o, &held))
 			continue;
-		if (now - o->born > KMT_AGE_MAX)
-			o->born = now - KMT_AGE_MAX;
+		o->born = kmt_limit_age(o->born, now);
 		kmt_unlock(&held);
 	}
 }
