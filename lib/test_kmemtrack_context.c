@@ -379,25 +379,23 @@ static int leak_freed_page(const struct tk_kind *k, unsigned int n)
 	return 0;
 }
 
-static int idle_thread(void *unused)
+static int sleeping_thread(void *data)
 {
+	tk_thread_ready();
+	tk_thread_sleep();
 	return 0;
 }
 
 /*
- * Allocates right after a thread was created: the descriptor of the new thread has just
- * been freed, and has the same size.
+ * Allocates right after a thread was created: its kthread_create_info has just been freed,
+ * and has the same size. The thread keeps the address of that while it lives.
  */
 static int leak_after_thread(const struct tk_kind *k, unsigned int n)
 {
-	struct task_struct *task = kthread_create(idle_thread, NULL, "tk_last");
-	int ret = 0;
+	int ret = tk_thread_start(k, sleeping_thread);
 
-	if (IS_ERR(task))
-		return PTR_ERR(task);
 	while (n-- && !ret)
 		ret = tk_make(k, k->size, TK_LEAKED) ? 0 : -ENOMEM;
-	kthread_stop(task);
 	return ret;
 }
 
@@ -419,6 +417,6 @@ const struct tk_kind tk_context_kinds[] = {
 	{ "freed-vmalloc", leak_freed_vmalloc, .size = 168 },
 	{ "freed-percpu", leak_freed_percpu, .size = 168 },
 	{ "new-thread", leak_after_thread, .size = 64, .count = 4,
-	  .flags = TK_CALLER },
+	  .end = tk_threads_stop, .flags = TK_CALLER },
 	{}
 };

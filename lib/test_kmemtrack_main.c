@@ -120,45 +120,6 @@ static void end_all(void)
 			k->end(k);
 }
 
-/*
- * A kernel thread keeps the address of its descriptor, a freed block of 64 bytes, on its
- * stack for as long as it lives, and that block is the first to be allocated again. Such
- * a block would seem to be referenced. So such blocks are allocated and held here until
- * the module is unloaded.
- */
-#define FILL		32
-
-struct filler {
-	struct filler *next;
-	char rest[64 - sizeof(void *)];
-};
-
-static struct filler *fillers;
-
-static void fill(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < FILL; i++) {
-		struct filler *f = kzalloc(sizeof(*f), GFP_KERNEL);
-
-		if (!f)
-			return;
-		f->next = fillers;
-		fillers = f;
-	}
-}
-
-static void free_fillers(void)
-{
-	while (fillers) {
-		struct filler *f = fillers;
-
-		fillers = f->next;
-		kfree(f);
-	}
-}
-
 static noinline int execute(struct job *job)
 {
 	const struct tk_kind *k = job->kind;
@@ -169,7 +130,6 @@ static noinline int execute(struct job *job)
 			return -EBUSY;
 		fallthrough;
 	case LEAK:
-		fill();
 		tk_next_batch();
 		if (k->end)
 			k->end(k);
@@ -207,45 +167,23 @@ static int job_thread(void *data)
 	return 0;
 }
 
-/* Runs @fn, which completes @done if there is one, and waits for its exit. */
-static int run_thread(int (*fn)(void *), void *data, const char *name,
-		      struct completion *done)
+/* Runs @job in a thread of its own, which has exited when this returns. */
+static int run(struct job *job)
 {
-	struct task_struct *task = kthread_create(fn, data, "tk/%s", name);
+	struct task_struct *task;
 
+	init_completion(&job->done);
+	task = kthread_create(job_thread, job, "tk/%s",
+			      job->kind ? job->kind->name : verbs[job->verb]);
 	if (IS_ERR(task))
 		return PTR_ERR(task);
 	get_task_struct(task);
 	wake_up_process(task);
 	/* A thread that is stopped before it runs would never run. */
-	if (done)
-		wait_for_completion(done);
+	wait_for_completion(&job->done);
 	kthread_stop(task);
 	put_task_struct(task);
-	return 0;
-}
-
-static int idle_thread(void *unused)
-{
-	return 0;
-}
-
-/*
- * Runs @job in a thread of its own, which has exited when this returns.
- *
- * The task that creates a thread, and kthreadd above all, may keep the address of the
- * thread's descriptor in a register or on its stack. That memory was freed, and may have
- * been allocated by @job since. So another thread is created afterwards.
- */
-static int run(struct job *job)
-{
-	int ret;
-
-	init_completion(&job->done);
-	ret = run_thread(job_thread, job,
-			 job->kind ? job->kind->name : verbs[job->verb],
-			 &job->done);
-	return ret ?: run_thread(idle_thread, NULL, "idle", NULL) ?: job->ret;
+	return job->ret;
 }
 
 static const struct tk_kind *find_kind(const char *name, bool hold)
@@ -408,7 +346,6 @@ static void __exit test_kmemtrack_exit(void)
 		debugfs_remove(files[i]);
 	tk_stall_exit();
 	run(&job);
-	free_fillers();
 	tk_slot_exit();
 	rcu_barrier();
 	destroy_caches();

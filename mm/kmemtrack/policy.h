@@ -20,7 +20,6 @@
 #define _KMT_POLICY_H
 
 #include <linux/bits.h>
-#include <linux/kthread.h>
 #include <linux/page-flags.h>
 #include <linux/sched.h>
 #include <linux/vmalloc.h>
@@ -32,7 +31,6 @@
 enum kmt_rule {
 	KMT_RULE_FRAMES,
 	KMT_RULE_KFENCE,
-	KMT_RULE_KTHREADD,
 	KMT_RULE_IRQ_STACKS,
 	KMT_RULE_FOREIGN,
 	KMT_RULE_PIPES,
@@ -74,21 +72,6 @@ static inline unsigned long kmt_stack_from(struct task_struct *task,
 	else if (!task_curr(task))
 		sp = kmt_saved_sp(task);
 	return kmt_in(stack, sp) ? sp : stack->lo;
-}
-
-/*
- * KTHREADD: the stack of kthreadd is no root, nor are its registers, while it waits for
- * a request: only for that it sleeps in this state. They hold the address of its last
- * request, which was freed long ago. While it forks, only they may refer to the new
- * task. The stacks of threads that help with a mark are no roots either, with or
- * without this rule: they hold words that the mark read.
- */
-static inline bool kmt_stack_is_root(struct task_struct *task)
-{
-	if (kmt_is_helper(task))
-		return false;
-	return task != kthreadd_task || !kmt_rule_is_on(KMT_RULE_KTHREADD) ||
-	       READ_ONCE(task->__state) != TASK_INTERRUPTIBLE;
 }
 
 /*

@@ -36,7 +36,6 @@
 #include <linux/highmem.h>
 #include <linux/kfence.h>
 #include <linux/kmemtrack.h>
-#include <linux/kthread.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
@@ -206,14 +205,6 @@ static bool has_poison(unsigned long addr, unsigned long end)
 	return false;
 }
 
-/* KTHREADD: mark_stack() reads the registers in its task_struct, if anything does. */
-static unsigned long end_of_slot(unsigned long addr, unsigned long end)
-{
-	unsigned long regs = kmt_untag((unsigned long)&kthreadd_task->thread);
-
-	return regs >= addr && regs < end ? regs : end;
-}
-
 static void mark_slot(struct kmt_marker *m, unsigned long addr,
 		      const struct slots *slots)
 {
@@ -224,7 +215,7 @@ static void mark_slot(struct kmt_marker *m, unsigned long addr,
 		return;
 	kmt_count_untracked();
 	if (!slots->poisoned || !has_poison(addr, end))
-		kmt_mark_range(m, addr + slots->skip, end_of_slot(addr, end));
+		kmt_mark_range(m, addr + slots->skip, end);
 }
 
 /* Marks from a page of KFENCE, which has one object, or cannot be read. */

@@ -2,7 +2,6 @@
 /*
  * Roots in the stacks of tasks.
  */
-#include <linux/init.h>
 #include <linux/kmemtrack.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
@@ -124,12 +123,9 @@ static void mark_stack(struct kmt_marker *m, struct task_struct *task,
 	/* The task may have been created after kmt_flag_stacks(). */
 	if (!m->world_stopped)
 		flag_stack(stack.lo);
-	if (kmt_stack_is_root(task)) {
+	/* The stacks of threads that help with the mark hold words that it read. */
+	if (!kmt_is_helper(task))
 		mark_used_part(m, task, &stack, roots);
-		if (task == kthreadd_task)
-			kmt_mark_range(m, (unsigned long)&task->thread,
-				       (unsigned long)(&task->thread + 1));
-	}
 	put_task_stack(task);
 }
 
@@ -239,17 +235,3 @@ void kmt_mark_stacks(struct kmt_marker *m, const struct kmt_roots *roots)
 	else if (kmt_tunables.stacks)
 		mark_stacks(m, roots);
 }
-
-/*
- * KTHREADD: the registers of kthreadd are no roots while it waits for a request, but some
- * architectures keep them in its task_struct, which is a block. So only the part before
- * them is read as that block; mark_stack() reads them otherwise.
- */
-static int __init leave_out_registers(void)
-{
-	if (kmt_tracking())
-		kmt_add_area(&kmt_core, kmt_untag((unsigned long)kthreadd_task),
-			     offsetof(struct task_struct, thread), GFP_KERNEL);
-	return 0;
-}
-late_initcall(leave_out_registers);

@@ -137,7 +137,7 @@ struct kmt_command_number {
 #define KMT_LEVELS_MAX	8
 
 /* All rules of policy.h. */
-#define KMT_RULES	0x1fffUL
+#define KMT_RULES	0xfffUL
 
 /* Most allocation sites that can be counted. */
 #define KMT_SITES_MAX	65536UL

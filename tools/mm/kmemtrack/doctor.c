@@ -233,17 +233,16 @@ static const struct {
 } rules[] = {
 	{ 0x001, "FRAMES", "all of a stack counts, dead frames too" },
 	{ 0x002, "KFENCE", "no leak of a KFENCE object is found" },
-	{ 0x004, "KTHREADD", "the stack of kthreadd counts" },
-	{ 0x008, "IRQ_STACKS", "stacks of interrupts count" },
-	{ 0x010, "FOREIGN", "page cache and user memory count" },
-	{ 0x020, "PIPES", "pages of pipes, saved backtraces and stacks count" },
-	{ 0x040, "MAPPED", "pages of vmalloc and per-CPU blocks always count" },
-	{ 0x080, "OWN", "nothing is found" },
-	{ 0x100, "STRUCT_PAGES", "page_private() and its like do not count" },
-	{ 0x200, "INNER", "of several pages only the first one counts" },
-	{ 0x400, "BYTES", "words that are not aligned do not count" },
-	{ 0x800, "PERCPU", "per-CPU memory that is not tracked does not count" },
-	{ 0x1000, "VMAP_AREAS", "bounds of vmalloc areas that are not tracked count" },
+	{ 0x004, "IRQ_STACKS", "stacks of interrupts count" },
+	{ 0x008, "FOREIGN", "page cache and user memory count" },
+	{ 0x010, "PIPES", "pages of pipes, saved backtraces and stacks count" },
+	{ 0x020, "MAPPED", "pages of vmalloc and per-CPU blocks always count" },
+	{ 0x040, "OWN", "nothing is found" },
+	{ 0x080, "STRUCT_PAGES", "page_private() and its like do not count" },
+	{ 0x100, "INNER", "of several pages only the first one counts" },
+	{ 0x200, "BYTES", "words that are not aligned do not count" },
+	{ 0x400, "PERCPU", "per-CPU memory that is not tracked does not count" },
+	{ 0x800, "VMAP_AREAS", "bounds of vmalloc areas that are not tracked count" },
 };
 
 static void check_rules(void)

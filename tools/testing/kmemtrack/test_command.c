@@ -56,7 +56,7 @@ static const struct good good[] = {
 	{ "panic_on_leak=0",	KMT_CMD_PANIC, 0 },
 	{ "panic_on_leak=4294967295", KMT_CMD_PANIC, 4294967295ul },
 	{ "rules_off=0",	KMT_CMD_RULES_OFF, 0 },
-	{ "rules_off=0x1fff",	KMT_CMD_RULES_OFF, 0x1fff },
+	{ "rules_off=0xfff",	KMT_CMD_RULES_OFF, 0xfff },
 	{ "sites=0",		KMT_CMD_SITES, 0 },
 	{ "sites=65536",	KMT_CMD_SITES, 65536 },
 	{ "unsuppress=all",	KMT_CMD_UNSUPPRESS_ALL },
@@ -81,7 +81,7 @@ static const char * const bad[] = {
 	"dump=ffff000003a1c000", "dump=0x1 0x2", "dump=--1", "verbose",
 	"verbose=2", "pages=maybe", "pages=tracks", "help", "=on", "=", "scan=1\n2",
 	"panic_on_leak", "panic_on_leak=", "panic_on_leak=on", "rules_off",
-	"rules_off=", "rules_off=NAPS", "rules_off=0x2000", "rules_off=8192",
+	"rules_off=", "rules_off=NAPS", "rules_off=0x1000", "rules_off=4096",
 	"rules_off=99999999999999999999999", "early_pool=0", "early_pool=1",
 	"refs", "refs=", "refs=,", "refs=,1", "refs=1,", "refs=1,0", "refs=1,x",
 	"refs=1\n,1", "scan=1\n\n1", "refs=1,-1", "refs=1, 1", "refs=1 ,1", "refs=1,1,1", "refs=x,1", "dump=1,1",
@@ -248,7 +248,7 @@ static void test_parameters(void **state)
 				 -ERANGE);
 	}
 	assert_int_equal(kmt_parse("early_pool=x", 12, &cmd, true), -EINVAL);
-	assert_int_equal(kmt_parse("rules_off=0x2000", 16, &cmd, true), -EINVAL);
+	assert_int_equal(kmt_parse("rules_off=0x1000", 16, &cmd, true), -EINVAL);
 	assert_int_equal(cmd.verb, 99);
 	assert_int_equal(cmd.arg, 99);
 }

@@ -38,10 +38,6 @@ static noinline void lose_slab(void)
 {
 	void *bulk[2] = {};
 
-	/*
-	 * Use a size that nothing else needs at this time: the stack of kthreadd
-	 * still has the address of the block that it freed last.
-	 */
 	note_lost("kmalloc", kmalloc(176, GFP_KERNEL));
 	note_lost("kzalloc-1k", kzalloc(1024, GFP_KERNEL));
 	note_lost("kmalloc-large", kmalloc(64 << 10, GFP_KERNEL));

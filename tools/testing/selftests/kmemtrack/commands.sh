@@ -176,7 +176,7 @@ for param in "max_pause 5000001" "max_pause 4294967295" \
 		"Numerical result out of range,Math result not representable,Result not representable"
 done
 # The same values as commands
-for cmd in panic_on_leak=x rules_off=0x2000 rules_off=NAPS early_pool=0 \
+for cmd in panic_on_leak=x rules_off=0x1000 rules_off=NAPS early_pool=0 \
 	   rules_off=99999999999999999999 stack=maybe pages=offf pages=tracked confirm=snap \
 	   confirm=on min_age=-1 min_age=1ms; do
 	check "kmemtrack refuses '$cmd'" refused "$REPORT" "$cmd" "$invalid"
@@ -222,7 +222,7 @@ for cmd in "stack=off stacks_are_roots 0 stack=on" \
 	   "confirm=snapshot confirm_by_snapshot 1 confirm=snapshot" \
 	   "min_age=+5 min_age_ms 5 min_age=1000" \
 	   "min_age=2147483 min_age_ms 2147483 min_age=1000" \
-	   "rules_off=0x1fff rules_off 8191 rules_off=0" \
+	   "rules_off=0xfff rules_off 4095 rules_off=0" \
 	   "sites=0 sites_max 0 sites=16384" \
 	   "sites=65536 sites_max 65536 sites=16384"; do
 	set -- $cmd

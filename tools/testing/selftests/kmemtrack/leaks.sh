@@ -73,8 +73,7 @@ verdict()
 		return 1
 	fi
 	grep "^missed: .* $1 [0-9]*\$" "$T/judged"
-	# One stale word may hide all blocks of a new thread.
-	if linked "$1" || [ "$1" = new-thread ]; then
+	if linked "$1"; then
 		few_missed batches "$1"
 	else
 		few_missed blocks "$1"

@@ -131,12 +131,6 @@ CHECKED=
 #	vmalloc, 256 KiB 16	600	0.027
 #	per-CPU, 64	24	12000	0.002
 #
-# The first block after a thread was created may get the memory of the request for the
-# thread, whose address may still be in memory. On arm64 with one CPU scans missed a block
-# of none of 270 commands, each of which loses four: in a guest that had just booted, after
-# many files, and after tracking was off. rate() takes one command of 20 there (THREADS).
-# Elsewhere it takes one block of 12, as was seen before.
-#
 # rate() rounds up. Where there are few misses they are not independent: a live block
 # next to a lost one may have an old freelist pointer to it, in a part of the block that
 # was not written since. That is why rate() is larger than the measured mean for small
@@ -198,10 +192,6 @@ CHECKED=
 # False alarms do not depend on chance: a single one fails a test.
 COMPARISONS=250
 
-# Set if new-thread has the lower rate
-THREADS=
-[ "$(uname -m) $(cat /sys/devices/system/cpu/possible)" != "aarch64 0" ] || THREADS=1
-
 # Set if a few commands lose all the blocks, where these have rates of their own
 MANY=
 
@@ -210,9 +200,6 @@ CHANCE='
 function rate(size, kind,   p) {
 	if (many && kind ~ /^kmalloc/ && size <= 4096) {
 		p = size <= 64 ? 0.00005 : 0.0002
-	} else if (kind == "new-thread" && !um) {
-		# For each of the four blocks of a command
-		p = threads ? 0.0125 : 0.12
 	} else if (kind ~ /^pages-/) {
 		# Page numbers are references, too, see page_blocks.c
 		p = low_pfns ? 0.08 : 0.02
@@ -519,7 +506,7 @@ few_missed()
 	comparisons=$((comparisons + 1))
 	awk -v by="$1" -v kind="$2" -v um="$UM" -v bits="$BITS" -v comparisons=$COMPARISONS \
 		-v hashes="$HASHES" -v checked="$CHECKED" -v low_pfns="$LOW_PFNS" \
-		-v many="$MANY" -v threads="$THREADS" "$CHANCE"'
+		-v many="$MANY" "$CHANCE"'
 	FILENAME == ARGV[1] {
 		if ($1 == "untracked_slabs_are_roots")
 			untracked = $2

@@ -135,7 +135,7 @@ behind_old_areas()
 
 hidden()
 {
-	behind_old_areas 4096 && ! few_missed blocks vzalloc-256k
+	behind_old_areas 2048 && ! few_missed blocks vzalloc-256k
 }
 
 found_behind()

@@ -11,8 +11,8 @@ cd "$(dirname "$0")" && . ./lib.sh
 begin module
 
 # In the order of their bits; kfence.sh tests the rule KFENCE
-RULES="FRAMES KFENCE KTHREADD IRQ_STACKS FOREIGN PIPES MAPPED OWN STRUCT_PAGES
-	INNER BYTES PERCPU"
+RULES="FRAMES KFENCE IRQ_STACKS FOREIGN PIPES MAPPED OWN STRUCT_PAGES INNER
+	BYTES PERCPU"
 
 # All scans take a snapshot, also on a slow machine.
 put "$REPORT" max_pause=5000000
@@ -147,11 +147,6 @@ rule()
 	else
 		check "$tested: $does" right "$@"
 	fi
-	if [ "$tested-$KASAN" = KTHREADD-1 ]; then
-		skip "$tested: without the rule, $otherwise" \
-			"frames with KASAN differ"
-		return
-	fi
 	# There, interrupts that arrive while the CPU is idle are handled on another stack.
 	if [ "$tested-$UM" = IRQ_STACKS-1 ]; then
 		skip "$tested: without the rule, $otherwise" \
@@ -169,11 +164,6 @@ rule FRAMES "words in dead stack frames are no references" "one hides a leak" \
 	1 leak dead-frame 20
 # Count batches: the stale word refers to one block of each.
 units=batches
-# Where the rate was measured, 7 of 16 rounds with the rule may be missed by chance, or 8
-# after tracking was off. On User-mode Linux scans miss fewer.
-kthreadd=$([ "$UM" ] && echo 6 || { [ "$THREADS" ] && echo 16 || echo 24; })
-rule KTHREADD "the stack of kthreadd is no root" "an old request on it hides a leak" \
-	$kthreadd leak new-thread
 rule IRQ_STACKS "stacks of interrupts are no roots" "a word on one hides a leak" \
 	6 leak irq-stack
 units=blocks
@@ -200,10 +190,6 @@ rule BYTES "an unaligned word in a packed structure is one" "there is a false al
 # off.
 put "$REPORT" off
 put "$REPORT" on
-units=batches
-rule KTHREADD "nor is its task_struct, without a record" "an old request in it hides a leak" \
-	$kthreadd leak new-thread
-units=blocks
 rule PERCPU "per-CPU memory without a record is a root" "there is a false alarm" \
 	3 hold percpu-part
 case " $selected " in

@@ -197,7 +197,7 @@ doctor()
 	put "$REPORT" rules_off=4 && status 1 doctor
 	got=$?
 	put "$REPORT" rules_off=0
-	[ $got = 0 ] && says '^CHECK +the rule KTHREADD is off'
+	[ $got = 0 ] && says '^CHECK +the rule IRQ_STACKS is off'
 }
 check "doctor" doctor
 
