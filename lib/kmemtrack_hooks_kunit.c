@@ -1365,7 +1365,7 @@ static void walk_without_chunk(struct kunit *test)
 
 	mutex_lock(&kmt_scan_mutex);
 	c.given_back = kmt_pages_given_back - 1;
-	KUNIT_EXPECT_NULL(test, kmt_next_leak(&c, KMT_LEAK));
+	KUNIT_EXPECT_NULL(test, kmt_next_object(&c, KMT_LEAK));
 	/* Like another read at the end of the file. */
 	KUNIT_EXPECT_NULL(test, c.chunk);
 	mutex_unlock(&kmt_scan_mutex);

@@ -135,12 +135,6 @@ static void *report_seq_next(struct seq_file *seq, void *v, loff_t *pos)
 	return ++*pos <= report->nr_groups ? pos : NULL;
 }
 
-void kmt_leaks_stop(struct seq_file *seq, void *v)
-{
-	if (!IS_ERR(v))
-		mutex_unlock(&kmt_scan_mutex);
-}
-
 static int report_seq_show(struct seq_file *seq, void *v)
 {
 	struct kmt_report *report = seq->private;
@@ -374,6 +368,7 @@ static int __init make_files(void)
 	debugfs_create_file("suppressions", 0400, dir, NULL,
 			    &kmt_suppressions_fops);
 	debugfs_create_file("growth", 0400, dir, dir, &kmt_sites_fops);
+	debugfs_create_file("objects", 0400, dir, NULL, &kmt_objects_fops);
 	return 0;
 }
 late_initcall(make_files);

@@ -475,6 +475,7 @@ void kmt_log_found(unsigned long fresh, unsigned long leaks);
 unsigned long kmt_allocated_by(u32 trace);
 
 /* where.c */
+const char *kmt_state_name(const struct kmt_object *o);
 int kmt_log_address(unsigned long addr);
 int kmt_find_refs(unsigned long addr, unsigned int levels);
 int kmt_refs_show(struct seq_file *seq, void *v);
@@ -514,7 +515,6 @@ void kmt_report_refresh(void);
 void kmt_report_drop(void);
 
 /* debugfs.c */
-void kmt_leaks_stop(struct seq_file *seq, void *v);
 ssize_t kmt_file_write(struct file *file, const char __user *buf, size_t len,
 		       loff_t *ppos);
 

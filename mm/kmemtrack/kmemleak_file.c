@@ -37,7 +37,7 @@ static void *find_record(struct reader *r, loff_t *pos)
 	r->kept = kmt_tracking() ? NULL : kmt_kept_leak(*pos);
 	if (IS_ERR(r->kept))
 		return ERR_CAST(r->kept);
-	r->o = kmt_tracking() ? kmt_next_leak(&r->cursor, KMT_LEAK) : NULL;
+	r->o = kmt_tracking() ? kmt_next_object(&r->cursor, KMT_LEAK) : NULL;
 	*pos = r->kept ? r->kept->pos : r->cursor.pos;
 	return r->kept || r->o ? r : NULL;
 }

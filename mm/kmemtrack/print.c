@@ -24,8 +24,13 @@ static void print_dump(struct seq_file *seq, const struct kmt_leak *leak)
 		     leak->dumped, true);
 }
 
-/* Up to KMT_AGE_MAX, which is more milliseconds than 32 bits have. */
-static u64 ms_since(u32 born)
+/**
+ * kmt_ms_since - compute the age of a block
+ * @born: when it was allocated, low 32 bits of jiffies
+ *
+ * Return: milliseconds, up to KMT_AGE_MAX, which is more than fit 32 bits.
+ */
+u64 kmt_ms_since(u32 born)
 {
 	return jiffies64_to_msecs((u32)((u32)jiffies - born));
 }
@@ -110,7 +115,14 @@ void kmt_print_head(struct seq_file *seq, const struct kmt_report *report)
 		seq_puts(seq, "off\n");
 }
 
-static void print_comm(struct seq_file *seq, u16 comm)
+/**
+ * kmt_print_comm - print the name of a task in quotes, escaped
+ * @seq: where to
+ * @comm: handle of the name
+ *
+ * Context: kmt_reports_sem held for reading.
+ */
+void kmt_print_comm(struct seq_file *seq, u16 comm)
 {
 	struct kmt_log_task task;
 
@@ -126,7 +138,7 @@ static void print_tasks(struct seq_file *seq, const struct kmt_group *g)
 	seq_puts(seq, "  tasks");
 	for (i = 0; i < shown; i++) {
 		seq_puts(seq, i ? ", " : " ");
-		print_comm(seq, g->tasks[i].comm);
+		kmt_print_comm(seq, g->tasks[i].comm);
 		seq_printf(seq, " %lu", g->tasks[i].nr);
 	}
 	if (g->names > shown)
@@ -194,11 +206,11 @@ void kmt_print_group(struct seq_file *seq, const struct kmt_group *g)
 			   g->all.nr - g->all.indirect, g->all.indirect,
 			   g->all.bytes);
 	seq_puts(seq, "\n  first ");
-	kmt_print_seconds(seq, ms_since(old->born));
+	kmt_print_seconds(seq, kmt_ms_since(old->born));
 	seq_puts(seq, " s ago, last ");
-	kmt_print_seconds(seq, ms_since(g->newest));
+	kmt_print_seconds(seq, kmt_ms_since(g->newest));
 	seq_puts(seq, " s ago, comm ");
-	print_comm(seq, old->comm);
+	kmt_print_comm(seq, old->comm);
 	seq_printf(seq, " pid %d\n", old->pid);
 	print_tasks(seq, g);
 	seq_printf(seq, "  object 0x%08lx\n", old->addr);

@@ -2,7 +2,7 @@
 /*
  * Reports: leaks counted by site, and a walk over the leaks themselves.
  *
- * Leaks are read one after the other in their cells (kmt_next_leak()). The report, grouped
+ * Leaks are read one after the other in their cells (kmt_next_object()). The report, grouped
  * by site, is made at the end of each scan, and again when it is opened and leaks have
  * disappeared; see "Reports" in kmemtrack-design.rst.
  *
@@ -110,18 +110,19 @@ static struct kmt_object *find_in(struct kmt_chunk *chunk, loff_t *pos,
 }
 
 /**
- * kmt_next_leak - find the next leak
- * @c: cursor; set to the position of the leak. The caller increments kmt_cursor.pos
+ * kmt_next_object - find the next leak, or the next block
+ * @c: cursor; set to the position of what was found. The caller increments kmt_cursor.pos
  *	before the next call
- * @wanted: KMT_LEAK for all, KMT_NEW for those that are new in the last scan
+ * @wanted: KMT_LEAK for leaks, KMT_NEW for those that are new in the last scan, KMT_LIVE
+ *	for all blocks
  *
  * A walk does not end when the task is killed: what follows from a scan needs all leaks,
  * and `off` keeps them all.
  *
  * Context: kmt_scan_mutex held, may sleep.
- * Return: a cell for kmt_take_leak(); NULL at the end.
+ * Return: a cell, to be checked under kmt_lock_object(); NULL at the end.
  */
-struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted)
+struct kmt_object *kmt_next_object(struct kmt_cursor *c, u16 wanted)
 {
 	struct kmt_chunk *chunk = c->chunk;
 	struct kmt_object *o;
@@ -141,6 +142,17 @@ struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted)
 	/* c->chunk may have left the pool. */
 	c->chunk = NULL;
 	return NULL;
+}
+
+/**
+ * kmt_leaks_stop - end a read of leaks, or of blocks: releases kmt_scan_mutex
+ * @seq: not used
+ * @v: what the start of the read returned; an error pointer if it does not hold the mutex
+ */
+void kmt_leaks_stop(struct seq_file *seq, void *v)
+{
+	if (!IS_ERR(v))
+		mutex_unlock(&kmt_scan_mutex);
 }
 
 static void copy_contents(struct kmt_leak *leak)
@@ -271,7 +283,7 @@ static int suppressed_by(const struct kmt_object *o, const struct kmt_leak *leak
 /**
  * kmt_take_leak - copy the fields of a leak that are shown
  * @o: its cell
- * @wanted: as for kmt_next_leak()
+ * @wanted: as for kmt_next_object()
  * @leak: filled in, except for its position
  *
  * Context: no lock of the core held. A caller that prints the copy holds kmt_reports_sem

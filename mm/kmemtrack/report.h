@@ -47,7 +47,7 @@ static inline int kmt_dump_cpu(void)
 }
 
 /**
- * struct kmt_cursor - position of a walk over the leaks
+ * struct kmt_cursor - position of a walk over leaks, or over all blocks
  * @pos: position of the next cell. Positions grow in the order of the walk, and never
  *	belong to another cell, even if chunks are added to or leave the pool, so that a
  *	walk can continue at any later time
@@ -165,12 +165,13 @@ struct kmt_report {
 /* A later scan may read this stack: addresses of leaks must not stay on it. */
 #define kmt_wipe(p)	memzero_explicit(p, sizeof(*(p)))
 
-struct kmt_object *kmt_next_leak(struct kmt_cursor *c, u16 wanted);
+struct kmt_object *kmt_next_object(struct kmt_cursor *c, u16 wanted);
 
-/* Visits all leaks; @c is zeroed before. See kmt_next_leak(). */
+/* Visits all leaks; @c is zeroed before. See kmt_next_object(). */
 #define kmt_for_each_leak(c, o, wanted) \
-	for (; ((o) = kmt_next_leak(c, wanted)); (c)->pos++)
+	for (; ((o) = kmt_next_object(c, wanted)); (c)->pos++)
 
+void kmt_leaks_stop(struct seq_file *seq, void *v);
 bool kmt_take_leak(struct kmt_object *o, u16 wanted, struct kmt_leak *leak);
 const struct kmt_leak *kmt_kept_leak(loff_t pos);
 
@@ -193,6 +194,8 @@ void kmt_print_group(struct seq_file *seq, const struct kmt_group *g);
 const char *kmt_cache_text(char *text, const char *cache);
 void kmt_print_cache(struct seq_file *seq, const char *cache);
 void kmt_print_seconds(struct seq_file *seq, u64 ms);
+void kmt_print_comm(struct seq_file *seq, u16 comm);
+u64 kmt_ms_since(u32 born);
 
 extern unsigned long kmt_leaks_suppressed;
 
@@ -210,6 +213,11 @@ void kmt_sites_for_each(void (*fn)(void *arg, u32 *trace, u16 comm), void *arg);
 void kmt_sites_scanned(void);
 void kmt_sites_off(void);
 void kmt_sites_usage(unsigned long *sites, size_t *bytes);
+int kmt_sites_refresh(void);
+u32 kmt_site_id(const struct kmt_site *key);
 extern const struct file_operations kmt_sites_fops;
+
+/* objects.c */
+extern const struct file_operations kmt_objects_fops;
 
 #endif /* _KMT_REPORT_H */

@@ -2,7 +2,7 @@
 /*
  * kmemtrack_info/sites and growth: live blocks by allocation site, now and at the ends of
  * the last scans. They show leaks to which something still refers, such as a list that
- * only grows.
+ * only grows. `objects` has the blocks of each site (objects.c).
  *
  * Allocations and frees do not count anything. A walk over the pool at the end of a scan
  * counts the live blocks: for each scan of the scan thread, and, once one of the files
@@ -351,6 +351,26 @@ static u32 id_of(const struct kmt_site *key)
 	return crc ?: 1;
 }
 
+/**
+ * kmt_site_id - get the number of a site
+ * @key: what its blocks have in common
+ *
+ * Context: kmt_scan_mutex held, kmt_reports_sem held for reading.
+ * Return: the number that `sites` and `growth` show.
+ */
+u32 kmt_site_id(const struct kmt_site *key)
+{
+	struct kmt_site_count *s = kmt_sites_find(&sites, key);
+
+	lockdep_assert_held(&kmt_scan_mutex);
+	lockdep_assert_held(&kmt_reports_sem);
+	if (!s)
+		return id_of(key);
+	if (!s->id)
+		s->id = id_of(key);
+	return s->id;
+}
+
 static void set_rise(struct entry *e)
 {
 	u64 bytes, ms;
@@ -450,20 +470,37 @@ static void fill_head(struct view *view)
 	view->now = uptime_ms();
 }
 
-static int fill(struct view *view)
+static bool is_off(void)
 {
-	int ret = 0;
+	return !kmt_tracking() || !READ_ONCE(kmt_tunables.sites);
+}
 
+/**
+ * kmt_sites_refresh - count the live blocks of each site, unless the last scan did
+ *
+ * From now on each scan counts them.
+ *
+ * Context: kmt_scan_mutex held, may sleep.
+ * Return: 0, also if nothing is counted; -EINTR if the task is killed.
+ */
+int kmt_sites_refresh(void)
+{
 	lockdep_assert_held(&kmt_scan_mutex);
-	view->off = !kmt_tracking() || !READ_ONCE(kmt_tunables.sites);
-	if (view->off)
+	if (is_off())
 		return 0;
 	wanted = true;
-	if (!sites.scans.nr || counted_scan != kmt_last_scan.nr) {
-		kmt_pages_refresh();
-		ret = count();
-	}
-	if (ret)
+	if (sites.scans.nr && counted_scan == kmt_last_scan.nr)
+		return 0;
+	kmt_pages_refresh();
+	return count();
+}
+
+static int fill(struct view *view)
+{
+	int ret = kmt_sites_refresh();
+
+	view->off = is_off();
+	if (ret || view->off)
 		return ret;
 	down_read(&kmt_reports_sem);
 	fill_head(view);

@@ -553,7 +553,13 @@ static void put_offset(struct kmt_text *t, const struct kmt_place *p)
 	}
 }
 
-static const char *word_for(const struct kmt_object *o)
+/**
+ * kmt_state_name - what a scan made of a block, in a word or two
+ * @o: copy of the block
+ *
+ * Return: a constant string.
+ */
+const char *kmt_state_name(const struct kmt_object *o)
 {
 	if (o->flags & KMT_LEAK)
 		return o->flags & KMT_INDIRECT ? "indirect leak" : "leak";
@@ -574,15 +580,15 @@ static void put_object(struct kmt_text *t, const struct kmt_place *p)
 	if (kmt_space(&p->o) == KMT_PERCPU)
 		seq_buf_puts(&t->buf, "percpu ");
 	seq_buf_puts(&t->buf, "object ");
-	put_addr(t, p->o.addr);
+	put_addr(t, start_of(&p->o));
 	seq_buf_printf(&t->buf, ", %lu bytes", p->o.size);
 	put_cache(t, cache);
 	put_offset(t, p);
 	if (p->o.flags & KMT_ALIAS)
 		seq_buf_puts(&t->buf, kmt_is_struct_record(&p->o) ?
 			     ", its struct pages" : ", its vm_struct");
-	if (strcmp(word_for(&p->o), "live"))
-		seq_buf_printf(&t->buf, ", %s", word_for(&p->o));
+	if (strcmp(kmt_state_name(&p->o), "live"))
+		seq_buf_printf(&t->buf, ", %s", kmt_state_name(&p->o));
 	put_site(t, p->o.trace);
 }
 
@@ -681,11 +687,11 @@ static void put_head(struct kmt_text *t, const struct kmt_object *target,
 
 	name_cache(cache, target);
 	seq_buf_printf(&t->buf, "kmemtrack-refs %d: block ", KMT_REFS_FORMAT);
-	put_addr(t, target->addr);
+	put_addr(t, start_of(target));
 	seq_buf_printf(&t->buf, ", %lu bytes", target->size);
 	put_cache(t, cache);
 	seq_buf_printf(&t->buf, ", %s: %lu references, %lu hints\n",
-		       word_for(target), refs, hints);
+		       kmt_state_name(target), refs, hints);
 }
 
 /*

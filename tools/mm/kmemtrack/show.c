@@ -354,8 +354,8 @@ int cmd_growth(int argc, char **argv)
 			signed_bytes_text(s->rate), col(C_OFF), bytes_text(s->bytes),
 			(unsigned long long)s->objects, s->cache);
 		spark(bars, sizeof(bars), s);
-		fprintf(f, "\n    %s%srose in %llu scans\n", bars, *bars ? "  " : "",
-			(unsigned long long)s->rose);
+		fprintf(f, "\n    %s%srose in %llu scans, site %08x\n", bars,
+			*bars ? "  " : "", (unsigned long long)s->rose, s->id);
 		show_tasks(f, s);
 		show_frames(f, s);
 	}

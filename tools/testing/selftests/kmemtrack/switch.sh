@@ -246,13 +246,14 @@ sites()
 	head -n 1 "$T/sites"
 	[ "$(stat_of sites)" -gt 0 ] && put "$REPORT" off || return
 	n=$(stat_of sites) bytes=$(stat_of sites_bytes)
-	cat $D/kmemtrack_info/sites $D/kmemtrack_info/growth >"$T/sites"
+	(cd $D/kmemtrack_info && cat sites growth objects) >"$T/sites"
 	put "$REPORT" on || return
 	echo "$n sites, $bytes bytes"
 	cat "$T/sites"
 	[ "$n" = 0 ] && [ "$bytes" = 0 ] &&
 		[ "$(cat "$T/sites")" = "kmemtrack-sites 1: off
-kmemtrack-growth 1: off" ]
+kmemtrack-growth 1: off
+kmemtrack-objects 1: off" ]
 }
 check "\"off\" frees the memory of sites, and the files say so" sites
 
