@@ -13,7 +13,7 @@ fi
 all=
 if [ $# = 0 ]; then
 	all=1
-	set -- boot rate leaks snapshot stalls holds moving waiting records reports sites suppress pages \
+	set -- boot rate leaks snapshot stalls holds moving waiting records reports clients sites suppress pages \
 		commands module policy reading switch late memory meminfo refs stress
 	set -- "$@" events faults kfence freeze hotplug tool
 fi
