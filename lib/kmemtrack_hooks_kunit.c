@@ -50,7 +50,7 @@ static void expect_block(struct kunit *test, const void *p, size_t size,
 	KUNIT_ASSERT_TRUE(test, find(KMT_VIRT, p, &o));
 	KUNIT_EXPECT_GE(test, o.size, size);
 	KUNIT_EXPECT_EQ(test, o.min_refs, min);
-	KUNIT_EXPECT_EQ(test, o.pid, current->pid);
+	KUNIT_EXPECT_EQ(test, kmt_pid(&o), current->pid);
 	KUNIT_EXPECT_STREQ(test, kmt_comm(o.comm), current->comm);
 	KUNIT_EXPECT_NE(test, o.trace, 0);
 	KUNIT_EXPECT_LE(test, (u32)jiffies - o.born, 60 * HZ);
@@ -85,6 +85,43 @@ static void slab_blocks(struct kunit *test)
 			expect_gone(test, p);
 		kfree(q);
 		expect_gone(test, q);
+	}
+}
+
+/* Expects that a report of the block says that @size bytes were asked for. */
+static void expect_requested(struct kunit *test, const void *p, size_t size)
+{
+	struct kmt_object o;
+	unsigned long requested;
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	KUNIT_ASSERT_TRUE(test, find(KMT_VIRT, p, &o));
+	requested = kmt_requested(o.size, kmt_slack(&o));
+	KUNIT_EXPECT_GE(test, requested, size);
+	KUNIT_EXPECT_LE(test, requested, o.size <= KMT_SLACK_EXACT ? size : size + size / 1024);
+	KUNIT_EXPECT_EQ(test, kmt_pid(&o), current->pid);
+}
+
+static void requested_bytes(struct kunit *test)
+{
+	static const size_t sizes[] = {
+		1, 8, 33, 96, 97, 129, 710, 1000, 1025, 2000, 4097, 5000, 8191,
+		9000, 20000, 300000,
+	};
+	unsigned int i;
+	void *p = kmalloc(710, GFP_KERNEL), *q;
+
+	expect_requested(test, p, 710);
+	kfree(p);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		p = kzalloc(sizes[i], GFP_KERNEL);
+		expect_requested(test, p, sizes[i]);
+		/* In place, if there is room, but not with KFENCE. */
+		q = krealloc(p, sizes[i] + 1, GFP_KERNEL);
+		expect_requested(test, q ?: p, q ? sizes[i] + 1 : sizes[i]);
+		p = krealloc(q ?: p, sizes[i], GFP_KERNEL);
+		expect_requested(test, p, sizes[i]);
+		kfree(p);
 	}
 }
 
@@ -285,7 +322,7 @@ static void irq_blocks(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, b.p);
 	KUNIT_ASSERT_TRUE(test, find(KMT_VIRT, b.p, &o));
 	/* An interrupt has no task. */
-	KUNIT_EXPECT_EQ(test, o.pid, 0);
+	KUNIT_EXPECT_EQ(test, kmt_pid(&o), 0);
 	KUNIT_EXPECT_NE(test, o.trace, 0);
 	kfree(b.p);
 	expect_gone(test, b.p);
@@ -1439,6 +1476,7 @@ static void progress(struct kunit *test)
 
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(slab_blocks),
+	KUNIT_CASE(requested_bytes),
 	KUNIT_CASE(cache_blocks),
 	KUNIT_CASE(wrong_frees),
 	KUNIT_CASE(mapped_blocks),

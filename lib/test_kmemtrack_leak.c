@@ -416,6 +416,7 @@ const struct tk_kind tk_leak_kinds[] = {
 	KMALLOC(192),
 	KMALLOC(256),
 	KMALLOC(512),
+	KMALLOC(710),
 	KMALLOC(1024),
 	KMALLOC(2048),
 	KMALLOC(4096),

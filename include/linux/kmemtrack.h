@@ -40,6 +40,9 @@ DECLARE_STATIC_KEY_FALSE(kmemtrack_pages_key);
 void __init kmemtrack_alloc_early(void);
 void __init kmemleak_init(void);
 void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp);
+void __kmemtrack_alloc_rounded(const void *ptr, size_t size, size_t requested,
+			       gfp_t gfp);
+void __kmemtrack_resize(const void *ptr, size_t requested);
 void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp);
 void __kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp);
 void __kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp);
@@ -343,6 +346,38 @@ static __always_inline bool kmemtrack_wants_cleared(unsigned int order, gfp_t gf
 }
 
 /**
+ * kmemtrack_alloc_rounded - a block was allocated which is larger than what was asked for
+ * @ptr: the block; NULL and error pointers are ignored
+ * @size: its bytes
+ * @requested: bytes that were asked for, at most @size
+ * @gfp: flags of the allocation
+ *
+ * All of the block is read for references, and a pointer to any of it is one: callers of
+ * ksize() and krealloc() use all of it. Reports show what was asked for, too.
+ *
+ * Context: as kmemleak_alloc(), with a @min_count of 1.
+ */
+static __always_inline void kmemtrack_alloc_rounded(const void *ptr, size_t size,
+						    size_t requested, gfp_t gfp)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_alloc_rounded(ptr, size, requested, gfp);
+}
+
+/**
+ * kmemtrack_resize - krealloc() leaves a block where it is
+ * @ptr: the block
+ * @requested: bytes that are asked for now
+ *
+ * Context: as kmemleak_alloc().
+ */
+static __always_inline void kmemtrack_resize(const void *ptr, size_t requested)
+{
+	if (kmemtrack_tracking())
+		__kmemtrack_resize(ptr, requested);
+}
+
+/**
  * kmemtrack_pages_alloc - the page allocator hands out pages
  * @page: the first of them
  * @order: how many, as a power of two
@@ -405,6 +440,9 @@ static inline bool kmemtrack_wants_cleared(unsigned int order, gfp_t gfp)
 	return false;
 }
 
+static inline void kmemtrack_alloc_rounded(const void *ptr, size_t size,
+					   size_t requested, gfp_t gfp) { }
+static inline void kmemtrack_resize(const void *ptr, size_t requested) { }
 static inline void kmemtrack_split_page(struct page *page, unsigned long nr) { }
 static inline void kmemtrack_pages_alloc(struct page *page, unsigned int order,
 					 gfp_t gfp) { }

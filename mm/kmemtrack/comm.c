@@ -489,8 +489,10 @@ void kmt_fill_origin(struct kmt_origin *origin, unsigned long fp,
 {
 	unsigned long flags;
 
+	static_assert(PID_MAX_LIMIT <= BIT(KMT_PID_BITS));
 	origin->trace = kmt_trace_save(fp, caller, gfp);
 	origin->born = jiffies;
+	origin->slack = 0;
 	if (unlikely(in_hardirq() || in_serving_softirq())) {
 		origin->pid = 0;
 		origin->comm = in_hardirq() ? KMT_COMM_HARDIRQ :

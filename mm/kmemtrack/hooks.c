@@ -108,8 +108,8 @@ static void count_lost(int err, gfp_t gfp)
 
 /* Tracks any block, the slow way. Context: any, also early boot. */
 static noinline void track_any(enum kmt_space space, unsigned long addr,
-			       size_t size, u8 min_refs, gfp_t gfp, unsigned long fp,
-			       unsigned long caller)
+			       size_t size, u16 slack, u8 min_refs, gfp_t gfp,
+			       unsigned long fp, unsigned long caller)
 {
 	struct kmt_origin origin;
 	int pin;
@@ -119,6 +119,7 @@ static noinline void track_any(enum kmt_space space, unsigned long addr,
 	pin = kmt_pin_names();
 	/* The backtrace is 0 in early boot. */
 	kmt_fill_origin(&origin, fp, caller, gfp);
+	origin.slack = slack;
 	count_lost(kmt_insert(&kmt_core, space, addr, size, min_refs, &origin,
 			      gfp), gfp);
 	kmt_unpin_names(pin);
@@ -168,11 +169,11 @@ static const struct kmt_track_rest rest = { track_new_record, track_slowly };
  * Tracks a block of a shard if this CPU does not remember the backtrace (@trace is 0)
  * or the task's name. There are no shards in early boot.
  */
-static noinline void track_new_origin(unsigned long addr, size_t size, gfp_t gfp,
-				      u32 trace, unsigned long fp,
+static noinline void track_new_origin(unsigned long addr, size_t size, u16 slack,
+				      gfp_t gfp, u32 trace, unsigned long fp,
 				      unsigned long caller)
 {
-	struct kmt_origin origin = { .pid = current->pid };
+	struct kmt_origin origin = { .pid = current->pid, .slack = slack };
 	unsigned long flags;
 
 	if (!may_track())
@@ -194,34 +195,50 @@ static noinline void track_new_origin(unsigned long addr, size_t size, gfp_t gfp
  * pointers. While tracking is off no CPU remembers a backtrace, so the fast path is not
  * taken. in_task() also excludes NMI.
  */
-void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
+static __always_inline void track(const void *ptr, size_t size, size_t requested,
+				  int min_count, gfp_t gfp)
 {
 	unsigned long addr = untagged(ptr), flags;
 	struct kmt_origin origin;
 
 	if (kmt_is_sharded(&kmt_core, addr, size) && likely(min_count == 1) &&
 	    likely(in_task())) {
+		u16 slack = kmt_slack_code(size, requested);
+
 		local_irq_save(flags);
 		if (unlikely(!kmt_origin_recent(&origin, frame_record()))) {
 			local_irq_restore(flags);
-			track_new_origin(addr, size, gfp, origin.trace,
+			track_new_origin(addr, size, slack, gfp, origin.trace,
 					 frame_record(), _RET_IP_);
 		} else {
+			origin.slack = slack;
 			kmt_track_vacant(&kmt_core, addr, size, gfp, flags, &origin,
 					 &rest);
 		}
 		return;
 	}
 	if (is_block(ptr) && size)
-		track_any(KMT_VIRT, addr, size, to_min(min_count), gfp,
-			  frame_record(), _RET_IP_);
+		track_any(KMT_VIRT, addr, size, kmt_slack_code(size, requested),
+			  to_min(min_count), gfp, frame_record(), _RET_IP_);
+}
+
+void __kmemtrack_alloc(const void *ptr, size_t size, int min_count, gfp_t gfp)
+{
+	track(ptr, size, size, min_count, gfp);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc);
+
+void __kmemtrack_alloc_rounded(const void *ptr, size_t size, size_t requested,
+			       gfp_t gfp)
+{
+	track(ptr, size, requested, 1, gfp);
+}
+EXPORT_SYMBOL_GPL(__kmemtrack_alloc_rounded);
 
 void __kmemtrack_alloc_percpu(const void __percpu *ptr, size_t size, gfp_t gfp)
 {
 	if (is_percpu_block(ptr) && size)
-		track_any(KMT_PERCPU_SPACE, untagged_percpu(ptr), size, 1, gfp,
+		track_any(KMT_PERCPU_SPACE, untagged_percpu(ptr), size, 0, 1, gfp,
 			  frame_record(), _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_alloc_percpu);
@@ -230,7 +247,7 @@ void __kmemtrack_alloc_phys(phys_addr_t phys, size_t size, gfp_t gfp)
 {
 	/* A block beyond a word has no address in the linear map, and is not read as a block. */
 	if (phys <= ULONG_MAX - size)
-		track_any(KMT_PHYS, phys, size, KMT_MIN_GREY, gfp, frame_record(),
+		track_any(KMT_PHYS, phys, size, 0, KMT_MIN_GREY, gfp, frame_record(),
 			  _RET_IP_);
 }
 EXPORT_SYMBOL(__kmemtrack_alloc_phys);
@@ -250,7 +267,7 @@ void __kmemtrack_vmalloc(const struct vm_struct *area, size_t size, gfp_t gfp)
 	 */
 	refs = kmt_add_alias(&kmt_core, untagged(area), addr, gfp) ?
 		KMT_VMALLOC_REFS : 1;
-	track_any(KMT_VIRT, addr, size, refs, gfp, frame_record(), _RET_IP_);
+	track_any(KMT_VIRT, addr, size, 0, refs, gfp, frame_record(), _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(__kmemtrack_vmalloc);
 
@@ -428,6 +445,12 @@ void __kmemtrack_update_trace(const void *ptr)
 					     GFP_NOWAIT));
 }
 EXPORT_SYMBOL(__kmemtrack_update_trace);
+
+void __kmemtrack_resize(const void *ptr, size_t requested)
+{
+	if (is_block(ptr) && may_track())
+		kmt_set_requested(&kmt_core, untagged(ptr), requested);
+}
 
 void __kmemtrack_not_leak(const void *ptr)
 {

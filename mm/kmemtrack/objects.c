@@ -118,7 +118,7 @@ static void print_object(struct seq_file *seq, const struct reader *r)
 	kmt_print_seconds(seq, kmt_ms_since(r->o.born));
 	seq_puts(seq, " s ago, comm ");
 	kmt_print_comm(seq, r->o.comm);
-	seq_printf(seq, " pid %d", r->o.pid);
+	seq_printf(seq, " pid %d", kmt_pid(&r->o));
 	if (pc) {
 		seq_puts(seq, ", allocated by ");
 		print_code(seq, pc);

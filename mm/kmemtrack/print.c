@@ -184,6 +184,14 @@ void kmt_print_cache(struct seq_file *seq, const char *cache)
 	seq_puts(seq, kmt_cache_text(text, cache));
 }
 
+static void print_sizes(struct seq_file *seq, const char *what, unsigned long oldest,
+			unsigned long least, unsigned long most)
+{
+	seq_printf(seq, ", %s %lu", what, oldest);
+	if (least < most)
+		seq_printf(seq, " (%lu to %lu)", least, most);
+}
+
 /**
  * kmt_print_group - print one entry of the grouped report
  * @seq: where to
@@ -198,9 +206,10 @@ void kmt_print_group(struct seq_file *seq, const struct kmt_group *g)
 		   g->sum.nr, g->sum.bytes, g->sum.nr - g->sum.indirect,
 		   g->sum.indirect);
 	kmt_print_cache(seq, g->cache);
-	seq_printf(seq, ", size %lu", old->size);
-	if (g->least < g->most)
-		seq_printf(seq, " (%lu to %lu)", g->least, g->most);
+	print_sizes(seq, "size", old->size, g->least, g->most);
+	if (g->rounded)
+		print_sizes(seq, "requested", kmt_leak_requested(old),
+			    g->requested.least, g->requested.most);
 	if (g->leader && g->all.nr > g->sum.nr)
 		seq_printf(seq, "; in all %lu direct, %lu indirect, %lu bytes",
 			   g->all.nr - g->all.indirect, g->all.indirect,

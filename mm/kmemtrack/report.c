@@ -238,7 +238,8 @@ static bool take_leak(struct kmt_object *o, u16 wanted, bool contents,
 		leak->addr = o->addr;
 		leak->size = o->size;
 		leak->trace = o->trace;
-		leak->pid = o->pid;
+		leak->pid = kmt_pid(o);
+		leak->slack = kmt_slack(o);
 		leak->born = o->born;
 		leak->comm = o->comm;
 		leak->flags = o->flags;
@@ -430,6 +431,10 @@ static void add_leaks(struct kmt_group *g, const struct kmt_group *more)
 	if (first || more->least < g->least)
 		g->least = more->least;
 	g->most = max(g->most, more->most);
+	if (first || more->requested.least < g->requested.least)
+		g->requested.least = more->requested.least;
+	g->requested.most = max(g->requested.most, more->requested.most);
+	g->rounded |= more->rounded;
 	add_sum(&g->sum, &more->sum);
 }
 
@@ -450,6 +455,9 @@ static void describe_leak(struct counting *c, struct kmt_group *one)
 	one->newest = leak->born;
 	one->least = leak->size;
 	one->most = leak->size;
+	one->requested.least = kmt_leak_requested(leak);
+	one->requested.most = one->requested.least;
+	one->rounded = one->requested.least < leak->size;
 }
 
 /* If a suppression holds back the leak @one->oldest, counts it; else returns false. */

@@ -20,6 +20,7 @@
  * @born: low 32 bits of jiffies
  * @comm: handle of the allocating task's name
  * @flags: KMT_*
+ * @slack: code for kmt_requested()
  * @dumped: number of bytes in @dump
  * @dump: the beginning of its contents; for a per-CPU block, of kmt_dump_cpu()
  */
@@ -32,6 +33,7 @@ struct kmt_leak {
 	u32 born;
 	u16 comm;
 	u16 flags;
+	u16 slack;
 	u8 dumped;
 	u8 dump[KMT_DUMP_MAX] __aligned(sizeof(long));
 };
@@ -39,6 +41,12 @@ struct kmt_leak {
 static inline enum kmt_space kmt_leak_space(const struct kmt_leak *leak)
 {
 	return leak->flags & KMT_SPACE_MASK;
+}
+
+/* How many bytes of the block were asked for. */
+static inline unsigned long kmt_leak_requested(const struct kmt_leak *leak)
+{
+	return kmt_requested(leak->size, leak->slack);
 }
 
 static inline int kmt_dump_cpu(void)
@@ -107,6 +115,8 @@ struct kmt_task_sum {
  * @newest: when the youngest leak was allocated
  * @least: size of the smallest leak
  * @most: size of the largest leak
+ * @requested: least and most bytes that were asked for; they may be of other leaks
+ * @rounded: some leak is larger than what was asked for
  * @o: while leaks are counted: the cell of @oldest
  * @oldest: the oldest leak
  * @sum: number and size of the leaks
@@ -122,6 +132,11 @@ struct kmt_group {
 	u32 newest;
 	unsigned long least;
 	unsigned long most;
+	struct {
+		unsigned long least;
+		unsigned long most;
+	} requested;
+	bool rounded;
 	struct kmt_object *o;
 	struct kmt_leak oldest;
 	struct kmt_sum sum;

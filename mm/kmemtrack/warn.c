@@ -75,7 +75,7 @@ static void fill_side(struct kmt_side *side, const struct kmt_object *o)
 	side->hidden = ~o->addr;
 	side->size = o->size;
 	side->trace = o->trace;
-	side->pid = o->pid;
+	side->pid = kmt_pid(o);
 }
 
 /* %p: the user did not ask for this output, so it shows no addresses. */

@@ -925,7 +925,7 @@ int kmt_log_address(unsigned long addr)
 	describe(&o, text, sizeof(text));
 	pr_info("object %s (size %lu):\n", name.text, o.size);
 	pr_info("  comm \"%s\", pid %d, jiffies %lu\n",
-		kmt_escape_log_task(&task, kmt_comm(o.comm)), o.pid, kmt_when(o.born));
+		kmt_escape_log_task(&task, kmt_comm(o.comm)), kmt_pid(&o), kmt_when(o.born));
 	log_references(&o);
 	log_places(&o);
 	pr_info("  state: %s\n", text);

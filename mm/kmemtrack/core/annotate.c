@@ -101,6 +101,33 @@ bool kmt_set_trace(struct kmt_core *core, enum kmt_space space,
 	return o;
 }
 
+/**
+ * kmt_set_requested - change what was asked for of a block, which stays where it is
+ * @core: tracker
+ * @addr: first byte of the block, in KMT_VIRT
+ * @requested: bytes
+ *
+ * Context: any but NMI, no tracker lock held.
+ * Return: whether the block is tracked, and has that many bytes.
+ */
+bool kmt_set_requested(struct kmt_core *core, unsigned long addr,
+		       unsigned long requested)
+{
+	struct kmt_held held;
+	struct kmt_object *o;
+	bool fits;
+
+	o = kmt_lock_find(core, KMT_VIRT, addr, &held);
+	if (!o)
+		return false;
+	fits = o->addr == addr && requested <= o->size;
+	if (fits)
+		o->pid_slack = kmt_pid_slack(kmt_pid(o),
+					     kmt_slack_code(o->size, requested));
+	kmt_unlock(&held);
+	return fits;
+}
+
 /* Orders auxiliary cells by block, kind, first byte, size. */
 static int compare_aux(const struct kmt_object *a, const struct kmt_object *b)
 {

@@ -573,6 +573,7 @@ static int keep_part(struct kmt_core *core, const struct kmt_object *old,
 		return 0;
 	part.addr = lo;
 	part.size = hi - lo;
+	part.pid_slack = kmt_pid_slack(kmt_pid(old), 0);
 	/*
 	 * remove_locked() dropped the scan areas and the alias of the whole block:
 	 * the part is read in full.

@@ -352,12 +352,14 @@ struct kmt_core {
  * @pid: pid of the task
  * @born: low 32 bits of jiffies
  * @comm: handle of the task's name
+ * @slack: kmt_slack_code() of what was asked for
  */
 struct kmt_origin {
 	u32 trace;
 	s32 pid;
 	u32 born;
 	u16 comm;
+	u16 slack;
 };
 
 /*
@@ -483,6 +485,8 @@ bool kmt_set_flags(struct kmt_core *core, enum kmt_space space,
 		   unsigned long addr, u16 flags);
 bool kmt_set_trace(struct kmt_core *core, enum kmt_space space,
 		   unsigned long addr, u32 trace);
+bool kmt_set_requested(struct kmt_core *core, unsigned long addr,
+		       unsigned long requested);
 bool kmt_add_area(struct kmt_core *core, unsigned long addr,
 		  unsigned long size, gfp_t gfp);
 bool kmt_add_outer_area(struct kmt_core *core, unsigned long block,

@@ -109,7 +109,7 @@ static inline void kmt_copy_rest(struct kmt_object *o,
 				 const struct kmt_object *from)
 {
 	o->trace = from->trace;
-	o->pid = from->pid;
+	o->pid_slack = from->pid_slack;
 	o->born = from->born;
 	o->crc = from->crc;
 	o->comm = from->comm;
@@ -401,7 +401,7 @@ static __always_inline void kmt_make_live(struct kmt_core *core, struct kmt_obje
 					  u8 min_refs, const struct kmt_origin *origin)
 {
 	o->trace = origin->trace;
-	o->pid = origin->pid;
+	o->pid_slack = kmt_pid_slack(origin->pid, origin->slack);
 	o->born = origin->born;
 	o->crc = 0;
 	/* The min_refs in @birth is 1. */
@@ -432,17 +432,18 @@ struct kmt_track_rest {
 			 u64 where, u32 born, u16 comm);
 };
 
-/* Backtrace and pid of @origin in one argument. */
+/* Backtrace, pid and slack of @origin in one argument. */
 static __always_inline u64 kmt_where(const struct kmt_origin *origin)
 {
-	return (u64)origin->pid << 32 | origin->trace;
+	return (u64)kmt_pid_slack(origin->pid, origin->slack) << 32 | origin->trace;
 }
 
 static __always_inline struct kmt_origin kmt_origin_of(u64 where, u32 born,
 						       u16 comm)
 {
 	return (struct kmt_origin){
-		.trace = where, .pid = where >> 32, .born = born, .comm = comm,
+		.trace = where, .pid = where >> 32 & (BIT(KMT_PID_BITS) - 1),
+		.born = born, .comm = comm, .slack = where >> (32 + KMT_PID_BITS),
 	};
 }
 

@@ -76,7 +76,8 @@ enum kmt_space {
  * @addr: first byte of the block, in its space
  * @size: bytes
  * @trace: handle of the allocation's backtrace, 0 if there is none
- * @pid: of the allocating task
+ * @pid_slack: pid of the allocating task, and how much smaller the block is than @size:
+ *	kmt_pid_slack()
  * @start: in an auxiliary cell, the first byte of the scan area, or the
  *	address of the block that gets the excess references
  * @born: low 32 bits of jiffies when the block was allocated, or when the leak was
@@ -106,7 +107,7 @@ struct kmt_object {
 	union {
 		struct {
 			u32 trace;
-			s32 pid;
+			u32 pid_slack;
 		};
 		unsigned long start;
 	};
@@ -126,6 +127,66 @@ struct kmt_object {
 };
 
 static_assert(sizeof(struct kmt_object) <= 64);
+
+/*
+ * kmt_object.pid_slack has the pid in its lower KMT_PID_BITS. Above it is the slack: the
+ * bytes at the end of the block that nobody asked for, since allocators have blocks of
+ * certain sizes only. It is exact in blocks of up to KMT_SLACK_EXACT bytes, and in others a
+ * multiple of a 2048th of the power of two that is not below @size, rounded down. If it
+ * has no code, being more than half of a large block, it is not known, and 0.
+ */
+#define KMT_PID_BITS		22
+#define KMT_SLACK_EXACT		2048UL
+#define KMT_SLACK_MAX		1023U
+
+static __always_inline u32 kmt_pid_slack(u32 pid, u32 slack)
+{
+	return pid | slack << KMT_PID_BITS;
+}
+
+static inline s32 kmt_pid(const struct kmt_object *o)
+{
+	return o->pid_slack & (BIT(KMT_PID_BITS) - 1);
+}
+
+/* The code of the slack of @o. */
+static inline u32 kmt_slack(const struct kmt_object *o)
+{
+	return o->pid_slack >> KMT_PID_BITS;
+}
+
+static inline unsigned int kmt_slack_shift(unsigned long size)
+{
+	return likely(size <= KMT_SLACK_EXACT) ?
+		0 : ilog2((size - 1) / KMT_SLACK_EXACT) + 1;
+}
+
+/**
+ * kmt_slack_code - encode the slack of a block
+ * @size: bytes of the block, not 0
+ * @requested: bytes that were asked for, at most @size
+ *
+ * Return: the code for kmt_pid_slack().
+ */
+static inline u32 kmt_slack_code(unsigned long size, unsigned long requested)
+{
+	const unsigned long code = (size - requested) >> kmt_slack_shift(size);
+
+	return likely(code <= KMT_SLACK_MAX) ? code : 0;
+}
+
+/**
+ * kmt_requested - how many bytes were asked for
+ * @size: bytes of the block
+ * @slack: its code
+ *
+ * Return: bytes; in a block of more than KMT_SLACK_EXACT bytes up to a 1024th of it more than
+ * were asked for. @size if that is not known.
+ */
+static inline unsigned long kmt_requested(unsigned long size, u32 slack)
+{
+	return size - ((unsigned long)slack << kmt_slack_shift(size));
+}
 
 /* WRITE_ONCE(): flags are also read without the lock, as a hint. */
 static inline void kmt_change_flags(struct kmt_object *o, u16 set, u16 clear)

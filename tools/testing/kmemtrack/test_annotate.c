@@ -75,6 +75,66 @@ static void test_unknown(void **state)
 			 s->core.pool.cells - 1);
 }
 
+/* The slack is exact in small blocks, and rounded down to a 2048th in large ones. */
+static void test_slack(void **state)
+{
+	unsigned long size, requested, got;
+
+	for (size = 1; size <= 4UL << 20; size += size < 5000 ? 1 : size / 7) {
+		for (requested = size / 2 + 1; requested <= size;
+		     requested += 1 + requested / 500) {
+			got = kmt_requested(size, kmt_slack_code(size, requested));
+			assert_true(got >= requested && got <= size);
+			assert_true(got - requested <= (size <= 2048 ? 0 : size / 1024));
+		}
+		assert_int_equal(kmt_requested(size, kmt_slack_code(size, size)), size);
+		/* If there is no code, nothing is said. */
+		got = kmt_requested(size, kmt_slack_code(size, 0));
+		assert_true(got == size || (size <= KMT_SLACK_MAX && !got));
+	}
+}
+
+static void test_requested(void **state)
+{
+	const struct kmt_origin origin = {
+		.trace = 7, .pid = BIT(KMT_PID_BITS) - 1, .comm = 9,
+		.slack = kmt_slack_code(1024, 710),
+	};
+	struct sim *s = *state;
+	struct kmt_object o;
+
+	/* A new record, one that is used again, and one that moves to another tree */
+	sim_own(BLOCK(1), 1024);
+	assert_int_equal(kmt_insert(&s->core, KMT_VIRT, BLOCK(1), 1024, 1, &origin, 0), 0);
+	o = sim_object(s, KMT_VIRT, BLOCK(1));
+	assert_int_equal(kmt_requested(o.size, kmt_slack(&o)), 710);
+	assert_int_equal(kmt_pid(&o), BIT(KMT_PID_BITS) - 1);
+	assert_true(kmt_free(&s->core, KMT_VIRT, BLOCK(1)));
+	assert_int_equal(kmt_insert(&s->core, KMT_VIRT, BLOCK(1), 1024, 1, &origin, 0), 0);
+	o = sim_object(s, KMT_VIRT, BLOCK(1));
+	assert_int_equal(kmt_requested(o.size, kmt_slack(&o)), 710);
+
+	assert_true(kmt_set_requested(&s->core, BLOCK(1), 1000));
+	o = sim_object(s, KMT_VIRT, BLOCK(1));
+	assert_int_equal(kmt_requested(o.size, kmt_slack(&o)), 1000);
+	assert_int_equal(kmt_pid(&o), BIT(KMT_PID_BITS) - 1);
+	assert_int_equal(o.trace, 7);
+	assert_int_equal(o.comm, 9);
+	assert_int_equal(o.size, 1024);
+	/* More than the block has, an address in it, and an unknown block */
+	assert_false(kmt_set_requested(&s->core, BLOCK(1), 1025));
+	assert_false(kmt_set_requested(&s->core, BLOCK(1) + 8, 100));
+	assert_false(kmt_set_requested(&s->core, BLOCK(1) + 4096, 100));
+	o = sim_object(s, KMT_VIRT, BLOCK(1));
+	assert_int_equal(kmt_requested(o.size, kmt_slack(&o)), 1000);
+	/* What is left of a block that was freed in part is all wanted. */
+	assert_int_equal(kmt_free_part(&s->core, KMT_VIRT, BLOCK(1) + 512, 512, 0), 0);
+	o = sim_object(s, KMT_VIRT, BLOCK(1));
+	assert_int_equal(o.size, 512);
+	assert_int_equal(kmt_slack(&o), 0);
+	assert_int_equal(kmt_pid(&o), BIT(KMT_PID_BITS) - 1);
+}
+
 static void test_set_trace(void **state)
 {
 	struct sim *s = *state;
@@ -328,6 +388,8 @@ int main(void)
 		T(test_min),
 		T(test_unknown),
 		T(test_set_trace),
+		T(test_slack),
+		T(test_requested),
 		T(test_no_scan),
 		T(test_stack_not_read),
 		T(test_areas),

@@ -16,7 +16,7 @@ static void test_insert_free(void **state)
 	assert_int_equal(o.addr, BLOCK(1));
 	assert_int_equal(o.size, 96);
 	assert_int_equal(o.trace, (u32)(BLOCK(1) >> 4));
-	assert_int_equal(o.pid, 42);
+	assert_int_equal(kmt_pid(&o), 42);
 	assert_int_equal(o.born, 777);
 	assert_int_equal(o.comm, 7);
 	assert_int_equal(o.min_refs, 1);
@@ -239,7 +239,7 @@ static void check_part(struct sim *s, unsigned long lo, unsigned long hi)
 
 	assert_int_equal(o.addr, lo);
 	assert_int_equal(o.size, hi - lo);
-	assert_int_equal(o.pid, 42);
+	assert_int_equal(kmt_pid(&o), 42);
 	assert_int_equal(o.min_refs, 1);
 }
 

@@ -335,7 +335,7 @@ static void test_short_way(void **state)
 	assert_int_equal(kmt_vacant(&s->core), 0);
 	assert_true(kmt_lookup(&s->core, KMT_VIRT, BLOCK(1), &o));
 	assert_int_equal(o.trace, 5);
-	assert_int_equal(o.pid, 6);
+	assert_int_equal(kmt_pid(&o), 6);
 	assert_int_equal(o.comm, 7);
 	assert_int_equal(o.flags, KMT_LIVE);
 	assert_int_equal(o.epoch, s->core.epoch);

@@ -314,6 +314,30 @@ sizes()
 }
 check "blocks of all sizes are of one site" sizes
 
+# requested <kind> <sizes>: loses 20 blocks of the kind; the record ends in these sizes
+requested()
+{
+	start && inject "leak $1 20" && scan && truth && judge || return
+	cat "$REPORT"
+	grep -qE "^leak: .*, size $2\$" "$REPORT"
+}
+check "what was asked for is shown, if blocks are larger" \
+	requested kmalloc-710 "1024, requested 710"
+check "... and not, if they are not" requested kmalloc-1024 1024
+
+# The same of one site, whose oldest blocks are 710 of 1024 bytes
+several_requested()
+{
+	start || return
+	for size in 710 64 1024; do
+		inject "leak kmalloc-$size 20" && sleep 1 || return
+	done
+	scan && truth && judge || return
+	cat "$REPORT"
+	grep -q '^leak: .*, size 1024 (\(64\|128\) to 1024), requested 710 (64 to 1024)$' "$REPORT"
+}
+check "... of blocks of several sizes" several_requested
+
 # A newline in the name of a task is escaped: the name cannot forge a record.
 forged()
 {
