@@ -409,16 +409,21 @@ void kmt_log_new(unsigned long nr)
 #undef pr_fmt
 #define pr_fmt(fmt) "kmemtrack: " fmt
 
-/* Whether a function only allocates memory for its caller, by its name. */
+/*
+ * Whether a function only allocates memory for its caller, by its name. The same list is in
+ * tools/mm/kmemtrack/parse.c.
+ */
 static noinline_for_stack bool is_allocator(unsigned long pc)
 {
 	static const char * const names[] = {
-		"kmalloc", "kzalloc", "kcalloc", "krealloc", "kmemdup",
-		"kstrdup", "kstrndup", "kmem_cache_alloc", "kvmalloc",
-		"kvrealloc", "vmalloc", "vzalloc", "vcalloc",
-		"get_vm_area", "pcpu_alloc", "alloc_percpu", "memblock_",
-		"get_page_from_freelist", "alloc_pages", "get_free_page",
-		"get_zeroed_page",
+		"kmalloc", "kzalloc", "kcalloc", "kmem_cache_alloc", "kmem_cache_zalloc",
+		"kvmalloc", "kvzalloc", "kvcalloc", "krealloc", "kvrealloc", "kmemdup",
+		"kvmemdup", "memdup_user", "vmemdup_user", "kstrdup", "kstrndup",
+		"strndup_user", "kasprintf", "kvasprintf", "vmalloc", "vzalloc", "vcalloc",
+		"get_vm_area", "pcpu_alloc", "alloc_percpu", "memblock_alloc",
+		"memblock_phys_alloc", "devm_kmalloc", "devm_kmemdup", "devm_kstrdup",
+		"do_kmalloc", "do_krealloc", "alloc_pages", "folio_alloc",
+		"get_page_from_freelist", "get_free_page", "get_zeroed_page",
 	};
 	char text[KSYM_SYMBOL_LEN];
 	const char *name = kmt_code_name(text, pc);

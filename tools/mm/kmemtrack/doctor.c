@@ -202,10 +202,13 @@ static void check_early(void)
 
 /* --- how it scans --- */
 
+/* The kernel takes no longer max_pause. */
+#define MAX_PAUSE_US	5e6
+
 static void check_scans(const struct info *r)
 {
 	const char *pause;
-	double ms;
+	double ms, us;
 
 	if (!r->scanned && !r->off)
 		say(NOTE, "there was no scan yet: kmemtrack scan");
@@ -214,8 +217,10 @@ static void check_scans(const struct info *r)
 	pause = r->scanned ? strstr(r->scan, "(snapshot would pause ") : NULL;
 	if (pause) {
 		ms = strtod(pause + strlen("(snapshot would pause "), NULL);
+		us = (ms * 1.5 + 1) * 1000;
 		say(BAD, "scans wait for suspects to be %llu ms old, since to stop all CPUs and search all memory would take longer than max_pause. If they may be stopped for %.0f ms: echo max_pause=%.0f > /sys/kernel/debug/kmemtrack",
-		    (unsigned long long)stat_of("min_age_ms"), ms, (ms * 1.5 + 1) * 1000);
+		    (unsigned long long)stat_of("min_age_ms"), ms,
+		    us < MAX_PAUSE_US ? us : MAX_PAUSE_US);
 	} else if (r->scanned && strstr(r->scan, "CPU ")) {
 		say(NOTE, "a CPU did not stop within a quarter of max_pause in the last scan, which waited instead");
 	}

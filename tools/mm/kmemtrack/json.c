@@ -76,6 +76,10 @@ static void json_leak(FILE *f, const struct site *s)
 		fprintf(f, "      \"in_all\": {\"direct\": %llu, \"indirect\": %llu, \"bytes\": %llu},\n",
 			(unsigned long long)s->all_direct, (unsigned long long)s->all_indirect,
 			(unsigned long long)s->all_bytes);
+	if (s->requested_most)
+		fprintf(f, "      \"requested\": {\"least\": %llu, \"most\": %llu},\n",
+			(unsigned long long)s->requested_least,
+			(unsigned long long)s->requested_most);
 	if (s->has_ages)
 		fprintf(f, "      \"first_s\": %.3f, \"last_s\": %.3f,\n", s->first, s->last);
 	if (s->object)

@@ -90,7 +90,9 @@ static char *read_log(void)
 			break;
 		record[n] = '\0';
 		text = strchr(record, ';');
-		if (text && !strncmp(text + 1, "kmemtrack: ", 11))
+		/* What scans find is logged as kmemleak does. */
+		if (text && (!strncmp(text + 1, "kmemtrack: ", 11) ||
+			     !strncmp(text + 1, "kmemleak: ", 10)))
 			buf_printf(&b, "%.*s\n", (int)strcspn(text + 1, "\n"), text + 1);
 	}
 	close(fd);

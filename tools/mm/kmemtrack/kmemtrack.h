@@ -108,12 +108,14 @@ struct site {
 	uint64_t objects, bytes;
 	uint64_t direct, indirect;
 	uint64_t size, least, most;
+	uint64_t requested_least, requested_most;	/* 0 if they are the sizes */
 	uint64_t all_direct, all_indirect, all_bytes;
 	uint64_t object, dumped;
 	const char *cache;
 	const char *comm;
 	const char *dump[MAX_DUMP];
 	double first, last;	/* seconds ago */
+	uint64_t jiffies;	/* when @object was allocated, in kmemleak's file */
 	long pid;
 	struct task tasks[MAX_TASKS];
 	uint64_t more_tasks;
@@ -190,6 +192,7 @@ unsigned int first_caller(const struct site *s);
 void site_name(const struct site *s, char *text, size_t size);
 bool stat_value(const char *stats, const char *name, uint64_t *value);
 char *site_key(const struct site *s, bool offsets);
+void merge_sites(struct info *info, bool offsets);
 
 /* --- kernel.c --- */
 
@@ -262,7 +265,7 @@ void show_head(FILE *f, const struct info *report);
 /* Pointers to the sites, those with most bytes first */
 struct site **by_bytes(const struct info *info);
 /* Sites of the second file that have more than in the first one */
-struct delta *compare(const struct info *a, const struct info *b, size_t *nr);
+struct delta *compare(struct info *a, struct info *b, size_t *nr);
 void spark(char *text, size_t size, const struct site *s);
 void json_text(FILE *f, const char *s);
 void json_sites(FILE *f, const struct info *info);

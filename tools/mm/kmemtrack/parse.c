@@ -393,21 +393,31 @@ static void parse_details(struct reader *r, struct site *s)
 	}
 }
 
+/* 256 (64 to 1024): of the oldest block, and if they differ, of all */
+static bool eat_sizes(const char **p, uint64_t *oldest, uint64_t *least, uint64_t *most)
+{
+	if (!eat_u64(p, oldest))
+		return false;
+	*least = *most = *oldest;
+	return !eat(p, " (") || (eat_u64(p, least) && eat(p, " to ") && eat_u64(p, most) &&
+				 eat(p, ")"));
+}
+
 /* leak: 5 objects, 61440 bytes (5 direct, 0 indirect), vmalloc, size 12288 ... */
 static bool parse_leak_line(struct reader *r, struct site *s, const char *p)
 {
+	uint64_t oldest;
+
 	if (!eat_u64(&p, &s->objects) || !eat(&p, " objects, ") ||
 	    !eat_u64(&p, &s->bytes) || !eat(&p, " bytes (") ||
 	    !eat_u64(&p, &s->direct) || !eat(&p, " direct, ") ||
 	    !eat_u64(&p, &s->indirect) || !eat(&p, " indirect), ") ||
 	    !eat_word(r, &p, ", ", &s->cache) || !eat(&p, "size ") ||
-	    !eat_u64(&p, &s->size))
+	    !eat_sizes(&p, &s->size, &s->least, &s->most))
 		return false;
-	s->least = s->most = s->size;
 	s->leak = true;
-	if (eat(&p, " (") &&
-	    !(eat_u64(&p, &s->least) && eat(&p, " to ") && eat_u64(&p, &s->most) &&
-	      eat(&p, ")")))
+	if (eat(&p, ", requested ") &&
+	    !eat_sizes(&p, &oldest, &s->requested_least, &s->requested_most))
 		return false;
 	p = strstr(p, "; in all ");
 	if (!p)
@@ -695,6 +705,8 @@ static bool parse_owner(struct reader *r, struct site *s, const char *p)
 
 	if (!eat_quoted(r, &p, &s->comm) || !eat(&p, ", pid ") || !eat_s64(&p, &pid))
 		return false;
+	if (eat(&p, ", jiffies ") && !eat_u64(&p, &s->jiffies))
+		return false;
 	s->pid = pid;
 	s->has_comm = true;
 	if (age) {
@@ -763,17 +775,74 @@ static int by_site_key(const void *x, const void *y)
 	return strcmp(a->key, b->key) ?: (a->site < b->site ? -1 : a->site > b->site);
 }
 
+/* Whether the oldest block of @a is older than that of @b. Older ones have more seconds. */
+static bool is_older(const struct site *a, const struct site *b)
+{
+	if (a->has_ages && b->has_ages)
+		return a->first > b->first;
+	return a->jiffies < b->jiffies;
+}
+
+static void add_tasks(struct site *sum, const struct site *s)
+{
+	unsigned int i, k;
+
+	sum->more_tasks += s->more_tasks;
+	for (i = 0; i < s->nr_tasks; i++) {
+		for (k = 0; k < sum->nr_tasks; k++)
+			if (!strcmp(sum->tasks[k].comm, s->tasks[i].comm))
+				break;
+		if (k < sum->nr_tasks)
+			sum->tasks[k].nr += s->tasks[i].nr;
+		else if (k < MAX_TASKS)
+			sum->tasks[sum->nr_tasks++] = s->tasks[i];
+		else
+			sum->more_tasks++;
+	}
+}
+
+/* Adds the blocks of @s to @sum, which describes the older one of their oldest blocks. */
 static void add_to(struct site *sum, const struct site *s)
 {
-	sum->objects += s->objects;
-	sum->direct += s->direct;
-	sum->bytes += s->bytes;
-	if (s->least < sum->least)
-		sum->least = s->least;
-	if (s->most > sum->most)
-		sum->most = s->most;
-	if (s->has_ages && s->last < sum->last)
-		sum->last = s->last;
+	struct site other = *s;
+	unsigned int i;
+
+	if (is_older(s, sum)) {
+		other = *sum;
+		*sum = *s;
+	}
+	add_tasks(sum, &other);
+	sum->objects += other.objects;
+	sum->bytes += other.bytes;
+	sum->direct += other.direct;
+	sum->indirect += other.indirect;
+	sum->leads = false;
+	if (sum->requested_most || other.requested_most) {
+		if (!sum->requested_most) {
+			sum->requested_least = sum->least;
+			sum->requested_most = sum->most;
+		}
+		if (!other.requested_most) {
+			other.requested_least = other.least;
+			other.requested_most = other.most;
+		}
+		if (other.requested_least < sum->requested_least)
+			sum->requested_least = other.requested_least;
+		if (other.requested_most > sum->requested_most)
+			sum->requested_most = other.requested_most;
+	}
+	if (other.least < sum->least)
+		sum->least = other.least;
+	if (other.most > sum->most)
+		sum->most = other.most;
+	if (sum->has_ages && other.has_ages && other.last < sum->last)
+		sum->last = other.last;
+	for (i = 0; i < sum->nr_history && i < other.nr_history; i++)
+		sum->history[i] += other.history[i];
+	if (other.rose > sum->rose)
+		sum->rose = other.rose;
+	sum->rate += other.rate;
+	free(other.frames);
 }
 
 static int more_bytes_first(const void *x, const void *y)
@@ -785,8 +854,12 @@ static int more_bytes_first(const void *x, const void *y)
 	return a->object < b->object ? -1 : a->object > b->object;
 }
 
-/* Merges records with the same backtrace, which are in the order of age. */
-static void group(struct info *info)
+/*
+ * Makes one record of those of a site: a report has several if its leaks hang on leaks of
+ * different sites, and kmemleak's file has one for each block. Sites without @offsets are
+ * those of the same functions. Sorts the records by bytes.
+ */
+void merge_sites(struct info *info, bool offsets)
 {
 	struct keyed_site *k = xrealloc(NULL, info->nr_sites, sizeof(*k));
 	struct site *sites = xrealloc(NULL, info->nr_sites, sizeof(*sites));
@@ -794,19 +867,15 @@ static void group(struct info *info)
 
 	for (i = 0; i < info->nr_sites; i++) {
 		k[i].site = &info->sites[i];
-		k[i].key = site_key(k[i].site, true);
+		k[i].key = site_key(k[i].site, offsets);
 	}
 	if (i)
 		qsort(k, i, sizeof(*k), by_site_key);
 	for (i = 0; i < info->nr_sites; i++) {
-		info->leaks += k[i].site->objects;
-		info->bytes += k[i].site->bytes;
-		if (i && !strcmp(k[i - 1].key, k[i].key)) {
+		if (i && !strcmp(k[i - 1].key, k[i].key))
 			add_to(&sites[nr - 1], k[i].site);
-			free(k[i].site->frames);
-		} else {
+		else
 			sites[nr++] = *k[i].site;
-		}
 	}
 	for (i = 0; i < info->nr_sites; i++)
 		free(k[i].key);
@@ -815,7 +884,20 @@ static void group(struct info *info)
 	if (nr)
 		qsort(sites, nr, sizeof(*sites), more_bytes_first);
 	info->sites = sites;
-	info->nr = info->nr_sites = nr;
+	info->nr_sites = nr;
+}
+
+/* Counts what is in the records of kmemleak's file, which has no first line. */
+static void count_sites(struct info *info)
+{
+	size_t i;
+
+	merge_sites(info, true);
+	for (i = 0; i < info->nr_sites; i++) {
+		info->leaks += info->sites[i].objects;
+		info->bytes += info->sites[i].bytes;
+	}
+	info->nr = info->nr_sites;
 	info->scanned = true;
 	info->head = info->scan = "records of kmemleak";
 }
@@ -934,7 +1016,7 @@ struct info *parse(const char *source, const char *text)
 	if (!strncmp(line, "unreferenced object ", 20)) {
 		r.again = line;
 		parse_kmemleak(&r);
-		group(info);
+		count_sites(info);
 	} else if (!parse_head(&r, line)) {
 		damaged(&r, line);
 	}
@@ -984,11 +1066,11 @@ bool is_allocator(const char *function)
 		"kmalloc", "kzalloc", "kcalloc", "kmem_cache_alloc", "kmem_cache_zalloc",
 		"kvmalloc", "kvzalloc", "kvcalloc", "krealloc", "kvrealloc", "kmemdup",
 		"kvmemdup", "memdup_user", "vmemdup_user", "kstrdup", "kstrndup",
-		"strndup_user", "kasprintf", "kvasprintf", "vmalloc", "vzalloc", "pcpu_alloc",
-		"alloc_percpu", "memblock_alloc", "memblock_phys_alloc", "devm_kmalloc",
-		"devm_kmemdup", "devm_kstrdup", "do_kmalloc", "do_krealloc", "alloc_pages",
-		"folio_alloc", "get_page_from_freelist", "get_free_page", "get_zeroed_page",
-		"kmemleak_alloc",
+		"strndup_user", "kasprintf", "kvasprintf", "vmalloc", "vzalloc", "vcalloc",
+		"get_vm_area", "pcpu_alloc", "alloc_percpu", "memblock_alloc",
+		"memblock_phys_alloc", "devm_kmalloc", "devm_kmemdup", "devm_kstrdup",
+		"do_kmalloc", "do_krealloc", "alloc_pages", "folio_alloc",
+		"get_page_from_freelist", "get_free_page", "get_zeroed_page",
 	};
 	unsigned int i;
 
@@ -1028,13 +1110,17 @@ void site_name(const struct site *s, char *text, size_t size)
 	}
 }
 
-/* A key that is equal for one site in several files; has the size if no backtrace. */
+/*
+ * A key that is equal for one site in several files; has the size if no backtrace. Blocks of
+ * a site may be of different slab caches, and the cache of a record is that of one of them.
+ */
 char *site_key(const struct site *s, bool offsets)
 {
+	bool apart = !strcmp(s->cache, "percpu") || !strcmp(s->cache, "memblock");
 	struct buf b = {};
 	unsigned int i;
 
-	buf_printf(&b, "%s\n", s->cache);
+	buf_printf(&b, "%s\n", apart ? s->cache : "");
 	for (i = 0; i < s->nr_frames; i++)
 		buf_printf(&b, "%s [%s]\n", offsets ? s->frames[i].text : s->frames[i].name,
 			   s->frames[i].module ? s->frames[i].module : "");

@@ -95,10 +95,10 @@ static void site_values(FILE *f, const char *name, const char *help,
 	}
 }
 
-static void export_report(FILE *f, const struct info *r)
+static void export_report(FILE *f, struct info *r)
 {
-	size_t nr = listed(r);
 	struct site **list;
+	size_t nr;
 
 	value(f, "scanned", "gauge", "1 if there was a scan since tracking was switched on.",
 	      r->scanned);
@@ -109,6 +109,8 @@ static void export_report(FILE *f, const struct info *r)
 	value(f, "leak_sites", "gauge", "Allocation sites that have leaks.", r->nr);
 	value(f, "leaks_suppressed", "gauge", "Leaks that a suppression holds back.",
 	      r->suppressed);
+	merge_sites(r, true);
+	nr = listed(r);
 	list = by_bytes(r);
 	make_unique(list, nr);
 	site_values(f, "site_leaks", "Leaks of an allocation site.",

@@ -115,6 +115,10 @@ static void show_size(FILE *f, const struct site *s)
 			(unsigned long long)s->most);
 	else
 		fprintf(f, "size %llu", (unsigned long long)s->size);
+	if (s->requested_most)
+		fprintf(f, ", requested %llu", (unsigned long long)s->requested_least);
+	if (s->requested_least < s->requested_most)
+		fprintf(f, " to %llu", (unsigned long long)s->requested_most);
 }
 
 static void show_tasks(FILE *f, const struct site *s)
@@ -445,6 +449,9 @@ int cmd_refs(int argc, char **argv)
 		buf_free(&b);
 	}
 	r = load_kernel(IS_REFS);
+	/* The kernel ignores the tag that KASAN keeps in a pointer. */
+	if (r->block >> 56 == 0xff)
+		addr |= 0xffULL << 56;
 	if (argc && (addr < r->block || addr - r->block >= (r->size ? r->size : 1)))
 		die("%s is about another block, 0x%llx", r->source, (unsigned long long)r->block);
 	f = open_output(opt.output);
@@ -474,7 +481,7 @@ static int by_key(const void *x, const void *y)
 {
 	const struct keyed *a = x, *b = y;
 
-	return strcmp(a->key, b->key) ?: (a->site < b->site ? -1 : a->site > b->site);
+	return strcmp(a->key, b->key);
 }
 
 static struct keyed *keys_of(const struct info *info)
@@ -492,7 +499,6 @@ static struct keyed *keys_of(const struct info *info)
 	return k;
 }
 
-/* The first unused entry with this key, since several sites may have the same key. */
 static struct keyed *find_key(struct keyed *k, size_t nr, const char *key)
 {
 	size_t low = 0, high = nr, mid;
@@ -504,8 +510,6 @@ static struct keyed *find_key(struct keyed *k, size_t nr, const char *key)
 		else
 			high = mid;
 	}
-	while (low < nr && !strcmp(k[low].key, key) && k[low].met)
-		low++;
 	return low < nr && !strcmp(k[low].key, key) ? &k[low] : NULL;
 }
 
@@ -534,12 +538,18 @@ static bool add_delta(struct delta *d, const struct site *before, const struct s
 	return d->objects || d->bytes || !before || !after;
 }
 
-struct delta *compare(const struct info *a, const struct info *b, size_t *nr)
+/* What changed from @a to @b, whose records of one site are merged. */
+struct delta *compare(struct info *a, struct info *b, size_t *nr)
 {
-	struct delta *d = xrealloc(NULL, a->nr_sites + b->nr_sites, sizeof(*d));
-	struct keyed *old = keys_of(a), *new = keys_of(b), *same;
+	struct keyed *old, *new, *same;
+	struct delta *d;
 	size_t i;
 
+	merge_sites(a, !opt.functions);
+	merge_sites(b, !opt.functions);
+	d = xrealloc(NULL, a->nr_sites + b->nr_sites, sizeof(*d));
+	old = keys_of(a);
+	new = keys_of(b);
 	*nr = 0;
 	for (i = 0; i < b->nr_sites; i++) {
 		same = find_key(old, a->nr_sites, new[i].key);
