@@ -226,6 +226,7 @@ struct kmt_site_count *kmt_sites_add(struct kmt_sites *t,
 	s->key = *key;
 	s->first = ~0ULL;
 	s->partial = t->missed;
+	s->past_unknown = t->missed || t->other.nr;
 	link_site(t, s);
 	t->nr++;
 	return s;
@@ -255,6 +256,7 @@ static void end_site(struct kmt_sites *t, struct kmt_site_count *s, u64 uptime,
 	const u32 age = now - s->oldest;
 	const u64 ms = (u64)(age / hz) * 1000 + (age % hz) * 1000 / hz;
 	struct kmt_site_sum none = {};
+	unsigned int i;
 
 	if (s->now.nr)
 		s->first = min(s->first, uptime > ms ? uptime - ms : 0);
@@ -262,6 +264,10 @@ static void end_site(struct kmt_sites *t, struct kmt_site_count *s, u64 uptime,
 	if (s->partial) {
 		add_sum(&t->now_other, &s->now);
 		s->now = none;
+	} else if (s->past_unknown) {
+		for (i = 0; i < KMT_SITE_SCANS; i++)
+			s->history[i] = s->history[t->scans.newest];
+		s->past_unknown = false;
 	}
 	s->last = s->now;
 	s->now = none;

@@ -101,6 +101,8 @@ struct kmt_site_sum {
  * @id: for the owner: a number that says what the backtrace means; 0 at first
  * @partial: the count under way may have met blocks of this site before it had a
  *	place; its result then goes to the sites without a place
+ * @past_unknown: it may have had blocks before it had a place: its first count that is
+ *	not partial is taken for all kept scans, so that it does not seem to rise
  * @history: kmt_bytes_code() of its bytes in each kept scan, by slot
  * @own: for the owner: whether its blocks are the tracker's own
  * @cache: for the owner: which cache the blocks are from; empty at first
@@ -116,6 +118,7 @@ struct kmt_site_count {
 	u32 oldest;
 	u32 id;
 	bool partial;
+	bool past_unknown;
 	bool own;
 	u32 history[KMT_SITE_SCANS];
 	char cache[KMT_CACHE_NAME];

@@ -384,6 +384,48 @@ static void test_cap(void **state)
 	end(&t);
 }
 
+/*
+ * More sites than there are places, none of which changes: those that get a place after
+ * another lost it do not seem to rise, and the others do not seem to have come later.
+ */
+static void test_constant(void **state)
+{
+	const u32 nr = 1000;
+	struct kmt_site_page *page;
+	struct kmt_site_count *s;
+	struct kmt_sites t;
+	unsigned int scan;
+	u64 bytes, ms;
+	u32 i;
+
+	make(&t, 700);
+	for (scan = 1; scan <= 6; scan++) {
+		kmt_sites_begin(&t);
+		for (i = 0; i < nr; i++) {
+			/* In another order each time */
+			const u32 trace = 1 + (i * 7 + scan * 331) % nr;
+
+			count(&t, trace, 64, trace % 13 + 1);
+		}
+		finish(&t, scan * 1000);
+		kmt_for_each_site(&t, page, s)
+			if (s->last.nr)
+				assert_int_equal(kmt_site_rise(&t.scans, s, &bytes, &ms), 0);
+	}
+	/* One that rises from now on is seen to. */
+	s = NULL;
+	for (scan = 7; scan <= 10; scan++) {
+		kmt_sites_begin(&t);
+		for (i = 1; i <= nr; i++)
+			count(&t, i, 64, i == 999 ? 1000 * scan : i % 13 + 1);
+		finish(&t, scan * 1000);
+	}
+	s = find(&t, 999);
+	assert_non_null(s);
+	assert_in_range(kmt_site_rise(&t.scans, s, &bytes, &ms), 2, 4);
+	end(&t);
+}
+
 /* If all sites rise, none loses its place. */
 static void test_all_rise(void **state)
 {
@@ -441,6 +483,7 @@ int main(void)
 		cmocka_unit_test(test_many),
 		cmocka_unit_test_prestate(test_cap, &large_first),
 		cmocka_unit_test_prestate(test_cap, &large_last),
+		cmocka_unit_test(test_constant),
 		cmocka_unit_test(test_all_rise),
 		cmocka_unit_test(test_no_memory),
 	};
