@@ -234,6 +234,7 @@ static void show_pool(struct seq_file *seq)
 	show(seq, "pool_reserve_low", kmt_pool_low_mark(&kmt_core));
 	show(seq, "pool_reserve_least", kmt_pool_least(&kmt_core));
 	show(seq, "pool_passes", READ_ONCE(kmt_passes));
+	show(seq, "pool_moves", READ_ONCE(kmt_pool_moves));
 	show(seq, "pool_given_back_bytes",
 	     READ_ONCE(kmt_pages_given_back) * PAGE_SIZE);
 	show(seq, "object_bytes", sizeof(struct kmt_object));

@@ -344,6 +344,7 @@ extern unsigned int kmt_early_pool;
 extern unsigned long kmt_grown;
 extern unsigned long kmt_pages_given_back;
 extern unsigned long kmt_passes;
+extern unsigned long kmt_pool_moves;
 void kmt_add_early(void);
 int kmt_leave_early(void);
 void *kmt_chunk_alloc(struct kmt_core *core, gfp_t gfp, size_t *bytes);

@@ -71,6 +71,9 @@ static int record_show(struct seq_file *seq, void *v)
 	struct reader *r = v;
 	int ret = 0;
 
+	/* A read at a later offset prints all records before it as well. */
+	if (kmt_scan_cancelled())
+		return kmt_restart_frozen(-EINTR);
 	/* Keeps the names in the backtrace while it is printed. */
 	down_read(&kmt_reports_sem);
 	if (r->kept)

@@ -8,9 +8,10 @@
  * between two reads, when the pool shrinks: only records of leaks stay where they are.
  */
 #include <linux/fs.h>
+#include <linux/hash.h>
 #include <linux/kallsyms.h>
+#include <linux/log2.h>
 #include <linux/module.h>
-#include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 
 #include "pages.h"
@@ -18,18 +19,25 @@
 
 #define KMT_OBJECTS_FORMAT	1
 
+#define KMT_OBJECTS_IDS		64
+
 /**
  * struct reader - state of an open file, in memory that is no root
  * @cursor: its position
  * @cell: the cell at that position
  * @o: copy of the block in @cell
  * @cache: its cache
+ * @ids: numbers of sites that were computed lately, by the backtrace
  */
 struct reader {
 	struct kmt_cursor cursor;
 	struct kmt_object *cell;
 	struct kmt_object o;
 	char cache[KMT_CACHE_NAME];
+	struct {
+		struct kmt_site site;
+		u32 id;
+	} ids[KMT_OBJECTS_IDS];
 };
 
 static struct reader *find_object(struct reader *r, loff_t *pos)
@@ -58,7 +66,7 @@ static void *objects_start(struct seq_file *seq, loff_t *pos)
 		v = find_object(r, pos);
 	} else {
 		r->cursor.chunk = NULL;
-		/* The numbers of sites are computed once for each site in the table. */
+		/* The table keeps the numbers of its sites. */
 		ret = kmt_sites_refresh();
 		v = ret ? ERR_PTR(ret) : SEQ_START_TOKEN;
 	}
@@ -96,6 +104,18 @@ static bool take(struct reader *r)
 	return shown;
 }
 
+/* The table of sites lacks those that are younger than its last count. */
+static u32 id_of(struct reader *r, const struct kmt_site *site)
+{
+	const unsigned int i = hash_32(site->trace, ilog2(KMT_OBJECTS_IDS));
+
+	if (!r->ids[i].id || !kmt_same_site(&r->ids[i].site, site)) {
+		r->ids[i].site = *site;
+		r->ids[i].id = kmt_site_id(site);
+	}
+	return r->ids[i].id;
+}
+
 static noinline_for_stack void print_code(struct seq_file *seq, unsigned long pc)
 {
 	char text[KSYM_SYMBOL_LEN];
@@ -103,7 +123,7 @@ static noinline_for_stack void print_code(struct seq_file *seq, unsigned long pc
 	seq_puts(seq, kmt_code_name(text, pc));
 }
 
-static void print_object(struct seq_file *seq, const struct reader *r)
+static void print_object(struct seq_file *seq, struct reader *r)
 {
 	const struct kmt_site site = kmt_site_of(r->o.trace, kmt_space(&r->o), r->o.size);
 	const unsigned long pc = kmt_allocated_by(r->o.trace);
@@ -114,7 +134,7 @@ static void print_object(struct seq_file *seq, const struct reader *r)
 		seq_puts(seq, "percpu ");
 	seq_printf(seq, "object 0x%08lx, %lu bytes, ", addr, r->o.size);
 	kmt_print_cache(seq, r->cache);
-	seq_printf(seq, ", %s, site %08x, ", kmt_state_name(&r->o), kmt_site_id(&site));
+	seq_printf(seq, ", %s, site %08x, ", kmt_state_name(&r->o), id_of(r, &site));
 	kmt_print_seconds(seq, kmt_ms_since(r->o.born));
 	seq_puts(seq, " s ago, comm ");
 	kmt_print_comm(seq, r->o.comm);
@@ -141,8 +161,8 @@ static int objects_show(struct seq_file *seq, void *v)
 		return 0;
 	}
 	/* A read at a later offset prints all lines before it as well. */
-	if (fatal_signal_pending(current))
-		return -EINTR;
+	if (kmt_scan_cancelled())
+		return kmt_restart_frozen(-EINTR);
 	/* Keeps the backtrace and the names of the task and of the code. */
 	down_read(&kmt_reports_sem);
 	if (take(r))

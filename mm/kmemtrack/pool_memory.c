@@ -260,6 +260,9 @@ unsigned long kmt_pages_given_back;
 /* Number of passes of the shrinker over the pool; protected by kmt_scan_mutex. */
 unsigned long kmt_passes;
 
+/* How often records may have been moved in passes, which may take several calls each. */
+unsigned long kmt_pool_moves;
+
 static void flush_here(void *unused)
 {
 	kmt_flush_cache(&kmt_core, smp_processor_id());
@@ -506,6 +509,7 @@ static unsigned long shrink(unsigned long nr)
 			cpus_read_unlock();
 		}
 	}
+	WRITE_ONCE(kmt_pool_moves, kmt_pool_moves + 1);
 	removed = compact(&left_in_pass, KMT_LOOK * nr, nr, cells_to_keep());
 	if (!left_in_pass)
 		WRITE_ONCE(idle_after_pass, idle_cells());

@@ -478,6 +478,8 @@ static bool is_off(void)
 /**
  * kmt_sites_refresh - count the live blocks of each site, unless the last scan did
  *
+ * Also counts again after a module was unloaded: its sites have other backtraces now.
+ *
  * From now on each scan counts them.
  *
  * Context: kmt_scan_mutex held, may sleep.
@@ -489,7 +491,7 @@ int kmt_sites_refresh(void)
 	if (is_off())
 		return 0;
 	wanted = true;
-	if (sites.scans.nr && counted_scan == kmt_last_scan.nr)
+	if (sites.scans.nr && counted_scan == kmt_last_scan.nr && !sites.changed)
 		return 0;
 	kmt_pages_refresh();
 	return count();

@@ -286,9 +286,9 @@ read_objects()
 	to=$1
 	shift
 	for round in 1 2 3 4 5; do
-		passes=$(stat_of pool_passes)
+		moves=$(stat_of pool_moves)
 		"$@" >"$to" || return
-		[ "$(stat_of pool_passes)" != "$passes" ] || return 0
+		[ "$(stat_of pool_moves)" != "$moves" ] || return 0
 	done
 	echo "records were moved during each read"
 	return 1
