@@ -6,6 +6,16 @@ BUILD=${KMT_BUILD:-$TOP/build}
 JOBS=${JOBS:-$(nproc)}
 export LC_ALL=C
 
+# What a make that calls this was given, such as VERSION=, is not for the kernel's make.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES
+# What tests compare, and what another user reads, has the usual permissions.
+umask 022
+case $TOP:$BUILD in
+*[!A-Za-z0-9_./+:@~-]*)
+	echo "${0##*/}: the kernel's build does not work in a directory of this name: $TOP" >&2
+	exit 1 ;;
+esac
+
 # Version strings in the kernel must not differ from build to build.
 export KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 2026"
 export KBUILD_BUILD_USER=kmemtrack
