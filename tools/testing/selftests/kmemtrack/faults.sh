@@ -101,9 +101,10 @@ on_meanwhile()
 {
 	put "$REPORT" off && fail fail_kmemtrack 100 1 || return
 	put "$REPORT" on
-	echo "on: ${ERR:-done}, refused: $(refused fail_kmemtrack)"
+	refused=$(refused fail_kmemtrack)
+	echo "on: ${ERR:-done}, refused: $refused"
 	no_fail fail_kmemtrack
-	put "$REPORT" on && [ "$(stat_of tracking)" = 1 ]
+	put "$REPORT" on && [ "$(stat_of tracking)" = 1 ] && [ "$refused" -gt 0 ]
 }
 
 # no_memory <command...>: the command fails with ENOMEM, and prints nothing

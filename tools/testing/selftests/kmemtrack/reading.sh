@@ -283,7 +283,7 @@ many()
 	end=$(now)
 	echo "$(total) leaks, $listed records; $((after - before)) kB;" \
 		"the first byte ten times $((middle - begin))0 ms," \
-		"all records $((end - middle))0 ms"
+		"all records $((end - middle))0 ms" | tee -a "$T/chance"
 	[ "$(total)" -gt $((half + half / 2)) ] && [ "$listed" = "$(total)" ] &&
 		[ $((after - before)) -lt 1024 ] &&
 		[ $((middle - begin)) -lt $((end - middle)) ]

@@ -57,6 +57,13 @@ grammar()
 	awk -v name="$2" '
 	function fail(why) { print why ": line " NR ": " $0; bad = 1 }
 	function want(s) { if (state != s) fail("not expected here") }
+	# Most lines are frames. The kernel has no names for __init text that it has freed.
+	/^    / {
+		want("frames")
+		if (!/^    ([A-Za-z0-9_.]+\+0x[0-9a-f]+\/0x[0-9a-f]+( \[[a-z0-9_]+\])?|0x[0-9a-f]+)$/)
+			fail("unknown line")
+		next
+	}
 	NR == 1 && name == "sites" &&
 	/^kmemtrack-sites 1: [0-9]+ sites, [0-9]+ objects, [0-9]+ bytes; scan [0-9]+, [0-9]+\.[0-9][0-9][0-9] s ago$/ {
 		sites = $3; objects = $5; bytes = $7; state = "scans"; next
@@ -107,10 +114,6 @@ grammar()
 		next
 	}
 	/^  backtrace:$/ { want("trace"); state = "frames"; next }
-	# The kernel has no names for __init text that it has freed.
-	/^    ([A-Za-z0-9_.]+\+0x[0-9a-f]+\/0x[0-9a-f]+( \[[a-z0-9_]+\])?|0x[0-9a-f]+)$/ {
-		want("frames"); next
-	}
 	name == "sites" && /^other: [0-9]+ objects, [0-9]+ bytes$/ {
 		want("site"); state = "end"; nr += $2; sum += $4; next
 	}
