@@ -343,8 +343,8 @@ void kmt_begin_sweep(void)
 	synchronize_rcu();
 	/*
 	 * Keep the names that CPUs remember, since hooks use these without a lookup.
-	 * This comes before the next phase: a hook that holds such a name in that phase
-	 * is not waited for, and the CPU may remember another one by now.
+	 * Do this before the phase changes: the removal does not wait for hooks of the
+	 * new phase, and such a hook may hold a name that its CPU has replaced by then.
 	 */
 	for_each_possible_cpu(cpu)
 		/*

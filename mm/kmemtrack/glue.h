@@ -5,11 +5,12 @@
  * Locking: "Locks" in kmemtrack-design.rst has all locks, what each protects, and which
  * locks of the kernel are taken inside. In short:
  *
- *	kmt_scan_mutex, or replace_mutex (handles.c) -> flush_mutex (warn.c)
- *	-> kmt_walk_sem, or kmt_reports_sem
+ *	kmt_scan_mutex, or replace_mutex (handles.c) -> kmt_walk_sem, or kmt_reports_sem
  *	-> one of reports_mutex, views_mutex, refs_mutex, memory_mutex
  *	-> cpus_read_lock() -> get_online_mems() -> slab_mutex -> pcpu_alloc_mutex
  *	-> gone_lock (module_syms.c) -> kmt_name_set.lock, or the locks of core.h
+ *
+ * flush_mutex (warn.c) is taken with no other lock of the detector.
  *
  * The shrinker only tries the first ones, in whatever context. A walker of the pool holds
  * kmt_scan_mutex, or kmt_walk_sem for reading. Hooks make and remove records under the

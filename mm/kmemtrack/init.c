@@ -152,8 +152,8 @@ void __init kmemtrack_alloc_early(void)
 	unsigned long regions = memblock_phys_mem_size() >> KMT_REGION_SHIFT;
 
 	/*
-	 * The hooks were refused until now (kmt_may_track_early()), so memory of memblock,
-	 * which is read by its records, is no root.
+	 * The hooks were refused until now (kmt_may_track_early()), so memory of memblock has
+	 * no records, and would not be read as a root. Tracking cannot begin.
 	 */
 	if (smp_processor_id()) {
 		failed = "the boot CPU is not CPU 0";

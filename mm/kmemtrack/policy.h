@@ -167,9 +167,9 @@ static inline bool kmt_inner_is_root(const struct kmt_marker *m,
  * BYTES: a reference can be at any address, since structures may be packed. Each mark
  * looks for references at multiples of a word. Other addresses are searched only for
  * references to suspects: by the search while all CPUs run, and by the snapshot in
- * blocks that have changed since. Not each word there is a reference, since adjacent
- * numbers, such as -1, often look like part of an address: core/mark.h says which, at
- * KMT_ODD_MIN.
+ * blocks that have changed since. An unaligned word is often a mix of adjacent numbers,
+ * such as -1, that looks like an address: kmt_odd_may_refer() and kmt_odd_needs_start()
+ * (core/mark.h) say which words count.
  */
 static inline bool kmt_bytes_are_references(void)
 {

@@ -363,9 +363,9 @@ static void free_chunk(struct rcu_head *head)
 /**
  * kmt_await_chunks - wait until RCU has no chunk
  *
- * RCU's list of callbacks leads from each to the next, and chunks are not read. A scan
- * would report blocks whose callback is queued behind that of a chunk. While it scans, no
- * chunk is queued.
+ * A scan does not read chunks, so it cannot follow RCU's list of callbacks beyond a chunk,
+ * and would report the blocks whose callbacks are queued behind it. During a scan no chunk
+ * is queued.
  *
  * Context: kmt_scan_mutex held, may sleep.
  */

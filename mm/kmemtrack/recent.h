@@ -173,8 +173,8 @@ static __always_inline struct kmt_name kmt_task_name(const struct task_struct *t
 /**
  * kmt_origin_recent - describe the current allocation if this CPU remembers its
  *		       backtrace and the task's name
- * @origin: filled in, but for the slack, if this returns true; otherwise only @origin->trace is set, to
- *	0 if the backtrace is not remembered
+ * @origin: filled in, but for the slack, if this returns true; otherwise only
+ *	@origin->trace is set, to 0 if the backtrace is not remembered
  * @fp: frame record of the hook
  *
  * Context: task, interrupts off.

@@ -3,8 +3,8 @@
  * Reports: leaks counted by site, and a walk over the leaks themselves.
  *
  * Leaks are read one after the other in their cells (kmt_next_object()). The report, grouped
- * by site, is made at the end of each scan, and again when it is opened and leaks have
- * disappeared; see "Reports" in kmemtrack-design.rst.
+ * by site, is made at the end of each scan that finds leaks, and again when it is read from
+ * its beginning and leaks have disappeared; see "Reports" in kmemtrack-design.rst.
  *
  * Allocations in here do not invoke the OOM killer.
  */

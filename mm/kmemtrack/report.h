@@ -116,12 +116,12 @@ struct kmt_task_sum {
  * @least: size of the smallest leak
  * @most: size of the largest leak
  * @requested: least and most bytes that were asked for; they may be of other leaks
- * @rounded: some leak is larger than what was asked for
  * @o: while leaks are counted: the cell of @oldest
  * @oldest: the oldest leak
  * @sum: number and size of the leaks
  * @all: sum of all entries whose leaks hang on the same site
  * @leader: this is the first one of these entries
+ * @rounded: some leak is larger than what was asked for
  * @names: number of different names of tasks
  * @tasks: the names with most leaks
  * @cache: name of the slab cache of the oldest leak, or the name shown in its place
@@ -136,12 +136,12 @@ struct kmt_group {
 		unsigned long least;
 		unsigned long most;
 	} requested;
-	bool rounded;
 	struct kmt_object *o;
 	struct kmt_leak oldest;
 	struct kmt_sum sum;
 	struct kmt_sum all;
 	bool leader;
+	bool rounded;
 	unsigned int names;
 	struct kmt_task_sum tasks[KMT_TASKS];
 	char cache[KMT_CACHE_NAME];

@@ -5,7 +5,7 @@
  * only grows. `objects` has the blocks of each site (objects.c).
  *
  * Allocations and frees do not count anything. A walk over the pool at the end of a scan
- * counts the live blocks: for each scan of the scan thread, and, once one of the files
+ * counts the live blocks: for each scan of the scan thread, and, once one of the three files
  * was read, for all other scans until tracking is switched off. A read of a file counts
  * if that was not done at the last scan.
  *
@@ -31,7 +31,7 @@
 #include "report.h"
 #include "scan.h"
 
-/* `growth` shows sites that rose in the last 3 scans, or in both if there are only 2. */
+/* `growth` shows sites that rose in the last 3 intervals between kept scans, or in both of 2. */
 #define KMT_GROWTH_SCANS	3
 #define KMT_GROWTH_LEAST	2
 

@@ -16,8 +16,8 @@ DEFINE_STATIC_KEY_FALSE(kmt_folded_key);
 enum kmt_mode kmt_mode;
 
 /*
- * One scan, switch, report, pass of the shrinker, or command that does more than set a
- * variable, at a time.
+ * One scan, switch, report, pass of the shrinker, limit of ages, or command that does more
+ * than set a variable, at a time.
  */
 DEFINE_MUTEX(kmt_scan_mutex);
 

@@ -573,9 +573,9 @@ void kmt_recheck_bytes(struct kmt_marker *m);
 #define KMT_SUM_BEGIN		1ULL
 
 /*
- * Makes a checksum of a sum. It is never 0, which means that there is no checksum. No
- * multiplication follows the last word, so the halves are combined in a way in which
- * two counters in that word that change alike do not cancel out.
+ * Makes a checksum of a sum. It is never 0, which means that there is no checksum. The last
+ * word is added, but not multiplied: without the rotation, equal changes of the two halves
+ * of that word would cancel each other.
  */
 static inline u32 kmt_sum_end(u64 sum)
 {

@@ -291,8 +291,8 @@ static void unlink_chunk(struct kmt_pool *pool, struct kmt_chunk *chunk)
 }
 
 /*
- * Takes a free cell of the chunk with the fewest, not of this CPU's cache; NULL if there
- * is none.
+ * Takes a free cell of the chunk that has the fewest free cells, not of this CPU's cache;
+ * NULL if there is none.
  */
 static struct kmt_object *chunk_take_one(struct kmt_pool *pool)
 {

@@ -52,10 +52,10 @@ static void unlock_and_filter_add(struct kmt_held *held, const struct kmt_object
 }
 
 /*
- * Whether @o, which is white, was filled in by its CPU before the mark began, but became
- * visible in its tree only after the first kmt_suspect_for_search(). The search did not
- * look for references to it, and blocks with such references may have a checksum, so that
- * they would not be read again.
+ * Whether the record of @o, which is white, was written before the mark began, but linked
+ * only after the first kmt_suspect_for_search(). No search has looked for references to
+ * it, and blocks with such references may have a checksum and are not read again, so it
+ * must not become a leak.
  */
 static bool came_after_search(const struct kmt_marker *m,
 			      const struct kmt_object *o)
@@ -64,9 +64,8 @@ static bool came_after_search(const struct kmt_marker *m,
 }
 
 /*
- * Whether words can be references to @o in this mark. They cannot if its CPU filled it in
- * before the mark began, but widened the range of its space after kmt_mark_begin() had
- * copied that.
+ * Whether the ranges of this mark contain @o. If its CPU widened the range of its space
+ * after kmt_mark_begin() had copied that, they do not, and no reference to it was counted.
  */
 static bool may_be_referred_to(const struct kmt_marker *m, const struct kmt_object *o)
 {
@@ -421,7 +420,7 @@ void kmt_recheck(struct kmt_marker *m)
 /* Whether @o is a suspect that has enough references, and was not read. */
 static bool to_be_followed(const struct kmt_object *o, u16 epoch)
 {
-	/* scan() checks again under the lock before it reads the block. */
+	/* read_reached() checks again under the lock before it reads the block. */
 	return data_race((o->flags & (KMT_LIVE | KMT_SUSPECT | KMT_SCANNED)) ==
 			 (KMT_LIVE | KMT_SUSPECT) && kmt_reached(o, epoch));
 }
