@@ -494,11 +494,11 @@ void kmt_fill_origin(struct kmt_origin *origin, unsigned long fp,
 	origin->born = jiffies;
 	origin->slack = 0;
 	if (unlikely(in_hardirq() || in_serving_softirq())) {
-		origin->pid = 0;
+		origin->pid_slack = kmt_pid_slack(0, 0);
 		origin->comm = in_hardirq() ? KMT_COMM_HARDIRQ :
 					      KMT_COMM_SOFTIRQ;
 	} else {
-		origin->pid = current->pid;
+		origin->pid_slack = kmt_pid_slack(current->pid, 0);
 		local_irq_save(flags);
 		origin->comm = kmt_task_comm();
 		local_irq_restore(flags);

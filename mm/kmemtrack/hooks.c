@@ -108,7 +108,7 @@ static void count_lost(int err, gfp_t gfp)
 
 /* Tracks any block, the slow way. Context: any, also early boot. */
 static noinline void track_any(enum kmt_space space, unsigned long addr,
-			       size_t size, u16 slack, u8 min_refs, gfp_t gfp,
+			       size_t size, u32 slack, u8 min_refs, gfp_t gfp,
 			       unsigned long fp, unsigned long caller)
 {
 	struct kmt_origin origin;
@@ -119,7 +119,7 @@ static noinline void track_any(enum kmt_space space, unsigned long addr,
 	pin = kmt_pin_names();
 	/* The backtrace is 0 in early boot. */
 	kmt_fill_origin(&origin, fp, caller, gfp);
-	origin.slack = slack;
+	origin.pid_slack = kmt_pid_slack(origin.pid_slack, slack);
 	count_lost(kmt_insert(&kmt_core, space, addr, size, min_refs, &origin,
 			      gfp), gfp);
 	kmt_unpin_names(pin);
@@ -169,11 +169,11 @@ static const struct kmt_track_rest rest = { track_new_record, track_slowly };
  * Tracks a block of a shard if this CPU does not remember the backtrace (@trace is 0)
  * or the task's name. There are no shards in early boot.
  */
-static noinline void track_new_origin(unsigned long addr, size_t size, u16 slack,
+static noinline void track_new_origin(unsigned long addr, size_t size, u32 slack,
 				      gfp_t gfp, u32 trace, unsigned long fp,
 				      unsigned long caller)
 {
-	struct kmt_origin origin = { .pid = current->pid, .slack = slack };
+	struct kmt_origin origin = { .pid_slack = kmt_pid_slack(current->pid, slack) };
 	unsigned long flags;
 
 	if (!may_track())
@@ -203,7 +203,14 @@ static __always_inline void track(const void *ptr, size_t size, size_t requested
 
 	if (kmt_is_sharded(&kmt_core, addr, size) && likely(min_count == 1) &&
 	    likely(in_task())) {
-		u16 slack = kmt_slack_code(size, requested);
+		/* kmalloc() rounds up to less than twice of what it is asked for. */
+		u32 slack = size - requested;
+
+		if (unlikely(size > KMT_SLACK_EXACT)) {
+			/* Else compilers compute the code of small blocks, too. */
+			barrier();
+			slack = kmt_slack_code(size, requested);
+		}
 
 		local_irq_save(flags);
 		if (unlikely(!kmt_origin_recent(&origin, frame_record()))) {
@@ -211,7 +218,7 @@ static __always_inline void track(const void *ptr, size_t size, size_t requested
 			track_new_origin(addr, size, slack, gfp, origin.trace,
 					 frame_record(), _RET_IP_);
 		} else {
-			origin.slack = slack;
+			origin.pid_slack = kmt_pid_slack(origin.pid_slack, slack);
 			kmt_track_vacant(&kmt_core, addr, size, gfp, flags, &origin,
 					 &rest);
 		}

@@ -195,7 +195,7 @@ static bool add_records(const struct kmt_page_entry *e, unsigned long pfn,
 	const gfp_t gfp = GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN;
 	const unsigned long addr = address_of(pfn), at = struct_of(pfn);
 	struct kmt_origin origin = {
-		.trace = READ_ONCE(e->trace), .pid = READ_ONCE(e->pid),
+		.trace = READ_ONCE(e->trace), .pid_slack = READ_ONCE(e->pid),
 		.born = READ_ONCE(e->born), .comm = state >> KMT_PE_COMM_SHIFT,
 	};
 	struct kmt_core *core = &kmt_core;

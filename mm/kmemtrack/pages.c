@@ -137,7 +137,7 @@ void kmt_pages_add(const struct page *page, unsigned int order,
 	e = find_entry(page_to_pfn(page), &t);
 	if (e) {
 		WRITE_ONCE(e->trace, origin->trace);
-		WRITE_ONCE(e->pid, origin->pid);
+		WRITE_ONCE(e->pid, origin->pid_slack);
 		WRITE_ONCE(e->born, origin->born);
 		/* Pairs with check_entry(). */
 		smp_store_release(&e->state, (order + 1) |

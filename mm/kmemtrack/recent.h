@@ -173,7 +173,7 @@ static __always_inline struct kmt_name kmt_task_name(const struct task_struct *t
 /**
  * kmt_origin_recent - describe the current allocation if this CPU remembers its
  *		       backtrace and the task's name
- * @origin: filled in, but for the slack, if this returns true; otherwise only
+ * @origin: filled in, with a slack of 0, if this returns true; otherwise only
  *	@origin->trace is set, to 0 if the backtrace is not remembered
  * @fp: frame record of the hook
  *
@@ -196,7 +196,7 @@ static __always_inline bool kmt_origin_recent(struct kmt_origin *origin,
 	if (unlikely(!kmt_same_name(&recent->name, &name)))
 		return false;
 	origin->born = jiffies;
-	origin->pid = task->pid;
+	origin->pid_slack = kmt_pid_slack(task->pid, 0);
 	origin->comm = recent->comm;
 	return true;
 }

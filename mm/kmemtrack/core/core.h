@@ -349,17 +349,15 @@ struct kmt_core {
 /**
  * struct kmt_origin - where and when a block was allocated
  * @trace: handle of the backtrace
- * @pid: pid of the task
+ * @pid_slack: pid of the task, and what was not asked for: kmt_pid_slack()
  * @born: low 32 bits of jiffies
  * @comm: handle of the task's name
- * @slack: kmt_slack_code() of what was asked for
  */
 struct kmt_origin {
 	u32 trace;
-	s32 pid;
+	u32 pid_slack;
 	u32 born;
 	u16 comm;
-	u16 slack;
 };
 
 /*

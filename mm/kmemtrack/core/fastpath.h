@@ -401,7 +401,7 @@ static __always_inline void kmt_make_live(struct kmt_core *core, struct kmt_obje
 					  u8 min_refs, const struct kmt_origin *origin)
 {
 	o->trace = origin->trace;
-	o->pid_slack = kmt_pid_slack(origin->pid, origin->slack);
+	o->pid_slack = origin->pid_slack;
 	o->born = origin->born;
 	o->crc = 0;
 	/* The min_refs in @birth is 1. */
@@ -435,15 +435,14 @@ struct kmt_track_rest {
 /* Backtrace, pid and slack of @origin in one argument. */
 static __always_inline u64 kmt_where(const struct kmt_origin *origin)
 {
-	return (u64)kmt_pid_slack(origin->pid, origin->slack) << 32 | origin->trace;
+	return (u64)origin->pid_slack << 32 | origin->trace;
 }
 
 static __always_inline struct kmt_origin kmt_origin_of(u64 where, u32 born,
 						       u16 comm)
 {
 	return (struct kmt_origin){
-		.trace = where, .pid = where >> 32 & (BIT(KMT_PID_BITS) - 1),
-		.born = born, .comm = comm, .slack = where >> (32 + KMT_PID_BITS),
+		.trace = where, .pid_slack = where >> 32, .born = born, .comm = comm,
 	};
 }
 

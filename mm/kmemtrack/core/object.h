@@ -157,8 +157,7 @@ static inline u32 kmt_slack(const struct kmt_object *o)
 
 static inline unsigned int kmt_slack_shift(unsigned long size)
 {
-	return likely(size <= KMT_SLACK_EXACT) ?
-		0 : ilog2((size - 1) / KMT_SLACK_EXACT) + 1;
+	return size <= KMT_SLACK_EXACT ? 0 : ilog2((size - 1) / KMT_SLACK_EXACT) + 1;
 }
 
 /**
@@ -172,7 +171,7 @@ static inline u32 kmt_slack_code(unsigned long size, unsigned long requested)
 {
 	const unsigned long code = (size - requested) >> kmt_slack_shift(size);
 
-	return likely(code <= KMT_SLACK_MAX) ? code : 0;
+	return code <= KMT_SLACK_MAX ? code : 0;
 }
 
 /**

@@ -407,7 +407,7 @@ int sim_insert(struct sim *s, enum kmt_space space, unsigned long addr,
 {
 	struct kmt_origin origin = {
 		.trace = addr >> 4,
-		.pid = 42,
+		.pid_slack = 42,
 		.born = READ_ONCE(s->now),
 		.comm = 7,
 	};

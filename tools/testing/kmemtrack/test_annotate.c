@@ -97,8 +97,8 @@ static void test_slack(void **state)
 static void test_requested(void **state)
 {
 	const struct kmt_origin origin = {
-		.trace = 7, .pid = BIT(KMT_PID_BITS) - 1, .comm = 9,
-		.slack = kmt_slack_code(1024, 710),
+		.trace = 7, .comm = 9,
+		.pid_slack = kmt_pid_slack(BIT(KMT_PID_BITS) - 1, kmt_slack_code(1024, 710)),
 	};
 	struct sim *s = *state;
 	struct kmt_object o;

@@ -246,7 +246,7 @@ static void check_part(struct sim *s, unsigned long lo, unsigned long hi)
 static int insert_unless_taken(struct sim *s, unsigned long addr,
 			       unsigned long size)
 {
-	const struct kmt_origin origin = { .trace = 9, .pid = 3, .born = 5 };
+	const struct kmt_origin origin = { .trace = 9, .pid_slack = 3, .born = 5 };
 
 	return kmt_insert_unless_taken(&s->core, KMT_VIRT, addr, size, 1,
 				       &origin, GFP_KERNEL);

@@ -291,7 +291,7 @@ static bool leave(struct kmt_core *core, unsigned long addr, unsigned long size,
 static bool occupy(struct sim *s, unsigned long addr, unsigned long size)
 {
 	static const struct kmt_track_rest none = { leave_locked, leave };
-	const struct kmt_origin origin = { .trace = 5, .pid = 6, .comm = 7 };
+	const struct kmt_origin origin = { .trace = 5, .pid_slack = 6, .comm = 7 };
 	unsigned long flags;
 
 	assert_true(kmt_is_sharded(&s->core, addr, size));
