@@ -343,7 +343,8 @@ static int give_table(unsigned int cpu)
 				     kmt_own_alloc(GFP_KERNEL | __GFP_ZERO,
 						   KMT_RECENT_ORDER));
 	if (KMT_TRACES_KNOWN && !*sets)
-		WRITE_ONCE(*sets, kmt_own_alloc(gfp, KMT_TRACE_ORDER));
+		/* Pairs with kmt_origin_recent() on @cpu: the table was zeroed before. */
+		smp_store_release(sets, kmt_own_alloc(gfp, KMT_TRACE_ORDER));
 	return 0;
 }
 

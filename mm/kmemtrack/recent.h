@@ -190,7 +190,8 @@ static __always_inline bool kmt_origin_recent(struct kmt_origin *origin,
 
 	origin->trace = 0;
 	if (unlikely(fp - stack >= THREAD_SIZE) ||
-	    unlikely(!kmt_find_trace(recent->sets, stack, fp, &origin->trace)))
+	    unlikely(!kmt_find_trace(kmt_env_read_pointer(recent->sets), stack, fp,
+				     &origin->trace)))
 		return false;
 	name = kmt_task_name(task);
 	if (unlikely(!kmt_same_name(&recent->name, &name)))

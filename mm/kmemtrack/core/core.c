@@ -195,7 +195,7 @@ static bool free_in(struct kmt_core *core, struct kmt_tree *tree,
 		return false;
 	}
 	/* Only a shard keeps the records of freed blocks. */
-	recent_cells = READ_ONCE(cache->recent_cells);
+	recent_cells = kmt_env_read_pointer(cache->recent_cells);
 	if (unlikely(!recent_cells) || kmt_is_wide(core, tree)) {
 		remove_locked(core, tree, o, flags);
 		return true;

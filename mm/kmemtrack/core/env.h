@@ -57,6 +57,12 @@ DECLARE_STATIC_KEY_FALSE(kmt_folded_key);
 #define kmt_env_folded()	static_branch_unlikely(&kmt_folded_key)
 
 /*
+ * Reads a pointer that another CPU publishes with smp_store_release(), before what it points
+ * to: the address dependency orders the two. (The host tests need an acquire for that.)
+ */
+#define kmt_env_read_pointer(p)	READ_ONCE(p)
+
+/*
  * Tag-based KASAN keeps a tag in the top byte of a pointer; another pointer to the
  * same block may have none. The tracker records addresses without tags only: the
  * hooks untag their arguments, and the mark untags a word before it compares the

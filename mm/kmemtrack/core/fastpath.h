@@ -470,7 +470,7 @@ static __always_inline bool kmt_track_vacant(struct kmt_core *core, unsigned lon
 {
 	struct kmt_tree *shard = kmt_shard_of(core, addr);
 	struct kmt_cell_cache *cache = kmt_cache_of(core);
-	struct kmt_object **recent_cells = READ_ONCE(cache->recent_cells), *o;
+	struct kmt_object **recent_cells = kmt_env_read_pointer(cache->recent_cells), *o;
 	bool known;
 
 	if (unlikely(!recent_cells))
@@ -545,7 +545,7 @@ static __always_inline struct kmt_object *kmt_shard_insert(struct kmt_core *core
 			return NULL;
 		kmt_count_vacant(cache, -1);
 	}
-	recent_cells = READ_ONCE(cache->recent_cells);
+	recent_cells = kmt_env_read_pointer(cache->recent_cells);
 	if (likely(recent_cells))
 		WRITE_ONCE(*kmt_recent_cell(recent_cells, addr), o);
 	return o;
@@ -598,7 +598,7 @@ static __always_inline bool kmt_free_fast(struct kmt_core *core,
 	if (unlikely(!kmt_in(&core->linear, addr)))
 		return false;
 	cache = kmt_cache_of(core);
-	recent_cells = READ_ONCE(cache->recent_cells);
+	recent_cells = kmt_env_read_pointer(cache->recent_cells);
 	shard = kmt_shard_of(core, addr);
 	if (unlikely(!recent_cells))
 		return false;

@@ -623,7 +623,8 @@ struct kmt_object **kmt_set_recent_cells(struct kmt_core *core, unsigned int cpu
 	struct kmt_cell_cache *cache = &core->pool.caches[cpu];
 	struct kmt_object **before = cache->recent_cells;
 
-	WRITE_ONCE(cache->recent_cells, recent_cells);
+	/* Pairs with kmt_env_read_pointer() on @cpu: the table was zeroed before. */
+	smp_store_release(&cache->recent_cells, recent_cells);
 	return before;
 }
 

@@ -393,9 +393,57 @@ static void test_overlap(void **state)
 	sim_delete(s);
 }
 
+static void *allocate(void *arg)
+{
+	struct sim *s = arg;
+	unsigned int i;
+
+	host_cpu = 1;
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		for (i = 0; i < 8; i++) {
+			sim_insert(s, KMT_VIRT, SIM_LINEAR + i * 1024, 64, 1);
+			kmt_free(&s->core, KMT_VIRT, SIM_LINEAR + i * 1024);
+		}
+		__atomic_fetch_add(&inserted, 8, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/*
+ * A CPU gets its table of cells from another one while it allocates, as after `on`. It must
+ * not see the table before it is zeroed; TSan notices if it may.
+ */
+static void test_table(void **state)
+{
+	struct sim *s = sim_new(63, 100, 64);
+	struct kmt_object **table = malloc(KMT_RECENT_CELLS * sizeof(*table));
+	unsigned long before;
+	pthread_t thread;
+
+	assert_non_null(table);
+	sim_remember(s, false);
+	stop = 0;
+	inserted = 0;
+	assert_int_equal(pthread_create(&thread, NULL, allocate, s), 0);
+	while (!__atomic_load_n(&inserted, __ATOMIC_RELAXED))
+		sched_yield();
+	memset(table, 0, KMT_RECENT_CELLS * sizeof(*table));
+	assert_null(kmt_set_recent_cells(&s->core, 1, table));
+	before = __atomic_load_n(&inserted, __ATOMIC_RELAXED);
+	while (__atomic_load_n(&inserted, __ATOMIC_RELAXED) < before + 1000)
+		sched_yield();
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	assert_ptr_equal(kmt_set_recent_cells(&s->core, 1, NULL), table);
+	free(table);
+	check_core(s);
+	sim_delete(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_small_mark_stack),
 		cmocka_unit_test(test_no_memory),

@@ -110,6 +110,8 @@ void AnnotateIgnoreReadsEnd(const char *file, int line);
 #define READ_ONCE_NOCHECK(x)	READ_ONCE(x)
 #define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define WRITE_ONCE(x, v)	__atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+/* TSan does not know that an address dependency orders loads. */
+#define kmt_env_read_pointer(p)	__atomic_load_n(&(p), __ATOMIC_ACQUIRE)
 #define smp_load_acquire(p)	__atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define smp_store_release(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)
 
