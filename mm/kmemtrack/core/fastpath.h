@@ -611,9 +611,9 @@ static __always_inline bool kmt_free_fast(struct kmt_core *core,
 	 */
 	state = o ? smp_load_acquire(&o->flags) : 0;
 	known = likely((state & KMT_PLAIN_MASK) == KMT_PLAIN) &&
-		likely(READ_ONCE(o->addr) == addr) &&
-		likely(READ_ONCE(o->size) - 1 <=
-		       (~addr & (BIT(KMT_REGION_SHIFT) - 1)));
+		likely(smp_load_acquire(&o->size) - 1 <=
+		       (~addr & (BIT(KMT_REGION_SHIFT) - 1))) &&
+		likely(READ_ONCE(o->addr) == addr);
 	if (known) {
 		kmt_tree_set_vacant(shard, o);
 		kmt_count_vacant(cache, 1);
