@@ -312,8 +312,10 @@ void kmt_keep_name(u16 handle)
 
 static unsigned long sweep_began;
 
-/* When the next sweep may begin: they take two percent of the time at most. */
-static unsigned long next_sweep;
+/* When the last sweep ended, and for how long none may begin then, in jiffies. */
+static unsigned long sweep_ended, sweep_pause;
+
+static struct delayed_work sweep_work;
 
 /**
  * kmt_begin_sweep - from now on, looking up a name marks it as used
@@ -329,7 +331,6 @@ void kmt_begin_sweep(void)
 	unsigned int cpu, i;
 
 	sweep_began = jiffies;
-	WRITE_ONCE(sweep_wanted, 0);
 	moved_before = kmt_records_moved();
 	for (i = 0; i < KMT_NAME_SETS; i++) {
 		raw_spin_lock_irq(&sets[i].lock);
@@ -405,23 +406,34 @@ static void remove_all_unused(void)
 /**
  * kmt_end_sweep - remove the names that were not looked up or met in use
  *
+ * If a hook made a record of the rest of a block meanwhile, whose name may not have been met,
+ * this removes none, and the sweep is repeated.
+ *
  * Context: as kmt_begin_sweep().
  */
 void kmt_end_sweep(void)
 {
-	if (kmt_records_moved() == moved_before)
-		remove_all_unused();
-	WRITE_ONCE(next_sweep,
-		   jiffies + max(50 * (jiffies - sweep_began), 1UL * HZ));
+	/* Sweeps take two percent of the time at most. */
+	WRITE_ONCE(sweep_pause, max(50 * (jiffies - sweep_began), 1UL * HZ));
+	WRITE_ONCE(sweep_ended, jiffies);
+	if (kmt_records_moved() != moved_before) {
+		queue_delayed_work(kmt_unbound_wq, &sweep_work, sweep_pause);
+		return;
+	}
+	remove_all_unused();
+	/*
+	 * Who found no place meanwhile looks again, and requests a sweep again. Pairs with
+	 * the xchg() of want_sweep().
+	 */
+	smp_store_release(&sweep_wanted, 0);
 }
-
-static struct delayed_work sweep_work;
 
 static void kick_sweep(struct irq_work *work)
 {
-	long delay = READ_ONCE(next_sweep) - jiffies;
+	unsigned long passed = jiffies - READ_ONCE(sweep_ended);
+	unsigned long pause = READ_ONCE(sweep_pause);
 
-	queue_delayed_work(kmt_unbound_wq, &sweep_work, max(delay, 0L));
+	queue_delayed_work(kmt_unbound_wq, &sweep_work, pause - min(passed, pause));
 }
 
 /* A hook cannot queue work: its caller may hold locks that this takes. */
@@ -444,8 +456,9 @@ static void want_sweep(void)
 void __init kmt_start_sweeping(work_func_t sweep)
 {
 	INIT_DELAYED_WORK(&sweep_work, sweep);
-	next_sweep = jiffies;
 	can_sweep = true;
+	/* Pairs with the xchg() of want_sweep(): it sees can_sweep, or this its request. */
+	smp_mb();
 	if (READ_ONCE(sweep_wanted))
 		irq_work_queue(&sweep_irq_work);
 }
@@ -492,7 +505,6 @@ void kmt_fill_origin(struct kmt_origin *origin, unsigned long fp,
 	static_assert(PID_MAX_LIMIT <= BIT(KMT_PID_BITS));
 	origin->trace = kmt_trace_save(fp, caller, gfp);
 	origin->born = jiffies;
-	origin->slack = 0;
 	if (unlikely(in_hardirq() || in_serving_softirq())) {
 		origin->pid_slack = kmt_pid_slack(0, 0);
 		origin->comm = in_hardirq() ? KMT_COMM_HARDIRQ :
