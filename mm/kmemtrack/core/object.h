@@ -270,10 +270,13 @@ static inline bool kmt_is_cleared(const struct kmt_object *o)
  */
 #define KMT_AGE_MAX	((u32)BIT(30))
 
-/* The birth of a block whose age is limited to KMT_AGE_MAX at @now; both in jiffies. */
+/*
+ * The birth of a block whose age is limited to KMT_AGE_MAX at @now; both in jiffies. A block
+ * that was born after @now was read has a negative age.
+ */
 static inline u32 kmt_limit_age(u32 born, u32 now)
 {
-	return now - born > KMT_AGE_MAX ? now - KMT_AGE_MAX : born;
+	return (s32)(now - born) > (s32)KMT_AGE_MAX ? now - KMT_AGE_MAX : born;
 }
 
 /* Whether a block that was born at @born is younger than @date; both in jiffies. */

@@ -210,10 +210,11 @@ void kmt_limit_ages(struct kmt_core *core, struct kmt_chunk *chunk, u32 now)
 
 	core->classified = kmt_limit_age(core->classified, now);
 	kmt_for_each_in(chunk, o) {
+		/* Checked again under the lock. */
+		u32 born = data_race(o->born);
 		struct kmt_held held;
 
-		/* Checked again under the lock. */
-		if (data_race(now - o->born) <= KMT_AGE_MAX)
+		if (kmt_limit_age(born, now) == born)
 			continue;
 		if (!kmt_lock_object(core, o, &held))
 			continue;

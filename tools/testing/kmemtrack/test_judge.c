@@ -320,6 +320,21 @@ static void pass_time(struct sim *s, unsigned int times)
 	}
 }
 
+/* A block that is born after the walk has read the time is not made an old one. */
+static void test_born_meanwhile(void **state)
+{
+	struct sim *s = *state;
+	struct kmt_chunk *chunk;
+
+	sim_alloc(s, BLOCK(0), 64);
+	s->now += KMT_AGE_MAX + 10;
+	sim_alloc(s, BLOCK(1), 64);
+	kmt_for_each_chunk(&s->core, chunk)
+		kmt_limit_ages(&s->core, chunk, s->now - 1);
+	assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(1)).born, s->now);
+	assert_int_equal(sim_object(s, KMT_VIRT, BLOCK(0)).born, s->now - 1 - KMT_AGE_MAX);
+}
+
 /* Ages are limited, so that times of allocation can always be compared. */
 static void test_old_age(void **state)
 {
@@ -456,6 +471,7 @@ int main(void)
 		T(test_cleared_late),
 		T(test_younger_leak),
 		T(test_much_younger_leak),
+		T(test_born_meanwhile),
 		T(test_old_age),
 		T(test_stale_suspicion),
 		T(test_visible_late),
