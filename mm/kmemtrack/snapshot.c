@@ -35,7 +35,7 @@
 
 /* See expect(). */
 #define KMT_BLOCK_WORDS		40
-#define KMT_STACK_WORDS		64
+#define KMT_STACK_WORDS		64UL
 
 /* The part of max_pause in which all CPUs must have stopped: a quarter. */
 #define KMT_ENTER_SHIFT	2
