@@ -329,6 +329,7 @@ long kmt_begin_untracked(void);
 void kmt_end_untracked(long before, bool percpu);
 void kmt_count_lost(gfp_t gfp);
 int kmt_lock_scan(void);
+void kmt_note_poison(void);
 int kmt_restart_frozen(int ret);
 void kmt_set_records_moved(void);
 unsigned long kmt_records_moved(void);

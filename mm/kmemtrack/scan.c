@@ -37,6 +37,8 @@ static void mark(struct kmt_scan *scan)
 	const struct kmt_percpu_map *percpu = &scan->roots.percpu;
 	long before = kmt_begin_untracked();
 
+	/* Pages may have become bad since the scan, or its last mark, began. */
+	kmt_note_poison();
 	kmt_mark_begin(&scan->m);
 	get_online_mems();
 	kmt_roots_fill(&scan->m, &scan->roots);
@@ -69,6 +71,7 @@ static int end_mark(struct kmt_scan *scan, u64 since)
 /* Searches the roots for references to suspects; the marker has a filter. */
 static void read_roots(struct kmt_scan *scan)
 {
+	kmt_note_poison();
 	get_online_mems();
 	kmt_roots_fill(&scan->m, &scan->roots);
 	kmt_mark_stacks(&scan->m, &scan->roots);
@@ -222,6 +225,7 @@ static enum kmt_confirmed take_snapshot(struct kmt_scan *scan,
 		kmt_suspect_for_search(&scan->m, &scan->filter, &scan->out.verdict);
 		if (!scan->out.verdict.suspects || scan->m.stopped)
 			return KMT_CONFIRM_SNAPSHOT;
+		kmt_note_poison();
 		how = kmt_snapshot(scan, words);
 		if (how != KMT_CONFIRM_GIVEN_UP && how != KMT_CONFIRM_CPU_BUSY)
 			return how;

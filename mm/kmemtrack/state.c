@@ -199,17 +199,20 @@ bool kmt_is_poisoned(unsigned long addr)
 	return page && PageHWPoison(page);
 }
 
-/*
- * From now on nothing reads poisoned pages, if there are any. A block to which only such
- * a page refers will be reported as a leak.
+/**
+ * kmt_note_poison - from now on nothing reads poisoned pages, if there are any
+ *
+ * A block to which only such a page refers will be reported as a leak.
+ *
+ * Context: kmt_scan_mutex held, may sleep; not within get_online_mems().
  */
-static void note_poison(void)
+void kmt_note_poison(void)
 {
 	if (atomic_long_read(&num_poisoned_pages))
 		static_branch_enable(&kmt_poison_key);
 }
 #else
-static void note_poison(void)
+void kmt_note_poison(void)
 {
 }
 #endif
@@ -244,6 +247,6 @@ int kmt_lock_scan(void)
 {
 	if (mutex_lock_interruptible(&kmt_scan_mutex))
 		return kmt_restart_frozen(-EINTR);
-	note_poison();
+	kmt_note_poison();
 	return 0;
 }
