@@ -82,6 +82,13 @@ static void sweep_names(struct work_struct *work)
 /* Held while backtraces are replaced. */
 static DEFINE_MUTEX(replace_mutex);
 
+/*
+ * How often backtraces were replaced. The handle of a backtrace through code that is gone
+ * may come back for other code in its place: text that was made before is out of date.
+ * Written under replace_mutex, before the code is freed.
+ */
+unsigned long kmt_code_changes;
+
 /* A backtrace, and the one that replaces it. */
 struct replaced {
 	u32 trace;
@@ -178,6 +185,7 @@ static void replace_traces(const struct module *mod, bool init)
 		synchronize_rcu();
 		walk_handles(&now, replace_trace, replace_copy);
 	} while (kmt_records_moved() != moved);
+	WRITE_ONCE(kmt_code_changes, kmt_code_changes + 1);
 	mutex_unlock(&replace_mutex);
 }
 

@@ -18,12 +18,14 @@
  * @o: cell of the leak that is printed next
  * @kept: while tracking is off: that leak
  * @leak: copy of the leak
+ * @last: the backtrace that was printed last
  */
 struct reader {
 	struct kmt_cursor cursor;
 	struct kmt_object *o;
 	const struct kmt_leak *kept;
 	struct kmt_leak leak;
+	struct kmt_trace_text last;
 };
 
 /*
@@ -77,9 +79,9 @@ static int record_show(struct seq_file *seq, void *v)
 	/* Keeps the names in the backtrace while it is printed. */
 	down_read(&kmt_reports_sem);
 	if (r->kept)
-		kmt_print_record(seq, r->kept);
+		kmt_print_record(seq, r->kept, &r->last);
 	else if (kmt_take_leak(r->o, KMT_LEAK, &r->leak))
-		kmt_print_record(seq, &r->leak);
+		kmt_print_record(seq, &r->leak, &r->last);
 	else
 		ret = SEQ_SKIP;
 	up_read(&kmt_reports_sem);

@@ -13,13 +13,14 @@
 #include <linux/log2.h>
 #include <linux/module.h>
 #include <linux/seq_file.h>
+#include <linux/string.h>
 
 #include "pages.h"
 #include "report.h"
 
 #define KMT_OBJECTS_FORMAT	1
 
-#define KMT_OBJECTS_IDS		64
+#define KMT_OBJECTS_SITES	32
 
 /**
  * struct reader - state of an open file, in memory that is no root
@@ -27,17 +28,22 @@
  * @cell: the cell at that position
  * @o: copy of the block in @cell
  * @cache: its cache
- * @ids: numbers of sites that were computed lately, by the backtrace
+ * @changes: kmt_code_changes when @sites was filled
+ * @sites: what was computed lately, by the backtrace: the number of a site, and the name of
+ *	the function that allocated, empty if there is none or no room for it
  */
 struct reader {
 	struct kmt_cursor cursor;
 	struct kmt_object *cell;
 	struct kmt_object o;
 	char cache[KMT_CACHE_NAME];
-	struct {
+	unsigned long changes;
+	struct known {
 		struct kmt_site site;
 		u32 id;
-	} ids[KMT_OBJECTS_IDS];
+		unsigned long pc;
+		char name[72];
+	} sites[KMT_OBJECTS_SITES];
 };
 
 static struct reader *find_object(struct reader *r, loff_t *pos)
@@ -104,29 +110,41 @@ static bool take(struct reader *r)
 	return shown;
 }
 
-/* The table of sites lacks those that are younger than its last count. */
-static u32 id_of(struct reader *r, const struct kmt_site *site)
+/*
+ * Finding names takes longer than all the rest of a line, and the table of sites has no
+ * numbers of those that are younger than its last count.
+ */
+static noinline_for_stack const struct known *know(struct reader *r, const struct kmt_site *site)
 {
-	const unsigned int i = hash_32(site->trace, ilog2(KMT_OBJECTS_IDS));
+	struct known *k = &r->sites[hash_32(site->trace, ilog2(KMT_OBJECTS_SITES))];
+	const unsigned long changes = READ_ONCE(kmt_code_changes);
+	char text[KSYM_SYMBOL_LEN];
 
-	if (!r->ids[i].id || !kmt_same_site(&r->ids[i].site, site)) {
-		r->ids[i].site = *site;
-		r->ids[i].id = kmt_site_id(site);
+	if (r->changes != changes) {
+		memset(r->sites, 0, sizeof(r->sites));
+		r->changes = changes;
 	}
-	return r->ids[i].id;
+	if (!k->id || !kmt_same_site(&k->site, site)) {
+		k->site = *site;
+		k->id = kmt_site_id(site);
+		k->pc = kmt_allocated_by(site->trace);
+		if (!k->pc || strscpy(k->name, kmt_code_name(text, k->pc), sizeof(k->name)) < 0)
+			k->name[0] = '\0';
+	}
+	return k;
 }
 
-static noinline_for_stack void print_code(struct seq_file *seq, unsigned long pc)
+static noinline_for_stack void print_code(struct seq_file *seq, const struct known *k)
 {
 	char text[KSYM_SYMBOL_LEN];
 
-	seq_puts(seq, kmt_code_name(text, pc));
+	seq_puts(seq, k->name[0] ? k->name : kmt_code_name(text, k->pc));
 }
 
 static void print_object(struct seq_file *seq, struct reader *r)
 {
 	const struct kmt_site site = kmt_site_of(r->o.trace, kmt_space(&r->o), r->o.size);
-	const unsigned long pc = kmt_allocated_by(r->o.trace);
+	const struct known *k = know(r, &site);
 	const unsigned long addr = kmt_space(&r->o) == KMT_PHYS ?
 					kmt_env_phys(r->o.addr) : r->o.addr;
 
@@ -134,14 +152,14 @@ static void print_object(struct seq_file *seq, struct reader *r)
 		seq_puts(seq, "percpu ");
 	seq_printf(seq, "object 0x%08lx, %lu bytes, ", addr, r->o.size);
 	kmt_print_cache(seq, r->cache);
-	seq_printf(seq, ", %s, site %08x, ", kmt_state_name(&r->o), id_of(r, &site));
+	seq_printf(seq, ", %s, site %08x, ", kmt_state_name(&r->o), k->id);
 	kmt_print_seconds(seq, kmt_ms_since(r->o.born));
 	seq_puts(seq, " s ago, comm ");
 	kmt_print_comm(seq, r->o.comm);
 	seq_printf(seq, " pid %d", kmt_pid(&r->o));
-	if (pc) {
+	if (k->pc) {
 		seq_puts(seq, ", allocated by ");
-		print_code(seq, pc);
+		print_code(seq, k);
 	}
 	seq_putc(seq, '\n');
 }

@@ -267,14 +267,43 @@ static u32 trace_crc(u32 trace)
 	((seq) ? seq_printf(seq, fmt, ##__VA_ARGS__) :			\
 		 (void)pr_warn(fmt, ##__VA_ARGS__))
 
+/*
+ * Most leaks of a long report have the backtrace of the leak before them, and the names of
+ * its functions take longer to find than all the rest.
+ */
+static void print_backtrace(struct seq_file *seq, u32 trace, struct kmt_trace_text *last)
+{
+	const size_t from = seq ? seq->count : 0;
+
+	if (last && last->len && last->trace == trace &&
+	    last->changes == READ_ONCE(kmt_code_changes)) {
+		seq_write(seq, last->text, last->len);
+		return;
+	}
+	put(seq, "  backtrace (crc %x):\n", trace_crc(trace));
+	kmt_print_trace(seq, seq ? "    " : KERN_WARNING pr_fmt("    "), trace);
+	if (!last)
+		return;
+	last->len = 0;
+	if (seq_has_overflowed(seq) || seq->count - from > sizeof(last->text))
+		return;
+	last->trace = trace;
+	last->changes = READ_ONCE(kmt_code_changes);
+	last->len = seq->count - from;
+	memcpy(last->text, seq->buf + from, last->len);
+}
+
 /**
  * kmt_print_record - print one leak as kmemleak does
  * @seq: where to, NULL for the log
  * @leak: leak
+ * @last: the backtrace that was printed to @seq last; zeroed before the first one. NULL for
+ *	the log
  *
  * Context: kmt_reports_sem held for reading.
  */
-void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
+void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak,
+		      struct kmt_trace_text *last)
 {
 	struct kmt_log_task task;
 	struct kmt_log_name name;
@@ -295,8 +324,7 @@ void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak)
 			   leak->dumped, cpu);
 		print_dump(seq, leak);
 	}
-	put(seq, "  backtrace (crc %x):\n", trace_crc(leak->trace));
-	kmt_print_trace(seq, seq ? "    " : KERN_WARNING pr_fmt("    "), leak->trace);
+	print_backtrace(seq, leak->trace, last);
 }
 
 /**
@@ -350,7 +378,7 @@ static unsigned long log_first(const struct kmt_report *report, bool direct,
 static void log_record(const struct kmt_group *g, unsigned long nr, unsigned long sites)
 {
 	down_read(&kmt_reports_sem);
-	kmt_print_record(NULL, &g->oldest);
+	kmt_print_record(NULL, &g->oldest, NULL);
 	up_read(&kmt_reports_sem);
 	if (g->sum.nr > 1)
 		pr_warn("    ... and %lu more object(s) with the same backtrace\n",
@@ -369,7 +397,7 @@ static void log_singly(unsigned long nr)
 	kmt_for_each_leak(&cursor, o, KMT_NEW) {
 		if (!kmt_take_leak(o, KMT_NEW, &leak))
 			continue;
-		kmt_print_record(NULL, &leak);
+		kmt_print_record(NULL, &leak, NULL);
 		if (++logged == KMT_LOG_SITES)
 			break;
 	}

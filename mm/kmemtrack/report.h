@@ -203,7 +203,24 @@ unsigned long kmt_new_shown(unsigned long fresh, unsigned long *suppressed);
 #define KMT_CACHE_TEXT	(4 * KMT_CACHE_NAME + 1)
 
 /* print.c */
-void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak);
+/**
+ * struct kmt_trace_text - text of the backtrace that a reader printed last
+ * @trace: its handle
+ * @changes: kmt_code_changes at that time
+ * @len: bytes of @text, 0 if there is none
+ * @text: as in kmemleak's file
+ */
+struct kmt_trace_text {
+	u32 trace;
+	unsigned long changes;
+	size_t len;
+	char text[3072];
+};
+
+extern unsigned long kmt_code_changes;
+
+void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak,
+		      struct kmt_trace_text *last);
 void kmt_print_head(struct seq_file *seq, const struct kmt_report *report);
 void kmt_print_group(struct seq_file *seq, const struct kmt_group *g);
 const char *kmt_cache_text(char *text, const char *cache);

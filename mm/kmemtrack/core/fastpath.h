@@ -607,7 +607,9 @@ static __always_inline bool kmt_free_fast(struct kmt_core *core,
 	o = READ_ONCE(*kmt_recent_cell(recent_cells, addr));
 	/*
 	 * Pairs with kmt_publish_state() and the like, as in kmt_is_in_shard_of(). A live
-	 * object of a shard whose address is @addr is in this shard.
+	 * object of a shard whose address is @addr is in this shard. The cell may be that
+	 * of a wide block, whose tree is not locked, and be used again meanwhile: then the
+	 * size of a small block comes with the address of that block.
 	 */
 	state = o ? smp_load_acquire(&o->flags) : 0;
 	known = likely((state & KMT_PLAIN_MASK) == KMT_PLAIN) &&
