@@ -779,6 +779,74 @@ static void lost_tasks(struct kunit *test)
 		free_task_of(i);
 }
 
+#ifdef CONFIG_LOCKDEP
+/* As many as a task seldom holds, so that it does not overwrite the entry behind them. */
+#define OUTER_LOCKS	7
+
+struct locked {
+	spinlock_t lock;
+	char rest[200];
+};
+
+static noinline void lose_locked(unsigned int i)
+{
+	static spinlock_t outer[OUTER_LOCKS];
+	struct locked *l = kzalloc(sizeof(*l), GFP_KERNEL);
+	unsigned int k;
+
+	hidden[2 * i + 1] = (unsigned long)l ^ KEY;
+	if (!l)
+		return;
+	spin_lock_init(&l->lock);
+	for (k = 0; k < OUTER_LOCKS; k++) {
+		spin_lock_init(&outer[k]);
+		spin_lock_nested(&outer[k], k);
+	}
+	spin_lock(&l->lock);
+	spin_unlock(&l->lock);
+	while (k--)
+		spin_unlock(&outer[k]);
+}
+
+static struct completion locked_done;
+
+static int lock_and_sleep(void *data)
+{
+	lose_locked((unsigned long)data);
+	wipe_stack();
+	complete(&locked_done);
+	while (!kthread_should_stop())
+		schedule_timeout_idle(HZ / 10);
+	return 0;
+}
+
+/* The array of locks that a task holds does not lead to a block whose lock it has released. */
+static void released_locks(struct kunit *test)
+{
+	struct task_struct *task[PAIRS];
+	unsigned int i, found = 0;
+	struct kmt_object o;
+
+	for (i = 0; i < PAIRS; i++) {
+		init_completion(&locked_done);
+		task[i] = kthread_run(lock_and_sleep, (void *)(unsigned long)i, "kmt_locked");
+		KUNIT_ASSERT_FALSE(test, IS_ERR(task[i]));
+		wait_for_completion(&locked_done);
+	}
+	wipe_stack();
+	KUNIT_EXPECT_EQ(test, kmt_scan(), 0);
+	for (i = 0; i < PAIRS; i++) {
+		void *p = (void *)(hidden[2 * i + 1] ^ KEY);
+
+		KUNIT_EXPECT_TRUE(test, find(KMT_VIRT, p, &o));
+		found += !!(o.flags & KMT_LEAK);
+		kthread_stop(task[i]);
+		kfree(p);
+	}
+	KUNIT_EXPECT_GE(test, found, PAIRS - 1);
+}
+#endif
+
 /* Stale words on stacks of interrupts and exceptions are no references. */
 static void stale_stacks(struct kunit *test)
 {
@@ -1487,6 +1555,9 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(parts_left),
 	KUNIT_CASE_SLOW(scans),
 	KUNIT_CASE_SLOW(killed_later),
+#ifdef CONFIG_LOCKDEP
+	KUNIT_CASE_SLOW(released_locks),
+#endif
 #ifdef CONFIG_PREEMPT_RCU
 	KUNIT_CASE_SLOW(queued_behind_chunks),
 #endif
