@@ -67,10 +67,11 @@ state()
 {
 	cat "$LEAKS" /sys/module/kmemleak/parameters/verbose \
 		$D/kmemtrack_info/suppressions
-	grep . $PARAMS/*
-	grep -wE 'scans|tracking|[a-z_]*_(s|ms|us|roots|off|snapshot|max|tracked)' \
-		"$STATS" | grep -v '^scan_'
-	grep -wE 'scan_period_s' "$STATS"
+	awk -v stats="$STATS" '
+	FILENAME != stats { print FILENAME ": " $0; next }
+	$1 == "scan_period_s" ||
+	($1 !~ /^scan_/ && $1 ~ /^(scans|tracking|[a-z_]*_(s|ms|us|roots|off|snapshot|max|tracked))$/)
+	' $PARAMS/* "$STATS"
 }
 
 # A scan runs in the task that writes the command, whose stack it does not read.
