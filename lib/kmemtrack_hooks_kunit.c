@@ -784,6 +784,7 @@ static void lost_tasks(struct kunit *test)
 #define OUTER_LOCKS	7
 
 struct locked {
+	/* Protects nothing: a task has held it. */
 	spinlock_t lock;
 	char rest[200];
 };

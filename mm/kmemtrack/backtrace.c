@@ -267,6 +267,13 @@ u32 kmt_trace_save(unsigned long fp, unsigned long caller, gfp_t gfp)
 	return likely(handle) ? handle : kmt_trace_save_new(fp, caller, gfp);
 }
 
+/*
+ * How often backtraces were replaced (handles.c). The handle of a backtrace through code that
+ * is gone may come back for other code in its place: text that was made before is out of date.
+ * Written by one task at a time, before the code is freed.
+ */
+unsigned long kmt_code_changes;
+
 /**
  * kmt_code_name - the name of an address in a backtrace
  * @text: room for it: KSYM_SYMBOL_LEN bytes

@@ -308,6 +308,7 @@ struct kmt_log_task {
 const char *kmt_escape_log_task(struct kmt_log_task *name, const char *comm);
 
 /* backtrace.c: backtraces */
+extern unsigned long kmt_code_changes;
 const char *kmt_code_name(char *text, unsigned long pc);
 void kmt_print_frames(struct seq_file *seq, const char *indent,
 		      const unsigned long *entries, unsigned int nr);

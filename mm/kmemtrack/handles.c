@@ -82,13 +82,6 @@ static void sweep_names(struct work_struct *work)
 /* Held while backtraces are replaced. */
 static DEFINE_MUTEX(replace_mutex);
 
-/*
- * How often backtraces were replaced. The handle of a backtrace through code that is gone
- * may come back for other code in its place: text that was made before is out of date.
- * Written under replace_mutex, before the code is freed.
- */
-unsigned long kmt_code_changes;
-
 /* A backtrace, and the one that replaces it. */
 struct replaced {
 	u32 trace;

@@ -217,8 +217,6 @@ struct kmt_trace_text {
 	char text[3072];
 };
 
-extern unsigned long kmt_code_changes;
-
 void kmt_print_record(struct seq_file *seq, const struct kmt_leak *leak,
 		      struct kmt_trace_text *last);
 void kmt_print_head(struct seq_file *seq, const struct kmt_report *report);

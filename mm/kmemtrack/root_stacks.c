@@ -32,7 +32,8 @@ static void flag_stack(unsigned long stack)
 /*
  * Flags the pages of a vmapped stack. With a record the stack is read as a block. Without
  * one, because tracking was off when it was allocated or has been off since, the flag keeps
- * its pages from being read as pages of the page allocator. The pages of a stack that a CPU keeps for its next task have flags already.
+ * its pages from being read as pages of the page allocator. The pages of a stack that a CPU
+ * keeps for its next task have flags already.
  */
 static void flag_vmapped(const struct task_struct *task)
 {

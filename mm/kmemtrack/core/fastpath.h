@@ -613,6 +613,7 @@ static __always_inline bool kmt_free_fast(struct kmt_core *core,
 	 */
 	state = o ? smp_load_acquire(&o->flags) : 0;
 	known = likely((state & KMT_PLAIN_MASK) == KMT_PLAIN) &&
+		/* Pairs with kmt_cell_publish(). */
 		likely(smp_load_acquire(&o->size) - 1 <=
 		       (~addr & (BIT(KMT_REGION_SHIFT) - 1))) &&
 		likely(READ_ONCE(o->addr) == addr);

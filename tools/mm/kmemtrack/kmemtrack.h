@@ -115,7 +115,7 @@ struct site {
 	const char *comm;
 	const char *dump[MAX_DUMP];
 	double first, last;	/* seconds ago */
-	uint64_t jiffies;	/* when @object was allocated, in kmemleak's file */
+	uint64_t ticks;		/* jiffies when @object was allocated, in kmemleak's file */
 	long pid;
 	struct task tasks[MAX_TASKS];
 	uint64_t more_tasks;

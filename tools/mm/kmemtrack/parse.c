@@ -705,7 +705,7 @@ static bool parse_owner(struct reader *r, struct site *s, const char *p)
 
 	if (!eat_quoted(r, &p, &s->comm) || !eat(&p, ", pid ") || !eat_s64(&p, &pid))
 		return false;
-	if (eat(&p, ", jiffies ") && !eat_u64(&p, &s->jiffies))
+	if (eat(&p, ", jiffies ") && !eat_u64(&p, &s->ticks))
 		return false;
 	s->pid = pid;
 	s->has_comm = true;
@@ -780,7 +780,7 @@ static bool is_older(const struct site *a, const struct site *b)
 {
 	if (a->has_ages && b->has_ages)
 		return a->first > b->first;
-	return a->jiffies < b->jiffies;
+	return a->ticks < b->ticks;
 }
 
 static void add_tasks(struct site *sum, const struct site *s)
