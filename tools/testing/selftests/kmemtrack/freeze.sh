@@ -25,6 +25,17 @@ endless()
 		put "$REPORT" min_age=2147483
 }
 
+# Waits until a scan waits for min_age, up to a minute.
+scan_waits()
+{
+	for i in $(seq 600); do
+		[ "$(stat_of running_phase)" != 4 ] || return 0
+		usleep 100000
+	done
+	echo "no scan waits"
+	return 1
+}
+
 # ends_well: restores the settings, and scans
 ends_well()
 {
@@ -45,8 +56,7 @@ on_request()
 	one=$!
 	start_scan "$T/rc2"
 	two=$!
-	sleep 2
-	freeze && sleep 1 && freeze
+	scan_waits && sleep 1 && freeze && sleep 1 && freeze
 	rc=$?
 	# Both tasks are still there, without an error: they continue to scan.
 	kill -0 $one && kill -0 $two && [ ! -e "$T/rc1" ] && [ ! -e "$T/rc2" ] ||
@@ -61,8 +71,7 @@ on_request()
 # before the thread that scans.
 regular()
 {
-	endless && put "$REPORT" scan=1 || return
-	sleep 4
+	endless && put "$REPORT" scan=1 && scan_waits || return
 	put "$REPORT" scan=off
 	: >"$T/waits"
 	waits=
