@@ -1449,7 +1449,7 @@ static void task_names(struct kunit *test)
 	for (i = known = 0; i < NAMES_TRIED; i++)
 		known += knows_new_name(0);
 	KUNIT_EXPECT_GE(test, known, NAMES_TRIED / 2);
-	/* Wait until a sweep has made room: new names of this user get a place again. */
+	/* Wait until a purge has made room: new names of this user get a place again. */
 	for (tries = 0; tries < 600; tries++) {
 		for (i = known = 0; i < NAMES_TRIED; i++)
 			known += knows_new_name(1000);
@@ -1490,7 +1490,7 @@ static void held_names(struct kunit *test)
 	comm = kmt_task_comm();
 	local_irq_restore(flags);
 	use_up_names(test, NAMES / 10, 1000);
-	/* A sweep that does not wait would be over by now. */
+	/* A purge that does not wait would be over by now. */
 	msleep(3000);
 	KUNIT_EXPECT_STREQ(test, kmt_comm(comm), "held");
 	kmt_unpin_names(pin);

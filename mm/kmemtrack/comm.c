@@ -4,9 +4,9 @@
  *
  * The name of a task is stored once, in a table; a record has a handle of two bytes. The
  * table is bounded, and no user but root may fill a set of it alone: see "Names of tasks" in
- * kmemtrack-design.rst. A sweep (handles.c) removes names that no record has.
+ * kmemtrack-design.rst. A purge (handles.c) removes names that no record has.
  *
- * A hook that has looked up a handle keeps a sweep from removing the name
+ * A hook that has looked up a handle keeps a purge from removing the name
  * until a record has the handle: its interrupts are off, or it has called
  * kmt_pin_names().
  */
@@ -39,9 +39,9 @@
 /**
  * struct kmt_name_set - names with the same hash
  * @lock: protects all fields
- * @used: a bit for each name that was looked up since the last sweep began, or that
- *	this sweep found in use. A hook finds such a name without the lock, with
- *	interrupts off: a sweep clears the bit and waits for a grace period before it
+ * @used: a bit for each name that was looked up since the last purge began, or that
+ *	this purge found in use. A hook finds such a name without the lock, with
+ *	interrupts off: a purge clears the bit and waits for a grace period before it
  *	removes the name
  * @owner: user that added the name
  * @name: the names; an empty one is a free place
@@ -78,13 +78,13 @@ static unsigned int phase;
 /* Lookups of names for which there was no place. */
 atomic_long_t kmt_lost_names;
 
-/* A sweep was requested, and has not begun. No bool: not all machines xchg() a byte. */
-static unsigned int sweep_wanted;
+/* A purge was requested, and has not begun. No bool: not all machines xchg() a byte. */
+static unsigned int purge_wanted;
 
-/* kmt_records_moved() when the last sweep began. */
+/* kmt_records_moved() when the last purge began. */
 static unsigned long moved_before;
 
-static void want_sweep(void);
+static void want_purge(void);
 
 static bool is_free(const struct kmt_name *name)
 {
@@ -132,7 +132,7 @@ static unsigned int find_or_add(struct kmt_name_set *set,
 		mine += set->owner[way] == uid;
 	}
 	if (taken >= KMT_NAME_WAYS / 2 || (uid && mine >= KMT_NAMES_USER - 1))
-		want_sweep();
+		want_purge();
 	if (free == KMT_NAME_WAYS ||
 	    (uid && (mine >= KMT_NAMES_USER || users >= KMT_NAMES_USERS)))
 		return KMT_NAME_WAYS;
@@ -256,7 +256,7 @@ const char *kmt_escape_log_task(struct kmt_log_task *name, const char *comm)
 }
 
 /**
- * kmt_pin_names - keep sweeps from removing names that are looked up from now on
+ * kmt_pin_names - keep purges from removing names that are looked up from now on
  *
  * If interrupts are off, names that were looked up since they are off are kept, too.
  *
@@ -272,7 +272,7 @@ int kmt_pin_names(void)
 	if (!in_task())
 		return -1;
 	local_irq_save(flags);
-	/* Pairs with kmt_begin_sweep(): bits that it cleared before are clear. */
+	/* Pairs with kmt_begin_purge(): bits that it cleared before are clear. */
 	now = smp_load_acquire(&phase);
 	atomic_inc(&pins[now]);
 	local_irq_restore(flags);
@@ -285,7 +285,7 @@ int kmt_pin_names(void)
  */
 void kmt_unpin_names(int pin)
 {
-	/* Pairs with kmt_begin_sweep(): the record is in its place. */
+	/* Pairs with kmt_begin_purge(): the record is in its place. */
 	if (pin >= 0)
 		atomic_fetch_dec_release(&pins[pin]);
 }
@@ -294,7 +294,7 @@ void kmt_unpin_names(int pin)
  * kmt_keep_name - keep a name that is in use from being removed
  * @handle: its handle
  *
- * Context: between kmt_begin_sweep() and kmt_end_sweep().
+ * Context: between kmt_begin_purge() and kmt_end_purge().
  */
 void kmt_keep_name(u16 handle)
 {
@@ -310,27 +310,27 @@ void kmt_keep_name(u16 handle)
 	raw_spin_unlock_irqrestore(&set->lock, flags);
 }
 
-static unsigned long sweep_began;
+static unsigned long purge_began;
 
-/* When the last sweep ended, and for how long none may begin then, in jiffies. */
-static unsigned long sweep_ended, sweep_pause;
+/* When the last purge ended, and for how long none may begin then, in jiffies. */
+static unsigned long purge_ended, purge_pause;
 
-static struct delayed_work sweep_work;
+static struct delayed_work purge_work;
 
 /**
- * kmt_begin_sweep - from now on, looking up a name marks it as used
+ * kmt_begin_purge - from now on, looking up a name marks it as used
  *
  * The caller then visits the records, and after them all copies of records, so that it
  * meets the copy of a record that is freed meanwhile.
  *
  * Context: a work item, may sleep.
  */
-void kmt_begin_sweep(void)
+void kmt_begin_purge(void)
 {
 	const unsigned int before = phase;
 	unsigned int cpu, i;
 
-	sweep_began = jiffies;
+	purge_began = jiffies;
 	moved_before = kmt_records_moved();
 	for (i = 0; i < KMT_NAME_SETS; i++) {
 		raw_spin_lock_irq(&sets[i].lock);
@@ -404,63 +404,63 @@ static void remove_all_unused(void)
 }
 
 /**
- * kmt_end_sweep - remove the names that were not looked up or met in use
+ * kmt_end_purge - remove the names that were not looked up or met in use
  *
  * If a hook made a record of the rest of a block meanwhile, whose name may not have been met,
- * this removes none, and the sweep is repeated.
+ * this removes none, and the purge is repeated.
  *
- * Context: as kmt_begin_sweep().
+ * Context: as kmt_begin_purge().
  */
-void kmt_end_sweep(void)
+void kmt_end_purge(void)
 {
-	/* Sweeps take two percent of the time at most. */
-	WRITE_ONCE(sweep_pause, max(50 * (jiffies - sweep_began), 1UL * HZ));
-	WRITE_ONCE(sweep_ended, jiffies);
+	/* Purges take two percent of the time at most. */
+	WRITE_ONCE(purge_pause, max(50 * (jiffies - purge_began), 1UL * HZ));
+	WRITE_ONCE(purge_ended, jiffies);
 	if (kmt_records_moved() != moved_before) {
-		queue_delayed_work(kmt_unbound_wq, &sweep_work, sweep_pause);
+		queue_delayed_work(kmt_unbound_wq, &purge_work, purge_pause);
 		return;
 	}
 	remove_all_unused();
 	/*
-	 * Who found no place meanwhile looks again, and requests a sweep again. Pairs with
-	 * the xchg() of want_sweep().
+	 * Who found no place meanwhile looks again, and requests a purge again. Pairs with
+	 * the xchg() of want_purge().
 	 */
-	smp_store_release(&sweep_wanted, 0);
+	smp_store_release(&purge_wanted, 0);
 }
 
-static void kick_sweep(struct irq_work *work)
+static void kick_purge(struct irq_work *work)
 {
-	unsigned long passed = jiffies - READ_ONCE(sweep_ended);
-	unsigned long pause = READ_ONCE(sweep_pause);
+	unsigned long passed = jiffies - READ_ONCE(purge_ended);
+	unsigned long pause = READ_ONCE(purge_pause);
 
-	queue_delayed_work(kmt_unbound_wq, &sweep_work, pause - min(passed, pause));
+	queue_delayed_work(kmt_unbound_wq, &purge_work, pause - min(passed, pause));
 }
 
 /* A hook cannot queue work: its caller may hold locks that this takes. */
-static DEFINE_IRQ_WORK(sweep_irq_work, kick_sweep);
+static DEFINE_IRQ_WORK(purge_irq_work, kick_purge);
 
-/* Interrupts and workers are there, and sweep_work is set up. */
-static bool can_sweep __ro_after_init;
+/* Interrupts and workers are there, and purge_work is set up. */
+static bool can_purge __ro_after_init;
 
-/* Requests a sweep. The caller holds the lock of a set. */
-static void want_sweep(void)
+/* Requests a purge. The caller holds the lock of a set. */
+static void want_purge(void)
 {
-	if (!READ_ONCE(sweep_wanted) && !xchg(&sweep_wanted, 1) && can_sweep)
-		irq_work_queue(&sweep_irq_work);
+	if (!READ_ONCE(purge_wanted) && !xchg(&purge_wanted, 1) && can_purge)
+		irq_work_queue(&purge_irq_work);
 }
 
 /**
- * kmt_start_sweeping - let names be removed
- * @sweep: what does it: kmt_begin_sweep(), a look at all names in use, kmt_end_sweep()
+ * kmt_start_purging - let names be removed
+ * @purge: what does it: kmt_begin_purge(), a look at all names in use, kmt_end_purge()
  */
-void __init kmt_start_sweeping(work_func_t sweep)
+void __init kmt_start_purging(work_func_t purge)
 {
-	INIT_DELAYED_WORK(&sweep_work, sweep);
-	can_sweep = true;
-	/* Pairs with the xchg() of want_sweep(): it sees can_sweep, or this its request. */
+	INIT_DELAYED_WORK(&purge_work, purge);
+	can_purge = true;
+	/* Pairs with the xchg() of want_purge(): it sees can_purge, or this its request. */
 	smp_mb();
-	if (READ_ONCE(sweep_wanted))
-		irq_work_queue(&sweep_irq_work);
+	if (READ_ONCE(purge_wanted))
+		irq_work_queue(&purge_irq_work);
 }
 
 /**
@@ -480,7 +480,7 @@ u16 kmt_task_comm(void)
 	lockdep_assert_irqs_disabled();
 	if (!kmt_same_name(&recent->name, &name)) {
 		recent->name = name;
-		/* Pairs with kmt_begin_sweep(). */
+		/* Pairs with kmt_begin_purge(). */
 		smp_store_release(&recent->comm, intern(name));
 	}
 	return recent->comm;

@@ -294,10 +294,10 @@ void kmt_comm_init(void);
 const char *kmt_comm(u16 handle);
 int kmt_pin_names(void);
 void kmt_unpin_names(int pin);
-void kmt_start_sweeping(work_func_t sweep);
-void kmt_begin_sweep(void);
+void kmt_start_purging(work_func_t purge);
+void kmt_begin_purge(void);
 void kmt_keep_name(u16 handle);
-void kmt_end_sweep(void);
+void kmt_end_purge(void);
 const char *kmt_escape(char *text, size_t room, const char *name, size_t max,
 		       const char *also);
 

@@ -67,11 +67,11 @@ static void use_name(void *unused, u32 *trace, u16 comm)
 	kmt_keep_name(comm);
 }
 
-static void sweep_names(struct work_struct *work)
+static void purge_names(struct work_struct *work)
 {
-	kmt_begin_sweep();
+	kmt_begin_purge();
 	walk_handles(NULL, use_name_of, use_name);
-	kmt_end_sweep();
+	kmt_end_purge();
 }
 
 #ifdef CONFIG_MODULES
@@ -223,9 +223,9 @@ static int __init watch_modules(void)
 core_initcall(watch_modules);
 #endif /* CONFIG_MODULES */
 
-static int __init start_sweeping(void)
+static int __init start_purging(void)
 {
-	kmt_start_sweeping(sweep_names);
+	kmt_start_purging(purge_names);
 	return 0;
 }
-core_initcall(start_sweeping);
+core_initcall(start_purging);

@@ -67,7 +67,7 @@ static_assert(sizeof(struct kmt_name) == TASK_COMM_LEN);
  * @comm: handle of @name, KMT_COMM_NONE if there is none
  *
  * Its CPU uses this with interrupts off. Other CPUs set and clear @sets (backtrace.c), and
- * the sweep of names reads @comm and @name (comm.c).
+ * the purge of names reads @comm and @name (comm.c).
  */
 struct kmt_recent {
 	struct kmt_trace_set *sets;
