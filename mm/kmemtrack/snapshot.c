@@ -398,7 +398,6 @@ static void init_stop(struct kmt_stop *stop, struct kmt_scan *scan)
 
 static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 {
-	const bool slots = READ_ONCE(kmt_untracked_slabs);
 	struct kmt_stop *stop = &the_stop;
 	bool current_map;
 	u64 since, until;
@@ -413,10 +412,11 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 	kmt_page_map_prepare(&scan->m, &scan->roots);
 	/*
 	 * Lists that are read during the stop: a task could be stopped while it changes one.
-	 * Creating a slab cache takes both mutexes in this order, too.
+	 * That of slab caches is read if there is slab memory without a record, which may
+	 * come to be at any time. Creating a slab cache takes both mutexes in this order,
+	 * too.
 	 */
-	if (slots)
-		mutex_lock(&slab_mutex);
+	mutex_lock(&slab_mutex);
 	mutex_lock(&pcpu_alloc_mutex);
 	/* Pages that chunks lost meanwhile may have another use. */
 	current_map = kmt_percpu_map_is_current(&scan->roots.percpu);
@@ -425,8 +425,7 @@ static enum kmt_confirmed stop_and_search(struct kmt_scan *scan)
 		begin_stop(stop);
 	}
 	mutex_unlock(&pcpu_alloc_mutex);
-	if (slots)
-		mutex_unlock(&slab_mutex);
+	mutex_unlock(&slab_mutex);
 	put_online_mems();
 	if (!current_map || scan->m.stopped)
 		return KMT_CONFIRM_GIVEN_UP;
