@@ -307,13 +307,13 @@ static void check_entry(const struct kmt_page_entries *t, struct kmt_page_entry 
 		return;
 	page = pfn_to_online_page(pfn);
 	other = !page || is_other(page, pfn, map) || has_other_record(page, state);
-	if (state & KMT_PE_PFN_REF) {
+	if (add && (state & KMT_PE_PFN_REF)) {
 		clear_pfn_ref(e, pfn, state);
 		state &= ~KMT_PE_PFN_REF;
 	}
 	if (other && (state & KMT_PE_RECORD)) {
 		kmt_clear_record(e, pfn, state);
-		state &= ~KMT_PE_RECORD;
+		state &= ~(KMT_PE_RECORD | KMT_PE_PFN_REF);
 	}
 	state = set_other(e, state, other);
 	if (!state || other)
@@ -329,6 +329,7 @@ static void check_entry(const struct kmt_page_entries *t, struct kmt_page_entry 
 	    set_record(t, e, pfn, end, state))
 		state |= KMT_PE_RECORD;
 	usage.records += !!(state & KMT_PE_RECORD);
+	usage.pfn_refs += !!(state & KMT_PE_PFN_REF);
 }
 
 /* Checks the use of all pages; the map of excluded pages is filled. */
@@ -352,7 +353,8 @@ static void check_all(const struct kmt_page_map *map, bool add)
  * kmt_pages_check_use - determine the use of all tracked pages
  * @m: marker, which does not mark yet
  * @roots: roots, with a map of excluded pages; without memory for the map nothing changes
- * @add: make records of blocks without a known use
+ * @add: for a scan: make records of blocks without a known use, and search for their page
+ *	numbers anew
  *
  * Context: kmt_scan_mutex held, may sleep; before a mark.
  */

@@ -24,9 +24,9 @@
  * @blocks: blocks of pages without any other known use
  * @pages: pages in these blocks
  * @records: blocks with a record in the core: they may be leaks
- * @pfn_refs: blocks with a record that are roots since then, because a word may be the page
- *	frame number of their first page, the physical address of one of their pages, or
- *	an address right after their end
+ * @pfn_refs: blocks with a record that are roots since the last scan, because a word may be
+ *	the page frame number of their first page, the physical address of one of their
+ *	pages, or an address right after their end
  */
 struct kmt_pages_usage {
 	size_t bytes;
