@@ -422,8 +422,11 @@ void kmt_end_purge(void)
 	}
 	remove_all_unused();
 	/*
-	 * Who found no place meanwhile looks again, and requests a purge again. Pairs with
-	 * the xchg() of want_purge().
+	 * A CPU that found no place for the name of its task looks the name up again at its
+	 * next allocation, since remove_all_unused() made it forget that. If the set is still
+	 * nearly full, that lookup calls want_purge() with the lock of the set held, which
+	 * requests another purge only if the flag is 0. Pairs with the xchg() there: a CPU
+	 * that reads this 0 sees the names as removed.
 	 */
 	smp_store_release(&purge_wanted, 0);
 }
