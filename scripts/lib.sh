@@ -32,6 +32,12 @@ die()
 	exit 1
 }
 
+# apt_get <argument...>: apt-get without questions, which retries downloads
+apt_get()
+{
+	apt-get -q -o Acquire::Retries=3 "$@" </dev/null
+}
+
 # one_at_a_time <name>: takes a lock until this script ends
 one_at_a_time()
 {

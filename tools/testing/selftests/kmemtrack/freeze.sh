@@ -71,8 +71,11 @@ on_request()
 # before the thread that scans.
 regular()
 {
-	endless && put "$REPORT" scan=1 && scan_waits || return
+	endless && put "$REPORT" scan=1 || return
+	scan_waits
+	rc=$?
 	put "$REPORT" scan=off
+	[ $rc = 0 ] || { ends_well; return $rc; }
 	: >"$T/waits"
 	waits=
 	for f in kmemleak kmemtrack_info/sites kmemtrack_info/suppressions; do
